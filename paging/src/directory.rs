@@ -1,0 +1,108 @@
+//! The regions of a space, by address.
+//!
+//! A vector sorted by address: a lookup is a binary search over neighbouring memory, needs no heap, and has
+//! no cache that could be stale. Growing it is left to the caller, who does it outside of the lock.
+//!
+//! Invariants: records do not overlap; a record is there exactly as long as its region. Called by: the fault
+//! path (lookup), reserve and the drop of a region.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem;
+
+use x86_64::VirtAddr;
+use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
+
+use crate::account::Account;
+use crate::placement::Block;
+use crate::region::Residency;
+use crate::sink::Sink;
+
+/// What the space knows about one region.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) block: Block,
+    /// The pages that the region can use, from the block's first one on.
+    pub(crate) pages: PageRange,
+    pub(crate) limit_bytes: u64,
+    /// The pages that the zero-fill guard covers, while it is up.
+    pub(crate) filling: Option<PageRange>,
+    pub(crate) sink: Sink,
+    pub(crate) account: Arc<Account>,
+    pub(crate) residency: Residency,
+}
+
+impl Record {
+    /// The record of a region that uses the first `capacity_pages` pages of its block, with a limit of zero.
+    pub(crate) fn new(block: Block, capacity_pages: u64, sink: Sink, account: Arc<Account>) -> Self {
+        let start = block.pages().start;
+        let residency = Residency { set_aside_frames: sink.frames(), ..Residency::default() };
+        let pages = Page::range(start, start + capacity_pages);
+        Self { block, pages, limit_bytes: 0, filling: None, sink, account, residency }
+    }
+
+    pub(crate) fn base(&self) -> VirtAddr {
+        self.pages.start.start_address()
+    }
+
+    /// The pages up to the limit, which is rounded up to a page.
+    pub(crate) fn usable(&self) -> PageRange {
+        Page::range(self.pages.start, self.pages.start + self.limit_bytes.div_ceil(PAGE_BYTES))
+    }
+
+    /// The pages that are being filled with zeros, if this page is one of them.
+    pub(crate) fn filling_at(&self, page: Page) -> Option<PageRange> {
+        self.filling.filter(|pages| pages.start <= page && page < pages.end)
+    }
+}
+
+const PAGE_BYTES: u64 = 4096;
+
+/// The records of all regions.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    records: Vec<Record>,
+}
+
+impl Directory {
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The record of the region that the address is in.
+    pub(crate) fn find(&mut self, address: VirtAddr) -> Option<&mut Record> {
+        let behind = self.records.partition_point(|record| record.base() <= address);
+        let record = self.records.get_mut(behind.checked_sub(1)?)?;
+        (address < record.pages.end.start_address()).then_some(record)
+    }
+
+    /// The capacity to grow to before the next insertion, if it needs one.
+    pub(crate) fn wanted_capacity(&self) -> Option<usize> {
+        let full = self.records.len() == self.records.capacity();
+        full.then(|| (self.records.len() * 2).max(FIRST_CAPACITY))
+    }
+
+    /// Moves the records to a larger storage and hands out the old one, to be freed outside of the lock.
+    pub(crate) fn move_to(&mut self, mut larger: Vec<Record>) -> Vec<Record> {
+        debug_assert!(larger.is_empty() && larger.capacity() > self.records.len());
+        larger.append(&mut self.records);
+        mem::replace(&mut self.records, larger)
+    }
+
+    /// Inserts a record. The storage has room, so this does not touch the heap.
+    pub(crate) fn insert(&mut self, record: Record) {
+        debug_assert!(self.wanted_capacity().is_none(), "the storage was grown before");
+        let place = self.records.partition_point(|other| other.base() < record.base());
+        self.records.insert(place, record);
+    }
+
+    /// Removes the record of the region with this base.
+    pub(crate) fn remove(&mut self, base: VirtAddr) -> Option<Record> {
+        let place = self.records.binary_search_by_key(&base, Record::base).ok()?;
+        Some(self.records.remove(place))
+    }
+}
+
+/// Enough for a small kernel's regions, so that the storage seldom grows.
+const FIRST_CAPACITY: usize = 16;

@@ -1,0 +1,190 @@
+//! The decision what a fault means, as a pure function over plain values.
+//!
+//! The order of its guard clauses is the policy: first what no region ever causes, then where the address is,
+//! and only then what its page holds. A fault on a present page is never fixed, with one exception: the first
+//! write to a page that shows the shared zero frame.
+//!
+//! Called by: `resolve`, with the space's lock held; and by tests, with every combination.
+
+use x86_64::structures::idt::PageFaultErrorCode as Code;
+
+use super::NotOurs;
+
+/// Where an address is, as far as an address space knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In no region.
+    Nowhere,
+    /// In a region, behind its limit.
+    BeyondLimit,
+    /// In a region, on a page in this state.
+    Page(PageState),
+}
+
+/// What a page of a region holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageState {
+    /// Nothing: it was never touched, or was decommitted.
+    Absent,
+    /// The shared zero frame, read-only.
+    Zero,
+    /// The region's sink: what is written there is not kept.
+    Sink,
+    /// A frame of its own.
+    Own,
+}
+
+/// What is to be done about a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Map the shared zero frame: a page was read that holds nothing.
+    ShowZero,
+    /// Map a zeroed frame of its own: a page was written that holds nothing.
+    Commit,
+    /// Replace the shared zero frame by a zeroed frame of its own: the page was written.
+    Upgrade,
+    /// Nothing: the page is there by now.
+    Retry,
+}
+
+/// Says what is to be done about a fault with this error code at an address in this place.
+///
+/// # Errors
+///
+/// The reason why nothing is to be done; the first that applies, in this order:
+///
+/// - [`NotOurs::InstructionFetch`], [`NotOurs::ReservedBit`], [`NotOurs::UserMode`],
+///   [`NotOurs::ForeignCheck`]: the error code has a bit that no access of the kernel to its data brings
+///   about.
+/// - [`NotOurs::Stray`], [`NotOurs::BeyondLimit`]: the address is not usable.
+/// - [`NotOurs::Protection`]: the page is present and refuses the access.
+pub fn classify(code: Code, place: Place) -> Result<Remedy, NotOurs> {
+    if code.contains(Code::INSTRUCTION_FETCH) {
+        return Err(NotOurs::InstructionFetch);
+    }
+    if code.contains(Code::MALFORMED_TABLE) {
+        return Err(NotOurs::ReservedBit);
+    }
+    if code.contains(Code::USER_MODE) {
+        return Err(NotOurs::UserMode);
+    }
+    // Whatever bit is left is the mark of a check that this crate knows nothing of.
+    if !Code::PROTECTION_VIOLATION.union(Code::CAUSED_BY_WRITE).contains(code) {
+        return Err(NotOurs::ForeignCheck);
+    }
+    match place {
+        Place::Nowhere => Err(NotOurs::Stray),
+        Place::BeyondLimit => Err(NotOurs::BeyondLimit),
+        Place::Page(state) if code.contains(Code::PROTECTION_VIOLATION) => refused(code, state),
+        Place::Page(state) => Ok(missing(code, state)),
+    }
+}
+
+/// The CPU found the page present and refused the access.
+fn refused(code: Code, state: PageState) -> Result<Remedy, NotOurs> {
+    match state {
+        PageState::Zero if code.contains(Code::CAUSED_BY_WRITE) => Ok(Remedy::Upgrade),
+        PageState::Zero | PageState::Absent | PageState::Sink | PageState::Own => Err(NotOurs::Protection),
+    }
+}
+
+/// The CPU found the page absent.
+fn missing(code: Code, state: PageState) -> Remedy {
+    match state {
+        PageState::Absent if code.contains(Code::CAUSED_BY_WRITE) => Remedy::Commit,
+        PageState::Absent => Remedy::ShowZero,
+        // Another CPU mapped it meanwhile. A write to a zero page comes back as a refused one.
+        PageState::Zero | PageState::Sink | PageState::Own => Remedy::Retry,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [PageState; 4] = [PageState::Absent, PageState::Zero, PageState::Sink, PageState::Own];
+
+    /// Every combination of the error code's defined bits.
+    fn codes() -> impl Iterator<Item = Code> {
+        let bits: [Code; 10] = [
+            Code::PROTECTION_VIOLATION,
+            Code::CAUSED_BY_WRITE,
+            Code::USER_MODE,
+            Code::MALFORMED_TABLE,
+            Code::INSTRUCTION_FETCH,
+            Code::PROTECTION_KEY,
+            Code::SHADOW_STACK,
+            Code::HLAT,
+            Code::SGX,
+            Code::RMP,
+        ];
+        (0..1_u32 << bits.len()).map(move |mask| {
+            let chosen = bits.into_iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);
+            chosen.map(|(_, flag)| flag).collect()
+        })
+    }
+
+    fn places() -> impl Iterator<Item = Place> {
+        [Place::Nowhere, Place::BeyondLimit].into_iter().chain(STATES.map(Place::Page))
+    }
+
+    #[test]
+    fn only_plain_supervisor_data_accesses_are_ever_fixed() {
+        let plain = Code::PROTECTION_VIOLATION | Code::CAUSED_BY_WRITE;
+        for (code, place) in codes().flat_map(|code| places().map(move |place| (code, place))) {
+            if classify(code, place).is_ok() {
+                assert!(plain.contains(code), "{code:?} was fixed at {place:?}");
+                assert!(matches!(place, Place::Page(_)), "{code:?} was fixed at {place:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_access_is_fixed_only_for_a_write_to_a_zero_page() {
+        let write = Code::PROTECTION_VIOLATION | Code::CAUSED_BY_WRITE;
+        for state in STATES {
+            let expected = match state {
+                PageState::Zero => Ok(Remedy::Upgrade),
+                PageState::Absent | PageState::Sink | PageState::Own => Err(NotOurs::Protection),
+            };
+            assert_eq!(classify(write, Place::Page(state)), expected, "{state:?}");
+            let read = classify(Code::PROTECTION_VIOLATION, Place::Page(state));
+            assert_eq!(read, Err(NotOurs::Protection), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_page_is_shown_as_zero_when_read_and_committed_when_written() {
+        let absent = Place::Page(PageState::Absent);
+        assert_eq!(classify(Code::empty(), absent), Ok(Remedy::ShowZero));
+        assert_eq!(classify(Code::CAUSED_BY_WRITE, absent), Ok(Remedy::Commit));
+    }
+
+    #[test]
+    fn a_page_that_is_there_by_now_is_retried() {
+        for state in [PageState::Zero, PageState::Sink, PageState::Own] {
+            assert_eq!(classify(Code::empty(), Place::Page(state)), Ok(Remedy::Retry));
+            assert_eq!(classify(Code::CAUSED_BY_WRITE, Place::Page(state)), Ok(Remedy::Retry));
+        }
+    }
+
+    #[test]
+    fn each_reason_has_its_name() {
+        let page = Place::Page(PageState::Absent);
+        let reason = |code, place| classify(code, place).err();
+        assert_eq!(reason(Code::empty(), Place::Nowhere), Some(NotOurs::Stray));
+        assert_eq!(reason(Code::empty(), Place::BeyondLimit), Some(NotOurs::BeyondLimit));
+        assert_eq!(reason(Code::INSTRUCTION_FETCH, page), Some(NotOurs::InstructionFetch));
+        assert_eq!(reason(Code::MALFORMED_TABLE, page), Some(NotOurs::ReservedBit));
+        assert_eq!(reason(Code::USER_MODE, page), Some(NotOurs::UserMode));
+        for foreign in [Code::PROTECTION_KEY, Code::SHADOW_STACK, Code::HLAT, Code::SGX, Code::RMP] {
+            assert_eq!(reason(foreign, page), Some(NotOurs::ForeignCheck));
+        }
+    }
+
+    #[test]
+    fn an_undefined_bit_is_a_foreign_check() {
+        let undefined = Code::from_bits_retain(1 << 20);
+        assert_eq!(classify(undefined, Place::Page(PageState::Absent)), Err(NotOurs::ForeignCheck));
+    }
+}

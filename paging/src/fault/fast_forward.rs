@@ -1,0 +1,186 @@
+//! Stepping over a `rep stos` of zeros that runs over pages which read as zero anyway.
+//!
+//! While the zero-fill guard is up, storing zeros into a page that holds nothing changes nothing. So the
+//! handler need not map such pages: it moves RDI and RCX past them and returns, and 4 GiB are filled by one
+//! fault. Recognised are the two forms that `memset` takes on x86_64, `rep stosb` and `rep stosq`; whatever
+//! else writes there is led into the sink. Called by: `resolve`, with the space's lock held.
+
+use x86_64::VirtAddr;
+use x86_64::registers::rflags::RFlags;
+
+use super::StringRegisters;
+
+/// A `rep`-prefixed string store (Intel SDM Vol 2B, "STOS" and "REP").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StringStore {
+    /// `f3 aa`: stores AL.
+    Bytes,
+    /// `f3 48 ab`: stores RAX.
+    Quadwords,
+}
+
+impl StringStore {
+    /// Decodes the instruction that starts with these bytes, and asks for no byte behind it.
+    fn decode(mut code: impl Iterator<Item = u8>) -> Option<Self> {
+        if code.next()? != 0xf3 {
+            return None;
+        }
+        match code.next()? {
+            0xaa => Some(Self::Bytes),
+            0x48 => (code.next()? == 0xab).then_some(Self::Quadwords),
+            _ => None,
+        }
+    }
+
+    const fn element_bytes(self) -> u64 {
+        match self {
+            Self::Bytes => 1,
+            Self::Quadwords => 8,
+        }
+    }
+
+    fn stores_zero(self, rax: u64) -> bool {
+        match self {
+            Self::Bytes => rax.to_le_bytes()[0] == 0,
+            Self::Quadwords => rax == 0,
+        }
+    }
+}
+
+/// The registers of code that faulted just now on this CPU, in ring 0.
+#[derive(Debug)]
+pub(crate) struct Interrupted<'a>(&'a mut StringRegisters);
+
+impl<'a> Interrupted<'a> {
+    /// # Safety
+    ///
+    /// The caller guarantees that these are the registers that the interrupted code had when the fault was
+    /// raised that is being handled on this CPU, and that the code was not user-mode code unless the fault's
+    /// error code says so.
+    pub(crate) const unsafe fn new(registers: &'a mut StringRegisters) -> Self {
+        Self(registers)
+    }
+
+    /// Moves the registers past the elements of a zero-filling string store that end at or before `end`, and
+    /// says whether there were any.
+    ///
+    /// There are none if the instruction is another one, stores something else, runs downwards, faulted in
+    /// the middle of an element, or would not fill a whole element before `end`.
+    pub(super) fn fast_forward(self, fault_address: VirtAddr, end: VirtAddr) -> bool {
+        let Self(registers) = self;
+        // SAFETY: `decode` takes the next byte only if what it has seen is the start of a longer instruction
+        // (a prefix), so each byte belongs to the instruction at RIP, which faulted by the contract of `new`.
+        let code = (0..).map(|offset| unsafe { code_byte(registers.rip, offset) });
+        StringStore::decode(code).is_some_and(|store| advance(store, registers, fault_address, end))
+    }
+}
+
+fn advance(
+    store: StringStore,
+    registers: &mut StringRegisters,
+    fault_address: VirtAddr,
+    end: VirtAddr,
+) -> bool {
+    let upwards = !registers.rflags.contains(RFlags::DIRECTION_FLAG);
+    let at_element = registers.rdi == fault_address.as_u64();
+    if !(upwards && at_element && store.stores_zero(registers.rax)) {
+        return false;
+    }
+    let room_bytes = end.as_u64().saturating_sub(registers.rdi);
+    let elements = registers.rcx.min(room_bytes / store.element_bytes());
+    registers.rdi += elements * store.element_bytes();
+    registers.rcx -= elements;
+    elements > 0
+}
+
+/// Reads one byte of the instruction that faulted.
+///
+/// # Safety
+///
+/// The caller guarantees that the byte belongs to the instruction at `rip`, which faulted just now on this
+/// CPU.
+unsafe fn code_byte(rip: VirtAddr, offset: u64) -> u8 {
+    // SAFETY: the CPU has just fetched this byte from there to execute it, in ring 0, where fetching and
+    // reading differ in nothing: so the page is present and readable. It is code, which nobody writes.
+    unsafe { (rip + offset).as_ptr::<u8>().read_volatile() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REP_STOSB: [u8; 2] = [0xf3, 0xaa];
+    const REP_STOSQ: [u8; 3] = [0xf3, 0x48, 0xab];
+    const PLACE: u64 = 0x4000_0000;
+
+    fn registers(code: &[u8], count: u64) -> StringRegisters {
+        let rip = VirtAddr::from_ptr(code.as_ptr());
+        StringRegisters { rip, rax: 0, rcx: count, rdi: PLACE, rflags: RFlags::empty() }
+    }
+
+    /// Runs the fault at the place where the store goes, with `room` bytes up to the end; tells RCX and RDI.
+    fn run(registers: &mut StringRegisters, room: u64) -> Option<(u64, u64)> {
+        let address = VirtAddr::new(PLACE);
+        // SAFETY: RIP points to a whole instruction in this test's memory.
+        let interrupted = unsafe { Interrupted::new(registers) };
+        let moved = interrupted.fast_forward(address, address + room);
+        moved.then_some((registers.rcx, registers.rdi - PLACE))
+    }
+
+    #[test]
+    fn both_forms_are_moved_to_the_end_of_the_room() {
+        assert_eq!(run(&mut registers(&REP_STOSB, 5000), 4096), Some((904, 4096)));
+        assert_eq!(run(&mut registers(&REP_STOSQ, 5000), 4096), Some((4488, 4096)));
+    }
+
+    #[test]
+    fn a_short_store_ends_where_its_count_does() {
+        assert_eq!(run(&mut registers(&REP_STOSB, 7), 4096), Some((0, 7)));
+        assert_eq!(run(&mut registers(&REP_STOSQ, 7), 4096), Some((0, 56)));
+    }
+
+    #[test]
+    fn a_quadword_that_crosses_the_end_is_left_to_the_cpu() {
+        assert_eq!(run(&mut registers(&REP_STOSQ, 100), 20), Some((98, 16)));
+        assert_eq!(run(&mut registers(&REP_STOSQ, 100), 7), None);
+    }
+
+    #[test]
+    fn only_zeros_are_skipped() {
+        let mut bytes = StringRegisters { rax: 0x100, ..registers(&REP_STOSB, 10) };
+        assert_eq!(run(&mut bytes, 4096), Some((0, 10)), "AL is zero");
+        let mut quadwords = StringRegisters { rax: 0x100, ..registers(&REP_STOSQ, 10) };
+        assert_eq!(run(&mut quadwords, 4096), None, "RAX is not");
+        let mut ones = StringRegisters { rax: 1, ..registers(&REP_STOSB, 10) };
+        assert_eq!(run(&mut ones, 4096), None);
+    }
+
+    #[test]
+    fn a_store_that_runs_downwards_is_left_to_the_cpu() {
+        let mut down = StringRegisters { rflags: RFlags::DIRECTION_FLAG, ..registers(&REP_STOSB, 10) };
+        assert_eq!(run(&mut down, 4096), None);
+    }
+
+    #[test]
+    fn a_fault_in_the_middle_of_an_element_is_left_to_the_cpu() {
+        let mut before = StringRegisters { rdi: PLACE + 4, ..registers(&REP_STOSQ, 10) };
+        assert_eq!(run(&mut before, 4096), None);
+    }
+
+    #[test]
+    fn other_instructions_are_left_to_the_cpu() {
+        let others: [&[u8]; 6] = [
+            &[0x90],             // nop
+            &[0xaa],             // stosb
+            &[0xf3, 0xab],       // rep stosd
+            &[0xf3, 0xa4],       // rep movsb
+            &[0xf3, 0x48, 0xa5], // rep movsq
+            &[0xf2, 0xaa],       // repne stosb
+        ];
+        for code in others {
+            let mut before = registers(code, 10);
+            assert_eq!(run(&mut before, 4096), None, "{code:x?}");
+            assert_eq!(before, registers(code, 10));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Frames of physical memory as owned values, and the trait through which the address space gets them.
+//!
+//! A [`Frame`] is neither `Copy` nor `Clone`: whoever holds it owns 4 KiB of RAM, mapping it moves it into a
+//! page-table entry, and unmapping moves it out again. A double free is a type error, a leak is a warning.
+//!
+//! Called by: the address space (every data and table frame), and the embedder, who implements
+//! [`FrameSource`], or wraps an `x86_64` allocator in [`FromX86`], or uses the [`FramePool`].
+
+mod adapter;
+mod pool;
+
+use alloc::sync::Arc;
+
+use x86_64::structures::paging::PhysFrame;
+
+pub use self::adapter::{FromX86, ToX86};
+pub use self::pool::{FramePool, FrameRun, PoolError, ReleaseError};
+
+/// An owned 4 KiB frame of physical memory.
+///
+/// There is no destructor, because a frame does not know where it came from: give it back with
+/// [`FrameSource::release`]. Dropping it leaks 4 KiB until the machine is reset.
+#[must_use = "a dropped frame is leaked: give it back to its frame source"]
+#[derive(Debug)]
+pub struct Frame(PhysFrame);
+
+impl Frame {
+    /// Takes the ownership of a frame.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that
+    /// 1. the frame is usable RAM, and
+    /// 2. nothing else owns it, accesses it or maps it for as long as the returned value lives.
+    pub const unsafe fn from_phys(frame: PhysFrame) -> Self {
+        Self(frame)
+    }
+
+    /// The frame's place in physical memory.
+    #[must_use]
+    pub const fn phys(&self) -> PhysFrame {
+        self.0
+    }
+
+    /// Gives up the ownership: the caller keeps the frame's address in a place that stands for it.
+    #[must_use = "the address is all that is left of the frame"]
+    pub const fn into_phys(self) -> PhysFrame {
+        self.0
+    }
+}
+
+/// Where frames come from and go back to.
+///
+/// Both methods are called from the page-fault handler among others, always within
+/// [`Tlb::uninterrupted`](crate::Tlb::uninterrupted) and often with the address space's lock held. So they
+/// must not touch the memory of a region, must not fault, and must not wait for what the interrupted code may
+/// hold: a lock inside is to be taken with interrupts off by whoever else takes it.
+///
+/// # Safety
+///
+/// The implementer guarantees that
+/// 1. every frame that [`allocate`](Self::allocate) returns is usable RAM that nothing else owns or accesses,
+///    until it comes back through [`release`](Self::release), and
+/// 2. it does not read or write a frame while that is allocated.
+///
+/// The content of an allocated frame may be anything.
+pub unsafe trait FrameSource {
+    /// Takes a frame out of the source, or returns `None` when there is none left.
+    fn allocate(&self) -> Option<Frame>;
+
+    /// Takes a frame back, which may then be allocated again.
+    fn release(&self, frame: Frame);
+}
+
+// SAFETY: both methods are those of `S`, whose implementer gives the guarantees.
+unsafe impl<S: FrameSource + ?Sized> FrameSource for &S {
+    fn allocate(&self) -> Option<Frame> {
+        (**self).allocate()
+    }
+
+    fn release(&self, frame: Frame) {
+        (**self).release(frame);
+    }
+}
+
+// SAFETY: both methods are those of `S`, whose implementer gives the guarantees.
+unsafe impl<S: FrameSource + ?Sized> FrameSource for Arc<S> {
+    fn allocate(&self) -> Option<Frame> {
+        (**self).allocate()
+    }
+
+    fn release(&self, frame: Frame) {
+        (**self).release(frame);
+    }
+}

@@ -1,0 +1,129 @@
+//! The bookkeeping of a frame pool, carved out of the memory that the pool is about to manage.
+//!
+//! At boot there is no heap yet. The largest usable range gives up its first frames for a sorted table of
+//! [`Span`]s and for the words of the free set, both reached through the physical offset.
+//! Called by: `FramePool::new`, once.
+
+use core::ops::Range;
+
+use x86_64::structures::paging::PhysFrame;
+use x86_64::structures::paging::frame::PhysFrameRange;
+use x86_64::{PhysAddr, VirtAddr};
+
+use super::{FreeSet, PoolError};
+
+/// Frames that follow each other in physical memory, numbered from `first_number` on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    frames: PhysFrameRange,
+    first_number: usize,
+}
+
+impl Span {
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.len()
+    }
+
+    pub(super) fn numbers(&self) -> Range<usize> {
+        self.first_number..self.first_number + to_usize(self.frames.len())
+    }
+
+    pub(super) fn starts_by(&self, frame: PhysFrame) -> bool {
+        self.frames.start <= frame
+    }
+
+    pub(super) fn number_of(&self, frame: PhysFrame) -> Option<usize> {
+        let inside = self.frames.start <= frame && frame < self.frames.end;
+        inside.then(|| self.first_number + to_usize(frame - self.frames.start))
+    }
+
+    pub(super) fn frame_of(&self, number: usize) -> Option<PhysFrame> {
+        let inside = self.numbers().contains(&number);
+        inside.then(|| self.frames.start + (number - self.first_number) as u64)
+    }
+}
+
+/// The storage of a pool: what is managed, and the words for the free set.
+pub(super) struct Carved {
+    pub(super) spans: &'static [Span],
+    pub(super) words: &'static mut [u64],
+    /// Every number of a span is below it.
+    pub(super) bound: usize,
+}
+
+/// Takes the bookkeeping's frames from the largest of the ranges, and describes the rest.
+///
+/// # Safety
+///
+/// As for `FramePool::new`: the ranges are unused RAM, mapped writable at `physical_offset`, for ever.
+pub(super) unsafe fn carve(
+    usable: &[Range<PhysAddr>],
+    physical_offset: VirtAddr,
+) -> Result<Carved, PoolError> {
+    let ranges = || usable.iter().map(whole_frames).filter(|frames| !frames.is_empty());
+    let home = ranges().max_by_key(PhysFrameRange::len).ok_or(PoolError::Empty)?;
+    let bound = to_usize(ranges().map(|frames| frames.len()).sum());
+    let (span_bytes, word_count) = (size_of::<Span>() * ranges().count(), FreeSet::words_for(bound));
+    let needed_bytes = span_bytes + word_count * size_of::<u64>();
+    let needed_frames = (needed_bytes as u64).div_ceil(FRAME_BYTES);
+    if needed_frames >= home.len() {
+        return Err(PoolError::NoRoom { needed_frames, largest_frames: home.len() });
+    }
+
+    let storage = physical_offset + home.start.start_address().as_u64();
+    let unset = Span { frames: home, first_number: 0 };
+    // SAFETY: the storage's first `span_bytes` lie in the home range, which this function's caller gave away;
+    // it starts at a frame's border, which is aligned for any type.
+    let spans = unsafe { filled(storage.as_mut_ptr(), ranges().count(), unset) };
+    // SAFETY: the words follow the spans, end before the home range does, and are aligned, because the size
+    // of a span is a multiple of its alignment, which is that of a word.
+    let words = unsafe { filled((storage + span_bytes as u64).as_mut_ptr(), word_count, 0) };
+
+    let rest = PhysFrame::range(home.start + needed_frames, home.end);
+    number_in_order(spans, ranges().map(|frames| if frames == home { rest } else { frames }));
+    Ok(Carved { spans, words, bound })
+}
+
+const FRAME_BYTES: u64 = 4096;
+
+/// The frames that lie wholly inside of a range, but for the one at physical address zero.
+fn whole_frames(range: &Range<PhysAddr>) -> PhysFrameRange {
+    let end = PhysFrame::containing_address(range.end);
+    let first = PhysFrame::containing_address(range.start);
+    let is_whole = range.start.is_aligned(FRAME_BYTES) && !range.start.is_null();
+    let start = if is_whole || first >= end { first } else { first + 1 };
+    PhysFrame::range(start, end)
+}
+
+fn number_in_order(spans: &mut [Span], ranges: impl Iterator<Item = PhysFrameRange>) {
+    for (span, frames) in spans.iter_mut().zip(ranges) {
+        span.frames = frames;
+    }
+    spans.sort_unstable_by_key(|span| span.frames.start);
+    let mut next = 0;
+    for span in spans {
+        span.first_number = next;
+        next += to_usize(span.frames.len());
+    }
+}
+
+/// Makes a slice of `count` copies of `value` at `place`.
+///
+/// # Safety
+///
+/// The caller guarantees that `place` is aligned for `T`, and that the bytes of `count` values from there on
+/// are RAM which belongs to the returned slice for ever.
+unsafe fn filled<T: Copy>(place: *mut T, count: usize, value: T) -> &'static mut [T] {
+    for index in 0..count {
+        // SAFETY: the index is below `count`, so the place is inside of the caller's bytes.
+        let slot = unsafe { place.add(index) };
+        // SAFETY: the place is aligned RAM that nothing else uses, by this function's contract.
+        unsafe { slot.write(value) };
+    }
+    // SAFETY: `count` values were just written there, and nothing else uses them, for ever.
+    unsafe { core::slice::from_raw_parts_mut(place, count) }
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).expect("x86_64 has 64-bit addresses")
+}

@@ -1,0 +1,138 @@
+//! A set of small numbers as a tree of 64-bit words, over storage that the caller gives.
+//!
+//! Level 0 has a bit for each number; a bit of level n + 1 says whether the word below it has any bit. So the
+//! smallest member is found, added and removed in one step per level: four levels for 64 GiB of frames.
+//!
+//! Invariant: a bit above level 0 is set if and only if the word that it stands for is not zero.
+//! Called by: the frame pool, for the numbers of the free frames.
+
+/// Levels of the largest tree: 64^7 numbers are more than the 2^40 frames that x86_64 can address.
+const MAX_LEVELS: usize = 7;
+
+const BITS: usize = 64;
+
+/// A set of numbers below a bound.
+#[derive(Debug)]
+pub(super) struct FreeSet {
+    words: &'static mut [u64],
+    /// Where in `words` each level starts; only the first `levels` of them count.
+    starts: [usize; MAX_LEVELS],
+    levels: usize,
+}
+
+impl FreeSet {
+    /// The number of words that a set of numbers below `bound` needs.
+    pub(super) fn words_for(bound: usize) -> usize {
+        level_sizes(bound).sum()
+    }
+
+    /// An empty set of numbers below `bound`, over [`words_for`](Self::words_for) words that are all zero.
+    pub(super) fn new(bound: usize, words: &'static mut [u64]) -> Self {
+        debug_assert!(words.len() >= Self::words_for(bound), "the storage is smaller than the tree");
+        let mut starts = [0; MAX_LEVELS];
+        let (mut levels, mut next) = (0, 0);
+        for (start, size) in starts.iter_mut().zip(level_sizes(bound)) {
+            *start = next;
+            next += size;
+            levels += 1;
+        }
+        Self { words, starts, levels }
+    }
+
+    pub(super) fn contains(&self, number: usize) -> bool {
+        self.words[number / BITS] & bit(number) != 0
+    }
+
+    /// The smallest member.
+    pub(super) fn first(&self) -> Option<usize> {
+        let mut index = 0;
+        for level in (0..self.levels).rev() {
+            let word = self.words[self.starts[level] + index];
+            if word == 0 {
+                return None;
+            }
+            index = index * BITS + word.trailing_zeros() as usize;
+        }
+        Some(index)
+    }
+
+    pub(super) fn insert(&mut self, number: usize) {
+        let mut index = number;
+        for level in 0..self.levels {
+            let word = &mut self.words[self.starts[level] + index / BITS];
+            let was_empty = *word == 0;
+            *word |= bit(index);
+            if !was_empty {
+                return;
+            }
+            index /= BITS;
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: usize) {
+        let mut index = number;
+        for level in 0..self.levels {
+            let word = &mut self.words[self.starts[level] + index / BITS];
+            *word &= !bit(index);
+            if *word != 0 {
+                return;
+            }
+            index /= BITS;
+        }
+    }
+}
+
+const fn bit(index: usize) -> u64 {
+    1 << (index % BITS)
+}
+
+/// The number of words of each level, from the leaves to the root, which is one word.
+fn level_sizes(bound: usize) -> impl Iterator<Item = usize> {
+    let leaves = bound.div_ceil(BITS).max(1);
+    core::iter::successors(Some(leaves), |words| (*words > 1).then(|| words.div_ceil(BITS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    fn empty(bound: usize) -> FreeSet {
+        FreeSet::new(bound, vec![0; FreeSet::words_for(bound)].leak())
+    }
+
+    #[test]
+    fn a_tree_has_a_word_for_each_64_words_below() {
+        assert_eq!(FreeSet::words_for(0), 1);
+        assert_eq!(FreeSet::words_for(64), 1);
+        assert_eq!(FreeSet::words_for(65), 2 + 1);
+        assert_eq!(FreeSet::words_for(4097), 65 + 2 + 1);
+    }
+
+    #[test]
+    fn members_come_out_in_order_across_levels() {
+        let members = [0, 1, 63, 64, 4095, 4096, 262_143, 262_144, 299_999];
+        let mut set = empty(300_000);
+        members.iter().rev().for_each(|member| set.insert(*member));
+        for member in members {
+            assert!(set.contains(member));
+            assert_eq!(set.first(), Some(member));
+            set.remove(member);
+            assert!(!set.contains(member));
+        }
+        assert_eq!(set.first(), None);
+    }
+
+    #[test]
+    fn a_word_that_keeps_a_member_stays_known_above() {
+        let mut set = empty(5000);
+        set.insert(4500);
+        set.insert(4501);
+        set.remove(4500);
+        assert_eq!(set.first(), Some(4501));
+        set.insert(3);
+        set.remove(4501);
+        assert_eq!(set.first(), Some(3));
+    }
+}

@@ -1,0 +1,112 @@
+//! Demand-paged regions on x86_64 page tables, for kernels: reserve addresses, get frames on first touch,
+//! give them back by range.
+//!
+//! An [`AddressSpace`] owns a window of virtual addresses. It hands out [`Region`]s of any size, which hold
+//! no data frame when they are new. The kernel's page-fault handler passes every fault on; a page that is
+//! written for the first time gets a zeroed frame, and [`Region::decommit`] takes frames and emptied tables
+//! back.
+//!
+//! # The life of a page
+//!
+//! ```text
+//! reserve ──► reserved ── set_limit ──► absent ────────────── write ──────────────► resident
+//!                                        │  ▲                                        ▲   │
+//!                                   read │  └──── decommit ──┬───────────────────────│───┘
+//!                                        ▼                   │                       │
+//!                               shows the zero frame ────────┘                       │
+//!                                        └─────────────────── write ─────────────────┘
+//! ```
+//!
+//! Two more ways lead into the region's *sink*, a frame whose content is not kept: a write for which there is
+//! no frame, which marks the [`Account`] as lost; and, while a [`ZeroFill`] guard is up, a write of zeros to
+//! a page that reads as zero anyway.
+//!
+//! # What the embedder provides
+//!
+//! - A [`FrameSource`]: its own, an allocator of the `x86_64` crate in [`FromX86`], or a [`FramePool`].
+//! - A [`Tlb`]: [`CpuTlb`] for one CPU, which checks that the CPU is set up for it.
+//! - A [`Layout`]: the window, the offset at which all physical memory is mapped, and the level-4 table.
+//! - A global allocator, which is used by `reserve` and by the drop of a region, never by the fault path.
+//! - One call in the page-fault handler, on a stack that is mapped whatever happens.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use palimpsest_paging::x86_64::registers::control::{Cr2, Cr3};
+//! use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
+//! use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
+//! use palimpsest_paging::{Account, AddressSpace, CpuTlb, Fault, FramePool, Layout, Outcome};
+//!
+//! type Space = AddressSpace<FramePool, CpuTlb>;
+//!
+//! fn boot() -> Result<Space, Box<dyn std::error::Error>> {
+//!     let usable = [PhysAddr::new(0x10_0000)..PhysAddr::new(0x800_0000)];
+//!     let physical_offset = VirtAddr::new(0xffff_8000_0000_0000);
+//!     // SAFETY 1: the range is unused RAM, says the memory map. 2: boot mapped it at the offset.
+//!     let frames = unsafe { FramePool::new(&usable, physical_offset) }?;
+//!     let window = VirtAddr::new(0x1000_0000_0000)..VirtAddr::new(0x2000_0000_0000);
+//!     let layout = Layout { window, physical_offset, root: Cr3::read().0 };
+//!     // SAFETY 1: nothing else uses the window. 2: as above. 3: there is one CPU. 4: there is one root.
+//!     Ok(unsafe { AddressSpace::new(layout, frames, CpuTlb::new()?) }?)
+//! }
+//!
+//! fn page_fault(space: &Space, code: PageFaultErrorCode) {
+//!     let address = Cr2::read().expect("the CPU reports canonical addresses");
+//!     match space.handle_fault(Fault { address, code }) {
+//!         Outcome::Handled => {}
+//!         Outcome::NotOurs(reason) => panic!("page fault at {address:?}: {reason}"),
+//!     }
+//! }
+//!
+//! fn use_memory(space: &Space) -> Result<(), Box<dyn std::error::Error>> {
+//!     let account = Arc::new(Account::new(Some(1024)));
+//!     let mut region = space.reserve(4 << 30, &account)?;
+//!     region.set_limit(64 << 10)?;
+//!     // SAFETY 1: the byte is below the limit. 2: nothing else refers to the region.
+//!     unsafe { region.base().as_mut_ptr::<u8>().write(1) };
+//!     assert_eq!(region.residency().resident_frames, 1);
+//!     assert_eq!(region.decommit(region.pages())?.frames_released, 1);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Where to audit
+//!
+//! The address of a frame becomes a pointer in one module, `memory`; tables are reached through owned entries
+//! in one module, `table`. Frames are owned values; a frame is zeroed before it is mapped by its type, and
+//! released after the TLB was flushed by the order in one function, `decommit::sweep`.
+
+#![no_std]
+
+extern crate alloc;
+
+mod account;
+mod decommit;
+mod directory;
+mod fault;
+mod frame;
+mod memory;
+mod placement;
+mod region;
+mod sink;
+mod space;
+mod supply;
+mod table;
+mod tlb;
+mod window;
+
+/// The crate whose types the public items use, so that versions agree.
+pub use x86_64;
+
+pub use self::account::Account;
+pub use self::decommit::Decommitted;
+pub use self::fault::{Fault, NotOurs, Outcome, PageState, Place, Remedy, StringRegisters, classify};
+pub use self::frame::{Frame, FramePool, FrameRun, FrameSource, FromX86, PoolError, ReleaseError, ToX86};
+pub use self::region::{LimitError, RangeError, Region, Residency, ZeroFill};
+pub use self::space::{AddressSpace, Layout, ReserveError, SpaceError, Usage};
+pub use self::supply::Shortage;
+pub use self::tlb::Tlb;
+#[cfg(target_arch = "x86_64")]
+pub use self::tlb::{CpuError, CpuTlb};

@@ -1,0 +1,85 @@
+//! Physical memory, reached through the embedder's physical-memory offset.
+//!
+//! The one place where the address of a frame becomes a pointer. Invariant, from the contract of
+//! [`AddressSpace::new`](crate::AddressSpace::new): every frame of the frame source, and the root table, is
+//! mapped readable and writable at `offset + address`, outside of the window of regions.
+//!
+//! Called by: `table`, which turns frames into tables, and `supply`, which zeroes them.
+
+use core::sync::atomic::{Ordering, fence};
+
+use x86_64::VirtAddr;
+use x86_64::structures::paging::{PageTable, PhysFrame};
+
+use crate::frame::Frame;
+
+/// Words of eight bytes in a frame.
+const FRAME_WORDS: usize = 512;
+
+/// The embedder's mapping of all physical memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PhysicalMemory {
+    offset: VirtAddr,
+}
+
+impl PhysicalMemory {
+    /// # Safety
+    ///
+    /// The caller guarantees that every frame that is ever passed to the methods is mapped at `offset` plus
+    /// its physical address, readable and writable, for as long as a copy of this value exists.
+    pub(crate) const unsafe fn new(offset: VirtAddr) -> Self {
+        Self { offset }
+    }
+
+    /// Makes a frame blank.
+    pub(crate) fn blank(self, mut frame: Frame) -> Blank {
+        self.zero(&mut frame);
+        Blank(frame)
+    }
+
+    /// Fills a frame with zeros, before anything that is stored later can be seen by another CPU or by a page
+    /// walk.
+    ///
+    /// The stores are volatile so that they stay a loop of quadwords: a call to `memset` may be `rep stosb`,
+    /// which takes ten times as long where the CPU is emulated.
+    pub(crate) fn zero(self, frame: &mut Frame) {
+        let words: *mut u64 = self.pointer(frame.phys());
+        for index in 0..FRAME_WORDS {
+            // SAFETY: the index is inside of the frame, which is mapped by the contract of `new`.
+            let word = unsafe { words.add(index) };
+            // SAFETY: the word is aligned and mapped writable by the contract of `new`, and no Rust reference
+            // to it exists: the frame is borrowed exclusively, and references are made to tables only.
+            unsafe { word.write_volatile(0) };
+        }
+        fence(Ordering::Release);
+    }
+
+    /// The table that a frame holds.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that the frame holds a page table, that it lives for `'t`, and that no other
+    /// reference to it exists meanwhile. (The CPU's page walks read it, and write nothing, because all
+    /// entries have their accessed and dirty bits set: Intel SDM Vol 3A, 4.8.)
+    pub(crate) unsafe fn table<'t>(self, frame: PhysFrame) -> &'t mut PageTable {
+        let table: *mut PageTable = self.pointer(frame);
+        // SAFETY: the frame is mapped and aligned, by the contract of `new`; every bit pattern is a table;
+        // the lifetime and the exclusiveness are this function's contract.
+        unsafe { &mut *table }
+    }
+
+    fn pointer<T>(self, frame: PhysFrame) -> *mut T {
+        (self.offset + frame.start_address().as_u64()).as_mut_ptr()
+    }
+}
+
+/// A frame that holds zeros: the only kind that is ever mapped, or becomes a table.
+#[must_use = "a dropped frame is leaked"]
+#[derive(Debug)]
+pub(crate) struct Blank(Frame);
+
+impl Blank {
+    pub(crate) fn into_frame(self) -> Frame {
+        self.0
+    }
+}

@@ -1,0 +1,151 @@
+//! Which addresses of the window are taken.
+//!
+//! Blocks are powers of two of pages, aligned to their size, which is what makes a region of 2 MiB or more
+//! the only user of its level-1 tables, and a region of 1 GiB or more the only user of its level-2 tables.
+//!
+//! Invariant: a [`Block`] is owned, and its pages belong to no other block. The bookkeeping is on the heap,
+//! so the fault path stays away from it. Called by: reserve and the drop of a region.
+
+use core::fmt;
+
+use buddy_system_allocator::FrameAllocator;
+use x86_64::VirtAddr;
+use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::page_table::PageTableLevel;
+
+use crate::table::pages_per_table;
+
+/// One half of the address space has 2^35 pages, so no block is larger, and orders 0 to 35 are enough.
+const ORDERS: usize = 36;
+
+/// The free blocks of the window.
+pub(crate) struct Placement {
+    free: FrameAllocator<ORDERS>,
+    /// The first page of the half in which the window lies: pages are numbered from there.
+    origin: Page,
+    largest_pages: u64,
+}
+
+/// A power of two of pages, aligned to its size, owned.
+#[must_use = "dropped addresses are never used again: give them back to the placement"]
+#[derive(Debug)]
+pub(crate) struct Block {
+    start: Page,
+    pages: u64,
+}
+
+impl Placement {
+    /// A placement over a window that lies in one half of the address space.
+    pub(crate) fn new(window: PageRange) -> Self {
+        let origin = half_of(window.start);
+        let numbers = to_usize(window.start - origin)..to_usize(window.end - origin);
+        let mut free = FrameAllocator::new();
+        free.insert(numbers.clone());
+        Self { free, origin, largest_pages: largest_block(numbers.start, numbers.end) }
+    }
+
+    /// The largest number of pages that a block of the empty window can have.
+    pub(crate) const fn largest_pages(&self) -> u64 {
+        self.largest_pages
+    }
+
+    /// Takes the smallest block that has `pages` pages, if there is one.
+    pub(crate) fn take(&mut self, pages: u64) -> Option<Block> {
+        let pages = pages.checked_next_power_of_two()?;
+        let number = self.free.alloc(usize::try_from(pages).ok()?)?;
+        Some(Block { start: self.origin + number as u64, pages })
+    }
+
+    pub(crate) fn give_back(&mut self, block: Block) {
+        self.free.dealloc(to_usize(block.start - self.origin), to_usize(block.pages));
+    }
+}
+
+impl fmt::Debug for Placement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Placement").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+impl Block {
+    pub(crate) fn pages(&self) -> PageRange {
+        Page::range(self.start, self.start + self.pages)
+    }
+
+    /// Whether the tables of this level over the block are the block's alone, or shared with neighbours.
+    pub(crate) const fn owns_tables(&self, level: PageTableLevel) -> bool {
+        self.pages >= pages_per_table(level)
+    }
+
+    /// The lowest level of tables over the block that is shared with neighbours, if any.
+    pub(crate) const fn lowest_shared_tables(&self) -> Option<PageTableLevel> {
+        if !self.owns_tables(PageTableLevel::One) {
+            Some(PageTableLevel::One)
+        } else if !self.owns_tables(PageTableLevel::Two) {
+            Some(PageTableLevel::Two)
+        } else {
+            None
+        }
+    }
+}
+
+fn half_of(page: Page) -> Page {
+    let low = Page::containing_address(VirtAddr::zero());
+    let high = Page::containing_address(VirtAddr::new_truncate(1 << 47));
+    if page < high { low } else { high }
+}
+
+fn largest_block(start: usize, end: usize) -> u64 {
+    let fits = |order: &usize| {
+        let size = 1_usize << order;
+        start.next_multiple_of(size) + size <= end
+    };
+    (0..ORDERS).rev().find(fits).map_or(0, |order| 1 << order)
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).expect("x86_64 has 64-bit addresses")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB_PAGES: u64 = 1 << 18;
+
+    fn window(start: u64, gib: u64) -> Placement {
+        let start = Page::containing_address(VirtAddr::new(start));
+        Placement::new(Page::range(start, start + gib * GIB_PAGES))
+    }
+
+    #[test]
+    fn the_largest_block_is_the_largest_aligned_one() {
+        assert_eq!(window(1 << 44, 16 << 10).largest_pages(), (16 << 10) * GIB_PAGES);
+        assert_eq!(window(1 << 30, 3).largest_pages(), 2 * GIB_PAGES, "1 to 4 GiB holds 2 to 4");
+        assert_eq!(window(1 << 30, 2).largest_pages(), GIB_PAGES, "1 to 3 GiB holds no aligned 2 GiB");
+        assert_eq!(window(0xffff_8000_0000_0000, 512).largest_pages(), 512 * GIB_PAGES);
+    }
+
+    #[test]
+    fn blocks_are_rounded_up_and_aligned_to_their_size() {
+        let mut placement = window(0xffff_9000_0000_0000, 8);
+        for pages in [1, 3, 600, GIB_PAGES - 1, GIB_PAGES + 1] {
+            let block = placement.take(pages).expect("8 GiB hold all of them");
+            assert_eq!(block.pages().len(), pages.next_power_of_two());
+            assert!(block.start.start_address().is_aligned(block.pages().size()));
+            placement.give_back(block);
+        }
+        assert!(placement.take(8 * GIB_PAGES).is_some(), "what came back is one block again");
+    }
+
+    #[test]
+    fn a_block_knows_which_tables_it_shares() {
+        let mut placement = window(1 << 40, 8);
+        let mut lowest =
+            |pages| placement.take(pages).expect("8 GiB hold all of them").lowest_shared_tables();
+        assert_eq!([lowest(1), lowest(256)], [Some(PageTableLevel::One); 2]);
+        assert_eq!([lowest(512), lowest(GIB_PAGES / 2)], [Some(PageTableLevel::Two); 2]);
+        assert_eq!(lowest(GIB_PAGES), None);
+    }
+}

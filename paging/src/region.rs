@@ -1,0 +1,187 @@
+//! A region: the virtual range of one linear memory.
+//!
+//! It hands out addresses and never references: whoever dereferences them does so at own risk, below the
+//! limit, and while no zero-fill guard is up. Its methods take `&mut self` where pages change, so that the
+//! owner of the region can keep references and changes apart.
+//!
+//! Invariant: the region's record is in the space's directory for as long as the region lives. Called by: the
+//! owner of a memory; the fault path works on the record and never on the region.
+
+mod error;
+mod zero_fill;
+
+use core::fmt;
+
+use x86_64::VirtAddr;
+use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
+
+pub use self::error::{LimitError, RangeError};
+pub use self::zero_fill::ZeroFill;
+use crate::decommit::{Decommitted, Sweep, sweep};
+use crate::directory::Record;
+use crate::frame::FrameSource;
+use crate::space::{AddressSpace, Host};
+use crate::tlb::Tlb;
+use crate::window::WindowTables;
+
+/// A reserved range of virtual addresses, whose pages get a frame when they are first written.
+///
+/// Dropping it returns every data and table frame, and the addresses. Forgetting it leaks them.
+pub struct Region<'a, S: FrameSource, T: Tlb> {
+    space: &'a AddressSpace<S, T>,
+    pages: PageRange,
+}
+
+impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
+    pub(crate) const fn new(space: &'a AddressSpace<S, T>, pages: PageRange) -> Self {
+        Self { space, pages }
+    }
+
+    /// The region's first address. It does not change.
+    #[must_use]
+    pub fn base(&self) -> VirtAddr {
+        self.pages.start.start_address()
+    }
+
+    /// The number of bytes that the limit can be raised to: what was reserved, rounded up to whole pages.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> u64 {
+        self.pages.size()
+    }
+
+    /// All pages of the region, usable or not.
+    #[must_use]
+    pub const fn pages(&self) -> PageRange {
+        self.pages
+    }
+
+    /// The number of bytes from the base on that can be used.
+    #[must_use]
+    pub fn limit_bytes(&self) -> u64 {
+        self.with_record(|record, _, _| record.limit_bytes)
+    }
+
+    /// Makes the first `bytes` bytes usable, rounded up to whole pages.
+    ///
+    /// Raising the limit takes the same time for any distance and takes no frame. Lowering it looks at the
+    /// tables of what is given up, and unmaps the zero frame there.
+    ///
+    /// # Errors
+    ///
+    /// - [`LimitError::BeyondCapacity`]: the region has not so many bytes.
+    /// - [`LimitError::Resident`]: a page that would be given up holds a frame: decommit it first.
+    ///
+    /// The limit has not changed then.
+    pub fn set_limit(&mut self, bytes: u64) -> Result<(), LimitError> {
+        let capacity_bytes = self.capacity_bytes();
+        if bytes > capacity_bytes {
+            return Err(LimitError::BeyondCapacity { requested_bytes: bytes, capacity_bytes });
+        }
+        self.with_record(|record, tables, host| {
+            let before = record.usable().end;
+            let lowered_from = core::mem::replace(&mut record.limit_bytes, bytes);
+            let given_up = Page::range(record.usable().end, before);
+            if let Some(page) = tables.first_held(given_up) {
+                record.limit_bytes = lowered_from;
+                return Err(LimitError::Resident { page });
+            }
+            sweep(Sweep::Everything, given_up, record, tables, host);
+            Ok(())
+        })
+    }
+
+    /// Takes pages back to what they were before they were touched: no frame behind them, and reading as
+    /// zero.
+    ///
+    /// Every data frame of the pages, and every table frame that this empties, is back in the frame source
+    /// when the call returns. It takes time for what is present, not for what is absent, and cannot fail once
+    /// the range is valid. The pages stay usable.
+    ///
+    /// # Errors
+    ///
+    /// - [`RangeError::Outside`]: the range is not inside of the region.
+    /// - [`RangeError::Backwards`]: the range ends before it starts.
+    ///
+    /// Nothing has changed then.
+    pub fn decommit(&mut self, pages: PageRange) -> Result<Decommitted, RangeError> {
+        self.check(pages)?;
+        Ok(self.with_record(|record, tables, host| sweep(Sweep::Everything, pages, record, tables, host)))
+    }
+
+    /// Says that nothing but zeros will be written to `pages` until the guard is dropped, and only where they
+    /// read as zero already.
+    ///
+    /// Until then a write that finds no frame there takes none: the fault handler steps over the fill, or
+    /// leads it into the sink, and the pages still read as zero and hold no frame afterwards. The sink may
+    /// cover neighbouring absent pages of the region too, so nothing else may be written to the region
+    /// meanwhile: it would be lost.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decommit`](Self::decommit).
+    pub fn zero_fill(&mut self, pages: PageRange) -> Result<ZeroFill<'_, 'a, S, T>, RangeError> {
+        self.check(pages)?;
+        Ok(ZeroFill::begin(self, pages))
+    }
+
+    /// What the region holds now, and what it did.
+    #[must_use]
+    pub fn residency(&self) -> Residency {
+        self.with_record(|record, _, _| record.residency)
+    }
+
+    fn check(&self, pages: PageRange) -> Result<(), RangeError> {
+        if pages.start > pages.end {
+            return Err(RangeError::Backwards { start: pages.start, end: pages.end });
+        }
+        if pages.start < self.pages.start || pages.end > self.pages.end {
+            return Err(RangeError::Outside { start: pages.start, end: pages.end, region: self.pages });
+        }
+        Ok(())
+    }
+
+    fn with_record<R>(&self, work: impl FnOnce(&mut Record, &mut WindowTables, Host<'_, S, T>) -> R) -> R {
+        self.space.with_state(|state, host| {
+            let record = state.directory.find(self.base());
+            work(record.expect("a region has a record as long as it lives"), &mut state.tables, host)
+        })
+    }
+}
+
+impl<S: FrameSource, T: Tlb> Drop for Region<'_, S, T> {
+    fn drop(&mut self) {
+        self.space.end_region(self.base());
+    }
+}
+
+impl<S: FrameSource, T: Tlb> fmt::Debug for Region<'_, S, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Region").field("pages", &self.pages).finish_non_exhaustive()
+    }
+}
+
+/// The frames of a region, and the events of its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Residency {
+    /// Data frames that the region holds.
+    pub resident_frames: u64,
+    /// The largest number of data frames that it ever held at once.
+    pub peak_resident_frames: u64,
+    /// Table frames that belong to the region alone. Those that it shares are in the space's
+    /// [`Usage`](crate::Usage).
+    pub table_frames: u64,
+    /// Frames that are set aside for the sink, for the region's whole life.
+    pub set_aside_frames: u64,
+    /// Page faults that were handled in the region.
+    pub faults: u64,
+    /// Data frames that were released since the region was made.
+    pub frames_released: u64,
+}
+
+impl Residency {
+    pub(crate) fn count_resident(&mut self) {
+        self.resident_frames += 1;
+        self.peak_resident_frames = self.peak_resident_frames.max(self.resident_frames);
+    }
+}

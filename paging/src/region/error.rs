@@ -1,0 +1,49 @@
+//! The errors of a region's operations. On any of them nothing has changed.
+
+use thiserror::Error;
+use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
+
+/// Why a limit cannot be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LimitError {
+    /// The region is smaller.
+    #[error("a limit of {requested_bytes} bytes is beyond the region's capacity of {capacity_bytes}")]
+    BeyondCapacity {
+        /// The limit that was requested, in bytes.
+        requested_bytes: u64,
+        /// The region's capacity, in bytes.
+        capacity_bytes: u64,
+    },
+    /// A page behind the new limit holds a frame.
+    #[error("{page:?} is behind the new limit and holds a frame: decommit it first")]
+    Resident {
+        /// The first such page.
+        page: Page,
+    },
+}
+
+/// Why a range of pages is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RangeError {
+    /// The range is not inside of the region.
+    #[error("the pages from {start:?} to {end:?} are not inside of the region {region:?}")]
+    Outside {
+        /// The range's first page.
+        start: Page,
+        /// The page behind its last one.
+        end: Page,
+        /// The region's pages.
+        region: PageRange,
+    },
+    /// The range ends before it starts.
+    #[error("the range starts at {start:?} and ends before that, at {end:?}")]
+    Backwards {
+        /// The range's first page.
+        start: Page,
+        /// The page behind its last one.
+        end: Page,
+    },
+}

@@ -1,0 +1,230 @@
+//! The address space: a window of virtual addresses that is handed out in regions.
+//!
+//! It owns the level-3 tables of the window, the shared zero frame, the directory of regions and the free
+//! addresses. Two locks: `placement`, for addresses and for the heap behind the directory, taken by reserve
+//! and drop only; and `state`, for tables and records, which the fault path takes too. The order is
+//! placement, then state, then the frame source's own. `state` is held uninterrupted and never while a heap
+//! is used or a region is touched.
+//!
+//! Called by: the embedder, who keeps one in its registry and passes every page fault to it.
+
+mod layout;
+mod reserve;
+
+use core::fmt;
+
+use spin::Mutex;
+use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::{Page, PhysFrame};
+
+pub use self::layout::{Layout, SpaceError};
+pub use self::reserve::ReserveError;
+use crate::directory::Directory;
+use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve};
+use crate::frame::{Frame, FrameSource};
+use crate::memory::PhysicalMemory;
+use crate::placement::Placement;
+use crate::supply::Supply;
+use crate::tlb::Tlb;
+use crate::window::WindowTables;
+
+/// A window of virtual addresses, and the page tables behind it.
+pub struct AddressSpace<S: FrameSource, T: Tlb> {
+    window: PageRange,
+    root: PhysFrame,
+    memory: PhysicalMemory,
+    frames: S,
+    tlb: T,
+    placement: Mutex<Placement>,
+    state: Mutex<State>,
+}
+
+/// What the fault path works on.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) tables: WindowTables,
+    pub(crate) directory: Directory,
+    /// The frame of zeros that all untouched pages show when they are read.
+    pub(crate) zero: Frame,
+}
+
+/// What the embedder gave to the space.
+#[derive(Debug)]
+pub(crate) struct Host<'a, S, T> {
+    pub(crate) source: &'a S,
+    pub(crate) tlb: &'a T,
+}
+
+impl<S, T> Clone for Host<'_, S, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S, T> Copy for Host<'_, S, T> {}
+
+impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
+    /// Makes the window usable for regions.
+    ///
+    /// Takes one frame for the shared zero frame and one for the level-3 table of each 512 GiB that the
+    /// window touches. The root's entries for them are written once, here: a kernel may copy them into other
+    /// roots.
+    ///
+    /// # Errors
+    ///
+    /// - [`SpaceError::Empty`], [`SpaceError::Unaligned`], [`SpaceError::BothHalves`], [`SpaceError::Null`]:
+    ///   the window does not fit, see [`Layout::window`].
+    /// - [`SpaceError::InUse`]: the root has an entry already where the window is.
+    /// - [`SpaceError::OutOfFrames`]: the frame source is empty.
+    ///
+    /// Nothing has changed then.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that
+    /// 1. `layout.root` is a level-4 table, and nothing else uses its entries for the window, or writes the
+    ///    table while this function or the drop of the space runs;
+    /// 2. the root, and every frame that `frames` ever hands out, is mapped at `layout.physical_offset` plus
+    ///    its physical address, outside of the window, readable and writable, as ordinary write-back memory,
+    ///    for as long as the space lives;
+    /// 3. `tlb` flushes every CPU that uses the window (the contract of [`Tlb`]);
+    /// 4. before the space is dropped, the entries are gone from all other roots that they were copied into.
+    pub unsafe fn new(layout: Layout, frames: S, tlb: T) -> Result<Self, SpaceError> {
+        let window = layout.pages()?;
+        // SAFETY: the caller's guarantee 2.
+        let memory = unsafe { PhysicalMemory::new(layout.physical_offset) };
+        let supply = Supply { memory, source: &frames, account: None };
+        let mut tables = WindowTables::new(window, memory);
+        // SAFETY: the caller's guarantee 1.
+        let zero = tlb.uninterrupted(|| unsafe { take_window(layout.root, &mut tables, &supply) })?;
+        let placement = Mutex::new(Placement::new(window));
+        let state = Mutex::new(State { tables, directory: Directory::default(), zero });
+        Ok(Self { window, root: layout.root, memory, frames, tlb, placement, state })
+    }
+
+    /// Handles a page fault, from its address and error code alone.
+    ///
+    /// May be called with interrupts off or on. It takes no heap, waits for nothing but its own lock and the
+    /// frame source, and touches no region. For an address outside of the window it takes no lock.
+    pub fn handle_fault(&self, fault: Fault) -> Outcome {
+        self.handle(fault, None)
+    }
+
+    /// Handles a page fault, and steps over a fill of zeros if the registers show one.
+    ///
+    /// As [`handle_fault`](Self::handle_fault); and while a [`ZeroFill`](crate::ZeroFill) guard is up, RCX
+    /// and RDI of a `rep stosb` or `rep stosq` that runs over pages without a frame of their own are moved to
+    /// the end of such pages. The caller puts both registers back into the interrupted context.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that `registers` is what the interrupted code had in its registers when this CPU
+    /// raised this fault, and that `fault.code` is the error code of it: the code at `rip` is read.
+    pub unsafe fn handle_fault_with(&self, fault: Fault, registers: &mut StringRegisters) -> Outcome {
+        // SAFETY: forwarded from this function's contract.
+        let interrupted = unsafe { Interrupted::new(registers) };
+        self.handle(fault, Some(interrupted))
+    }
+
+    /// The frame source that the space was made with.
+    pub const fn frames(&self) -> &S {
+        &self.frames
+    }
+
+    /// What all regions together take up now.
+    pub fn usage(&self) -> Usage {
+        self.with_state(|state, _| {
+            let fixed_frames = state.tables.level3_frames() + 1;
+            let shared_table_frames = state.tables.shared_frames();
+            let start = Usage { fixed_frames, shared_table_frames, ..Usage::default() };
+            state.directory.records().iter().fold(start, |sum, record| Usage {
+                regions: sum.regions + 1,
+                reserved_bytes: sum.reserved_bytes + record.pages.size(),
+                resident_frames: sum.resident_frames + record.residency.resident_frames,
+                owned_table_frames: sum.owned_table_frames + record.residency.table_frames,
+                set_aside_frames: sum.set_aside_frames + record.residency.set_aside_frames,
+                ..sum
+            })
+        })
+    }
+
+    fn handle(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
+        let page = Page::containing_address(fault.address);
+        // No lock for a fault elsewhere: it may be the kernel's own, raised by code that holds the lock.
+        if page < self.window.start || self.window.end <= page {
+            return nowhere(fault.code);
+        }
+        self.with_state(|state, host| resolve(state, fault, interrupted, host))
+    }
+
+    /// Runs `work` under the lock that the fault path takes.
+    pub(crate) fn with_state<R>(&self, work: impl FnOnce(&mut State, Host<'_, S, T>) -> R) -> R {
+        let host = Host { source: &self.frames, tlb: &self.tlb };
+        self.tlb.uninterrupted(|| work(&mut self.state.lock(), host))
+    }
+}
+
+impl<S: FrameSource, T: Tlb> Drop for AddressSpace<S, T> {
+    fn drop(&mut self) {
+        let State { tables, zero, .. } = self.state.get_mut();
+        let supply = Supply { memory: self.memory, source: &self.frames, account: None };
+        self.tlb.uninterrupted(|| {
+            // SAFETY: guarantees 1 and 4 of `new`; no region is alive, because each of them borrows the
+            // space.
+            unsafe { tables.detach(self.root) };
+            self.tlb.flush_all();
+            tables.give_back(&supply);
+            // SAFETY: the space owns the frame and does not look at its field any more; a frame has no
+            // destructor; and the TLB was flushed.
+            supply.give_back(unsafe { Frame::from_phys(zero.phys()) });
+        });
+    }
+}
+
+/// Takes the frames that the space keeps, and lets the root refer to the level-3 tables; tells the zero
+/// frame.
+///
+/// # Safety
+///
+/// The caller guarantees that `root` is a level-4 table whose entries for the window are the caller's to use,
+/// and that nothing else writes it meanwhile.
+unsafe fn take_window<S: FrameSource>(
+    root: PhysFrame,
+    tables: &mut WindowTables,
+    supply: &Supply<'_, S>,
+) -> Result<Frame, SpaceError> {
+    // SAFETY: forwarded from this function's contract.
+    if let Some(index) = unsafe { tables.used_entry(root) } {
+        return Err(SpaceError::InUse { index });
+    }
+    tables.take_level3(supply)?;
+    let zero = supply.take().inspect_err(|_| tables.give_back(supply))?.into_frame();
+    // SAFETY: forwarded from this function's contract; the entries were just seen to be unused.
+    unsafe { tables.attach(root) };
+    Ok(zero)
+}
+
+impl<S: FrameSource, T: Tlb> fmt::Debug for AddressSpace<S, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("AddressSpace").field("usage", &self.usage()).finish_non_exhaustive()
+    }
+}
+
+/// What an address space takes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Regions that are alive.
+    pub regions: u64,
+    /// Bytes of the regions' capacities together.
+    pub reserved_bytes: u64,
+    /// Data frames of all regions.
+    pub resident_frames: u64,
+    /// Table frames that belong to one region each.
+    pub owned_table_frames: u64,
+    /// Table frames that small regions share. They go when the last of their regions does.
+    pub shared_table_frames: u64,
+    /// Frames that are set aside for the regions' sinks.
+    pub set_aside_frames: u64,
+    /// Frames that the space keeps for life: the zero frame and the level-3 tables.
+    pub fixed_frames: u64,
+}

@@ -1,0 +1,131 @@
+//! Where an address space lies, and why it may not lie there.
+//!
+//! Called by: the embedder, for [`AddressSpace::new`](crate::AddressSpace::new).
+
+use core::ops::Range;
+
+use thiserror::Error;
+use x86_64::VirtAddr;
+use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::{Page, PageTableIndex, PhysFrame};
+
+use crate::supply::Shortage;
+
+const GIB: u64 = 1 << 30;
+
+/// Where an address space lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The addresses for regions: from one multiple of 1 GiB to another, in one half of the canonical
+    /// addresses, without address zero. The level-4 entries that cover it are used by nothing else.
+    pub window: Range<VirtAddr>,
+    /// Where physical address zero is mapped: a frame at `p` is reached at `physical_offset + p`.
+    pub physical_offset: VirtAddr,
+    /// The level-4 table.
+    pub root: PhysFrame,
+}
+
+impl Layout {
+    /// The pages of the window, if it is one that a space can have.
+    pub(super) fn pages(&self) -> Result<PageRange, SpaceError> {
+        let Range { start, end } = self.window;
+        if start >= end {
+            return Err(SpaceError::Empty { start, end });
+        }
+        if let Some(address) = [start, end].into_iter().find(|address| !address.is_aligned(GIB)) {
+            return Err(SpaceError::Unaligned { address });
+        }
+        if start.is_null() {
+            return Err(SpaceError::Null);
+        }
+        if half(start) != half(end) {
+            return Err(SpaceError::BothHalves { start, end });
+        }
+        Ok(Page::range(Page::containing_address(start), Page::containing_address(end)))
+    }
+}
+
+/// The upper or the lower half of the canonical addresses.
+#[derive(PartialEq, Eq)]
+enum Half {
+    Lower,
+    Upper,
+}
+
+/// The half that an address is in. Level-4 entries 256 to 511 are the upper half.
+fn half(address: VirtAddr) -> Half {
+    if u16::from(address.p4_index()) < 256 { Half::Lower } else { Half::Upper }
+}
+
+/// Why an address space cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SpaceError {
+    /// The window has no address.
+    #[error("the window from {start:#x} to {end:#x} is empty")]
+    Empty {
+        /// The window's first address.
+        start: VirtAddr,
+        /// The address behind its last one.
+        end: VirtAddr,
+    },
+    /// The window does not start and end at multiples of 1 GiB.
+    #[error("the window's border {address:#x} is not a multiple of 1 GiB")]
+    Unaligned {
+        /// The border in question.
+        address: VirtAddr,
+    },
+    /// The window starts at address zero, so a region could be taken for a null pointer.
+    #[error("the window contains address zero")]
+    Null,
+    /// The window reaches over the addresses that are not canonical.
+    #[error("the window from {start:#x} to {end:#x} is not in one half of the address space")]
+    BothHalves {
+        /// The window's first address.
+        start: VirtAddr,
+        /// The address behind its last one.
+        end: VirtAddr,
+    },
+    /// The root has an entry there.
+    #[error("entry {} of the root table, which the window needs, is in use", u16::from(*index))]
+    InUse {
+        /// The entry's index in the level-4 table.
+        index: PageTableIndex,
+    },
+    /// There is no frame for a table.
+    #[error("no frame for the tables of the window")]
+    OutOfFrames(#[from] Shortage),
+}
+
+#[cfg(test)]
+mod tests {
+    use x86_64::PhysAddr;
+
+    use super::*;
+
+    fn pages(start: u64, end: u64) -> Result<u64, SpaceError> {
+        let root = PhysFrame::containing_address(PhysAddr::zero());
+        let window = VirtAddr::new(start)..VirtAddr::new(end);
+        Layout { window, physical_offset: VirtAddr::zero(), root }.pages().map(|pages| pages.len())
+    }
+
+    #[test]
+    fn a_window_in_either_half_is_accepted() {
+        assert_eq!(pages(GIB, 3 * GIB), Ok(2 << 18));
+        assert_eq!(pages(0xffff_8000_0000_0000, 0xffff_8000_0000_0000 + GIB), Ok(1 << 18));
+    }
+
+    #[test]
+    fn each_bad_window_has_its_error() {
+        let address = VirtAddr::new;
+        assert_eq!(pages(GIB, GIB), Err(SpaceError::Empty { start: address(GIB), end: address(GIB) }));
+        assert_eq!(pages(GIB + 1, 2 * GIB), Err(SpaceError::Unaligned { address: address(GIB + 1) }));
+        assert_eq!(
+            pages(GIB, 2 * GIB + 4096),
+            Err(SpaceError::Unaligned { address: address(2 * GIB + 4096) })
+        );
+        assert_eq!(pages(0, GIB), Err(SpaceError::Null));
+        let (start, end) = (address(GIB), address(0xffff_8000_0000_0000));
+        assert_eq!(pages(start.as_u64(), end.as_u64()), Err(SpaceError::BothHalves { start, end }));
+    }
+}

@@ -1,0 +1,143 @@
+//! Making and ending regions.
+//!
+//! A reserve takes, in this order: addresses, the frames of the sink, room in the directory, and a pin on the
+//! tables that the region shares with its neighbours. Each step that fails gives back what the steps before
+//! it took. No data frame is among it, and nothing depends on the size of the region.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use thiserror::Error;
+use x86_64::VirtAddr;
+
+use super::{AddressSpace, Host, State};
+use crate::account::Account;
+use crate::decommit::{Sweep, sweep};
+use crate::directory::Record;
+use crate::frame::FrameSource;
+use crate::placement::{Block, Placement};
+use crate::region::Region;
+use crate::sink::Sink;
+use crate::supply::{Shortage, Supply};
+use crate::tlb::Tlb;
+
+const PAGE_BYTES: u64 = 4096;
+
+impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
+    /// Reserves addresses for a memory of up to `bytes` bytes, rounded up to whole pages.
+    ///
+    /// The region holds no data frame, and its limit is zero: [`Region::set_limit`] makes pages usable. What
+    /// it sets aside for its sink, one to three frames, is charged to `account`.
+    ///
+    /// # Errors
+    ///
+    /// - [`ReserveError::Empty`]: `bytes` is zero.
+    /// - [`ReserveError::TooLarge`]: not even the empty window has a block of addresses of this size.
+    /// - [`ReserveError::NoAddresses`]: other regions take up too much of the window.
+    /// - [`ReserveError::OutOfFrames`]: there is no frame for the sink or for a shared table.
+    ///
+    /// Nothing is left behind then.
+    pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, S, T>, ReserveError> {
+        // Held to the end, so that the directory does not grow between making room in it and inserting.
+        let mut placement = self.placement.lock();
+        let block = take_block(&mut placement, bytes)?;
+        let supply = Supply { memory: self.memory, source: &self.frames, account: Some(account) };
+        let sink = match self.tlb.uninterrupted(|| Sink::set_aside(&block, &supply)) {
+            Ok(sink) => sink,
+            Err(shortage) => {
+                placement.give_back(block);
+                return Err(shortage.into());
+            }
+        };
+        self.make_room();
+        let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), sink, Arc::clone(account));
+        let pages = record.pages;
+        if let Err(shortage) = self.with_state(|state, host| pin_tables(&mut record, state, host)) {
+            self.dissolve(record, &mut placement);
+            return Err(shortage.into());
+        }
+        self.with_state(|state, _| state.directory.insert(record));
+        Ok(Region::new(self, pages))
+    }
+
+    /// Ends the region with this base: releases its frames and its addresses.
+    pub(crate) fn end_region(&self, base: VirtAddr) {
+        let mut placement = self.placement.lock();
+        let record = self.with_state(|state, host| {
+            let mut record = state.directory.remove(base)?;
+            state.tables.unpin(&record.block);
+            sweep(Sweep::Everything, record.block.pages(), &mut record, &mut state.tables, host);
+            Some(record)
+        });
+        self.dissolve(record.expect("a region has a record until it ends"), &mut placement);
+    }
+
+    /// Gives back what a region holds that has no page, no pin and no record in the directory any more.
+    fn dissolve(&self, record: Record, placement: &mut Placement) {
+        let Record { block, sink, account, .. } = record;
+        let supply = Supply { memory: self.memory, source: &self.frames, account: Some(&account) };
+        self.tlb.uninterrupted(|| sink.give_back(&supply));
+        placement.give_back(block);
+    }
+
+    /// Lets the directory have room for one more record, with the heap used outside of the lock.
+    fn make_room(&self) {
+        if let Some(capacity) = self.with_state(|state, _| state.directory.wanted_capacity()) {
+            let larger = Vec::with_capacity(capacity);
+            drop(self.with_state(|state, _| state.directory.move_to(larger)));
+        }
+    }
+}
+
+fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveError> {
+    if bytes == 0 {
+        return Err(ReserveError::Empty);
+    }
+    let pages = bytes.div_ceil(PAGE_BYTES);
+    let largest_pages = placement.largest_pages();
+    if pages > largest_pages {
+        return Err(ReserveError::TooLarge {
+            requested_bytes: bytes,
+            largest_bytes: largest_pages * PAGE_BYTES,
+        });
+    }
+    placement.take(pages).ok_or(ReserveError::NoAddresses { requested_bytes: bytes })
+}
+
+/// Pins the tables that the region shares; frees those that were made if there is no frame for all of them.
+fn pin_tables<S: FrameSource, T: Tlb>(
+    record: &mut Record,
+    state: &mut State,
+    host: Host<'_, S, T>,
+) -> Result<(), Shortage> {
+    let supply = Supply { memory: state.tables.memory(), source: host.source, account: None };
+    state.tables.pin(&record.block, &supply).inspect_err(|_| {
+        sweep(Sweep::Everything, record.block.pages(), record, &mut state.tables, host);
+    })
+}
+
+/// Why a region cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReserveError {
+    /// A region has at least one byte.
+    #[error("a region of zero bytes was requested")]
+    Empty,
+    /// The window is too small.
+    #[error("{requested_bytes} bytes were requested, and the window has room for {largest_bytes} at most")]
+    TooLarge {
+        /// The size that was requested, in bytes.
+        requested_bytes: u64,
+        /// The size of the largest region that the empty window could hold, in bytes.
+        largest_bytes: u64,
+    },
+    /// The window is too full.
+    #[error("no free block of addresses in the window has {requested_bytes} bytes")]
+    NoAddresses {
+        /// The size that was requested, in bytes.
+        requested_bytes: u64,
+    },
+    /// There is no frame for the sink or for a shared table.
+    #[error("no frame for what a region sets aside")]
+    OutOfFrames(#[from] Shortage),
+}

@@ -1,0 +1,143 @@
+//! What one entry says, and the count that rides on it.
+//!
+//! `BORROWED` and the count are bits that the CPU ignores in these entries: 11:9 in all, and 62:52 in entries
+//! that refer to a table (Intel SDM Vol 3A, 4.5, "Use of the paging structures"). The accessed and dirty bits
+//! are set from the start, so that the CPU never writes an entry.
+
+use x86_64::structures::paging::page_table::PageTableEntry;
+use x86_64::structures::paging::{PageTableFlags, PhysFrame};
+
+/// The entry does not own what it refers to.
+const BORROWED: PageTableFlags = PageTableFlags::BIT_9;
+
+const READABLE: PageTableFlags = PageTableFlags::PRESENT
+    .union(PageTableFlags::NO_EXECUTE)
+    .union(PageTableFlags::ACCESSED)
+    .union(PageTableFlags::DIRTY);
+
+/// A frame of the entry's own: data, or a table.
+pub(super) const OWNED: PageTableFlags = READABLE.union(PageTableFlags::WRITABLE);
+/// The sink.
+pub(super) const SINK: PageTableFlags = OWNED.union(BORROWED);
+/// The shared zero frame.
+pub(super) const ZERO: PageTableFlags = READABLE.union(BORROWED);
+
+/// How many things keep the table alive that the entry owns: its present entries, and the regions that pin
+/// it. That is at most 512 + 512, and 11 bits count to 2047.
+const OCCUPANCY: PageTableFlags = PageTableFlags::BIT_52
+    .union(PageTableFlags::BIT_53)
+    .union(PageTableFlags::BIT_54)
+    .union(PageTableFlags::BIT_55)
+    .union(PageTableFlags::BIT_56)
+    .union(PageTableFlags::BIT_57)
+    .union(PageTableFlags::BIT_58)
+    .union(PageTableFlags::BIT_59)
+    .union(PageTableFlags::BIT_60)
+    .union(PageTableFlags::BIT_61)
+    .union(PageTableFlags::BIT_62);
+
+const ONE: u64 = PageTableFlags::BIT_52.bits();
+
+/// What an entry holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nothing.
+    Absent,
+    /// A frame of its own: data at level 1, a table above.
+    Owned(PhysFrame),
+    /// The shared zero frame.
+    Zero,
+    /// The sink, or a table all of whose entries lead to it.
+    Sink,
+    /// A frame of its own that the CPU does not reach any more.
+    Detached(PhysFrame),
+}
+
+pub(super) fn held(entry: &PageTableEntry) -> Held {
+    if entry.is_unused() {
+        return Held::Absent;
+    }
+    let (flags, frame) = (entry.flags(), PhysFrame::containing_address(entry.addr()));
+    if !flags.contains(PageTableFlags::PRESENT) {
+        return Held::Detached(frame);
+    }
+    match (flags.contains(BORROWED), flags.contains(PageTableFlags::WRITABLE)) {
+        (false, _) => Held::Owned(frame),
+        (true, true) => Held::Sink,
+        (true, false) => Held::Zero,
+    }
+}
+
+/// Takes the entry's frame out of the CPU's reach; the entry still owns it.
+pub(super) fn detach(entry: &mut PageTableEntry) {
+    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT));
+}
+
+pub(super) fn count_up(owner: &mut PageTableEntry) {
+    debug_assert!(!owner.flags().contains(OCCUPANCY), "a table is kept alive by 1024 things at most");
+    owner.set_flags(PageTableFlags::from_bits_retain(owner.flags().bits() + ONE));
+}
+
+pub(super) fn count_down(owner: &mut PageTableEntry) {
+    debug_assert!(is_needed(owner), "a table lost something that it did not have");
+    owner.set_flags(PageTableFlags::from_bits_retain(owner.flags().bits() - ONE));
+}
+
+/// Whether anything keeps alive the table that the entry owns.
+pub(super) fn is_needed(owner: &PageTableEntry) -> bool {
+    owner.flags().intersects(OCCUPANCY)
+}
+
+#[cfg(test)]
+mod tests {
+    use x86_64::PhysAddr;
+
+    use super::*;
+
+    fn entry(flags: PageTableFlags) -> PageTableEntry {
+        let mut entry = PageTableEntry::new();
+        entry.set_addr(PhysAddr::new(0x5000), flags);
+        entry
+    }
+
+    #[test]
+    fn each_kind_of_entry_is_told_from_the_others() {
+        let frame = PhysFrame::containing_address(PhysAddr::new(0x5000));
+        assert_eq!(held(&PageTableEntry::new()), Held::Absent);
+        assert_eq!(held(&entry(OWNED)), Held::Owned(frame));
+        assert_eq!(held(&entry(ZERO)), Held::Zero);
+        assert_eq!(held(&entry(SINK)), Held::Sink);
+        let mut fading = entry(OWNED);
+        detach(&mut fading);
+        assert_eq!(held(&fading), Held::Detached(frame));
+    }
+
+    #[test]
+    fn the_frame_at_address_zero_is_not_mistaken_for_nothing() {
+        let mut zero = PageTableEntry::new();
+        zero.set_addr(PhysAddr::zero(), OWNED);
+        detach(&mut zero);
+        assert_eq!(held(&zero), Held::Detached(PhysFrame::containing_address(PhysAddr::zero())));
+    }
+
+    #[test]
+    fn counting_leaves_the_rest_of_the_entry_alone() {
+        let mut owner = entry(OWNED);
+        (0..1024).for_each(|_| count_up(&mut owner));
+        assert!(is_needed(&owner));
+        assert_eq!(owner.flags().difference(OCCUPANCY), OWNED);
+        assert_eq!(owner.addr(), PhysAddr::new(0x5000));
+        (0..1024).for_each(|_| count_down(&mut owner));
+        assert!(!is_needed(&owner));
+        assert_eq!(owner.flags(), OWNED);
+    }
+
+    #[test]
+    fn the_cpu_never_writes_an_entry_and_never_executes_or_serves_user_mode_through_it() {
+        for flags in [OWNED, ZERO, SINK] {
+            assert!(flags.contains(PageTableFlags::ACCESSED | PageTableFlags::DIRTY));
+            assert!(flags.contains(PageTableFlags::NO_EXECUTE));
+            assert!(!flags.intersects(PageTableFlags::USER_ACCESSIBLE | PageTableFlags::GLOBAL));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The tables of the window of addresses in which regions live.
+//!
+//! One level-3 table for each level-4 entry that the window touches, taken when the space is made and kept
+//! for its life: so the root's entries never change again, and a kernel may copy them into other roots.
+//!
+//! Invariant: below the level-3 tables, a table exists only while something needs it: a present entry, or a
+//! pin of a region that shares it. Called by: everything that walks.
+
+use alloc::vec::Vec;
+
+use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::page_table::PageTableLevel;
+use x86_64::structures::paging::{Page, PageTableFlags, PageTableIndex, PhysFrame};
+
+use crate::frame::{Frame, FrameSource};
+use crate::memory::{Blank, PhysicalMemory};
+use crate::placement::Block;
+use crate::supply::{Shortage, Supply};
+use crate::table::{Held, Table, pieces};
+
+/// Flags of the root's entries. What they may do is decided further down.
+const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
+    .union(PageTableFlags::WRITABLE)
+    .union(PageTableFlags::NO_EXECUTE)
+    .union(PageTableFlags::ACCESSED);
+
+/// The level-3 tables of the window, in the order of their addresses.
+#[derive(Debug)]
+pub(crate) struct WindowTables {
+    memory: PhysicalMemory,
+    pages: PageRange,
+    level3: Vec<Frame>,
+    /// Tables of level 1 and 2 that small regions share.
+    shared_frames: u64,
+}
+
+impl WindowTables {
+    /// The tables of a window, with room for the level-3 tables, which are yet to be taken.
+    pub(crate) fn new(pages: PageRange, memory: PhysicalMemory) -> Self {
+        let level3 = Vec::with_capacity(root_entries(pages).count());
+        Self { memory, pages, level3, shared_frames: 0 }
+    }
+
+    /// Takes the level-3 tables; no root refers to them yet. After an error there are none.
+    pub(crate) fn take_level3<S: FrameSource>(&mut self, supply: &Supply<'_, S>) -> Result<(), Shortage> {
+        for _ in root_entries(self.pages) {
+            match supply.take() {
+                Ok(blank) => self.level3.push(blank.into_frame()),
+                Err(shortage) => {
+                    self.give_back(supply);
+                    return Err(shortage);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first entry of the window in this root that is in use, if any.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that the frame holds the root table and that nothing else writes it meanwhile.
+    pub(crate) unsafe fn used_entry(&self, root: PhysFrame) -> Option<PageTableIndex> {
+        // SAFETY: forwarded from this function's contract; the reference ends here.
+        let root = unsafe { self.memory.table(root) };
+        root_entries(self.pages).find(|index| !root[*index].is_unused())
+    }
+
+    /// Lets the root refer to the level-3 tables.
+    ///
+    /// # Safety
+    ///
+    /// As for [`used_entry`](Self::used_entry), and the window's entries are the caller's to use.
+    pub(crate) unsafe fn attach(&mut self, root: PhysFrame) {
+        // SAFETY: forwarded from this function's contract; the reference ends here.
+        let root = unsafe { self.memory.table(root) };
+        for (index, table) in root_entries(self.pages).zip(&self.level3) {
+            root[index].set_frame(table.phys(), ROOT_ENTRY);
+        }
+    }
+
+    /// Clears the entries that [`attach`](Self::attach) made. The TLB is for the caller to flush.
+    ///
+    /// # Safety
+    ///
+    /// As for [`attach`](Self::attach).
+    pub(crate) unsafe fn detach(&mut self, root: PhysFrame) {
+        // SAFETY: forwarded from this function's contract; the reference ends here.
+        let root = unsafe { self.memory.table(root) };
+        root_entries(self.pages).for_each(|index| root[index].set_unused());
+    }
+
+    /// Releases the level-3 tables.
+    pub(crate) fn give_back<S: FrameSource>(&mut self, supply: &Supply<'_, S>) {
+        self.level3.drain(..).for_each(|frame| supply.give_back(frame));
+    }
+
+    pub(crate) const fn memory(&self) -> PhysicalMemory {
+        self.memory
+    }
+
+    /// The number of tables of level 1 and 2 that small regions share.
+    pub(crate) const fn shared_frames(&self) -> u64 {
+        self.shared_frames
+    }
+
+    /// Notes that shared tables were released.
+    pub(crate) const fn forget_shared(&mut self, frames: u64) {
+        self.shared_frames -= frames;
+    }
+
+    /// The number of level-3 tables.
+    pub(crate) fn level3_frames(&self) -> u64 {
+        self.level3.len() as u64
+    }
+
+    /// The level-3 tables that a range of pages falls on, each with its part of the range.
+    pub(crate) fn each_level3(&mut self, pages: PageRange, mut visit: impl FnMut(Table<'_>, PageRange)) {
+        for piece in pieces(pages, PageTableLevel::Four) {
+            visit(self.level3(piece.start), piece);
+        }
+    }
+
+    /// The lowest table that exists on the way to this page, down to level `floor`.
+    pub(crate) fn descend(&mut self, page: Page, floor: PageTableLevel) -> Table<'_> {
+        let mut table = self.level3(page);
+        while table.level() > floor {
+            match table.into_below(page) {
+                Ok(below) => table = below,
+                Err(lowest) => return lowest,
+            }
+        }
+        table
+    }
+
+    /// The table of level `floor` on the way to this page; what is missing is made of the frames that `take`
+    /// gives.
+    pub(crate) fn reach(
+        &mut self,
+        page: Page,
+        floor: PageTableLevel,
+        mut take: impl FnMut() -> Result<Blank, Shortage>,
+    ) -> Result<Table<'_>, Stopped<'_>> {
+        let mut table = self.descend(page, floor);
+        while table.level() > floor {
+            match take() {
+                Ok(blank) => table = table.grow(page, blank),
+                Err(shortage) => return Err(Stopped { lowest: table, shortage }),
+            }
+        }
+        Ok(table)
+    }
+
+    /// Makes the tables exist that the block shares with its neighbours, and pins them.
+    ///
+    /// The lowest of them is pinned; it pins the one above, because it is a present entry of it. After an
+    /// error a sweep over the block frees what was made.
+    pub(crate) fn pin<S: FrameSource>(
+        &mut self,
+        block: &Block,
+        supply: &Supply<'_, S>,
+    ) -> Result<(), Shortage> {
+        let Some(level) = block.lowest_shared_tables() else { return Ok(()) };
+        let mut made = 0;
+        let take = || supply.take().inspect(|_| made += 1);
+        let pinned = self.reach(block.pages().start, level, take).map(|mut table| table.pin());
+        let outcome = pinned.map_err(|stopped| stopped.shortage);
+        self.shared_frames += made;
+        outcome
+    }
+
+    /// Takes the pin of a block back. A sweep over the block frees what is not needed any more.
+    pub(crate) fn unpin(&mut self, block: &Block) {
+        if let Some(level) = block.lowest_shared_tables() {
+            self.descend(block.pages().start, level).unpin();
+        }
+    }
+
+    /// The first page of the range that holds something: a frame of its own, or the sink.
+    pub(crate) fn first_held(&mut self, pages: PageRange) -> Option<Page> {
+        pieces(pages, PageTableLevel::Four).find_map(|piece| first_held(&mut self.level3(piece.start), piece))
+    }
+
+    fn level3(&mut self, page: Page) -> Table<'_> {
+        let number = u16::from(page.p4_index()) - u16::from(self.pages.start.p4_index());
+        let frame = &mut self.level3[usize::from(number)];
+        // SAFETY: the frame came blank from the supply, is private to this type, and is written through
+        // `Table`.
+        unsafe { Table::root(self.memory, frame) }
+    }
+}
+
+/// The indices of the root's entries that the window touches.
+fn root_entries(window: PageRange) -> impl Iterator<Item = PageTableIndex> {
+    pieces(window, PageTableLevel::Four).map(|piece| piece.start.p4_index())
+}
+
+/// There was no frame for a table.
+pub(crate) struct Stopped<'t> {
+    /// The lowest table that exists.
+    pub(crate) lowest: Table<'t>,
+    pub(crate) shortage: Shortage,
+}
+
+fn first_held(table: &mut Table<'_>, pages: PageRange) -> Option<Page> {
+    pieces(pages, table.level()).find_map(|piece| match table.held(piece.start) {
+        Held::Absent | Held::Zero | Held::Detached(_) => None,
+        Held::Sink => Some(piece.start),
+        Held::Owned(_) => match table.below(piece.start) {
+            Some(mut below) => first_held(&mut below, piece),
+            None => Some(piece.start),
+        },
+    })
+}

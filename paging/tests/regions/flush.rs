@@ -1,0 +1,133 @@
+//! The TLB is flushed before frames change hands.
+//!
+//! The machine's MMU keeps every translation until it is told to drop it, and its frame source refuses frames
+//! that the MMU still knows. Mutations that are caught, each tried by hand, and a test that fails for it:
+//!
+//! - `decommit.rs`, `sweep`: no `batch.flush(..)`, or behind the second walk: every test that releases a
+//!   frame.
+//! - `decommit.rs`, `detach_owned`: no `batch.add(..)` at level 1:
+//!   `a_decommitted_page_is_not_translated_any_more`; above level 1:
+//!   `a_shared_table_is_not_walked_after_its_last_region`.
+//! - `decommit.rs`, `detach`: no `batch.add_entry(..)`: `a_zero_page_is_not_translated_after_its_decommit`.
+//! - `fault/resolve.rs`, `upgrade`: no `tlb.flush(..)`: `an_upgraded_page_is_not_read_from_the_zero_frame`.
+//! - `fault/resolve.rs`, `absorb`: no `tlb.flush(..)`:
+//!   `zero_fill::a_page_that_shows_zero_is_filled_without_a_frame`.
+//! - `tlb/batch.rs`, `add`: pages behind the threshold are forgotten: `many_pages_are_flushed_at_once`.
+//! - `tlb/batch.rs`, `add_entry`: one page for a large entry:
+//!   `zero_fill::a_fill_with_something_else_is_led_into_the_sink`.
+
+use crate::world::{GIB, MIB, World, address, pages};
+
+#[test]
+fn a_decommitted_page_is_not_translated_any_more() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    (0..3).for_each(|page| world.write(address(&region, page), 7));
+    let range = pages(&region, 1, 1);
+    region.decommit(range).expect("the page is inside");
+    let seen = [0, 1, 2].map(|page| world.cpu.peek(address(&region, page)));
+    assert_eq!(seen, [Some(7), None, Some(7)]);
+}
+
+#[test]
+fn a_zero_page_is_not_translated_after_its_decommit() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    world.write(address(&region, 0), 7);
+    assert_eq!(world.read(address(&region, 1)), 0);
+    let range = pages(&region, 1, 1);
+    region.decommit(range).expect("the page is inside");
+    assert_eq!(world.cpu.peek(address(&region, 1)), None);
+}
+
+#[test]
+fn an_upgraded_page_is_not_read_from_the_zero_frame() {
+    let world = World::new();
+    let region = world.region(GIB);
+    assert_eq!(world.read(region.base()), 0);
+    world.write(region.base(), 7);
+    assert_eq!(world.read(region.base()), 7);
+}
+
+/// The CPU remembers where the level-1 table was. A page that is touched later, by the region that took over
+/// the addresses, must be looked up in the new table.
+#[test]
+fn a_released_table_is_not_walked_any_more() {
+    let world = World::new();
+    let mut region = world.region(2 * MIB);
+    world.write(address(&region, 9), 7);
+    let all = region.pages();
+    region.decommit(all).expect("the range is the region");
+    // What was a table is now somebody's data.
+    let other = world.region(2 * MIB);
+    (0..16).for_each(|page| world.write(address(&other, page), 0xff));
+    assert_eq!(world.read(address(&region, 9)), 0);
+    world.write(address(&region, 10), 8);
+    assert_eq!(world.read(address(&region, 10)), 8);
+    assert!((0..16).all(|page| world.read(address(&other, page)) == 0xff));
+}
+
+/// The last region under shared tables ends when none of their pages is present, so no page's flush tells the
+/// CPU. It has looked there before, and remembers where the tables were.
+#[test]
+fn a_shared_table_is_not_walked_after_its_last_region() {
+    let world = World::new();
+    let other = world.region(GIB);
+    let region = world.region(64 << 10);
+    let place = region.base();
+    assert_eq!(world.cpu.peek(place), None);
+    drop(region);
+    // What was a table is now somebody's data.
+    (0..16).for_each(|page| world.write(address(&other, page), 0xff));
+    let next = world.region(64 << 10);
+    assert_eq!(next.base(), place, "the addresses are reused");
+    world.write(place, 8);
+    assert_eq!(world.read(place), 8);
+}
+
+#[test]
+fn few_pages_are_flushed_one_by_one() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    (0..40).for_each(|page| world.write(address(&region, page), 7));
+    let before = world.cpu.mmu().flushes();
+    let range = pages(&region, 0, 20);
+    region.decommit(range).expect("the range is inside");
+    assert_eq!(world.cpu.mmu().flushes(), (before.0 + 20, before.1));
+}
+
+#[test]
+fn many_pages_are_flushed_at_once() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    (0..600).for_each(|page| world.write(address(&region, page), 7));
+    let before = world.cpu.mmu().flushes();
+    let range = pages(&region, 0, 599);
+    region.decommit(range).expect("the range is inside");
+    assert_eq!(world.cpu.mmu().flushes(), (before.0, before.1 + 1));
+    assert!((0..599).all(|page| world.cpu.peek(address(&region, page)).is_none()));
+}
+
+#[test]
+fn an_absent_range_is_not_flushed() {
+    let world = World::new();
+    let mut region = world.region(4 * GIB);
+    world.write(region.base(), 1);
+    let before = world.cpu.mmu().flushes();
+    let range = pages(&region, 1, 500_000);
+    region.decommit(range).expect("the range is inside");
+    assert_eq!(world.cpu.mmu().flushes(), before);
+}
+
+#[test]
+fn stale_data_is_never_seen_by_the_next_owner() {
+    let world = World::with(4 * GIB, 512);
+    for round in 1..=20_u8 {
+        let region = world.region(16 * MIB);
+        for page in 0..400 {
+            let place = address(&region, page * 7 % 4096);
+            assert_eq!(world.read(place + u64::from(round)), 0, "round {round}, page {page}");
+            world.write(place + u64::from(round), round);
+        }
+    }
+}

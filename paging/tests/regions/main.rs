@@ -1,0 +1,16 @@
+//! The crate through its public API, on a machine that is simulated on the host.
+
+mod adapters;
+mod decommit;
+mod faults;
+mod flush;
+mod limit;
+mod model;
+mod out_of_frames;
+mod pool;
+mod reserve;
+mod sharing;
+mod threads;
+mod touch;
+mod world;
+mod zero_fill;

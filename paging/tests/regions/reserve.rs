@@ -1,0 +1,142 @@
+//! Making and ending regions and spaces.
+
+use std::sync::Arc;
+
+use palimpsest_paging::x86_64::VirtAddr;
+use palimpsest_paging::x86_64::structures::paging::PageTableFlags;
+use palimpsest_paging::{Account, AddressSpace, Layout, ReserveError, Shortage, SpaceError};
+
+use crate::world::{GIB, KIB, MIB, Memory, Mmu, PAGE, Source, TIB, WINDOW_START, World, account, address};
+
+#[test]
+fn region_drop_returns_everything() {
+    let world = World::new();
+    let start = (world.source.allocated(), world.space().usage());
+    for bytes in [PAGE, 64 * KIB, MIB, 2 * MIB, 600 * MIB, GIB, 4 * GIB, TIB] {
+        let account = account();
+        let region = world.region_of(bytes, &account);
+        let last = bytes / PAGE - 1;
+        for page in (0..100).map(|step| step * last / 100) {
+            world.write(address(&region, page), 1);
+            assert_eq!(world.read(address(&region, (page + 3) % (last + 1))) & !1, 0);
+        }
+        drop(region);
+        assert_eq!((world.source.allocated(), world.space().usage()), start, "{bytes} bytes");
+        assert_eq!(account.held_frames(), 0);
+    }
+}
+
+#[test]
+fn reserving_costs_the_same_for_any_size() {
+    let world = World::new();
+    let cost = |bytes| {
+        let before = world.source.allocations();
+        drop(world.space().reserve(bytes, &account()).expect("the world has room"));
+        world.source.allocations() - before
+    };
+    assert_eq!((cost(GIB), cost(4 * GIB), cost(TIB)), (3, 3, 3));
+}
+
+#[test]
+fn reserve_failure_leaves_nothing() {
+    for bytes in [PAGE, 64 * KIB, 2 * MIB, 512 * MIB, GIB, 4 * GIB] {
+        let world = World::new();
+        let start = (world.source.allocated(), world.space().usage());
+        let mut failures = 0;
+        loop {
+            world.source.allow(Some(failures));
+            let account = account();
+            let reserved = world.space().reserve(bytes, &account).map(drop);
+            assert_eq!((world.source.allocated(), world.space().usage()), start, "{bytes} bytes");
+            assert_eq!(account.held_frames(), 0);
+            match reserved {
+                Ok(()) => break,
+                Err(error) => assert_eq!(error, ReserveError::OutOfFrames(Shortage::SourceEmpty)),
+            }
+            failures += 1;
+        }
+        assert!((2..=3).contains(&failures), "{bytes} bytes took {failures} frames");
+        world.source.allow(None);
+        assert_eq!(world.region(bytes).base(), VirtAddr::new(WINDOW_START), "the addresses are free again");
+    }
+}
+
+#[test]
+fn a_cap_that_is_too_small_for_the_sink_is_a_named_error() {
+    let world = World::new();
+    let account = Arc::new(Account::new(Some(2)));
+    let error = world.space().reserve(4 * GIB, &account).map(drop);
+    assert_eq!(error, Err(ReserveError::OutOfFrames(Shortage::CapReached { cap_frames: 2 })));
+    assert_eq!((account.held_frames(), account.is_lost()), (0, false));
+}
+
+#[test]
+fn addresses_are_reused() {
+    let world = World::with(4 * GIB, 4096);
+    let first = world.region(4 * GIB).base();
+    let full = world.region(4 * GIB);
+    assert_eq!(full.base(), first);
+    let error = world.space().reserve(PAGE, &account()).map(drop);
+    assert_eq!(error, Err(ReserveError::NoAddresses { requested_bytes: PAGE }));
+    drop(full);
+    let small: Vec<_> = (0..64).map(|_| world.region(64 * MIB)).collect();
+    let error = world.space().reserve(PAGE, &account()).map(drop);
+    assert_eq!(error, Err(ReserveError::NoAddresses { requested_bytes: PAGE }));
+    drop(small);
+    assert_eq!(world.region(4 * GIB).base(), first, "the pieces are one block again");
+}
+
+#[test]
+fn bad_sizes_are_named_errors() {
+    let world = World::with(3 * GIB, 1024);
+    let reserve = |bytes| world.space().reserve(bytes, &account()).map(drop);
+    assert_eq!(reserve(0), Err(ReserveError::Empty));
+    let largest_bytes = 2 * GIB;
+    for requested_bytes in [2 * GIB + 1, 3 * GIB, u64::MAX] {
+        assert_eq!(reserve(requested_bytes), Err(ReserveError::TooLarge { requested_bytes, largest_bytes }));
+    }
+    assert_eq!(reserve(2 * GIB), Ok(()));
+}
+
+#[test]
+fn regions_do_not_overlap_and_are_aligned_to_their_size() {
+    let world = World::new();
+    let sizes = [PAGE, 3 * MIB, 64 * KIB, GIB, PAGE, 700 * MIB, 5 * GIB, 2 * MIB];
+    let mut regions: Vec<_> = sizes.map(|bytes| world.region(bytes)).into_iter().collect();
+    regions.sort_by_key(|region| region.base());
+    for pair in regions.windows(2) {
+        assert!(pair[0].pages().end <= pair[1].pages().start);
+    }
+    for region in &regions {
+        assert!(region.base().is_aligned(region.capacity_bytes().next_power_of_two()));
+    }
+    assert_eq!(world.space().usage().regions, 8);
+    assert_eq!(world.space().usage().reserved_bytes, sizes.iter().sum::<u64>());
+}
+
+#[test]
+fn a_space_that_cannot_be_made_leaves_nothing() {
+    let window = VirtAddr::new(WINDOW_START)..VirtAddr::new(WINDOW_START + 2 * TIB);
+    let memory = Memory::new(64);
+    let (root, source) = Source::new(memory);
+    let mmu: &'static Mmu = Box::leak(Box::new(Mmu::new(memory, root)));
+    source.watch(mmu);
+    let make = || {
+        let layout = Layout { window: window.clone(), physical_offset: memory.offset(), root };
+        // SAFETY: the memory is leaked and mapped at its offset; the MMU is the only CPU.
+        unsafe { AddressSpace::new(layout, source, mmu) }.map(drop)
+    };
+    for frames in 0..5 {
+        source.allow(Some(frames));
+        assert_eq!(make(), Err(SpaceError::OutOfFrames(Shortage::SourceEmpty)));
+        assert_eq!((source.allocated(), mmu.root_is_empty()), (0, true));
+    }
+    source.allow(None);
+    assert_eq!(make(), Ok(()));
+    assert_eq!((source.allocated(), mmu.root_is_empty()), (0, true));
+
+    let index = window.start.p4_index();
+    mmu.set_root_entry(index, PageTableFlags::PRESENT);
+    assert_eq!(make(), Err(SpaceError::InUse { index }));
+    assert_eq!(source.allocated(), 0);
+}

@@ -1,0 +1,117 @@
+//! A machine made of a piece of heap: physical memory, a CPU with a TLB, and an address space in it.
+
+mod cpu;
+mod mmu;
+mod source;
+
+use std::sync::Arc;
+
+use palimpsest_paging::x86_64::VirtAddr;
+use palimpsest_paging::x86_64::structures::paging::page::PageRange;
+use palimpsest_paging::x86_64::structures::paging::{Page, PageTable};
+use palimpsest_paging::{Account, AddressSpace, Layout, Region};
+
+pub(crate) use self::cpu::{Cpu, Entry, REP_STOSB, REP_STOSQ, StringStore};
+pub(crate) use self::mmu::Mmu;
+pub(crate) use self::source::{Memory, Source};
+
+pub(crate) const PAGE: u64 = 4096;
+pub(crate) const KIB: u64 = 1 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const GIB: u64 = 1 << 30;
+pub(crate) const TIB: u64 = 1 << 40;
+
+/// Where the window starts in the tests' machines: 16 TiB, as in a kernel that lives elsewhere.
+pub(crate) const WINDOW_START: u64 = 16 * TIB;
+
+pub(crate) type Space = AddressSpace<&'static Source, &'static Mmu>;
+pub(crate) type TestRegion<'a> = Region<'a, &'static Source, &'static Mmu>;
+
+/// A whole machine.
+pub(crate) struct World {
+    pub(crate) source: &'static Source,
+    pub(crate) cpu: Cpu,
+    space: Option<Space>,
+}
+
+impl World {
+    /// A machine with a window of 2 TiB and 64 MiB of frames.
+    pub(crate) fn new() -> Self {
+        Self::with(2 * TIB, 16_384)
+    }
+
+    /// A machine with a window of `window_bytes` and `frames` frames.
+    pub(crate) fn with(window_bytes: u64, frames: usize) -> Self {
+        let memory = Memory::new(frames + 1);
+        let (root, source) = Source::new(memory);
+        let mmu: &'static Mmu = Box::leak(Box::new(Mmu::new(memory, root)));
+        source.watch(mmu);
+        let window = VirtAddr::new(WINDOW_START)..VirtAddr::new(WINDOW_START + window_bytes);
+        let layout = Layout { window, physical_offset: memory.offset(), root };
+        // SAFETY: the memory is leaked, mapped at its offset, and nothing but the space uses the root; the
+        // MMU is the only CPU.
+        let space = unsafe { AddressSpace::new(layout, source, mmu) };
+        Self {
+            source,
+            cpu: Cpu::new(mmu),
+            space: Some(space.expect("the machine has frames for its tables")),
+        }
+    }
+
+    pub(crate) fn space(&self) -> &Space {
+        self.space.as_ref().expect("the space lives until the world ends")
+    }
+
+    /// A region whose limit is its capacity, with an account of its own.
+    pub(crate) fn region(&self, bytes: u64) -> TestRegion<'_> {
+        self.region_of(bytes, &account())
+    }
+
+    /// A region whose limit is its capacity.
+    pub(crate) fn region_of(&self, bytes: u64, account: &Arc<Account>) -> TestRegion<'_> {
+        let mut region = self.space().reserve(bytes, account).expect("the world has room for the region");
+        region.set_limit(region.capacity_bytes()).expect("the capacity is a limit");
+        region
+    }
+
+    /// Writes a byte as the guest would, and expects that it can be written.
+    pub(crate) fn write(&self, address: VirtAddr, value: u8) {
+        self.cpu.write(self.space(), address, value).expect("the page can be written");
+    }
+
+    /// Reads a byte as the guest would, and expects that it can be read.
+    pub(crate) fn read(&self, address: VirtAddr) -> u8 {
+        self.cpu.read(self.space(), address).expect("the page can be read")
+    }
+}
+
+impl Drop for World {
+    /// Every test ends with an account of the frames.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        drop(self.space.take());
+        assert_eq!(self.source.allocated(), 0, "frames are missing after the end of the space");
+        assert!(self.cpu.mmu().root_is_empty(), "the root still refers to a table");
+    }
+}
+
+/// An account without a cap.
+pub(crate) fn account() -> Arc<Account> {
+    Arc::new(Account::new(None))
+}
+
+/// `count` pages of a region, from the one with this number on.
+pub(crate) fn pages(region: &TestRegion<'_>, first: u64, count: u64) -> PageRange {
+    let start = region.pages().start + first;
+    Page::range(start, start + count)
+}
+
+/// The address of a page of a region.
+pub(crate) fn address(region: &TestRegion<'_>, page: u64) -> VirtAddr {
+    region.base() + page * PAGE
+}
+
+/// The number of entries in a page table.
+pub(crate) const ENTRIES: usize = size_of::<PageTable>() / 8;

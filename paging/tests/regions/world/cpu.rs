@@ -1,0 +1,148 @@
+//! A CPU that accesses memory through the MMU, and whose page-fault handler is the crate under test.
+
+use palimpsest_paging::x86_64::VirtAddr;
+use palimpsest_paging::x86_64::registers::rflags::RFlags;
+use palimpsest_paging::x86_64::structures::paging::{Page, PhysFrame};
+use palimpsest_paging::{Fault, NotOurs, Outcome, StringRegisters};
+
+use super::mmu::Access;
+use super::{Mmu, PAGE, Space};
+
+/// The code of `rep stosb`.
+pub(crate) const REP_STOSB: [u8; 2] = [0xf3, 0xaa];
+/// The code of `rep stosq`.
+pub(crate) const REP_STOSQ: [u8; 3] = [0xf3, 0x48, 0xab];
+
+/// An access is repeated after a handled fault. Showing the zero frame and upgrading it are two of them; what
+/// takes more is a loop.
+const MOST_FAULTS: u32 = 3;
+
+/// Which of its entries the crate is called by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Plain,
+    WithRegisters,
+}
+
+/// A `rep stos` to be executed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StringStore<'a> {
+    pub(crate) code: &'a [u8],
+    pub(crate) element_bytes: u64,
+    pub(crate) value: u64,
+    pub(crate) start: VirtAddr,
+    pub(crate) count: u64,
+}
+
+/// The CPU.
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    mmu: &'static Mmu,
+}
+
+impl Cpu {
+    pub(crate) fn new(mmu: &'static Mmu) -> Self {
+        Self { mmu }
+    }
+
+    pub(crate) fn mmu(&self) -> &'static Mmu {
+        self.mmu
+    }
+
+    pub(crate) fn read(&self, space: &Space, address: VirtAddr) -> Result<u8, NotOurs> {
+        let byte = self.locate(space, address, Access::Read)?;
+        // SAFETY: the byte is in the machine's memory.
+        Ok(unsafe { byte.read() })
+    }
+
+    pub(crate) fn write(&self, space: &Space, address: VirtAddr, value: u8) -> Result<(), NotOurs> {
+        let byte = self.locate(space, address, Access::Write)?;
+        // SAFETY: the byte is in the machine's memory.
+        unsafe { byte.write(value) };
+        Ok(())
+    }
+
+    /// Reads a byte that must be translated already.
+    pub(crate) fn peek(&self, address: VirtAddr) -> Option<u8> {
+        let frame = self.mmu.translate(Page::containing_address(address), Access::Read).ok()?;
+        // SAFETY: the byte is in the machine's memory.
+        Some(unsafe { self.byte(frame, address).read() })
+    }
+
+    /// Executes a string store, and tells how many faults it took.
+    pub(crate) fn string_store(
+        &self,
+        space: &Space,
+        entry: Entry,
+        store: StringStore<'_>,
+    ) -> Result<u64, NotOurs> {
+        let rip = VirtAddr::from_ptr(store.code.as_ptr());
+        let (rdi, rcx) = (store.start.as_u64(), store.count);
+        let mut registers = StringRegisters { rip, rax: store.value, rcx, rdi, rflags: RFlags::empty() };
+        let mut faults = 0;
+        while registers.rcx > 0 {
+            match self.store_into_page(&mut registers, store.element_bytes) {
+                Ok(()) => {}
+                Err(fault) => {
+                    faults += 1;
+                    handle(space, entry, fault, &mut registers)?;
+                }
+            }
+        }
+        Ok(faults)
+    }
+
+    /// Stores as many elements as start in the page that RDI points into, or faults at one of them.
+    fn store_into_page(&self, registers: &mut StringRegisters, element_bytes: u64) -> Result<(), Fault> {
+        let start = VirtAddr::new(registers.rdi);
+        let last = start + (element_bytes - 1);
+        for address in [start, last.align_down(PAGE).max(start)] {
+            self.mmu
+                .translate(Page::containing_address(address), Access::Write)
+                .map_err(|code| Fault { address, code })?;
+        }
+        let room = PAGE - u64::from(start.page_offset());
+        let elements = registers.rcx.min((room / element_bytes).max(1));
+        let value = registers.rax.to_le_bytes()[0];
+        for page in [start, last.align_down(PAGE).max(start)].map(Page::containing_address) {
+            let bytes = start.max(page.start_address())
+                ..(start + elements * element_bytes).min(page.start_address() + PAGE);
+            let frame = self.mmu.translate(page, Access::Write).expect("it was translated just now");
+            let length = usize::try_from(bytes.end - bytes.start).expect("at most a page");
+            // SAFETY: the bytes are in the frame, which is in the machine's memory.
+            unsafe { self.byte(frame, bytes.start).write_bytes(value, length) };
+        }
+        registers.rdi += elements * element_bytes;
+        registers.rcx -= elements;
+        Ok(())
+    }
+
+    fn locate(&self, space: &Space, address: VirtAddr, access: Access) -> Result<*mut u8, NotOurs> {
+        for _ in 0..=MOST_FAULTS {
+            match self.mmu.translate(Page::containing_address(address), access) {
+                Ok(frame) => return Ok(self.byte(frame, address)),
+                Err(code) => match space.handle_fault(Fault { address, code }) {
+                    Outcome::Handled => {}
+                    Outcome::NotOurs(reason) => return Err(reason),
+                },
+            }
+        }
+        panic!("{access:?} at {address:?} faults for ever");
+    }
+
+    fn byte(&self, frame: PhysFrame, address: VirtAddr) -> *mut u8 {
+        self.mmu.memory().bytes(frame).wrapping_add(usize::from(address.page_offset()))
+    }
+}
+
+fn handle(space: &Space, entry: Entry, fault: Fault, registers: &mut StringRegisters) -> Result<(), NotOurs> {
+    let outcome = match entry {
+        Entry::Plain => space.handle_fault(fault),
+        // SAFETY: RIP points to the code of the test's string store, whose registers these are.
+        Entry::WithRegisters => unsafe { space.handle_fault_with(fault, registers) },
+    };
+    match outcome {
+        Outcome::Handled => Ok(()),
+        Outcome::NotOurs(reason) => Err(reason),
+    }
+}

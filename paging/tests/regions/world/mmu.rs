@@ -1,0 +1,159 @@
+//! The memory management unit of a CPU, in software, with caches that are as stale as the architecture
+//! allows.
+//!
+//! It caches translations and references to level-1 and level-2 tables, and drops them only when it is told
+//! to: not on a page fault, and of the references only those on the way to the flushed page. So a flush that
+//! is missing shows as an access to a frame that belongs to somebody else; and the frame source asks it, when
+//! a frame is released, whether the frame is still remembered, so a flush that comes too late shows too.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use palimpsest_paging::Tlb;
+use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
+use palimpsest_paging::x86_64::structures::paging::page_table::PageTableLevel;
+use palimpsest_paging::x86_64::structures::paging::{
+    Page, PageTable, PageTableFlags, PageTableIndex, PhysFrame,
+};
+
+use super::{ENTRIES, Memory};
+
+/// What the CPU wants to do with a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Translation {
+    frame: PhysFrame,
+    writable: bool,
+}
+
+/// The MMU: a root table and caches.
+#[derive(Debug)]
+pub(crate) struct Mmu {
+    memory: Memory,
+    root: PhysFrame,
+    translations: RefCell<HashMap<Page, Translation>>,
+    /// Tables by their level and by the number of the block of addresses that they translate.
+    tables: RefCell<HashMap<(PageTableLevel, u64), PhysFrame>>,
+    flushes: Cell<(u64, u64)>,
+}
+
+impl Mmu {
+    pub(crate) fn new(memory: Memory, root: PhysFrame) -> Self {
+        let (translations, tables) = (RefCell::default(), RefCell::default());
+        Self { memory, root, translations, tables, flushes: Cell::new((0, 0)) }
+    }
+
+    /// Single-page flushes and flushes of everything so far.
+    pub(crate) fn flushes(&self) -> (u64, u64) {
+        self.flushes.get()
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    pub(crate) fn root_is_empty(&self) -> bool {
+        (0..ENTRIES).all(|index| self.entry(self.root, index).0 == PageTableFlags::empty())
+    }
+
+    /// Whether the CPU may still reach a frame, as data or as a table, without looking into the tables again.
+    pub(crate) fn remembers(&self, frame: PhysFrame) -> bool {
+        self.translations.borrow().values().any(|translation| translation.frame == frame)
+            || self.tables.borrow().values().any(|table| *table == frame)
+    }
+
+    /// Writes an entry of the root, as another part of a kernel would.
+    pub(crate) fn set_root_entry(&self, index: PageTableIndex, flags: PageTableFlags) {
+        let table: *mut PageTable = self.memory.bytes(self.root).cast();
+        // SAFETY: the frame is in the machine's memory and aligned, and the crate under test is not running.
+        let table = unsafe { &mut *table };
+        table[index].set_flags(flags);
+    }
+
+    /// Translates a page, or says with which error code the CPU faults.
+    pub(crate) fn translate(&self, page: Page, access: Access) -> Result<PhysFrame, PageFaultErrorCode> {
+        let write = match access {
+            Access::Read => PageFaultErrorCode::empty(),
+            Access::Write => PageFaultErrorCode::CAUSED_BY_WRITE,
+        };
+        let cached = self.translations.borrow().get(&page).copied();
+        let translation = match cached.or_else(|| self.walk(page)) {
+            Some(translation) => translation,
+            None => return Err(write),
+        };
+        self.translations.borrow_mut().insert(page, translation);
+        if access == Access::Write && !translation.writable {
+            return Err(write | PageFaultErrorCode::PROTECTION_VIOLATION);
+        }
+        Ok(translation.frame)
+    }
+
+    fn walk(&self, page: Page) -> Option<Translation> {
+        let (mut table, mut level) = self.lowest_cached_table(page);
+        let mut writable = true;
+        loop {
+            let (flags, frame) = self.entry(table, page.page_table_index(level).into());
+            if !flags.contains(PageTableFlags::PRESENT) {
+                return None;
+            }
+            assert!(!flags.intersects(PageTableFlags::USER_ACCESSIBLE | PageTableFlags::HUGE_PAGE));
+            assert!(flags.contains(PageTableFlags::NO_EXECUTE), "{page:?} could be executed");
+            assert!(flags.contains(PageTableFlags::ACCESSED), "the CPU would write the entry of {page:?}");
+            writable &= flags.contains(PageTableFlags::WRITABLE);
+            let Some(below) = level.next_lower_level() else { return Some(Translation { frame, writable }) };
+            self.tables.borrow_mut().insert((below, block(page, below)), frame);
+            (table, level) = (frame, below);
+        }
+    }
+
+    fn lowest_cached_table(&self, page: Page) -> (PhysFrame, PageTableLevel) {
+        let tables = self.tables.borrow();
+        let cached = |level| tables.get(&(level, block(page, level))).map(|table| (*table, level));
+        cached(PageTableLevel::One)
+            .or_else(|| cached(PageTableLevel::Two))
+            .unwrap_or((self.root, PageTableLevel::Four))
+    }
+
+    fn entry(&self, table: PhysFrame, index: usize) -> (PageTableFlags, PhysFrame) {
+        let table: *const PageTable = self.memory.bytes(table).cast();
+        // SAFETY: the frame is in the machine's memory and aligned, and the crate under test is not running.
+        let entry = unsafe { &(&*table)[index] };
+        (entry.flags(), PhysFrame::containing_address(entry.addr()))
+    }
+}
+
+/// The number of the block of addresses that a table of this level translates for this page.
+fn block(page: Page, level: PageTableLevel) -> u64 {
+    let table_bits = match level {
+        PageTableLevel::One => 21,
+        PageTableLevel::Two => 30,
+        PageTableLevel::Three => 39,
+        PageTableLevel::Four => 48,
+    };
+    page.start_address().as_u64() >> table_bits
+}
+
+// SAFETY: there is one CPU, and it translates by these caches and by the tables only.
+unsafe impl Tlb for Mmu {
+    fn flush(&self, page: Page) {
+        self.translations.borrow_mut().remove(&page);
+        let mut tables = self.tables.borrow_mut();
+        for level in [PageTableLevel::One, PageTableLevel::Two, PageTableLevel::Three] {
+            tables.remove(&(level, block(page, level)));
+        }
+        let (single, all) = self.flushes.get();
+        self.flushes.set((single + 1, all));
+    }
+
+    fn flush_all(&self) {
+        self.translations.borrow_mut().clear();
+        self.tables.borrow_mut().clear();
+        let (single, all) = self.flushes.get();
+        self.flushes.set((single, all + 1));
+    }
+}
