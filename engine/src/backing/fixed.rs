@@ -1,0 +1,152 @@
+//! Linear memory in a byte slice: for firmware without an MMU, and for tests and fuzzing on a host.
+//!
+//! Regions are blocks of the slice, at the granularity of a frame. Nothing is paged, so a clear zeroes the
+//! bytes, retains the frames and says so. A memory that may grow without bound gets its initial size and a
+//! headroom that the embedder chooses.
+
+use alloc::sync::Arc;
+use core::{
+    alloc::Layout,
+    mem::MaybeUninit,
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use super::{Cleared, LimitError, Reservation, ReserveError, Residency};
+use crate::{
+    live::{Block, BlockHeap},
+    units::{FRAME_BYTES, Span},
+};
+
+/// Blocks start at multiples of a frame, in bytes.
+const ALIGNMENT: usize = 4096;
+
+/// A backing over a fixed slice of bytes.
+///
+/// # Examples
+///
+/// ```
+/// use palimpsest_engine::Fixed;
+/// use std::{boxed::Box, mem::MaybeUninit};
+///
+/// // Firmware would name a static or a linker section here.
+/// let bytes = Box::leak(vec![MaybeUninit::<u8>::uninit(); 1 << 20].into_boxed_slice());
+/// let backing = Fixed::new(bytes, 1 << 16);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fixed {
+    heap: BlockHeap,
+    /// Bytes of the whole slice.
+    available: u64,
+    /// Bytes that a memory may grow beyond its initial size.
+    headroom: u64,
+}
+
+impl Fixed {
+    /// A backing over `bytes`. A memory gets its initial size and up to `headroom_bytes` to grow into.
+    #[must_use]
+    pub fn new(bytes: &'static mut [MaybeUninit<u8>], headroom_bytes: u64) -> Self {
+        let available = bytes.len() as u64;
+        Self { heap: BlockHeap::new(bytes), available, headroom: headroom_bytes }
+    }
+
+    /// Bytes of the slice that no memory has now.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        self.heap.free_bytes()
+    }
+
+    pub(super) fn slots(&self, cap_frames: Option<u64>) -> Slots {
+        let account = Account { cap: cap_frames.unwrap_or(u64::MAX), held: AtomicU64::new(0) };
+        Slots { backing: self.clone(), account: Arc::new(account) }
+    }
+}
+
+/// The frames of one store.
+#[derive(Debug)]
+struct Account {
+    cap: u64,
+    held: AtomicU64,
+}
+
+impl Account {
+    fn charge(&self, frames: u64) -> Option<()> {
+        let raise = |held: u64| held.checked_add(frames).filter(|&sum| sum <= self.cap);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise).ok().map(drop)
+    }
+}
+
+/// One store's share of the slice.
+#[derive(Debug)]
+pub(super) struct Slots {
+    backing: Fixed,
+    account: Arc<Account>,
+}
+
+impl Slots {
+    pub(super) fn held_frames(&self) -> u64 {
+        self.account.held.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn slot(&self, size: Reservation) -> Result<Slot, ReserveError> {
+        let requested = size.initial;
+        let available = self.backing.available;
+        let wanted = size.maximum.min(requested.saturating_add(self.backing.headroom)).max(1);
+        let layout = wanted
+            .checked_next_multiple_of(FRAME_BYTES)
+            .filter(|_| requested <= available)
+            .and_then(|bytes| Layout::from_size_align(usize::try_from(bytes).ok()?, ALIGNMENT).ok())
+            .ok_or(ReserveError::TooLarge { requested, available })?;
+        let frames = layout.size() as u64 / FRAME_BYTES;
+        self.account.charge(frames).ok_or(ReserveError::OutOfFrames { requested })?;
+        let Some(block) = self.backing.heap.allocate(layout) else {
+            self.account.held.fetch_sub(frames, Ordering::Relaxed);
+            return Err(ReserveError::NoAddresses { requested });
+        };
+        Ok(Slot { block, limit: requested, account: Arc::clone(&self.account) })
+    }
+}
+
+/// The block of one linear memory.
+#[derive(Debug)]
+pub(super) struct Slot {
+    block: Block,
+    /// Bytes that may be touched.
+    limit: u64,
+    account: Arc<Account>,
+}
+
+impl Slot {
+    pub(super) fn block(&self) -> NonNull<[u8]> {
+        self.block.bytes()
+    }
+
+    pub(super) fn move_limit(&mut self, bytes: u64) -> Result<(), LimitError> {
+        let capacity = self.block.len();
+        if bytes > capacity {
+            return Err(LimitError { requested: bytes, capacity });
+        }
+        self.limit = bytes;
+        Ok(())
+    }
+
+    /// What clearing `span` did: zeroed, and every frame kept.
+    pub(super) fn retained(span: Span) -> Cleared {
+        if span.is_empty() {
+            return Cleared::default();
+        }
+        let frames_retained = span.end().div_ceil(FRAME_BYTES) - span.start() / FRAME_BYTES;
+        Cleared { frames_retained, ..Cleared::default() }
+    }
+
+    pub(super) fn held(&self) -> Residency {
+        let frames = self.limit.div_ceil(FRAME_BYTES);
+        Residency { resident_frames: frames, peak_resident_frames: frames, ..Residency::default() }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.account.held.fetch_sub(self.block.len() / FRAME_BYTES, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,87 @@
+//! The engine: wasmi with a configuration, and the backing that its stores' memories come from.
+
+use alloc::sync::Arc;
+
+use crate::{
+    backing::Backing,
+    config::{Config, Features, Limits},
+    error::EngineError,
+    self_check,
+};
+
+/// Everything that modules and stores share. Cloning is cheap and gives the same engine.
+///
+/// Code is freed with its engine: give every program an engine of its own and drop both together.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    inner: wasmi::Engine,
+    config: Config,
+    backing: Arc<dyn Backing>,
+}
+
+impl Engine {
+    /// An engine over `backing`, after a check that this build interprets without using up native stack.
+    ///
+    /// # Errors
+    ///
+    /// - [`EngineError::DispatchNotFlat`]: the embedder's profile lost wasmi's tail calls.
+    /// - [`EngineError::SelfCheck`]: the check's module did not run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use palimpsest_engine::{Config, Engine, Fixed, Linker, Module, Store};
+    /// use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+    /// let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16)))?;
+    /// let wasm = wat::parse_str("(module (memory 1) (func (export \"size\") (result i32) memory.size))")?;
+    /// let module = Module::new(&engine, &wasm)?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = Linker::new().instantiate(&mut store, &module)?;
+    /// assert_eq!(instance.get_typed_func::<(), i32>(&store, "size")?.call(&mut store, ())?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(config: Config, backing: Arc<dyn Backing>) -> Result<Self, EngineError> {
+        self_check::dispatch_is_flat()?;
+        let inner = wasmi::Engine::new(&config.to_wasmi());
+        Ok(Self { shared: Arc::new(Shared { inner, config, backing }) })
+    }
+
+    /// What a guest of this engine may use up.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.config.limits
+    }
+
+    /// The proposals that a module may use.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        self.shared.config.features
+    }
+
+    /// Whether `self` and `other` are clones of one engine.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(crate) fn wasmi(&self) -> &wasmi::Engine {
+        &self.shared.inner
+    }
+
+    pub(crate) fn backing(&self) -> &dyn Backing {
+        &*self.shared.backing
+    }
+}

@@ -1,0 +1,153 @@
+//! Instances: what a guest exports, without the engine's own entries.
+
+use alloc::vec::Vec;
+use wasmi::{AsContext, Func, Global, Table, TypedFunc, WasmParams, WasmResults};
+
+use crate::{memory::Memory, module, store::StoreState};
+
+/// An instantiated module. A handle into its store; the store owns everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Instance {
+    inner: wasmi::Instance,
+}
+
+/// Something that an instance exports or imports.
+#[derive(Clone, Copy, Debug)]
+pub enum Extern {
+    /// A function of a guest or of the host.
+    Func(Func),
+    /// A global variable.
+    Global(Global),
+    /// A table of references.
+    Table(Table),
+    /// A linear memory.
+    Memory(Memory),
+}
+
+impl Extern {
+    pub(crate) fn from_wasmi(inner: wasmi::Extern) -> Self {
+        match inner {
+            wasmi::Extern::Func(func) => Self::Func(func),
+            wasmi::Extern::Global(global) => Self::Global(global),
+            wasmi::Extern::Table(table) => Self::Table(table),
+            wasmi::Extern::Memory(memory) => Self::Memory(Memory::from_wasmi(memory)),
+        }
+    }
+
+    pub(crate) fn to_wasmi(self) -> wasmi::Extern {
+        match self {
+            Self::Func(func) => func.into(),
+            Self::Global(global) => global.into(),
+            Self::Table(table) => table.into(),
+            Self::Memory(memory) => memory.wasmi().into(),
+        }
+    }
+}
+
+impl From<Func> for Extern {
+    fn from(func: Func) -> Self {
+        Self::Func(func)
+    }
+}
+
+impl From<Global> for Extern {
+    fn from(global: Global) -> Self {
+        Self::Global(global)
+    }
+}
+
+impl From<Table> for Extern {
+    fn from(table: Table) -> Self {
+        Self::Table(table)
+    }
+}
+
+impl From<Memory> for Extern {
+    fn from(memory: Memory) -> Self {
+        Self::Memory(memory)
+    }
+}
+
+impl Instance {
+    pub(crate) fn from_wasmi(inner: wasmi::Instance) -> Self {
+        Self { inner }
+    }
+
+    /// What the instance exports as `name`.
+    pub fn get_export<T: 'static>(
+        &self,
+        ctx: impl AsContext<Data = StoreState<T>>,
+        name: &str,
+    ) -> Option<Extern> {
+        if module::is_reserved(name) {
+            return None;
+        }
+        self.inner.get_export(ctx, name).map(Extern::from_wasmi)
+    }
+
+    /// The function that the instance exports as `name`.
+    pub fn get_func<T: 'static>(
+        &self,
+        ctx: impl AsContext<Data = StoreState<T>>,
+        name: &str,
+    ) -> Option<Func> {
+        if let Extern::Func(func) = self.get_export(ctx, name)? { Some(func) } else { None }
+    }
+
+    /// The function that the instance exports as `name`, with its types checked once.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such function, or its type is another.
+    pub fn get_typed_func<Params, Results>(
+        &self,
+        ctx: impl AsContext,
+        name: &str,
+    ) -> Result<TypedFunc<Params, Results>, wasmi::Error>
+    where
+        Params: WasmParams,
+        Results: WasmResults,
+    {
+        // A reserved name contains a NUL byte and a prefix of ours; asking for one finds the start function.
+        self.inner.get_typed_func(ctx, name)
+    }
+
+    /// The memory that the instance exports as `name`.
+    pub fn get_memory<T: 'static>(
+        &self,
+        ctx: impl AsContext<Data = StoreState<T>>,
+        name: &str,
+    ) -> Option<Memory> {
+        if let Extern::Memory(memory) = self.get_export(ctx, name)? { Some(memory) } else { None }
+    }
+
+    /// The table that the instance exports as `name`.
+    pub fn get_table<T: 'static>(
+        &self,
+        ctx: impl AsContext<Data = StoreState<T>>,
+        name: &str,
+    ) -> Option<Table> {
+        if let Extern::Table(table) = self.get_export(ctx, name)? { Some(table) } else { None }
+    }
+
+    /// The global variable that the instance exports as `name`.
+    pub fn get_global<T: 'static>(
+        &self,
+        ctx: impl AsContext<Data = StoreState<T>>,
+        name: &str,
+    ) -> Option<Global> {
+        if let Extern::Global(global) = self.get_export(ctx, name)? { Some(global) } else { None }
+    }
+
+    /// All exports with their names, in no particular order.
+    pub fn exports<'a, T: 'static>(
+        &self,
+        ctx: &'a impl AsContext<Data = StoreState<T>>,
+    ) -> Vec<(&'a str, Extern)> {
+        let exports = self.inner.exports(ctx.as_context()).map(|export| {
+            let name = export.name();
+            (name, Extern::from_wasmi(export.into_extern()))
+        });
+        exports.filter(|(name, _)| !module::is_reserved(name)).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! The functions that a guest may import to clear its memory 0, without the embedder's doing.
+//!
+//! | import | type, `i` being the memory's index type | bad arguments |
+//! | --- | --- | --- |
+//! | `palimpsest.clear_pages` | `(start: i, count: i) -> i32`, in Wasm pages | trap |
+//! | `palimpsest.discard` | `(addr: i, len: i) -> i32`, in bytes | trap |
+//! | `env.__wbindgen_memory_discard` | `(addr: i, len: i)`, in bytes | trap |
+//!
+//! The `i32` is 0 where every frame was released and 1 where some were zeroed but retained.
+
+use alloc::sync::Arc;
+use wasmi::{AsContextMut, Caller, Func, FuncType, ValType};
+
+use crate::{
+    backing::Cleared,
+    error::ClearError,
+    memory::{IndexType, MemoryRecord, Strategy, clear},
+    store::StoreState,
+    units::Span,
+};
+
+/// One of the functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Provided {
+    /// `palimpsest.clear_pages`.
+    ClearPages,
+    /// `palimpsest.discard`.
+    Discard,
+    /// `env.__wbindgen_memory_discard`.
+    DiscardVoid,
+}
+
+/// The unit of the two arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Pages of the memory's own size.
+    WasmPages,
+    /// Bytes, multiples of the page size.
+    Bytes,
+}
+
+impl Provided {
+    /// The function that goes by this name.
+    pub(super) fn named(module: &str, name: &str) -> Option<Self> {
+        match (module, name) {
+            ("palimpsest", "clear_pages") => Some(Self::ClearPages),
+            ("palimpsest", "discard") => Some(Self::Discard),
+            ("env", "__wbindgen_memory_discard") => Some(Self::DiscardVoid),
+            _ => None,
+        }
+    }
+
+    /// Its type for a memory whose indices are `index`.
+    pub(super) fn ty(self, index: IndexType) -> FuncType {
+        let param = match index {
+            IndexType::I32 => ValType::I32,
+            IndexType::I64 => ValType::I64,
+        };
+        match self {
+            Self::ClearPages | Self::Discard => FuncType::new([param, param], [ValType::I32]),
+            Self::DiscardVoid => FuncType::new([param, param], []),
+        }
+    }
+
+    /// The function itself, acting on the memory of `record`.
+    pub(super) fn make<T: 'static>(
+        self,
+        ctx: impl AsContextMut<Data = StoreState<T>>,
+        record: &Arc<MemoryRecord>,
+    ) -> Func {
+        let record = Arc::clone(record);
+        let form = match self {
+            Self::ClearPages => Form::WasmPages,
+            Self::Discard | Self::DiscardVoid => Form::Bytes,
+        };
+        match (self, record.ty().index()) {
+            (Self::ClearPages | Self::Discard, IndexType::I32) => {
+                Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, start: u32, len: u32| {
+                    cleared(caller, &record, form, start.into(), len.into()).map(retained)
+                })
+            }
+            (Self::ClearPages | Self::Discard, IndexType::I64) => {
+                Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, start: u64, len: u64| {
+                    cleared(caller, &record, form, start, len).map(retained)
+                })
+            }
+            (Self::DiscardVoid, _) => discard(ctx, record),
+        }
+    }
+}
+
+/// The function without a result: the import `env.__wbindgen_memory_discard` and the instruction
+/// `memory.discard`.
+pub(super) fn discard<T: 'static>(
+    ctx: impl AsContextMut<Data = StoreState<T>>,
+    record: Arc<MemoryRecord>,
+) -> Func {
+    match record.ty().index() {
+        IndexType::I32 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, addr: u32, len: u32| {
+            cleared(caller, &record, Form::Bytes, addr.into(), len.into()).map(drop)
+        }),
+        IndexType::I64 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, addr: u64, len: u64| {
+            cleared(caller, &record, Form::Bytes, addr, len).map(drop)
+        }),
+    }
+}
+
+/// Clears, or traps with a [`ClearError`].
+fn cleared<T: 'static>(
+    caller: Caller<'_, StoreState<T>>,
+    record: &Arc<MemoryRecord>,
+    form: Form,
+    start: u64,
+    count: u64,
+) -> Result<Cleared, wasmi::Error> {
+    let size = record.memory().wasmi().data_size(&caller) as u64;
+    let page_size = record.ty().page_size();
+    let span: Result<Span, ClearError> = match form {
+        Form::WasmPages => Span::of_wasm_pages(start, count, page_size, size),
+        Form::Bytes => Span::of_bytes(start, count, page_size, size),
+    };
+    Ok(clear(caller, record, span.map_err(wasmi::Error::host)?, Strategy::default()))
+}
+
+fn retained(cleared: Cleared) -> i32 {
+    i32::from(cleared.frames_retained > 0)
+}

@@ -1,0 +1,106 @@
+//! Fills the host table of an instance: the functions that stand in for `memory.grow`, `memory.discard` and
+//! `table.grow`.
+//!
+//! The guest reaches them through the spliced `call_indirect`s and in no other way: the table's index is one
+//! behind the last that its own code can name.
+
+use alloc::sync::Arc;
+use wasmi::{
+    AsContextMut, Caller, Extern, Func, FuncType, Instance, Nullable, Ref, RefType, StoreContextMut, Table,
+    Val, ValType,
+};
+
+use super::guest_imports;
+use crate::{
+    memory::{IndexType, MemoryRecord, grow},
+    module::{self, HostOp, Module},
+    store::StoreState,
+};
+
+/// Puts a function into each slot that `module` uses. `memories` are the instance's, by index.
+///
+/// # Errors
+///
+/// What wasmi says if the table does not take a function.
+pub(super) fn fill<T: 'static>(
+    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    module: &Module,
+    instance: Instance,
+    memories: &[Arc<MemoryRecord>],
+) -> Result<(), wasmi::Error> {
+    for (op, slot) in module.slots() {
+        let func = match *op {
+            HostOp::MemoryGrow(memory) => memory_grow(&mut *ctx, Arc::clone(&memories[memory as usize])),
+            HostOp::MemoryDiscard(memory) => {
+                guest_imports::discard(&mut *ctx, Arc::clone(&memories[memory as usize]))
+            }
+            HostOp::TableGrow(index) => {
+                let table = reserved_table(ctx, instance, &module::grown_table_name(index));
+                table_grow(&mut *ctx, table)
+            }
+        };
+        let host_table = reserved_table(ctx, instance, module::HOST_TABLE);
+        host_table.set(&mut *ctx, u64::from(*slot), Ref::Func(Nullable::Val(func)))?;
+    }
+    Ok(())
+}
+
+fn reserved_table<T: 'static>(
+    ctx: &StoreContextMut<'_, StoreState<T>>,
+    instance: Instance,
+    name: &str,
+) -> Table {
+    instance
+        .get_export(ctx, name)
+        .and_then(Extern::into_table)
+        .expect("the splice exports it under this name")
+}
+
+/// `memory.grow`: the old size, or -1.
+fn memory_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, record: Arc<MemoryRecord>) -> Func {
+    match record.ty().index() {
+        IndexType::I32 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, delta: u32| -> u32 {
+            let old = grow(caller, &record, delta.into());
+            old.ok().and_then(|old| u32::try_from(old).ok()).unwrap_or(u32::MAX)
+        }),
+        IndexType::I64 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, delta: u64| -> u64 {
+            grow(caller, &record, delta).unwrap_or(u64::MAX)
+        }),
+    }
+}
+
+/// `table.grow`: the old size, or -1.
+fn table_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, table: Table) -> Func {
+    let ty = table.ty(&ctx);
+    let element = match ty.element() {
+        RefType::Func => ValType::FuncRef,
+        RefType::Extern => ValType::ExternRef,
+    };
+    let index = if ty.is_64() { ValType::I64 } else { ValType::I32 };
+    Func::new(ctx, FuncType::new([element, index], [index]), move |caller, params, results| {
+        let grown = match params {
+            [Val::FuncRef(init), Val::I32(delta)] => {
+                table.grow(caller, u64::from(delta.cast_unsigned()), Ref::Func(*init))
+            }
+            [Val::FuncRef(init), Val::I64(delta)] => {
+                table.grow(caller, delta.cast_unsigned(), Ref::Func(*init))
+            }
+            [Val::ExternRef(init), Val::I32(delta)] => {
+                table.grow(caller, u64::from(delta.cast_unsigned()), Ref::Extern(*init))
+            }
+            [Val::ExternRef(init), Val::I64(delta)] => {
+                table.grow(caller, delta.cast_unsigned(), Ref::Extern(*init))
+            }
+            _ => unreachable!("wasmi checks the parameters against the function's type"),
+        };
+        results[0] = size_or_minus_one(index, grown.ok());
+        Ok(())
+    })
+}
+
+fn size_or_minus_one(index: ValType, size: Option<u64>) -> Val {
+    if index == ValType::I64 {
+        return Val::I64(size.map_or(-1, u64::cast_signed));
+    }
+    Val::I32(size.and_then(|size| u32::try_from(size).ok()).map_or(-1, u32::cast_signed))
+}

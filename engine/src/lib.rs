@@ -1,0 +1,86 @@
+//! A WebAssembly engine for kernels, unikernels and firmware, in which linear memory *is* virtual memory.
+//!
+//! A memory of any size is address space and nothing else; the first touch of a page commits that page, and
+//! [`Memory::clear_pages`] zeroes whole Wasm pages *and* has their frames back in the kernel's frame source
+//! when it returns. Guests reach the same through the import `palimpsest.clear_pages` and the instruction
+//! `memory.discard`. Interpreting is wasmi's work; this crate rewrites modules so that wasmi's memories are
+//! ours, and speaks to memory through one seam, [`Backing`].
+//!
+//! # The life of a page
+//!
+//! ```text
+//!              reserve            first write              clear_pages
+//!  (addresses) ──────► reserved ─────────────► resident ─────────────────┐
+//!                         ▲      memory.grow                             │ decommit: entries cleared,
+//!                         │      moves the     frame zeroed by the       │ TLB flushed, frames released,
+//!                         │      limit only    #PF handler               │ emptied tables released
+//!                         └──────────────────────────────────────────────┘
+//! ```
+//!
+//! # What an embedder provides
+//!
+//! - A global allocator, and the `palimpsest-paging` crate's address space: a frame source, a window of
+//!   virtual addresses, one line in the #PF handler. Then `Paged` is the backing.
+//! - Or a `&'static mut` slice and no MMU at all: [`Fixed`].
+//!
+//! See [`Engine::new`] for an example that runs.
+//!
+//! # Rules of the house
+//!
+//! - One program, one [`Engine`], one [`Store`]: wasmi frees code with its engine and instances with their
+//!   store.
+//! - A store is entered by one CPU at a time.
+//! - Names follow wasmi and wasmtime; wasmi's own types are re-exported where nothing is added.
+//! - `unsafe` is denied but for `backing.rs` and `live.rs`.
+
+#![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod backing;
+mod config;
+mod engine;
+mod error;
+mod instance;
+mod instantiate;
+mod linker;
+mod live;
+mod memory;
+mod module;
+mod self_check;
+mod store;
+mod units;
+
+#[cfg(all(feature = "paging", target_arch = "x86_64"))]
+pub use backing::Paged;
+pub use backing::{
+    Arena, Backing, Cleared, Fixed, LimitError, Region, Reservation, ReserveError, Residency, Standing,
+};
+pub use config::{Config, Features, Fuel, Limits};
+pub use engine::Engine;
+pub use error::{
+    ClearError, EngineError, GrowError, InstantiateError, MemoryError, ModuleError, OutOfFrames,
+    ReentryTooDeep,
+};
+pub use instance::{Extern, Instance};
+pub use linker::{DuplicateDefinition, Linker};
+pub use live::LiveBytes;
+pub use memory::{IndexType, Memory, MemoryType, Strategy};
+pub use module::Module;
+pub use store::{Store, StoreReport, StoreState};
+pub use units::{Span, WasmPageSize};
+/// What goes wrong while a guest runs, re-exported from wasmi.
+pub use wasmi::Error;
+pub use wasmi::{
+    AsContext, AsContextMut, ExportType, ExternRef, ExternType, F32, F64, Func, FuncType, Global, GlobalType,
+    ImportType, Mutability, Nullable, Ref, RefType, Table, TableType, TrapCode, TypedFunc, V128, Val,
+    ValType, WasmParams, WasmResults, errors::ErrorKind,
+};
+
+/// What a host function gets as its first parameter: the store, and the instance that called it.
+///
+/// Its data derefs to the embedder's through [`StoreState`].
+pub type Caller<'a, T> = wasmi::Caller<'a, StoreState<T>>;

@@ -1,0 +1,192 @@
+//! The linker: names to definitions, and instantiation by name.
+
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
+use core::fmt;
+use thiserror::Error;
+use wasmi::{AsContext, AsContextMut, Caller, Func, FuncType, IntoFunc, StoreContextMut, Val};
+
+use crate::{
+    error::InstantiateError,
+    instance::{Extern, Instance},
+    instantiate,
+    module::Module,
+    store::StoreState,
+};
+
+/// Defines what modules import. Independent of engines and stores as long as only host functions are defined.
+pub struct Linker<T: 'static> {
+    /// By module name, then by the import's own name.
+    definitions: BTreeMap<Box<str>, BTreeMap<Box<str>, Definition<T>>>,
+}
+
+/// Makes a host function in a store.
+type MakeFunc<T> = dyn Fn(StoreContextMut<'_, StoreState<T>>) -> Func + Send + Sync;
+
+/// What a name stands for.
+enum Definition<T: 'static> {
+    /// Something that a store owns already.
+    Extern(Extern),
+    /// A host function, made anew in each store that asks for it.
+    Host(Arc<MakeFunc<T>>),
+}
+
+impl<T: 'static> Clone for Definition<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Extern(item) => Self::Extern(*item),
+            Self::Host(make) => Self::Host(Arc::clone(make)),
+        }
+    }
+}
+
+/// A name is defined twice.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{module}` `{name}` is defined already; define each import once")]
+pub struct DuplicateDefinition {
+    /// The module name.
+    pub module: String,
+    /// The import's own name.
+    pub name: String,
+}
+
+impl<T: 'static> Linker<T> {
+    /// A linker without definitions.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { definitions: BTreeMap::new() }
+    }
+
+    /// Defines something that a store owns. The linker then serves instances of that store alone.
+    ///
+    /// # Errors
+    ///
+    /// [`DuplicateDefinition`] if the name is taken.
+    pub fn define(
+        &mut self,
+        module: &str,
+        name: &str,
+        item: impl Into<Extern>,
+    ) -> Result<&mut Self, DuplicateDefinition> {
+        self.insert(module, name, Definition::Extern(item.into()))
+    }
+
+    /// Defines a host function from a closure, with its type inferred. The closure may take a
+    /// [`Caller`](crate::Caller) first.
+    ///
+    /// # Errors
+    ///
+    /// [`DuplicateDefinition`] if the name is taken.
+    pub fn func_wrap<Params, Results>(
+        &mut self,
+        module: &str,
+        name: &str,
+        func: impl IntoFunc<StoreState<T>, Params, Results> + Clone,
+    ) -> Result<&mut Self, DuplicateDefinition> {
+        self.insert(module, name, Definition::Host(Arc::new(move |ctx| Func::wrap(ctx, func.clone()))))
+    }
+
+    /// Defines a host function of type `ty` over untyped values.
+    ///
+    /// # Errors
+    ///
+    /// [`DuplicateDefinition`] if the name is taken.
+    pub fn func_new(
+        &mut self,
+        module: &str,
+        name: &str,
+        ty: FuncType,
+        func: impl Fn(Caller<'_, StoreState<T>>, &[Val], &mut [Val]) -> Result<(), wasmi::Error>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<&mut Self, DuplicateDefinition> {
+        let make = move |ctx: StoreContextMut<'_, _>| Func::new(ctx, ty.clone(), func.clone());
+        self.insert(module, name, Definition::Host(Arc::new(make)))
+    }
+
+    /// Defines all exports of `instance` under `module`.
+    ///
+    /// # Errors
+    ///
+    /// [`DuplicateDefinition`] if one of the names is taken; the others may be defined by then.
+    pub fn instance(
+        &mut self,
+        ctx: impl AsContext<Data = StoreState<T>>,
+        module: &str,
+        instance: Instance,
+    ) -> Result<&mut Self, DuplicateDefinition> {
+        for (name, item) in instance.exports(&ctx) {
+            self.define(module, name, item)?;
+        }
+        Ok(self)
+    }
+
+    /// Instantiates `module` and runs its start function.
+    ///
+    /// The imports `palimpsest.clear_pages` and `palimpsest.discard`, and `env.__wbindgen_memory_discard`, are
+    /// provided where the module asks for them and nothing else is defined under their names.
+    ///
+    /// # Errors
+    ///
+    /// - [`InstantiateError::UnknownImport`], [`InstantiateError::ImportType`],
+    ///   [`InstantiateError::NoMemory`], [`InstantiateError::OtherEngine`], [`InstantiateError::Memory`]:
+    ///   found before anything was made, and nothing is left behind.
+    /// - [`InstantiateError::Link`], [`InstantiateError::Start`]: what was made goes with the store; memories
+    ///   and tables that the module imports keep what its segments wrote (Wasm core specification,
+    ///   "Instantiation").
+    pub fn instantiate(
+        &self,
+        mut ctx: impl AsContextMut<Data = StoreState<T>>,
+        module: &Module,
+    ) -> Result<Instance, InstantiateError> {
+        instantiate::instantiate(self, ctx.as_context_mut(), module)
+    }
+
+    /// What is defined under the name, as an item of the store.
+    pub(crate) fn resolve(
+        &self,
+        ctx: StoreContextMut<'_, StoreState<T>>,
+        module: &str,
+        name: &str,
+    ) -> Option<Extern> {
+        match self.definitions.get(module)?.get(name)? {
+            Definition::Extern(item) => Some(*item),
+            Definition::Host(make) => Some(make(ctx).into()),
+        }
+    }
+
+    fn insert(
+        &mut self,
+        module: &str,
+        name: &str,
+        definition: Definition<T>,
+    ) -> Result<&mut Self, DuplicateDefinition> {
+        let names = self.definitions.entry(module.into()).or_default();
+        if names.contains_key(name) {
+            return Err(DuplicateDefinition { module: module.into(), name: name.into() });
+        }
+        names.insert(name.into(), definition);
+        Ok(self)
+    }
+}
+
+impl<T: 'static> Default for Linker<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: 'static> Clone for Linker<T> {
+    fn clone(&self) -> Self {
+        Self { definitions: self.definitions.clone() }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Linker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names =
+            self.definitions.iter().flat_map(|(module, names)| names.keys().map(move |name| (module, name)));
+        f.debug_set().entries(names).finish()
+    }
+}

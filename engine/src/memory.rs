@@ -1,0 +1,197 @@
+//! Linear memories: wasmi's memory over a region of the backing.
+//!
+//! A [`MemoryRecord`] owns the region; it is anchored in the wasmi store that points into it, so it cannot be
+//! dropped before it. [`Memory`] is the handle that embedders hold. Growing is in [`grow`], clearing in
+//! [`clear`].
+
+mod clear;
+mod grow;
+mod record;
+mod ty;
+
+use wasmi::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+
+pub use self::{
+    clear::Strategy,
+    ty::{IndexType, MemoryType},
+};
+pub(crate) use self::{
+    clear::clear,
+    grow::grow,
+    record::{MemoryRecord, Reserved},
+};
+use crate::{
+    backing::{Cleared, Residency},
+    error::{ClearError, GrowError, MemoryError},
+    store::StoreState,
+    units::Span,
+};
+
+/// A linear memory of a store.
+///
+/// # Panics
+///
+/// All methods panic if the memory is not of the store that is passed.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    inner: wasmi::Memory,
+}
+
+impl Memory {
+    /// A new memory, to be defined in a [`Linker`](crate::Linker) under the name that a module imports.
+    ///
+    /// # Errors
+    ///
+    /// - [`MemoryError::TooLarge`], [`MemoryError::TooMany`]: a limit of the store.
+    /// - [`MemoryError::Reserve`]: the backing has no room.
+    /// - [`MemoryError::Refused`]: `ty` contradicts itself.
+    pub fn new<T: 'static>(
+        mut ctx: impl AsContextMut<Data = StoreState<T>>,
+        ty: MemoryType,
+    ) -> Result<Self, MemoryError> {
+        let reserved = Reserved::new(&ctx, ty, 0)?;
+        Ok(reserved.establish(&mut ctx)?.memory())
+    }
+
+    pub(crate) fn from_wasmi(inner: wasmi::Memory) -> Self {
+        Self { inner }
+    }
+
+    pub(crate) fn wasmi(self) -> wasmi::Memory {
+        self.inner
+    }
+
+    /// The memory's type, with the size it was made with.
+    pub fn ty<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> MemoryType {
+        MemoryRecord::of(*self, &ctx).ty()
+    }
+
+    /// The size in Wasm pages.
+    pub fn size<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> u64 {
+        self.inner.size(ctx)
+    }
+
+    /// The size in bytes.
+    pub fn size_bytes<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> u64 {
+        self.inner.data_size(ctx) as u64
+    }
+
+    /// Grows by `delta` Wasm pages, and returns the size before, in Wasm pages. Takes no frame.
+    ///
+    /// # Errors
+    ///
+    /// - [`GrowError::AboveMaximum`]: above the type's maximum or what was reserved.
+    /// - [`GrowError::Refused`]: the backing cannot promise it.
+    pub fn grow<T: 'static>(
+        &self,
+        ctx: impl AsContextMut<Data = StoreState<T>>,
+        delta: u64,
+    ) -> Result<u64, GrowError> {
+        let record = MemoryRecord::of(*self, &ctx);
+        grow(ctx, &record, delta)
+    }
+
+    /// Zeroes Wasm pages `start..start + count` and gives their frames back before it returns.
+    ///
+    /// Units are pages of the memory's own page size. The size stays, the pages stay usable, and what they
+    /// read next is zero. No slice of the memory can be alive meanwhile, since `ctx` is exclusive.
+    ///
+    /// # Errors
+    ///
+    /// [`ClearError::OutOfBounds`] if the range ends behind the memory; nothing has changed then. With valid
+    /// arguments it cannot fail.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use palimpsest_engine::{Config, Engine, Fixed, Memory, MemoryType, Store};
+    /// # use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+    /// # let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16)))?;
+    /// let mut store = Store::new(&engine, ());
+    /// let memory = Memory::new(&mut store, MemoryType::new(2, None))?;
+    /// memory.write(&mut store, 65_536, b"secret")?;
+    /// let cleared = memory.clear_pages(&mut store, 1, 1)?;
+    /// assert_eq!(memory.data(&store)[65_536..65_542], [0; 6]);
+    /// // The fixed backing has nobody to give frames to, and says so.
+    /// assert_eq!((cleared.frames_released, cleared.frames_retained), (0, 16));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn clear_pages<T: 'static>(
+        &self,
+        ctx: impl AsContextMut<Data = StoreState<T>>,
+        start: u64,
+        count: u64,
+    ) -> Result<Cleared, ClearError> {
+        let record = MemoryRecord::of(*self, &ctx);
+        let size = self.inner.data_size(&ctx) as u64;
+        let span = Span::of_wasm_pages(start, count, record.ty().page_size(), size)?;
+        Ok(clear(ctx, &record, span, Strategy::default()))
+    }
+
+    /// Zeroes bytes `addr..addr + len`, both multiples of the page size, like [`clear_pages`](Self::clear_pages).
+    ///
+    /// # Errors
+    ///
+    /// - [`ClearError::Unaligned`] if one of them is not a multiple of the page size.
+    /// - [`ClearError::OutOfBounds`] if the range ends behind the memory.
+    pub fn discard<T: 'static>(
+        &self,
+        ctx: impl AsContextMut<Data = StoreState<T>>,
+        addr: u64,
+        len: u64,
+    ) -> Result<Cleared, ClearError> {
+        let record = MemoryRecord::of(*self, &ctx);
+        let size = self.inner.data_size(&ctx) as u64;
+        let span = Span::of_bytes(addr, len, record.ty().page_size(), size)?;
+        Ok(clear(ctx, &record, span, Strategy::default()))
+    }
+
+    /// The bytes. Reading a page that was never written takes no data frame.
+    pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, StoreState<T>>>) -> &'a [u8] {
+        self.inner.data(ctx)
+    }
+
+    /// The bytes, exclusively. Writing a page commits it.
+    pub fn data_mut<'a, T: 'static>(
+        &self,
+        ctx: impl Into<StoreContextMut<'a, StoreState<T>>>,
+    ) -> &'a mut [u8] {
+        self.inner.data_mut(ctx)
+    }
+
+    /// Copies `buffer.len()` bytes at `offset` into `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// If the range ends behind the memory; `buffer` is then as it was.
+    pub fn read<T: 'static>(
+        &self,
+        ctx: impl AsContext<Data = StoreState<T>>,
+        offset: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), wasmi::errors::MemoryError> {
+        self.inner.read(ctx, offset, buffer)
+    }
+
+    /// Copies `bytes` to `offset`.
+    ///
+    /// # Errors
+    ///
+    /// If the range ends behind the memory; nothing has changed then.
+    pub fn write<T: 'static>(
+        &self,
+        ctx: impl AsContextMut<Data = StoreState<T>>,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<(), wasmi::errors::MemoryError> {
+        self.inner.write(ctx, offset, bytes)
+    }
+
+    /// What the memory holds, in frames.
+    pub fn residency<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> Residency {
+        MemoryRecord::of(*self, &ctx).residency()
+    }
+}

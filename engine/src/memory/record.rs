@@ -1,0 +1,115 @@
+//! What the engine keeps for each linear memory: its type, its region, and wasmi's handle.
+//!
+//! Made in two steps, so that an instantiation can first reserve all of its regions (which may fail, and
+//! leaves nothing behind) and then put memories over them (which cannot).
+
+use alloc::{boxed::Box, sync::Arc};
+use wasmi::{AsContext, AsContextMut};
+
+use super::{Memory, MemoryType};
+use crate::{
+    backing::{Region, Reservation, Residency},
+    error::MemoryError,
+    live::{self, RegionCell},
+    store::{Growth, StoreState},
+};
+
+/// One linear memory of a store.
+#[derive(Debug)]
+pub(crate) struct MemoryRecord {
+    inner: wasmi::Memory,
+    ty: MemoryType,
+    /// The first byte: what tells the memories of a store apart.
+    base: usize,
+    /// Bytes reserved for it.
+    capacity: u64,
+    region: Arc<RegionCell>,
+}
+
+/// A region that no wasmi memory points into yet; dropping it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    region: Box<dyn Region>,
+    ty: MemoryType,
+    wasmi_ty: wasmi::MemoryType,
+}
+
+impl Reserved {
+    /// Reserves what a memory of type `ty` needs. `pending` memories are about to be made besides.
+    pub(crate) fn new<T: 'static>(
+        ctx: impl AsContext<Data = StoreState<T>>,
+        ty: MemoryType,
+        pending: usize,
+    ) -> Result<Self, MemoryError> {
+        let ctx = ctx.as_context();
+        let limits = ctx.data().engine.limits();
+        let wasmi_ty = ty.to_wasmi().map_err(MemoryError::Refused)?;
+        if ctx.data().memories.len() + pending >= limits.memories {
+            return Err(MemoryError::TooMany { limit: limits.memories });
+        }
+        let initial = ty.initial_bytes();
+        if initial > limits.memory_bytes {
+            return Err(MemoryError::TooLarge { bytes: initial, limit: limits.memory_bytes });
+        }
+        let maximum = ty.maximum_bytes().min(limits.memory_bytes);
+        let region = ctx.data().arena.reserve(Reservation { initial, maximum })?;
+        Ok(Self { region, ty, wasmi_ty })
+    }
+
+    /// Puts a wasmi memory over the region and enters it into the store.
+    ///
+    /// # Errors
+    ///
+    /// If wasmi refuses the type; the region then goes with the store.
+    pub(crate) fn establish<T: 'static>(
+        self,
+        mut ctx: impl AsContextMut<Data = StoreState<T>>,
+    ) -> Result<Arc<MemoryRecord>, MemoryError> {
+        let mut ctx = ctx.as_context_mut();
+        let bytes = self.region.bytes();
+        ctx.data_mut().limiter.growth = Growth::Open;
+        let made = live::memory_over(&mut ctx, self.wasmi_ty, self.ty.initial_bytes(), self.region);
+        ctx.data_mut().limiter.growth = Growth::Closed;
+        let (inner, region) = made.map_err(MemoryError::Refused)?;
+        let base = bytes.cast::<u8>().addr().get();
+        let record = MemoryRecord { inner, ty: self.ty, base, capacity: bytes.len() as u64, region };
+        let record = Arc::new(record);
+        ctx.data_mut().memories.push(Arc::clone(&record));
+        Ok(record)
+    }
+}
+
+impl MemoryRecord {
+    /// The record of `memory`.
+    ///
+    /// # Panics
+    ///
+    /// If `memory` is not of the store `ctx`.
+    pub(crate) fn of<T: 'static>(memory: Memory, ctx: impl AsContext<Data = StoreState<T>>) -> Arc<Self> {
+        let base = memory.inner.data_ptr(&ctx).addr();
+        let records = ctx.as_context();
+        let record = records.data().memories.iter().find(|record| record.base == base);
+        Arc::clone(record.expect("a `Memory` is made together with its record, in the store that is passed"))
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        Memory { inner: self.inner }
+    }
+
+    pub(crate) fn ty(&self) -> MemoryType {
+        self.ty
+    }
+
+    /// The most that the memory can have, in Wasm pages: its type's maximum, or what was reserved.
+    pub(crate) fn maximum_wasm_pages(&self) -> u64 {
+        self.ty.page_size().pages_in(self.capacity.min(self.ty.maximum_bytes()))
+    }
+
+    pub(crate) fn region(&self) -> &RegionCell {
+        &self.region
+    }
+
+    pub(crate) fn residency(&self) -> Residency {
+        self.region.with(|region| region.residency())
+    }
+}

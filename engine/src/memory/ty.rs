@@ -1,0 +1,129 @@
+//! The type of a linear memory, with its page size, which wasmi's own `MemoryType` does not show.
+
+use crate::units::WasmPageSize;
+
+/// The integer type of a memory's addresses and sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IndexType {
+    /// 32-bit: up to 4 GiB.
+    I32,
+    /// 64-bit, of the memory64 proposal.
+    I64,
+}
+
+/// The type of a linear memory: index type, limits in Wasm pages, page size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryType {
+    pub(crate) index: IndexType,
+    pub(crate) minimum: u64,
+    pub(crate) maximum: Option<u64>,
+    pub(crate) page_size: WasmPageSize,
+}
+
+impl MemoryType {
+    /// A 32-bit memory of `minimum` to `maximum` Wasm pages of 64 KiB.
+    #[must_use]
+    pub fn new(minimum: u32, maximum: Option<u32>) -> Self {
+        Self {
+            index: IndexType::I32,
+            minimum: minimum.into(),
+            maximum: maximum.map(u64::from),
+            page_size: WasmPageSize::STANDARD,
+        }
+    }
+
+    /// A 64-bit memory of `minimum` to `maximum` Wasm pages of 64 KiB.
+    #[must_use]
+    pub fn new64(minimum: u64, maximum: Option<u64>) -> Self {
+        Self { index: IndexType::I64, minimum, maximum, page_size: WasmPageSize::STANDARD }
+    }
+
+    /// The same type with another page size; `minimum` and `maximum` count in it.
+    #[must_use]
+    pub fn with_page_size(self, page_size: WasmPageSize) -> Self {
+        Self { page_size, ..self }
+    }
+
+    /// The index type.
+    #[must_use]
+    pub fn index(&self) -> IndexType {
+        self.index
+    }
+
+    /// The size of a new memory, in Wasm pages.
+    #[must_use]
+    pub fn minimum(&self) -> u64 {
+        self.minimum
+    }
+
+    /// The most that the memory may have, in Wasm pages, where the type says it.
+    #[must_use]
+    pub fn maximum(&self) -> Option<u64> {
+        self.maximum
+    }
+
+    /// The bytes of a Wasm page.
+    #[must_use]
+    pub fn page_size(&self) -> WasmPageSize {
+        self.page_size
+    }
+
+    /// The bytes of a new memory; `u64::MAX` where they are more than a `u64` holds.
+    pub(crate) fn initial_bytes(&self) -> u64 {
+        self.page_size.bytes_of(self.minimum).unwrap_or(u64::MAX)
+    }
+
+    /// The bytes that the memory may grow to, by its type alone (Wasm core specification, "Memory Types").
+    pub(crate) fn maximum_bytes(&self) -> u64 {
+        let by_index = match self.index {
+            IndexType::I32 => self.page_size.bytes_of(self.page_size.pages_in(1 << 32)).unwrap_or(u64::MAX),
+            IndexType::I64 => u64::MAX,
+        };
+        let declared = self.maximum.map_or(u64::MAX, |max| self.page_size.bytes_of(max).unwrap_or(u64::MAX));
+        by_index.min(declared)
+    }
+
+    /// The same type in wasmi's terms.
+    ///
+    /// # Errors
+    ///
+    /// What wasmi refuses: a minimum above the maximum, or sizes that the index type does not hold.
+    pub(crate) fn to_wasmi(self) -> Result<wasmi::MemoryType, wasmi::Error> {
+        let mut builder = wasmi::MemoryType::builder();
+        builder.min(self.minimum).max(self.maximum);
+        builder.memory64(self.index == IndexType::I64);
+        builder.page_size_log2(self.page_size.log2());
+        builder.build().map_err(wasmi::Error::from)
+    }
+}
+
+impl From<&wasmparser::MemoryType> for MemoryType {
+    fn from(ty: &wasmparser::MemoryType) -> Self {
+        let page_size = match ty.page_size_log2 {
+            Some(0) => WasmPageSize::BYTE,
+            // The validator accepts no other size (custom-page-sizes proposal, "Validation").
+            Some(_) | None => WasmPageSize::STANDARD,
+        };
+        let index = if ty.memory64 { IndexType::I64 } else { IndexType::I32 };
+        Self { index, minimum: ty.initial, maximum: ty.maximum, page_size }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_32_bit_memory_without_a_maximum_may_grow_to_4_gib() {
+        assert_eq!(MemoryType::new(1, None).maximum_bytes(), 1 << 32);
+        assert_eq!(MemoryType::new(1, Some(3)).maximum_bytes(), 3 << 16);
+        let bytes = MemoryType::new(1, Some(u32::MAX)).with_page_size(WasmPageSize::BYTE);
+        assert_eq!(bytes.maximum_bytes(), u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn sizes_that_no_u64_holds_saturate() {
+        assert_eq!(MemoryType::new64(1 << 48, None).initial_bytes(), u64::MAX);
+        assert_eq!(MemoryType::new64(0, Some(1 << 48)).maximum_bytes(), u64::MAX);
+    }
+}

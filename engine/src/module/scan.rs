@@ -1,0 +1,204 @@
+//! Validates the guest's original bytes and notes what the splice has to change.
+//!
+//! One pass over all sections and operators. What comes out borrows the original bytes: raw sections, raw
+//! function bodies, and the [`Site`]s in them where an instruction becomes a call through the host table.
+//! Nothing malformed gets past this, so that rewriting never repairs anything.
+
+use alloc::{string::ToString, vec::Vec};
+use core::ops::Range;
+use wasmparser::{
+    FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload, TableType, TypeRef,
+    ValidPayload, Validator, ValidatorResources, WasmFeatures, types::Types,
+};
+
+use super::{RESERVED_PREFIX, bounds, bounds::Bounds};
+use crate::{config::Config, error::ModuleError, memory::MemoryType};
+
+/// A section that is copied as it is: its id and its contents.
+#[derive(Debug)]
+pub(super) struct RawSection<'a> {
+    pub(super) id: u8,
+    pub(super) contents: &'a [u8],
+}
+
+/// An instruction that becomes a call of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum HostOp {
+    /// `memory.grow` of the memory with this index.
+    MemoryGrow(u32),
+    /// `memory.discard` of the memory with this index.
+    MemoryDiscard(u32),
+    /// `table.grow` of the table with this index.
+    TableGrow(u32),
+}
+
+impl HostOp {
+    fn of(operator: &Operator<'_>) -> Option<Self> {
+        if let Operator::MemoryGrow { mem } = operator {
+            return Some(Self::MemoryGrow(*mem));
+        }
+        if let Operator::MemoryDiscard { mem } = operator {
+            return Some(Self::MemoryDiscard(*mem));
+        }
+        if let Operator::TableGrow { table } = operator {
+            return Some(Self::TableGrow(*table));
+        }
+        None
+    }
+}
+
+/// Where in a function body an instruction is to be replaced, relative to the body's start.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) range: Range<usize>,
+    pub(super) op: HostOp,
+}
+
+/// A function body with the sites in it.
+#[derive(Debug)]
+pub(super) struct Body<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) sites: Vec<Site>,
+    /// The most blocks that are open at a time.
+    nesting: u32,
+}
+
+/// A valid module, taken apart.
+#[derive(Debug, Default)]
+pub(super) struct Scan<'a> {
+    pub(super) sections: Vec<RawSection<'a>>,
+    pub(super) bodies: Vec<Body<'a>>,
+    /// Types of the type section.
+    pub(super) types: u32,
+    pub(super) memories: Vec<MemoryType>,
+    pub(super) imported_memories: usize,
+    pub(super) imported_tables: usize,
+    pub(super) tables: Vec<TableType>,
+    /// Index of the start function.
+    pub(super) start: Option<u32>,
+}
+
+/// Validates `wasm` and takes it apart.
+///
+/// # Errors
+///
+/// [`ModuleError`]: what is wrong with the bytes, and where.
+pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, ModuleError> {
+    check_magic(wasm)?;
+    let (bytes, limit) = (wasm.len() as u64, config.limits.module_bytes as u64);
+    bounds::within("module_bytes", limit, bytes, "bytes")?;
+    let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
+    let features = config.features.to_wasmparser();
+    let mut bounds = Bounds::new(&config.limits);
+    let mut validator = Validator::new_with_features(features);
+    let mut parser = Parser::new(0);
+    parser.set_features(features);
+    let mut scan = Scan::default();
+    let mut allocations = FuncValidatorAllocations::default();
+    for payload in parser.parse_all(wasm) {
+        let payload = payload.map_err(named)?;
+        bounds.check(&payload)?;
+        match validator.payload(&payload).map_err(named)? {
+            ValidPayload::Func(func, body) => {
+                let (body, back) = scan_body(wasm, func, &body, allocations, features).map_err(named)?;
+                bounds.check_nesting(body.nesting)?;
+                allocations = back;
+                scan.bodies.push(body);
+            }
+            ValidPayload::End(types) => scan.note_types(&types),
+            ValidPayload::Ok | ValidPayload::Parser(_) => {}
+        }
+        scan.note(wasm, payload)?;
+    }
+    Ok(scan)
+}
+
+impl<'a> Scan<'a> {
+    fn note(&mut self, wasm: &'a [u8], payload: Payload<'a>) -> Result<(), ModuleError> {
+        let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
+        if let Payload::ImportSection(imports) = &payload {
+            for import in imports.clone() {
+                let import = import.map_err(named)?;
+                refuse_reserved(import.module)?;
+                self.imported_memories += usize::from(matches!(import.ty, TypeRef::Memory(_)));
+                self.imported_tables += usize::from(matches!(import.ty, TypeRef::Table(_)));
+            }
+        }
+        if let Payload::ExportSection(exports) = &payload {
+            for export in exports.clone() {
+                refuse_reserved(export.map_err(named)?.name)?;
+            }
+        }
+        if let Payload::StartSection { func, .. } = payload {
+            self.start = Some(func);
+        }
+        let raw = payload.as_section().and_then(|(id, range)| Some((id, wasm.get(range)?)));
+        if let Some((id, contents)) = raw {
+            self.sections.push(RawSection { id, contents });
+        }
+        Ok(())
+    }
+
+    fn note_types(&mut self, types: &Types) {
+        let types = types.as_ref();
+        self.types = types.core_type_count_in_module();
+        self.memories = (0..types.memory_count()).map(|index| (&types.memory_at(index)).into()).collect();
+        self.tables = (0..types.table_count()).map(|index| types.table_at(index)).collect();
+    }
+}
+
+/// Validates one function body and finds the sites in it.
+fn scan_body<'a>(
+    wasm: &'a [u8],
+    func: FuncToValidate<ValidatorResources>,
+    body: &FunctionBody<'a>,
+    allocations: FuncValidatorAllocations,
+    features: WasmFeatures,
+) -> wasmparser::Result<(Body<'a>, FuncValidatorAllocations)> {
+    let range = body.range();
+    let mut validator = func.into_validator(allocations);
+    let mut reader = body.get_binary_reader();
+    validator.read_locals(&mut reader)?;
+    reader.set_features(features);
+    let (mut sites, mut nesting) = (Vec::new(), 0);
+    while !reader.eof() {
+        let start = reader.original_position();
+        let operator = reader.read_operator()?;
+        validator.op(start, &operator)?;
+        nesting = nesting.max(validator.control_stack_height());
+        if let Some(op) = HostOp::of(&operator) {
+            sites.push(Site { range: start - range.start..reader.original_position() - range.start, op });
+        }
+    }
+    validator.finish(reader.original_position())?;
+    let bytes = wasm.get(range).expect("the parser's ranges lie in the bytes that it parsed");
+    Ok((Body { bytes, sites, nesting }, validator.into_allocations()))
+}
+
+fn check_magic(wasm: &[u8]) -> Result<(), ModuleError> {
+    const MAGIC: &[u8] = b"\0asm";
+    if wasm.is_empty() {
+        return Err(ModuleError::Empty);
+    }
+    let head = wasm.get(..MAGIC.len()).unwrap_or(wasm);
+    if !MAGIC.starts_with(head) {
+        return Err(ModuleError::NotWasm { found: head.into() });
+    }
+    Ok(())
+}
+
+fn refuse_reserved(name: &str) -> Result<(), ModuleError> {
+    if name.starts_with(RESERVED_PREFIX) {
+        return Err(ModuleError::ReservedName { name: name.to_string() });
+    }
+    Ok(())
+}
+
+fn invalid(wasm: &[u8], error: &wasmparser::BinaryReaderError) -> ModuleError {
+    let (message, offset) = (error.message().to_string(), error.offset());
+    // The parser has no kind for it; every reader that runs out of bytes says the same words.
+    if message.starts_with("unexpected end") {
+        return ModuleError::Truncated { offset, bytes: wasm.len(), message };
+    }
+    ModuleError::Invalid { offset, message }
+}

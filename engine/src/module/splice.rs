@@ -1,0 +1,268 @@
+//! Writes the module that wasmi gets.
+//!
+//! Sections are copied raw but for these: types, imports, tables and exports get entries appended, the
+//! memory, start and custom sections go, and the noted function bodies are rewritten. No function, table,
+//! memory or type index of the guest moves, so everything that is copied stays true.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use wasm_encoder::{
+    CodeSection, Encode, EntityType, ExportKind, ExportSection, ImportSection, Instruction, RefType, Section,
+    SectionId, TableSection, TypeSection, ValType,
+};
+use wasmparser::BinaryReader;
+
+use super::{
+    HOST_TABLE, MEMORY_MODULE, START, grown_table_name, memory_name,
+    scan::{Body, HostOp, Scan},
+};
+use crate::memory::{IndexType, MemoryType};
+
+/// The host table's slots: which operation is at which index.
+pub(crate) type Slots = BTreeMap<HostOp, u32>;
+
+/// The spliced module and the slots of its host table. The sections come in the order that the format asks
+/// for (Wasm core specification, "Modules" of the binary format).
+pub(super) fn splice(scan: &Scan<'_>) -> (Vec<u8>, Slots) {
+    let plan = Plan::new(scan);
+    let mut out = Output { scan, wasm: Vec::with_capacity(capacity(scan)) };
+    out.wasm.extend_from_slice(&wasm_encoder::Module::HEADER);
+    out.extended(&plan.types(), plan.calls.len());
+    out.extended(&plan.memory_imports(), scan.memories.len() - scan.imported_memories);
+    out.copied(SectionId::Function);
+    out.extended(&plan.host_table(), plan.host_tables());
+    out.copied(SectionId::Global);
+    let exports = plan.reserved_exports();
+    out.extended(&exports, exports.len() as usize);
+    out.copied(SectionId::Element);
+    out.copied(SectionId::DataCount);
+    plan.code().append_to_unless_empty(&mut out.wasm);
+    out.copied(SectionId::Data);
+    let slots = plan.calls.iter().map(|(op, call)| (*op, call.slot)).collect();
+    (out.wasm, slots)
+}
+
+/// Enough for the guest's sections and what is added to most modules, so that the largest allocation of a load
+/// is made once.
+fn capacity(scan: &Scan<'_>) -> usize {
+    const ADDED: usize = 1024;
+    let per_site = scan.bodies.iter().map(|body| body.sites.len()).sum::<usize>() * 8;
+    scan.sections.iter().map(|section| section.contents.len()).sum::<usize>() + per_site + ADDED
+}
+
+/// What an instruction of the guest becomes: `i32.const slot; call_indirect host-table signature`.
+#[derive(Clone, Copy, Debug)]
+struct HostCall {
+    slot: u32,
+    signature: u32,
+}
+
+/// What is added to the guest's module.
+struct Plan<'a> {
+    scan: &'a Scan<'a>,
+    calls: BTreeMap<HostOp, HostCall>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(scan: &'a Scan<'a>) -> Self {
+        let mut calls = BTreeMap::new();
+        for site in scan.bodies.iter().flat_map(|body| &body.sites) {
+            let slot = u32::try_from(calls.len()).expect("there are at most as many as memories and tables");
+            calls.entry(site.op).or_insert(HostCall { slot, signature: scan.types + slot });
+        }
+        Self { scan, calls }
+    }
+
+    /// The operations in the order of their slots.
+    fn by_slot(&self) -> Vec<HostOp> {
+        let mut ops: Vec<_> = self.calls.iter().map(|(op, call)| (call.slot, *op)).collect();
+        ops.sort_unstable();
+        ops.into_iter().map(|(_, op)| op).collect()
+    }
+
+    fn types(&self) -> TypeSection {
+        let mut types = TypeSection::new();
+        for op in self.by_slot() {
+            let (params, results) = signature(op, self.scan);
+            types.ty().function(params, results);
+        }
+        types
+    }
+
+    /// Each defined memory, as an import behind the module's own.
+    fn memory_imports(&self) -> ImportSection {
+        let mut imports = ImportSection::new();
+        for (index, ty) in self.scan.memories.iter().enumerate().skip(self.scan.imported_memories) {
+            imports.import(MEMORY_MODULE, &memory_name(index), EntityType::Memory(encoded_memory(ty)));
+        }
+        imports
+    }
+
+    fn host_tables(&self) -> usize {
+        usize::from(!self.calls.is_empty())
+    }
+
+    fn host_table_index(&self) -> u32 {
+        u32::try_from(self.scan.tables.len()).expect("the validator bounds the number of tables")
+    }
+
+    fn host_table(&self) -> TableSection {
+        let slots = self.calls.len() as u64;
+        let mut tables = TableSection::new();
+        if slots > 0 {
+            tables.table(wasm_encoder::TableType {
+                element_type: RefType::FUNCREF,
+                table64: false,
+                minimum: slots,
+                maximum: Some(slots),
+                shared: false,
+            });
+        }
+        tables
+    }
+
+    /// What the engine has to find again in the instance: the host table, the start function, and each table
+    /// that is grown.
+    fn reserved_exports(&self) -> ExportSection {
+        let mut exports = ExportSection::new();
+        if !self.calls.is_empty() {
+            exports.export(HOST_TABLE, ExportKind::Table, self.host_table_index());
+        }
+        if let Some(start) = self.scan.start {
+            exports.export(START, ExportKind::Func, start);
+        }
+        for op in self.calls.keys() {
+            if let HostOp::TableGrow(table) = op {
+                exports.export(&grown_table_name(*table), ExportKind::Table, *table);
+            }
+        }
+        exports
+    }
+
+    fn code(&self) -> Code {
+        let mut code = CodeSection::new();
+        for body in &self.scan.bodies {
+            if body.sites.is_empty() {
+                code.raw(body.bytes)
+            } else {
+                code.raw(&self.rewritten(body))
+            };
+        }
+        Code(code)
+    }
+
+    fn rewritten(&self, body: &Body<'_>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(body.bytes.len() + body.sites.len() * 8);
+        let mut copied = 0;
+        for site in &body.sites {
+            bytes.extend_from_slice(&body.bytes[copied..site.range.start]);
+            let call = self.calls[&site.op];
+            let slot = i32::try_from(call.slot).expect("there are at most as many as memories and tables");
+            Instruction::I32Const(slot).encode(&mut bytes);
+            let table_index = self.host_table_index();
+            Instruction::CallIndirect { type_index: call.signature, table_index }.encode(&mut bytes);
+            copied = site.range.end;
+        }
+        bytes.extend_from_slice(&body.bytes[copied..]);
+        bytes
+    }
+}
+
+/// The code section, which a module without functions does not have.
+struct Code(CodeSection);
+
+impl Code {
+    fn append_to_unless_empty(&self, wasm: &mut Vec<u8>) {
+        if !self.0.is_empty() {
+            self.0.append_to(wasm);
+        }
+    }
+}
+
+/// The spliced module so far.
+struct Output<'a> {
+    scan: &'a Scan<'a>,
+    wasm: Vec<u8>,
+}
+
+impl Output<'_> {
+    fn original(&self, id: u8) -> Option<&[u8]> {
+        self.scan.sections.iter().find(|section| section.id == id).map(|section| section.contents)
+    }
+
+    fn copied(&mut self, id: SectionId) {
+        let id = u8::from(id);
+        if let Some(data) = self.scan.sections.iter().find(|section| section.id == id) {
+            wasm_encoder::RawSection { id, data: data.contents }.append_to(&mut self.wasm);
+        }
+    }
+
+    /// Writes the original section of the same id with the `count` entries of `added` behind its own.
+    fn extended(&mut self, added: &impl Section, count: usize) {
+        let original = self.original(added.id());
+        if original.is_none() && count == 0 {
+            return;
+        }
+        let data = concatenated(original, added);
+        wasm_encoder::RawSection { id: added.id(), data: &data }.append_to(&mut self.wasm);
+    }
+}
+
+/// The contents of a section with the entries of `original` and then those of `added`.
+fn concatenated(original: Option<&[u8]>, added: &impl Section) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    added.encode(&mut encoded);
+    let mut added = BinaryReader::new(&encoded, 0);
+    added.read_var_u32().expect("an encoded section starts with its size");
+    let (added_count, added_entries) = counted(added);
+    let (count, entries) = original.map_or((0, &[][..]), |contents| counted(BinaryReader::new(contents, 0)));
+    let mut contents = Vec::with_capacity(entries.len() + encoded.len());
+    (count + added_count).encode(&mut contents);
+    contents.extend_from_slice(entries);
+    contents.extend_from_slice(added_entries);
+    contents
+}
+
+/// Splits a vector of the binary format into its length and its entries' bytes.
+fn counted(mut vector: BinaryReader<'_>) -> (u32, &[u8]) {
+    let count = vector.read_var_u32().expect("a validated section starts with its count");
+    let rest = vector.bytes_remaining();
+    (count, vector.read_bytes(rest).expect("these are the bytes that remain"))
+}
+
+/// The type of the host function that stands in for `op`.
+fn signature(op: HostOp, scan: &Scan<'_>) -> (Vec<ValType>, Vec<ValType>) {
+    match op {
+        HostOp::MemoryGrow(memory) => {
+            let index = index_type(scan.memories[memory as usize].index());
+            (Vec::from([index]), Vec::from([index]))
+        }
+        HostOp::MemoryDiscard(memory) => {
+            let index = index_type(scan.memories[memory as usize].index());
+            (Vec::from([index, index]), Vec::new())
+        }
+        HostOp::TableGrow(table) => {
+            let ty = scan.tables[table as usize];
+            let index = if ty.table64 { ValType::I64 } else { ValType::I32 };
+            let element = if ty.element_type.is_extern_ref() { RefType::EXTERNREF } else { RefType::FUNCREF };
+            (Vec::from([ValType::Ref(element), index]), Vec::from([index]))
+        }
+    }
+}
+
+fn index_type(index: IndexType) -> ValType {
+    match index {
+        IndexType::I32 => ValType::I32,
+        IndexType::I64 => ValType::I64,
+    }
+}
+
+fn encoded_memory(ty: &MemoryType) -> wasm_encoder::MemoryType {
+    let standard = ty.page_size() == crate::WasmPageSize::STANDARD;
+    wasm_encoder::MemoryType {
+        minimum: ty.minimum(),
+        maximum: ty.maximum(),
+        memory64: ty.index() == IndexType::I64,
+        shared: false,
+        page_size_log2: (!standard).then(|| ty.page_size().log2().into()),
+    }
+}

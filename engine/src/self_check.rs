@@ -1,0 +1,133 @@
+//! Checks that the interpreter does not use up native stack as it runs.
+//!
+//! wasmi's fast dispatch is a chain of tail calls that LLVM makes only under some profiles and targets. Where
+//! it does not, every interpreted instruction keeps a stack frame, and a kernel's stack overflows without a
+//! word. The check runs a loop of the kinds of instruction that were seen to fail (calls, indirect calls,
+//! memory and table accesses) and compares the native stack pointer in a host call before and behind it.
+
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use wasm_encoder::{
+    BlockType, CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection,
+    Function, FunctionSection, ImportSection, MemArg, MemorySection, Module, RefType, TableSection,
+    TypeSection, ValType,
+};
+
+use crate::error::EngineError;
+
+/// Rounds of the loop: at 12 instructions a round a dispatch that keeps 16 bytes each shows 48 KiB, and fits
+/// a small kernel's stack.
+const ITERATIONS: u32 = 256;
+/// What the two host calls may differ by, in bytes: far below one byte for each instruction of the loop.
+const TOLERANCE: usize = 512;
+
+/// Runs the loop.
+///
+/// # Errors
+///
+/// [`EngineError::DispatchNotFlat`] with the bytes that were used up.
+pub(crate) fn dispatch_is_flat() -> Result<(), EngineError> {
+    let stack_bytes = stack_growth().map_err(EngineError::SelfCheck)?;
+    if stack_bytes > TOLERANCE {
+        return Err(EngineError::DispatchNotFlat { stack_bytes, iterations: ITERATIONS });
+    }
+    Ok(())
+}
+
+/// The bytes between the lowest and the highest native stack pointer that the host function saw.
+fn stack_growth() -> Result<usize, wasmi::Error> {
+    let mut config = wasmi::Config::default();
+    config.wasm_custom_page_sizes(true);
+    let engine = wasmi::Engine::new(&config);
+    let module = wasmi::Module::new(&engine, module())?;
+    let mut store = wasmi::Store::new(&engine, ());
+    let (lowest, highest) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicUsize::new(0)));
+    let mut linker = wasmi::Linker::new(&engine);
+    let seen = (Arc::clone(&lowest), Arc::clone(&highest));
+    linker.func_wrap("host", "probe", move || {
+        let here = stack_pointer();
+        seen.0.fetch_min(here, Ordering::Relaxed);
+        seen.1.fetch_max(here, Ordering::Relaxed);
+    })?;
+    let instance = linker.instantiate_and_start(&mut store, &module)?;
+    instance.get_typed_func::<(), ()>(&store, "run")?.call(&mut store, ())?;
+    Ok(highest.load(Ordering::Relaxed).saturating_sub(lowest.load(Ordering::Relaxed)))
+}
+
+/// An address in the current stack frame.
+#[inline(never)]
+fn stack_pointer() -> usize {
+    let local = 0_u8;
+    core::hint::black_box(&raw const local).addr()
+}
+
+/// `run`: probe, then the loop, then probe again, with function and table indices as below.
+fn module() -> alloc::vec::Vec<u8> {
+    let mut module = Module::new();
+    let mut types = TypeSection::new();
+    types.ty().function([], []);
+    let mut imports = ImportSection::new();
+    imports.import("host", "probe", EntityType::Function(0));
+    let mut functions = FunctionSection::new();
+    functions.function(0).function(0);
+    let mut tables = TableSection::new();
+    tables.table(wasm_encoder::TableType {
+        element_type: RefType::FUNCREF,
+        table64: false,
+        minimum: 2,
+        maximum: Some(2),
+        shared: false,
+    });
+    let mut memories = MemorySection::new();
+    memories.memory(wasm_encoder::MemoryType {
+        minimum: 16,
+        maximum: Some(16),
+        memory64: false,
+        shared: false,
+        // Pages of one byte: the check costs the embedder's heap 16 bytes instead of 64 KiB.
+        page_size_log2: Some(0),
+    });
+    let mut exports = ExportSection::new();
+    exports.export("run", ExportKind::Func, RUN);
+    let mut elements = ElementSection::new();
+    elements.active(Some(0), &ConstExpr::i32_const(0), Elements::Functions([LEAF].as_slice().into()));
+    let mut code = CodeSection::new();
+    code.function(&leaf()).function(&run());
+    module.section(&types).section(&imports).section(&functions).section(&tables).section(&memories);
+    module.section(&exports).section(&elements).section(&code);
+    module.finish()
+}
+
+const PROBE: u32 = 0;
+const LEAF: u32 = 1;
+const RUN: u32 = 2;
+
+fn leaf() -> Function {
+    let mut function = Function::new([]);
+    function.instructions().end();
+    function
+}
+
+fn run() -> Function {
+    let at = MemArg { offset: 0, align: 2, memory_index: 0 };
+    let mut function = Function::new([(1, ValType::I32)]);
+    let mut code = function.instructions();
+    code.call(PROBE).i32_const(ITERATIONS.cast_signed()).local_set(0).loop_(BlockType::Empty);
+    code.call(LEAF).i32_const(0).call_indirect(0, 0);
+    code.i32_const(0).i32_const(0).i32_load(at).local_get(0).i32_add().i32_store(at);
+    code.i32_const(1).i32_const(0).table_get(0).table_set(0);
+    code.i32_const(0).i32_const(0).i32_const(8).memory_fill(0).memory_size(0).drop();
+    code.local_get(0).i32_const(1).i32_sub().local_tee(0).br_if(0).end();
+    code.call(PROBE).end();
+    function
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_build_interprets_on_a_flat_stack() {
+        assert!(dispatch_is_flat().is_ok());
+    }
+}

@@ -1,0 +1,234 @@
+//! The store: wasmi's, with what the engine keeps for each one.
+//!
+//! [`StoreState`] stands where wasmi has the embedder's data, and derefs to it. The call hook and the limiter
+//! that are installed here are the places where limits take effect and where a lost store is stopped: every
+//! way into a guest and every way out of it to the host goes through the hook.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::ops::{Deref, DerefMut};
+use wasmi::{AsContext, AsContextMut, CallHook, ResourceLimiter, StoreContext, StoreContextMut};
+use wasmi_core::LimiterError;
+
+use crate::{
+    Engine,
+    backing::{Arena, Residency, Standing},
+    config::Limits,
+    error::{OutOfFrames, ReentryTooDeep},
+    memory::{Memory, MemoryRecord},
+};
+
+/// Everything that one program owns: instances, memories, tables, and the embedder's data `T`.
+///
+/// A store is entered by one CPU at a time (`&mut`). Its memories' frames and addresses go back when it is
+/// dropped. Give every program a store of its own: instances are freed with their store alone.
+#[derive(Debug)]
+pub struct Store<T: 'static> {
+    inner: wasmi::Store<StoreState<T>>,
+}
+
+impl<T: 'static> Store<T> {
+    /// An empty store with the engine's limits.
+    pub fn new(engine: &Engine, data: T) -> Self {
+        let limits = *engine.limits();
+        let state = StoreState {
+            data,
+            engine: engine.clone(),
+            arena: engine.backing().open(limits.resident_frames),
+            memories: Vec::new(),
+            limiter: Limiter { limits, growth: Growth::Closed },
+            depth: 0,
+        };
+        let mut inner = wasmi::Store::new(engine.wasmi(), state);
+        inner.limiter(|state| &mut state.limiter);
+        inner.call_hook(|state, hook| state.on_call(&hook));
+        Self { inner }
+    }
+
+    /// The engine that the store belongs to.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.inner.data().engine
+    }
+
+    /// The embedder's data.
+    #[must_use]
+    pub fn data(&self) -> &T {
+        self.inner.data()
+    }
+
+    /// The embedder's data, exclusively.
+    pub fn data_mut(&mut self) -> &mut T {
+        self.inner.data_mut()
+    }
+
+    /// How many units of fuel are left.
+    ///
+    /// # Errors
+    ///
+    /// If the engine is not metered.
+    pub fn fuel(&self) -> Result<u64, wasmi::Error> {
+        self.inner.get_fuel()
+    }
+
+    /// Sets how many units of fuel are left. A guest that has used them up ends in `TrapCode::OutOfFuel`.
+    ///
+    /// # Errors
+    ///
+    /// If the engine is not metered.
+    pub fn set_fuel(&mut self, units: u64) -> Result<(), wasmi::Error> {
+        self.inner.set_fuel(units)
+    }
+
+    /// The memories that were made in the store, in the order of their creation.
+    pub fn memories(&self) -> impl Iterator<Item = Memory> {
+        self.inner.data().memories.iter().map(|record| record.memory())
+    }
+
+    /// What the store's memories hold.
+    #[must_use]
+    pub fn report(&self) -> StoreReport {
+        let state = self.inner.data();
+        let memories = state.memories.iter().map(|record| record.residency()).collect();
+        match state.arena.standing() {
+            Standing::Sound { held_frames } => StoreReport { memories, held_frames, lost: None },
+            Standing::Lost { held_frames } => {
+                StoreReport { memories, held_frames, lost: Some(OutOfFrames { held_frames }) }
+            }
+        }
+    }
+}
+
+impl<T: 'static> AsContext for Store<T> {
+    type Data = StoreState<T>;
+
+    fn as_context(&self) -> StoreContext<'_, StoreState<T>> {
+        self.inner.as_context()
+    }
+}
+
+impl<T: 'static> AsContextMut for Store<T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, StoreState<T>> {
+        self.inner.as_context_mut()
+    }
+}
+
+/// What a store holds, in frames.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StoreReport {
+    /// One entry for each memory, in the order of their creation.
+    pub memories: Vec<Residency>,
+    /// Frames held by all of them, table frames and those set aside included.
+    pub held_frames: u64,
+    /// Why the store refuses calls, if it does.
+    pub lost: Option<OutOfFrames>,
+}
+
+/// The embedder's data and, out of its sight, what the engine keeps for a store. Derefs to the data.
+#[derive(Debug)]
+pub struct StoreState<T> {
+    data: T,
+    pub(crate) engine: Engine,
+    pub(crate) arena: Box<dyn Arena>,
+    pub(crate) memories: Vec<Arc<MemoryRecord>>,
+    pub(crate) limiter: Limiter,
+    /// Calls from the host into the guest that have not returned.
+    depth: u32,
+}
+
+impl<T> StoreState<T> {
+    fn on_call(&mut self, hook: &CallHook) -> Result<(), wasmi::Error> {
+        match hook {
+            CallHook::CallingWasm => {
+                self.refuse_lost()?;
+                self.enter()
+            }
+            CallHook::ReturningFromWasm => {
+                self.depth -= 1;
+                self.refuse_lost()
+            }
+            CallHook::CallingHost => self.refuse_lost(),
+            CallHook::ReturningFromHost => Ok(()),
+        }
+    }
+
+    /// Ends what a lost store wants to do: from the first write into the sink on nothing leaves the guest.
+    fn refuse_lost(&self) -> Result<(), wasmi::Error> {
+        match self.arena.standing() {
+            Standing::Sound { .. } => Ok(()),
+            Standing::Lost { held_frames } => Err(wasmi::Error::host(OutOfFrames { held_frames })),
+        }
+    }
+
+    fn enter(&mut self) -> Result<(), wasmi::Error> {
+        let limit = self.limiter.limits.reentry_depth;
+        if self.depth >= limit {
+            return Err(wasmi::Error::host(ReentryTooDeep { limit }));
+        }
+        self.depth += 1;
+        Ok(())
+    }
+}
+
+impl<T> Deref for StoreState<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+impl<T> DerefMut for StoreState<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.data
+    }
+}
+
+/// Whether wasmi may make or grow a memory right now.
+///
+/// A memory that grows behind the engine's back would be zeroed beyond its region's limit, so the engine
+/// opens the gate around its own calls and keeps it closed otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Growth {
+    Open,
+    Closed,
+}
+
+/// The limits that wasmi asks for.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    limits: Limits,
+    pub(crate) growth: Growth,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        _desired: usize,
+        _maximum: Option<usize>,
+    ) -> Result<bool, LimiterError> {
+        Ok(self.growth == Growth::Open)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> Result<bool, LimiterError> {
+        Ok(desired <= self.limits.table_elements)
+    }
+
+    fn instances(&self) -> usize {
+        self.limits.instances
+    }
+
+    fn tables(&self) -> usize {
+        self.limits.tables
+    }
+
+    fn memories(&self) -> usize {
+        self.limits.memories
+    }
+}

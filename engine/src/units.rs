@@ -1,0 +1,176 @@
+//! Units: the one place where numbers that a guest chose are checked.
+//!
+//! A [`Span`] is a byte range that lies inside a memory; behind its constructors nothing overflows and
+//! nothing is out of bounds. The constructors follow the order of checks of the contract: alignment, then
+//! bounds, then nothing more can fail. Used by clearing, growing and instantiation.
+
+use crate::error::ClearError;
+
+/// The bytes of a frame and of a page of virtual address space.
+pub(crate) const FRAME_BYTES: u64 = 4096;
+
+/// The size of one Wasm page of a memory: 64 KiB, or 1 byte with custom page sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WasmPageSize {
+    log2: u8,
+}
+
+impl WasmPageSize {
+    /// 64 KiB: what a memory has that does not say otherwise.
+    pub const STANDARD: Self = Self { log2: 16 };
+    /// One byte: the other size that the custom-page-sizes proposal knows.
+    pub const BYTE: Self = Self { log2: 0 };
+
+    /// The base-2 logarithm of the size, as module headers have it.
+    #[must_use]
+    pub fn log2(self) -> u8 {
+        self.log2
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        1 << self.log2
+    }
+
+    /// The bytes of `wasm_pages` pages, or `None` where that is more than a `u64` holds.
+    #[must_use]
+    pub fn bytes_of(self, wasm_pages: u64) -> Option<u64> {
+        wasm_pages.checked_mul(self.bytes())
+    }
+
+    /// The whole Wasm pages in `bytes`.
+    #[must_use]
+    pub fn pages_in(self, bytes: u64) -> u64 {
+        bytes >> self.log2
+    }
+}
+
+/// A byte range inside a memory, relative to the memory's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u64,
+    end: u64,
+}
+
+impl Span {
+    /// Wasm pages `start..start + count` of a memory of `size_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClearError::OutOfBounds`] if the range ends behind the memory, or overflows.
+    pub(crate) fn of_wasm_pages(
+        start: u64,
+        count: u64,
+        page: WasmPageSize,
+        size_bytes: u64,
+    ) -> Result<Self, ClearError> {
+        let out_of_bounds = ClearError::OutOfBounds { start, count, size: page.pages_in(size_bytes) };
+        let (Some(start), Some(len)) = (page.bytes_of(start), page.bytes_of(count)) else {
+            return Err(out_of_bounds);
+        };
+        Self::within(start, len, size_bytes).ok_or(out_of_bounds)
+    }
+
+    /// Bytes `start..start + len` of a memory of `size_bytes`, both multiples of its page size.
+    ///
+    /// # Errors
+    ///
+    /// - [`ClearError::Unaligned`] if `start` or `len` is not a multiple of the page size.
+    /// - [`ClearError::OutOfBounds`] if the range ends behind the memory, or overflows.
+    pub(crate) fn of_bytes(
+        start: u64,
+        len: u64,
+        page: WasmPageSize,
+        size_bytes: u64,
+    ) -> Result<Self, ClearError> {
+        if !start.is_multiple_of(page.bytes()) || !len.is_multiple_of(page.bytes()) {
+            return Err(ClearError::Unaligned { start, len, alignment: page.bytes() });
+        }
+        let out_of_bounds = ClearError::OutOfBounds { start, count: len, size: size_bytes };
+        Self::within(start, len, size_bytes).ok_or(out_of_bounds)
+    }
+
+    /// The bytes from `old` to `new` sizes of a growing memory.
+    pub(crate) fn growth(old_bytes: u64, new_bytes: u64) -> Self {
+        Self { start: old_bytes, end: new_bytes.max(old_bytes) }
+    }
+
+    fn within(start: u64, len: u64, size_bytes: u64) -> Option<Self> {
+        let end = start.checked_add(len).filter(|&end| end <= size_bytes)?;
+        Some(Self { start, end })
+    }
+
+    /// The first byte's offset.
+    #[must_use]
+    pub fn start(self) -> u64 {
+        self.start
+    }
+
+    /// The offset behind the last byte.
+    #[must_use]
+    pub fn end(self) -> u64 {
+        self.end
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub fn len(self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether there is no byte in it.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u64 = 4 << 16;
+
+    fn pages(start: u64, count: u64) -> Result<Span, ClearError> {
+        Span::of_wasm_pages(start, count, WasmPageSize::STANDARD, SIZE)
+    }
+
+    fn bytes(start: u64, len: u64) -> Result<Span, ClearError> {
+        Span::of_bytes(start, len, WasmPageSize::STANDARD, SIZE)
+    }
+
+    #[test]
+    fn a_range_that_ends_at_the_size_is_inside() {
+        assert_eq!(pages(1, 3), Ok(Span { start: 1 << 16, end: SIZE }));
+        assert_eq!(bytes(SIZE - (1 << 16), 1 << 16), Ok(Span { start: 3 << 16, end: SIZE }));
+    }
+
+    #[test]
+    fn an_empty_range_at_the_size_is_inside_and_behind_it_is_not() {
+        assert_eq!(pages(4, 0).map(Span::is_empty), Ok(true));
+        assert_eq!(pages(5, 0), Err(ClearError::OutOfBounds { start: 5, count: 0, size: 4 }));
+        assert_eq!(pages(4, 1), Err(ClearError::OutOfBounds { start: 4, count: 1, size: 4 }));
+    }
+
+    #[test]
+    fn sums_and_products_that_overflow_are_out_of_bounds() {
+        for (start, count) in [(u64::MAX, 1), (1, u64::MAX), (1 << 48, 1), (1, 1 << 48), (u64::MAX, u64::MAX)]
+        {
+            assert_eq!(pages(start, count), Err(ClearError::OutOfBounds { start, count, size: 4 }));
+        }
+        let top = u64::MAX << 16;
+        assert_eq!(
+            bytes(1 << 16, top),
+            Err(ClearError::OutOfBounds { start: 1 << 16, count: top, size: SIZE })
+        );
+    }
+
+    #[test]
+    fn alignment_is_checked_before_bounds() {
+        let unaligned = |start, len| ClearError::Unaligned { start, len, alignment: 1 << 16 };
+        assert_eq!(bytes(1, 1 << 16), Err(unaligned(1, 1 << 16)));
+        assert_eq!(bytes(1 << 16, 1), Err(unaligned(1 << 16, 1)));
+        assert_eq!(bytes(u64::MAX, 1), Err(unaligned(u64::MAX, 1)));
+    }
+}

@@ -1,0 +1,114 @@
+//! Clearing through the host call, the guest's imports and the instruction, on the fixed backing.
+
+use crate::support::instance;
+use palimpsest_engine::{ClearError, Error, Instance, Store};
+
+const GUEST: &str = r#"(module
+    (import "palimpsest" "clear_pages" (func $clear (param i32 i32) (result i32)))
+    (import "palimpsest" "discard" (func $discard (param i32 i32) (result i32)))
+    (import "env" "__wbindgen_memory_discard" (func $void (param i32 i32)))
+    (memory (export "m") 3 8)
+    (func (export "fill") (memory.fill (i32.const 0) (i32.const 0xAA) (i32.const 196608)))
+    (func (export "clear") (param i32 i32) (result i32) (call $clear (local.get 0) (local.get 1)))
+    (func (export "discard") (param i32 i32) (result i32) (call $discard (local.get 0) (local.get 1)))
+    (func (export "void") (param i32 i32) (result i32) (call $void (local.get 0) (local.get 1)) (i32.const 1))
+    (func (export "instruction") (param i32 i32) (result i32)
+        (memory.discard (local.get 0) (local.get 1)) (i32.const 1)))"#;
+
+fn filled() -> (Store<()>, Instance) {
+    // `wat` writes `memory.discard` as the proposal has it.
+    let (mut store, instance) = instance(GUEST);
+    instance.get_typed_func::<(), ()>(&store, "fill").unwrap().call(&mut store, ()).unwrap();
+    (store, instance)
+}
+
+fn call(store: &mut Store<()>, instance: Instance, form: &str, args: (u32, u32)) -> Result<i32, Error> {
+    instance.get_typed_func::<(u32, u32), i32>(&*store, form).unwrap().call(store, args)
+}
+
+fn nonzero_range(store: &Store<()>, instance: Instance) -> Vec<(usize, u8)> {
+    let memory = instance.get_memory(store, "m").unwrap();
+    let bytes = memory.data(store);
+    [0, 65_535, 65_536, 131_071, 131_072, 196_607].into_iter().map(|at| (at, bytes[at])).collect()
+}
+
+#[test]
+fn every_form_zeroes_its_range_and_nothing_else() {
+    for (form, args) in [
+        ("clear", (1, 1)),
+        ("discard", (65_536, 65_536)),
+        ("void", (65_536, 65_536)),
+        ("instruction", (65_536, 65_536)),
+    ] {
+        let (mut store, instance) = filled();
+        // 1: the fixed backing retains its frames, and the imports say so.
+        assert_eq!(call(&mut store, instance, form, args).unwrap(), 1, "{form}");
+        let expected =
+            [(0, 0xAA), (65_535, 0xAA), (65_536, 0), (131_071, 0), (131_072, 0xAA), (196_607, 0xAA)];
+        assert_eq!(nonzero_range(&store, instance), expected, "{form}");
+    }
+}
+
+#[test]
+fn bad_arguments_trap_with_the_named_error_and_change_nothing() {
+    let oob = |start, count, size| ClearError::OutOfBounds { start, count, size };
+    let unaligned = |start, len| ClearError::Unaligned { start, len, alignment: 65_536 };
+    for (form, args, expected) in [
+        ("clear", (3, 1), oob(3, 1, 3)),
+        ("clear", (4, 0), oob(4, 0, 3)),
+        ("clear", (u32::MAX, u32::MAX), oob(0xFFFF_FFFF, 0xFFFF_FFFF, 3)),
+        ("discard", (1, 65_536), unaligned(1, 65_536)),
+        ("discard", (0, 65_535), unaligned(0, 65_535)),
+        ("void", (131_072, 131_072), oob(131_072, 131_072, 196_608)),
+        ("instruction", (0xFFFF_0000, 0xFFFF_0000), oob(0xFFFF_0000, 0xFFFF_0000, 196_608)),
+        ("instruction", (0xFFFF_0001, 0), unaligned(0xFFFF_0001, 0)),
+    ] {
+        let (mut store, instance) = filled();
+        let error = call(&mut store, instance, form, args).unwrap_err();
+        assert_eq!(error.downcast_ref::<ClearError>(), Some(&expected), "{form} {args:?}");
+        assert!(nonzero_range(&store, instance).iter().all(|(_, byte)| *byte == 0xAA), "{form} {args:?}");
+    }
+}
+
+#[test]
+fn an_empty_range_at_the_end_is_allowed() {
+    let (mut store, instance) = filled();
+    assert_eq!(call(&mut store, instance, "clear", (3, 0)).unwrap(), 0);
+    assert_eq!(call(&mut store, instance, "instruction", (196_608, 0)).unwrap(), 1);
+}
+
+#[test]
+fn the_host_gets_what_was_done() {
+    let (mut store, instance) = filled();
+    let memory = instance.get_memory(&store, "m").unwrap();
+    let cleared = memory.clear_pages(&mut store, 1, 2).unwrap();
+    assert_eq!((cleared.frames_released, cleared.frames_retained), (0, 32));
+    assert_eq!(memory.size(&store), 3);
+    assert_eq!(
+        memory.clear_pages(&mut store, 2, 2),
+        Err(ClearError::OutOfBounds { start: 2, count: 2, size: 3 })
+    );
+}
+
+#[test]
+fn growing_after_a_clear_works_and_reads_zero() {
+    let (mut store, instance) = filled();
+    let memory = instance.get_memory(&store, "m").unwrap();
+    memory.clear_pages(&mut store, 0, 3).unwrap();
+    assert_eq!(memory.grow(&mut store, 2).unwrap(), 3);
+    assert!(memory.data(&store).iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_module_without_a_memory_cannot_import_them() {
+    let engine = crate::support::engine();
+    let module = crate::support::module(
+        &engine,
+        r#"(module (import "palimpsest" "clear_pages" (func (param i32 i32) (result i32))))"#,
+    );
+    let error = palimpsest_engine::Linker::new().instantiate(Store::new(&engine, ()), &module).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "import `palimpsest` `clear_pages` acts on memory 0, and the module has no memory"
+    );
+}

@@ -1,0 +1,110 @@
+//! Fuel, re-entry, and growth behind the engine's back.
+
+use crate::support::{engine_with, instance, module};
+use palimpsest_engine::{
+    AsContextMut, Caller, Config, Fuel, Limits, Linker, ReentryTooDeep, Store, TrapCode,
+};
+
+#[test]
+fn a_loop_without_end_stops_when_its_fuel_is_used_up() {
+    let (engine, _) = engine_with(Config::default().fuel(Fuel::Metered));
+    let module = module(&engine, "(module (func (export \"run\") (loop (br 0))))");
+    let mut store = Store::new(&engine, ());
+    store.set_fuel(10_000).unwrap();
+    let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+    let error = instance.get_typed_func::<(), ()>(&store, "run").unwrap().call(&mut store, ()).unwrap_err();
+    assert_eq!(error.as_trap_code(), Some(TrapCode::OutOfFuel));
+}
+
+#[test]
+fn clearing_costs_fuel_by_the_frames_it_worked_on() {
+    let (engine, _) = engine_with(Config::default().fuel(Fuel::Metered));
+    let module = module(&engine, r#"(module (memory (export "m") 4))"#);
+    let mut store = Store::new(&engine, ());
+    store.set_fuel(1_000).unwrap();
+    let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+    let memory = instance.get_memory(&store, "m").unwrap();
+    let before = store.fuel().unwrap();
+    memory.clear_pages(&mut store, 0, 2).unwrap();
+    assert_eq!(before - store.fuel().unwrap(), 32);
+    memory.clear_pages(&mut store, 0, 0).unwrap();
+    assert_eq!(before - store.fuel().unwrap(), 33);
+}
+
+#[test]
+fn guest_and_host_calling_each_other_ends_at_the_configured_depth() {
+    let mut limits = Limits::default();
+    limits.reentry_depth = 5;
+    let (engine, _) = engine_with(Config::default().limits(limits));
+    let module = module(
+        &engine,
+        r#"(module (import "env" "again" (func $again)) (func (export "run") (call $again)))"#,
+    );
+    let mut linker = Linker::new();
+    linker
+        .func_wrap("env", "again", |mut caller: Caller<'_, u32>| {
+            **caller.data_mut() += 1;
+            let run = caller.get_export("run").and_then(wasmi::Extern::into_func).expect("it is exported");
+            run.call(caller.as_context_mut(), &[], &mut [])
+        })
+        .unwrap();
+    let mut store = Store::new(&engine, 0_u32);
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let run = instance.get_typed_func::<(), ()>(&store, "run").unwrap();
+    let error = run.call(&mut store, ()).unwrap_err();
+    assert_eq!(error.downcast_ref::<ReentryTooDeep>(), Some(&ReentryTooDeep { limit: 5 }));
+    assert_eq!(*store.data(), 5);
+    // The levels are counted down again on the way out.
+    *store.data_mut() = 0;
+    assert!(run.call(&mut store, ()).is_err());
+    assert_eq!(*store.data(), 5);
+}
+
+#[test]
+fn a_million_failing_grows_in_one_call_keep_no_native_stack() {
+    let run = || {
+        let (mut store, instance) = instance(
+            r#"(module (memory 1 1) (table 1 1 funcref)
+                (func (export "memory") (result i32) (local $n i32) (local $failed i32)
+                    (local.set $n (i32.const 1000000))
+                    (loop $again
+                        (local.set $failed (i32.sub (local.get $failed) (memory.grow (i32.const 1))))
+                        (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+                    (local.get $failed))
+                (func (export "table") (result i32) (local $n i32) (local $failed i32)
+                    (local.set $n (i32.const 1000000))
+                    (loop $again
+                        (local.set $failed
+                            (i32.sub (local.get $failed) (table.grow (ref.null func) (i32.const 1))))
+                        (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+                    (local.get $failed)))"#,
+        );
+        for name in ["memory", "table"] {
+            let grows = instance.get_typed_func::<(), i32>(&store, name).unwrap();
+            assert_eq!(grows.call(&mut store, ()).unwrap(), 1_000_000, "{name}");
+        }
+    };
+    // wasmi's own `memory.grow` keeps about 180 bytes for each failure: 180 MB. An unoptimised build needs the 2 MiB.
+    std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_memory_cannot_grow_behind_the_engines_back() {
+    let (mut store, instance) = instance(r#"(module (memory (export "m") 1 4) (func (export "touch")))"#);
+    let mut linker = Linker::new();
+    linker
+        .func_wrap("env", "sneak", |mut caller: Caller<'_, ()>| -> i32 {
+            let memory = caller.get_export("m").and_then(wasmi::Extern::into_memory).expect("it is exported");
+            i32::from(memory.grow(caller.as_context_mut(), 1).is_ok())
+        })
+        .unwrap();
+    let sneaky = module(
+        store.engine(),
+        r#"(module (import "env" "sneak" (func $sneak (result i32))) (memory (export "m") 1 4)
+            (func (export "run") (result i32) (call $sneak)))"#,
+    );
+    let sneaky = linker.instantiate(&mut store, &sneaky).unwrap();
+    assert_eq!(sneaky.get_typed_func::<(), i32>(&store, "run").unwrap().call(&mut store, ()).unwrap(), 0);
+    assert_eq!(sneaky.get_memory(&store, "m").unwrap().size(&store), 1);
+    assert_eq!(instance.get_memory(&store, "m").unwrap().grow(&mut store, 1).unwrap(), 1);
+}

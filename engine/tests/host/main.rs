@@ -1,0 +1,9 @@
+//! The engine through its public API, on the `fixed` backing, on a host.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
+
+mod bad_input;
+mod clear;
+mod limits;
+mod splice;
+mod support;

@@ -1,0 +1,175 @@
+//! The rewritten module behaves as the guest's own: indices, sections, start function, growing instructions.
+
+use crate::support::{engine, instance, module};
+use palimpsest_engine::{
+    Engine, Error, Extern, InstantiateError, Linker, Memory, MemoryType, Module, Store, TypedFunc,
+};
+
+fn call<R: wasmi::WasmResults>(
+    store: &mut Store<()>,
+    instance: palimpsest_engine::Instance,
+    name: &str,
+) -> Result<R, Error> {
+    let func: TypedFunc<(), R> = instance.get_typed_func(&*store, name)?;
+    func.call(store, ())
+}
+
+#[test]
+fn memory_indices_stay_when_memories_become_imports() {
+    let engine = engine();
+    let module = module(
+        &engine,
+        r#"(module
+            (import "env" "shared" (memory 1 1))
+            (memory $a 1) (memory $b 2)
+            (data (memory $a) (i32.const 0) "a") (data (memory $b) (i32.const 0) "b")
+            (func (export "read") (result i32 i32 i32)
+                (i32.load8_u 0 (i32.const 0)) (i32.load8_u $a (i32.const 0)) (i32.load8_u $b (i32.const 0)))
+            (export "b" (memory $b)))"#,
+    );
+    let mut store = Store::new(&engine, ());
+    let shared = Memory::new(&mut store, MemoryType::new(1, Some(1))).unwrap();
+    shared.write(&mut store, 0, b"s").unwrap();
+    let mut linker = Linker::new();
+    linker.define("env", "shared", shared).unwrap();
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let read = call::<(i32, i32, i32)>(&mut store, instance, "read").unwrap();
+    assert_eq!(read, (i32::from(b's'), i32::from(b'a'), i32::from(b'b')));
+    assert_eq!(instance.get_memory(&store, "b").unwrap().size(&store), 2);
+}
+
+#[test]
+fn memory_grow_in_every_position_of_a_body_answers_as_the_instruction_does() {
+    let (mut store, instance) = instance(
+        r#"(module
+            (memory 1 5)
+            (global $seen (mut i32) (i32.const 0))
+            (func (export "run") (result i32 i32 i32 i32)
+                (local i32 i64 f64)
+                (memory.grow (i32.const 1))
+                (block (result i32) (loop (result i32) (memory.grow (memory.grow (i32.const 0)))))
+                (if (result i32) (i32.const 1) (then (memory.grow (i32.const 9))) (else (i32.const 7)))
+                (memory.size)))"#,
+    );
+    let run = call::<(i32, i32, i32, i32)>(&mut store, instance, "run").unwrap();
+    assert_eq!(run, (1, 2, -1, 4));
+}
+
+#[test]
+fn a_64_bit_memory_grows_with_64_bit_operands() {
+    let (mut store, instance) = instance(
+        r#"(module (memory i64 1 3)
+            (func (export "run") (result i64 i64 i64)
+                (memory.grow (i64.const 2)) (memory.grow (i64.const -1)) (memory.size)))"#,
+    );
+    assert_eq!(call::<(i64, i64, i64)>(&mut store, instance, "run").unwrap(), (1, -1, 3));
+}
+
+#[test]
+fn grown_tables_keep_their_elements_and_reference_types() {
+    let (mut store, instance) = instance(
+        r#"(module
+            (type $t (func (result i32)))
+            (table $f 1 4 funcref) (table $e 0 2 externref) (table $wide i64 0 3 funcref)
+            (elem (table $f) (i32.const 0) func $one)
+            (elem declare func $two)
+            (func $one (result i32) (i32.const 1)) (func $two (result i32) (i32.const 2))
+            (func (export "run") (result i32 i32 i64 i32 i32)
+                (table.grow $f (ref.func $two) (i32.const 2))
+                (table.grow $e (ref.null extern) (i32.const 3))
+                (table.grow $wide (ref.null func) (i64.const 3))
+                (call_indirect $f (type $t) (i32.const 0))
+                (call_indirect $f (type $t) (i32.const 2))))"#,
+    );
+    let run = call::<(i32, i32, i64, i32, i32)>(&mut store, instance, "run").unwrap();
+    assert_eq!(run, (1, -1, 0, 1, 2));
+}
+
+#[test]
+fn the_host_table_is_not_the_guests() {
+    let wat = r#"(module (memory 1) (table 1 funcref)
+        (func (export "run") (drop (memory.grow (i32.const 0))) (call_indirect 1 (type 0) (i32.const 0)))
+        (type (func)))"#;
+    let error = Module::new(&engine(), &wat::parse_str(wat).unwrap()).unwrap_err();
+    assert!(error.to_string().starts_with("invalid module: unknown table"), "{error}");
+}
+
+#[test]
+fn the_start_function_runs_after_the_host_table_is_filled() {
+    let (store, instance) = instance(
+        r#"(module (memory (export "m") 1 2) (start $go)
+            (func $go (i32.store (i32.const 0) (memory.grow (i32.const 1)))))"#,
+    );
+    let memory = instance.get_memory(&store, "m").unwrap();
+    assert_eq!((memory.size(&store), memory.data(&store)[0]), (2, 1));
+}
+
+#[test]
+fn a_start_function_that_traps_is_named() {
+    let engine = engine();
+    let module = module(&engine, "(module (start $go) (func $go unreachable))");
+    let error = Linker::new().instantiate(Store::new(&engine, ()), &module).unwrap_err();
+    assert!(matches!(error, InstantiateError::Start(_)), "{error}");
+}
+
+#[test]
+fn reserved_exports_are_not_shown() {
+    let (store, instance) = instance(
+        r#"(module (memory 1) (table 1 funcref) (start $go) (func $go)
+            (func (export "run") (result i32)
+                (memory.grow (i32.const 0)) (table.grow 0 (ref.null func) (i32.const 1)) (i32.add)))"#,
+    );
+    let names: Vec<_> = instance.exports(&store).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["run"]);
+    assert!(instance.get_export(&store, "\0palimpsest.host-table").is_none());
+}
+
+#[test]
+fn reserved_names_of_a_guest_are_refused() {
+    let wasm = wat::parse_str(r#"(module (func (export "\00palimpsest.start")))"#).unwrap();
+    let error = Module::new(&engine(), &wasm).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"the name "\0palimpsest.start" is reserved; rename the import or export"#
+    );
+}
+
+#[test]
+fn instances_share_memories_and_growth_is_seen_by_both() {
+    let engine = engine();
+    let mut store = Store::new(&engine, ());
+    let owner = module(
+        &engine,
+        r#"(module (memory (export "m") 1 4) (func (export "size") (result i32) memory.size)
+            (func (export "grow") (result i32) (memory.grow (i32.const 1))))"#,
+    );
+    let user = module(
+        &engine,
+        r#"(module (import "o" "m" (memory 1)) (func (export "size") (result i32) memory.size)
+            (func (export "grow") (result i32) (memory.grow (i32.const 2))))"#,
+    );
+    let mut linker = Linker::new();
+    let owner = linker.instantiate(&mut store, &owner).unwrap();
+    linker.instance(&store, "o", owner).unwrap();
+    let user = linker.instantiate(&mut store, &user).unwrap();
+    assert_eq!(call::<i32>(&mut store, user, "grow").unwrap(), 1);
+    assert_eq!(call::<i32>(&mut store, owner, "size").unwrap(), 3);
+    assert_eq!(call::<i32>(&mut store, owner, "grow").unwrap(), 3);
+    assert_eq!(call::<i32>(&mut store, user, "size").unwrap(), 4);
+}
+
+#[test]
+fn a_module_of_another_engine_is_refused() {
+    let (one, other): (Engine, Engine) = (engine(), engine());
+    let error = Linker::new().instantiate(Store::new(&one, ()), &module(&other, "(module)")).unwrap_err();
+    assert!(matches!(error, InstantiateError::OtherEngine), "{error}");
+}
+
+#[test]
+fn an_export_is_found_by_its_kind() {
+    let (store, instance) =
+        instance(r#"(module (table (export "t") 1 funcref) (global (export "g") i32 (i32.const 1)))"#);
+    assert!(matches!(instance.get_export(&store, "t"), Some(Extern::Table(_))));
+    assert!(instance.get_global(&store, "g").is_some());
+    assert!(instance.get_func(&store, "g").is_none());
+}

@@ -1,0 +1,35 @@
+//! What the host tests share: an engine over a leaked byte slice.
+
+use palimpsest_engine::{Config, Engine, Fixed, Instance, Linker, Module, Store};
+use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+
+/// Bytes of the slice behind each test's engine.
+pub(crate) const SLICE_BYTES: usize = 16 << 20;
+
+/// An engine over a slice of its own, and the backing to look at.
+pub(crate) fn engine_with(config: Config) -> (Engine, Fixed) {
+    let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
+    let backing = Fixed::new(bytes, 1 << 20);
+    let engine = Engine::new(config, Arc::new(backing.clone())).expect("a test build's dispatch is flat");
+    (engine, backing)
+}
+
+/// An engine with the default configuration.
+pub(crate) fn engine() -> Engine {
+    engine_with(Config::default()).0
+}
+
+/// Assembles and loads `wat`.
+pub(crate) fn module(engine: &Engine, wat: &str) -> Module {
+    let wasm = wat::parse_str(wat).expect("the test's text is well-formed");
+    Module::new(engine, &wasm).expect("the test's module is valid")
+}
+
+/// A store with one instance of `wat`, which imports nothing but what the engine provides.
+pub(crate) fn instance(wat: &str) -> (Store<()>, Instance) {
+    let engine = engine();
+    let module = module(&engine, wat);
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new().instantiate(&mut store, &module).expect("the test's module links");
+    (store, instance)
+}
