@@ -1,0 +1,5 @@
+;; Grows. The tour's step 5.
+(module
+  (memory (export "memory") 1 65536)
+  (func (export "grow") (param $wasm_pages i32) (result i32)
+    (memory.grow (local.get $wasm_pages))))

@@ -1,0 +1,20 @@
+;; Touches its memory in every way that the instruction set has, at addresses that the test chooses.
+(module
+  (import "palimpsest" "clear_pages" (func $clear_pages (param i32 i32) (result i32)))
+  (memory (export "memory") 65536 65536)
+  (data $bytes "0123456789abcdef")
+
+  (func (export "store") (param $at i32) (i32.store8 (local.get $at) (i32.const 0x5a)))
+  (func (export "store_wide") (param $at i32) (i64.store align=1 (local.get $at) (i64.const -1)))
+  (func (export "load") (param $at i32) (result i32) (i32.load8_u (local.get $at)))
+  (func (export "load_wide") (param $at i32) (result i64) (i64.load align=1 (local.get $at)))
+  (func (export "fill") (param $at i32) (param $len i32)
+    (memory.fill (local.get $at) (i32.const 0x5a) (local.get $len)))
+  (func (export "copy") (param $to i32) (param $from i32) (param $len i32)
+    (memory.copy (local.get $to) (local.get $from) (local.get $len)))
+  (func (export "init") (param $at i32) (param $len i32)
+    (memory.init $bytes (local.get $at) (i32.const 0) (local.get $len)))
+  (func (export "clear") (param $start i32) (param $count i32) (result i32)
+    (call $clear_pages (local.get $start) (local.get $count)))
+  (func (export "discard") (param $at i32) (param $len i32)
+    (memory.discard (local.get $at) (local.get $len))))

@@ -1,0 +1,2 @@
+;; Cannot be linked.
+(module (import "env" "missing" (func)) (memory 100))

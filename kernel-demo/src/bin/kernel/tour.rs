@@ -1,0 +1,118 @@
+//! The tour: what a visitor sees in the first ten seconds.
+//!
+//! Seven steps on real frames, each printed with its figures and compared with what it must be. The first
+//! figure that is wrong ends the tour with a failing status; the last line is the verdict.
+
+mod grow;
+mod png;
+mod sparse;
+
+use alloc::{
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+use core::fmt;
+use kernel_demo::{ExitStatus, Machine, println};
+use palimpsest_engine::{
+    Config, Engine, Instance, Linker, Memory, Module, Paged, Store, WasmParams, WasmResults,
+};
+use thiserror::Error;
+
+use crate::report::{MemoryReport, Outcome, Report};
+
+/// Why the tour ended early.
+#[derive(Debug, Error)]
+enum TourError {
+    /// A figure is not what it must be.
+    #[error("{what}: {found}, and it must be {expected}")]
+    Figure { what: &'static str, found: u64, expected: u64 },
+    /// Something that works did not.
+    #[error("{what}: {cause}")]
+    Broken { what: &'static str, cause: String },
+}
+
+/// Names what was being done when `result` failed.
+fn doing<V, E: fmt::Display>(what: &'static str, result: Result<V, E>) -> Result<V, TourError> {
+    result.map_err(|cause| TourError::Broken { what, cause: cause.to_string() })
+}
+
+/// Compares a figure with what it must be.
+fn must_be(what: &'static str, found: u64, expected: u64) -> Result<(), TourError> {
+    if found == expected { Ok(()) } else { Err(TourError::Figure { what, found, expected }) }
+}
+
+/// A store with one instance.
+struct Program {
+    store: Store<()>,
+    instance: Instance,
+}
+
+impl Program {
+    fn start(machine: &Machine, wasm: &[u8]) -> Result<Self, TourError> {
+        let engine = Engine::new(Config::default(), Arc::new(Paged::new(machine.space())));
+        let engine = doing("making an engine", engine)?;
+        let module = doing("loading", Module::new(&engine, wasm))?;
+        let mut store = Store::new(&engine, ());
+        let instance = doing("instantiating", Linker::new().instantiate(&mut store, &module))?;
+        Ok(Self { store, instance })
+    }
+
+    /// Calls the export `name`.
+    fn call<P, R>(&mut self, name: &'static str, params: P) -> Result<R, TourError>
+    where
+        P: WasmParams,
+        R: WasmResults,
+    {
+        let func = doing(name, self.instance.get_typed_func::<P, R>(&self.store, name))?;
+        doing(name, func.call(&mut self.store, params))
+    }
+
+    fn memory(&self) -> Result<Memory, TourError> {
+        let missing = TourError::Broken { what: "memory", cause: "is not exported".to_string() };
+        self.instance.get_memory(&self.store, "memory").ok_or(missing)
+    }
+}
+
+/// Gives the tour, and says how it went.
+pub(crate) fn give(machine: &Machine) -> ExitStatus {
+    let free_frames_at_start = machine.frames().free_frames();
+    println!("Palimpsest: linear memory is virtual memory.");
+    println!("{free_frames_at_start} frames of 4 KiB are free.\n");
+    let mut memories = Vec::new();
+    let went = steps(machine, &mut memories);
+    let error = went.err().map(|error| error.to_string());
+    let outcome = if error.is_none() { Outcome::Returned } else { Outcome::Error };
+    match &error {
+        None => println!("\ntour passed: 7 steps, every figure as it must be, every frame is back"),
+        Some(error) => println!("\ntour failed: {error}"),
+    }
+    let report = Report {
+        outcome,
+        results: Vec::new(),
+        error,
+        memories,
+        free_frames_at_start,
+        free_frames_at_end: machine.frames().free_frames(),
+        instructions_to_instantiate: None,
+        instructions_to_run: None,
+    };
+    report.send();
+    if outcome == Outcome::Returned { ExitStatus::Success } else { ExitStatus::GuestFailed }
+}
+
+fn steps(machine: &Machine, memories: &mut Vec<MemoryReport>) -> Result<(), TourError> {
+    let free = machine.frames().free_frames();
+    let sparse = sparse::steps_1_to_4(machine)?;
+    let memory = sparse.memory()?;
+    memories.push(MemoryReport::new(memory.size(&sparse.store), memory.residency(&sparse.store)));
+    let grown = grow::step_5(machine)?;
+    let png = png::step_6(machine)?;
+
+    println!("7. the stores are dropped");
+    let held = free - machine.frames().free_frames();
+    drop((sparse, grown, png));
+    let after = machine.frames().free_frames();
+    println!("   {held} frames were held (data, tables, set aside); {after} of {free} are free again");
+    must_be("free frames after the stores are dropped", after, free)
+}

@@ -1,0 +1,146 @@
+//! Wasm values as text: arguments as they were typed, results as they are printed and reported.
+
+use alloc::{format, string::String, vec::Vec};
+use core::fmt;
+use palimpsest_engine::{F32, F64, FuncType, Nullable, V128, Val, ValType};
+use serde::Serialize;
+use thiserror::Error;
+
+/// Why words are no arguments of a function.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub(crate) enum ArgumentError {
+    /// Too few or too many.
+    #[error(
+        "`{name}` takes {expected} arguments ({signature}), and {found} were given; write one word for each behind its name"
+    )]
+    Count { name: String, signature: String, expected: usize, found: usize },
+    /// A word that is no value of the parameter's type.
+    #[error("argument {position} of `{name}` is {word:?}, which is no {ty}; write {form}")]
+    Value { name: String, position: usize, word: String, ty: &'static str, form: &'static str },
+}
+
+/// Reads `words` as the arguments of the function `name` of type `ty`.
+pub(crate) fn parse_arguments(
+    name: &str,
+    ty: &FuncType,
+    words: &[String],
+) -> Result<Vec<Val>, ArgumentError> {
+    let params = ty.params();
+    if params.len() != words.len() {
+        let signature = params.iter().map(|param| type_name(*param)).collect::<Vec<_>>().join(" ");
+        let signature = if signature.is_empty() { String::from("none") } else { signature };
+        return Err(ArgumentError::Count {
+            name: name.into(),
+            signature,
+            expected: params.len(),
+            found: words.len(),
+        });
+    }
+    let arguments = params.iter().zip(words).enumerate().map(|(index, (param, word))| {
+        parse(*param, word).ok_or_else(|| ArgumentError::Value {
+            name: name.into(),
+            position: index + 1,
+            word: word.clone(),
+            ty: type_name(*param),
+            form: form(*param),
+        })
+    });
+    arguments.collect()
+}
+
+fn parse(ty: ValType, word: &str) -> Option<Val> {
+    match ty {
+        ValType::I32 => i32_of(word).map(Val::I32),
+        ValType::I64 => i64_of(word).map(Val::I64),
+        ValType::F32 => word.parse::<f32>().ok().map(|n| Val::F32(F32::from_float(n))),
+        ValType::F64 => word.parse::<f64>().ok().map(|n| Val::F64(F64::from_float(n))),
+        ValType::V128 => hexadecimal(word).map(|n| Val::V128(V128::from(n))),
+        ValType::FuncRef => (word == "null").then_some(Val::FuncRef(Nullable::Null)),
+        ValType::ExternRef => (word == "null").then_some(Val::ExternRef(Nullable::Null)),
+    }
+}
+
+/// A decimal or `0x` integer of 32 bits, signed or unsigned.
+fn i32_of(word: &str) -> Option<i32> {
+    let unsigned = || word.parse().ok().or_else(|| u32::try_from(hexadecimal(word)?).ok());
+    word.parse().ok().or_else(|| unsigned().map(u32::cast_signed))
+}
+
+/// A decimal or `0x` integer of 64 bits, signed or unsigned.
+fn i64_of(word: &str) -> Option<i64> {
+    let unsigned = || word.parse().ok().or_else(|| u64::try_from(hexadecimal(word)?).ok());
+    word.parse().ok().or_else(|| unsigned().map(u64::cast_signed))
+}
+
+fn hexadecimal(word: &str) -> Option<u128> {
+    u128::from_str_radix(word.strip_prefix("0x")?, 16).ok()
+}
+
+/// The name that the Wasm specification gives to `ty`.
+pub(crate) fn type_name(ty: ValType) -> &'static str {
+    match ty {
+        ValType::I32 => "i32",
+        ValType::I64 => "i64",
+        ValType::F32 => "f32",
+        ValType::F64 => "f64",
+        ValType::V128 => "v128",
+        ValType::FuncRef => "funcref",
+        ValType::ExternRef => "externref",
+    }
+}
+
+fn form(ty: ValType) -> &'static str {
+    match ty {
+        ValType::I32 => "an integer from -2147483648 to 4294967295, decimal or 0x...",
+        ValType::I64 => "an integer from -9223372036854775808 to 18446744073709551615, decimal or 0x...",
+        ValType::F32 | ValType::F64 => "a decimal number, inf or nan",
+        ValType::V128 => "0x and up to 32 hexadecimal digits",
+        ValType::FuncRef | ValType::ExternRef => "null",
+    }
+}
+
+/// A result. Floats have their bit pattern too, since a NaN has no other exact form.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum Value {
+    I32 { value: i32 },
+    I64 { value: i64 },
+    F32 { value: f32, bits: u32 },
+    F64 { value: f64, bits: u64 },
+    V128 { value: String },
+    FuncRef { value: Option<&'static str> },
+    ExternRef { value: Option<&'static str> },
+}
+
+impl From<&Val> for Value {
+    fn from(val: &Val) -> Self {
+        match val {
+            Val::I32(value) => Self::I32 { value: *value },
+            Val::I64(value) => Self::I64 { value: *value },
+            Val::F32(value) => Self::F32 { value: value.to_float(), bits: value.to_bits() },
+            Val::F64(value) => Self::F64 { value: value.to_float(), bits: value.to_bits() },
+            Val::V128(value) => Self::V128 { value: format!("{:#034x}", value.as_u128()) },
+            Val::FuncRef(value) => Self::FuncRef { value: reference(value.is_null()) },
+            Val::ExternRef(value) => Self::ExternRef { value: reference(value.is_null()) },
+        }
+    }
+}
+
+fn reference(null: bool) -> Option<&'static str> {
+    (!null).then_some("reference")
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::I32 { value } => write!(f, "i32 {value}"),
+            Self::I64 { value } => write!(f, "i64 {value}"),
+            Self::F32 { value, bits } => write!(f, "f32 {value:?} (bits {bits:#010x})"),
+            Self::F64 { value, bits } => write!(f, "f64 {value:?} (bits {bits:#018x})"),
+            Self::V128 { value } => write!(f, "v128 {value}"),
+            Self::FuncRef { value } => write!(f, "funcref {}", value.unwrap_or("null")),
+            Self::ExternRef { value } => write!(f, "externref {}", value.unwrap_or("null")),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a test is, and how one is run to its verdict.
+//!
+//! Owns the protocol on the console: `TEST` lines, `FAILED` lines, `TESTS_COMPLETE`. A test declares how many
+//! checks it makes, so that one that ends early cannot pass, or with which words the kernel is to die. After
+//! every test two checks are made for it: as many frames are free, and as many heap bytes in use, as before.
+
+use core::fmt::Debug;
+use core::panic::Location;
+
+use kernel_demo::{ExitStatus, Machine, exit, println};
+
+use crate::fixture::{Guest, PAGE_BYTES};
+
+/// The checks that are made after every test: free frames and heap.
+const ACCOUNTING_CHECKS: u32 = 2;
+
+/// One behaviour, tested in a boot of its own.
+pub(crate) struct VmTest {
+    /// What is true if it passes, in words joined by dashes.
+    pub(crate) name: &'static str,
+    /// How it ends.
+    expected: Expected,
+    /// What the clock counts meanwhile.
+    clock: Clock,
+    run: fn(&mut Checks, &Machine),
+}
+
+/// What `clock::ticks` counts during a test.
+enum Clock {
+    /// Something like time.
+    Time,
+    /// Instructions: `cargo xtask` starts QEMU with `-icount`.
+    Instructions,
+}
+
+/// How a test ends.
+enum Expected {
+    /// It returns after this many checks of its own.
+    Checks(u32),
+    /// The kernel ends the machine, and prints this.
+    Death(&'static str),
+}
+
+impl VmTest {
+    /// A test that makes `checks` checks of its own.
+    pub(crate) const fn new(name: &'static str, checks: u32, run: fn(&mut Checks, &Machine)) -> Self {
+        Self { name, expected: Expected::Checks(checks), clock: Clock::Time, run }
+    }
+
+    /// The same for a test that compares instruction counts.
+    pub(crate) const fn counting(name: &'static str, checks: u32, run: fn(&mut Checks, &Machine)) -> Self {
+        Self { name, expected: Expected::Checks(checks), clock: Clock::Instructions, run }
+    }
+
+    /// A test in which the kernel is to end the machine and print `text`.
+    pub(crate) const fn death(
+        name: &'static str,
+        text: &'static str,
+        run: fn(&mut Checks, &Machine),
+    ) -> Self {
+        Self { name, expected: Expected::Death(text), clock: Clock::Time, run }
+    }
+
+    /// Prints the test's line of the list.
+    pub(crate) fn announce(&self) {
+        match self.expected {
+            Expected::Checks(checks) => {
+                let clock = match self.clock {
+                    Clock::Time => "",
+                    Clock::Instructions => " clock=instructions",
+                };
+                println!("TEST {} {}{clock}", self.name, checks + ACCOUNTING_CHECKS);
+            }
+            Expected::Death(text) => println!("TEST {} 0 death={text}", self.name),
+        }
+    }
+
+    /// Runs the test; returns only if nothing failed on the way.
+    pub(crate) fn run_on(&self, machine: &Machine) -> ExitStatus {
+        warm_up(machine);
+        let mut checks = Checks { passed: 0 };
+        let before = Accounts::of(machine);
+        (self.run)(&mut checks, machine);
+        match self.expected {
+            Expected::Checks(declared) => {
+                let after = Accounts::of(machine);
+                checks.equal("free frames after the test", after.free_frames, before.free_frames);
+                checks.equal("heap bytes in use after the test", after.heap_bytes, before.heap_bytes);
+                checks.complete(declared + ACCOUNTING_CHECKS)
+            }
+            Expected::Death(text) => {
+                println!("FAILED the kernel survived what should have ended it with: {text}");
+                ExitStatus::GuestFailed
+            }
+        }
+    }
+}
+
+/// Reserves the smallest region once: the address space's free lists, one per size, keep the heap nodes that
+/// they have needed once.
+fn warm_up(machine: &Machine) {
+    drop(Guest::new(machine, PAGE_BYTES));
+}
+
+/// What must be the same before and after a test.
+struct Accounts {
+    free_frames: u64,
+    heap_bytes: usize,
+}
+
+impl Accounts {
+    fn of(machine: &Machine) -> Self {
+        Self { free_frames: machine.frames().free_frames(), heap_bytes: machine.heap().used_bytes }
+    }
+}
+
+/// Counts the checks that passed. The first one that fails ends the machine.
+pub(crate) struct Checks {
+    passed: u32,
+}
+
+impl Checks {
+    /// Checks that `actual` is `expected`.
+    #[track_caller]
+    pub(crate) fn equal<T: PartialEq + Debug>(&mut self, what: &str, actual: T, expected: T) {
+        if actual != expected {
+            println!("FAILED {what}: {actual:?} instead of {expected:?}, at {}", Location::caller());
+            exit(ExitStatus::GuestFailed);
+        }
+        self.passed += 1;
+    }
+
+    /// Checks that `actual` is not above `limit`.
+    #[track_caller]
+    pub(crate) fn at_most(&mut self, what: &str, actual: u64, limit: u64) {
+        if actual > limit {
+            println!("FAILED {what}: {actual} are more than {limit}, at {}", Location::caller());
+            exit(ExitStatus::GuestFailed);
+        }
+        self.passed += 1;
+    }
+
+    /// Prints the completion line and compares the number of checks with the declared one.
+    fn complete(self, declared: u32) -> ExitStatus {
+        println!("TESTS_COMPLETE {}", self.passed);
+        if self.passed == declared {
+            return ExitStatus::Success;
+        }
+        println!("FAILED {} checks were declared", declared);
+        ExitStatus::GuestFailed
+    }
+}

@@ -1,0 +1,74 @@
+//! Guests in the kernel: an engine, a store and an instance for each, on the kernel's own address space.
+
+use alloc::sync::Arc;
+
+use kernel_demo::Machine;
+use palimpsest_engine::{
+    Config, Engine, Instance, InstantiateError, Linker, Memory, Module, Paged, Residency, Store, WasmParams,
+    WasmResults,
+};
+
+/// The Wasm binary that the build made of `guests/vm-tests/<name>.wat`.
+macro_rules! guest {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/vm-tests/", $name, ".wasm"))
+    };
+}
+pub(crate) use guest;
+
+/// An instance with everything that belongs to it.
+pub(crate) struct Program {
+    pub(crate) store: Store<()>,
+    instance: Instance,
+}
+
+/// An engine with the default configuration, over the kernel's address space.
+pub(crate) fn engine(machine: &Machine, config: Config) -> Engine {
+    Engine::new(config, Arc::new(Paged::new(machine.space())))
+        .expect("the kernel's build has a flat dispatch")
+}
+
+/// Loads `wasm` for `engine`.
+pub(crate) fn module(engine: &Engine, wasm: &[u8]) -> Module {
+    Module::new(engine, wasm).expect("the guest is valid")
+}
+
+impl Program {
+    /// Loads and instantiates `wasm` on an engine of its own.
+    pub(crate) fn start(machine: &Machine, wasm: &[u8]) -> Self {
+        Self::try_start(machine, wasm).expect("the guest links")
+    }
+
+    /// The same, for a guest that cannot be instantiated.
+    pub(crate) fn try_start(machine: &Machine, wasm: &[u8]) -> Result<Self, InstantiateError> {
+        let engine = engine(machine, Config::default());
+        let module = module(&engine, wasm);
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new().instantiate(&mut store, &module)?;
+        Ok(Self { store, instance })
+    }
+
+    /// Calls the export `name`.
+    pub(crate) fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &str,
+        params: P,
+    ) -> Result<R, palimpsest_engine::Error> {
+        self.instance.get_typed_func::<P, R>(&self.store, name)?.call(&mut self.store, params)
+    }
+
+    /// Calls the export `name`, which must return.
+    pub(crate) fn must<P: WasmParams, R: WasmResults>(&mut self, name: &str, params: P) -> R {
+        self.call(name, params).expect("the guest's function returns")
+    }
+
+    /// The memory that the guest exports as `memory`.
+    pub(crate) fn memory(&self) -> Memory {
+        self.instance.get_memory(&self.store, "memory").expect("the guest exports its memory")
+    }
+
+    /// What that memory holds.
+    pub(crate) fn residency(&self) -> Residency {
+        self.memory().residency(&self.store)
+    }
+}

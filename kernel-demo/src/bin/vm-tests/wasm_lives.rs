@@ -1,0 +1,105 @@
+//! Whole lives of instances: what is left of them is nothing, however they end.
+
+use kernel_demo::Machine;
+use palimpsest_engine::{Config, InstantiateError, Linker, MemoryError, ReserveError, Store};
+
+use crate::{
+    harness::{Checks, VmTest},
+    wasm::{Program, engine, guest, module},
+};
+
+pub(crate) const TESTS: &[VmTest] = &[
+    VmTest::new("clearing-from-inside-returns-the-frames", 8, clearing_from_inside),
+    VmTest::new("ten-thousand-lives-leave-nothing", 4, ten_thousand_lives_leave_nothing),
+    VmTest::new("failing-grows-keep-no-native-stack", 2, failing_grows_keep_no_native_stack),
+    VmTest::new("failed-instantiation-leaves-nothing", 6, failed_instantiation_leaves_nothing),
+    VmTest::new("next-guest-reads-zero-where-another-wrote", 2, next_guest_reads_zero),
+];
+
+const WASM_PAGE: u32 = 65_536;
+
+fn clearing_from_inside(checks: &mut Checks, machine: &Machine) {
+    let mut program = Program::start(machine, guest!("accesses"));
+    let free = machine.frames().free_frames();
+    program.must::<(u32, u32), ()>("fill", (WASM_PAGE, 3 * WASM_PAGE));
+    checks.equal("data frames", program.residency().resident_frames, 48);
+    checks.equal("what clear_pages answers", program.must::<_, u32>("clear", (2_u32, 1_u32)), 0);
+    checks.equal("data frames left", program.residency().resident_frames, 32);
+    checks.equal("a cleared byte", program.must::<_, u32>("load", 2 * WASM_PAGE), 0);
+    checks.equal("its neighbour", program.must::<_, u32>("load", 2 * WASM_PAGE - 1), 0x5a);
+    program.must::<_, ()>("discard", (0_u32, 65_535 * WASM_PAGE));
+    checks.equal("data frames after the instruction", program.residency().resident_frames, 0);
+    checks.equal("free frames", machine.frames().free_frames(), free);
+    checks.equal("frames released", program.residency().frames_released, 48);
+}
+
+fn ten_thousand_lives_leave_nothing(checks: &mut Checks, machine: &Machine) {
+    let engine = engine(machine, Config::default());
+    let module = module(&engine, guest!("churn"));
+    let linker = Linker::new();
+    let live = || {
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).expect("the guest links");
+        let run = instance.get_typed_func::<(), u32>(&store, "run").expect("the guest exports it");
+        run.call(&mut store, ()).expect("the guest returns")
+    };
+    // The first life translates the guest's function, which the engine keeps.
+    checks.equal("what the guest computes", live(), 1);
+    let before = (machine.frames().free_frames(), machine.heap().used_bytes, machine.space().usage());
+    let wrong = (0..10_000).filter(|_| live() != 1).count();
+    checks.equal("lives that computed something else", wrong, 0);
+    checks.equal("free frames", machine.frames().free_frames(), before.0);
+    checks.equal(
+        "heap in use and address space",
+        (machine.heap().used_bytes, machine.space().usage()),
+        (before.1, before.2),
+    );
+}
+
+fn failing_grows_keep_no_native_stack(checks: &mut Checks, machine: &Machine) {
+    let mut program = Program::start(machine, guest!("failing-grows"));
+    checks.equal("memory.grow that failed", program.must::<_, u32>("memory", ()), 1_000_000);
+    checks.equal("table.grow that failed", program.must::<_, u32>("table", ()), 1_000_000);
+}
+
+fn failed_instantiation_leaves_nothing(checks: &mut Checks, machine: &Machine) {
+    let free = machine.frames().free_frames();
+    let engine = engine(machine, Config::default());
+    let linker = Linker::<()>::new();
+    let missing = module(&engine, guest!("unknown-import"));
+    let mut store = Store::new(&engine, ());
+    let error = linker.instantiate(&mut store, &missing).expect_err("nothing is defined");
+    checks.equal("the import is named", matches!(error, InstantiateError::UnknownImport { .. }), true);
+    checks.equal("free frames while the store lives", machine.frames().free_frames(), free);
+    let large = module(&engine, guest!("two-memories"));
+    let error = linker.instantiate(&mut store, &large).expect_err("32 TiB are more than the window");
+    let too_large = |cause: &MemoryError| {
+        matches!(cause, MemoryError::TooLarge { .. } | MemoryError::Reserve(ReserveError::TooLarge { .. }))
+    };
+    let named = matches!(&error, InstantiateError::Memory { index: 1, cause } if too_large(cause));
+    checks.equal("the memory is named", named, true);
+    checks.equal("free frames behind it", machine.frames().free_frames(), free);
+    checks.equal("regions behind it", machine.space().usage().regions, 0);
+    let error = Program::try_start(machine, guest!("segment-behind-the-end")).err();
+    checks.equal("the segment is refused", matches!(error, Some(InstantiateError::Link(_))), true);
+}
+
+fn next_guest_reads_zero(checks: &mut Checks, machine: &Machine) {
+    const BYTES: u32 = 64 << 20;
+    let mut first = Program::start(machine, guest!("accesses"));
+    first.must::<(u32, u32), ()>("fill", (0, BYTES));
+    drop(first);
+    let second = Program::start(machine, guest!("accesses"));
+    let memory = second.memory().data(&second.store);
+    checks.equal(
+        "bytes that are not zero",
+        memory[..BYTES as usize].iter().filter(|byte| **byte != 0).count(),
+        0,
+    );
+    let mut third = Program::start(machine, guest!("accesses"));
+    let pages = (0..BYTES).step_by(4096);
+    pages.for_each(|at| third.must::<u32, ()>("store", at));
+    let memory = third.memory().data(&third.store);
+    let nonzero = memory[..BYTES as usize].iter().filter(|byte| **byte != 0).count();
+    checks.equal("bytes that are not zero beside those written", nonzero, (BYTES / 4096) as usize);
+}

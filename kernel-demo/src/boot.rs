@@ -1,0 +1,104 @@
+//! From the loader's start information to a `Machine`.
+//!
+//! Owns the order of things: console, start information, exception tables, final page tables, frame pool,
+//! heap, address space, modules, then the program's main function. `entry` (assembly) calls `start`;
+//! everything that goes wrong here is printed and ends the emulator with a failing status. Each part's
+//! invariants are in its own module.
+
+mod entry;
+mod image;
+mod mapping;
+mod ram;
+mod start_info;
+
+use thiserror::Error;
+use x86_64::PhysAddr;
+use x86_64::structures::paging::PhysFrame;
+
+use crate::cpu;
+use crate::exit::{ExitStatus, die, exit};
+use crate::machine::Machine;
+use crate::memory::{self, MemoryError};
+use crate::request::{BootFiles, RequestError};
+use crate::serial;
+
+use mapping::{KernelTables, MappingError};
+use ram::{BootFrames, RamError};
+use start_info::{StartInfo, StartInfoError};
+
+pub use mapping::PHYSICAL_OFFSET;
+pub(crate) use ram::UsableRam;
+pub(crate) use start_info::{CommandLine, MemoryMap};
+pub use start_info::{MemoryKind, MemoryRange};
+
+unsafe extern "Rust" {
+    /// Defined by `boot_main!` in the program that links this library.
+    safe fn palimpsest_kernel_main(machine: Machine) -> ExitStatus;
+}
+
+/// Why the kernel did not boot.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+enum BootError {
+    #[error(transparent)]
+    StartInfo(#[from] StartInfoError),
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+/// The first Rust function: called by the boot assembly with the loader's pointer, on the kernel stack.
+extern "sysv64" fn start(start_info: u64) -> ! {
+    serial::init();
+    cpu::load_tables();
+    match boot(PhysAddr::new_truncate(start_info)) {
+        Ok(machine) => exit(palimpsest_kernel_main(machine)),
+        Err(error) => die(format_args!("cannot boot: {error}")),
+    }
+}
+
+fn boot(start_info: PhysAddr) -> Result<Machine, BootError> {
+    // SAFETY: 1. the assembly left the boot page tables in force. 2. The address is the loader's, the only
+    // CPU is this one, and nothing has been written yet but `.bss`, where no loader puts anything.
+    let start_info = unsafe { StartInfo::read(start_info) }?;
+    let mut usable = UsableRam::all(&start_info.memory_map);
+    usable.exclude(&image::frames())?;
+    let mapped = usable.clone();
+    usable.exclude_low_memory()?;
+    if let Some(module) = &start_info.module {
+        usable.exclude(module)?;
+    }
+    let root = switch_tables(&mapped, &mut usable)?;
+    cpu::harden();
+    // SAFETY: 1. `switch_tables` mapped what is left in `usable`, and nothing else uses it. 2. `root` is what
+    // it switched to; it maps the image and the physical memory, and both are outside of the window.
+    // 3. `start` runs once.
+    unsafe { memory::init(&usable, root) }?;
+    // SAFETY: the module is excluded from the pool and nobody writes to it.
+    let files = unsafe { BootFiles::read(start_info.module.as_ref(), &mapped) }?;
+    Ok(Machine::new(start_info.memory_map, start_info.command_line, files))
+}
+
+/// Builds the final page tables out of `usable`, which loses the frames, and switches to them.
+fn switch_tables(mapped: &UsableRam, usable: &mut UsableRam) -> Result<PhysFrame, BootError> {
+    let reachable = PhysAddr::new(entry::IDENTITY_MAPPED_BYTES);
+    let mut frames = BootFrames::new(usable.largest_below(reachable)?);
+    // SAFETY: 1. the boot page tables are in force until `activate` below. 2. The frames are below
+    // `reachable`.
+    let mut tables = unsafe { KernelTables::new(&mut frames) }?;
+    tables.map_image()?;
+    let largest = cpu::largest_page();
+    for ram in mapped.ranges() {
+        tables.map_ram(ram, largest)?;
+    }
+    // SAFETY: 1. the image is mapped. 2. The start information was copied out, and frames are reached
+    // through PHYSICAL_OFFSET from here on.
+    let root = unsafe { tables.activate() };
+    usable.exclude(&frames.taken())?;
+    Ok(root)
+}

@@ -1,0 +1,274 @@
+//! From the loader's first instruction to the first Rust function.
+//!
+//! Owns the PVH note, the boot page tables (the first 4 GiB mapped at their own addresses, writable, no
+//! more than the rest of the boot needs) and the boot segments. A PVH loader jumps to `pvh_entry` in 32-bit
+//! protected mode without paging, interrupts off, the physical address of the start information in EBX.
+//! On a CPU without long mode or NX a line on the first serial port says so and the emulator ends.
+//! When Rust is entered: `.bss` is zero, CR0.WP, EFER.NXE and SSE are on, the kernel stack is painted.
+
+use core::arch::global_asm;
+use core::cell::UnsafeCell;
+
+use x86_64::registers::control::{Cr0Flags, Cr4Flags};
+use x86_64::registers::model_specific::EferFlags;
+use x86_64::structures::gdt::DescriptorFlags;
+use x86_64::structures::paging::{PageSize, PageTable, PageTableFlags, Size2MiB};
+
+use crate::boot::start;
+use crate::exit::{EXIT_PORT, ExitStatus};
+use crate::serial::CONSOLE_PORT;
+use crate::stack::{GUARD_BYTES, KERNEL_STACK, KERNEL_STACK_BYTES, PAINT};
+
+/// Level-2 tables of 1 GiB each: everything that a 32-bit loader can have written is below 4 GiB.
+const LEVEL_2_TABLES: usize = 4;
+
+/// How many bytes from address 0 the boot page tables map at their own addresses.
+pub(super) const IDENTITY_MAPPED_BYTES: u64 = LEVEL_2_TABLES as u64 * 512 * Size2MiB::SIZE;
+
+/// The tables that are in force until `boot::mapping` has built the final ones.
+#[repr(C, align(4096))]
+struct BootTables {
+    level_4: PageTable,
+    level_3: PageTable,
+    level_2: [PageTable; LEVEL_2_TABLES],
+}
+
+/// A place in `.bss` that only the assembly below writes, before Rust runs, and only the CPU reads later.
+#[repr(transparent)]
+struct BootTablesCell(UnsafeCell<BootTables>);
+
+// SAFETY: Rust code never reads or writes the content: the type has no method.
+unsafe impl Sync for BootTablesCell {}
+
+static BOOT_TABLES: BootTablesCell = BootTablesCell(UnsafeCell::new(BootTables {
+    level_4: PageTable::new(),
+    level_3: PageTable::new(),
+    level_2: [const { PageTable::new() }; LEVEL_2_TABLES],
+}));
+
+/// CPUID leaf with the extended feature bits, and the leaf that says whether it exists (SDM Vol 2A, CPUID).
+const EXTENDED_FEATURES_LEAF: u32 = 0x8000_0001;
+const LARGEST_EXTENDED_LEAF: u32 = 0x8000_0000;
+/// Bits of EDX in that leaf.
+const LONG_MODE_BIT: u32 = 29;
+const EXECUTE_DISABLE_BIT: u32 = 20;
+
+/// `XEN_ELFNOTE_PHYS32_ENTRY`: the descriptor is the address of the 32-bit entry point.
+const PVH_NOTE_TYPE: u32 = 18;
+
+/// The EFER register's number (SDM Vol 4, table 2-2).
+const EFER_MSR: u32 = 0xc000_0080;
+
+/// Line status register of a 16550, relative to its base port; bit 5: ready for a byte.
+const LINE_STATUS: u16 = 5;
+const TRANSMITTER_EMPTY: u8 = 1 << 5;
+
+// The note. Its name and its descriptor are aligned to 4 bytes.
+global_asm!(
+    ".pushsection .note.pvh, \"a\", @note",
+    ".balign 4",
+    ".long 4",
+    ".long 8",
+    ".long {note_type}",
+    ".asciz \"Xen\"",
+    ".quad pvh_entry",
+    ".popsection",
+    note_type = const PVH_NOTE_TYPE,
+);
+
+// 32-bit code: a stack, `.bss`, and a look at the CPU.
+global_asm!(
+    ".pushsection .text.boot, \"ax\"",
+    ".code32",
+    ".global pvh_entry",
+    "pvh_entry:",
+    "cld",
+    // CPUID changes EBX.
+    "mov ebp, ebx",
+    "lea esp, [{stack} + {guard_bytes} + {stack_bytes}]",
+    // The loader need not have zeroed what the file does not hold.
+    "lea edi, [__bss_start]",
+    "lea ecx, [__bss_end]",
+    "sub ecx, edi",
+    "shr ecx, 2",
+    "xor eax, eax",
+    "rep stosd",
+    "mov eax, {largest_extended_leaf}",
+    "cpuid",
+    "lea esi, [boot_no_long_mode]",
+    "cmp eax, {extended_features_leaf}",
+    "jb boot_refuse",
+    "mov eax, {extended_features_leaf}",
+    "cpuid",
+    "bt edx, {long_mode_bit}",
+    "jnc boot_refuse",
+    "lea esi, [boot_no_execute_disable]",
+    "bt edx, {execute_disable_bit}",
+    "jnc boot_refuse",
+    "jmp boot_build_tables",
+    ".code64",
+    ".popsection",
+    stack = sym KERNEL_STACK,
+    guard_bytes = const GUARD_BYTES,
+    stack_bytes = const KERNEL_STACK_BYTES,
+    largest_extended_leaf = const LARGEST_EXTENDED_LEAF,
+    extended_features_leaf = const EXTENDED_FEATURES_LEAF,
+    long_mode_bit = const LONG_MODE_BIT,
+    execute_disable_bit = const EXECUTE_DISABLE_BIT,
+);
+
+// 32-bit code: the boot tables. The upper halves of all entries are zero: the addresses are below 4 GiB.
+global_asm!(
+    ".pushsection .text.boot, \"ax\"",
+    ".code32",
+    "boot_build_tables:",
+    "lea edi, [{tables} + 2 * 4096]",
+    "mov eax, {large_page}",
+    "mov ecx, {level_2_tables} * 512",
+    "2:",
+    "mov [edi], eax",
+    "add eax, {large_page_bytes}",
+    "add edi, 8",
+    "dec ecx",
+    "jnz 2b",
+    "lea eax, [{tables} + 2 * 4096 + {table}]",
+    "lea edi, [{tables} + 4096]",
+    "mov ecx, {level_2_tables}",
+    "3:",
+    "mov [edi], eax",
+    "add eax, 4096",
+    "add edi, 8",
+    "dec ecx",
+    "jnz 3b",
+    "lea eax, [{tables} + 4096 + {table}]",
+    "mov [{tables}], eax",
+    "jmp boot_enter_long_mode",
+    ".code64",
+    ".popsection",
+    tables = sym BOOT_TABLES,
+    level_2_tables = const LEVEL_2_TABLES,
+    large_page = const PageTableFlags::PRESENT
+        .union(PageTableFlags::WRITABLE)
+        .union(PageTableFlags::HUGE_PAGE)
+        .bits(),
+    large_page_bytes = const Size2MiB::SIZE,
+    table = const PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE).bits(),
+);
+
+// 32-bit code: paging and long mode (SDM Vol 3A 11.8.5), then a far return into 64-bit code.
+global_asm!(
+    ".pushsection .text.boot, \"ax\"",
+    ".code32",
+    "boot_enter_long_mode:",
+    "mov eax, {cr4}",
+    "mov cr4, eax",
+    "lea eax, [{tables}]",
+    "mov cr3, eax",
+    "mov ecx, {efer_msr}",
+    "xor edx, edx",
+    "mov eax, {efer}",
+    "wrmsr",
+    "mov eax, {cr0}",
+    "mov cr0, eax",
+    "lgdt [boot_segments_pointer]",
+    "push 8",
+    "lea eax, [boot_long_mode]",
+    "push eax",
+    "retf",
+    ".code64",
+    ".popsection",
+    ".pushsection .rodata.boot, \"a\"",
+    ".balign 8",
+    "boot_segments:",
+    ".quad 0",
+    ".quad {code_segment}",
+    "boot_segments_pointer:",
+    ".word 15",
+    ".long boot_segments",
+    ".popsection",
+    cr4 = const Cr4Flags::PHYSICAL_ADDRESS_EXTENSION
+        .union(Cr4Flags::OSFXSR)
+        .union(Cr4Flags::OSXMMEXCPT_ENABLE)
+        .bits(),
+    tables = sym BOOT_TABLES,
+    efer_msr = const EFER_MSR,
+    efer = const EferFlags::LONG_MODE_ENABLE.union(EferFlags::NO_EXECUTE_ENABLE).bits(),
+    // EM and TS stay clear, so that SSE instructions do not fault (SDM Vol 3A 2.5).
+    cr0 = const Cr0Flags::PROTECTED_MODE_ENABLE
+        .union(Cr0Flags::MONITOR_COPROCESSOR)
+        .union(Cr0Flags::EXTENSION_TYPE)
+        .union(Cr0Flags::NUMERIC_ERROR)
+        .union(Cr0Flags::WRITE_PROTECT)
+        .union(Cr0Flags::PAGING)
+        .bits(),
+    code_segment = const DescriptorFlags::KERNEL_CODE64.bits(),
+);
+
+// 64-bit code: segments, the painted stack, Rust.
+global_asm!(
+    ".pushsection .text.boot, \"ax\"",
+    "boot_long_mode:",
+    // Data segments are ignored in 64-bit mode; a null SS is what ring 0 of it expects.
+    "xor eax, eax",
+    "mov ds, eax",
+    "mov es, eax",
+    "mov ss, eax",
+    "mov fs, eax",
+    "mov gs, eax",
+    "lea rdi, [rip + {stack} + {guard_bytes}]",
+    "mov ecx, {stack_bytes} / 8",
+    "movabs rax, {paint}",
+    "rep stosq",
+    // The upper half of a register is undefined after the switch from 32-bit mode.
+    "mov edi, ebp",
+    "lea rsp, [rip + {stack} + {guard_bytes} + {stack_bytes}]",
+    "xor ebp, ebp",
+    "call {start}",
+    "ud2",
+    ".popsection",
+    stack = sym KERNEL_STACK,
+    guard_bytes = const GUARD_BYTES,
+    stack_bytes = const KERNEL_STACK_BYTES,
+    paint = const PAINT,
+    start = sym start,
+);
+
+// 32-bit code: prints the line at ESI and ends the emulator.
+global_asm!(
+    ".pushsection .text.boot, \"ax\"",
+    ".code32",
+    "boot_refuse:",
+    "mov dx, {console} + {line_status}",
+    "2:",
+    "in al, dx",
+    "test al, {transmitter_empty}",
+    "jz 2b",
+    "lodsb",
+    "test al, al",
+    "jz 3f",
+    "mov dx, {console}",
+    "out dx, al",
+    "jmp boot_refuse",
+    "3:",
+    "mov dx, {exit_port}",
+    "mov eax, {failed}",
+    "out dx, eax",
+    // There is no exit device: stop.
+    "4:",
+    "cli",
+    "hlt",
+    "jmp 4b",
+    ".code64",
+    ".popsection",
+    ".pushsection .rodata.boot, \"a\"",
+    "boot_no_long_mode:",
+    ".asciz \"cannot boot: this CPU has no 64-bit mode (CPUID 80000001h, EDX bit 29)\\n\"",
+    "boot_no_execute_disable:",
+    ".asciz \"cannot boot: this CPU has no execute-disable bit (CPUID 80000001h, EDX bit 20)\\n\"",
+    ".popsection",
+    console = const CONSOLE_PORT,
+    line_status = const LINE_STATUS,
+    transmitter_empty = const TRANSMITTER_EMPTY,
+    exit_port = const EXIT_PORT,
+    failed = const ExitStatus::KernelFailed as u32,
+);

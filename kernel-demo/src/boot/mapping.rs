@@ -1,0 +1,173 @@
+//! The kernel's final page tables.
+//!
+//! Owns what the kernel sees of memory outside of regions: its sections at their own addresses (text r-x,
+//! rodata r--, data rw-, all 4 KiB pages), and all RAM but the kernel's own at `PHYSICAL_OFFSET`, rw-, in the
+//! largest pages that fit. Nothing else is mapped: not page 0, not a stack's guard, no second, writable view
+//! of the text. `boot` builds them once through the boot tables and switches over.
+
+use core::ops::Range;
+
+use thiserror::Error;
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::mapper::MapToError;
+use x86_64::structures::paging::{
+    FrameAllocator, Mapper, OffsetPageTable, Page, PageSize, PageTable, PageTableFlags, PhysFrame, Size1GiB,
+    Size2MiB, Size4KiB,
+};
+use x86_64::{PhysAddr, VirtAddr};
+
+use crate::boot::image;
+use crate::boot::ram::BootFrames;
+use crate::cpu::LargestPage;
+use crate::stack;
+
+/// Physical address 0 would be mapped here: all RAM but the kernel's own is, at its address plus this offset.
+pub const PHYSICAL_OFFSET: VirtAddr = VirtAddr::new_truncate(0xffff_8000_0000_0000);
+
+const READ_ONLY: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::NO_EXECUTE);
+const READ_EXECUTE: PageTableFlags = PageTableFlags::PRESENT;
+const READ_WRITE: PageTableFlags = READ_ONLY.union(PageTableFlags::WRITABLE);
+
+/// Why the page tables could not be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub(crate) enum MappingError {
+    /// The boot frames ran out.
+    #[error("no frame left for the page table of {page:#x}")]
+    OutOfFrames { page: VirtAddr },
+    /// Two ranges of the memory map overlap.
+    #[error("{page:#x} is mapped already: ranges of the memory map overlap")]
+    MappedAlready { page: VirtAddr },
+}
+
+/// Page tables under construction, reached through the boot tables.
+pub(super) struct KernelTables<'f> {
+    root: PhysFrame,
+    mapper: OffsetPageTable<'static>,
+    frames: &'f mut BootFrames,
+}
+
+impl<'f> KernelTables<'f> {
+    /// Empty tables.
+    ///
+    /// # Errors
+    ///
+    /// [`MappingError::OutOfFrames`].
+    ///
+    /// # Safety
+    ///
+    /// 1. The boot page tables are in force until [`KernelTables::activate`].
+    /// 2. They map every frame of `frames` at its own address.
+    pub(super) unsafe fn new(frames: &'f mut BootFrames) -> Result<Self, MappingError> {
+        let out_of_frames = MappingError::OutOfFrames { page: VirtAddr::zero() };
+        let root = frames.allocate_frame().ok_or(out_of_frames)?;
+        let table = VirtAddr::new(root.start_address().as_u64()).as_mut_ptr::<PageTable>();
+        // SAFETY: 1. the frame is mapped at its own address (caller's facts 1 and 2), writable and aligned.
+        // 2. It was just taken out of unused RAM: nobody else refers to it.
+        unsafe { table.write(PageTable::new()) };
+        // SAFETY: as before; the table is initialised now and lives as long as the kernel.
+        let table = unsafe { &mut *table };
+        // SAFETY: every table frame comes from `frames` and is mapped at its own address: offset 0.
+        let mapper = unsafe { OffsetPageTable::new(table, VirtAddr::zero()) };
+        Ok(Self { root, mapper, frames })
+    }
+
+    /// Maps the kernel's sections at their own addresses, each with its own rights, without stack guards.
+    ///
+    /// # Errors
+    ///
+    /// See [`MappingError`].
+    pub(super) fn map_image(&mut self) -> Result<(), MappingError> {
+        let guards = stack::guard_pages();
+        let sections =
+            [(image::text(), READ_EXECUTE), (image::rodata(), READ_ONLY), (image::data(), READ_WRITE)];
+        for (addresses, rights) in sections {
+            let [first, end] = [addresses.start, addresses.end].map(Page::<Size4KiB>::containing_address);
+            for page in Page::range(first, end).filter(|page| !guards.contains(page)) {
+                self.map(page, PhysAddr::new(page.start_address().as_u64()), rights)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps a range of whole frames at [`PHYSICAL_OFFSET`].
+    ///
+    /// # Errors
+    ///
+    /// See [`MappingError`].
+    pub(super) fn map_ram(
+        &mut self,
+        ram: &Range<PhysAddr>,
+        largest: LargestPage,
+    ) -> Result<(), MappingError> {
+        let mut at = ram.start;
+        while at < ram.end {
+            let rest = at..ram.end;
+            at += if largest == LargestPage::OneGib && begins_with::<Size1GiB>(&rest) {
+                self.map_at_offset::<Size1GiB>(at)?
+            } else if begins_with::<Size2MiB>(&rest) {
+                self.map_at_offset::<Size2MiB>(at)?
+            } else {
+                self.map_at_offset::<Size4KiB>(at)?
+            };
+        }
+        Ok(())
+    }
+
+    /// Makes these the tables in force and returns their root.
+    ///
+    /// # Safety
+    ///
+    /// 1. The image is mapped.
+    /// 2. Nothing outside of it is used at its own physical address any more.
+    pub(super) unsafe fn activate(self) -> PhysFrame {
+        // SAFETY: code, data and the current stack stay where they are (caller's fact 1), and no other
+        // address of the old tables is used (fact 2). The write flushes the TLB: no global pages are in use
+        // (SDM Vol 3A 4.10.4.1).
+        unsafe { Cr3::write(self.root, Cr3Flags::empty()) };
+        self.root
+    }
+
+    /// Maps one page of size `S` at [`PHYSICAL_OFFSET`] and returns its size in bytes.
+    fn map_at_offset<S: PageSize>(&mut self, at: PhysAddr) -> Result<u64, MappingError>
+    where
+        OffsetPageTable<'static>: Mapper<S>,
+    {
+        self.map(Page::<S>::containing_address(PHYSICAL_OFFSET + at.as_u64()), at, READ_WRITE)?;
+        Ok(S::SIZE)
+    }
+
+    fn map<S: PageSize>(
+        &mut self,
+        page: Page<S>,
+        to: PhysAddr,
+        rights: PageTableFlags,
+    ) -> Result<(), MappingError>
+    where
+        OffsetPageTable<'static>: Mapper<S>,
+    {
+        let table_rights = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
+        let frame = PhysFrame::containing_address(to);
+        // SAFETY: the tables are not in force yet, so that no address changes its meaning. Once they are, a
+        // frame is writable at one address at most: the image is not RAM in the sense of `map_ram`'s caller.
+        let mapped =
+            unsafe { self.mapper.map_to_with_table_flags(page, frame, rights, table_rights, self.frames) };
+        let page = page.start_address();
+        match mapped {
+            Ok(flush) => {
+                // The CPU has cached nothing of tables that are not in force.
+                flush.ignore();
+                Ok(())
+            }
+            Err(MapToError::FrameAllocationFailed) => Err(MappingError::OutOfFrames { page }),
+            Err(MapToError::ParentEntryHugePage | MapToError::PageAlreadyMapped(_)) => {
+                Err(MappingError::MappedAlready { page })
+            }
+        }
+    }
+}
+
+/// Whether a page of size `S` fits at the start of `range`.
+fn begins_with<S: PageSize>(range: &Range<PhysAddr>) -> bool {
+    range.start.is_aligned(S::SIZE) && range.end - range.start >= S::SIZE
+}

@@ -1,0 +1,254 @@
+//! What the PVH loader tells the kernel: memory map, command line, modules.
+//!
+//! Owns the layout of `struct hvm_start_info` and its tables (Xen, `public/arch-x86/hvm/start_info.h`) and
+//! copies out what the kernel keeps, since the loader may have put them where frames will be handed out.
+//! `boot` calls `StartInfo::read` once, while the boot page tables map the first 4 GiB.
+//! A structure of an unknown version, without a memory map, or with an address out of reach is an error.
+
+use core::ops::Range;
+use core::ptr;
+
+use arrayvec::{ArrayString, ArrayVec};
+use thiserror::Error;
+use x86_64::{PhysAddr, VirtAddr};
+
+use crate::boot::entry::IDENTITY_MAPPED_BYTES;
+
+/// `XEN_HVM_START_MAGIC_VALUE`.
+const MAGIC: u32 = 0x336e_c578;
+/// The first version of the structure that has a memory map.
+const FIRST_VERSION_WITH_MEMORY_MAP: u32 = 1;
+/// `XEN_HVM_MEMMAP_TYPE_RAM`.
+const RAM: u32 = 1;
+
+/// Entries that a memory map may have. QEMU's have 7 or 8.
+pub(crate) const MAX_MEMORY_MAP_ENTRIES: usize = 64;
+/// Bytes that a command line may have.
+const MAX_COMMAND_LINE_BYTES: usize = 512;
+
+/// Why the start information cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub(crate) enum StartInfoError {
+    /// The loader passed something else.
+    #[error("start information at {at:#x} begins with {found:#x}, not with the PVH magic {MAGIC:#x}")]
+    Magic { at: PhysAddr, found: u32 },
+    /// The loader is older than the memory map.
+    #[error("start information has version {version}: at least {FIRST_VERSION_WITH_MEMORY_MAP} is needed")]
+    Version { version: u32 },
+    /// A table lies outside of what the boot page tables map.
+    #[error("start information points at {bytes} bytes at {at:#x}: not inside the first 4 GiB")]
+    OutOfReach { at: PhysAddr, bytes: u64 },
+    /// An address or a range wider than physical addresses can be.
+    #[error("start information holds {value:#x}, which is no physical address")]
+    NotAnAddress { value: u64 },
+    /// More entries than the kernel keeps.
+    #[error("memory map has {entries} entries: at most {MAX_MEMORY_MAP_ENTRIES} are supported")]
+    MemoryMapTooLong { entries: u32 },
+    /// A command line longer than the kernel keeps, or one without an end.
+    #[error("command line is longer than {MAX_COMMAND_LINE_BYTES} bytes")]
+    CommandLineTooLong,
+    /// The command line is not ASCII.
+    #[error("command line holds the byte {byte:#x}, which is not ASCII")]
+    CommandLineNotAscii { byte: u8 },
+    /// More than one module.
+    #[error("loader passed {modules} modules: one is expected, an archive or a Wasm file")]
+    TooManyModules { modules: u32 },
+}
+
+/// Whether a range of the memory map is for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryKind {
+    /// Ordinary memory.
+    Ram,
+    /// Anything else; the number is the loader's type (the same as in an ACPI address range).
+    Other(u32),
+}
+
+/// One range of the loader's memory map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryRange {
+    /// First byte, and the byte after the last.
+    pub addresses: Range<PhysAddr>,
+    /// What is there.
+    pub kind: MemoryKind,
+}
+
+/// The loader's memory map.
+pub(crate) type MemoryMap = ArrayVec<MemoryRange, MAX_MEMORY_MAP_ENTRIES>;
+
+/// The loader's command line.
+pub(crate) type CommandLine = ArrayString<MAX_COMMAND_LINE_BYTES>;
+
+/// The part of the start information that the kernel uses.
+#[derive(Debug)]
+pub(crate) struct StartInfo {
+    pub(crate) memory_map: MemoryMap,
+    pub(crate) command_line: CommandLine,
+    /// Where the one module lies, if there is one.
+    pub(crate) module: Option<Range<PhysAddr>>,
+}
+
+impl StartInfo {
+    /// Reads the start information at `at` and everything it points to.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartInfoError`].
+    ///
+    /// # Safety
+    ///
+    /// 1. The boot page tables are in force: physical memory below [`IDENTITY_MAPPED_BYTES`] is readable at
+    ///    its own addresses.
+    /// 2. `at` is what the loader passed, and nobody writes to its structures during the call.
+    pub(crate) unsafe fn read(at: PhysAddr) -> Result<Self, StartInfoError> {
+        // SAFETY: the caller's facts 1 and 2 are what the reader asks for.
+        let loader = unsafe { LoaderMemory::assume_mapped() };
+        let raw: RawStartInfo = loader.read(at)?;
+        if raw.magic != MAGIC {
+            return Err(StartInfoError::Magic { at, found: raw.magic });
+        }
+        if raw.version < FIRST_VERSION_WITH_MEMORY_MAP {
+            return Err(StartInfoError::Version { version: raw.version });
+        }
+        Ok(Self {
+            memory_map: memory_map(&loader, &raw)?,
+            command_line: command_line(&loader, &raw)?,
+            module: module(&loader, &raw)?,
+        })
+    }
+}
+
+fn memory_map(loader: &LoaderMemory, raw: &RawStartInfo) -> Result<MemoryMap, StartInfoError> {
+    let mut map = MemoryMap::new();
+    for index in 0..u64::from(raw.memory_map_entries) {
+        let entry: RawMemoryMapEntry = loader.read_element(raw.memory_map, index)?;
+        let kind = if entry.kind == RAM { MemoryKind::Ram } else { MemoryKind::Other(entry.kind) };
+        map.try_push(MemoryRange { addresses: range(entry.start, entry.bytes)?, kind })
+            .map_err(|_| StartInfoError::MemoryMapTooLong { entries: raw.memory_map_entries })?;
+    }
+    Ok(map)
+}
+
+fn command_line(loader: &LoaderMemory, raw: &RawStartInfo) -> Result<CommandLine, StartInfoError> {
+    let mut line = CommandLine::new();
+    if raw.command_line == 0 {
+        return Ok(line);
+    }
+    for index in 0..=MAX_COMMAND_LINE_BYTES as u64 {
+        let byte: u8 = loader.read_element(raw.command_line, index)?;
+        if byte == 0 {
+            return Ok(line);
+        }
+        if !byte.is_ascii() {
+            return Err(StartInfoError::CommandLineNotAscii { byte });
+        }
+        line.try_push(char::from(byte)).map_err(|_| StartInfoError::CommandLineTooLong)?;
+    }
+    Err(StartInfoError::CommandLineTooLong)
+}
+
+fn module(loader: &LoaderMemory, raw: &RawStartInfo) -> Result<Option<Range<PhysAddr>>, StartInfoError> {
+    match raw.modules {
+        0 => Ok(None),
+        1 => {
+            let module: RawModule = loader.read(address(raw.module_list)?)?;
+            range(module.start, module.bytes).map(Some)
+        }
+        modules => Err(StartInfoError::TooManyModules { modules }),
+    }
+}
+
+fn address(value: u64) -> Result<PhysAddr, StartInfoError> {
+    PhysAddr::try_new(value).map_err(|_| StartInfoError::NotAnAddress { value })
+}
+
+fn range(start: u64, bytes: u64) -> Result<Range<PhysAddr>, StartInfoError> {
+    let end = start.checked_add(bytes).ok_or(StartInfoError::NotAnAddress { value: bytes })?;
+    Ok(address(start)?..address(end)?)
+}
+
+/// `struct hvm_start_info`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RawStartInfo {
+    magic: u32,
+    version: u32,
+    _flags: u32,
+    modules: u32,
+    module_list: u64,
+    command_line: u64,
+    _rsdp: u64,
+    memory_map: u64,
+    memory_map_entries: u32,
+    _reserved: u32,
+}
+
+/// `struct hvm_modlist_entry`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RawModule {
+    start: u64,
+    bytes: u64,
+    _command_line: u64,
+    _reserved: u64,
+}
+
+/// `struct hvm_memmap_table_entry`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RawMemoryMapEntry {
+    start: u64,
+    bytes: u64,
+    kind: u32,
+    _reserved: u32,
+}
+
+/// Types of the loader's structures.
+///
+/// # Safety
+///
+/// Every bit pattern of the type's size is a value of the type.
+unsafe trait Plain: Copy {}
+
+// SAFETY: integers.
+unsafe impl Plain for u8 {}
+// SAFETY: a struct of integers.
+unsafe impl Plain for RawStartInfo {}
+// SAFETY: a struct of integers.
+unsafe impl Plain for RawModule {}
+// SAFETY: a struct of integers.
+unsafe impl Plain for RawMemoryMapEntry {}
+
+/// Checked reads of physical memory through the boot page tables.
+struct LoaderMemory(());
+
+impl LoaderMemory {
+    /// # Safety
+    ///
+    /// As long as the value is used: 1. physical memory below [`IDENTITY_MAPPED_BYTES`] is readable at its
+    /// own addresses; 2. nobody writes to what is read through it.
+    unsafe fn assume_mapped() -> Self {
+        Self(())
+    }
+
+    fn read<T: Plain>(&self, at: PhysAddr) -> Result<T, StartInfoError> {
+        let bytes = size_of::<T>() as u64;
+        let out_of_reach = StartInfoError::OutOfReach { at, bytes };
+        let end = at.as_u64().checked_add(bytes).ok_or(out_of_reach)?;
+        if at.is_null() || end > IDENTITY_MAPPED_BYTES {
+            return Err(out_of_reach);
+        }
+        let pointer = VirtAddr::new(at.as_u64()).as_ptr::<T>();
+        // SAFETY: 1. the bytes are mapped: they are below IDENTITY_MAPPED_BYTES, and `assume_mapped`'s caller
+        // vouches for the tables and for the absence of writers. 2. `T` is `Plain`: whatever is there is a
+        // value.
+        Ok(unsafe { ptr::read_unaligned(pointer) })
+    }
+
+    fn read_element<T: Plain>(&self, array: u64, index: u64) -> Result<T, StartInfoError> {
+        let offset = index.checked_mul(size_of::<T>() as u64);
+        let value = offset.and_then(|offset| array.checked_add(offset));
+        self.read(address(value.ok_or(StartInfoError::NotAnAddress { value: array })?)?)
+    }
+}

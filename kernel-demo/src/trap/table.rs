@@ -1,0 +1,58 @@
+//! The interrupt descriptor table.
+//!
+//! Owns which stub and which stack a vector gets: every exception has its own gate, page faults and double
+//! faults their own stack, all others share one. The vectors from 32 on have no gate, since the kernel never
+//! enables interrupts: one of those is reported as a fault of its missing gate. `cpu` loads the table at
+//! boot.
+
+use spin::Once;
+use x86_64::VirtAddr;
+use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
+
+use crate::cpu::TrapStack;
+use crate::trap::stubs::{with_code, without_code};
+
+static TABLE: Once<InterruptDescriptorTable> = Once::new();
+
+/// Loads the table into the CPU.
+pub(crate) fn load_table() {
+    TABLE.call_once(table).load();
+}
+
+fn table() -> InterruptDescriptorTable {
+    use TrapStack::{DoubleFault, Exception, PageFault};
+    let mut idt = InterruptDescriptorTable::new();
+    set(&mut idt.divide_error, without_code::<0>, Exception);
+    set(&mut idt.debug, without_code::<1>, Exception);
+    set(&mut idt.non_maskable_interrupt, without_code::<2>, Exception);
+    set(&mut idt.breakpoint, without_code::<3>, Exception);
+    set(&mut idt.overflow, without_code::<4>, Exception);
+    set(&mut idt.bound_range_exceeded, without_code::<5>, Exception);
+    set(&mut idt.invalid_opcode, without_code::<6>, Exception);
+    set(&mut idt.device_not_available, without_code::<7>, Exception);
+    set(&mut idt.double_fault, with_code::<8>, DoubleFault);
+    set(&mut idt.invalid_tss, with_code::<10>, Exception);
+    set(&mut idt.segment_not_present, with_code::<11>, Exception);
+    set(&mut idt.stack_segment_fault, with_code::<12>, Exception);
+    set(&mut idt.general_protection_fault, with_code::<13>, Exception);
+    set(&mut idt.page_fault, with_code::<14>, PageFault);
+    set(&mut idt.x87_floating_point, without_code::<16>, Exception);
+    set(&mut idt.alignment_check, with_code::<17>, Exception);
+    set(&mut idt.machine_check, without_code::<18>, Exception);
+    set(&mut idt.simd_floating_point, without_code::<19>, Exception);
+    set(&mut idt.virtualization, without_code::<20>, Exception);
+    set(&mut idt.cp_protection_exception, with_code::<21>, Exception);
+    set(&mut idt.hv_injection_exception, without_code::<28>, Exception);
+    set(&mut idt.vmm_communication_exception, with_code::<29>, Exception);
+    set(&mut idt.security_exception, with_code::<30>, Exception);
+    idt
+}
+
+fn set<F>(entry: &mut Entry<F>, stub: extern "sysv64" fn(), stack: TrapStack) {
+    let address = VirtAddr::from_ptr(stub as *const ());
+    // SAFETY: the stub is an entry for this very vector (the table above), saves what it changes and ends in
+    // IRETQ or not at all.
+    let options = unsafe { entry.set_handler_addr(address) };
+    // SAFETY: `cpu` fills the TSS slot of each `TrapStack`, and nothing else uses these stacks.
+    unsafe { options.set_stack_index(stack as u16) };
+}
