@@ -1,0 +1,126 @@
+//! `cargo xtask ci`: all that a change must pass, in one command.
+//!
+//! Owns the list of checks. Each is a command line that is printed before it runs, so that it can be repeated
+//! by hand; a failed check does not keep the others from running. The tests are those of `cargo xtask test`,
+//! in the emulator for both targets, and the tour is taken on both. The kernel's lints share the output
+//! directories of its builds. `.ci/run` calls this and then `cargo xtask test`.
+
+use crate::cli::CiOptions;
+use crate::kernel::{self, Target};
+use crate::setup::{self, CLIPPY, EMULATOR, MissingPolicy, Need, RUSTFMT};
+use crate::tally::{Tally, Timed};
+use crate::test_runner;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use duct::{Expression, cmd};
+use std::env;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// What the checks and tests need.
+const NEEDS: [Need; 5] =
+    [RUSTFMT, CLIPPY, Need::Core(Target::Gnu.triple()), Need::Core(Target::None.triple()), EMULATOR];
+
+/// The targets that the tour is taken on.
+const TARGETS: [Target; 2] = [Target::Gnu, Target::None];
+
+/// What a check is built for.
+#[derive(Clone, Copy, Debug)]
+enum Platform {
+    /// This machine
+    Host,
+    /// A target of the kernel, with the kernel's flags
+    Kernel(Target),
+}
+
+/// A check: its name, what it is built for, and cargo's arguments, separated by spaces.
+#[derive(Clone, Copy, Debug)]
+struct Check(&'static str, Platform, &'static str);
+
+/// The engine as firmware without an MMU uses it.
+const ENGINE_ALONE: &str = "clippy --package=palimpsest-engine --no-default-features -- -D warnings";
+
+/// Everything that ends up in the kernel.
+const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-engine \
+                      --package=palimpsest-paging -- -D warnings";
+
+const CHECKS: [Check; 8] = [
+    Check("fmt", Platform::Host, "fmt --all --check"),
+    Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
+    Check("clippy/host/engine-alone", Platform::Host, ENGINE_ALONE),
+    Check("clippy/gnu", Platform::Kernel(Target::Gnu), KERNEL),
+    Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
+    Check("clippy/none/engine-alone", Platform::Kernel(Target::None), ENGINE_ALONE),
+    Check("docs/host", Platform::Host, "doc --no-deps"),
+    Check("docs/none", Platform::Kernel(Target::None), "doc --no-deps --package=palimpsest-kernel-demo"),
+];
+
+impl Check {
+    /// Prints the command, runs it and counts the result.
+    fn run(self, workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+        let Self(name, platform, command) = self;
+        let words: Vec<_> = command.split_ascii_whitespace().collect();
+        let variables = [("RUSTDOCFLAGS", "-D warnings")];
+        let expression = match platform {
+            Platform::Host => {
+                println!("$ cargo {command}");
+                workspace.cargo(words, &variables)
+            }
+            Platform::Kernel(target) => {
+                println!("$ cargo {command} # with the kernel's flags for {}", target.triple());
+                kernel::cargo(workspace, target, &words, &variables)
+            }
+        };
+        run_step(&format!("ci/{name}"), &expression, tally)
+    }
+}
+
+/// Runs everything and prints the count.
+///
+/// # Errors
+/// Something is missing and may not be installed, or a tool cannot be started. What fails is counted, not an
+/// error.
+pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode> {
+    let policy = options.setup.missing_policy();
+    setup::require(workspace, &NEEDS, policy)?;
+    let mut tally = Tally::default();
+    for check in CHECKS {
+        check.run(workspace, &mut tally)?;
+    }
+    if !options.without_test {
+        println!("$ cargo xtask test");
+        tally += test_runner::run_host(workspace)?;
+        tally += test_runner::run_vm(workspace, Target::Gnu, "", policy)?;
+    }
+    println!("$ cargo xtask test --vm --target none");
+    tally += test_runner::run_vm(workspace, Target::None, "", policy)?;
+    for target in TARGETS {
+        println!("$ cargo xtask run --target {target}");
+        run_step(&format!("ci/tour/{target}"), &tour(workspace, target, policy)?, &mut tally)?;
+    }
+    println!("{tally}");
+    Ok(tally.exit_code())
+}
+
+/// The tour as a user takes it, with its exit status.
+fn tour(workspace: &Workspace, target: Target, policy: MissingPolicy) -> Result<Expression> {
+    let xtask = env::current_exe().context("cannot find the running xtask")?;
+    let mut words = vec!["run".to_owned(), format!("--target={target}")];
+    match policy {
+        MissingPolicy::Install => {}
+        MissingPolicy::Refuse => words.push("--no-setup".to_owned()),
+    }
+    Ok(cmd(xtask, words).dir(workspace.root()))
+}
+
+fn run_step(name: &str, step: &Expression, tally: &mut Tally) -> Result<()> {
+    let start = Instant::now();
+    let status = step.unchecked().run().with_context(|| format!("cannot start {name}"))?.status;
+    let name = Timed(name, start.elapsed());
+    if status.success() {
+        tally.pass(&name);
+    } else {
+        tally.fail(&name, &status, "");
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The command line of `cargo xtask`.
+//!
+//! Owns nothing but its shape; every other module takes these values as they are. Numbers that have a unit
+//! carry it in their name.
+
+use crate::boot::DEFAULT_MEMORY_MIB;
+use crate::kernel::Target;
+use crate::qemu::Accelerator;
+use crate::setup::MissingPolicy;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Sets up, runs and tests Palimpsest.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Install what the other commands need: compilation targets, rustfmt, clippy, QEMU
+    Setup,
+    /// Boot the kernel in QEMU: with a Wasm file run it, without one take the tour
+    Run(RunOptions),
+    /// Run the tests on this machine and, in QEMU, one boot per test
+    Test(TestOptions),
+    /// Everything that a change must pass: formatting, lints, documentation, all tests for both targets, the
+    /// tour
+    Ci(CiOptions),
+}
+
+/// Options of `run`.
+#[derive(Args, Debug)]
+pub(crate) struct RunOptions {
+    /// The guest: a .wasm module, or a .wat text, which is assembled first
+    pub(crate) file: Option<PathBuf>,
+    /// The exported function to call and its arguments; words behind `--` are arguments too
+    #[arg(
+        long,
+        requires = "file",
+        num_args = 1..,
+        value_names = ["NAME", "ARGS"],
+        allow_negative_numbers = true
+    )]
+    pub(crate) invoke: Vec<String>,
+    /// Further arguments of the invoked function, taken as they are
+    #[arg(last = true, requires = "invoke", value_name = "ARGS")]
+    pub(crate) more_arguments: Vec<String>,
+    /// Memory of the virtual machine in MiB
+    #[arg(
+        long,
+        value_name = "MIB",
+        default_value_t = DEFAULT_MEMORY_MIB,
+        value_parser = clap::value_parser!(u32).range(32..)
+    )]
+    pub(crate) memory: u32,
+    /// What executes the virtual machine's code
+    #[arg(long, value_enum, default_value_t = Accelerator::Tcg)]
+    pub(crate) accel: Accelerator,
+    /// The compilation target of the kernel: gnu has hardware floats, none has soft floats
+    #[arg(long, value_enum, default_value_t = Target::Gnu)]
+    pub(crate) target: Target,
+    /// Write the kernel's report to this file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) json: Option<PathBuf>,
+    /// Let the virtual machine's clock count instructions: the cost figures become reproducible
+    #[arg(long)]
+    pub(crate) icount: bool,
+    /// Whether missing things are installed
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+    /// Time limit in seconds, after which the virtual machine is ended
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+}
+
+/// Options of `test`.
+#[derive(Args, Debug)]
+pub(crate) struct TestOptions {
+    /// Run only the tests of this machine
+    #[arg(long, conflicts_with = "vm")]
+    pub(crate) host: bool,
+    /// Run only the tests in QEMU, those whose name contains NAME if it is given
+    #[arg(long, value_name = "NAME", num_args = 0..=1)]
+    pub(crate) vm: Option<Option<String>>,
+    /// The compilation target of the kernel
+    #[arg(long, value_enum, default_value_t = Target::Gnu)]
+    pub(crate) target: Target,
+    /// Whether missing things are installed
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
+/// Options of `ci`.
+#[derive(Args, Debug)]
+pub(crate) struct CiOptions {
+    /// Leave out what `cargo xtask test` does, for a script that calls both
+    #[arg(long)]
+    pub(crate) without_test: bool,
+    /// Whether missing things are installed
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
+/// What all commands have in common.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct SetupOptions {
+    /// Do not install what is missing; name the command that does
+    #[arg(long)]
+    no_setup: bool,
+}
+
+impl SetupOptions {
+    /// What to do when something is not installed.
+    pub(crate) const fn missing_policy(self) -> MissingPolicy {
+        if self.no_setup { MissingPolicy::Refuse } else { MissingPolicy::Install }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn run_options(words: &[&str]) -> Result<RunOptions, clap::Error> {
+        match Cli::try_parse_from(["xtask", "run"].iter().chain(words))?.command {
+            Command::Run(options) => Ok(options),
+            Command::Setup | Command::Test(_) | Command::Ci(_) => unreachable!("the words begin with `run`"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn negative_arguments_need_no_separator() -> Result<(), clap::Error> {
+        let options = run_options(&["a.wat", "--invoke", "add", "-1", "2.5", "--memory", "512"])?;
+        assert_eq!(options.invoke, ["add", "-1", "2.5"]);
+        assert_eq!(options.memory, 512);
+        Ok(())
+    }
+
+    #[test]
+    fn any_word_is_an_argument_behind_the_separator() -> Result<(), clap::Error> {
+        let options = run_options(&["a.wat", "--invoke", "add", "--", "-1", "-inf", "--memory"])?;
+        assert_eq!(options.invoke, ["add"]);
+        assert_eq!(options.more_arguments, ["-1", "-inf", "--memory"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_function_cannot_be_called_without_a_file() {
+        let error = run_options(&["--invoke", "add"]).expect_err("there is no file");
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+    }
+
+    #[test]
+    fn a_machine_too_small_for_the_kernel_is_refused() {
+        let error = run_options(&["--memory", "8"]).expect_err("8 MiB do not hold the kernel");
+        assert_eq!(error.kind(), ErrorKind::ValueValidation);
+    }
+
+    #[test]
+    fn the_name_of_an_emulator_test_may_be_left_out() -> Result<(), clap::Error> {
+        for (words, expected) in
+            [(["test", "--vm", "boots"].as_slice(), Some("boots")), (&["test", "--vm"], None)]
+        {
+            let Command::Test(options) = Cli::try_parse_from(["xtask"].iter().chain(words))?.command else {
+                unreachable!("the words begin with `test`");
+            };
+            assert_eq!(options.vm, Some(expected.map(str::to_owned)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! How the kernel is compiled and linked, for each of its two targets.
+//!
+//! Owns the flags. They are set here and not in `.cargo/config.toml`, because they must not reach host
+//! builds. The kernel is linked by the toolchain's own `rust-lld`, which rustc finds by its bare name: no C
+//! compiler is needed, and any host will do. Each target has an output directory of its own, so that neither
+//! evicts what the other, or a host build, has cached. `run`, `test` and the lints of `ci` build through this
+//! module.
+
+use crate::workspace::{Variable, Workspace};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use duct::Expression;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+/// The package of the kernel and of its emulator tests.
+const PACKAGE: &str = "palimpsest-kernel-demo";
+
+/// A compilation target of the kernel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Target {
+    /// `x86_64-unknown-linux-gnu`, freestanding: hardware floats
+    Gnu,
+    /// `x86_64-unknown-none`: soft floats, what most hobby kernels use
+    None,
+}
+
+impl Target {
+    /// The name that rustc knows the target by.
+    pub(crate) const fn triple(self) -> &'static str {
+        match self {
+            Self::Gnu => "x86_64-unknown-linux-gnu",
+            Self::None => "x86_64-unknown-none",
+        }
+    }
+
+    /// An absolute address per symbol, and a linker that comes with rustc: `none` has it anyway, `gnu` would
+    /// take the host's C compiler, or a copy of what that one links with. With an explicit `--target` these
+    /// flags do not reach build scripts, which are linked for the host.
+    const fn rustflags(self) -> &'static str {
+        match self {
+            Self::Gnu => {
+                "-C relocation-model=static -C linker=rust-lld -C linker-flavor=ld.lld \
+                 -C link-self-contained=no"
+            }
+            Self::None => "-C relocation-model=static",
+        }
+    }
+
+    const fn output(self) -> &'static str {
+        match self {
+            Self::Gnu => "kernel-gnu",
+            Self::None => "kernel-none",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Gnu => "gnu",
+            Self::None => "none",
+        })
+    }
+}
+
+/// A bootable program of the kernel's package.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Image {
+    /// Runs a guest, or takes the tour
+    Kernel,
+    /// The emulator tests
+    VmTests,
+}
+
+impl Image {
+    const fn binary(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::VmTests => "vm-tests",
+        }
+    }
+}
+
+/// Compiles one image and says where its ELF file is.
+///
+/// # Errors
+/// Cargo fails; it has then said why on standard error.
+pub(crate) fn build(workspace: &Workspace, target: Target, image: Image) -> Result<PathBuf> {
+    let command = ["build", "--package", PACKAGE, "--bin", image.binary()];
+    let output = cargo(workspace, target, &command, &[]).unchecked().run().context("cannot start cargo")?;
+    ensure!(
+        output.status.success(),
+        "the kernel does not build for {}: see cargo's messages",
+        target.triple()
+    );
+    let directory = workspace.output(target.output()).join(target.triple()).join("release");
+    Ok(directory.join(image.binary()))
+}
+
+/// A cargo command with the kernel's flags and output directory, which are put behind its first word, the
+/// subcommand. `variables` come beside those that are set here.
+pub(crate) fn cargo(
+    workspace: &Workspace,
+    target: Target,
+    command: &[&str],
+    variables: &[Variable],
+) -> Expression {
+    let (subcommand, rest) = command.split_at(1);
+    let directory = workspace.output(target.output());
+    let mut arguments: Vec<OsString> = subcommand.iter().map(Into::into).collect();
+    arguments.extend(["--release", "--target", target.triple(), "--target-dir"].map(Into::into));
+    arguments.push(directory.into_os_string());
+    arguments.extend(rest.iter().map(Into::into));
+    workspace.cargo(arguments, &[variables, &[("RUSTFLAGS", target.rustflags())]].concat())
+}

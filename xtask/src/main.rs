@@ -1,0 +1,46 @@
+//! `cargo xtask`: everything that is done with this repository beside editing it.
+//!
+//! Owns the command line and the exit status: 0 when the command did what it says, 1 when it did not (one
+//! line on standard error says why, unless the kernel has already said it), 2 for a wrong command line.
+//! Nothing that a user of the crates needs is in here. CI calls `cargo xtask ci` and nothing else.
+
+mod archive;
+mod boot;
+mod ci;
+mod cli;
+mod guest;
+mod kernel;
+mod packages;
+mod programs;
+mod qemu;
+mod report;
+mod run;
+mod setup;
+mod tally;
+mod test_runner;
+mod workspace;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+use workspace::Workspace;
+
+fn main() -> ExitCode {
+    match execute(Cli::parse()) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::locate()?;
+    match cli.command {
+        Command::Setup => setup::install_everything(&workspace).map(|()| ExitCode::SUCCESS),
+        Command::Run(options) => run::run(&workspace, &options),
+        Command::Test(options) => test_runner::run(&workspace, &options),
+        Command::Ci(options) => ci::run(&workspace, &options),
+    }
+}

@@ -1,0 +1,150 @@
+//! Programs of the operating system: which we need, and how each package manager installs them.
+//!
+//! Owns the package names. Nothing is run here but harmless questions (`--version`, `id -u`, `apt-cache
+//! show`); `setup` runs the commands that this module composes.
+
+use duct::cmd;
+use std::fmt;
+
+/// A program that the Rust toolchain does not bring.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tool {
+    /// The emulator
+    Qemu,
+    /// Fetches the guest program of the tour
+    Npm,
+}
+
+impl Tool {
+    /// The name to start it by.
+    pub(crate) const fn executable(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu-system-x86_64",
+            Self::Npm => "npm",
+        }
+    }
+
+    /// Whether it starts.
+    pub(crate) fn is_installed(self) -> bool {
+        answers(&[self.executable(), "--version"])
+    }
+}
+
+/// A command as a list of words, printed the way one would type it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Words(pub(crate) Vec<String>);
+
+impl Words {
+    /// The words of a command that needs no quoting.
+    pub(crate) fn new(words: &[&str]) -> Self {
+        Self(words.iter().map(ToString::to_string).collect())
+    }
+
+    fn with_root_rights(self) -> Self {
+        let is_root = cmd!("id", "-u").stderr_null().read().is_ok_and(|id| id == "0");
+        if is_root {
+            return self;
+        }
+        Self(["sudo".to_owned()].into_iter().chain(self.0).collect())
+    }
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join(" "))
+    }
+}
+
+/// The package managers that we know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum PackageManager {
+    /// Debian, Ubuntu
+    Apt,
+    /// Fedora
+    Dnf,
+    /// Arch
+    Pacman,
+    /// macOS
+    Brew,
+}
+
+impl PackageManager {
+    const ALL: [Self; 4] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Brew];
+
+    /// The first one that this machine has.
+    pub(crate) fn detect() -> Option<Self> {
+        Self::ALL.into_iter().find(|manager| answers(&[manager.executable(), "--version"]))
+    }
+
+    /// The commands that install a program, in their order.
+    pub(crate) fn install(self, tool: Tool) -> Vec<Words> {
+        let package = self.package(tool);
+        match self {
+            Self::Apt => {
+                let mut commands = Vec::new();
+                // A fresh container image has no package lists.
+                if !answers(&["apt-cache", "show", package]) {
+                    commands.push(Words::new(&["apt-get", "update"]).with_root_rights());
+                }
+                // `env`, because sudo may refuse to set a variable.
+                let install = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes"];
+                let words = [install.as_slice(), &["--no-install-recommends", package]].concat();
+                commands.push(Words::new(&words).with_root_rights());
+                commands
+            }
+            Self::Dnf => vec![Words::new(&["dnf", "install", "--assumeyes", package]).with_root_rights()],
+            Self::Pacman => {
+                vec![Words::new(&["pacman", "-Sy", "--needed", "--noconfirm", package]).with_root_rights()]
+            }
+            // Homebrew refuses to run as root.
+            Self::Brew => vec![Words::new(&["brew", "install", package])],
+        }
+    }
+
+    const fn executable(self) -> &'static str {
+        match self {
+            Self::Apt => "apt-get",
+            Self::Dnf => "dnf",
+            Self::Pacman => "pacman",
+            Self::Brew => "brew",
+        }
+    }
+
+    const fn package(self, tool: Tool) -> &'static str {
+        match (self, tool) {
+            (Self::Apt | Self::Pacman, Tool::Qemu) => "qemu-system-x86",
+            (Self::Dnf, Tool::Qemu) => "qemu-system-x86-core",
+            (Self::Brew, Tool::Qemu) => "qemu",
+            (Self::Apt | Self::Pacman, Tool::Npm) => "npm",
+            (Self::Dnf, Tool::Npm) => "nodejs-npm",
+            (Self::Brew, Tool::Npm) => "node",
+        }
+    }
+}
+
+/// Whether a command exists and ends well; what it prints does not matter.
+pub(crate) fn answers(words: &[&str]) -> bool {
+    let Some((program, arguments)) = words.split_first() else { return false };
+    cmd(*program, arguments).stdin_null().stdout_null().stderr_null().run().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_printed_as_one_types_them() {
+        assert_eq!(Words::new(&["brew", "install", "qemu"]).to_string(), "brew install qemu");
+    }
+
+    #[test]
+    fn homebrew_is_never_run_with_root_rights() {
+        let commands = PackageManager::Brew.install(Tool::Qemu);
+        assert_eq!(commands, [Words::new(&["brew", "install", "qemu"])]);
+    }
+
+    #[test]
+    fn a_command_that_does_not_exist_does_not_answer() {
+        assert!(!answers(&["palimpsest-no-such-program", "--version"]));
+    }
+}

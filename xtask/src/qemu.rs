@@ -1,0 +1,225 @@
+//! The virtual machine: its command line, its time limit and the meaning of its exit status.
+//!
+//! Owns the QEMU process from its start to its end: [`boot`] returns only when the process is gone, killed
+//! through our own handle if its time is up. The first serial port is the kernel's text, line by line; the
+//! second one goes to a file and carries the report. `run` and the test runner boot through here and nowhere
+//! else.
+
+use crate::packages::Tool;
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use duct::{ReaderHandle, cmd};
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+/// What executes the virtual machine's code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Accelerator {
+    /// QEMU's own translator: works everywhere, and alike
+    Tcg,
+    /// Linux's hypervisor
+    Kvm,
+    /// macOS's hypervisor
+    Hvf,
+}
+
+/// What the virtual machine's clock counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Clock {
+    /// The host's time
+    Host,
+    /// Executed instructions, one nanosecond each: reproducible
+    Instructions,
+}
+
+/// The hardware of one boot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    /// Memory in MiB
+    pub(crate) memory_mib: u32,
+    /// What executes its code
+    pub(crate) accelerator: Accelerator,
+    /// What its clock counts
+    pub(crate) clock: Clock,
+    /// The time after which the process is killed
+    pub(crate) time_limit: Duration,
+}
+
+/// The files of one boot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Files<'a> {
+    /// The kernel's ELF image
+    pub(crate) kernel: &'a Path,
+    /// The boot archive
+    pub(crate) archive: &'a Path,
+    /// Where the second serial port's bytes go
+    pub(crate) report: &'a Path,
+}
+
+/// How a boot ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Ending {
+    /// The kernel ended the machine: everything went well
+    Success,
+    /// The kernel ended the machine: a check failed, or the guest's call trapped or could not be made
+    GuestFailed,
+    /// The kernel ended the machine: a panic, or a fault that it does not handle
+    KernelDied,
+    /// The processor was reset, which a triple fault does
+    Rebooted,
+    /// The time was up, and the process was killed
+    TimedOut(Duration),
+    /// Something else: QEMU refused its command line, crashed or was killed by a third party
+    Unknown(ExitStatus),
+}
+
+impl Ending {
+    /// The `isa-debug-exit` device ends QEMU with `(value << 1) | 1`; the kernel writes 0x10, 0x11 or 0x12.
+    /// Under `-no-reboot` a reset ends QEMU with 0, which must not be taken for success.
+    fn from_status(status: ExitStatus) -> Self {
+        match status.code() {
+            Some(33) => Self::Success,
+            Some(35) => Self::GuestFailed,
+            Some(37) => Self::KernelDied,
+            Some(0) => Self::Rebooted,
+            Some(_) | None => Self::Unknown(status),
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Success => formatter.write_str("ended with success"),
+            Self::GuestFailed => formatter.write_str("the kernel reports a failure"),
+            Self::KernelDied => formatter.write_str("the kernel panicked or took a fatal fault"),
+            Self::Rebooted => formatter.write_str("the machine rebooted, as after a triple fault"),
+            Self::TimedOut(limit) => write!(formatter, "timed out after {} s", limit.as_secs()),
+            Self::Unknown(status) => write!(formatter, "QEMU itself ended with {status}"),
+        }
+    }
+}
+
+/// Boots the machine, passes every line of its first serial port (and QEMU's own messages) to `on_line`, and
+/// waits for its end.
+///
+/// # Errors
+/// QEMU cannot be started, or its output cannot be read.
+pub(crate) fn boot(machine: Machine, files: Files<'_>, mut on_line: impl FnMut(&str)) -> Result<Ending> {
+    let qemu = cmd(Tool::Qemu.executable(), arguments(machine, files))
+        .stdin_null()
+        .stderr_to_stdout()
+        .unchecked()
+        .reader()
+        .with_context(|| format!("cannot start {}", Tool::Qemu.executable()))?;
+    let qemu = Process(qemu);
+    let (end_watch, ended) = mpsc::channel();
+    let timed_out = thread::scope(|scope| {
+        let watch = scope.spawn(|| kill_when_late(&qemu.0, ended, machine.time_limit));
+        let read = read_lines(&qemu.0, &mut on_line);
+        drop(end_watch);
+        let timed_out = watch.join().expect("the watching thread has nothing that panics");
+        read.and(timed_out).context("lost the connection to QEMU")
+    })?;
+    if timed_out == Watch::Killed {
+        return Ok(Ending::TimedOut(machine.time_limit));
+    }
+    let output = qemu.0.try_wait()?.context("QEMU closed its output and goes on")?;
+    Ok(Ending::from_status(output.status))
+}
+
+fn arguments(machine: Machine, files: Files<'_>) -> Vec<OsString> {
+    let accelerator: &[&str] = match machine.accelerator {
+        Accelerator::Tcg => &["-accel", "tcg,thread=single", "-cpu", "max"],
+        Accelerator::Kvm => &["-accel", "kvm", "-cpu", "host"],
+        Accelerator::Hvf => &["-accel", "hvf", "-cpu", "host"],
+    };
+    let clock: &[&str] = match machine.clock {
+        Clock::Host => &[],
+        Clock::Instructions => &["-icount", "shift=0,sleep=off"],
+    };
+    let fixed = ["-nodefaults", "-display", "none", "-no-reboot", "-smp", "1", "-serial", "stdio"];
+    let exit_device = ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"];
+    let words = [accelerator, clock, &fixed, &exit_device].concat();
+
+    let mut report = OsString::from("file:");
+    report.push(files.report);
+    let memory = format!("{}M", machine.memory_mib);
+    let mut arguments: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    arguments.extend(["-serial".into(), report, "-m".into(), memory.into()]);
+    arguments.extend(["-kernel".into(), files.kernel.into(), "-initrd".into(), files.archive.into()]);
+    arguments
+}
+
+/// A process that does not outlive us, whichever way we leave.
+#[derive(Debug)]
+struct Process(ReaderHandle);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has usually ended; and if it cannot be killed, there is nobody left to tell.
+        drop(self.0.kill());
+    }
+}
+
+/// How the watch over a process ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Watch {
+    InTime,
+    Killed,
+}
+
+/// Returns when the other end of `ended` is dropped, or kills the process when `limit` has passed.
+fn kill_when_late(qemu: &ReaderHandle, ended: Receiver<()>, limit: Duration) -> io::Result<Watch> {
+    match ended.recv_timeout(limit) {
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(Watch::InTime),
+        Err(RecvTimeoutError::Timeout) => qemu.kill().map(|()| Watch::Killed),
+    }
+}
+
+fn read_lines(qemu: &ReaderHandle, on_line: &mut dyn FnMut(&str)) -> io::Result<()> {
+    for line in BufReader::new(qemu).split(b'\n') {
+        on_line(String::from_utf8_lossy(&line?).trim_end_matches('\r'));
+    }
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    /// An exit code as `wait` encodes it.
+    fn exited(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    #[test]
+    fn only_the_kernels_own_success_code_is_success() {
+        assert_eq!(Ending::from_status(exited(33)), Ending::Success);
+        assert_eq!(Ending::from_status(exited(35)), Ending::GuestFailed);
+        assert_eq!(Ending::from_status(exited(37)), Ending::KernelDied);
+        assert_eq!(Ending::from_status(exited(0)), Ending::Rebooted);
+        assert_eq!(Ending::from_status(exited(1)), Ending::Unknown(exited(1)));
+    }
+
+    #[test]
+    fn a_process_ended_by_a_signal_is_not_a_result_of_the_kernel() {
+        let killed = ExitStatus::from_raw(9);
+        assert_eq!(Ending::from_status(killed), Ending::Unknown(killed));
+    }
+
+    #[test]
+    fn a_silent_process_is_killed_when_its_time_is_up() -> Result<()> {
+        let process = cmd!("sleep", "60").unchecked().reader()?;
+        let (_end_watch, ended) = mpsc::channel();
+        assert_eq!(kill_when_late(&process, ended, Duration::from_millis(10))?, Watch::Killed);
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! `cargo xtask setup`: finds out what is missing and installs it.
+//!
+//! Owns the list of what each command needs. Says every command before it runs it, uses sudo only if the user
+//! is not root, and runs nothing for what is already there. `run`, `test` and `ci` call [`require`] with what
+//! they need; with `--no-setup` a missing thing is an error that names the command, never a step that is
+//! silently left out.
+
+use crate::kernel::Target;
+use crate::packages::{PackageManager, Tool, Words, answers};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail, ensure};
+use duct::cmd;
+use std::fmt;
+use std::path::Path;
+
+/// What must be there before the emulator can be started.
+pub(crate) const EMULATOR: Need = Need::Tool(Tool::Qemu);
+
+/// What `setup` installs, beyond the needs of a single command.
+const EVERYTHING: [Need; 6] = [
+    Need::Core(Target::None.triple()),
+    Need::Core(Target::Gnu.triple()),
+    Need::Core("wasm32-unknown-unknown"),
+    RUSTFMT,
+    CLIPPY,
+    EMULATOR,
+];
+
+/// The formatter, for `ci`.
+pub(crate) const RUSTFMT: Need = Need::Component { name: "rustfmt", executable: "cargo-fmt" };
+
+/// The linter, for `ci`.
+pub(crate) const CLIPPY: Need = Need::Component { name: "clippy", executable: "cargo-clippy" };
+
+/// What to do when something is missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MissingPolicy {
+    /// Install it
+    Install,
+    /// Fail, naming the command that installs it
+    Refuse,
+}
+
+/// One thing that a command may find missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Need {
+    /// The prebuilt `core` of a compilation target
+    Core(&'static str),
+    /// A component of the toolchain, known by a program that it brings
+    Component {
+        /// Its name in rustup
+        name: &'static str,
+        /// The program to look for
+        executable: &'static str,
+    },
+    /// A program of the operating system
+    Tool(Tool),
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core(triple) => write!(formatter, "the compilation target {triple}"),
+            Self::Component { name, .. } => formatter.write_str(name),
+            Self::Tool(tool) => formatter.write_str(tool.executable()),
+        }
+    }
+}
+
+impl Need {
+    fn is_met(self, workspace: &Workspace) -> bool {
+        match self {
+            Self::Core(triple) => cmd!("rustc", "--print", "target-libdir", "--target", triple)
+                .dir(workspace.root())
+                .read()
+                .is_ok_and(|directory| Path::new(&directory).is_dir()),
+            Self::Component { executable, .. } => answers(&[executable, "--version"]),
+            Self::Tool(tool) => tool.is_installed(),
+        }
+    }
+
+    fn install_commands(self) -> Result<Vec<Words>> {
+        match self {
+            Self::Core(triple) => Ok(vec![Words::new(&["rustup", "target", "add", triple])]),
+            Self::Component { name, .. } => Ok(vec![Words::new(&["rustup", "component", "add", name])]),
+            Self::Tool(tool) => match PackageManager::detect() {
+                Some(manager) => Ok(manager.install(tool)),
+                None => bail!(
+                    "{self} is not installed, and none of apt-get, dnf, pacman and brew is here to install \
+                     it: install it by hand and see that it is in PATH"
+                ),
+            },
+        }
+    }
+}
+
+/// Installs what any command may need, and says so for what is already there.
+///
+/// # Errors
+/// As [`require`] with [`MissingPolicy::Install`].
+pub(crate) fn install_everything(workspace: &Workspace) -> Result<()> {
+    for need in EVERYTHING {
+        if need.is_met(workspace) {
+            println!("{need}: already installed");
+        } else {
+            install(need, workspace)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sees that all `needs` are met.
+///
+/// # Errors
+/// Something is missing and the policy forbids to install it; no package manager is known here; an
+/// installation fails, or ends well without bringing what is needed.
+pub(crate) fn require(workspace: &Workspace, needs: &[Need], policy: MissingPolicy) -> Result<()> {
+    for need in needs.iter().filter(|need| !need.is_met(workspace)) {
+        match policy {
+            MissingPolicy::Install => install(*need, workspace)?,
+            MissingPolicy::Refuse => {
+                let commands: Vec<_> = need.install_commands()?.iter().map(ToString::to_string).collect();
+                bail!(
+                    "{need} is not installed: install it with `{}`, or with `cargo xtask setup`",
+                    commands.join(" && ")
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn install(need: Need, workspace: &Workspace) -> Result<()> {
+    println!("{need}: missing");
+    for command in need.install_commands()? {
+        println!("$ {command}");
+        let (program, arguments) = command.0.split_first().expect("every command names its program first");
+        cmd(program, arguments)
+            .dir(workspace.root())
+            .run()
+            .with_context(|| format!("`{command}` failed: {need} is needed, install it by hand"))?;
+    }
+    ensure!(need.is_met(workspace), "{need} is still missing after its installation: is it in PATH?");
+    Ok(())
+}
