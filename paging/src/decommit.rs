@@ -5,8 +5,10 @@
 //! second walk releases the frames. Nothing is allocated, so it cannot fail, and a walk takes one step for
 //! each entry and table that exists in the range, not for each page.
 //!
-//! Called by: decommit, the end of the zero-fill guard, the drop of a region, and a reserve that fails
-//! halfway.
+//! Called by: decommit, a lowered limit, the zero-fill guard, the other ways to clear pages (for the sink), the
+//! reclaim of deferred frames, the drop of a region, and a reserve that fails halfway.
+
+use core::ops::AddAssign;
 
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
@@ -14,19 +16,27 @@ use x86_64::structures::paging::page_table::PageTableLevel;
 use crate::directory::Record;
 use crate::frame::{Frame, FrameSource};
 use crate::memory::PhysicalMemory;
+use crate::region::Residency;
 use crate::space::Host;
 use crate::supply::Supply;
 use crate::table::{Held, Table, pieces};
 use crate::tlb::{FlushBatch, Tlb};
 use crate::window::WindowTables;
 
-/// What a decommit gave back.
+/// What a decommit or a reclaim gave back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Decommitted {
     /// Data frames that went back to the frame source.
     pub frames_released: u64,
     /// Table frames that went back to the frame source, because they were empty.
     pub tables_released: u64,
+}
+
+impl AddAssign for Decommitted {
+    fn add_assign(&mut self, more: Self) {
+        self.frames_released += more.frames_released;
+        self.tables_released += more.tables_released;
+    }
 }
 
 /// What a sweep takes out.
@@ -36,6 +46,8 @@ pub(crate) enum Sweep {
     Everything,
     /// The sink only; an entry that leads to it is removed whole, even if it reaches out of the range.
     Sink,
+    /// Deferred pages only.
+    Deferred,
 }
 
 /// Takes pages of one region out of the tables, and releases what was behind them.
@@ -46,14 +58,16 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> Decommitted {
-    let mut batch = FlushBatch::new();
-    tables.each_level3(pages, |mut table, piece| detach(what, piece, &mut table, &mut batch));
-    batch.flush(host.tlb);
+    let residency = &mut record.residency;
+    let mut detacher = Detacher { what, residency, batch: FlushBatch::new() };
+    tables.each_level3(pages, |mut table, piece| detacher.detach(piece, &mut table));
+    detacher.batch.flush(host.tlb);
 
     let memory = tables.memory();
     let mut reaper =
         Reaper { record, memory, source: host.source, released: Decommitted::default(), shared: 0 };
-    // SAFETY: the TLB was flushed just now for everything that the walk before has detached.
+    // SAFETY: the TLB was flushed just now for everything that the walk before has detached; for deferred
+    // pages, when they were deferred.
     tables.each_level3(pages, |mut table, piece| unsafe { reaper.reap(piece, &mut table) });
     let Reaper { released, shared, .. } = reaper;
     tables.forget_shared(shared);
@@ -61,32 +75,52 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
 }
 
 /// Clears entries, and detaches the frames that they own.
-fn detach(what: Sweep, pages: PageRange, table: &mut Table<'_>, batch: &mut FlushBatch) {
-    for piece in pieces(pages, table.level()) {
-        match (table.held(piece.start), what) {
-            (Held::Absent | Held::Detached(_), _) | (Held::Zero, Sweep::Sink) => {}
-            (Held::Zero, Sweep::Everything) | (Held::Sink, _) => {
-                table.uncover(piece.start);
-                batch.add_entry(piece.start, table.level());
-            }
-            (Held::Owned(_), _) => detach_owned(what, piece, table, batch),
-        }
-    }
+struct Detacher<'a> {
+    what: Sweep,
+    residency: &'a mut Residency,
+    batch: FlushBatch,
 }
 
-/// Detaches a data frame, or pages of the table below and then the table, if nothing needs it any more.
-fn detach_owned(what: Sweep, piece: PageRange, table: &mut Table<'_>, batch: &mut FlushBatch) {
-    let is_needed = match table.below(piece.start) {
-        Some(mut below) => {
-            detach(what, piece, &mut below, batch);
-            table.is_needed(piece.start)
+impl Detacher<'_> {
+    fn detach(&mut self, pages: PageRange, table: &mut Table<'_>) {
+        for piece in pieces(pages, table.level()) {
+            match (table.held(piece.start), self.what) {
+                (Held::Absent | Held::Detached(_), _)
+                | (Held::Zero, Sweep::Sink | Sweep::Deferred)
+                | (Held::Sink, Sweep::Deferred)
+                | (Held::Deferred(_), Sweep::Sink) => {}
+                (Held::Zero, Sweep::Everything) | (Held::Sink, Sweep::Everything | Sweep::Sink) => {
+                    table.uncover(piece.start);
+                    self.batch.add_entry(piece.start, table.level());
+                }
+                // Its page was flushed when it was deferred.
+                (Held::Deferred(_), Sweep::Everything | Sweep::Deferred) => {
+                    table.detach(piece.start);
+                    self.residency.deferred_frames -= 1;
+                }
+                (Held::Owned(_), _) => self.detach_owned(piece, table),
+            }
         }
-        None => what == Sweep::Sink,
-    };
-    if !is_needed {
-        table.detach(piece.start);
-        // For a table, any page of it: that drops the CPU's cached reference (Intel SDM Vol 3A, 4.10.4.1).
-        batch.add(piece.start);
+    }
+
+    /// Detaches a data frame, or pages of the table below and then the table, if nothing needs it any more.
+    fn detach_owned(&mut self, piece: PageRange, table: &mut Table<'_>) {
+        let is_needed = match (table.below(piece.start), self.what) {
+            (Some(mut below), _) => {
+                self.detach(piece, &mut below);
+                table.is_needed(piece.start)
+            }
+            (None, Sweep::Sink | Sweep::Deferred) => true,
+            (None, Sweep::Everything) => {
+                self.residency.resident_frames -= 1;
+                false
+            }
+        };
+        if !is_needed {
+            table.detach(piece.start);
+            // For a table, any page of it: that drops the CPU's cached reference (Intel SDM Vol 3A, 4.10.4.1).
+            self.batch.add(piece.start);
+        }
     }
 }
 
@@ -124,7 +158,6 @@ impl<S: FrameSource> Reaper<'_, S> {
         let residency = &mut self.record.residency;
         let account = match table_level {
             None => {
-                residency.resident_frames -= 1;
                 residency.frames_released += 1;
                 self.released.frames_released += 1;
                 Some(&*self.record.account)

@@ -28,6 +28,8 @@ pub(crate) struct Record {
     pub(crate) limit_bytes: u64,
     /// The pages that the zero-fill guard covers, while it is up.
     pub(crate) filling: Option<PageRange>,
+    /// Where deferred pages are, if there are any.
+    pub(crate) deferred: PageRange,
     pub(crate) sink: Sink,
     pub(crate) account: Arc<Account>,
     pub(crate) residency: Residency,
@@ -39,7 +41,8 @@ impl Record {
         let start = block.pages().start;
         let residency = Residency { set_aside_frames: sink.frames(), ..Residency::default() };
         let pages = Page::range(start, start + capacity_pages);
-        Self { block, pages, limit_bytes: 0, filling: None, sink, account, residency }
+        let deferred = Page::range(start, start);
+        Self { block, pages, limit_bytes: 0, filling: None, deferred, sink, account, residency }
     }
 
     pub(crate) fn base(&self) -> VirtAddr {
@@ -49,6 +52,25 @@ impl Record {
     /// The pages up to the limit, which is rounded up to a page.
     pub(crate) fn usable(&self) -> PageRange {
         Page::range(self.pages.start, self.pages.start + self.limit_bytes.div_ceil(PAGE_BYTES))
+    }
+
+    /// Frames of a reserved account that the pages up to the limit can come to hold, tables included.
+    pub(crate) fn most_frames(&self) -> u64 {
+        let pages = self.usable().len();
+        pages + self.block.most_tables(pages)
+    }
+
+    /// Counts pages of this range that were resident and are deferred now.
+    pub(crate) fn note_deferred(&mut self, pages: PageRange, frames: u64) {
+        let Residency { resident_frames, deferred_frames, .. } = &mut self.residency;
+        if *deferred_frames == 0 {
+            self.deferred = pages;
+        } else if frames > 0 {
+            let PageRange { start, end } = self.deferred;
+            self.deferred = Page::range(start.min(pages.start), end.max(pages.end));
+        }
+        *resident_frames -= frames;
+        *deferred_frames += frames;
     }
 
     /// The pages that are being filled with zeros, if this page is one of them.
@@ -68,6 +90,10 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    pub(crate) fn records_mut(&mut self) -> &mut [Record] {
+        &mut self.records
     }
 
     /// The record of the region that the address is in.

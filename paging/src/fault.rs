@@ -5,7 +5,8 @@
 //! on [`Outcome::NotOurs`] nothing has changed, and the fault is the kernel's own affair.
 //!
 //! The path is closed: one spin lock, which is never held while the memory of a region is touched; no heap,
-//! no log, nothing that can fault or wait. [`classify()`] decides, and is a pure function; `resolve` edits
+//! no log, nothing that can fault or wait. The embedder's pressure callback, where there is one, runs between
+//! two attempts, with the lock free. [`classify()`] decides, and is a pure function; `resolve` edits
 //! the tables; `fast_forward` steps over a fill of zeros.
 
 mod classify;
@@ -19,7 +20,7 @@ use x86_64::structures::idt::PageFaultErrorCode;
 
 pub use self::classify::{PageState, Place, Remedy, classify};
 pub(crate) use self::fast_forward::Interrupted;
-pub(crate) use self::resolve::{nowhere, resolve};
+pub(crate) use self::resolve::{nowhere, resolve, resolve_or_lose};
 
 /// A page fault as the CPU reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 
 mod adapter;
 mod pool;
+mod promise;
 
 use alloc::sync::Arc;
 
@@ -15,6 +16,7 @@ use x86_64::structures::paging::PhysFrame;
 
 pub use self::adapter::{FromX86, ToX86};
 pub use self::pool::{FramePool, FrameRun, PoolError, ReleaseError};
+pub use self::promise::{PromiseError, Promises};
 
 /// An owned 4 KiB frame of physical memory.
 ///
@@ -51,7 +53,7 @@ impl Frame {
 
 /// Where frames come from and go back to.
 ///
-/// Both methods are called from the page-fault handler among others, always within
+/// The methods are called from the page-fault handler among others, always within
 /// [`Tlb::uninterrupted`](crate::Tlb::uninterrupted) and often with the address space's lock held. So they
 /// must not touch the memory of a region, must not fault, and must not wait for what the interrupted code may
 /// hold: a lock inside is to be taken with interrupts off by whoever else takes it.
@@ -70,9 +72,16 @@ pub unsafe trait FrameSource {
 
     /// Takes a frame back, which may then be allocated again.
     fn release(&self, frame: Frame);
+
+    /// The promises that the source makes of its frames, if it does: always, or never.
+    ///
+    /// Without them there are no reserved accounts; the default is to make none.
+    fn promises(&self) -> Option<&dyn Promises> {
+        None
+    }
 }
 
-// SAFETY: both methods are those of `S`, whose implementer gives the guarantees.
+// SAFETY: all methods are those of `S`, whose implementer gives the guarantees.
 unsafe impl<S: FrameSource + ?Sized> FrameSource for &S {
     fn allocate(&self) -> Option<Frame> {
         (**self).allocate()
@@ -81,9 +90,13 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for &S {
     fn release(&self, frame: Frame) {
         (**self).release(frame);
     }
+
+    fn promises(&self) -> Option<&dyn Promises> {
+        (**self).promises()
+    }
 }
 
-// SAFETY: both methods are those of `S`, whose implementer gives the guarantees.
+// SAFETY: all methods are those of `S`, whose implementer gives the guarantees.
 unsafe impl<S: FrameSource + ?Sized> FrameSource for Arc<S> {
     fn allocate(&self) -> Option<Frame> {
         (**self).allocate()
@@ -91,5 +104,9 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for Arc<S> {
 
     fn release(&self, frame: Frame) {
         (**self).release(frame);
+    }
+
+    fn promises(&self) -> Option<&dyn Promises> {
+        (**self).promises()
     }
 }

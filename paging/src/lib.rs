@@ -84,12 +84,14 @@ extern crate alloc;
 
 mod account;
 mod decommit;
+mod defer;
 mod directory;
 mod fault;
 mod frame;
 mod memory;
 mod placement;
 mod region;
+mod renew;
 mod sink;
 mod space;
 mod supply;
@@ -103,10 +105,13 @@ pub use x86_64;
 pub use self::account::Account;
 pub use self::decommit::Decommitted;
 pub use self::fault::{Fault, NotOurs, Outcome, PageState, Place, Remedy, StringRegisters, classify};
-pub use self::frame::{Frame, FramePool, FrameRun, FrameSource, FromX86, PoolError, ReleaseError, ToX86};
+pub use self::frame::{
+    Frame, FramePool, FrameRun, FrameSource, FromX86, PoolError, PromiseError, Promises, ReleaseError, ToX86,
+};
 pub use self::region::{LimitError, RangeError, Region, Residency, ZeroFill};
-pub use self::space::{AddressSpace, Layout, ReserveError, SpaceError, Usage};
-pub use self::supply::Shortage;
+pub use self::renew::Recommitted;
+pub use self::space::{AddressSpace, Layout, Pressure, ReserveError, SpaceError, Usage};
+pub use self::supply::{ChargeError, Shortage};
 pub use self::tlb::Tlb;
 #[cfg(target_arch = "x86_64")]
 pub use self::tlb::{CpuError, CpuTlb};

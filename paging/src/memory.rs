@@ -4,7 +4,8 @@
 //! [`AddressSpace::new`](crate::AddressSpace::new): every frame of the frame source, and the root table, is
 //! mapped readable and writable at `offset + address`, outside of the window of regions.
 //!
-//! Called by: `table`, which turns frames into tables, and `supply`, which zeroes them.
+//! Called by: `table`, which turns frames into tables and zeroes those that stay in their entries, and
+//! `supply`, which zeroes the new ones.
 
 use core::sync::atomic::{Ordering, fence};
 
@@ -39,16 +40,27 @@ impl PhysicalMemory {
 
     /// Fills a frame with zeros, before anything that is stored later can be seen by another CPU or by a page
     /// walk.
+    pub(crate) fn zero(self, frame: &mut Frame) {
+        // SAFETY: the frame is owned and borrowed exclusively, and references are made to tables only.
+        unsafe { self.zero_at(frame.phys()) };
+    }
+
+    /// As [`zero`](Self::zero), for a frame whose owner is a page-table entry.
     ///
     /// The stores are volatile so that they stay a loop of quadwords: a call to `memset` may be `rep stosb`,
     /// which takes ten times as long where the CPU is emulated.
-    pub(crate) fn zero(self, frame: &mut Frame) {
-        let words: *mut u64 = self.pointer(frame.phys());
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that the frame's owner is the caller's to change, and that no Rust reference to
+    /// the frame's bytes exists.
+    pub(crate) unsafe fn zero_at(self, frame: PhysFrame) {
+        let words: *mut u64 = self.pointer(frame);
         for index in 0..FRAME_WORDS {
             // SAFETY: the index is inside of the frame, which is mapped by the contract of `new`.
             let word = unsafe { words.add(index) };
-            // SAFETY: the word is aligned and mapped writable by the contract of `new`, and no Rust reference
-            // to it exists: the frame is borrowed exclusively, and references are made to tables only.
+            // SAFETY: the word is aligned and mapped writable by the contract of `new`; that nothing else
+            // refers to it is this function's contract.
             unsafe { word.write_volatile(0) };
         }
         fence(Ordering::Release);

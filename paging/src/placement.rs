@@ -78,6 +78,16 @@ impl Block {
         self.pages >= pages_per_table(level)
     }
 
+    /// The number of tables that the first `pages` pages of the block need at most, and that are the block's
+    /// alone.
+    pub(crate) fn most_tables(&self, pages: u64) -> u64 {
+        [PageTableLevel::One, PageTableLevel::Two]
+            .into_iter()
+            .filter(|level| self.owns_tables(*level))
+            .map(|level| pages.div_ceil(pages_per_table(level)))
+            .sum()
+    }
+
     /// The lowest level of tables over the block that is shared with neighbours, if any.
     pub(crate) const fn lowest_shared_tables(&self) -> Option<PageTableLevel> {
         if !self.owns_tables(PageTableLevel::One) {
@@ -137,6 +147,16 @@ mod tests {
             placement.give_back(block);
         }
         assert!(placement.take(8 * GIB_PAGES).is_some(), "what came back is one block again");
+    }
+
+    #[test]
+    fn a_block_needs_the_tables_that_are_its_own() {
+        let mut placement = window(1 << 40, 8);
+        let mut most = |block_pages, pages| {
+            placement.take(block_pages).expect("8 GiB hold all of them").most_tables(pages)
+        };
+        assert_eq!([most(256, 256), most(512, 0), most(512, 1), most(1024, 513)], [0, 0, 1, 2]);
+        assert_eq!([most(GIB_PAGES, 1), most(2 * GIB_PAGES, GIB_PAGES + 1)], [1 + 1, 513 + 2]);
     }
 
     #[test]

@@ -7,18 +7,18 @@
 //! Invariant: the region's record is in the space's directory for as long as the region lives. Called by: the
 //! owner of a memory; the fault path works on the record and never on the region.
 
+mod clear;
 mod error;
+mod limit;
 mod zero_fill;
 
 use core::fmt;
 
 use x86_64::VirtAddr;
-use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
 pub use self::error::{LimitError, RangeError};
 pub use self::zero_fill::ZeroFill;
-use crate::decommit::{Decommitted, Sweep, sweep};
 use crate::directory::Record;
 use crate::frame::FrameSource;
 use crate::space::{AddressSpace, Host};
@@ -56,66 +56,13 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
         self.pages
     }
 
-    /// The number of bytes from the base on that can be used.
-    #[must_use]
-    pub fn limit_bytes(&self) -> u64 {
-        self.with_record(|record, _, _| record.limit_bytes)
-    }
-
-    /// Makes the first `bytes` bytes usable, rounded up to whole pages.
-    ///
-    /// Raising the limit takes the same time for any distance and takes no frame. Lowering it looks at the
-    /// tables of what is given up, and unmaps the zero frame there.
-    ///
-    /// # Errors
-    ///
-    /// - [`LimitError::BeyondCapacity`]: the region has not so many bytes.
-    /// - [`LimitError::Resident`]: a page that would be given up holds a frame: decommit it first.
-    ///
-    /// The limit has not changed then.
-    pub fn set_limit(&mut self, bytes: u64) -> Result<(), LimitError> {
-        let capacity_bytes = self.capacity_bytes();
-        if bytes > capacity_bytes {
-            return Err(LimitError::BeyondCapacity { requested_bytes: bytes, capacity_bytes });
-        }
-        self.with_record(|record, tables, host| {
-            let before = record.usable().end;
-            let lowered_from = core::mem::replace(&mut record.limit_bytes, bytes);
-            let given_up = Page::range(record.usable().end, before);
-            if let Some(page) = tables.first_held(given_up) {
-                record.limit_bytes = lowered_from;
-                return Err(LimitError::Resident { page });
-            }
-            sweep(Sweep::Everything, given_up, record, tables, host);
-            Ok(())
-        })
-    }
-
-    /// Takes pages back to what they were before they were touched: no frame behind them, and reading as
-    /// zero.
-    ///
-    /// Every data frame of the pages, and every table frame that this empties, is back in the frame source
-    /// when the call returns. It takes time for what is present, not for what is absent, and cannot fail once
-    /// the range is valid. The pages stay usable.
-    ///
-    /// # Errors
-    ///
-    /// - [`RangeError::Outside`]: the range is not inside of the region.
-    /// - [`RangeError::Backwards`]: the range ends before it starts.
-    ///
-    /// Nothing has changed then.
-    pub fn decommit(&mut self, pages: PageRange) -> Result<Decommitted, RangeError> {
-        self.check(pages)?;
-        Ok(self.with_record(|record, tables, host| sweep(Sweep::Everything, pages, record, tables, host)))
-    }
-
     /// Says that nothing but zeros will be written to `pages` until the guard is dropped, and only where they
     /// read as zero already.
     ///
     /// Until then a write that finds no frame there takes none: the fault handler steps over the fill, or
     /// leads it into the sink, and the pages still read as zero and hold no frame afterwards. The sink may
     /// cover neighbouring absent pages of the region too, so nothing else may be written to the region
-    /// meanwhile: it would be lost.
+    /// meanwhile: it would be lost. Frames of deferred pages are released when the guard goes up.
     ///
     /// # Errors
     ///
@@ -164,10 +111,12 @@ impl<S: FrameSource, T: Tlb> fmt::Debug for Region<'_, S, T> {
 /// The frames of a region, and the events of its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Residency {
-    /// Data frames that the region holds.
+    /// Data frames that are mapped in the region.
     pub resident_frames: u64,
-    /// The largest number of data frames that it ever held at once.
+    /// The largest number of data frames that were ever mapped in it at once.
     pub peak_resident_frames: u64,
+    /// Data frames of deferred pages: not resident, and not released yet.
+    pub deferred_frames: u64,
     /// Table frames that belong to the region alone. Those that it shares are in the space's
     /// [`Usage`](crate::Usage).
     pub table_frames: u64,

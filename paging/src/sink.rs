@@ -36,6 +36,13 @@ enum Content {
 }
 
 impl Sink {
+    /// The number of frames that the sink of a region with this block of addresses has.
+    pub(crate) fn frames_for(block: &Block) -> u64 {
+        let owned =
+            [PageTableLevel::One, PageTableLevel::Two].into_iter().filter(|level| block.owns_tables(*level));
+        1 + owned.count() as u64
+    }
+
     /// Sets aside the sink of a region that has this block of addresses.
     pub(crate) fn set_aside<S: FrameSource>(block: &Block, supply: &Supply<'_, S>) -> Result<Self, Shortage> {
         let frame = supply.take()?.into_frame();

@@ -9,7 +9,9 @@
 //! Called by: the embedder, who keeps one in its registry and passes every page fault to it.
 
 mod layout;
+mod pressure;
 mod reserve;
+mod usage;
 
 use core::fmt;
 
@@ -18,9 +20,11 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 pub use self::layout::{Layout, SpaceError};
+pub use self::pressure::Pressure;
 pub use self::reserve::ReserveError;
+pub use self::usage::Usage;
 use crate::directory::Directory;
-use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve};
+use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
 use crate::frame::{Frame, FrameSource};
 use crate::memory::PhysicalMemory;
 use crate::placement::Placement;
@@ -35,6 +39,7 @@ pub struct AddressSpace<S: FrameSource, T: Tlb> {
     memory: PhysicalMemory,
     frames: S,
     tlb: T,
+    pressure: Option<Pressure<S, T>>,
     placement: Mutex<Placement>,
     state: Mutex<State>,
 }
@@ -99,13 +104,18 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         let zero = tlb.uninterrupted(|| unsafe { take_window(layout.root, &mut tables, &supply) })?;
         let placement = Mutex::new(Placement::new(window));
         let state = Mutex::new(State { tables, directory: Directory::default(), zero });
-        Ok(Self { window, root: layout.root, memory, frames, tlb, placement, state })
+        Ok(Self { window, root: layout.root, memory, frames, tlb, pressure: None, placement, state })
     }
 
     /// Handles a page fault, from its address and error code alone.
     ///
     /// May be called with interrupts off or on. It takes no heap, waits for nothing but its own lock and the
     /// frame source, and touches no region. For an address outside of the window it takes no lock.
+    ///
+    /// Where there is no frame, deferred frames are reclaimed: if the frame source is empty, of any region
+    /// whose account is charged on touch; if the account's cap is reached, of the account's regions. If that
+    /// gives none, and the source is empty, the [pressure callback](Self::with_pressure) has its chance, once.
+    /// Only then the access goes into the sink, and the account is lost.
     pub fn handle_fault(&self, fault: Fault) -> Outcome {
         self.handle(fault, None)
     }
@@ -131,30 +141,17 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         &self.frames
     }
 
-    /// What all regions together take up now.
-    pub fn usage(&self) -> Usage {
-        self.with_state(|state, _| {
-            let fixed_frames = state.tables.level3_frames() + 1;
-            let shared_table_frames = state.tables.shared_frames();
-            let start = Usage { fixed_frames, shared_table_frames, ..Usage::default() };
-            state.directory.records().iter().fold(start, |sum, record| Usage {
-                regions: sum.regions + 1,
-                reserved_bytes: sum.reserved_bytes + record.pages.size(),
-                resident_frames: sum.resident_frames + record.residency.resident_frames,
-                owned_table_frames: sum.owned_table_frames + record.residency.table_frames,
-                set_aside_frames: sum.set_aside_frames + record.residency.set_aside_frames,
-                ..sum
-            })
-        })
-    }
-
     fn handle(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
         let page = Page::containing_address(fault.address);
         // No lock for a fault elsewhere: it may be the kernel's own, raised by code that holds the lock.
         if page < self.window.start || self.window.end <= page {
             return nowhere(fault.code);
         }
-        self.with_state(|state, host| resolve(state, fault, interrupted, host))
+        let outcome = self.with_state(|state, host| resolve(state, fault, interrupted, host));
+        outcome.unwrap_or_else(|shortage| {
+            self.press(shortage);
+            self.with_state(|state, host| resolve_or_lose(state, fault, host))
+        })
     }
 
     /// Runs `work` under the lock that the fault path takes.
@@ -208,23 +205,4 @@ impl<S: FrameSource, T: Tlb> fmt::Debug for AddressSpace<S, T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("AddressSpace").field("usage", &self.usage()).finish_non_exhaustive()
     }
-}
-
-/// What an address space takes up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// Regions that are alive.
-    pub regions: u64,
-    /// Bytes of the regions' capacities together.
-    pub reserved_bytes: u64,
-    /// Data frames of all regions.
-    pub resident_frames: u64,
-    /// Table frames that belong to one region each.
-    pub owned_table_frames: u64,
-    /// Table frames that small regions share. They go when the last of their regions does.
-    pub shared_table_frames: u64,
-    /// Frames that are set aside for the regions' sinks.
-    pub set_aside_frames: u64,
-    /// Frames that the space keeps for life: the zero frame and the level-3 tables.
-    pub fixed_frames: u64,
 }

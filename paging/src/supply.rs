@@ -1,14 +1,16 @@
 //! Zeroed frames for somebody's account, and their way back.
 //!
-//! Invariant: a frame is charged before it is taken and uncharged after it went back. Frames that no owner
-//! pays for (the zero frame, the tables of the space, the tables that regions share) come without an account.
+//! Invariants: a frame is charged before it is taken and uncharged after it went back; a frame for a reserved
+//! account was promised before, and is promised again when it goes back, until the promise is given up.
+//! Frames that no owner pays for (the zero frame, the tables of the space, the tables that regions share, the
+//! two sides of an exchange) come without an account.
 //!
-//! Called by: whoever needs a frame: reserve, the fault path, decommit.
+//! Called by: whoever needs a frame: reserve, the limit, the fault path, recommit, decommit.
 
 use thiserror::Error;
 
 use crate::account::Account;
-use crate::frame::{Frame, FrameSource};
+use crate::frame::{Frame, FrameSource, PromiseError, Promises};
 use crate::memory::{Blank, PhysicalMemory};
 
 /// A frame source together with whoever pays.
@@ -19,34 +21,63 @@ pub(crate) struct Supply<'a, S> {
     pub(crate) account: Option<&'a Account>,
 }
 
-impl<S: FrameSource> Supply<'_, S> {
-    /// Takes a frame and fills it with zeros.
+impl<'a, S: FrameSource> Supply<'a, S> {
+    /// Takes a frame and fills it with zeros. It never fails for a reserved account that was charged for it.
     pub(crate) fn take(&self) -> Result<Blank, Shortage> {
-        self.charge()?;
-        let Some(frame) = self.source.allocate() else {
-            self.uncharge();
-            return Err(Shortage::SourceEmpty);
+        if let Some(account) = self.account {
+            account.hold().map_err(|cap| Shortage::CapReached { cap_frames: cap.cap_frames })?;
+        }
+        let frame = match self.promises() {
+            Some(promises) => Some(promises.allocate_promised()),
+            None => self.source.allocate(),
         };
-        Ok(self.memory.blank(frame))
-    }
-
-    pub(crate) fn give_back(&self, frame: Frame) {
-        self.source.release(frame);
-        self.uncharge();
-    }
-
-    fn charge(&self) -> Result<(), Shortage> {
-        match self.account {
-            Some(account) => {
-                account.charge().map_err(|cap| Shortage::CapReached { cap_frames: cap.cap_frames })
+        match frame {
+            Some(frame) => Ok(self.memory.blank(frame)),
+            None => {
+                self.let_go();
+                Err(Shortage::SourceEmpty)
             }
-            None => Ok(()),
         }
     }
 
-    fn uncharge(&self) {
+    pub(crate) fn give_back(&self, frame: Frame) {
+        match self.promises() {
+            Some(promises) => promises.release_promised(frame),
+            None => self.source.release(frame),
+        }
+        self.let_go();
+    }
+
+    /// Charges a reserved account for frames, which the source then promises. Others are charged on touch.
+    pub(crate) fn promise(&self, frames: u64) -> Result<(), ChargeError> {
+        let Some(account) = self.account.filter(|account| account.is_reserved()) else { return Ok(()) };
+        let promises = self.source.promises().ok_or(ChargeError::NoPromises)?;
+        account.charge(frames).map_err(|cap| ChargeError::CapReached {
+            requested_frames: frames,
+            charged_frames: cap.charged_frames,
+            cap_frames: cap.cap_frames,
+        })?;
+        promises.promise(frames).inspect_err(|_| account.uncharge(frames))?;
+        Ok(())
+    }
+
+    /// Gives up a promise, of frames that went back.
+    pub(crate) fn withdraw(&self, frames: u64) {
+        if let (Some(promises), Some(account)) = (self.promises(), self.account) {
+            promises.withdraw(frames);
+            account.uncharge(frames);
+        }
+    }
+
+    /// The promises of the source, if the frames come out of them.
+    fn promises(&self) -> Option<&'a dyn Promises> {
+        self.account.filter(|account| account.is_reserved())?;
+        Some(self.source.promises().expect("a reserve for such an account was refused"))
+    }
+
+    fn let_go(&self) {
         if let Some(account) = self.account {
-            account.uncharge();
+            account.let_go();
         }
     }
 }
@@ -55,7 +86,7 @@ impl<S: FrameSource> Supply<'_, S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Shortage {
-    /// The frame source has none left.
+    /// The frame source has none left, or none that is not promised.
     #[error("the frame source is empty")]
     SourceEmpty,
     /// The account holds as many frames as it may.
@@ -64,4 +95,29 @@ pub enum Shortage {
         /// The account's cap in frames.
         cap_frames: u64,
     },
+}
+
+/// Why a reserved account cannot be charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ChargeError {
+    /// The account would be charged for more frames than it may.
+    #[error(
+        "{requested_frames} frames on top of the {charged_frames} that the account is charged for exceed \
+         its cap of {cap_frames}"
+    )]
+    CapReached {
+        /// Frames that were to be charged.
+        requested_frames: u64,
+        /// Frames that the account is charged for already.
+        charged_frames: u64,
+        /// The account's cap in frames.
+        cap_frames: u64,
+    },
+    /// The frame source has not enough frames.
+    #[error("the frame source cannot promise the frames")]
+    Unpromised(#[from] PromiseError),
+    /// The frame source makes no promises at all.
+    #[error("the account is reserved, and the frame source makes no promises")]
+    NoPromises,
 }

@@ -8,7 +8,8 @@
 //! | owned | present, writable | a data frame (level 1), or a table below: the entry is its owner |
 //! | zero | present, `BORROWED` | the shared zero frame, read-only; level 1 only |
 //! | sink | present, writable, `BORROWED` | the region's sink, or a table all of whose entries lead to it |
-//! | detached | an address, but not present | a frame on its way back: still owned, out of the CPU's reach |
+//! | deferred | an address, `DEFERRED` | a data frame with old bytes, out of the CPU's reach; level 1 only |
+//! | detached | an address | a frame on its way back: still owned, out of the CPU's reach for good |
 //!
 //! Invariants: an entry that owns a table counts what keeps that table alive; a table is reached through the
 //! one entry that owns it, so a [`Table`] is an exclusive borrow; all frames that are put into entries are
@@ -16,6 +17,7 @@
 //! lock held.
 
 mod entry;
+mod resident;
 mod span;
 
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
@@ -23,6 +25,7 @@ use x86_64::structures::paging::{Page, PageTable, PageTableFlags, PageTableIndex
 
 pub(crate) use self::entry::Held;
 use self::entry::{OWNED, SINK, ZERO, count_down, count_up, detach, held, is_needed};
+pub(crate) use self::resident::{Resident, Stale};
 pub(crate) use self::span::{pages_per_table, pieces};
 use crate::frame::Frame;
 use crate::memory::{Blank, PhysicalMemory};
@@ -73,7 +76,12 @@ impl<'t> Table<'t> {
                 let below = Self::owned_by(self.memory, self.level, &mut self.entries[index]);
                 Ok(below.expect("the entry was just seen to own a table"))
             }
-            Held::Owned(_) | Held::Absent | Held::Zero | Held::Sink | Held::Detached(_) => Err(self),
+            Held::Owned(_)
+            | Held::Absent
+            | Held::Zero
+            | Held::Sink
+            | Held::Deferred(_)
+            | Held::Detached(_) => Err(self),
         }
     }
 
@@ -86,7 +94,7 @@ impl<'t> Table<'t> {
         let below = level.next_lower_level()?;
         let frame = match held(entry) {
             Held::Owned(frame) | Held::Detached(frame) => frame,
-            Held::Absent | Held::Zero | Held::Sink => return None,
+            Held::Absent | Held::Zero | Held::Sink | Held::Deferred(_) => return None,
         };
         // SAFETY:
         // 1. The frame holds a table: above level 1 an entry owns only what `put` gave it, a blank frame,
@@ -129,11 +137,30 @@ impl<'t> Table<'t> {
         self.count_down();
     }
 
-    /// Takes what the entry owns out of the CPU's reach.
+    /// The data frame that the entry owns within the CPU's reach, if this is a table of level 1 and it does.
+    pub(crate) fn resident(&mut self, page: Page) -> Option<Resident<'_>> {
+        let Held::Owned(frame) = self.held(page) else { return None };
+        let is_data = self.level == PageTableLevel::One;
+        is_data.then(|| Resident::new(self.memory, page, frame, self.entry(page)))
+    }
+
+    /// Fills a deferred frame with zeros, and then lets the CPU reach it again.
+    pub(crate) fn take_back(&mut self, page: Page) {
+        let Held::Deferred(frame) = self.held(page) else {
+            debug_assert!(false, "the entry is not deferred");
+            return;
+        };
+        // SAFETY: the entry owns the frame, is borrowed exclusively, and is not present; it held data, so no
+        // reference to it exists.
+        unsafe { self.memory.zero_at(frame) };
+        self.entry(page).set_frame(frame, OWNED);
+    }
+
+    /// Takes what the entry owns out of the CPU's reach, for good.
     ///
     /// The frame comes out by [`take_detached`](Self::take_detached), once the TLB is flushed.
     pub(crate) fn detach(&mut self, page: Page) {
-        debug_assert!(matches!(self.held(page), Held::Owned(_)), "the entry owns nothing");
+        debug_assert!(matches!(self.held(page), Held::Owned(_) | Held::Deferred(_)), "it owns nothing");
         detach(self.entry(page));
         self.count_down();
     }
@@ -142,7 +169,8 @@ impl<'t> Table<'t> {
     ///
     /// # Safety
     ///
-    /// The caller guarantees that the TLB was flushed for the entry's pages after it was detached.
+    /// The caller guarantees that the TLB was flushed for the entry's pages after they were taken out of the
+    /// CPU's reach: by [`detach`](Self::detach), or by [`Resident::defer`] before that.
     pub(crate) unsafe fn take_detached(&mut self, page: Page) -> Option<Frame> {
         let Held::Detached(frame) = self.held(page) else { return None };
         self.entry(page).set_unused();

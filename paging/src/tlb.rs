@@ -5,7 +5,7 @@
 //! and only then its frame is released. Mapping an absent page needs no flush, because the CPU does not cache
 //! entries that are not present (Intel SDM Vol 3A, 4.10.2.3).
 //!
-//! Called by: the fault path (upgrade of a zero page), the decommit and the zero-fill guard.
+//! Called by: the fault path (upgrade of a zero page, the sink) and everything that clears pages.
 
 mod batch;
 #[cfg(target_arch = "x86_64")]
@@ -13,7 +13,7 @@ mod cpu;
 
 use x86_64::structures::paging::Page;
 
-pub(crate) use self::batch::FlushBatch;
+pub(crate) use self::batch::{FLUSH_SINGLY, FlushBatch};
 #[cfg(target_arch = "x86_64")]
 pub use self::cpu::{CpuError, CpuTlb};
 

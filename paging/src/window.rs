@@ -3,8 +3,8 @@
 //! One level-3 table for each level-4 entry that the window touches, taken when the space is made and kept
 //! for its life: so the root's entries never change again, and a kernel may copy them into other roots.
 //!
-//! Invariant: below the level-3 tables, a table exists only while something needs it: a present entry, or a
-//! pin of a region that shares it. Called by: everything that walks.
+//! Invariant: below the level-3 tables, a table exists only while something needs it: a present or deferred
+//! entry, or a pin of a region that shares it. Called by: everything that walks.
 
 use alloc::vec::Vec;
 
@@ -16,7 +16,7 @@ use crate::frame::{Frame, FrameSource};
 use crate::memory::{Blank, PhysicalMemory};
 use crate::placement::Block;
 use crate::supply::{Shortage, Supply};
-use crate::table::{Held, Table, pieces};
+use crate::table::{Held, Resident, Table, pieces};
 
 /// Flags of the root's entries. What they may do is decided further down.
 const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
@@ -134,19 +134,16 @@ impl WindowTables {
     }
 
     /// The table of level `floor` on the way to this page; what is missing is made of the frames that `take`
-    /// gives.
+    /// gives. After an error, those that were made stay.
     pub(crate) fn reach(
         &mut self,
         page: Page,
         floor: PageTableLevel,
         mut take: impl FnMut() -> Result<Blank, Shortage>,
-    ) -> Result<Table<'_>, Stopped<'_>> {
+    ) -> Result<Table<'_>, Shortage> {
         let mut table = self.descend(page, floor);
         while table.level() > floor {
-            match take() {
-                Ok(blank) => table = table.grow(page, blank),
-                Err(shortage) => return Err(Stopped { lowest: table, shortage }),
-            }
+            table = table.grow(page, take()?);
         }
         Ok(table)
     }
@@ -163,8 +160,7 @@ impl WindowTables {
         let Some(level) = block.lowest_shared_tables() else { return Ok(()) };
         let mut made = 0;
         let take = || supply.take().inspect(|_| made += 1);
-        let pinned = self.reach(block.pages().start, level, take).map(|mut table| table.pin());
-        let outcome = pinned.map_err(|stopped| stopped.shortage);
+        let outcome = self.reach(block.pages().start, level, take).map(|mut table| table.pin());
         self.shared_frames += made;
         outcome
     }
@@ -176,7 +172,20 @@ impl WindowTables {
         }
     }
 
-    /// The first page of the range that holds something: a frame of its own, or the sink.
+    /// Shows each page of the range that holds a frame of its own within the CPU's reach.
+    pub(crate) fn each_resident(&mut self, pages: PageRange, mut visit: impl FnMut(Resident<'_>)) {
+        self.each_level3(pages, |mut table, piece| each_resident(&mut table, piece, &mut visit));
+    }
+
+    /// The `count`th deferred page of the range, counted from one, if there are as many.
+    pub(crate) fn nth_deferred(&mut self, pages: PageRange, count: u64) -> Option<Page> {
+        let mut left = count;
+        pieces(pages, PageTableLevel::Four)
+            .find_map(|piece| nth_deferred(&mut self.level3(piece.start), piece, &mut left))
+    }
+
+    /// The first page of the range that holds something within the CPU's reach: a frame of its own, or the
+    /// sink.
     pub(crate) fn first_held(&mut self, pages: PageRange) -> Option<Page> {
         pieces(pages, PageTableLevel::Four).find_map(|piece| first_held(&mut self.level3(piece.start), piece))
     }
@@ -195,16 +204,33 @@ fn root_entries(window: PageRange) -> impl Iterator<Item = PageTableIndex> {
     pieces(window, PageTableLevel::Four).map(|piece| piece.start.p4_index())
 }
 
-/// There was no frame for a table.
-pub(crate) struct Stopped<'t> {
-    /// The lowest table that exists.
-    pub(crate) lowest: Table<'t>,
-    pub(crate) shortage: Shortage,
+fn each_resident(table: &mut Table<'_>, pages: PageRange, visit: &mut impl FnMut(Resident<'_>)) {
+    for piece in pieces(pages, table.level()) {
+        if let Some(mut below) = table.below(piece.start) {
+            each_resident(&mut below, piece, visit);
+        } else if let Some(resident) = table.resident(piece.start) {
+            visit(resident);
+        }
+    }
+}
+
+/// Counts `left` down at each deferred page; the page at which it comes to zero.
+fn nth_deferred(table: &mut Table<'_>, pages: PageRange, left: &mut u64) -> Option<Page> {
+    pieces(pages, table.level()).find_map(|piece| match table.held(piece.start) {
+        Held::Deferred(_) => {
+            *left -= 1;
+            (*left == 0).then_some(piece.start)
+        }
+        Held::Owned(_) => {
+            table.below(piece.start).and_then(|mut below| nth_deferred(&mut below, piece, left))
+        }
+        Held::Absent | Held::Zero | Held::Sink | Held::Detached(_) => None,
+    })
 }
 
 fn first_held(table: &mut Table<'_>, pages: PageRange) -> Option<Page> {
     pieces(pages, table.level()).find_map(|piece| match table.held(piece.start) {
-        Held::Absent | Held::Zero | Held::Detached(_) => None,
+        Held::Absent | Held::Zero | Held::Deferred(_) | Held::Detached(_) => None,
         Held::Sink => Some(piece.start),
         Held::Owned(_) => match table.below(piece.start) {
             Some(mut below) => first_held(&mut below, piece),

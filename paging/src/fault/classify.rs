@@ -30,6 +30,8 @@ pub enum PageState {
     Zero,
     /// The region's sink: what is written there is not kept.
     Sink,
+    /// A frame of its own, out of the CPU's reach: its old bytes are to be zeroed by the next touch.
+    Deferred,
     /// A frame of its own.
     Own,
 }
@@ -43,6 +45,8 @@ pub enum Remedy {
     Commit,
     /// Replace the shared zero frame by a zeroed frame of its own: the page was written.
     Upgrade,
+    /// Fill the page's own frame with zeros and map it again: a deferred page was read or written.
+    TakeBack,
     /// Nothing: the page is there by now.
     Retry,
 }
@@ -84,7 +88,9 @@ pub fn classify(code: Code, place: Place) -> Result<Remedy, NotOurs> {
 fn refused(code: Code, state: PageState) -> Result<Remedy, NotOurs> {
     match state {
         PageState::Zero if code.contains(Code::CAUSED_BY_WRITE) => Ok(Remedy::Upgrade),
-        PageState::Zero | PageState::Absent | PageState::Sink | PageState::Own => Err(NotOurs::Protection),
+        PageState::Zero | PageState::Absent | PageState::Sink | PageState::Deferred | PageState::Own => {
+            Err(NotOurs::Protection)
+        }
     }
 }
 
@@ -93,6 +99,7 @@ fn missing(code: Code, state: PageState) -> Remedy {
     match state {
         PageState::Absent if code.contains(Code::CAUSED_BY_WRITE) => Remedy::Commit,
         PageState::Absent => Remedy::ShowZero,
+        PageState::Deferred => Remedy::TakeBack,
         // Another CPU mapped it meanwhile. A write to a zero page comes back as a refused one.
         PageState::Zero | PageState::Sink | PageState::Own => Remedy::Retry,
     }
@@ -102,7 +109,8 @@ fn missing(code: Code, state: PageState) -> Remedy {
 mod tests {
     use super::*;
 
-    const STATES: [PageState; 4] = [PageState::Absent, PageState::Zero, PageState::Sink, PageState::Own];
+    const STATES: [PageState; 5] =
+        [PageState::Absent, PageState::Zero, PageState::Sink, PageState::Deferred, PageState::Own];
 
     /// Every combination of the error code's defined bits.
     fn codes() -> impl Iterator<Item = Code> {
@@ -145,7 +153,9 @@ mod tests {
         for state in STATES {
             let expected = match state {
                 PageState::Zero => Ok(Remedy::Upgrade),
-                PageState::Absent | PageState::Sink | PageState::Own => Err(NotOurs::Protection),
+                PageState::Absent | PageState::Sink | PageState::Deferred | PageState::Own => {
+                    Err(NotOurs::Protection)
+                }
             };
             assert_eq!(classify(write, Place::Page(state)), expected, "{state:?}");
             let read = classify(Code::PROTECTION_VIOLATION, Place::Page(state));
@@ -158,6 +168,13 @@ mod tests {
         let absent = Place::Page(PageState::Absent);
         assert_eq!(classify(Code::empty(), absent), Ok(Remedy::ShowZero));
         assert_eq!(classify(Code::CAUSED_BY_WRITE, absent), Ok(Remedy::Commit));
+    }
+
+    #[test]
+    fn a_deferred_page_is_taken_back_whatever_touches_it() {
+        for code in [Code::empty(), Code::CAUSED_BY_WRITE] {
+            assert_eq!(classify(code, Place::Page(PageState::Deferred)), Ok(Remedy::TakeBack));
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Adapters between [`FrameSource`] and the frame-allocator traits of the `x86_64` crate, in both directions.
 //!
 //! [`FromX86`] lets a kernel that has an `x86_64` allocator use it for regions as it is; [`ToX86`] lets the
-//! `x86_64` mappers take their table frames from a frame source. Neither adds a behaviour.
+//! `x86_64` mappers take their table frames from a frame source. Neither adds a behaviour; and because the
+//! traits of the `x86_64` crate do not tell how many frames are left, [`FromX86`] makes no
+//! [`Promises`](super::Promises).
 
 use core::fmt;
 

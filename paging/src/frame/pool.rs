@@ -5,25 +5,27 @@
 //! of the tree and a binary search over the ranges, whatever the state of the memory. The lowest free frame
 //! goes first.
 //!
-//! Invariants: a frame's bit is set if and only if the frame is free; `free` counts the set bits; the frames
-//! of the bookkeeping have no bit. A release of a frame that is free or was never managed is refused in every
+//! Invariants: a frame's bit is set if and only if the frame is free; `free_frames` counts the set bits, and
+//! `promised_frames` is not larger; the frames of the bookkeeping have no bit. A release of a frame that is free or was never managed is refused in every
 //! build. Called by: the embedder at boot, then the address space through [`FrameSource`].
 
 mod carve;
+mod error;
 mod free_set;
+mod promise;
 mod run;
 
 use core::ops::Range;
 
 use spin::Mutex;
-use thiserror::Error;
 use x86_64::structures::paging::PhysFrame;
 use x86_64::{PhysAddr, VirtAddr};
 
 use self::carve::{Span, carve};
+pub use self::error::{PoolError, ReleaseError};
 use self::free_set::FreeSet;
 pub use self::run::FrameRun;
-use super::{Frame, FrameSource};
+use super::{Frame, FrameSource, Promises};
 
 /// A pool of all frames of some ranges of physical memory.
 ///
@@ -41,6 +43,8 @@ struct State {
     spans: &'static [Span],
     free: FreeSet,
     free_frames: u64,
+    /// Free frames that `allocate` leaves alone.
+    promised_frames: u64,
 }
 
 impl FramePool {
@@ -68,11 +72,11 @@ impl FramePool {
         let mut free = FreeSet::new(carved.bound, carved.words);
         carved.spans.iter().flat_map(Span::numbers).for_each(|number| free.insert(number));
         let total_frames = carved.spans.iter().map(Span::frames).sum();
-        let state = State { spans: carved.spans, free, free_frames: total_frames };
+        let state = State { spans: carved.spans, free, free_frames: total_frames, promised_frames: 0 };
         Ok(Self { state: Mutex::new(state), total_frames })
     }
 
-    /// Frames that are free now.
+    /// Frames that are free now, promised or not.
     #[must_use]
     pub fn free_frames(&self) -> u64 {
         self.state.lock().free_frames
@@ -93,24 +97,16 @@ impl FramePool {
     ///
     /// The pool has not changed then.
     pub fn try_release(&self, frame: Frame) -> Result<(), ReleaseError> {
-        let mut state = self.state.lock();
-        let phys = frame.into_phys();
-        let number = state.number_of(phys).ok_or(ReleaseError::Foreign { frame: phys })?;
-        if state.free.contains(number) {
-            return Err(ReleaseError::AlreadyFree { frame: phys });
-        }
-        state.free.insert(number);
-        state.free_frames += 1;
-        Ok(())
+        self.state.lock().put_back(frame)
     }
 
     /// Takes `frames` frames that follow each other in one usable range, or returns `None` if there is no
-    /// such run, or `frames` is zero.
+    /// such run, or too few frames are left that are not promised, or `frames` is zero.
     ///
     /// It looks at every frame, so it is for boot: a kernel heap, or a device's buffers.
     pub fn allocate_contiguous(&self, frames: u64) -> Option<FrameRun> {
         let mut state = self.state.lock();
-        let run = state.free_run(frames)?;
+        let run = state.free_run(frames).filter(|_| frames <= state.unpromised_frames())?;
         let first = state.phys_of(run.start);
         state.free_frames -= frames;
         run.for_each(|number| state.free.remove(number));
@@ -125,11 +121,10 @@ impl FramePool {
 unsafe impl FrameSource for FramePool {
     fn allocate(&self) -> Option<Frame> {
         let mut state = self.state.lock();
-        let number = state.free.first()?;
-        state.free.remove(number);
-        state.free_frames -= 1;
-        // SAFETY: the frame was free, and is not any more: this value is its only owner.
-        Some(unsafe { Frame::from_phys(state.phys_of(number)) })
+        if state.unpromised_frames() == 0 {
+            return None;
+        }
+        state.take_first()
     }
 
     /// Takes a frame back.
@@ -139,13 +134,46 @@ unsafe impl FrameSource for FramePool {
     /// If [`FramePool::try_release`] refuses the frame: then there were two owners of it, and memory is
     /// corrupt already.
     fn release(&self, frame: Frame) {
-        if let Err(error) = self.try_release(frame) {
-            panic!("a frame was released that was not allocated: {error}");
-        }
+        self.state.lock().put_back_for_sure(frame);
+    }
+
+    fn promises(&self) -> Option<&dyn Promises> {
+        Some(self)
     }
 }
 
 impl State {
+    const fn unpromised_frames(&self) -> u64 {
+        self.free_frames - self.promised_frames
+    }
+
+    /// Takes the lowest free frame, promised or not.
+    fn take_first(&mut self) -> Option<Frame> {
+        let number = self.free.first()?;
+        self.free.remove(number);
+        self.free_frames -= 1;
+        // SAFETY: the frame was free, and is not any more: this value is its only owner.
+        Some(unsafe { Frame::from_phys(self.phys_of(number)) })
+    }
+
+    fn put_back(&mut self, frame: Frame) -> Result<(), ReleaseError> {
+        let phys = frame.into_phys();
+        let number = self.number_of(phys).ok_or(ReleaseError::Foreign { frame: phys })?;
+        if self.free.contains(number) {
+            return Err(ReleaseError::AlreadyFree { frame: phys });
+        }
+        self.free.insert(number);
+        self.free_frames += 1;
+        Ok(())
+    }
+
+    /// As [`put_back`](Self::put_back), for a frame that was allocated unless memory is corrupt.
+    fn put_back_for_sure(&mut self, frame: Frame) {
+        if let Err(error) = self.put_back(frame) {
+            panic!("a frame was released that was not allocated: {error}");
+        }
+    }
+
     fn number_of(&self, frame: PhysFrame) -> Option<usize> {
         let behind = self.spans.partition_point(|span| span.starts_by(frame));
         self.spans[..behind].last()?.number_of(frame)
@@ -181,49 +209,4 @@ fn refuse_overlaps(usable: &[Range<PhysAddr>]) -> Result<(), PoolError> {
         }
     }
     Ok(())
-}
-
-/// Why a pool cannot be built from a memory map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum PoolError {
-    /// Two ranges have bytes in common.
-    #[error("the usable ranges at {first:#x} and at {second:#x} overlap")]
-    Overlap {
-        /// Where one of them starts.
-        first: PhysAddr,
-        /// Where the other one starts.
-        second: PhysAddr,
-    },
-    /// There is no whole frame in any range.
-    #[error("no usable range covers a whole frame of 4 KiB")]
-    Empty,
-    /// The bookkeeping has no place.
-    #[error(
-        "the bookkeeping needs {needed_frames} frames, and the largest usable range has {largest_frames}"
-    )]
-    NoRoom {
-        /// Frames that the bookkeeping needs.
-        needed_frames: u64,
-        /// Frames of the largest range.
-        largest_frames: u64,
-    },
-}
-
-/// Why a pool refuses to take a frame back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ReleaseError {
-    /// The frame is not one of the pool's.
-    #[error("{frame:?} is not a frame of this pool")]
-    Foreign {
-        /// The refused frame.
-        frame: PhysFrame,
-    },
-    /// The frame is free.
-    #[error("{frame:?} is free already")]
-    AlreadyFree {
-        /// The refused frame.
-        frame: PhysFrame,
-    },
 }

@@ -4,6 +4,8 @@ use thiserror::Error;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
+use crate::supply::ChargeError;
+
 /// Why a limit cannot be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -22,6 +24,9 @@ pub enum LimitError {
         /// The first such page.
         page: Page,
     },
+    /// The account is reserved, and cannot be charged for what the new limit can come to hold.
+    #[error("the account cannot be charged for the new limit")]
+    Uncharged(#[from] ChargeError),
 }
 
 /// Why a range of pages is not accepted.

@@ -1,7 +1,7 @@
 //! The zero-fill guard.
 //!
-//! Invariants: while it is up, the record names the range, and the sink held zeros when it went up; when it
-//! is dropped, no entry of the range leads to the sink, and tables that were there for such entries only are
+//! Invariants: while it is up, the record names the range, no page of it is deferred, and the sink held zeros
+//! when it went up; when it is dropped, no entry of the range leads to the sink, and tables that were there for such entries only are
 //! gone. Called by: an engine whose interpreter fills a fresh memory with zeros.
 
 use core::fmt;
@@ -25,7 +25,11 @@ pub struct ZeroFill<'r, 'a, S: FrameSource, T: Tlb> {
 impl<'r, 'a, S: FrameSource, T: Tlb> ZeroFill<'r, 'a, S, T> {
     pub(super) fn begin(region: &'r mut Region<'a, S, T>, pages: PageRange) -> Self {
         end(region);
-        region.with_record(|record, tables, _| {
+        region.with_record(|record, tables, host| {
+            if record.residency.deferred_frames > 0 {
+                // What is deferred reads as zero too, and need not be zeroed to be filled with zeros.
+                sweep(Sweep::Deferred, pages, record, tables, host);
+            }
             record.sink.clean(tables.memory());
             record.filling = Some(pages);
         });

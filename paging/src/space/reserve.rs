@@ -18,7 +18,7 @@ use crate::frame::FrameSource;
 use crate::placement::{Block, Placement};
 use crate::region::Region;
 use crate::sink::Sink;
-use crate::supply::{Shortage, Supply};
+use crate::supply::{ChargeError, Shortage, Supply};
 use crate::tlb::Tlb;
 
 const PAGE_BYTES: u64 = 4096;
@@ -35,6 +35,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// - [`ReserveError::TooLarge`]: not even the empty window has a block of addresses of this size.
     /// - [`ReserveError::NoAddresses`]: other regions take up too much of the window.
     /// - [`ReserveError::OutOfFrames`]: there is no frame for the sink or for a shared table.
+    /// - [`ReserveError::Uncharged`]: the account is reserved, and cannot be charged for the sink.
     ///
     /// Nothing is left behind then.
     pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, S, T>, ReserveError> {
@@ -42,11 +43,11 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         let mut placement = self.placement.lock();
         let block = take_block(&mut placement, bytes)?;
         let supply = Supply { memory: self.memory, source: &self.frames, account: Some(account) };
-        let sink = match self.tlb.uninterrupted(|| Sink::set_aside(&block, &supply)) {
+        let sink = match self.tlb.uninterrupted(|| set_sink_aside(&block, &supply)) {
             Ok(sink) => sink,
-            Err(shortage) => {
+            Err(error) => {
                 placement.give_back(block);
-                return Err(shortage.into());
+                return Err(error);
             }
         };
         self.make_room();
@@ -74,9 +75,14 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
 
     /// Gives back what a region holds that has no page, no pin and no record in the directory any more.
     fn dissolve(&self, record: Record, placement: &mut Placement) {
+        let most_frames = record.most_frames();
         let Record { block, sink, account, .. } = record;
         let supply = Supply { memory: self.memory, source: &self.frames, account: Some(&account) };
-        self.tlb.uninterrupted(|| sink.give_back(&supply));
+        self.tlb.uninterrupted(|| {
+            let set_aside_frames = sink.frames();
+            sink.give_back(&supply);
+            supply.withdraw(set_aside_frames + most_frames);
+        });
         placement.give_back(block);
     }
 
@@ -87,6 +93,13 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
             drop(self.with_state(|state, _| state.directory.move_to(larger)));
         }
     }
+}
+
+/// Charges a reserved account for the sink, and sets the sink aside.
+fn set_sink_aside<S: FrameSource>(block: &Block, supply: &Supply<'_, S>) -> Result<Sink, ReserveError> {
+    supply.promise(Sink::frames_for(block))?;
+    // A charged account does not run short here, so there is no promise to give up after an error.
+    Ok(Sink::set_aside(block, supply)?)
 }
 
 fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveError> {
@@ -140,4 +153,7 @@ pub enum ReserveError {
     /// There is no frame for the sink or for a shared table.
     #[error("no frame for what a region sets aside")]
     OutOfFrames(#[from] Shortage),
+    /// The account is reserved, and cannot be charged for what a region sets aside.
+    #[error("the account cannot be charged for what a region sets aside")]
+    Uncharged(#[from] ChargeError),
 }

@@ -1,14 +1,18 @@
 //! What one entry says, and the count that rides on it.
 //!
 //! `BORROWED` and the count are bits that the CPU ignores in these entries: 11:9 in all, and 62:52 in entries
-//! that refer to a table (Intel SDM Vol 3A, 4.5, "Use of the paging structures"). The accessed and dirty bits
-//! are set from the start, so that the CPU never writes an entry.
+//! that refer to a table (Intel SDM Vol 3A, 4.5, "Use of the paging structures"). Of an entry that is not
+//! present it ignores every other bit (same section), so the address of a deferred or detached frame stays in
+//! it. The accessed and dirty bits are set from the start, so that the CPU never writes an entry.
 
 use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{PageTableFlags, PhysFrame};
 
 /// The entry does not own what it refers to.
 const BORROWED: PageTableFlags = PageTableFlags::BIT_9;
+
+/// The entry is not present, and what it owns waits to be taken back by a touch.
+const DEFERRED: PageTableFlags = PageTableFlags::BIT_10;
 
 const READABLE: PageTableFlags = PageTableFlags::PRESENT
     .union(PageTableFlags::NO_EXECUTE)
@@ -22,8 +26,8 @@ pub(super) const SINK: PageTableFlags = OWNED.union(BORROWED);
 /// The shared zero frame.
 pub(super) const ZERO: PageTableFlags = READABLE.union(BORROWED);
 
-/// How many things keep the table alive that the entry owns: its present entries, and the regions that pin
-/// it. That is at most 512 + 512, and 11 bits count to 2047.
+/// How many things keep the table alive that the entry owns: its present and deferred entries, and the
+/// regions that pin it. That is at most 512 + 512, and 11 bits count to 2047.
 const OCCUPANCY: PageTableFlags = PageTableFlags::BIT_52
     .union(PageTableFlags::BIT_53)
     .union(PageTableFlags::BIT_54)
@@ -49,7 +53,9 @@ pub(crate) enum Held {
     Zero,
     /// The sink, or a table all of whose entries lead to it.
     Sink,
-    /// A frame of its own that the CPU does not reach any more.
+    /// A data frame of its own, with old bytes, that the CPU does not reach until it is taken back.
+    Deferred(PhysFrame),
+    /// A frame of its own that the CPU does not reach any more, on its way to the frame source.
     Detached(PhysFrame),
 }
 
@@ -59,7 +65,7 @@ pub(super) fn held(entry: &PageTableEntry) -> Held {
     }
     let (flags, frame) = (entry.flags(), PhysFrame::containing_address(entry.addr()));
     if !flags.contains(PageTableFlags::PRESENT) {
-        return Held::Detached(frame);
+        return if flags.contains(DEFERRED) { Held::Deferred(frame) } else { Held::Detached(frame) };
     }
     match (flags.contains(BORROWED), flags.contains(PageTableFlags::WRITABLE)) {
         (false, _) => Held::Owned(frame),
@@ -68,9 +74,14 @@ pub(super) fn held(entry: &PageTableEntry) -> Held {
     }
 }
 
-/// Takes the entry's frame out of the CPU's reach; the entry still owns it.
+/// Takes the entry's frame out of the CPU's reach for good; the entry still owns it.
 pub(super) fn detach(entry: &mut PageTableEntry) {
-    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT));
+    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(DEFERRED)));
+}
+
+/// Takes the entry's frame out of the CPU's reach until a touch; the entry still owns it.
+pub(super) fn defer(entry: &mut PageTableEntry) {
+    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT).union(DEFERRED));
 }
 
 pub(super) fn count_up(owner: &mut PageTableEntry) {
@@ -108,6 +119,8 @@ mod tests {
         assert_eq!(held(&entry(ZERO)), Held::Zero);
         assert_eq!(held(&entry(SINK)), Held::Sink);
         let mut fading = entry(OWNED);
+        defer(&mut fading);
+        assert_eq!(held(&fading), Held::Deferred(frame));
         detach(&mut fading);
         assert_eq!(held(&fading), Held::Detached(frame));
     }
@@ -116,6 +129,8 @@ mod tests {
     fn the_frame_at_address_zero_is_not_mistaken_for_nothing() {
         let mut zero = PageTableEntry::new();
         zero.set_addr(PhysAddr::zero(), OWNED);
+        defer(&mut zero);
+        assert_eq!(held(&zero), Held::Deferred(PhysFrame::containing_address(PhysAddr::zero())));
         detach(&mut zero);
         assert_eq!(held(&zero), Held::Detached(PhysFrame::containing_address(PhysAddr::zero())));
     }

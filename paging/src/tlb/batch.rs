@@ -14,13 +14,13 @@ use super::Tlb;
 /// `INVLPG` costs some 100 cycles for each page; dropping everything costs a refill of whatever the
 /// interrupted code had cached, at most a few thousand cycles later on. They meet near 32 pages (Linux has
 /// measured 33 for the same decision), and 32 pages are 256 bytes on the stack of a fault handler.
-const SINGLE_PAGES: usize = 32;
+pub(crate) const FLUSH_SINGLY: usize = 32;
 
 /// Pages whose entries were cleared and which the TLB may still know.
 #[must_use = "entries were cleared: the TLB may know them until the batch is flushed"]
 #[derive(Debug)]
 pub(crate) struct FlushBatch {
-    pages: [Page; SINGLE_PAGES],
+    pages: [Page; FLUSH_SINGLY],
     scope: Scope,
 }
 
@@ -34,13 +34,13 @@ enum Scope {
 impl FlushBatch {
     pub(crate) fn new() -> Self {
         let unused = Page::containing_address(VirtAddr::zero());
-        Self { pages: [unused; SINGLE_PAGES], scope: Scope::Pages(0) }
+        Self { pages: [unused; FLUSH_SINGLY], scope: Scope::Pages(0) }
     }
 
     /// Adds one page.
     pub(crate) fn add(&mut self, page: Page) {
         self.scope = match self.scope {
-            Scope::Pages(count) if count < SINGLE_PAGES => {
+            Scope::Pages(count) if count < FLUSH_SINGLY => {
                 self.pages[count] = page;
                 Scope::Pages(count + 1)
             }

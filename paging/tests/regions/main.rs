@@ -2,14 +2,19 @@
 
 mod adapters;
 mod decommit;
+mod deferred;
+mod failures;
 mod faults;
 mod flush;
 mod limit;
 mod model;
 mod out_of_frames;
 mod pool;
+mod pressure;
 mod reserve;
+mod reserved;
 mod sharing;
+mod strategies;
 mod threads;
 mod touch;
 mod world;

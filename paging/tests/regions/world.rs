@@ -9,7 +9,7 @@ use std::sync::Arc;
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::paging::page::PageRange;
 use palimpsest_paging::x86_64::structures::paging::{Page, PageTable};
-use palimpsest_paging::{Account, AddressSpace, Layout, Region};
+use palimpsest_paging::{Account, AddressSpace, Layout, Pressure, Region};
 
 pub(crate) use self::cpu::{Cpu, Entry, REP_STOSB, REP_STOSQ, StringStore};
 pub(crate) use self::mmu::Mmu;
@@ -58,6 +58,12 @@ impl World {
         }
     }
 
+    /// The same machine, with a pressure callback.
+    pub(crate) fn with_pressure(mut self, pressure: Pressure<&'static Source, &'static Mmu>) -> Self {
+        self.space = self.space.take().map(|space| space.with_pressure(pressure));
+        self
+    }
+
     pub(crate) fn space(&self) -> &Space {
         self.space.as_ref().expect("the space lives until the world ends")
     }
@@ -79,6 +85,11 @@ impl World {
         self.cpu.write(self.space(), address, value).expect("the page can be written");
     }
 
+    /// Writes the same byte into the first `count` pages of a region.
+    pub(crate) fn write_pages(&self, region: &TestRegion<'_>, count: u64, value: u8) {
+        (0..count).for_each(|page| self.write(address(region, page), value));
+    }
+
     /// Reads a byte as the guest would, and expects that it can be read.
     pub(crate) fn read(&self, address: VirtAddr) -> u8 {
         self.cpu.read(self.space(), address).expect("the page can be read")
@@ -92,6 +103,8 @@ impl Drop for World {
             return;
         }
         drop(self.space.take());
+        self.source.unhoard(usize::MAX);
+        assert_eq!(self.source.promised(), 0, "frames are promised after the end of the space");
         assert_eq!(self.source.allocated(), 0, "frames are missing after the end of the space");
         assert!(self.cpu.mmu().root_is_empty(), "the root still refers to a table");
     }
@@ -100,6 +113,11 @@ impl Drop for World {
 /// An account without a cap.
 pub(crate) fn account() -> Arc<Account> {
     Arc::new(Account::new(None))
+}
+
+/// An account that is charged beforehand, without a cap.
+pub(crate) fn reserved_account() -> Arc<Account> {
+    Arc::new(Account::reserved(None))
 }
 
 /// `count` pages of a region, from the one with this number on.

@@ -62,9 +62,14 @@ impl Cpu {
         Ok(())
     }
 
+    /// The frame that an address is translated to, without a fault.
+    pub(crate) fn frame_behind(&self, address: VirtAddr) -> Option<PhysFrame> {
+        self.mmu.translate(Page::containing_address(address), Access::Read).ok()
+    }
+
     /// Reads a byte that must be translated already.
     pub(crate) fn peek(&self, address: VirtAddr) -> Option<u8> {
-        let frame = self.mmu.translate(Page::containing_address(address), Access::Read).ok()?;
+        let frame = self.frame_behind(address)?;
         // SAFETY: the byte is in the machine's memory.
         Some(unsafe { self.byte(frame, address).read() })
     }

@@ -1,12 +1,12 @@
 //! Physical memory out of the heap, and a frame source over it that keeps accounts and can be made to fail.
 
 use std::alloc::{Layout, alloc_zeroed};
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::thread::panicking;
 
 use palimpsest_paging::x86_64::structures::paging::PhysFrame;
 use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
-use palimpsest_paging::{Frame, FramePool, FrameSource};
+use palimpsest_paging::{Frame, FramePool, FrameSource, PromiseError, Promises};
 
 use super::Mmu;
 
@@ -56,6 +56,9 @@ pub(crate) struct Source {
     /// Allocations that still succeed.
     credit: Cell<Option<u64>>,
     allocations: Cell<u64>,
+    /// Frames that the rest of the kernel holds, and could do without.
+    cache: RefCell<Vec<Frame>>,
+    presses: Cell<u64>,
     cpu: OnceCell<&'static Mmu>,
 }
 
@@ -67,8 +70,15 @@ impl Source {
         // SAFETY: the memory is leaked, unused, and mapped at its offset.
         let pool =
             unsafe { FramePool::new(&[usable], memory.offset()) }.expect("the memory has room for a pool");
-        let source =
-            Self { memory, pool, credit: Cell::new(None), allocations: Cell::new(0), cpu: OnceCell::new() };
+        let source = Self {
+            memory,
+            pool,
+            credit: Cell::new(None),
+            allocations: Cell::new(0),
+            cache: RefCell::default(),
+            presses: Cell::new(0),
+            cpu: OnceCell::new(),
+        };
         (root, Box::leak(Box::new(source)))
     }
 
@@ -80,6 +90,53 @@ impl Source {
     /// Frames that are not free now.
     pub(crate) fn allocated(&self) -> u64 {
         self.pool.total_frames() - self.pool.free_frames()
+    }
+
+    /// Frames that are free and not promised.
+    pub(crate) fn unpromised(&self) -> u64 {
+        self.pool.free_frames() - self.pool.promised_frames()
+    }
+
+    /// Frames that are free and promised.
+    pub(crate) fn promised(&self) -> u64 {
+        self.pool.promised_frames()
+    }
+
+    /// Lets the rest of the kernel take all frames but `left`.
+    pub(crate) fn hoard(&self, left: u64) {
+        while self.unpromised() > left {
+            self.cache.borrow_mut().extend(self.pool.allocate());
+        }
+    }
+
+    /// Takes up to `frames` frames back from the rest of the kernel.
+    pub(crate) fn unhoard(&self, frames: usize) {
+        let mut cache = self.cache.borrow_mut();
+        let kept = cache.len().saturating_sub(frames);
+        cache.drain(kept..).for_each(|frame| self.pool.release(frame));
+    }
+
+    /// Counts a call of the pressure callback.
+    pub(crate) fn press(&self) {
+        self.presses.set(self.presses.get() + 1);
+    }
+
+    /// How often the pressure callback was called.
+    pub(crate) fn presses(&self) -> u64 {
+        self.presses.get()
+    }
+
+    fn hand_out(&self, frame: Frame) -> Frame {
+        self.allocations.set(self.allocations.get() + 1);
+        self.memory.poison(&frame);
+        frame
+    }
+
+    fn take_in(&self, frame: &Frame) {
+        let remembered = self.cpu.get().is_some_and(|cpu| cpu.remembers(frame.phys()));
+        // A test that fails already is not to be aborted by a second panic while it unwinds.
+        assert!(!remembered || panicking(), "{frame:?} is released before the CPU has forgotten it");
+        self.memory.poison(frame);
     }
 
     /// How many allocations have succeeded so far.
@@ -100,17 +157,35 @@ unsafe impl FrameSource for Source {
         if let Some(credit) = self.credit.get() {
             self.credit.set(Some(credit.checked_sub(1)?));
         }
-        let frame = self.pool.allocate()?;
-        self.allocations.set(self.allocations.get() + 1);
-        self.memory.poison(&frame);
-        Some(frame)
+        self.pool.allocate().map(|frame| self.hand_out(frame))
     }
 
     fn release(&self, frame: Frame) {
-        let remembered = self.cpu.get().is_some_and(|cpu| cpu.remembers(frame.phys()));
-        // A test that fails already is not to be aborted by a second panic while it unwinds.
-        assert!(!remembered || panicking(), "{frame:?} is released before the CPU has forgotten it");
-        self.memory.poison(&frame);
+        self.take_in(&frame);
         self.pool.release(frame);
+    }
+
+    fn promises(&self) -> Option<&dyn Promises> {
+        Some(self)
+    }
+}
+
+// SAFETY: as above. The credit does not apply to frames that are promised.
+unsafe impl Promises for Source {
+    fn promise(&self, frames: u64) -> Result<(), PromiseError> {
+        self.pool.promise(frames)
+    }
+
+    fn withdraw(&self, frames: u64) {
+        self.pool.withdraw(frames);
+    }
+
+    fn allocate_promised(&self) -> Frame {
+        self.hand_out(self.pool.allocate_promised())
+    }
+
+    fn release_promised(&self, frame: Frame) {
+        self.take_in(&frame);
+        self.pool.release_promised(frame);
     }
 }

@@ -1,0 +1,49 @@
+//! What an address space takes up.
+//!
+//! The figures are summed up from the regions' records under one hold of the lock, so they fit together.
+//! Called by: the embedder, for its reports.
+
+use super::AddressSpace;
+use crate::frame::FrameSource;
+use crate::tlb::Tlb;
+
+impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
+    /// What all regions together take up now.
+    pub fn usage(&self) -> Usage {
+        self.with_state(|state, _| {
+            let fixed_frames = state.tables.level3_frames() + 1;
+            let shared_table_frames = state.tables.shared_frames();
+            let start = Usage { fixed_frames, shared_table_frames, ..Usage::default() };
+            state.directory.records().iter().fold(start, |sum, record| Usage {
+                regions: sum.regions + 1,
+                reserved_bytes: sum.reserved_bytes + record.pages.size(),
+                resident_frames: sum.resident_frames + record.residency.resident_frames,
+                deferred_frames: sum.deferred_frames + record.residency.deferred_frames,
+                owned_table_frames: sum.owned_table_frames + record.residency.table_frames,
+                set_aside_frames: sum.set_aside_frames + record.residency.set_aside_frames,
+                ..sum
+            })
+        })
+    }
+}
+
+/// What an address space takes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Regions that are alive.
+    pub regions: u64,
+    /// Bytes of the regions' capacities together.
+    pub reserved_bytes: u64,
+    /// Data frames that are mapped in all regions.
+    pub resident_frames: u64,
+    /// Data frames of deferred pages.
+    pub deferred_frames: u64,
+    /// Table frames that belong to one region each.
+    pub owned_table_frames: u64,
+    /// Table frames that small regions share. They go when the last of their regions does.
+    pub shared_table_frames: u64,
+    /// Frames that are set aside for the regions' sinks.
+    pub set_aside_frames: u64,
+    /// Frames that the space keeps for life: the zero frame and the level-3 tables.
+    pub fixed_frames: u64,
+}
