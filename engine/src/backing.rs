@@ -28,7 +28,7 @@ pub use paged::Paged;
 /// Every arena that it opens keeps the contract of [`Arena`].
 pub unsafe trait Backing: Debug + Send + Sync {
     /// Opens the share of one store. `cap_frames` is the most that it may hold, table frames included.
-    fn open(&self, cap_frames: Option<u64>) -> Box<dyn Arena>;
+    fn open(&self, cap_frames: Option<u64>, commit: Commit) -> Box<dyn Arena>;
 }
 
 /// One store's share of a backing.
@@ -56,7 +56,8 @@ pub unsafe trait Arena: Debug + Send + Sync {
 ///
 /// 1. [`bytes`](Self::bytes) names memory that stays where it is and is used by nobody else until the region
 ///    is dropped; bytes below the limit can be read and written at any time.
-/// 2. Behind [`decommit`](Self::decommit) every byte of the span reads 0, and no byte outside has changed.
+/// 2. Behind [`clear`](Self::clear) every byte of the span reads 0 whatever the strategy, and no byte outside
+///    has changed.
 pub unsafe trait Region: Debug + Send {
     /// The whole reserved range.
     fn bytes(&self) -> NonNull<[u8]>;
@@ -72,8 +73,12 @@ pub unsafe trait Region: Debug + Send {
     /// that from taking up frames.
     fn zero_fill(&mut self, span: Span, fill: &mut dyn FnMut());
 
-    /// Zeroes `span` and releases what is behind it. `live` is the same range as wasmi's own pointer has it.
-    fn decommit(&mut self, span: Span, live: LiveBytes<'_>) -> Cleared;
+    /// Zeroes `span` and does with the frames behind it what `strategy` says, or what comes nearest. `live` is
+    /// the same range as wasmi's own pointer has it.
+    fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared;
+
+    /// Releases up to `budget_frames` of the frames that [`Strategy::Deferred`] left behind.
+    fn reclaim(&mut self, budget_frames: u64) -> Cleared;
 
     /// What the region holds and has done.
     fn residency(&self) -> Residency;
@@ -88,15 +93,52 @@ pub struct Reservation {
     pub maximum: u64,
 }
 
+/// What becomes of the frames behind cleared pages. Every strategy leaves zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// Unmap and release; the next touch brings a zeroed frame. For most kernels.
+    #[default]
+    Decommit,
+    /// Release, and map fresh zeroed frames before returning. For guests that must not fault later.
+    Recommit,
+    /// Zero in place and keep the frames. For tiny ranges, and where there is no MMU or a flush is dear.
+    ZeroNow,
+    /// Unmap and mark; a touch takes the page back as zero, and [`Store::reclaim`](crate::Store::reclaim)
+    /// or a shortage of frames releases it. For callers who cannot wait.
+    Deferred,
+}
+
 /// What a clear did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cleared {
     /// Data frames that are back in the frame source.
     pub frames_released: u64,
     /// Table frames that are back in the frame source.
     pub tables_released: u64,
-    /// Frames that were zeroed and kept.
+    /// Frames that are kept: zeroed, or marked to be zeroed before they are seen again.
     pub frames_retained: u64,
+    /// Fresh zeroed frames that were mapped in place of released ones.
+    pub frames_committed: u64,
+}
+
+impl Cleared {
+    /// Whether the memory holds as many frames fewer as the range had.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.frames_retained == 0 && self.frames_committed == 0
+    }
+}
+
+/// When a memory's frames are charged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Commit {
+    /// A frame is taken when a page is first written. A write that finds none loses the store.
+    #[default]
+    OnTouch,
+    /// Every frame of the size, tables included, is promised when the memory is made or grows, which fails if
+    /// they cannot be promised. A first touch cannot fail then.
+    Reserved,
 }
 
 /// What a region holds, in frames, and what has happened to it.
@@ -110,25 +152,34 @@ pub struct Residency {
     pub table_frames: u64,
     /// Frames set aside for the sink.
     pub set_aside_frames: u64,
+    /// Frames of cleared pages that wait to be reclaimed.
+    pub deferred_frames: u64,
     /// Page faults that were resolved.
     pub faults: u64,
     /// Data frames that clears have released.
     pub frames_released: u64,
 }
 
-/// How a store stands with its arena.
+/// How a store stands with its arena, in frames; table frames and those set aside are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub struct Standing {
+    /// Whether the store still counts.
+    pub health: Health,
+    /// Frames held now.
+    pub held_frames: u64,
+    /// The most that were held at a time.
+    pub peak_frames: u64,
+    /// Frames charged: those held, or under [`Commit::Reserved`] those promised.
+    pub charged_frames: u64,
+}
+
+/// Whether what a store's guest does still counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
     /// All is well.
-    Sound {
-        /// Frames held, table frames and those set aside included.
-        held_frames: u64,
-    },
+    Sound,
     /// A write went into the sink because no frame was left.
-    Lost {
-        /// Frames held, table frames and those set aside included.
-        held_frames: u64,
-    },
+    Lost,
 }
 
 /// Why no region was reserved.
@@ -151,12 +202,41 @@ pub enum ReserveError {
         /// Bytes that were requested.
         requested: u64,
     },
-    /// The frames that a new region needs are not there.
-    #[error("no frame is left for a region of {requested} bytes; drop a store or raise `resident_frames`")]
+    /// The frames that a new region needs are not there, or cannot be promised.
+    #[error("no frames for a memory of {requested} bytes: {cause}; drop a store or raise `resident_frames`")]
     OutOfFrames {
         /// Bytes that were requested.
         requested: u64,
+        /// Which limit was hit, with its value and what was needed.
+        cause: Shortage,
     },
+}
+
+/// Which source of frames ran dry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Shortage {
+    /// The store would hold more than [`Limits::resident_frames`](crate::Limits::resident_frames).
+    #[error("{needed} frames more than the {held} it has are above the limit `resident_frames`, {cap}")]
+    Cap {
+        /// The limit.
+        cap: u64,
+        /// Frames charged to the store.
+        held: u64,
+        /// Frames needed besides.
+        needed: u64,
+    },
+    /// The frame source has none left, or does not promise so many.
+    #[error("{needed} frames are needed, and the frame source has {available} that are not promised")]
+    Source {
+        /// Frames that are free and promised to nobody.
+        available: u64,
+        /// Frames needed.
+        needed: u64,
+    },
+    /// The commit policy is [`Commit::Reserved`], and the frame source makes no promises.
+    #[error("the frame source makes no promises, as `Commit::Reserved` needs them")]
+    NoPromises,
 }
 
 /// Why a limit was not moved.
@@ -171,7 +251,7 @@ pub struct LimitError {
 
 // SAFETY: `Fixed::open` opens `fixed::Slots`, whose contract is argued below.
 unsafe impl Backing for Fixed {
-    fn open(&self, cap_frames: Option<u64>) -> Box<dyn Arena> {
+    fn open(&self, cap_frames: Option<u64>, _commit: Commit) -> Box<dyn Arena> {
         Box::new(self.slots(cap_frames))
     }
 }
@@ -183,7 +263,7 @@ unsafe impl Arena for fixed::Slots {
     }
 
     fn standing(&self) -> Standing {
-        Standing::Sound { held_frames: self.held_frames() }
+        self.account_standing()
     }
 }
 
@@ -202,9 +282,13 @@ unsafe impl Region for fixed::Slot {
         fill();
     }
 
-    fn decommit(&mut self, span: Span, live: LiveBytes<'_>) -> Cleared {
+    fn clear(&mut self, span: Span, _strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
         live.zero();
         Self::retained(span)
+    }
+
+    fn reclaim(&mut self, _budget_frames: u64) -> Cleared {
+        Cleared::default()
     }
 
     fn residency(&self) -> Residency {
@@ -215,15 +299,15 @@ unsafe impl Region for fixed::Slot {
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 mod paged_seam {
     use super::{
-        Arena, Backing, Box, Cleared, LimitError, LiveBytes, NonNull, Region, Reservation, ReserveError,
-        Residency, Span, Standing, paged,
+        Arena, Backing, Box, Cleared, Commit, LimitError, LiveBytes, NonNull, Region, Reservation,
+        ReserveError, Residency, Span, Standing, Strategy, paged,
     };
     use palimpsest_paging::{FrameSource, Tlb};
 
     // SAFETY: `Paged::open` opens a `paged::Share`, whose contract is argued below.
     unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Backing for paged::Paged<S, T> {
-        fn open(&self, cap_frames: Option<u64>) -> Box<dyn Arena> {
-            Box::new(self.share(cap_frames))
+        fn open(&self, cap_frames: Option<u64>, commit: Commit) -> Box<dyn Arena> {
+            Box::new(self.share(cap_frames, commit))
         }
     }
 
@@ -240,8 +324,8 @@ mod paged_seam {
 
     // SAFETY: 1. the address space gives a region's range to nobody else until the region is dropped, and its
     //            fault handler commits every page below the limit that is touched.
-    //         2. `Region::decommit` of the paging crate leaves every page of its range absent, which reads as
-    //            zero at the next touch; the bytes of the first and last page that are not whole are zeroed.
+    //         2. whatever the strategy, the paging crate leaves each page of the range zeroed, or absent so that
+    //            it reads as zero at the next touch; the bytes at the ends that are no whole page are zeroed.
     unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Region for paged::PagedRegion<S, T> {
         fn bytes(&self) -> NonNull<[u8]> {
             self.range()
@@ -255,8 +339,12 @@ mod paged_seam {
             self.guarded(span, fill);
         }
 
-        fn decommit(&mut self, span: Span, live: LiveBytes<'_>) -> Cleared {
-            self.release(span, live)
+        fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
+            self.cleared(span, strategy, live)
+        }
+
+        fn reclaim(&mut self, budget_frames: u64) -> Cleared {
+            self.reclaimed(budget_frames)
         }
 
         fn residency(&self) -> Residency {

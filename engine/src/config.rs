@@ -6,6 +6,8 @@
 use bitflags::bitflags;
 use wasmparser::WasmFeatures;
 
+use crate::backing::Strategy;
+
 bitflags! {
     /// The Wasm proposals that a module may use. All are on by default.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +91,8 @@ pub struct Limits {
     pub table_elements: usize,
     /// Frames that a store may hold, table frames included: as many as there are.
     pub resident_frames: Option<u64>,
+    /// Fuel that a store starts with, where the engine is metered: none.
+    pub fuel: Option<u64>,
     /// Calls from the host into a guest that may be nested through host functions: 16. Each takes about
     /// 2.3 KB of native stack.
     pub reentry_depth: u32,
@@ -109,6 +113,7 @@ impl Default for Limits {
             tables: 128,
             table_elements: 1 << 17,
             resident_frames: None,
+            fuel: None,
             reentry_depth: 16,
         }
     }
@@ -120,7 +125,7 @@ pub enum Fuel {
     /// Guest code runs until it returns or traps.
     #[default]
     Unmetered,
-    /// Each store starts with no fuel; see [`Store::set_fuel`](crate::Store::set_fuel).
+    /// Running uses up fuel; see [`Limits::fuel`] and [`Store::set_fuel`](crate::Store::set_fuel).
     Metered,
 }
 
@@ -130,6 +135,7 @@ pub struct Config {
     pub(crate) features: Features,
     pub(crate) limits: Limits,
     pub(crate) fuel: Fuel,
+    pub(crate) strategy: Strategy,
 }
 
 impl Config {
@@ -151,6 +157,13 @@ impl Config {
     #[must_use]
     pub fn fuel(mut self, fuel: Fuel) -> Self {
         self.fuel = fuel;
+        self
+    }
+
+    /// Sets the clearing strategy that memories start with.
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
         self
     }
 

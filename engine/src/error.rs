@@ -141,7 +141,10 @@ pub enum InstantiateError {
         /// The limit.
         limit: usize,
     },
-    /// wasmi did not link the instance: a segment that does not fit, a limit, a mismatch.
+    /// An active segment does not fit into its memory or table.
+    #[error("a data or element segment does not fit: {0}")]
+    Segment(#[source] wasmi::Error),
+    /// wasmi did not link the instance: a limit of its own.
     #[error("{0}")]
     Link(#[source] wasmi::Error),
     /// The start function trapped.

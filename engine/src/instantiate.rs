@@ -1,5 +1,5 @@
-//! Instantiation: imports are resolved, regions reserved, memories put over them, the host table filled, and
-//! the start function called, in this order. Up to and including the reservations a failure leaves nothing
+//! Instantiation: imports are resolved, regions reserved, memories put over them, the host table filled, the
+//! segments applied and the start function called, in this order. Up to and including the reservations a failure leaves nothing
 //! behind.
 
 mod guest_imports;
@@ -36,7 +36,7 @@ pub(crate) fn instantiate<T: 'static>(
     if !ctx.data().engine.same(module.engine()) {
         return Err(InstantiateError::OtherEngine);
     }
-    check_tables(module)?;
+    check_tables(module, ctx.data().limiter.limits.table_elements)?;
     let mut imports = Vec::new();
     let mut memories = Vec::new();
     for import in module.imports() {
@@ -52,14 +52,14 @@ pub(crate) fn instantiate<T: 'static>(
     let externs = externs(&mut ctx, imports, &memories, module);
     let inner = wasmi::Instance::new(&mut ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
     host_table::fill(&mut ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
+    apply_segments(&mut ctx, inner).map_err(InstantiateError::Segment)?;
     if let Some(start) = inner.get_func(&ctx, module::START) {
         start.call(&mut ctx, &[], &mut []).map_err(InstantiateError::Start)?;
     }
     Ok(Instance::from_wasmi(inner))
 }
 
-fn check_tables(module: &Module) -> Result<(), InstantiateError> {
-    let limit = module.engine().limits().table_elements;
+fn check_tables(module: &Module, limit: usize) -> Result<(), InstantiateError> {
     match module.defined_tables().find(|(_, elements)| *elements > limit as u64) {
         None => Ok(()),
         Some((index, elements)) => Err(InstantiateError::TableTooLarge { index, elements, limit }),
@@ -114,24 +114,40 @@ fn reserve_memories<T: 'static>(
     Ok(reserved)
 }
 
-/// What wasmi gets for the imports of the spliced module: the guest's own, then its defined memories.
+/// Calls the initializer. It is the engine's work, and bounded by the module's size: it costs the guest no fuel.
+fn apply_segments<T: 'static>(
+    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    instance: wasmi::Instance,
+) -> Result<(), wasmi::Error> {
+    let Some(initializer) = instance.get_func(&*ctx, module::INITIALIZER) else { return Ok(()) };
+    let Ok(fuel) = ctx.get_fuel() else { return initializer.call(ctx, &[], &mut []) };
+    ctx.set_fuel(u64::MAX)?;
+    let applied = initializer.call(&mut *ctx, &[], &mut []);
+    ctx.set_fuel(fuel)?;
+    applied
+}
+
+/// What wasmi gets for the imports of the spliced module, in wasmi's order, which is by kind: the memories that
+/// the guest defines stand before the globals that it imports.
 fn externs<T: 'static>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     imports: Vec<Resolved>,
     memories: &[Arc<MemoryRecord>],
     module: &Module,
 ) -> Vec<wasmi::Extern> {
-    let mut externs: Vec<wasmi::Extern> = Vec::with_capacity(imports.len() + memories.len());
-    for import in imports {
-        externs.push(match import {
+    let mut own = imports.into_iter();
+    let mut defined = module.defined_memories();
+    let extern_of = |import: ImportType<'_>| {
+        if module::is_reserved(import.module()) {
+            let (index, _) = defined.next().expect("the splice makes an import of each defined memory");
+            return memories[index].memory().wasmi().into();
+        }
+        match own.next().expect("each of the guest's own imports was resolved, in this order") {
             Resolved::Defined(item) => item.to_wasmi(),
             Resolved::Provided(provided) => provided.make(&mut *ctx, &memories[0]).into(),
-        });
-    }
-    for (index, _) in module.defined_memories() {
-        externs.push(memories[index].memory().wasmi().into());
-    }
-    externs
+        }
+    };
+    module.wasmi().imports().map(extern_of).collect()
 }
 
 fn memory_error(index: usize, cause: MemoryError) -> InstantiateError {

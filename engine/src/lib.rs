@@ -57,7 +57,8 @@ mod units;
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use backing::Paged;
 pub use backing::{
-    Arena, Backing, Cleared, Fixed, LimitError, Region, Reservation, ReserveError, Residency, Standing,
+    Arena, Backing, Cleared, Commit, Fixed, Health, LimitError, Region, Reservation, ReserveError, Residency,
+    Shortage, Standing, Strategy,
 };
 pub use config::{Config, Features, Fuel, Limits};
 pub use engine::Engine;
@@ -68,9 +69,9 @@ pub use error::{
 pub use instance::{Extern, Instance};
 pub use linker::{DuplicateDefinition, Linker};
 pub use live::LiveBytes;
-pub use memory::{IndexType, Memory, MemoryType, Strategy};
+pub use memory::{IndexType, Memory, MemoryType};
 pub use module::Module;
-pub use store::{Store, StoreReport, StoreState};
+pub use store::{Store, StoreOptions, StoreReport, StoreState};
 pub use units::{Span, WasmPageSize};
 /// What goes wrong while a guest runs, re-exported from wasmi.
 pub use wasmi::Error;

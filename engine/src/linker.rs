@@ -130,9 +130,9 @@ impl<T: 'static> Linker<T> {
     /// # Errors
     ///
     /// - [`InstantiateError::UnknownImport`], [`InstantiateError::ImportType`],
-    ///   [`InstantiateError::NoMemory`], [`InstantiateError::OtherEngine`], [`InstantiateError::Memory`]:
-    ///   found before anything was made, and nothing is left behind.
-    /// - [`InstantiateError::Link`], [`InstantiateError::Start`]: what was made goes with the store; memories
+    ///   [`InstantiateError::NoMemory`], [`InstantiateError::OtherEngine`],
+    ///   [`InstantiateError::TableTooLarge`], [`InstantiateError::Memory`]: found before anything was made, and nothing is left behind.
+    /// - [`InstantiateError::Link`], [`InstantiateError::Segment`], [`InstantiateError::Start`]: what was made goes with the store; memories
     ///   and tables that the module imports keep what its segments wrote (Wasm core specification,
     ///   "Instantiation").
     pub fn instantiate(

@@ -64,14 +64,19 @@ impl<'a> LiveBytes<'a> {
         unsafe { self.start.write_bytes(0, self.len) };
     }
 
-    /// Writes zeros where there are none yet. A page that was never written is read and stays so.
-    pub fn scrub(self) {
+    /// Writes zeros where there are none yet, and tells whether there were such bytes. A page that was never
+    /// written is read and stays so.
+    #[must_use]
+    pub fn scrub(self) -> bool {
         // SAFETY: `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps borrowed; the slice
         //         ends with this call.
         let bytes = unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) };
+        let mut found = false;
         for byte in bytes.iter_mut().filter(|byte| **byte != 0) {
             *byte = 0;
+            found = true;
         }
+        found
     }
 }
 

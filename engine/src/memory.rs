@@ -11,17 +11,14 @@ mod ty;
 
 use wasmi::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 
-pub use self::{
-    clear::Strategy,
-    ty::{IndexType, MemoryType},
-};
+pub use self::ty::{IndexType, MemoryType};
 pub(crate) use self::{
     clear::clear,
     grow::grow,
     record::{MemoryRecord, Reserved},
 };
 use crate::{
-    backing::{Cleared, Residency},
+    backing::{Cleared, Residency, Strategy},
     error::{ClearError, GrowError, MemoryError},
     store::StoreState,
     units::Span,
@@ -125,10 +122,26 @@ impl Memory {
         start: u64,
         count: u64,
     ) -> Result<Cleared, ClearError> {
+        let strategy = MemoryRecord::of(*self, &ctx).strategy();
+        self.clear_pages_with(ctx, start, count, strategy)
+    }
+
+    /// Like [`clear_pages`](Self::clear_pages), with a strategy for this call.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn clear_pages_with<T: 'static>(
+        &self,
+        ctx: impl AsContextMut<Data = StoreState<T>>,
+        start: u64,
+        count: u64,
+        strategy: Strategy,
+    ) -> Result<Cleared, ClearError> {
         let record = MemoryRecord::of(*self, &ctx);
         let size = self.inner.data_size(&ctx) as u64;
         let span = Span::of_wasm_pages(start, count, record.ty().page_size(), size)?;
-        Ok(clear(ctx, &record, span, Strategy::default()))
+        Ok(clear(ctx, &record, span, strategy))
     }
 
     /// Zeroes bytes `addr..addr + len`, both multiples of the page size, like [`clear_pages`](Self::clear_pages).
@@ -146,7 +159,14 @@ impl Memory {
         let record = MemoryRecord::of(*self, &ctx);
         let size = self.inner.data_size(&ctx) as u64;
         let span = Span::of_bytes(addr, len, record.ty().page_size(), size)?;
-        Ok(clear(ctx, &record, span, Strategy::default()))
+        let strategy = record.strategy();
+        Ok(clear(ctx, &record, span, strategy))
+    }
+
+    /// Sets what clears of this memory do from now on: those of the guest, and those of the host that do not say
+    /// it themselves.
+    pub fn set_strategy<T: 'static>(&self, ctx: impl AsContextMut<Data = StoreState<T>>, strategy: Strategy) {
+        MemoryRecord::of(*self, &ctx).set_strategy(strategy);
     }
 
     /// The bytes. Reading a page that was never written takes no data frame.

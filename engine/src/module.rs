@@ -2,11 +2,13 @@
 //!
 //! wasmi 2.0 keeps a memory that a module *defines* in a `Vec`, and grows memories and tables inside the
 //! interpreter. So the module that wasmi gets differs from the guest's in this and nothing else: its defined
-//! memories are imports, and `memory.grow`, `memory.discard` and `table.grow` are calls through an extra
-//! table into the host. [`scan`] decides what has to change, [`splice`] writes it.
+//! memories are imports; `memory.grow`, `memory.discard` and `table.grow` are calls through an extra table into
+//! the host; and its active segments are applied by a function, once the instance is whole. [`scan`] decides
+//! what has to change, [`segments`] and [`splice`] write it.
 
 mod bounds;
 mod scan;
+mod segments;
 mod splice;
 
 use alloc::{format, string::String, vec::Vec};
@@ -20,6 +22,8 @@ const RESERVED_PREFIX: &str = "\0palimpsest";
 const MEMORY_MODULE: &str = "\0palimpsest.memory";
 /// The export of the host table.
 pub(crate) const HOST_TABLE: &str = "\0palimpsest.host-table";
+/// The export of the function that applies the active segments.
+pub(crate) const INITIALIZER: &str = "\0palimpsest.initializer";
 /// The export of the start function.
 pub(crate) const START: &str = "\0palimpsest.start";
 
@@ -83,7 +87,7 @@ impl Module {
         &self.engine
     }
 
-    /// What the module imports, in its own order.
+    /// What the module imports: functions, then tables, memories and globals, each kind in the module's order.
     pub fn imports(&self) -> impl Iterator<Item = wasmi::ImportType<'_>> {
         self.inner.imports().filter(|import| !is_reserved(import.module()))
     }

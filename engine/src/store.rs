@@ -11,7 +11,7 @@ use wasmi_core::LimiterError;
 
 use crate::{
     Engine,
-    backing::{Arena, Residency, Standing},
+    backing::{Arena, Cleared, Commit, Health, Standing},
     config::Limits,
     error::{OutOfFrames, ReentryTooDeep},
     memory::{Memory, MemoryRecord},
@@ -27,13 +27,20 @@ pub struct Store<T: 'static> {
 }
 
 impl<T: 'static> Store<T> {
-    /// An empty store with the engine's limits.
+    /// An empty store with the engine's limits, whose frames are taken as they are touched.
     pub fn new(engine: &Engine, data: T) -> Self {
-        let limits = *engine.limits();
+        Self::with_options(engine, data, StoreOptions { limits: *engine.limits(), commit: Commit::default() })
+    }
+
+    /// An empty store with limits and a commit policy of its own.
+    ///
+    /// The limits that concern modules are those of the engine: a module is loaded before there is a store.
+    pub fn with_options(engine: &Engine, data: T, options: StoreOptions) -> Self {
+        let StoreOptions { limits, commit } = options;
         let state = StoreState {
             data,
             engine: engine.clone(),
-            arena: engine.backing().open(limits.resident_frames),
+            arena: engine.backing().open(limits.resident_frames, commit),
             memories: Vec::new(),
             limiter: Limiter { limits, growth: Growth::Closed },
             depth: 0,
@@ -41,6 +48,10 @@ impl<T: 'static> Store<T> {
         let mut inner = wasmi::Store::new(engine.wasmi(), state);
         inner.limiter(|state| &mut state.limiter);
         inner.call_hook(|state, hook| state.on_call(&hook));
+        if let Some(units) = limits.fuel {
+            // An engine without fuel answers with an error, and the limit has no meaning there.
+            let _ = inner.set_fuel(units);
+        }
         Self { inner }
     }
 
@@ -84,17 +95,41 @@ impl<T: 'static> Store<T> {
         self.inner.data().memories.iter().map(|record| record.memory())
     }
 
-    /// What the store's memories hold.
+    /// Releases up to `budget_frames` of the frames that [`Strategy::Deferred`](crate::Strategy::Deferred) left
+    /// behind: something for an idle loop.
+    pub fn reclaim(&mut self, budget_frames: u64) -> Cleared {
+        let mut sum = Cleared::default();
+        for record in &self.inner.data().memories {
+            let left = budget_frames - sum.frames_released;
+            let reclaimed = record.region().with(|region| region.reclaim(left));
+            sum.frames_released += reclaimed.frames_released;
+            sum.tables_released += reclaimed.tables_released;
+        }
+        sum
+    }
+
+    /// What the store holds, all of its memories together.
     #[must_use]
     pub fn report(&self) -> StoreReport {
         let state = self.inner.data();
-        let memories = state.memories.iter().map(|record| record.residency()).collect();
-        match state.arena.standing() {
-            Standing::Sound { held_frames } => StoreReport { memories, held_frames, lost: None },
-            Standing::Lost { held_frames } => {
-                StoreReport { memories, held_frames, lost: Some(OutOfFrames { held_frames }) }
-            }
+        let Standing { health, held_frames, peak_frames, charged_frames } = state.arena.standing();
+        let lost = match health {
+            Health::Sound => None,
+            Health::Lost => Some(OutOfFrames { held_frames }),
+        };
+        let mut report =
+            StoreReport { held_frames, peak_frames, charged_frames, lost, ..StoreReport::default() };
+        for record in &state.memories {
+            let held = record.residency();
+            report.reserved_bytes += record.capacity();
+            report.committed_bytes += record.memory().size_bytes(&self.inner);
+            report.resident_frames += held.resident_frames;
+            report.table_frames += held.table_frames;
+            report.deferred_frames += held.deferred_frames;
+            report.faults += held.faults;
+            report.frames_released += held.frames_released;
         }
+        report
     }
 }
 
@@ -112,14 +147,39 @@ impl<T: 'static> AsContextMut for Store<T> {
     }
 }
 
-/// What a store holds, in frames.
-#[derive(Clone, Debug)]
+/// What a store may use up, and when its frames are charged.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// The limits; those of the engine to begin with.
+    pub limits: Limits,
+    /// The commit policy.
+    pub commit: Commit,
+}
+
+/// What a store holds: the figures of all its memories together.
+#[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct StoreReport {
-    /// One entry for each memory, in the order of their creation.
-    pub memories: Vec<Residency>,
-    /// Frames held by all of them, table frames and those set aside included.
+    /// Bytes of address space.
+    pub reserved_bytes: u64,
+    /// Bytes that the guest can use: the sizes of its memories.
+    pub committed_bytes: u64,
+    /// Frames charged: those held, or under [`Commit::Reserved`] those promised.
+    pub charged_frames: u64,
+    /// Frames held, table frames and those set aside included.
     pub held_frames: u64,
+    /// The most frames that were held at a time.
+    pub peak_frames: u64,
+    /// Data frames that are mapped.
+    pub resident_frames: u64,
+    /// Table frames that the memories own.
+    pub table_frames: u64,
+    /// Frames of cleared pages that wait to be reclaimed.
+    pub deferred_frames: u64,
+    /// Page faults that were resolved.
+    pub faults: u64,
+    /// Data frames that clears have released.
+    pub frames_released: u64,
     /// Why the store refuses calls, if it does.
     pub lost: Option<OutOfFrames>,
 }
@@ -154,9 +214,10 @@ impl<T> StoreState<T> {
 
     /// Ends what a lost store wants to do: from the first write into the sink on nothing leaves the guest.
     fn refuse_lost(&self) -> Result<(), wasmi::Error> {
-        match self.arena.standing() {
-            Standing::Sound { .. } => Ok(()),
-            Standing::Lost { held_frames } => Err(wasmi::Error::host(OutOfFrames { held_frames })),
+        let Standing { health, held_frames, .. } = self.arena.standing();
+        match health {
+            Health::Sound => Ok(()),
+            Health::Lost => Err(wasmi::Error::host(OutOfFrames { held_frames })),
         }
     }
 
@@ -197,7 +258,7 @@ pub(crate) enum Growth {
 /// The limits that wasmi asks for.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    limits: Limits,
+    pub(crate) limits: Limits,
     pub(crate) growth: Growth,
 }
 

@@ -12,7 +12,7 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{Cleared, LimitError, Reservation, ReserveError, Residency};
+use super::{Cleared, Health, LimitError, Reservation, ReserveError, Residency, Shortage, Standing};
 use crate::{
     live::{Block, BlockHeap},
     units::{FRAME_BYTES, Span},
@@ -57,7 +57,7 @@ impl Fixed {
     }
 
     pub(super) fn slots(&self, cap_frames: Option<u64>) -> Slots {
-        let account = Account { cap: cap_frames.unwrap_or(u64::MAX), held: AtomicU64::new(0) };
+        let account = Account::new(cap_frames.unwrap_or(u64::MAX));
         Slots { backing: self.clone(), account: Arc::new(account) }
     }
 }
@@ -67,12 +67,20 @@ impl Fixed {
 struct Account {
     cap: u64,
     held: AtomicU64,
+    peak: AtomicU64,
 }
 
 impl Account {
-    fn charge(&self, frames: u64) -> Option<()> {
+    fn new(cap: u64) -> Self {
+        Self { cap, held: AtomicU64::new(0), peak: AtomicU64::new(0) }
+    }
+
+    fn charge(&self, frames: u64) -> Result<(), Shortage> {
         let raise = |held: u64| held.checked_add(frames).filter(|&sum| sum <= self.cap);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise).ok().map(drop)
+        let raised = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise);
+        let held = raised.map_err(|held| Shortage::Cap { cap: self.cap, held, needed: frames })?;
+        self.peak.fetch_max(held + frames, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -84,8 +92,10 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn held_frames(&self) -> u64 {
-        self.account.held.load(Ordering::Relaxed)
+    pub(super) fn account_standing(&self) -> Standing {
+        let held_frames = self.account.held.load(Ordering::Relaxed);
+        let peak_frames = self.account.peak.load(Ordering::Relaxed);
+        Standing { health: Health::Sound, held_frames, peak_frames, charged_frames: held_frames }
     }
 
     pub(super) fn slot(&self, size: Reservation) -> Result<Slot, ReserveError> {
@@ -98,7 +108,7 @@ impl Slots {
             .and_then(|bytes| Layout::from_size_align(usize::try_from(bytes).ok()?, ALIGNMENT).ok())
             .ok_or(ReserveError::TooLarge { requested, available })?;
         let frames = layout.size() as u64 / FRAME_BYTES;
-        self.account.charge(frames).ok_or(ReserveError::OutOfFrames { requested })?;
+        self.account.charge(frames).map_err(|cause| ReserveError::OutOfFrames { requested, cause })?;
         let Some(block) = self.backing.heap.allocate(layout) else {
             self.account.held.fetch_sub(frames, Ordering::Relaxed);
             return Err(ReserveError::NoAddresses { requested });

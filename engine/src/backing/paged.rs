@@ -6,11 +6,14 @@
 use alloc::sync::Arc;
 use core::{fmt, ptr::NonNull};
 use palimpsest_paging::{
-    Account, AddressSpace, FrameSource, ReserveError as PagingError, Tlb,
+    Account, AddressSpace, ChargeError, Decommitted, FrameSource, LimitError as PagingLimitError,
+    PromiseError, ReserveError as PagingError, Tlb,
     x86_64::structures::paging::{Page, page::PageRange},
 };
 
-use super::{Cleared, LimitError, Reservation, ReserveError, Residency, Standing};
+use super::{
+    Cleared, Commit, Health, LimitError, Reservation, ReserveError, Residency, Shortage, Standing, Strategy,
+};
 use crate::{
     live::LiveBytes,
     units::{FRAME_BYTES, Span},
@@ -30,8 +33,12 @@ impl<S: FrameSource, T: Tlb> Paged<S, T> {
         Self { space }
     }
 
-    pub(super) fn share(&self, cap_frames: Option<u64>) -> Share<S, T> {
-        Share { space: self.space, account: Arc::new(Account::new(cap_frames)) }
+    pub(super) fn share(&self, cap_frames: Option<u64>, commit: Commit) -> Share<S, T> {
+        let account = match commit {
+            Commit::OnTouch => Account::new(cap_frames),
+            Commit::Reserved => Account::reserved(cap_frames),
+        };
+        Share { space: self.space, account: Arc::new(account) }
     }
 }
 
@@ -51,28 +58,69 @@ impl<S: FrameSource, T: Tlb> Share<S, T> {
             }
             reserved => reserved,
         };
-        let mut region = PagedRegion { region: reserved.map_err(|error| named(error, size))? };
-        region.move_limit(size.initial).expect("the limit of a new region moves up to its capacity");
-        Ok(region)
+        let mut region = reserved.map_err(|error| self.named(error, size))?;
+        match region.set_limit(size.initial) {
+            Ok(()) => Ok(PagedRegion { region }),
+            Err(PagingLimitError::Uncharged(cause)) => Err(Self::uncharged(cause, size)),
+            Err(
+                error @ (PagingLimitError::BeyondCapacity { .. } | PagingLimitError::Resident { .. } | _),
+            ) => {
+                unreachable!("the limit of a new region moves up to its capacity: {error}")
+            }
+        }
     }
 
     pub(super) fn account_standing(&self) -> Standing {
         let held_frames = self.account.held_frames();
-        if self.account.is_lost() { Standing::Lost { held_frames } } else { Standing::Sound { held_frames } }
+        Standing {
+            health: if self.account.is_lost() { Health::Lost } else { Health::Sound },
+            held_frames,
+            peak_frames: self.account.peak_frames(),
+            charged_frames: self.account.charged_frames(),
+        }
     }
-}
 
-fn named(error: PagingError, size: Reservation) -> ReserveError {
-    match error {
-        PagingError::TooLarge { largest_bytes, .. } => {
-            ReserveError::TooLarge { requested: size.initial, available: largest_bytes }
+    fn named(&self, error: PagingError, size: Reservation) -> ReserveError {
+        let requested = size.initial;
+        match error {
+            PagingError::TooLarge { largest_bytes, .. } => {
+                ReserveError::TooLarge { requested, available: largest_bytes }
+            }
+            PagingError::NoAddresses { requested_bytes } => {
+                ReserveError::NoAddresses { requested: requested_bytes }
+            }
+            PagingError::OutOfFrames(cause) => {
+                ReserveError::OutOfFrames { requested, cause: self.shortage(cause) }
+            }
+            PagingError::Uncharged(cause) => Self::uncharged(cause, size),
+            error @ (PagingError::Empty | _) => {
+                unreachable!("a region of at least one byte is requested: {error}")
+            }
         }
-        PagingError::NoAddresses { requested_bytes } => {
-            ReserveError::NoAddresses { requested: requested_bytes }
-        }
-        PagingError::OutOfFrames(_) => ReserveError::OutOfFrames { requested: size.initial },
-        error @ (PagingError::Empty | _) => {
-            unreachable!("a region of at least one byte is requested: {error}")
+    }
+
+    /// A reserved store's frames cannot be promised.
+    fn uncharged(cause: ChargeError, size: Reservation) -> ReserveError {
+        let cause = match cause {
+            ChargeError::CapReached { requested_frames, charged_frames, cap_frames } => {
+                Shortage::Cap { cap: cap_frames, held: charged_frames, needed: requested_frames }
+            }
+            ChargeError::Unpromised(PromiseError::TooFew { requested_frames, available_frames }) => {
+                Shortage::Source { available: available_frames, needed: requested_frames }
+            }
+            ChargeError::NoPromises => Shortage::NoPromises,
+            ChargeError::Unpromised(_) | _ => Shortage::Source { available: 0, needed: 1 },
+        };
+        ReserveError::OutOfFrames { requested: size.initial, cause }
+    }
+
+    fn shortage(&self, cause: palimpsest_paging::Shortage) -> Shortage {
+        use palimpsest_paging::Shortage as Cause;
+        match cause {
+            Cause::CapReached { cap_frames } => {
+                Shortage::Cap { cap: cap_frames, held: self.account.held_frames(), needed: 1 }
+            }
+            Cause::SourceEmpty | _ => Shortage::Source { available: 0, needed: 1 },
         }
     }
 }
@@ -107,21 +155,36 @@ impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
         drop(guard);
     }
 
-    /// Decommits the pages that lie wholly inside `span` and zeroes the bytes at its ends, where a memory with
-    /// pages of one byte may have some.
-    pub(super) fn release(&mut self, span: Span, live: LiveBytes<'_>) -> Cleared {
+    /// Does with the pages that lie wholly inside `span` what `strategy` says, and zeroes the bytes at its ends,
+    /// where a memory with pages of one byte may have some: their frames are retained, one for each end.
+    pub(super) fn cleared(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
+        const WITHIN: &str = "a span is within the region";
         let pages = self.pages_within(span);
         let whole_start = pages.start.start_address() - self.region.base();
         let (head, rest) = live.split_at(whole_start.saturating_sub(span.start()));
         let (_, tail) = rest.split_at(pages.size());
-        head.scrub();
-        tail.scrub();
-        let released = self.region.decommit(pages).expect("a span is within the region");
-        Cleared {
-            frames_released: released.frames_released,
-            tables_released: released.tables_released,
-            frames_retained: 0,
-        }
+        let ends = u64::from(head.scrub()) + u64::from(tail.scrub());
+        let region = &mut self.region;
+        let mut cleared = match strategy {
+            Strategy::Decommit => released(region.decommit(pages).expect(WITHIN)),
+            Strategy::Recommit => {
+                let renewed = region.recommit(pages).expect(WITHIN);
+                Cleared {
+                    frames_released: renewed.frames_released,
+                    frames_retained: renewed.frames_retained,
+                    frames_committed: renewed.frames_committed,
+                    ..Cleared::default()
+                }
+            }
+            Strategy::ZeroNow => retained(region.zero_in_place(pages).expect(WITHIN)),
+            Strategy::Deferred => retained(region.defer(pages).expect(WITHIN)),
+        };
+        cleared.frames_retained += ends;
+        cleared
+    }
+
+    pub(super) fn reclaimed(&mut self, budget_frames: u64) -> Cleared {
+        released(self.region.reclaim(budget_frames))
     }
 
     /// The pages that lie wholly inside `span`.
@@ -138,10 +201,23 @@ impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
             peak_resident_frames: held.peak_resident_frames,
             table_frames: held.table_frames,
             set_aside_frames: held.set_aside_frames,
+            deferred_frames: held.deferred_frames,
             faults: held.faults,
             frames_released: held.frames_released,
         }
     }
+}
+
+fn released(decommitted: Decommitted) -> Cleared {
+    Cleared {
+        frames_released: decommitted.frames_released,
+        tables_released: decommitted.tables_released,
+        ..Cleared::default()
+    }
+}
+
+fn retained(frames_retained: u64) -> Cleared {
+    Cleared { frames_retained, ..Cleared::default() }
 }
 
 // Derived, these would ask for `Debug` of the frame source and the TLB, which nobody prints.

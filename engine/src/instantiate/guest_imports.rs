@@ -6,7 +6,7 @@
 //! | `palimpsest.discard` | `(addr: i, len: i) -> i32`, in bytes | trap |
 //! | `env.__wbindgen_memory_discard` | `(addr: i, len: i)`, in bytes | trap |
 //!
-//! The `i32` is 0 where every frame was released and 1 where some were zeroed but retained.
+//! The `i32` is 0 where every frame was released, and 1 where some were zeroed but retained or replaced.
 
 use alloc::sync::Arc;
 use wasmi::{AsContextMut, Caller, Func, FuncType, ValType};
@@ -14,7 +14,7 @@ use wasmi::{AsContextMut, Caller, Func, FuncType, ValType};
 use crate::{
     backing::Cleared,
     error::ClearError,
-    memory::{IndexType, MemoryRecord, Strategy, clear},
+    memory::{IndexType, MemoryRecord, clear},
     store::StoreState,
     units::Span,
 };
@@ -119,9 +119,10 @@ fn cleared<T: 'static>(
         Form::WasmPages => Span::of_wasm_pages(start, count, page_size, size),
         Form::Bytes => Span::of_bytes(start, count, page_size, size),
     };
-    Ok(clear(caller, record, span.map_err(wasmi::Error::host)?, Strategy::default()))
+    let strategy = record.strategy();
+    Ok(clear(caller, record, span.map_err(wasmi::Error::host)?, strategy))
 }
 
 fn retained(cleared: Cleared) -> i32 {
-    i32::from(cleared.frames_retained > 0)
+    i32::from(!cleared.is_released())
 }

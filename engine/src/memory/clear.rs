@@ -1,22 +1,18 @@
 //! Clearing: the one routine behind the host call, the guest's imports and the instruction.
 //!
 //! Its argument is a checked [`Span`], so it cannot fail: no allocation, no bounds, only the region's
-//! decommit and what the fuel costs.
+//! clear and what the fuel costs.
 
 use alloc::sync::Arc;
 use wasmi::AsContextMut;
 
 use super::MemoryRecord;
-use crate::{backing::Cleared, live::LiveBytes, store::StoreState, units::Span};
-
-/// What becomes of the frames behind cleared pages. Every strategy leaves zeros.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Strategy {
-    /// Unmap and release; the next touch brings a zeroed frame.
-    #[default]
-    Decommit,
-}
+use crate::{
+    backing::{Cleared, Strategy},
+    live::LiveBytes,
+    store::StoreState,
+    units::Span,
+};
 
 /// Clears `span` of the memory of `record`.
 pub(crate) fn clear<T: 'static>(
@@ -27,9 +23,7 @@ pub(crate) fn clear<T: 'static>(
 ) -> Cleared {
     let mut ctx = ctx.as_context_mut();
     let live = LiveBytes::new(record.memory().wasmi().data_mut(&mut ctx), span);
-    let cleared = match strategy {
-        Strategy::Decommit => record.region().with(|region| region.decommit(span, live)),
-    };
+    let cleared = record.region().with(|region| region.clear(span, strategy, live));
     charge(&mut ctx, cleared);
     cleared
 }

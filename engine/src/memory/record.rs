@@ -4,11 +4,12 @@
 //! leaves nothing behind) and then put memories over them (which cannot).
 
 use alloc::{boxed::Box, sync::Arc};
+use spin::Mutex;
 use wasmi::{AsContext, AsContextMut};
 
 use super::{Memory, MemoryType};
 use crate::{
-    backing::{Region, Reservation, Residency},
+    backing::{Region, Reservation, Residency, Strategy},
     error::MemoryError,
     live::{self, RegionCell},
     store::{Growth, StoreState},
@@ -24,6 +25,8 @@ pub(crate) struct MemoryRecord {
     /// Bytes reserved for it.
     capacity: u64,
     region: Arc<RegionCell>,
+    /// What clears do that do not say it themselves.
+    strategy: Mutex<Strategy>,
 }
 
 /// A region that no wasmi memory points into yet; dropping it leaves nothing behind.
@@ -42,7 +45,7 @@ impl Reserved {
         pending: usize,
     ) -> Result<Self, MemoryError> {
         let ctx = ctx.as_context();
-        let limits = ctx.data().engine.limits();
+        let limits = &ctx.data().limiter.limits;
         let wasmi_ty = ty.to_wasmi().map_err(MemoryError::Refused)?;
         if ctx.data().memories.len() + pending >= limits.memories {
             return Err(MemoryError::TooMany { limit: limits.memories });
@@ -72,8 +75,9 @@ impl Reserved {
         ctx.data_mut().limiter.growth = Growth::Closed;
         let (inner, region) = made.map_err(MemoryError::Refused)?;
         let base = bytes.cast::<u8>().addr().get();
-        let record = MemoryRecord { inner, ty: self.ty, base, capacity: bytes.len() as u64, region };
-        let record = Arc::new(record);
+        let strategy = Mutex::new(ctx.data().engine.config().strategy);
+        let capacity = bytes.len() as u64;
+        let record = Arc::new(MemoryRecord { inner, ty: self.ty, base, capacity, region, strategy });
         ctx.data_mut().memories.push(Arc::clone(&record));
         Ok(record)
     }
@@ -98,6 +102,19 @@ impl MemoryRecord {
 
     pub(crate) fn ty(&self) -> MemoryType {
         self.ty
+    }
+
+    /// Bytes of address space that are reserved for it.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub(crate) fn strategy(&self) -> Strategy {
+        *self.strategy.lock()
+    }
+
+    pub(crate) fn set_strategy(&self, strategy: Strategy) {
+        *self.strategy.lock() = strategy;
     }
 
     /// The most that the memory can have, in Wasm pages: its type's maximum, or what was reserved.

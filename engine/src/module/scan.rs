@@ -6,6 +6,7 @@
 
 use alloc::{string::ToString, vec::Vec};
 use core::ops::Range;
+use wasm_encoder::SectionId;
 use wasmparser::{
     FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload, TableType, TypeRef,
     ValidPayload, Validator, ValidatorResources, WasmFeatures, types::Types,
@@ -70,6 +71,8 @@ pub(super) struct Scan<'a> {
     pub(super) bodies: Vec<Body<'a>>,
     /// Types of the type section.
     pub(super) types: u32,
+    /// Functions, the imported ones included.
+    pub(super) functions: u32,
     pub(super) memories: Vec<MemoryType>,
     pub(super) imported_memories: usize,
     pub(super) imported_tables: usize,
@@ -114,6 +117,12 @@ pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, Modu
 }
 
 impl<'a> Scan<'a> {
+    /// The contents of the section with this id.
+    pub(super) fn contents(&self, id: SectionId) -> Option<&'a [u8]> {
+        let section = self.sections.iter().find(|section| section.id == u8::from(id));
+        section.map(|section| section.contents)
+    }
+
     fn note(&mut self, wasm: &'a [u8], payload: Payload<'a>) -> Result<(), ModuleError> {
         let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
         if let Payload::ImportSection(imports) = &payload {
@@ -142,6 +151,7 @@ impl<'a> Scan<'a> {
     fn note_types(&mut self, types: &Types) {
         let types = types.as_ref();
         self.types = types.core_type_count_in_module();
+        self.functions = types.function_count();
         self.memories = (0..types.memory_count()).map(|index| (&types.memory_at(index)).into()).collect();
         self.tables = (0..types.table_count()).map(|index| types.table_at(index)).collect();
     }

@@ -1,19 +1,21 @@
 //! Writes the module that wasmi gets.
 //!
-//! Sections are copied raw but for these: types, imports, tables and exports get entries appended, the
-//! memory, start and custom sections go, and the noted function bodies are rewritten. No function, table,
-//! memory or type index of the guest moves, so everything that is copied stays true.
+//! Sections are copied raw but for these: types, imports, functions, tables and exports get entries appended,
+//! the memory, start and custom sections go, active segments become passive, and the noted function bodies are
+//! rewritten. No function, table, memory, segment or type index of the guest moves, so everything that is
+//! copied stays true.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use wasm_encoder::{
-    CodeSection, Encode, EntityType, ExportKind, ExportSection, ImportSection, Instruction, RefType, Section,
-    SectionId, TableSection, TypeSection, ValType,
+    CodeSection, DataCountSection, Encode, EntityType, ExportKind, ExportSection, FunctionSection,
+    ImportSection, Instruction, RefType, Section, SectionId, TableSection, TypeSection, ValType,
 };
 use wasmparser::BinaryReader;
 
 use super::{
-    HOST_TABLE, MEMORY_MODULE, START, grown_table_name, memory_name,
+    HOST_TABLE, INITIALIZER, MEMORY_MODULE, START, grown_table_name, memory_name,
     scan::{Body, HostOp, Scan},
+    segments::Segments,
 };
 use crate::memory::{IndexType, MemoryType};
 
@@ -26,17 +28,17 @@ pub(super) fn splice(scan: &Scan<'_>) -> (Vec<u8>, Slots) {
     let plan = Plan::new(scan);
     let mut out = Output { scan, wasm: Vec::with_capacity(capacity(scan)) };
     out.wasm.extend_from_slice(&wasm_encoder::Module::HEADER);
-    out.extended(&plan.types(), plan.calls.len());
-    out.extended(&plan.memory_imports(), scan.memories.len() - scan.imported_memories);
-    out.copied(SectionId::Function);
-    out.extended(&plan.host_table(), plan.host_tables());
+    out.extended(&plan.types());
+    out.extended(&plan.memory_imports());
+    out.extended(&plan.functions());
+    out.extended(&plan.host_table());
     out.copied(SectionId::Global);
-    let exports = plan.reserved_exports();
-    out.extended(&exports, exports.len() as usize);
-    out.copied(SectionId::Element);
-    out.copied(SectionId::DataCount);
-    plan.code().append_to_unless_empty(&mut out.wasm);
-    out.copied(SectionId::Data);
+    out.extended(&plan.reserved_exports());
+    out.section(&plan.segments.elements, plan.segments.elements.is_empty());
+    out.section(&DataCountSection { count: plan.segments.data.len() }, plan.segments.data.is_empty());
+    let code = plan.code();
+    out.section(&code, code.is_empty());
+    out.section(&plan.segments.data, plan.segments.data.is_empty());
     let slots = plan.calls.iter().map(|(op, call)| (*op, call.slot)).collect();
     (out.wasm, slots)
 }
@@ -60,6 +62,7 @@ struct HostCall {
 struct Plan<'a> {
     scan: &'a Scan<'a>,
     calls: BTreeMap<HostOp, HostCall>,
+    segments: Segments,
 }
 
 impl<'a> Plan<'a> {
@@ -69,7 +72,7 @@ impl<'a> Plan<'a> {
             let slot = u32::try_from(calls.len()).expect("there are at most as many as memories and tables");
             calls.entry(site.op).or_insert(HostCall { slot, signature: scan.types + slot });
         }
-        Self { scan, calls }
+        Self { scan, calls, segments: Segments::of(scan) }
     }
 
     /// The operations in the order of their slots.
@@ -85,7 +88,20 @@ impl<'a> Plan<'a> {
             let (params, results) = signature(op, self.scan);
             types.ty().function(params, results);
         }
+        if self.segments.initializer.is_some() {
+            types.ty().function([], []);
+        }
         types
+    }
+
+    /// The initializer, behind the module's own functions. Its type is the last of those that are added.
+    fn functions(&self) -> FunctionSection {
+        let mut functions = FunctionSection::new();
+        if self.segments.initializer.is_some() {
+            let host_calls = u32::try_from(self.calls.len()).expect("there are at most as many as slots");
+            functions.function(self.scan.types + host_calls);
+        }
+        functions
     }
 
     /// Each defined memory, as an import behind the module's own.
@@ -95,10 +111,6 @@ impl<'a> Plan<'a> {
             imports.import(MEMORY_MODULE, &memory_name(index), EntityType::Memory(encoded_memory(ty)));
         }
         imports
-    }
-
-    fn host_tables(&self) -> usize {
-        usize::from(!self.calls.is_empty())
     }
 
     fn host_table_index(&self) -> u32 {
@@ -120,12 +132,15 @@ impl<'a> Plan<'a> {
         tables
     }
 
-    /// What the engine has to find again in the instance: the host table, the start function, and each table
-    /// that is grown.
+    /// What the engine has to find again in the instance: the host table, the initializer, the start function,
+    /// and each table that is grown.
     fn reserved_exports(&self) -> ExportSection {
         let mut exports = ExportSection::new();
         if !self.calls.is_empty() {
             exports.export(HOST_TABLE, ExportKind::Table, self.host_table_index());
+        }
+        if self.segments.initializer.is_some() {
+            exports.export(INITIALIZER, ExportKind::Func, self.scan.functions);
         }
         if let Some(start) = self.scan.start {
             exports.export(START, ExportKind::Func, start);
@@ -138,7 +153,7 @@ impl<'a> Plan<'a> {
         exports
     }
 
-    fn code(&self) -> Code {
+    fn code(&self) -> CodeSection {
         let mut code = CodeSection::new();
         for body in &self.scan.bodies {
             if body.sites.is_empty() {
@@ -147,7 +162,10 @@ impl<'a> Plan<'a> {
                 code.raw(&self.rewritten(body))
             };
         }
-        Code(code)
+        if let Some(initializer) = &self.segments.initializer {
+            code.function(initializer);
+        }
+        code
     }
 
     fn rewritten(&self, body: &Body<'_>) -> Vec<u8> {
@@ -167,17 +185,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The code section, which a module without functions does not have.
-struct Code(CodeSection);
-
-impl Code {
-    fn append_to_unless_empty(&self, wasm: &mut Vec<u8>) {
-        if !self.0.is_empty() {
-            self.0.append_to(wasm);
-        }
-    }
-}
-
 /// The spliced module so far.
 struct Output<'a> {
     scan: &'a Scan<'a>,
@@ -185,30 +192,31 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn original(&self, id: u8) -> Option<&[u8]> {
-        self.scan.sections.iter().find(|section| section.id == id).map(|section| section.contents)
-    }
-
     fn copied(&mut self, id: SectionId) {
-        let id = u8::from(id);
-        if let Some(data) = self.scan.sections.iter().find(|section| section.id == id) {
-            wasm_encoder::RawSection { id, data: data.contents }.append_to(&mut self.wasm);
+        if let Some(data) = self.scan.contents(id) {
+            wasm_encoder::RawSection { id: id.into(), data }.append_to(&mut self.wasm);
         }
     }
 
-    /// Writes the original section of the same id with the `count` entries of `added` behind its own.
-    fn extended(&mut self, added: &impl Section, count: usize) {
-        let original = self.original(added.id());
-        if original.is_none() && count == 0 {
-            return;
+    /// Writes the original section of the same id with the entries of `added` behind its own.
+    fn extended(&mut self, added: &impl Section) {
+        let original = self.scan.sections.iter().find(|section| section.id == added.id());
+        let (count, data) = concatenated(original.map(|section| section.contents), added);
+        if count > 0 || original.is_some() {
+            wasm_encoder::RawSection { id: added.id(), data: &data }.append_to(&mut self.wasm);
         }
-        let data = concatenated(original, added);
-        wasm_encoder::RawSection { id: added.id(), data: &data }.append_to(&mut self.wasm);
+    }
+
+    /// Writes a section that is made anew.
+    fn section(&mut self, section: &impl Section, is_empty: bool) {
+        if !is_empty {
+            section.append_to(&mut self.wasm);
+        }
     }
 }
 
-/// The contents of a section with the entries of `original` and then those of `added`.
-fn concatenated(original: Option<&[u8]>, added: &impl Section) -> Vec<u8> {
+/// The contents of a section with the entries of `original` and then those of `added`, and their number.
+fn concatenated(original: Option<&[u8]>, added: &impl Section) -> (u32, Vec<u8>) {
     let mut encoded = Vec::new();
     added.encode(&mut encoded);
     let mut added = BinaryReader::new(&encoded, 0);
@@ -219,7 +227,7 @@ fn concatenated(original: Option<&[u8]>, added: &impl Section) -> Vec<u8> {
     (count + added_count).encode(&mut contents);
     contents.extend_from_slice(entries);
     contents.extend_from_slice(added_entries);
-    contents
+    (count + added_count, contents)
 }
 
 /// Splits a vector of the binary format into its length and its entries' bytes.

@@ -1,7 +1,7 @@
 //! Clearing through the host call, the guest's imports and the instruction, on the fixed backing.
 
 use crate::support::instance;
-use palimpsest_engine::{ClearError, Error, Instance, Store};
+use palimpsest_engine::{Caller, ClearError, Error, Instance, Linker, Memory, Store, Strategy};
 
 const GUEST: &str = r#"(module
     (import "palimpsest" "clear_pages" (func $clear (param i32 i32) (result i32)))
@@ -106,9 +106,45 @@ fn a_module_without_a_memory_cannot_import_them() {
         &engine,
         r#"(module (import "palimpsest" "clear_pages" (func (param i32 i32) (result i32))))"#,
     );
-    let error = palimpsest_engine::Linker::new().instantiate(Store::new(&engine, ()), &module).unwrap_err();
+    let error = Linker::new().instantiate(Store::new(&engine, ()), &module).unwrap_err();
     assert_eq!(
         error.to_string(),
         "import `palimpsest` `clear_pages` acts on memory 0, and the module has no memory"
     );
+}
+
+#[test]
+fn every_strategy_zeroes_and_retains_without_an_mmu() {
+    for strategy in [Strategy::Decommit, Strategy::Recommit, Strategy::ZeroNow, Strategy::Deferred] {
+        let (mut store, instance) = filled();
+        let memory = instance.get_memory(&store, "m").unwrap();
+        let cleared = memory.clear_pages_with(&mut store, 1, 1, strategy).unwrap();
+        assert_eq!((cleared.frames_released, cleared.frames_retained, cleared.is_released()), (0, 16, false));
+        assert_eq!(nonzero_range(&store, instance)[2], (65_536, 0), "{strategy:?}");
+        assert_eq!(store.reclaim(u64::MAX).frames_released, 0);
+    }
+}
+
+#[test]
+fn a_clear_in_a_host_function_that_the_guest_called_is_seen_by_the_guest() {
+    let engine = crate::support::engine();
+    let module = crate::support::module(
+        &engine,
+        r#"(module (import "env" "clear" (func $clear)) (memory (export "m") 1)
+            (func (export "run") (result i32 i32)
+                (i32.store (i32.const 8) (i32.const 5)) (i32.load (i32.const 8))
+                (call $clear) (i32.load (i32.const 8))))"#,
+    );
+    let mut linker = Linker::new();
+    linker
+        .func_wrap("env", "clear", |mut caller: Caller<'_, Option<Memory>>| {
+            let memory = (**caller.data()).expect("the test has put it there");
+            memory.clear_pages(&mut caller, 0, 1).map(drop).map_err(Error::host)
+        })
+        .unwrap();
+    let mut store = Store::new(&engine, None);
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    *store.data_mut() = instance.get_memory(&store, "m");
+    let run = instance.get_typed_func::<(), (i32, i32)>(&store, "run").unwrap();
+    assert_eq!(run.call(&mut store, ()).unwrap(), (5, 0));
 }

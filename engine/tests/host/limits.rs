@@ -2,7 +2,7 @@
 
 use crate::support::{engine_with, instance, module};
 use palimpsest_engine::{
-    AsContextMut, Caller, Config, Fuel, Limits, Linker, ReentryTooDeep, Store, TrapCode,
+    AsContextMut, Caller, Commit, Config, Fuel, Limits, Linker, ReentryTooDeep, Store, StoreOptions, TrapCode,
 };
 
 #[test]
@@ -107,4 +107,28 @@ fn a_memory_cannot_grow_behind_the_engines_back() {
     assert_eq!(sneaky.get_typed_func::<(), i32>(&store, "run").unwrap().call(&mut store, ()).unwrap(), 0);
     assert_eq!(sneaky.get_memory(&store, "m").unwrap().size(&store), 1);
     assert_eq!(instance.get_memory(&store, "m").unwrap().grow(&mut store, 1).unwrap(), 1);
+}
+
+#[test]
+fn a_store_has_limits_of_its_own() {
+    let (engine, backing) = engine_with(Config::default().fuel(Fuel::Metered));
+    let module = module(&engine, "(module (memory 2 2))");
+    let free = backing.free_bytes();
+    let mut limits = *engine.limits();
+    limits.fuel = Some(500);
+    limits.resident_frames = Some(40);
+    let mut store = Store::with_options(&engine, (), StoreOptions { limits, commit: Commit::Reserved });
+    assert_eq!(store.fuel().unwrap(), 500);
+    Linker::new().instantiate(&mut store, &module).unwrap();
+    let report = store.report();
+    assert_eq!((report.reserved_bytes, report.committed_bytes), (2 << 16, 2 << 16));
+    assert_eq!((report.charged_frames, report.held_frames, report.peak_frames), (32, 32, 32));
+    let error = Linker::new().instantiate(&mut store, &module).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "memory 0: no frames for a memory of 131072 bytes: 32 frames more than the 32 it has are above the limit \
+         `resident_frames`, 40; drop a store or raise `resident_frames`"
+    );
+    drop(store);
+    assert_eq!(backing.free_bytes(), free);
 }

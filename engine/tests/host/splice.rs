@@ -2,7 +2,8 @@
 
 use crate::support::{engine, instance, module};
 use palimpsest_engine::{
-    Engine, Error, Extern, InstantiateError, Linker, Memory, MemoryType, Module, Store, TypedFunc,
+    Engine, Error, Extern, Global, InstantiateError, Linker, Memory, MemoryType, Module, Mutability, Store,
+    TypedFunc, Val,
 };
 
 fn call<R: wasmi::WasmResults>(
@@ -36,6 +37,30 @@ fn memory_indices_stay_when_memories_become_imports() {
     let read = call::<(i32, i32, i32)>(&mut store, instance, "read").unwrap();
     assert_eq!(read, (i32::from(b's'), i32::from(b'a'), i32::from(b'b')));
     assert_eq!(instance.get_memory(&store, "b").unwrap().size(&store), 2);
+}
+
+#[test]
+fn a_defined_memory_stands_beside_imports_of_every_kind() {
+    let engine = engine();
+    let module = module(
+        &engine,
+        r#"(module
+            (import "env" "offset" (global $offset i32))
+            (import "env" "shared" (memory 1))
+            (import "env" "host" (func $host (result i32)))
+            (memory $own 1)
+            (data (memory $own) (global.get $offset) "x")
+            (func (export "run") (result i32 i32) (call $host) (i32.load8_u $own (global.get $offset))))"#,
+    );
+    let mut store = Store::new(&engine, ());
+    let shared = Memory::new(&mut store, MemoryType::new(1, None)).unwrap();
+    let offset = Global::new(&mut store, Val::I32(7), Mutability::Const);
+    let mut linker = Linker::new();
+    linker.func_wrap("env", "host", || 3_i32).unwrap();
+    linker.define("env", "shared", shared).unwrap().define("env", "offset", offset).unwrap();
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let run = call::<(i32, i32)>(&mut store, instance, "run").unwrap();
+    assert_eq!(run, (3, i32::from(b'x')));
 }
 
 #[test]
@@ -172,4 +197,72 @@ fn an_export_is_found_by_its_kind() {
     assert!(matches!(instance.get_export(&store, "t"), Some(Extern::Table(_))));
     assert!(instance.get_global(&store, "g").is_some());
     assert!(instance.get_func(&store, "g").is_none());
+}
+
+#[test]
+fn functions_of_an_instance_whose_segments_failed_work() {
+    let engine = engine();
+    let owner = module(
+        &engine,
+        r#"(module (type $t (func (result i32))) (table (export "t") 2 funcref)
+            (func (export "call") (param i32) (result i32) (call_indirect (type $t) (local.get 0))))"#,
+    );
+    let failing = module(
+        &engine,
+        r#"(module (import "o" "t" (table 2 funcref)) (memory 1 4) (global $g (mut i32) (i32.const 7))
+            (func $f (result i32)
+                (global.set $g (i32.add (global.get $g) (memory.grow (i32.const 1))))
+                (i32.store (i32.const 70000) (global.get $g))
+                (i32.load (i32.const 70000)))
+            (elem (i32.const 0) func $f) (elem (i32.const 9) func $f))"#,
+    );
+    let mut store = Store::new(&engine, ());
+    let mut linker = Linker::new();
+    let owner = linker.instantiate(&mut store, &owner).unwrap();
+    linker.instance(&store, "o", owner).unwrap();
+    assert!(matches!(linker.instantiate(&mut store, &failing), Err(InstantiateError::Segment(_))));
+    // The first segment was applied (Wasm core specification, "Instantiation"), and its function is whole.
+    let call = owner.get_typed_func::<i32, i32>(&store, "call").unwrap();
+    assert_eq!(call.call(&mut store, 0).unwrap(), 8);
+    assert_eq!(call.call(&mut store, 0).unwrap(), 10);
+}
+
+#[test]
+fn active_segments_of_every_form_are_applied_in_order() {
+    let (mut store, instance) = instance(
+        r#"(module (type $t (func (result i32)))
+            (table $a 8 funcref) (table $b i64 4 funcref) (table $e 2 externref)
+            (func $one (result i32) (i32.const 1)) (func $two (result i32) (i32.const 2))
+            (elem (i32.const 0) $one $two)
+            (elem (table $a) (offset (i32.const 2)) func $two)
+            (elem (table $b) (i64.const 3) funcref (ref.func $one))
+            (elem (table $a) (i32.add (i32.const 1) (i32.const 2)) funcref (ref.func $one) (ref.null func))
+            (elem (table $e) (i32.const 0) externref (ref.null extern))
+            (elem $passive func $two) (elem declare func $two)
+            (memory 1) (memory $wide i64 1)
+            (data (i32.const 0) "abc") (data (memory $wide) (i64.const 8) "xyz")
+            (data $kept "kept") (data (i32.const 1) "B")
+            (func (export "run") (result i32 i32 i32 i32 i32 i32)
+                (memory.init $kept (i32.const 16) (i32.const 0) (i32.const 4))
+                (table.init $a $passive (i32.const 7) (i32.const 0) (i32.const 1))
+                (call_indirect $a (type $t) (i32.const 2))
+                (call_indirect $a (type $t) (i32.const 3))
+                (call_indirect $a (type $t) (i32.const 7))
+                (call_indirect $b (type $t) (i64.const 3))
+                (i32.load (i32.const 0))
+                (i32.load8_u $wide (i64.const 10))))"#,
+    );
+    let run = call::<(i32, i32, i32, i32, i32, i32)>(&mut store, instance, "run").unwrap();
+    assert_eq!(run, (2, 1, 2, 1, i32::from_le_bytes(*b"aBc\0"), i32::from(b'z')));
+}
+
+#[test]
+fn applying_segments_costs_the_guest_no_fuel() {
+    let (engine, _) = crate::support::engine_with(
+        palimpsest_engine::Config::default().fuel(palimpsest_engine::Fuel::Metered),
+    );
+    let module = module(&engine, r#"(module (memory 1) (data (i32.const 0) "abc"))"#);
+    let mut store = Store::new(&engine, ());
+    Linker::new().instantiate(&mut store, &module).unwrap();
+    assert_eq!(store.fuel().unwrap(), 0);
 }

@@ -20,7 +20,10 @@ mod regions;
 mod registers;
 mod self_tests;
 mod wasm;
+mod wasm_kinds;
+mod wasm_limits;
 mod wasm_lives;
+mod wasm_strategies;
 mod wasm_touch;
 
 #[cfg(target_feature = "sse")]
@@ -47,7 +50,10 @@ const TOPICS: &[&[VmTest]] = &[
     memory_functions::TESTS,
     regions::TESTS,
     wasm_touch::TESTS,
+    wasm_kinds::TESTS,
     wasm_lives::TESTS,
+    wasm_limits::TESTS,
+    wasm_strategies::TESTS,
 ];
 
 fn main(machine: Machine) -> ExitStatus {

@@ -34,6 +34,11 @@ pub(crate) fn module(engine: &Engine, wasm: &[u8]) -> Module {
 }
 
 impl Program {
+    /// An instance in a store that the test has made itself.
+    pub(crate) fn new(store: Store<()>, instance: Instance) -> Self {
+        Self { store, instance }
+    }
+
     /// Loads and instantiates `wasm` on an engine of its own.
     pub(crate) fn start(machine: &Machine, wasm: &[u8]) -> Self {
         Self::try_start(machine, wasm).expect("the guest links")

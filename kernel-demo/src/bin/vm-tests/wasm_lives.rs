@@ -1,7 +1,7 @@
 //! Whole lives of instances: what is left of them is nothing, however they end.
 
 use kernel_demo::Machine;
-use palimpsest_engine::{Config, InstantiateError, Linker, MemoryError, ReserveError, Store};
+use palimpsest_engine::{Config, InstantiateError, Linker, MemoryError, ReserveError, Store, Strategy};
 
 use crate::{
     harness::{Checks, VmTest},
@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("failing-grows-keep-no-native-stack", 2, failing_grows_keep_no_native_stack),
     VmTest::new("failed-instantiation-leaves-nothing", 6, failed_instantiation_leaves_nothing),
     VmTest::new("next-guest-reads-zero-where-another-wrote", 2, next_guest_reads_zero),
+    VmTest::new("stale-bytes-are-seen-in-no-order-of-sizes", 1, stale_bytes),
 ];
 
 const WASM_PAGE: u32 = 65_536;
@@ -81,7 +82,7 @@ fn failed_instantiation_leaves_nothing(checks: &mut Checks, machine: &Machine) {
     checks.equal("free frames behind it", machine.frames().free_frames(), free);
     checks.equal("regions behind it", machine.space().usage().regions, 0);
     let error = Program::try_start(machine, guest!("segment-behind-the-end")).err();
-    checks.equal("the segment is refused", matches!(error, Some(InstantiateError::Link(_))), true);
+    checks.equal("the segment is refused", matches!(error, Some(InstantiateError::Segment(_))), true);
 }
 
 fn next_guest_reads_zero(checks: &mut Checks, machine: &Machine) {
@@ -102,4 +103,57 @@ fn next_guest_reads_zero(checks: &mut Checks, machine: &Machine) {
     let memory = third.memory().data(&third.store);
     let nonzero = memory[..BYTES as usize].iter().filter(|byte| **byte != 0).count();
     checks.equal("bytes that are not zero beside those written", nonzero, (BYTES / 4096) as usize);
+}
+
+/// How the guest before ends.
+#[derive(Clone, Copy)]
+enum Ending {
+    Dropped,
+    Cleared(Strategy),
+    /// Dropped, and behind it an instantiation fails that had written already.
+    BeforeAFailure,
+}
+
+fn stale_bytes(checks: &mut Checks, machine: &Machine) {
+    const SIZES: [u32; 4] = [1, 33, 64, 512];
+    let endings = [
+        Ending::Dropped,
+        Ending::Cleared(Strategy::Decommit),
+        Ending::Cleared(Strategy::Recommit),
+        Ending::Cleared(Strategy::Deferred),
+        Ending::BeforeAFailure,
+    ];
+    let mut stale = 0;
+    for (first, second) in SIZES.into_iter().flat_map(|first| SIZES.map(|second| (first, second))) {
+        for ending in endings {
+            stale += bytes_seen_after(machine, first * WASM_PAGE, ending, second * WASM_PAGE);
+        }
+    }
+    checks.equal("bytes of another guest", stale, 0);
+}
+
+/// Bytes that are not zero in the first `second` bytes of a guest that comes when another has written `first`.
+fn bytes_seen_after(machine: &Machine, first: u32, ending: Ending, second: u32) -> usize {
+    let mut writer = Program::start(machine, guest!("accesses"));
+    writer.must::<(u32, u32), ()>("fill", (0, first));
+    let kept = match ending {
+        Ending::Dropped => None,
+        Ending::Cleared(strategy) => {
+            let memory = writer.memory();
+            let cleared = memory.clear_pages_with(&mut writer.store, 0, (first / WASM_PAGE).into(), strategy);
+            cleared.expect("the range is inside");
+            Some(writer)
+        }
+        Ending::BeforeAFailure => {
+            drop(writer);
+            Program::try_start(machine, guest!("segment-behind-the-end")).ok()
+        }
+    };
+    let mut reader = Program::start(machine, guest!("accesses"));
+    // Half of the pages are touched before they are read, so that both the zero frame and fresh ones are seen.
+    (0..second).step_by(8192).for_each(|at| reader.must::<u32, ()>("store", at));
+    let memory = reader.memory().data(&reader.store);
+    let seen = memory[..second as usize].iter().filter(|byte| **byte != 0).count();
+    drop(kept);
+    seen - (second / 8192) as usize
 }

@@ -1,0 +1,343 @@
+//! Modules that are made to use up a loader: each is refused by name, or loads, within the heap of a small kernel.
+//!
+//! A binary of its own, because its allocator counts: the peak of the heap while a module is loaded, instantiated
+//! and dropped, and what is left afterwards.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
+
+use palimpsest_engine::{Config, Engine, Fixed, InstantiateError, Linker, Module, ModuleError, Store};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    boxed::Box,
+    mem::MaybeUninit,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use wasm_encoder::{
+    BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, EntityType, ExportKind,
+    ExportSection, Function, FunctionSection, ImportSection, MemorySection, RefType, TableSection, TableType,
+    TypeSection, ValType,
+};
+
+/// The heap of the demonstration kernel with 256 MiB of memory, in bytes.
+const BUDGET: usize = 32 << 20;
+
+/// The system's allocator, counting.
+struct Counting;
+
+static USED: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(used, Ordering::Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        USED.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(block, layout) };
+    }
+}
+
+#[global_allocator]
+static HEAP: Counting = Counting;
+
+/// One test at a time: they share the counter, and build their modules on the same heap.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Loads, instantiates and drops `wasm`; returns what became of it, and checks the heap.
+fn explode(wasm: &[u8]) -> Result<(), String> {
+    let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+    let before = USED.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16))).unwrap();
+    let outcome = run(&engine, wasm);
+    drop(engine);
+    let peak = PEAK.load(Ordering::Relaxed) - before;
+    let left = USED.load(Ordering::Relaxed).saturating_sub(before);
+    assert!(peak < BUDGET, "the heap grew by {peak} bytes: {outcome:?}");
+    // What the test harness itself allocates meanwhile is a few hundred bytes.
+    assert!(left < 4096, "{left} bytes are left: {outcome:?}");
+    outcome
+}
+
+fn run(engine: &Engine, wasm: &[u8]) -> Result<(), String> {
+    let module = Module::new(engine, wasm).map_err(|error: ModuleError| error.to_string())?;
+    let mut store = Store::new(engine, ());
+    let instance = Linker::new()
+        .instantiate(&mut store, &module)
+        .map_err(|error: InstantiateError| error.to_string())?;
+    let Some(func) = instance.get_func(&store, "run") else { return Ok(()) };
+    func.call(&mut store, &[], &mut []).map_err(|error| error.to_string())
+}
+
+fn refused(wasm: &[u8], message: &str) {
+    assert_eq!(explode(wasm), Err(message.into()));
+}
+
+/// A module with one function `run` of no parameters and no results.
+fn with_body(body: &Function) -> Vec<u8> {
+    let mut module = wasm_encoder::Module::new();
+    let mut types = TypeSection::new();
+    types.ty().function([], []);
+    let mut functions = FunctionSection::new();
+    functions.function(0);
+    let mut exports = ExportSection::new();
+    exports.export("run", ExportKind::Func, 0);
+    let mut code = CodeSection::new();
+    code.function(body);
+    module.section(&types).section(&functions).section(&exports).section(&code);
+    module.finish()
+}
+
+fn nested(depth: u32) -> Vec<u8> {
+    let mut body = Function::new([]);
+    let mut code = body.instructions();
+    for _ in 0..depth {
+        code.block(BlockType::Empty);
+    }
+    for _ in 0..=depth {
+        code.end();
+    }
+    with_body(&body)
+}
+
+#[test]
+fn deep_nesting() {
+    let _alone = alone();
+    // The function's own block counts too.
+    refused(&nested(150_000), "the module has 150001 blocks inside each other; the limit `nesting` is 4096");
+    assert_eq!(explode(&nested(4_095)), Ok(()));
+}
+
+#[test]
+fn a_function_body_without_end() {
+    let _alone = alone();
+    let mut body = Function::new([]);
+    let mut code = body.instructions();
+    for _ in 0..200_000 {
+        code.i32_const(0).drop();
+    }
+    code.end();
+    refused(
+        &with_body(&body),
+        "the module has 600002 bytes in one function; the limit `function_bytes` is 524288",
+    );
+}
+
+#[test]
+fn the_largest_function_body_is_translated_within_the_budget() {
+    let _alone = alone();
+    let mut body = Function::new([(1, ValType::I32)]);
+    let mut code = body.instructions();
+    for _ in 0..65_000 {
+        code.local_get(0).i32_const(1).i32_add().local_set(0).nop();
+    }
+    code.end();
+    assert_eq!(explode(&with_body(&body)), Ok(()));
+}
+
+#[test]
+fn a_million_locals() {
+    let _alone = alone();
+    let body = Function::new([(1_000_000, ValType::I64)]);
+    let error = explode(&with_body(&body)).unwrap_err();
+    assert!(error.starts_with("invalid module: too many locals"), "{error}");
+}
+
+#[test]
+fn a_deep_operand_stack() {
+    let _alone = alone();
+    let mut body = Function::new([]);
+    let mut code = body.instructions();
+    for _ in 0..100_000 {
+        code.i32_const(0);
+    }
+    code.unreachable().end();
+    // Valid; wasmi has a limit of its own when it translates it.
+    let outcome = explode(&with_body(&body));
+    assert!(outcome.is_err(), "{outcome:?}");
+}
+
+#[test]
+fn many_types_imports_functions_exports() {
+    let _alone = alone();
+    let mut types = TypeSection::new();
+    for _ in 0..100_000 {
+        types.ty().function([], []);
+    }
+    let module = |sections: &[&dyn Fn(&mut wasm_encoder::Module)]| {
+        let mut module = wasm_encoder::Module::new();
+        sections.iter().for_each(|section| section(&mut module));
+        module.finish()
+    };
+    let too_many = |what: &str| format!("the module has 100000 {what}; the limit `section_entries` is 20000");
+    refused(
+        &module(&[&|m| {
+            m.section(&types);
+        }]),
+        &too_many("types"),
+    );
+
+    let mut one = TypeSection::new();
+    one.ty().function([], []);
+    let mut imports = ImportSection::new();
+    let mut functions = FunctionSection::new();
+    let mut exports = ExportSection::new();
+    for index in 0..100_000 {
+        imports.import("", "", EntityType::Function(0));
+        functions.function(0);
+        exports.export(&index.to_string(), ExportKind::Func, 0);
+    }
+    refused(
+        &module(&[
+            &|m| {
+                m.section(&one);
+            },
+            &|m| {
+                m.section(&imports);
+            },
+        ]),
+        &too_many("imports"),
+    );
+    refused(
+        &module(&[
+            &|m| {
+                m.section(&one);
+            },
+            &|m| {
+                m.section(&functions);
+            },
+        ]),
+        &too_many("functions"),
+    );
+    refused(
+        &module(&[&|m| {
+            m.section(&exports);
+        }]),
+        &too_many("exports"),
+    );
+}
+
+#[test]
+fn many_segments_and_many_items() {
+    let _alone = alone();
+    let mut elements = ElementSection::new();
+    let mut data = DataSection::new();
+    for _ in 0..100_000 {
+        elements.passive(Elements::Functions([].as_slice().into()));
+        data.passive([]);
+    }
+    let mut module = wasm_encoder::Module::new();
+    module.section(&elements);
+    refused(&module.finish(), "the module has 100000 element segments; the limit `section_entries` is 20000");
+    let mut module = wasm_encoder::Module::new();
+    module.section(&data);
+    refused(&module.finish(), "the module has 100000 data segments; the limit `section_entries` is 20000");
+
+    let mut elements = ElementSection::new();
+    let items = vec![ConstExpr::ref_null(wasm_encoder::HeapType::FUNC); 200_000];
+    elements.passive(Elements::Expressions(RefType::FUNCREF, items.into()));
+    let mut module = wasm_encoder::Module::new();
+    module.section(&elements);
+    refused(
+        &module.finish(),
+        "the module has 200000 references in element segments; the limit `element_items` is 131072",
+    );
+}
+
+#[test]
+fn large_types() {
+    let _alone = alone();
+    let mut types = TypeSection::new();
+    for _ in 0..2_000 {
+        types.ty().function(std::iter::repeat_n(ValType::I32, 1_000), [ValType::I32; 8]);
+    }
+    let mut module = wasm_encoder::Module::new();
+    module.section(&types);
+    let error = explode(&module.finish()).unwrap_err();
+    assert!(
+        error.ends_with("bytes of sections before its code; the limit `header_bytes` is 1048576"),
+        "{error}"
+    );
+}
+
+#[test]
+fn as_many_functions_as_the_limits_allow() {
+    let _alone = alone();
+    let mut functions = FunctionSection::new();
+    let mut exports = ExportSection::new();
+    let mut code = CodeSection::new();
+    let mut body = Function::new([]);
+    body.instructions().end();
+    for index in 0..20_000 {
+        functions.function(20_000 - 1);
+        exports.export(&format!("f{index}"), ExportKind::Func, index);
+        code.function(&body);
+    }
+    let mut types = TypeSection::new();
+    for _ in 0..19_999 {
+        types.ty().function([ValType::I32; 3], [ValType::I64]);
+    }
+    types.ty().function([], []);
+    let mut module = wasm_encoder::Module::new();
+    module.section(&types).section(&functions).section(&exports).section(&code);
+    assert_eq!(explode(&module.finish()), Ok(()));
+}
+
+#[test]
+fn the_largest_table() {
+    let _alone = alone();
+    let mut tables = TableSection::new();
+    let minimum = u64::from(u32::MAX);
+    tables.table(TableType {
+        element_type: RefType::FUNCREF,
+        table64: false,
+        minimum,
+        maximum: None,
+        shared: false,
+    });
+    let mut module = wasm_encoder::Module::new();
+    module.section(&tables);
+    refused(
+        &module.finish(),
+        "table 0 starts with 4294967295 elements; the limit `table_elements` is 131072",
+    );
+}
+
+#[test]
+fn many_memories() {
+    let _alone = alone();
+    let mut memories = MemorySection::new();
+    for _ in 0..90 {
+        memories.memory(wasm_encoder::MemoryType {
+            minimum: 0,
+            maximum: Some(0),
+            memory64: false,
+            shared: false,
+            page_size_log2: None,
+        });
+    }
+    let mut module = wasm_encoder::Module::new();
+    module.section(&memories);
+    refused(&module.finish(), "memory 64: the store has 64 memories already, which is the limit `memories`");
+}
+
+#[test]
+fn a_section_that_lies_about_its_length() {
+    let _alone = alone();
+    // A type section of 5 bytes that announces 2^32 - 1 types.
+    let wasm = [b"\0asm\x01\0\0\0", [1, 5, 0xff, 0xff, 0xff, 0xff, 0x0f].as_slice()].concat();
+    refused(&wasm, "the module has 4294967295 types; the limit `section_entries` is 20000");
+}

@@ -1,0 +1,166 @@
+//! Guests that take all there is: the kernel and its other guests go on.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use kernel_demo::Machine;
+use palimpsest_engine::{
+    AsContextMut, Caller, Config, Error, Instance, InstantiateError, Limits, Linker, Module, ModuleError,
+    OutOfFrames, ReentryTooDeep, Store,
+};
+use palimpsest_paging::{Frame, FrameSource};
+
+use crate::{
+    harness::{Checks, VmTest},
+    wasm::{Program, engine, guest, module},
+};
+
+pub(crate) const TESTS: &[VmTest] = &[
+    VmTest::new("a-guest-that-takes-all-frames-is-stopped-alone", 11, all_frames),
+    VmTest::new("a-guest-is-held-to-its-cap-tables-included", 5, cap_with_tables),
+    VmTest::new("every-shortage-in-a-life-is-an-error", 2, every_shortage),
+    VmTest::new("module-bombs-are-refused-by-name", 2, module_bombs),
+    VmTest::new("re-entry-ends-at-the-configured-depth", 3, reentry),
+];
+
+/// A glutton with the number of pages that it last told the host of.
+struct Glutton {
+    store: Store<()>,
+    instance: Instance,
+    progress: Arc<AtomicU32>,
+}
+
+impl Glutton {
+    fn start(machine: &Machine, config: Config) -> Self {
+        let engine = engine(machine, config);
+        let module = module(&engine, guest!("glutton"));
+        let progress = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&progress);
+        let mut linker = Linker::new();
+        linker
+            .func_wrap("host", "progress", move |pages: u32| seen.store(pages, Ordering::Relaxed))
+            .expect("the name is free");
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module).expect("the guest links");
+        Self { store, instance, progress }
+    }
+
+    fn eat(&mut self) -> Result<u32, Error> {
+        self.instance.get_typed_func::<(), u32>(&self.store, "eat")?.call(&mut self.store, ())
+    }
+}
+
+fn is_out_of_frames<R>(result: Result<R, Error>) -> bool {
+    result.err().is_some_and(|error| error.downcast_ref::<OutOfFrames>().is_some())
+}
+
+fn all_frames(checks: &mut Checks, machine: &Machine) {
+    let mut bystander = Program::start(machine, guest!("bystander"));
+    bystander.must::<(), ()>("start", ());
+    let free = machine.frames().free_frames();
+    let mut glutton = Glutton::start(machine, Config::default());
+    checks.equal("it ends in OutOfFrames", is_out_of_frames(glutton.eat()), true);
+    checks.equal("free frames", machine.frames().free_frames(), 0);
+    let resident = glutton.store.report().resident_frames;
+    let told = u64::from(glutton.progress.load(Ordering::Relaxed));
+    // A host call behind the first lost write would have told of more pages than there are frames for.
+    checks.equal("thousands of pages it told of", told / 1000, resident / 1000);
+    checks.equal("another call is refused", is_out_of_frames(glutton.eat()), true);
+    checks.equal("the report says so", glutton.store.report().lost.is_some(), true);
+    checks.equal("the bystander works on", bystander.must::<(), u32>("work", ()), 2 * 65_536);
+    checks.equal("its report is sound", bystander.store.report().lost.is_none(), true);
+    drop(glutton);
+    checks.equal("free frames once it is dropped", machine.frames().free_frames(), free);
+    checks.equal("the bystander touches a new page", bystander.must::<(), u32>("touch_another", ()), 5);
+    checks.equal("and works on", bystander.must::<(), u32>("work", ()), 3 * 65_536);
+    checks.equal("its frames", bystander.residency().resident_frames, 17);
+}
+
+fn cap_with_tables(checks: &mut Checks, machine: &Machine) {
+    const CAP: u64 = 2_000;
+    let mut limits = Limits::default();
+    limits.resident_frames = Some(CAP);
+    let mut glutton = Glutton::start(machine, Config::default().limits(limits));
+    checks.equal("it ends in OutOfFrames", is_out_of_frames(glutton.eat()), true);
+    let report = glutton.store.report();
+    checks.equal("frames held", report.held_frames, CAP);
+    checks.equal("the most at a time", report.peak_frames, CAP);
+    let set_aside =
+        glutton.store.memories().next().map(|memory| memory.residency(&glutton.store).set_aside_frames);
+    let parts = report.resident_frames + report.table_frames + set_aside.unwrap_or(0);
+    checks.equal("data, tables and what is set aside", parts, CAP);
+    checks.equal(
+        "one table for 512 pages, and the one above",
+        report.table_frames,
+        report.resident_frames.div_ceil(512) + 1,
+    );
+}
+
+/// Runs a whole life while the pool has `left` frames; whether anything of it failed.
+fn life_with(machine: &Machine, left: usize, lives: &Lives) -> bool {
+    let pool = machine.frames();
+    let mut hoard: Vec<Frame> = Vec::with_capacity(lives.free);
+    while pool.free_frames() > left as u64 {
+        hoard.extend(pool.allocate());
+    }
+    let mut store = Store::new(lives.module.engine(), ());
+    let lived = Linker::new().instantiate(&mut store, &lives.module).map(|instance| {
+        instance.get_typed_func::<(), u32>(&store, "run").and_then(|run| run.call(&mut store, ()))
+    });
+    drop(store);
+    hoard.into_iter().for_each(|frame| pool.release(frame));
+    !matches!(lived, Ok(Ok(1)))
+}
+
+/// What the lives share: the module, translated, and the number of frames that are free between them.
+struct Lives {
+    module: Module,
+    free: usize,
+}
+
+fn every_shortage(checks: &mut Checks, machine: &Machine) {
+    let engine = engine(machine, Config::default());
+    let free = usize::try_from(machine.frames().free_frames()).expect("addresses have 64 bits");
+    let lives = Lives { module: module(&engine, guest!("churn")), free };
+    checks.equal("a life with enough frames fails", life_with(machine, 200, &lives), false);
+    let failed = (0..40).filter(|left| life_with(machine, *left, &lives)).count();
+    // The life needs this many frames at its height: every one less fails it, and nothing else does.
+    checks.equal("lives that failed, which are those with too few frames", failed, FRAMES_OF_A_LIFE);
+}
+
+/// Frames that `churn.wat` holds at its height: 5 of data, 2 tables, 2 set aside, and 1 table that regions share.
+const FRAMES_OF_A_LIFE: usize = 10;
+
+fn module_bombs(checks: &mut Checks, machine: &Machine) {
+    let engine = engine(machine, Config::default());
+    // A type section that announces 2^32 - 1 types.
+    let lying = [b"\0asm\x01\0\0\0", [1, 5, 0xff, 0xff, 0xff, 0xff, 0x0f].as_slice()].concat();
+    let refused =
+        matches!(Module::new(&engine, &lying), Err(ModuleError::Limit { limit: "section_entries", .. }));
+    checks.equal("too many types are refused", refused, true);
+    let table = Program::try_start(machine, guest!("largest-table")).err();
+    checks.equal("the table is refused", matches!(table, Some(InstantiateError::TableTooLarge { .. })), true);
+}
+
+fn reentry(checks: &mut Checks, machine: &Machine) {
+    let engine = engine(machine, Config::default());
+    let module = module(&engine, guest!("reentrant"));
+    let mut linker = Linker::new();
+    linker
+        .func_wrap("host", "again", |mut caller: Caller<'_, u32>| {
+            **caller.data_mut() += 1;
+            let run = caller.get_export("run").and_then(|export| export.into_func());
+            run.expect("the guest exports it").call(caller.as_context_mut(), &[], &mut [])
+        })
+        .expect("the name is free");
+    let mut store = Store::new(&engine, 0);
+    let instance = linker.instantiate(&mut store, &module).expect("the guest links");
+    let run = instance.get_typed_func::<(), ()>(&store, "run").expect("the guest exports it");
+    for _ in 0..2 {
+        *store.data_mut() = 0;
+        let error = run.call(&mut store, ()).err();
+        let limit = error.and_then(|error| error.downcast_ref::<ReentryTooDeep>().map(|deep| deep.limit));
+        checks.equal("the limit and the levels", (limit, *store.data()), (Some(16), 16));
+    }
+    checks.equal("a store that was stopped is not lost", store.report().lost.is_none(), true);
+}
