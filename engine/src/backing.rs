@@ -8,15 +8,23 @@
 
 #![allow(unsafe_code)]
 
+// The permission above is for this file alone.
+#[deny(unsafe_code)]
+mod error;
+#[deny(unsafe_code)]
+mod figures;
+#[deny(unsafe_code)]
 mod fixed;
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
+#[deny(unsafe_code)]
 mod paged;
 
 use alloc::boxed::Box;
 use core::{fmt::Debug, ptr::NonNull};
-use thiserror::Error;
 
 use crate::{live::LiveBytes, units::Span};
+pub use error::{LimitError, ReserveError, Shortage};
+pub use figures::{Cleared, Commit, Health, Residency, Standing, Strategy};
 pub use fixed::Fixed;
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use paged::Paged;
@@ -91,162 +99,6 @@ pub struct Reservation {
     pub initial: u64,
     /// What it may grow to. Never below `initial`.
     pub maximum: u64,
-}
-
-/// What becomes of the frames behind cleared pages. Every strategy leaves zeros.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Strategy {
-    /// Unmap and release; the next touch brings a zeroed frame. For most kernels.
-    #[default]
-    Decommit,
-    /// Release, and map fresh zeroed frames before returning. For guests that must not fault later.
-    Recommit,
-    /// Zero in place and keep the frames. For tiny ranges, and where there is no MMU or a flush is dear.
-    ZeroNow,
-    /// Unmap and mark; a touch takes the page back as zero, and [`Store::reclaim`](crate::Store::reclaim)
-    /// or a shortage of frames releases it. For callers who cannot wait.
-    Deferred,
-}
-
-/// What a clear did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Cleared {
-    /// Data frames that are back in the frame source.
-    pub frames_released: u64,
-    /// Table frames that are back in the frame source.
-    pub tables_released: u64,
-    /// Frames that are kept: zeroed, or marked to be zeroed before they are seen again.
-    pub frames_retained: u64,
-    /// Fresh zeroed frames that were mapped in place of released ones.
-    pub frames_committed: u64,
-}
-
-impl Cleared {
-    /// Whether the memory holds as many frames fewer as the range had.
-    #[must_use]
-    pub fn is_released(&self) -> bool {
-        self.frames_retained == 0 && self.frames_committed == 0
-    }
-}
-
-/// When a memory's frames are charged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Commit {
-    /// A frame is taken when a page is first written. A write that finds none loses the store.
-    #[default]
-    OnTouch,
-    /// Every frame of the size, tables included, is promised when the memory is made or grows, which fails if
-    /// they cannot be promised. A first touch cannot fail then.
-    Reserved,
-}
-
-/// What a region holds, in frames, and what has happened to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Residency {
-    /// Data frames mapped now.
-    pub resident_frames: u64,
-    /// The most that were mapped at a time.
-    pub peak_resident_frames: u64,
-    /// Table frames that the region owns now.
-    pub table_frames: u64,
-    /// Frames set aside for the sink.
-    pub set_aside_frames: u64,
-    /// Frames of cleared pages that wait to be reclaimed.
-    pub deferred_frames: u64,
-    /// Page faults that were resolved.
-    pub faults: u64,
-    /// Data frames that clears have released.
-    pub frames_released: u64,
-}
-
-/// How a store stands with its arena, in frames; table frames and those set aside are included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Whether the store still counts.
-    pub health: Health,
-    /// Frames held now.
-    pub held_frames: u64,
-    /// The most that were held at a time.
-    pub peak_frames: u64,
-    /// Frames charged: those held, or under [`Commit::Reserved`] those promised.
-    pub charged_frames: u64,
-}
-
-/// Whether what a store's guest does still counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// All is well.
-    Sound,
-    /// A write went into the sink because no frame was left.
-    Lost,
-}
-
-/// Why no region was reserved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ReserveError {
-    /// The memory is larger than everything there is.
-    #[error(
-        "{requested} bytes are more than the {available} bytes of the whole window; give the backing a larger one"
-    )]
-    TooLarge {
-        /// Bytes that were requested.
-        requested: u64,
-        /// Bytes of the window or of the fixed slice.
-        available: u64,
-    },
-    /// No range of addresses of that size is free now.
-    #[error("no free range of {requested} bytes; drop a store first")]
-    NoAddresses {
-        /// Bytes that were requested.
-        requested: u64,
-    },
-    /// The frames that a new region needs are not there, or cannot be promised.
-    #[error("no frames for a memory of {requested} bytes: {cause}; drop a store or raise `resident_frames`")]
-    OutOfFrames {
-        /// Bytes that were requested.
-        requested: u64,
-        /// Which limit was hit, with its value and what was needed.
-        cause: Shortage,
-    },
-}
-
-/// Which source of frames ran dry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Shortage {
-    /// The store would hold more than [`Limits::resident_frames`](crate::Limits::resident_frames).
-    #[error("{needed} frames more than the {held} it has are above the limit `resident_frames`, {cap}")]
-    Cap {
-        /// The limit.
-        cap: u64,
-        /// Frames charged to the store.
-        held: u64,
-        /// Frames needed besides.
-        needed: u64,
-    },
-    /// The frame source has none left, or does not promise so many.
-    #[error("{needed} frames are needed, and the frame source has {available} that are not promised")]
-    Source {
-        /// Frames that are free and promised to nobody.
-        available: u64,
-        /// Frames needed.
-        needed: u64,
-    },
-    /// The commit policy is [`Commit::Reserved`], and the frame source makes no promises.
-    #[error("the frame source makes no promises, as `Commit::Reserved` needs them")]
-    NoPromises,
-}
-
-/// Why a limit was not moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the limit cannot be moved to {requested} bytes of {capacity}")]
-pub struct LimitError {
-    /// The limit that was asked for, in bytes.
-    pub requested: u64,
-    /// The bytes of the region.
-    pub capacity: u64,
 }
 
 // SAFETY: `Fixed::open` opens `fixed::Slots`, whose contract is argued below.

@@ -22,6 +22,10 @@
 //! - A global allocator, and the `palimpsest-paging` crate's address space: a frame source, a window of
 //!   virtual addresses, one line in the #PF handler. Then `Paged` is the backing.
 //! - Or a `&'static mut` slice and no MMU at all: [`Fixed`].
+//! - A profile with opt-level 2 or 3 and with LTO or one codegen unit; [`Engine::new`] refuses a build whose
+//!   interpreter uses up native stack.
+//! - 64 KiB of native stack for a call that does not re-enter the host, and heap for what guests are allowed:
+//!   the default [`Limits`] fit 32 MiB.
 //!
 //! See [`Engine::new`] for an example that runs.
 //!
@@ -83,5 +87,6 @@ pub use wasmi::{
 
 /// What a host function gets as its first parameter: the store, and the instance that called it.
 ///
-/// Its data derefs to the embedder's through [`StoreState`].
+/// Its data derefs to the embedder's through [`StoreState`]. Its `get_export` gives wasmi's own items; the engine's
+/// memory comes from [`Memory::exported_by`].
 pub type Caller<'a, T> = wasmi::Caller<'a, StoreState<T>>;

@@ -71,11 +71,29 @@ impl<T: 'static> Linker<T> {
     }
 
     /// Defines a host function from a closure, with its type inferred. The closure may take a
-    /// [`Caller`](crate::Caller) first.
+    /// [`Caller`](crate::Caller) first, and may fail, which ends the guest.
     ///
     /// # Errors
     ///
     /// [`DuplicateDefinition`] if the name is taken.
+    ///
+    /// # Examples
+    ///
+    /// Numbers that come from a guest are checked before they are used, and nothing is allocated in a size that
+    /// a guest chooses:
+    ///
+    /// ```
+    /// # use palimpsest_engine::{Caller, Linker, Memory, TrapCode};
+    /// # fn put(_byte: u8) {}
+    /// let mut linker = Linker::<()>::new();
+    /// linker.func_wrap("kernel", "print", |caller: Caller<'_, ()>, start: u32, len: u32| {
+    ///     let memory = Memory::exported_by(&caller, "memory").ok_or(TrapCode::MemoryOutOfBounds)?;
+    ///     let text = memory.data(&caller).get(start as usize..).and_then(|rest| rest.get(..len as usize));
+    ///     text.ok_or(TrapCode::MemoryOutOfBounds)?.iter().for_each(|byte| put(*byte));
+    ///     Ok::<(), palimpsest_engine::Error>(())
+    /// })?;
+    /// # Ok::<(), palimpsest_engine::DuplicateDefinition>(())
+    /// ```
     pub fn func_wrap<Params, Results>(
         &mut self,
         module: &str,

@@ -18,6 +18,7 @@ pub(crate) use self::{
     record::{MemoryRecord, Reserved},
 };
 use crate::{
+    Caller,
     backing::{Cleared, Residency, Strategy},
     error::{ClearError, GrowError, MemoryError},
     store::StoreState,
@@ -48,6 +49,15 @@ impl Memory {
     ) -> Result<Self, MemoryError> {
         let reserved = Reserved::new(&ctx, ty, 0)?;
         Ok(reserved.establish(&mut ctx)?.memory())
+    }
+
+    /// The memory that the guest which called a host function exports as `name`.
+    ///
+    /// The caller's own `get_export` gives wasmi's memory, which can be read and written, but neither cleared
+    /// nor grown.
+    #[must_use]
+    pub fn exported_by<T: 'static>(caller: &Caller<'_, T>, name: &str) -> Option<Self> {
+        caller.get_export(name).and_then(wasmi::Extern::into_memory).map(Self::from_wasmi)
     }
 
     pub(crate) fn from_wasmi(inner: wasmi::Memory) -> Self {

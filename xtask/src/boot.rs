@@ -1,8 +1,8 @@
 //! One built image and the files of its boots.
 //!
-//! Owns a directory of this process below cargo's output directory, so that two xtasks at once do not mix
-//! their boot archives; it is removed when the session is dropped. `run` boots once, the test runner once per
-//! test.
+//! Owns a directory of this process and image below cargo's output directory, so that two xtasks at once do
+//! not mix their boot archives; it is removed when the session is dropped. `run` boots once, the test runner
+//! once per test.
 
 use crate::archive::{self, Request};
 use crate::kernel::{self, Image, Target};
@@ -11,7 +11,7 @@ use crate::report::{Report, ReportError};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 
 /// Memory of the virtual machine when nobody asks for more, in MiB.
@@ -31,7 +31,7 @@ impl Session {
     /// The image does not build, or the directory cannot be made.
     pub(crate) fn new(workspace: &Workspace, target: Target, image: Image) -> Result<Self> {
         let kernel = kernel::build(workspace, target, image)?;
-        let directory = workspace.output("boot").join(process::id().to_string());
+        let directory = workspace.output("boot").join(format!("{}-{}", image.binary(), process::id()));
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         Ok(Self { kernel, directory })
     }
@@ -50,8 +50,22 @@ impl Session {
     ) -> Result<Ending> {
         let archive = self.directory.join("boot.tar");
         archive::write(&archive, request, machine.clock, modules)?;
-        let files = Files { kernel: &self.kernel, archive: &archive, report: &self.report_file() };
+        let files = Files { kernel: &self.kernel, archive: Some(&archive), report: &self.report_file() };
         qemu::boot(machine, files, on_line)
+    }
+
+    /// Boots an image that knows of no request.
+    ///
+    /// # Errors
+    /// QEMU cannot be started or listened to.
+    pub(crate) fn boot_without_archive(&self, machine: Machine, on_line: impl FnMut(&str)) -> Result<Ending> {
+        let files = Files { kernel: &self.kernel, archive: None, report: &self.report_file() };
+        qemu::boot(machine, files, on_line)
+    }
+
+    /// The directory, for files that shall be gone with the session.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// What the last boot wrote to its second serial port.

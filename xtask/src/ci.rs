@@ -8,6 +8,7 @@
 use crate::cli::CiOptions;
 use crate::kernel::{self, Target};
 use crate::setup::{self, CLIPPY, EMULATOR, MissingPolicy, Need, RUSTFMT};
+use crate::spec::{self, Detail};
 use crate::tally::{Tally, Timed};
 use crate::test_runner;
 use crate::workspace::Workspace;
@@ -42,17 +43,28 @@ const ENGINE_ALONE: &str = "clippy --package=palimpsest-engine --no-default-feat
 
 /// Everything that ends up in the kernel.
 const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-engine \
-                      --package=palimpsest-paging -- -D warnings";
+                      --package=palimpsest-paging --package=palimpsest-spec -- -D warnings";
 
-const CHECKS: [Check; 8] = [
+/// The command stream of the specification's tests, as xtask itself uses it.
+const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-features -- -D warnings";
+
+/// The example of a kernel that embeds the two crates.
+const EXAMPLE: &str = "clippy --package=palimpsest-embed-minimal -- -D warnings";
+
+/// The documentation of what only builds for a kernel's target.
+const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-embed-minimal";
+
+const CHECKS: [Check; 10] = [
     Check("fmt", Platform::Host, "fmt --all --check"),
     Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
     Check("clippy/host/engine-alone", Platform::Host, ENGINE_ALONE),
+    Check("clippy/host/stream-alone", Platform::Host, STREAM_ALONE),
     Check("clippy/gnu", Platform::Kernel(Target::Gnu), KERNEL),
     Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
     Check("clippy/none/engine-alone", Platform::Kernel(Target::None), ENGINE_ALONE),
+    Check("clippy/none/embed-minimal", Platform::Kernel(Target::None), EXAMPLE),
     Check("docs/host", Platform::Host, "doc --no-deps"),
-    Check("docs/none", Platform::Kernel(Target::None), "doc --no-deps --package=palimpsest-kernel-demo"),
+    Check("docs/none", Platform::Kernel(Target::None), KERNEL_DOCS),
 ];
 
 impl Check {
@@ -89,11 +101,12 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     }
     if !options.without_test {
         println!("$ cargo xtask test");
-        tally += test_runner::run_host(workspace)?;
-        tally += test_runner::run_vm(workspace, Target::Gnu, "", policy)?;
+        tally += test_runner::run_all(workspace, Target::Gnu, policy)?;
     }
     println!("$ cargo xtask test --vm --target none");
     tally += test_runner::run_vm(workspace, Target::None, "", policy)?;
+    println!("$ cargo xtask test --spec --target none");
+    tally += spec::run(workspace, Target::None, Detail::Totals, policy)?.tally;
     for target in TARGETS {
         println!("$ cargo xtask run --target {target}");
         run_step(&format!("ci/tour/{target}"), &tour(workspace, target, policy)?, &mut tally)?;

@@ -5,9 +5,10 @@
 
 use crate::boot::DEFAULT_MEMORY_MIB;
 use crate::kernel::Target;
-use crate::qemu::Accelerator;
+use crate::qemu::{Accelerator, Clock};
 use crate::setup::MissingPolicy;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Sets up, runs and tests Palimpsest.
@@ -78,12 +79,31 @@ pub(crate) struct RunOptions {
     pub(crate) timeout: u64,
 }
 
+impl RunOptions {
+    /// What `cargo xtask run` with these words would do.
+    ///
+    /// # Errors
+    /// The words are no command line of `run`.
+    pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let command = Self::augment_args(clap::Command::new("cargo xtask run").no_binary_name(true));
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
+
+    /// What the virtual machine's clock shall count.
+    pub(crate) const fn clock(&self) -> Clock {
+        if self.icount { Clock::Instructions } else { Clock::Host }
+    }
+}
+
 /// Options of `test`.
 #[derive(Args, Debug)]
 pub(crate) struct TestOptions {
     /// Run only the tests of this machine
     #[arg(long, conflicts_with = "vm")]
     pub(crate) host: bool,
+    /// Run only the WebAssembly specification's tests, on this machine and in QEMU, with a figure per file
+    #[arg(long, conflicts_with_all = ["host", "vm"])]
+    pub(crate) spec: bool,
     /// Run only the tests in QEMU, those whose name contains NAME if it is given
     #[arg(long, value_name = "NAME", num_args = 0..=1)]
     pub(crate) vm: Option<Option<String>>,

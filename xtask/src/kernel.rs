@@ -14,9 +14,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-/// The package of the kernel and of its emulator tests.
-const PACKAGE: &str = "palimpsest-kernel-demo";
-
 /// A compilation target of the kernel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Target {
@@ -65,20 +62,49 @@ impl fmt::Display for Target {
     }
 }
 
-/// A bootable program of the kernel's package.
+/// A bootable program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Image {
     /// Runs a guest, or takes the tour
     Kernel,
     /// The emulator tests
     VmTests,
+    /// The WebAssembly specification's tests
+    Spec,
+    /// The example `examples/embed-minimal`, a kernel of its own
+    EmbedMinimal,
+    /// The test of a build that loses the interpreter's tail calls
+    LostTailCalls,
 }
 
 impl Image {
-    const fn binary(self) -> &'static str {
+    const fn package(self) -> &'static str {
+        match self {
+            Self::Kernel | Self::VmTests | Self::Spec | Self::LostTailCalls => "palimpsest-kernel-demo",
+            Self::EmbedMinimal => "palimpsest-embed-minimal",
+        }
+    }
+
+    /// The name of its file.
+    pub(crate) const fn binary(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
             Self::VmTests => "vm-tests",
+            Self::Spec => "spec",
+            Self::EmbedMinimal => "embed-minimal",
+            Self::LostTailCalls => "lost-tail-calls",
+        }
+    }
+
+    /// What is changed in the release profile.
+    const fn profile(self) -> &'static [Variable] {
+        match self {
+            Self::Kernel | Self::VmTests | Self::Spec | Self::EmbedMinimal => &[],
+            // wasmi's handlers then call their decoders instead of inlining them, with references to their own
+            // locals, which rule a tail call out.
+            Self::LostTailCalls => {
+                &[("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")]
+            }
         }
     }
 }
@@ -88,8 +114,9 @@ impl Image {
 /// # Errors
 /// Cargo fails; it has then said why on standard error.
 pub(crate) fn build(workspace: &Workspace, target: Target, image: Image) -> Result<PathBuf> {
-    let command = ["build", "--package", PACKAGE, "--bin", image.binary()];
-    let output = cargo(workspace, target, &command, &[]).unchecked().run().context("cannot start cargo")?;
+    let command = ["build", "--package", image.package(), "--bin", image.binary()];
+    let build = cargo(workspace, target, &command, image.profile());
+    let output = build.unchecked().run().context("cannot start cargo")?;
     ensure!(
         output.status.success(),
         "the kernel does not build for {}: see cargo's messages",

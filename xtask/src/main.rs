@@ -16,6 +16,7 @@ mod qemu;
 mod report;
 mod run;
 mod setup;
+mod spec;
 mod tally;
 mod test_runner;
 mod workspace;

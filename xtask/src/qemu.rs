@@ -56,8 +56,8 @@ pub(crate) struct Machine {
 pub(crate) struct Files<'a> {
     /// The kernel's ELF image
     pub(crate) kernel: &'a Path,
-    /// The boot archive
-    pub(crate) archive: &'a Path,
+    /// The boot archive, for a kernel that reads one
+    pub(crate) archive: Option<&'a Path>,
     /// Where the second serial port's bytes go
     pub(crate) report: &'a Path,
 }
@@ -153,7 +153,8 @@ fn arguments(machine: Machine, files: Files<'_>) -> Vec<OsString> {
     let memory = format!("{}M", machine.memory_mib);
     let mut arguments: Vec<OsString> = words.into_iter().map(Into::into).collect();
     arguments.extend(["-serial".into(), report, "-m".into(), memory.into()]);
-    arguments.extend(["-kernel".into(), files.kernel.into(), "-initrd".into(), files.archive.into()]);
+    arguments.extend(["-kernel".into(), files.kernel.into()]);
+    arguments.extend(files.archive.into_iter().flat_map(|archive| ["-initrd".into(), archive.into()]));
     arguments
 }
 

@@ -11,7 +11,7 @@ use crate::cli::RunOptions;
 use crate::guest;
 use crate::kernel::Image;
 use crate::programs::{self, LODEPNG};
-use crate::qemu::{Clock, Ending, Machine};
+use crate::qemu::{Ending, Machine};
 use crate::report::{Outcome, Report, ReportError};
 use crate::setup::{self, EMULATOR, Need};
 use crate::workspace::Workspace;
@@ -33,18 +33,30 @@ pub(crate) fn run(workspace: &Workspace, options: &RunOptions) -> Result<ExitCod
     let needs = [Need::Core(options.target.triple()), EMULATOR];
     setup::require(workspace, &needs, options.setup.missing_policy())?;
     match guest {
-        Some(module) => run_guest(workspace, options, &module),
+        Some(module) => {
+            let session = Session::new(workspace, options.target, Image::Kernel)?;
+            run_guest(&session, options, &module, |line| println!("{line}"))
+        }
         None => take_tour(workspace, options),
     }
 }
 
-fn run_guest(workspace: &Workspace, options: &RunOptions, module: &[u8]) -> Result<ExitCode> {
+/// Runs a guest in a kernel that is built, and passes on its text line by line.
+///
+/// # Errors
+/// The machine ends in a way that is neither success nor the guest's failure; the report is missing, damaged
+/// or cannot be written.
+pub(crate) fn run_guest(
+    session: &Session,
+    options: &RunOptions,
+    module: &[u8],
+    on_line: impl FnMut(&str),
+) -> Result<ExitCode> {
     let mut words = options.invoke.iter().chain(&options.more_arguments).cloned();
     let invoke = words.next();
     let arguments: Vec<String> = words.collect();
     let request = Request::Run { invoke: invoke.as_deref(), arguments: &arguments };
-    let session = Session::new(workspace, options.target, Image::Kernel)?;
-    let ending = session.boot(machine(options), request, &[(GUEST, module)], |line| println!("{line}"))?;
+    let ending = session.boot(machine(options), request, &[(GUEST, module)], on_line)?;
     let report = session.report();
     if let (Ok(report), Some(path)) = (&report, &options.json) {
         report.write(path)?;
@@ -74,7 +86,7 @@ fn machine(options: &RunOptions) -> Machine {
     Machine {
         memory_mib: options.memory,
         accelerator: options.accel,
-        clock: if options.icount { Clock::Instructions } else { Clock::Host },
+        clock: options.clock(),
         time_limit: Duration::from_secs(options.timeout),
     }
 }

@@ -1,21 +1,26 @@
-//! `cargo xtask test`: the tests of this machine, and those in the emulator.
+//! `cargo xtask test`: the tests of this machine, those in the emulator, and the specification's on both.
 //!
-//! Owns which of the two run. All of them run even if some fail; the last line counts them. [`judge`] and
+//! Owns which of them run. All of them run even if some fail; the last line counts them. [`judge`] and
 //! [`plan`] are pure and tested beside their code; [`vm`] also tests the runner itself, with kernels that
 //! must be seen to fail.
 
 mod host;
 mod judge;
 mod plan;
+mod run_cases;
+mod solo;
 mod vm;
 
 use crate::cli::TestOptions;
+use crate::kernel::Target;
+use crate::setup::MissingPolicy;
+use crate::spec::{self, Detail, Verdict};
+use crate::tally::Tally;
 use crate::workspace::Workspace;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::process::ExitCode;
 
 pub(crate) use host::run as run_host;
-pub(crate) use vm::run as run_vm;
 
 /// Runs what the options ask for and prints the count.
 ///
@@ -25,15 +30,62 @@ pub(crate) use vm::run as run_vm;
 pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     let policy = options.setup.missing_policy();
     let filter = options.vm.iter().flatten().map(String::as_str).next().unwrap_or_default();
+    if options.spec {
+        return run_spec(workspace, options);
+    }
     let tally = if options.host {
         run_host(workspace)?
     } else if options.vm.is_some() {
         run_vm(workspace, options.target, filter, policy)?
     } else {
-        let mut tally = run_host(workspace)?;
-        tally += run_vm(workspace, options.target, filter, policy)?;
-        tally
+        run_all(workspace, options.target, policy)?
     };
     println!("{tally}");
     Ok(tally.exit_code())
+}
+
+/// Runs everything that there is.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_all(workspace: &Workspace, target: Target, policy: MissingPolicy) -> Result<Tally> {
+    let mut tally = run_host(workspace)?;
+    tally += run_vm(workspace, target, "", policy)?;
+    tally += spec::run(workspace, target, Detail::Totals, policy)?.tally;
+    Ok(tally)
+}
+
+/// The specification's tests alone, with a figure per file; the kernel's totals come last.
+fn run_spec(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
+    let policy = options.setup.missing_policy();
+    let Verdict { tally, totals } = spec::run(workspace, options.target, Detail::Files, policy)?;
+    println!("{tally}");
+    if let Some(totals) = totals {
+        println!("{totals}");
+    }
+    Ok(tally.exit_code())
+}
+
+/// Runs the tests in the emulator whose name contains `filter`, a line each.
+///
+/// # Errors
+/// Something is missing and may not be installed, QEMU cannot be started, or no test has such a name.
+pub(crate) fn run_vm(
+    workspace: &Workspace,
+    target: Target,
+    filter: &str,
+    policy: MissingPolicy,
+) -> Result<Tally> {
+    let mut tally = vm::run(workspace, target, filter, policy)?;
+    tally += run_cases::run(workspace, target, filter)?;
+    ensure!(tally != Tally::default(), "no emulator test has `{filter}` in its name");
+    Ok(tally)
+}
+
+/// Prints what a passed test has printed, if the tests were chosen by a `filter`: who asks for one by name wants
+/// to see it. A failed test always shows it.
+fn show(filter: &str, output: &str) {
+    for line in output.lines().filter(|_| !filter.is_empty()) {
+        println!("    {line}");
+    }
 }

@@ -1,11 +1,12 @@
-//! The tests in the emulator: one boot per test, all booting the same image.
+//! The tests in the emulator: one boot per test, all booting the same image but for the last, those of [`solo`].
 //!
 //! Owns the order: ask the kernel for its list, then boot once per test and let [`judge`] decide. A test
 //! leaves nothing behind for the next one, since each has a machine of its own. An image that does not build,
 //! and a list that cannot be read, count as one failure each. Called by `test`, and by `ci` for each target.
 
-use super::judge::judge;
+use super::judge::{Expected, judge};
 use super::plan::{self, PlannedTest};
+use super::{show, solo};
 use crate::archive::Request;
 use crate::boot::{DEFAULT_MEMORY_MIB, Session};
 use crate::kernel::{Image, Target};
@@ -13,7 +14,7 @@ use crate::qemu::{Accelerator, Clock, Ending, Machine};
 use crate::setup::{self, EMULATOR, MissingPolicy, Need};
 use crate::tally::{Tally, Timed};
 use crate::workspace::Workspace;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use std::time::{Duration, Instant};
 
 /// How long the kernel may take to boot and print its list.
@@ -22,14 +23,15 @@ const LIST_TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Runs the tests whose name contains `filter`, a line each.
 ///
 /// # Errors
-/// Something is missing and may not be installed, QEMU cannot be started, or no test has such a name.
-pub(crate) fn run(
+/// Something is missing and may not be installed, or QEMU cannot be started.
+pub(super) fn run(
     workspace: &Workspace,
     target: Target,
     filter: &str,
     policy: MissingPolicy,
 ) -> Result<Tally> {
-    setup::require(workspace, &[Need::Core(target.triple()), EMULATOR], policy)?;
+    let needs = [Need::Core(Target::Gnu.triple()), Need::Core(Target::None.triple()), EMULATOR];
+    setup::require(workspace, &needs, policy)?;
     let mut tally = Tally::default();
     let session = match Session::new(workspace, target, Image::VmTests) {
         Ok(session) => session,
@@ -38,60 +40,71 @@ pub(crate) fn run(
             return Ok(tally);
         }
     };
-    let list = boot(&session, Request::List, LIST_TIME_LIMIT, Clock::Host)?;
-    let tests = match plan::parse(&list.output) {
-        Ok(tests) => tests,
-        Err(error) => {
-            tally.fail(
-                &format_args!("vm/{target}/list"),
-                &format_args!("{error}; {}", list.ending),
-                &list.output,
-            );
-            return Ok(tally);
-        }
-    };
+    let Some(tests) = list(&session, target, &mut tally)? else { return Ok(tally) };
     let chosen: Vec<_> = tests.iter().filter(|test| test.name.contains(filter)).collect();
-    ensure!(!chosen.is_empty(), "no emulator test has `{filter}` in its name");
-    // Who asks for a test by name wants to see what it says; a failed one always shows it.
-    let shown = !filter.is_empty();
+    let solo = solo::ALL.into_iter().filter(|kernel| kernel.with.contains(&target));
     for test in chosen {
-        let output = run_one(&session, target, test, &mut tally)?;
-        for line in output.lines().filter(|_| shown) {
-            println!("    {line}");
-        }
+        show(filter, &run_one(&session, target, test, &mut tally)?);
+    }
+    for kernel in solo.filter(|kernel| kernel.name.contains(filter)) {
+        show(filter, &kernel.run(workspace, &mut tally)?);
     }
     Ok(tally)
+}
+
+/// Asks the kernel for its tests; `None` if it has no proper answer, which is then counted.
+fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<Vec<PlannedTest>>> {
+    let list = boot(session, Request::List, LIST_TIME_LIMIT, Clock::Host)?;
+    let reject = |error| {
+        let reason = format!("{error}; {}", list.ending);
+        tally.fail(&format_args!("vm/{target}/list"), &reason, &list.output);
+    };
+    Ok(plan::parse(&list.output).map_err(reject).ok())
 }
 
 /// Runs one test; returns what a passed one has printed.
 fn run_one(session: &Session, target: Target, test: &PlannedTest, tally: &mut Tally) -> Result<String> {
     let boot = boot(session, Request::Test(&test.name), test.expected.time_limit(), test.clock)?;
-    let name = format!("vm/{target}/{}", test.name);
-    match judge(&test.expected, &boot.ending, &boot.output) {
-        Ok(()) => {
-            tally.pass(&Timed(&name, boot.elapsed));
-            Ok(boot.output)
-        }
-        Err(failure) => {
-            tally.fail(&Timed(&name, boot.elapsed), &failure, &boot.output);
-            Ok(String::new())
-        }
-    }
-}
-
-/// What one boot left.
-#[derive(Debug)]
-struct Boot {
-    ending: Ending,
-    output: String,
-    elapsed: Duration,
+    Ok(boot.conclude(&format!("vm/{target}/{}", test.name), &test.expected, tally))
 }
 
 fn boot(session: &Session, request: Request<'_>, time_limit: Duration, clock: Clock) -> Result<Boot> {
     let machine =
         Machine { memory_mib: DEFAULT_MEMORY_MIB, accelerator: Accelerator::Tcg, clock, time_limit };
-    let mut output = String::new();
-    let start = Instant::now();
-    let ending = session.boot(machine, request, &[], |line| output.extend([line, "\n"]))?;
-    Ok(Boot { ending, output, elapsed: start.elapsed() })
+    Boot::record(|on_line| session.boot(machine, request, &[], on_line))
+}
+
+/// What one boot left.
+#[derive(Debug)]
+pub(super) struct Boot {
+    ending: Ending,
+    output: String,
+    elapsed: Duration,
+}
+
+impl Boot {
+    /// Runs `boot`, which passes on the text line by line, and keeps what it leaves.
+    ///
+    /// # Errors
+    /// Those of `boot`.
+    pub(super) fn record(boot: impl FnOnce(&mut dyn FnMut(&str)) -> Result<Ending>) -> Result<Self> {
+        let mut output = String::new();
+        let start = Instant::now();
+        let ending = boot(&mut |line| output.extend([line, "\n"]))?;
+        Ok(Self { ending, output, elapsed: start.elapsed() })
+    }
+
+    /// Judges and counts it as the test `name`; returns what a passed one has printed.
+    pub(super) fn conclude(self, name: &str, expected: &Expected, tally: &mut Tally) -> String {
+        match judge(expected, &self.ending, &self.output) {
+            Ok(()) => {
+                tally.pass(&Timed(name, self.elapsed));
+                self.output
+            }
+            Err(failure) => {
+                tally.fail(&Timed(name, self.elapsed), &failure, &self.output);
+                String::new()
+            }
+        }
+    }
 }

@@ -1,0 +1,62 @@
+//! The smallest kernel that runs Wasm guests on Palimpsest, to be copied from.
+//!
+//! `boot`, `console`, `frames`, `memory` and `trap` are what every kernel has in one form or another. What
+//! Palimpsest adds to them is the address space in `memory`, one call in `trap`, and `wasm`, where a guest
+//! lives from its bytes to its end. The kernel checks what it sees and ends the emulator: QEMU's exit status
+//! is 33 if every check held. By hand, in this directory:
+//!
+//! ```text
+//! cargo build --release --target x86_64-unknown-none
+//! qemu-system-x86_64 -display none -serial stdio -no-reboot \
+//!     -device isa-debug-exit,iobase=0xf4,iosize=4 \
+//!     -kernel ../../target/x86_64-unknown-none/release/embed-minimal
+//! ```
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod boot;
+mod checks;
+mod console;
+mod frames;
+mod memory;
+mod trap;
+mod wasm;
+
+use alloc::boxed::Box;
+use core::error::Error;
+use core::panic::PanicInfo;
+
+use checks::Checks;
+use console::{Status, exit, println};
+
+/// The first Rust function. `boot` calls it once, on the stack below the kernel, with interrupts off.
+extern "sysv64" fn kernel_main() -> ! {
+    // SAFETY: 1. `boot` mapped the heap. 2. This is the one call.
+    unsafe { memory::init_heap() };
+    trap::init();
+    match run() {
+        Ok(()) => exit(Status::Success),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    // SAFETY: 1. The tables of `boot` are in force for good. 2. This is the one call.
+    let space = unsafe { memory::init_space() }?;
+    let free_frames = frames::free();
+    println!("{free_frames} frames of 4 KiB are free");
+    let mut checks = Checks::default();
+    wasm::run(space, &mut checks)?;
+    checks.equal("frames free after the guest's end", frames::free(), free_frames);
+    checks.complete();
+    Ok(())
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    println!("{info}");
+    exit(Status::Failure)
+}

@@ -1,0 +1,60 @@
+//! A guest, from its bytes to its end: all that this kernel has to know of Wasm.
+//!
+//! The guest has an engine and a store of its own; when both are dropped, nothing is left of it. Called by
+//! `main`.
+
+use alloc::{boxed::Box, sync::Arc};
+use core::error::Error;
+
+use palimpsest_engine::{Caller, Config, Engine, Linker, Memory, Module, Paged, Store, TrapCode};
+
+use crate::checks::Checks;
+use crate::console::println;
+use crate::frames;
+use crate::memory::Space;
+
+/// `guest.wat`, assembled by `build.rs`.
+const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
+
+/// Runs the guest.
+///
+/// # Errors
+///
+/// Whatever keeps it from running, or ends it.
+pub(crate) fn run(space: &'static Space, checks: &mut Checks) -> Result<(), Box<dyn Error>> {
+    let engine = Engine::new(Config::default(), Arc::new(Paged::new(space)))?;
+    let module = Module::new(&engine, GUEST)?;
+    let mut linker = Linker::new();
+    linker.func_wrap("kernel", "print", print)?;
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &module)?;
+    let memory = instance.get_memory(&store, "memory").ok_or("the guest exports no memory")?;
+    checks.equal("data frames of 1 GiB with one data segment", memory.residency(&store).resident_frames, 1);
+    instance.get_typed_func::<(), ()>(&store, "greet")?.call(&mut store, ())?;
+
+    let free_frames = frames::free();
+    let write = instance.get_typed_func::<u32, u64>(&store, "write")?;
+    checks.equal("sum of 256 numbers, each in a Wasm page", write.call(&mut store, 256)?, 255 * 256 / 2);
+    checks.equal("data frames now", memory.residency(&store).resident_frames, 257);
+    let mut number = [0];
+    memory.read(&store, 200 << 16, &mut number)?;
+    checks.equal("number 200, read by the kernel", number, [200]);
+
+    let give_back = instance.get_typed_func::<u32, u32>(&store, "give_back")?;
+    checks.equal("the guest clears 128 Wasm pages, answer", give_back.call(&mut store, 128)?, 0);
+    checks.equal("data frames now", memory.residency(&store).resident_frames, 129);
+    let cleared = memory.clear_pages(&mut store, 128, 128)?;
+    checks.equal("the kernel clears the others, frames released", cleared.frames_released, 128);
+    checks.equal("frames free, as before the writes", frames::free(), free_frames);
+    memory.read(&store, 200 << 16, &mut number)?;
+    checks.equal("number 200 now", number, [0]);
+    Ok(())
+}
+
+/// What the guest imports as `kernel.print`: prints `length` bytes of its memory from `start` on.
+fn print(caller: Caller<'_, ()>, start: u32, length: u32) -> Result<(), palimpsest_engine::Error> {
+    let memory = Memory::exported_by(&caller, "memory");
+    let bytes = memory.and_then(|memory| memory.data(&caller).get(start as usize..)?.get(..length as usize));
+    println!("{}", bytes.ok_or(TrapCode::MemoryOutOfBounds)?.escape_ascii());
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Runs a command stream on the engine, over any backing.
+//!
+//! Every file gets an engine and a store of its own, which are gone when its [`Event::FileDone`] is told: the
+//! caller can then check that nothing was left behind. A directive that fails does not end the run. A listed
+//! miss that passes counts as failed, so that the list cannot outlive its reasons.
+
+mod failure;
+mod session;
+mod setup;
+mod spectest;
+mod traps;
+mod values;
+
+use alloc::sync::Arc;
+use core::fmt;
+use palimpsest_engine::{Backing, EngineError};
+use thiserror::Error;
+
+pub use failure::Failure;
+pub use spectest::SpectestError;
+
+use self::session::Session;
+use crate::{
+    Totals,
+    stream::{Command, Directive, Expected, File, Reader, StreamError},
+};
+
+/// What is told while a stream runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A directive failed.
+    Failed {
+        /// Its file.
+        file: File<'a>,
+        /// Its line there.
+        line: u32,
+        /// What went wrong.
+        failure: Failure,
+    },
+    /// A file is done, and everything that it made is dropped.
+    FileDone {
+        /// The file.
+        file: File<'a>,
+        /// The figures of the file.
+        totals: Totals,
+    },
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed { file, line, failure } => write!(f, "FAILED {file}:{line}: {failure}"),
+            Self::FileDone { file, totals } => write!(f, "{file}: {totals}"),
+        }
+    }
+}
+
+/// Why a run ended early.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The stream cannot be read.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// There is no engine to test.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What every test may import cannot be made.
+    #[error("the module `spectest` cannot be made: {0}")]
+    Spectest(#[from] SpectestError),
+}
+
+/// Runs all files of `stream` over `backing`.
+///
+/// # Errors
+///
+/// [`RunError`]. What fails in a test is told and counted, and is no error.
+pub fn run(
+    stream: &[u8],
+    backing: &Arc<dyn Backing>,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Totals, RunError> {
+    let mut reader = Reader::new(stream)?;
+    let mut totals = Totals::default();
+    while let Some(file) = reader.next_file()? {
+        let of_file = run_file(&mut reader, file, backing, on_event)?;
+        on_event(Event::FileDone { file, totals: of_file });
+        totals += of_file;
+    }
+    Ok(totals)
+}
+
+fn run_file<'a>(
+    reader: &mut Reader<'a>,
+    file: File<'a>,
+    backing: &Arc<dyn Backing>,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Totals, RunError> {
+    let mut session = Session::new(file.suite, Arc::clone(backing))?;
+    let mut totals = Totals::default();
+    while let Some(Directive { line, expected, command }) = reader.next_directive()? {
+        let outcome = session.execute(&command);
+        if let Err(failure) = count(&mut totals, &command, expected, outcome) {
+            on_event(Event::Failed { file, line, failure });
+        }
+    }
+    Ok(totals)
+}
+
+/// Counts an outcome once, and gives it back if it counts as failed.
+fn count(
+    totals: &mut Totals,
+    command: &Command<'_>,
+    expected: Expected,
+    outcome: Result<(), Failure>,
+) -> Result<(), Failure> {
+    let is_listed = match expected {
+        Expected::Pass => false,
+        Expected::KnownMiss => true,
+        Expected::MissWithSoftFloats => floats::ARE_SOFT,
+    };
+    let outcome = match outcome {
+        Err(_) if is_listed => {
+            totals.known_misses += 1;
+            return Ok(());
+        }
+        Ok(()) if is_listed => Err(Failure::PassesNow),
+        outcome => outcome,
+    };
+    let counter = match (&outcome, command) {
+        (Err(_), _) => &mut totals.failed,
+        (Ok(()), Command::TextOnly) => &mut totals.text_only,
+        (Ok(()), command) if command.is_assertion() => &mut totals.passed,
+        (Ok(()), _) => &mut totals.actions,
+    };
+    *counter += 1;
+    outcome
+}
+
+/// This target has no SSE registers: the compiler calls its own functions for floats.
+#[cfg(all(target_arch = "x86_64", not(target_feature = "sse2")))]
+mod floats {
+    pub(super) const ARE_SOFT: bool = true;
+}
+
+/// Floats are the CPU's.
+#[cfg(not(all(target_arch = "x86_64", not(target_feature = "sse2"))))]
+mod floats {
+    pub(super) const ARE_SOFT: bool = false;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! `cargo xtask run` as its users meet it: a command line goes in, an exit status, a text and a JSON report
+//! come out.
+//!
+//! Owns how a case is tried: its words are parsed as `run`'s own command line, its guest is loaded and run by
+//! the same functions, with `--json` into a file of its own, which is read back. The cases are in [`table`],
+//! and [`judge`] decides. Called by `test`, and by `ci` for each target.
+
+mod failure;
+mod judge;
+mod table;
+
+use super::show;
+use crate::boot::Session;
+use crate::cli::RunOptions;
+use crate::guest;
+use crate::kernel::{Image, Target};
+use crate::run;
+use crate::tally::{Tally, Timed};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use judge::{Attempt, judge};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use table::{CASES, Case, Guest};
+
+/// The longest that a guest may run, in seconds, unless its case says less.
+const TIME_LIMIT_SECONDS: u64 = 60;
+
+/// Tries the cases whose name contains `filter`, a line each.
+///
+/// # Errors
+/// A file cannot be read or written, or the words of a case are no command line.
+pub(super) fn run(workspace: &Workspace, target: Target, filter: &str) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let chosen: Vec<_> = CASES.iter().filter(|case| case.name.contains(filter)).collect();
+    if chosen.is_empty() {
+        return Ok(tally);
+    }
+    let session = match Session::new(workspace, target, Image::Kernel) {
+        Ok(session) => session,
+        Err(error) => {
+            tally.fail(&format_args!("run/{target}/build"), &format_args!("{error:#}"), "");
+            return Ok(tally);
+        }
+    };
+    for case in chosen {
+        let name = format!("run/{target}/{}", case.name);
+        let start = Instant::now();
+        let attempt =
+            attempt(workspace, &session, target, case).with_context(|| format!("cannot try {name}"))?;
+        let name = Timed(&name, start.elapsed());
+        match judge(&case.expected, &attempt) {
+            Ok(()) => {
+                tally.pass(&name);
+                show(filter, &attempt.console);
+            }
+            Err(failure) => tally.fail(&name, &failure, &attempt.console),
+        }
+    }
+    Ok(tally)
+}
+
+/// Does what `cargo xtask run` does with the words of `case`.
+fn attempt(workspace: &Workspace, session: &Session, target: Target, case: &Case) -> Result<Attempt> {
+    let file = guest_file(workspace, session, case.guest)?;
+    let report = session.directory().join(format!("{}.json", case.name));
+    let mut options = RunOptions::parse(command_line(&file, &report, target, case.words))?;
+    options.timeout = options.timeout.min(TIME_LIMIT_SECONDS);
+    let mut console = String::new();
+    let status = guest::load(&file)
+        .and_then(|module| run::run_guest(session, &options, &module, |line| console.extend([line, "\n"])));
+    Ok(Attempt { clock: options.clock(), status, console, report: read_report(&report)? })
+}
+
+/// What was written for `--json`, if anything was.
+fn read_report(path: &Path) -> Result<Option<Value>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).map(Some).context("what `--json` wrote is not JSON")
+}
+
+/// The path of the guest, which is written first if it is not in the repository.
+fn guest_file(workspace: &Workspace, session: &Session, guest: Guest) -> Result<PathBuf> {
+    match guest {
+        Guest::Source(name) => Ok(workspace.root().join("guests").join("run").join(name)),
+        Guest::Inline { name, contents } => {
+            let path = session.directory().join(name);
+            fs::write(&path, contents).with_context(|| format!("cannot write {}", path.display()))?;
+            Ok(path)
+        }
+    }
+}
+
+/// The words behind `cargo xtask run`. Those of the case come last: they may end with arguments of the guest.
+fn command_line(file: &Path, report: &Path, target: Target, words: &[&str]) -> Vec<OsString> {
+    let mut line: Vec<OsString> = vec![file.into(), "--target".into(), target.to_string().into()];
+    line.extend(["--json".into(), report.into()]);
+    line.extend(words.iter().map(Into::into));
+    line
+}

@@ -1,0 +1,77 @@
+//! Kernels that are one test each: built for it, booted once, without a boot archive.
+//!
+//! Owns their list. Each ends as a test of `vm-tests` does, with a status and the number of its checks. Called
+//! by `vm`, behind its own tests.
+
+use super::judge::Expected;
+use super::vm::Boot;
+use crate::boot::{DEFAULT_MEMORY_MIB, Session};
+use crate::kernel::{Image, Target};
+use crate::qemu::{Accelerator, Clock, Machine};
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+use anyhow::Result;
+
+/// A kernel that is one test.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Solo {
+    /// The test's name
+    pub(super) name: &'static str,
+    /// The targets whose tests it goes with
+    pub(super) with: &'static [Target],
+    image: Image,
+    /// What it is built for, whichever target the other tests are for
+    target: Target,
+    memory_mib: u32,
+    /// The checks in its sources
+    checks: u32,
+}
+
+/// All of them.
+pub(super) const ALL: [Solo; 2] = [
+    // A kernel that shares no code with ours, on the same two crates.
+    Solo {
+        name: "example/embed-minimal",
+        with: &[Target::Gnu, Target::None],
+        image: Image::EmbedMinimal,
+        target: Target::None,
+        // A machine as QEMU makes it by default: what the example says that it needs.
+        memory_mib: 128,
+        checks: 10,
+    },
+    // A profile that an embedder may have, and that must not become a stack overflow.
+    Solo {
+        name: "gnu/lost-tail-calls-are-refused-by-name",
+        with: &[Target::Gnu],
+        image: Image::LostTailCalls,
+        target: Target::Gnu,
+        memory_mib: DEFAULT_MEMORY_MIB,
+        checks: 3,
+    },
+];
+
+impl Solo {
+    /// Builds and boots it; returns what it has printed, if it passed.
+    ///
+    /// # Errors
+    /// QEMU cannot be started or listened to. A kernel that does not build is a failed test.
+    pub(super) fn run(self, workspace: &Workspace, tally: &mut Tally) -> Result<String> {
+        let name = format!("vm/{}", self.name);
+        let session = match Session::new(workspace, self.target, self.image) {
+            Ok(session) => session,
+            Err(error) => {
+                tally.fail(&name, &format_args!("{error:#}"), "");
+                return Ok(String::new());
+            }
+        };
+        let expected = Expected::Checks(self.checks);
+        let machine = Machine {
+            memory_mib: self.memory_mib,
+            accelerator: Accelerator::Tcg,
+            clock: Clock::Host,
+            time_limit: expected.time_limit(),
+        };
+        let boot = Boot::record(|on_line| session.boot_without_archive(machine, on_line))?;
+        Ok(boot.conclude(&name, &expected, tally))
+    }
+}
