@@ -5,8 +5,8 @@
 //! second walk releases the frames. Nothing is allocated, so it cannot fail, and a walk takes one step for
 //! each entry and table that exists in the range, not for each page.
 //!
-//! Called by: decommit, a lowered limit, the zero-fill guard, the other ways to clear pages (for the sink), the
-//! reclaim of deferred frames, the drop of a region, and a reserve that fails halfway.
+//! Called by: decommit, a lowered limit, the zero-fill guard, the other ways to clear pages (for the sink),
+//! the reclaim of deferred frames, the drop of a region, and a reserve that fails halfway.
 
 use core::ops::AddAssign;
 
@@ -74,6 +74,18 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     released
 }
 
+/// Takes out the entries of these pages that lead to the sink, if there can be any.
+pub(crate) fn uncover<S: FrameSource, T: Tlb>(
+    pages: PageRange,
+    record: &mut Record,
+    tables: &mut WindowTables,
+    host: Host<'_, S, T>,
+) {
+    if record.may_lead_to_sink() {
+        sweep(Sweep::Sink, pages, record, tables, host);
+    }
+}
+
 /// Clears entries, and detaches the frames that they own.
 struct Detacher<'a> {
     what: Sweep,
@@ -118,7 +130,8 @@ impl Detacher<'_> {
         };
         if !is_needed {
             table.detach(piece.start);
-            // For a table, any page of it: that drops the CPU's cached reference (Intel SDM Vol 3A, 4.10.4.1).
+            // For a table, any page of it: that drops the CPU's cached reference (Intel SDM Vol 3A,
+            // 4.10.4.1).
             self.batch.add(piece.start);
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! A deferred page keeps its frame, with the old bytes, in an entry that the CPU cannot use. A touch zeroes
 //! the frame and takes it back; a reclaim releases it. So nobody ever reads the old bytes: they are gone
-//! before the entry is present again, and a frame source's frames are zeroed by whoever gets them.
+//! before the entry is present again, and a frame source's frames are zeroed by whoever gets them. (A CPU
+//! with the L1 terminal fault may guess bytes through an entry that is not present: here those of the same
+//! region.)
 //!
 //! Invariant: all deferred pages of a region are in its record's `deferred` range, and `deferred_frames`
 //! counts them. Called by: the region's `defer` and `reclaim`, the space's `reclaim`, and a fault that found
@@ -11,7 +13,7 @@
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
-use crate::decommit::{Decommitted, Sweep, sweep};
+use crate::decommit::{Decommitted, Sweep, sweep, uncover};
 use crate::directory::Record;
 use crate::frame::FrameSource;
 use crate::space::{Host, State};
@@ -25,7 +27,7 @@ pub(crate) fn defer<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> u64 {
-    sweep(Sweep::Sink, pages, record, tables, host);
+    uncover(pages, record, tables, host);
     let (mut batch, mut frames) = (FlushBatch::new(), 0);
     tables.each_resident(pages, |resident| {
         batch.add(resident.page());

@@ -60,6 +60,12 @@ impl Record {
         pages + self.block.most_tables(pages)
     }
 
+    /// Whether an entry can lead to the sink: after a lost access, and while a zero-fill guard is up or
+    /// forgotten.
+    pub(crate) fn may_lead_to_sink(&self) -> bool {
+        self.account.is_lost() || self.filling.is_some()
+    }
+
     /// Counts pages of this range that were resident and are deferred now.
     pub(crate) fn note_deferred(&mut self, pages: PageRange, frames: u64) {
         let Residency { resident_frames, deferred_frames, .. } = &mut self.residency;

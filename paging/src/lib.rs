@@ -17,13 +17,30 @@
 //!                                        └─────────────────── write ─────────────────┘
 //! ```
 //!
+//! There are four ways to clear pages, after which they read as zero. [`Region::decommit`] releases their
+//! frames, [`Region::recommit`] exchanges them for fresh ones, [`Region::zero_in_place`] keeps them, and
+//! [`Region::defer`] leaves both the zeroing and the releasing for later:
+//!
+//! ```text
+//! resident ── defer ──► deferred ── read or write ──► resident, of zeros
+//!                          └─────── reclaim, decommit ──► absent
+//! ```
+//!
 //! Two more ways lead into the region's *sink*, a frame whose content is not kept: a write for which there is
 //! no frame, which marks the [`Account`] as lost; and, while a [`ZeroFill`] guard is up, a write of zeros to
 //! a page that reads as zero anyway.
 //!
+//! # Running out of frames
+//!
+//! An [`Account::new`] is charged on touch: size costs nothing, and a touch may find no frame, because the
+//! source is empty or the account's cap is reached. Then deferred frames are reclaimed, then the embedder's
+//! [pressure callback](AddressSpace::with_pressure) is called, and only then the account is lost. An
+//! [`Account::reserved`] is charged by [`Region::set_limit`], which may fail; a touch cannot.
+//!
 //! # What the embedder provides
 //!
-//! - A [`FrameSource`]: its own, an allocator of the `x86_64` crate in [`FromX86`], or a [`FramePool`].
+//! - A [`FrameSource`]: its own, an allocator of the `x86_64` crate in [`FromX86`], or a [`FramePool`]. For
+//!   reserved accounts it makes [`Promises`], as the pool does.
 //! - A [`Tlb`]: [`CpuTlb`] for one CPU, which checks that the CPU is set up for it.
 //! - A [`Layout`]: the window, the offset at which all physical memory is mapped, and the level-4 table.
 //! - A global allocator, which is used by `reserve` and by the drop of a region, never by the fault path.
@@ -75,8 +92,9 @@
 //! # Where to audit
 //!
 //! The address of a frame becomes a pointer in one module, `memory`; tables are reached through owned entries
-//! in one module, `table`. Frames are owned values; a frame is zeroed before it is mapped by its type, and
-//! released after the TLB was flushed by the order in one function, `decommit::sweep`.
+//! in one module, `table`. Frames are owned values. A frame is zeroed before it is mapped by its type, or, if
+//! it stayed in its entry, by `Table::take_back`. It is released after the TLB was flushed by the order in
+//! two functions, `decommit::sweep` and `release_stale` in `renew`.
 
 #![no_std]
 

@@ -4,19 +4,19 @@
 //! first: the page is absent then, and reads as zero. Pages that are deferred read as zero and stay so.
 //!
 //! Invariant of the exchange: an entry always has a frame, so it cannot fail; an old frame is released after
-//! the flush that follows its exchange; at most [`FLUSH_SINGLY`] frames are taken beyond those that the region
-//! holds, whatever the size of the range. Called by: the region's `zero_in_place` and `recommit`.
+//! the flush that follows its exchange; at most [`FLUSH_SINGLY`] frames are taken beyond those that the
+//! region holds, whatever the size of the range. Called by: the region's `zero_in_place` and `recommit`.
 
 use core::mem;
 
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::page::PageRange;
 
-use crate::decommit::{Sweep, sweep};
+use crate::decommit::uncover;
 use crate::directory::Record;
 use crate::frame::FrameSource;
 use crate::space::Host;
-use crate::supply::Supply;
+use crate::supply::{Shortage, Supply};
 use crate::table::{Resident, Stale};
 use crate::tlb::{FLUSH_SINGLY, FlushBatch, Tlb};
 use crate::window::WindowTables;
@@ -39,7 +39,7 @@ pub(crate) fn zero_in_place<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> u64 {
-    sweep(Sweep::Sink, pages, record, tables, host);
+    uncover(pages, record, tables, host);
     let mut frames = 0;
     tables.each_resident(pages, |mut resident| {
         resident.zero();
@@ -55,7 +55,7 @@ pub(crate) fn recommit<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> Recommitted {
-    sweep(Sweep::Sink, pages, record, tables, host);
+    uncover(pages, record, tables, host);
     // Nobody's account: each page's fresh frame takes over what was charged for the old one.
     let supply = Supply { memory: tables.memory(), source: host.source, account: None };
     let mut exchange = Exchange {
@@ -96,7 +96,7 @@ impl<S: FrameSource, T: Tlb> Exchange<'_, S, T> {
                 self.stale.push(resident.exchange(blank));
                 self.outcome.frames_committed += 1;
             }
-            Err(_) => {
+            Err(Shortage::SourceEmpty | Shortage::CapReached { .. }) => {
                 resident.zero();
                 self.outcome.frames_retained += 1;
             }

@@ -114,8 +114,8 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     ///
     /// Where there is no frame, deferred frames are reclaimed: if the frame source is empty, of any region
     /// whose account is charged on touch; if the account's cap is reached, of the account's regions. If that
-    /// gives none, and the source is empty, the [pressure callback](Self::with_pressure) has its chance, once.
-    /// Only then the access goes into the sink, and the account is lost.
+    /// gives none, and the source is empty, the [pressure callback](Self::with_pressure) has its chance,
+    /// once. Only then the access goes into the sink, and the account is lost.
     pub fn handle_fault(&self, fault: Fault) -> Outcome {
         self.handle(fault, None)
     }

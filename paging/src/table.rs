@@ -146,14 +146,14 @@ impl<'t> Table<'t> {
 
     /// Fills a deferred frame with zeros, and then lets the CPU reach it again.
     pub(crate) fn take_back(&mut self, page: Page) {
-        let Held::Deferred(frame) = self.held(page) else {
-            debug_assert!(false, "the entry is not deferred");
-            return;
-        };
-        // SAFETY: the entry owns the frame, is borrowed exclusively, and is not present; it held data, so no
-        // reference to it exists.
-        unsafe { self.memory.zero_at(frame) };
-        self.entry(page).set_frame(frame, OWNED);
+        let held = self.held(page);
+        debug_assert!(matches!(held, Held::Deferred(_)), "the entry is not deferred");
+        if let Held::Deferred(frame) = held {
+            // SAFETY: the entry owns the frame, is borrowed exclusively, and is not present; the frame holds
+            // data, so no reference to it exists.
+            unsafe { self.memory.zero_at(frame) };
+            self.entry(page).set_frame(frame, OWNED);
+        }
     }
 
     /// Takes what the entry owns out of the CPU's reach, for good.

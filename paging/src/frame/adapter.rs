@@ -15,6 +15,7 @@ use super::{Frame, FrameSource};
 /// A frame source over an allocator that has the traits of the `x86_64` crate.
 ///
 /// The allocator sits behind a spin lock, because [`FrameSource`] is shared and the `x86_64` traits are not.
+/// It is called from the page-fault handler: it must not use the heap, as a `Vec` of frames would.
 pub struct FromX86<A>(Mutex<A>);
 
 impl<A> FromX86<A>
@@ -24,6 +25,13 @@ where
     /// Wraps `allocator`.
     pub const fn new(allocator: A) -> Self {
         Self(Mutex::new(allocator))
+    }
+
+    /// Lets `work` use the allocator, to count its free frames for instance.
+    ///
+    /// A page fault waits for the same lock: interrupts are off meanwhile, and `work` touches no region.
+    pub fn with<R>(&self, work: impl FnOnce(&mut A) -> R) -> R {
+        work(&mut self.0.lock())
     }
 
     /// Gives the allocator back.

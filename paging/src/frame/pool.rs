@@ -6,8 +6,9 @@
 //! goes first.
 //!
 //! Invariants: a frame's bit is set if and only if the frame is free; `free_frames` counts the set bits, and
-//! `promised_frames` is not larger; the frames of the bookkeeping have no bit. A release of a frame that is free or was never managed is refused in every
-//! build. Called by: the embedder at boot, then the address space through [`FrameSource`].
+//! `promised_frames` is not larger; the frames of the bookkeeping have no bit. A release of a frame that is
+//! free or was never managed is refused in every build. Called by: the embedder at boot, then the address
+//! space through [`FrameSource`].
 
 mod carve;
 mod error;

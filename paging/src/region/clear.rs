@@ -1,11 +1,11 @@
 //! The four ways to clear pages of a region: decommit, recommit, zero in place, defer.
 //!
 //! After each of them every byte of the range reads as zero until it is written, the pages stay usable, and
-//! nothing outside of the range has changed. They differ in what becomes of the frames, and when. None of them
-//! can fail once the range is valid, and each takes time for what is present, not for what is absent.
+//! nothing outside of the range has changed. They differ in what becomes of the frames, and when. None of
+//! them can fail once the range is valid, and each takes time for what is present, not for what is absent.
 //!
-//! What an access wrote into the sink (the account is lost) is dropped by all four; the account stays lost.
-//! Called by: the owner of the region.
+//! If the account is lost, all four drop what went into the sink, also of pages beside the range that are
+//! covered together with it; the account stays lost. Called by: the owner of the region.
 
 use x86_64::structures::paging::page::PageRange;
 

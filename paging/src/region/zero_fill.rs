@@ -1,8 +1,8 @@
 //! The zero-fill guard.
 //!
 //! Invariants: while it is up, the record names the range, no page of it is deferred, and the sink held zeros
-//! when it went up; when it is dropped, no entry of the range leads to the sink, and tables that were there for such entries only are
-//! gone. Called by: an engine whose interpreter fills a fresh memory with zeros.
+//! when it went up; when it is dropped, no entry of the range leads to the sink, and tables that were there
+//! for such entries only are gone. Called by: an engine whose interpreter fills a fresh memory with zeros.
 
 use core::fmt;
 

@@ -19,7 +19,8 @@ pub struct Layout {
     /// The addresses for regions: from one multiple of 1 GiB to another, in one half of the canonical
     /// addresses, without address zero. The level-4 entries that cover it are used by nothing else.
     pub window: Range<VirtAddr>,
-    /// Where physical address zero is mapped: a frame at `p` is reached at `physical_offset + p`.
+    /// Where physical address zero is mapped: a frame at `p` is reached at `physical_offset + p`. Zero, if
+    /// physical memory is mapped at its own addresses.
     pub physical_offset: VirtAddr,
     /// The level-4 table.
     pub root: PhysFrame,

@@ -17,8 +17,8 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Has `pressure` called when a fault finds no frame.
     ///
     /// It is called from the page-fault handler, on its stack, after deferred frames were reclaimed and gave
-    /// none; at most once for a fault. Then the fault is resolved anew, whatever the callback has achieved. It
-    /// is not called for an account whose cap is reached, because frames do not help there.
+    /// none; at most once for a fault. Then the fault is resolved anew, whatever the callback has achieved.
+    /// It is not called for an account whose cap is reached, because frames do not help there.
     ///
     /// The callback may release frames into the frame source, which it finds in [`frames`](Self::frames), and
     /// may call [`reclaim`](Self::reclaim): no lock of the space is held. It must not touch the memory of a

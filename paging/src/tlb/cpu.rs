@@ -14,8 +14,10 @@ use super::Tlb;
 
 /// The TLB of the calling CPU.
 ///
-/// It flushes this CPU only. That is enough where one CPU at a time uses a region and flushes when it takes
-/// the region over from another.
+/// It flushes this CPU only. That is enough where one CPU uses the address space. It is also enough where one
+/// CPU at a time uses a region, and flushes when it takes the region over from another, provided that nothing
+/// is [deferred](crate::Region::defer): a reclaim, which a fault in any region may make, releases tables of
+/// regions that other CPUs use.
 pub struct CpuTlb {
     /// Keeps the constructor private: a value is the proof that the CPU was checked.
     _checked: (),

@@ -7,11 +7,17 @@
 //!   frame.
 //! - `decommit.rs`, `detach_owned`: no `batch.add(..)` at level 1:
 //!   `a_decommitted_page_is_not_translated_any_more`; above level 1:
-//!   `a_shared_table_is_not_walked_after_its_last_region`.
+//!   `a_shared_table_is_not_walked_after_its_last_region` and
+//!   `a_table_that_a_reclaim_empties_is_not_walked_any_more`.
 //! - `decommit.rs`, `detach`: no `batch.add_entry(..)`: `a_zero_page_is_not_translated_after_its_decommit`.
 //! - `fault/resolve.rs`, `upgrade`: no `tlb.flush(..)`: `an_upgraded_page_is_not_read_from_the_zero_frame`.
-//! - `fault/resolve.rs`, `absorb`: no `tlb.flush(..)`:
-//!   `zero_fill::a_page_that_shows_zero_is_filled_without_a_frame`.
+//! - `fault/resolve.rs`, `cover`: no `tlb.flush(..)`:
+//!   `zero_fill::a_page_that_shows_zero_is_filled_without_a_frame` and
+//!   `out_of_frames::an_upgrade_that_finds_no_frame_goes_into_the_sink`.
+//! - `renew.rs`, `release_stale`: no `flush(..)`, or behind the loop; `renew`: no `batch.add(..)`:
+//!   `a_recommitted_page_is_translated_to_its_fresh_frame`.
+//! - `defer.rs`, `defer`: no `batch.flush(..)`, or no `batch.add(..)`:
+//!   `a_deferred_page_is_not_translated_any_more`.
 //! - `tlb/batch.rs`, `add`: pages behind the threshold are forgotten: `many_pages_are_flushed_at_once`.
 //! - `tlb/batch.rs`, `add_entry`: one page for a large entry:
 //!   `zero_fill::a_fill_with_something_else_is_led_into_the_sink`.
@@ -81,6 +87,46 @@ fn a_shared_table_is_not_walked_after_its_last_region() {
     (0..16).for_each(|page| world.write(address(&other, page), 0xff));
     let next = world.region(64 << 10);
     assert_eq!(next.base(), place, "the addresses are reused");
+    world.write(place, 8);
+    assert_eq!(world.read(place), 8);
+}
+
+#[test]
+fn a_deferred_page_is_not_translated_any_more() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    (0..3).for_each(|page| world.write(address(&region, page), 7));
+    let range = pages(&region, 1, 1);
+    assert_eq!(region.defer(range), Ok(1));
+    let seen = [0, 1, 2].map(|page| world.cpu.peek(address(&region, page)));
+    assert_eq!(seen, [Some(7), None, Some(7)]);
+}
+
+#[test]
+fn a_recommitted_page_is_translated_to_its_fresh_frame() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    (0..3).for_each(|page| world.write(address(&region, page), 7));
+    let range = pages(&region, 1, 1);
+    assert_eq!(region.recommit(range).map(|done| done.frames_committed), Ok(1));
+    let seen = [0, 1, 2].map(|page| world.cpu.peek(address(&region, page)));
+    assert_eq!(seen, [Some(7), Some(0), Some(7)]);
+}
+
+/// What was deferred was flushed then. But the CPU has looked there since, and remembers where the table is.
+#[test]
+fn a_table_that_a_reclaim_empties_is_not_walked_any_more() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    let place = address(&region, 9);
+    world.write(place, 7);
+    let all = region.pages();
+    assert_eq!(region.defer(all), Ok(1));
+    assert_eq!(world.cpu.peek(place), None);
+    assert_eq!(region.reclaim(1).tables_released, 2);
+    // What was a table is now somebody's data.
+    let other = world.region(GIB);
+    (0..16).for_each(|page| world.write(address(&other, page), 0xff));
     world.write(place, 8);
     assert_eq!(world.read(place), 8);
 }

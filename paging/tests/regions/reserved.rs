@@ -5,8 +5,8 @@ use std::sync::Arc;
 use palimpsest_paging::x86_64::structures::paging::PhysFrame;
 use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
 use palimpsest_paging::{
-    Account, AddressSpace, ChargeError, FramePool, FromX86, Layout, LimitError, PromiseError, ReserveError,
-    ToX86,
+    Account, AddressSpace, ChargeError, Frame, FramePool, FrameSource, FromX86, Layout, LimitError,
+    PromiseError, Promises, ReserveError, ToX86,
 };
 
 use crate::world::{
@@ -192,8 +192,6 @@ fn a_source_that_makes_no_promises_serves_no_reserved_account() {
 
 #[test]
 fn a_pool_keeps_promised_frames_from_ordinary_allocations() {
-    use palimpsest_paging::{FrameSource, Promises};
-
     let usable = [PhysAddr::new(PAGE)..PhysAddr::new(64 * PAGE)];
     let memory = Memory::new(64);
     // SAFETY: the memory is leaked, unused, and mapped at its offset.
@@ -202,8 +200,7 @@ fn a_pool_keeps_promised_frames_from_ordinary_allocations() {
     let error = PromiseError::TooFew { requested_frames: 11, available_frames: 10 };
     assert_eq!(pool.promise(11), Err(error));
     assert!(pool.allocate_contiguous(11).is_none());
-    let taken: Vec<PhysFrame> =
-        std::iter::from_fn(|| pool.allocate()).map(palimpsest_paging::Frame::into_phys).collect();
+    let taken: Vec<PhysFrame> = std::iter::from_fn(|| pool.allocate()).map(Frame::into_phys).collect();
     assert_eq!((taken.len(), pool.free_frames(), pool.promised_frames()), (10, 52, 52));
     let frame = pool.allocate_promised();
     assert_eq!((pool.free_frames(), pool.promised_frames()), (51, 51));
@@ -218,7 +215,7 @@ fn a_pool_keeps_promised_frames_from_ordinary_allocations() {
 #[should_panic(expected = "what it was promised")]
 fn a_promise_that_was_not_made_cannot_be_given_up() {
     let (_, source) = Source::new(Memory::new(64));
-    let promises = palimpsest_paging::FrameSource::promises(source).expect("the source makes promises");
+    let promises = source.promises().expect("the source makes promises");
     assert_eq!(promises.promise(5), Ok(()));
     promises.withdraw(6);
 }

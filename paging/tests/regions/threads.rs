@@ -1,4 +1,4 @@
-//! Several CPUs fault and decommit in one space at once, each in a region of its own.
+//! Several CPUs fault and clear in one space at once, each in a region of its own.
 
 use std::sync::Arc;
 use std::thread;
@@ -8,7 +8,7 @@ use palimpsest_paging::x86_64::structures::paging::{Page, PhysFrame};
 use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
 use palimpsest_paging::{Account, AddressSpace, Fault, FramePool, Layout, Outcome, Tlb, Usage};
 
-use crate::world::{GIB, KIB, Memory, PAGE, WINDOW_START};
+use crate::world::{GIB, KIB, MIB, Memory, PAGE, WINDOW_START};
 
 const FRAMES: usize = 8192;
 
@@ -64,4 +64,43 @@ fn threads_do_not_disturb_each_other() {
     });
     assert_eq!((space.usage(), space.frames().free_frames()), new);
     assert_eq!(new.0, Usage { fixed_frames: 2, ..Usage::default() });
+}
+
+fn touch(space: &SharedSpace, page: Page, code: PageFaultErrorCode) {
+    assert_eq!(space.handle_fault(Fault { address: page.start_address(), code }), Outcome::Handled);
+}
+
+/// Defers its pages and takes some of them back, whether or not they were reclaimed meanwhile.
+fn defer_and_touch(space: &SharedSpace, account: &Arc<Account>) {
+    for _ in 0..50 {
+        let mut region = space.reserve(4 * MIB, account).expect("there is room for all threads");
+        region.set_limit(4 * MIB).expect("there are frames for all threads");
+        let all = region.pages();
+        all.step_by(7).for_each(|page| touch(space, page, PageFaultErrorCode::CAUSED_BY_WRITE));
+        let resident = region.residency().resident_frames;
+        assert_eq!(region.defer(all), Ok(resident));
+        all.step_by(21).for_each(|page| touch(space, page, PageFaultErrorCode::CAUSED_BY_WRITE));
+        let residency = region.residency();
+        assert_eq!(residency.resident_frames, all.step_by(21).count() as u64);
+        assert!(residency.resident_frames + residency.deferred_frames <= resident);
+        region.recommit(all).expect("the range is the region");
+        assert_eq!(region.residency().resident_frames, residency.resident_frames);
+    }
+}
+
+#[test]
+fn a_reclaim_from_elsewhere_does_not_disturb_those_who_defer() {
+    let space = space();
+    let (space, new) = (&space, (space.usage(), space.frames().free_frames()));
+    let accounts = [Account::new(None), Account::reserved(None), Account::reserved(None)].map(Arc::new);
+    thread::scope(|scope| {
+        let workers = accounts.each_ref().map(|account| scope.spawn(move || defer_and_touch(space, account)));
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            space.reclaim(10);
+            thread::yield_now();
+        }
+    });
+    assert_eq!((space.usage(), space.frames().free_frames()), new);
+    assert_eq!(space.frames().promised_frames(), 0);
+    assert!(accounts.iter().all(|account| !account.is_lost() && account.held_frames() == 0));
 }

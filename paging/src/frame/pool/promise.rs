@@ -16,8 +16,8 @@ impl FramePool {
 
 // SAFETY:
 // 1. Frames come and go as for `FrameSource`, through the same functions.
-// 2. `promise`, `allocate` and `allocate_contiguous` leave as many frames free as are promised, and so a frame
-//    is free whenever one is promised.
+// 2. `promise`, `allocate` and `allocate_contiguous` leave as many frames free as are promised, so there is a
+//    free frame for each promised one.
 unsafe impl Promises for FramePool {
     fn promise(&self, frames: u64) -> Result<(), PromiseError> {
         let mut state = self.state.lock();
