@@ -103,6 +103,9 @@ impl Memory {
     /// Units are pages of the memory's own page size. The size stays, the pages stay usable, and what they
     /// read next is zero. No slice of the memory can be alive meanwhile, since `ctx` is exclusive.
     ///
+    /// A memory with pages of one byte can be cleared at any byte: the frames that lie wholly inside the range are
+    /// given back, and the bytes at its ends are zeroed in frames that are retained.
+    ///
     /// # Errors
     ///
     /// [`ClearError::OutOfBounds`] if the range ends behind the memory; nothing has changed then. With valid

@@ -27,6 +27,7 @@ fn an_x86_allocator_is_a_frame_source() {
     let source = FromX86::new(Stack(frames.clone()));
     let taken: Vec<Frame> = std::iter::from_fn(|| source.allocate()).collect();
     assert_eq!(taken.iter().map(|frame| frame.phys().pfn()).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(source.with(|stack| stack.0.len()), 0);
     taken.into_iter().rev().for_each(|frame| source.release(frame));
     assert_eq!(source.into_inner().0, frames);
 }
