@@ -101,7 +101,7 @@ impl Tests {
                 encode::write_file(&mut writer, file, &source.text, &mut misses)?;
             }
         }
-        misses.finish()?;
+        misses.finish().with_context(|| format!("{KNOWN_MISSES} is out of date"))?;
         Ok(Self { directives: writer.directives(), stream: writer.finish() })
     }
 

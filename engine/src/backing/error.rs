@@ -54,7 +54,7 @@ pub enum Shortage {
         /// Frames needed.
         needed: u64,
     },
-    /// The commit policy is [`Commit::Reserved`], and the frame source makes no promises.
+    /// The commit policy is [`Commit::Reserved`](crate::Commit::Reserved), and the frame source makes no promises.
     #[error("the frame source makes no promises, as `Commit::Reserved` needs them")]
     NoPromises,
 }

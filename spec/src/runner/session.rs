@@ -1,6 +1,6 @@
 //! The directives of one file, in a store of their own.
 
-use alloc::{borrow::ToOwned, boxed::Box, collections::BTreeMap, string::ToString, sync::Arc, vec::Vec};
+use alloc::{borrow::ToOwned, boxed::Box, collections::BTreeMap, string::ToString, sync::Arc, vec, vec::Vec};
 use palimpsest_engine::{
     Backing, Engine, Error, Instance, InstantiateError, Linker, Module, ModuleError, Store, Val,
 };
@@ -118,8 +118,7 @@ impl<'a> Session<'a> {
         let func = instance.get_func(&self.store, invoke.func).ok_or_else(no_export)?;
         let args: Vec<Val> =
             invoke.args.iter().map(|value| values::argument(&mut self.store, *value)).collect();
-        let mut results = Vec::new();
-        results.resize(func.ty(&self.store).results().len(), Val::I32(0));
+        let mut results = vec![Val::I32(0); func.ty(&self.store).results().len()];
         Ok(func.call(&mut self.store, &args, &mut results).map(|()| results))
     }
 

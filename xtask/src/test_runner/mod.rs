@@ -2,7 +2,7 @@
 //!
 //! Owns which of them run. All of them run even if some fail; the last line counts them. [`judge`] and
 //! [`plan`] are pure and tested beside their code; [`vm`] also tests the runner itself, with kernels that
-//! must be seen to fail.
+//! must be seen to fail; [`run_cases`] tests what the users of `cargo xtask run` meet.
 
 mod host;
 mod judge;

@@ -3,7 +3,7 @@
 //!
 //! Owns how a case is tried: its words are parsed as `run`'s own command line, its guest is loaded and run by
 //! the same functions, with `--json` into a file of its own, which is read back. The cases are in [`table`],
-//! and [`judge`] decides. Called by `test`, and by `ci` for each target.
+//! and [`judge`](mod@judge) decides. Called by `test`, and by `ci` for each target.
 
 mod failure;
 mod judge;

@@ -1,4 +1,4 @@
-//! Why a case of `run_cases` failed: what [`judge`](super::judge) finds wrong, with what was there and what
+//! Why a case of `run_cases` failed: what [`judge`](mod@super::judge) finds wrong, with what was there and what
 //! belongs there. The message stands behind the case's name in the test's output.
 
 use serde_json::Value;
