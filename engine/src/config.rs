@@ -4,6 +4,7 @@
 //! them, because a spliced module uses several tables whatever the guest may use.
 
 use bitflags::bitflags;
+use wasmi::CustomFuelCosts;
 use wasmparser::WasmFeatures;
 
 use crate::backing::Strategy;
@@ -119,6 +120,11 @@ impl Default for Limits {
     }
 }
 
+/// What is paid for by size. Translating a function costs nothing: wasmi does it at the first call, where running
+/// out of fuel could not be resumed, so that a slice which ends there would end the guest.
+const FUEL_COSTS: CustomFuelCosts =
+    CustomFuelCosts { bytes_copied_per_fuel: 64, fuel_per_bytes_translated: 0, fuel_per_bytes_validated: 0 };
+
 /// Whether running guest code uses up fuel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Fuel {
@@ -171,6 +177,7 @@ impl Config {
     pub(crate) fn to_wasmi(&self) -> wasmi::Config {
         let mut config = wasmi::Config::default();
         config.consume_fuel(self.fuel == Fuel::Metered);
+        config.fuel_cost(FUEL_COSTS);
         // Both are done on the guest's original bytes, before they are spliced.
         config.compilation_mode(wasmi::CompilationMode::Lazy);
         config.ignore_custom_sections(true);

@@ -4,9 +4,9 @@
 //! of ours that travel inside one ([`ClearError`], [`OutOfFrames`], [`ReentryTooDeep`]) are found again with
 //! `downcast_ref`.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use thiserror::Error;
-use wasmi::{ExternType, errors::HostError};
+use wasmi::{ExternType, ValType, errors::HostError};
 
 use crate::backing::ReserveError;
 
@@ -113,7 +113,7 @@ pub enum InstantiateError {
         /// What the linker has.
         found: Box<ExternType>,
     },
-    /// The module imports `palimpsest.clear_pages` or its like, and has no memory that it could act on.
+    /// The module imports `palimpsest.clear_pages`, `palimpsest.malloc` or their like, and has no memory that it could act on.
     #[error("import `palimpsest` `{name}` acts on memory 0, and the module has no memory")]
     NoMemory {
         /// The import's own name.
@@ -251,3 +251,34 @@ pub struct ReentryTooDeep {
 }
 
 impl HostError for ReentryTooDeep {}
+
+/// Why a [`Task`](crate::Task) was not made, or does not run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// There is no fuel to divide into slices.
+    #[error("the engine does not count fuel; make it with `Config::fuel(Fuel::Metered)`")]
+    Unmetered,
+    /// The module was not instantiated.
+    #[error(transparent)]
+    Instantiate(#[from] InstantiateError),
+    /// There is nothing to call.
+    #[error("the module exports no function `{name}`")]
+    NoExport {
+        /// The name.
+        name: String,
+    },
+    /// The function takes other values.
+    #[error("the function takes parameters of the types {expected:?}, not {given:?}")]
+    Arguments {
+        /// The types of its parameters.
+        expected: Vec<ValType>,
+        /// The types of the arguments.
+        given: Vec<ValType>,
+    },
+    /// The call has returned or failed already.
+    #[error("the task is over; make another one for another call")]
+    Over,
+}
+
+impl HostError for TaskError {}

@@ -7,7 +7,7 @@ mod host_table;
 mod matching;
 
 use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
-use wasmi::{AsContextMut, ExternType, ImportType, StoreContextMut};
+use wasmi::{AsContextMut, ExternType, Func, ImportType, StoreContextMut};
 
 use self::guest_imports::Provided;
 use crate::{
@@ -27,12 +27,31 @@ enum Resolved {
     Provided(Provided),
 }
 
+/// An instance whose start function was not called yet.
+pub(crate) struct Unstarted {
+    pub(crate) instance: Instance,
+    pub(crate) start: Option<Func>,
+}
+
 /// See [`Linker::instantiate`].
 pub(crate) fn instantiate<T: 'static>(
     linker: &Linker<T>,
     mut ctx: StoreContextMut<'_, StoreState<T>>,
     module: &Module,
 ) -> Result<Instance, InstantiateError> {
+    let Unstarted { instance, start } = prepare(linker, ctx.as_context_mut(), module)?;
+    if let Some(start) = start {
+        start.call(&mut ctx, &[], &mut []).map_err(InstantiateError::Start)?;
+    }
+    Ok(instance)
+}
+
+/// Everything but the call of the start function.
+pub(crate) fn prepare<T: 'static>(
+    linker: &Linker<T>,
+    mut ctx: StoreContextMut<'_, StoreState<T>>,
+    module: &Module,
+) -> Result<Unstarted, InstantiateError> {
     if !ctx.data().engine.same(module.engine()) {
         return Err(InstantiateError::OtherEngine);
     }
@@ -53,10 +72,8 @@ pub(crate) fn instantiate<T: 'static>(
     let inner = wasmi::Instance::new(&mut ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
     host_table::fill(&mut ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
     apply_segments(&mut ctx, inner).map_err(InstantiateError::Segment)?;
-    if let Some(start) = inner.get_func(&ctx, module::START) {
-        start.call(&mut ctx, &[], &mut []).map_err(InstantiateError::Start)?;
-    }
-    Ok(Instance::from_wasmi(inner))
+    let start = inner.get_func(&ctx, module::START);
+    Ok(Unstarted { instance: Instance::from_wasmi(inner), start })
 }
 
 fn check_tables(module: &Module, limit: usize) -> Result<(), InstantiateError> {

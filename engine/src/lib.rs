@@ -56,6 +56,7 @@ mod memory;
 mod module;
 mod self_check;
 mod store;
+mod task;
 mod units;
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
@@ -68,7 +69,7 @@ pub use config::{Config, Features, Fuel, Limits};
 pub use engine::Engine;
 pub use error::{
     ClearError, EngineError, GrowError, InstantiateError, MemoryError, ModuleError, OutOfFrames,
-    ReentryTooDeep,
+    ReentryTooDeep, TaskError,
 };
 pub use instance::{Extern, Instance};
 pub use linker::{DuplicateDefinition, Linker};
@@ -76,6 +77,7 @@ pub use live::LiveBytes;
 pub use memory::{IndexType, Memory, MemoryType};
 pub use module::Module;
 pub use store::{Store, StoreOptions, StoreReport, StoreState};
+pub use task::{Pause, Poll, Task};
 pub use units::{Span, WasmPageSize};
 /// What goes wrong while a guest runs, re-exported from wasmi.
 pub use wasmi::Error;

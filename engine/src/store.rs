@@ -61,6 +61,12 @@ impl<T: 'static> Store<T> {
         &self.inner.data().engine
     }
 
+    /// What the store may use up.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.inner.data().limiter.limits
+    }
+
     /// The embedder's data.
     #[must_use]
     pub fn data(&self) -> &T {

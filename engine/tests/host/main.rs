@@ -7,3 +7,4 @@ mod clear;
 mod limits;
 mod splice;
 mod support;
+mod task;
