@@ -30,6 +30,7 @@ mod boot;
 mod c_runtime;
 pub mod clock;
 mod cpu;
+pub mod executor;
 mod exit;
 mod heap;
 mod machine;
@@ -37,6 +38,7 @@ pub mod memory;
 mod request;
 pub mod serial;
 pub mod stack;
+pub mod timer;
 mod trap;
 
 pub use boot::{MemoryKind, MemoryRange};

@@ -4,12 +4,13 @@
 //! checks it makes, so that one that ends early cannot pass, or with which words the kernel is to die. After
 //! every test two checks are made for it: as many frames are free, and as many heap bytes in use, as before.
 
+use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::panic::Location;
 
 use kernel_demo::{ExitStatus, Machine, exit, println};
 
-use crate::fixture::{Guest, PAGE_BYTES};
+use crate::fixture::{Guest, MIB, PAGE_BYTES};
 
 /// The checks that are made after every test: free frames and heap.
 const ACCOUNTING_CHECKS: u32 = 2;
@@ -96,10 +97,13 @@ impl VmTest {
     }
 }
 
-/// Reserves the smallest region once: the address space's free lists, one per size, keep the heap nodes that
-/// they have needed once.
+/// Reserves as many regions at once as a test does: the address space's lists keep the heap that they have needed
+/// once.
 fn warm_up(machine: &Machine) {
-    drop(Guest::new(machine, PAGE_BYTES));
+    const MOST_REGIONS: usize = 64;
+    for bytes in [PAGE_BYTES, 64 * MIB] {
+        drop((0..MOST_REGIONS).map(|_| Guest::new(machine, bytes)).collect::<Vec<_>>());
+    }
 }
 
 /// What must be the same before and after a test.

@@ -24,6 +24,7 @@ mod wasm_kinds;
 mod wasm_limits;
 mod wasm_lives;
 mod wasm_strategies;
+mod wasm_tasks;
 mod wasm_touch;
 
 #[cfg(target_feature = "sse")]
@@ -54,6 +55,7 @@ const TOPICS: &[&[VmTest]] = &[
     wasm_lives::TESTS,
     wasm_limits::TESTS,
     wasm_strategies::TESTS,
+    wasm_tasks::TESTS,
 ];
 
 fn main(machine: Machine) -> ExitStatus {
