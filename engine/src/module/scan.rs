@@ -157,6 +157,15 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// Whether the instruction at `offset` can be one that becomes a call of the host, by its first byte: that of
+/// `memory.grow` or the prefix of the other two. All others are validated without being taken apart first, which saves
+/// more than a quarter of the instructions of a load.
+fn may_be_host_op(wasm: &[u8], offset: usize) -> bool {
+    const MEMORY_GROW: u8 = 0x40;
+    const PREFIX_FC: u8 = 0xfc;
+    matches!(wasm.get(offset), Some(&(MEMORY_GROW | PREFIX_FC)))
+}
+
 /// Validates one function body and finds the sites in it.
 fn scan_body<'a>(
     wasm: &'a [u8],
@@ -173,12 +182,16 @@ fn scan_body<'a>(
     let (mut sites, mut nesting) = (Vec::new(), 0);
     while !reader.eof() {
         let start = reader.original_position();
-        let operator = reader.read_operator()?;
-        validator.op(start, &operator)?;
-        nesting = nesting.max(validator.control_stack_height());
-        if let Some(op) = HostOp::of(&operator) {
-            sites.push(Site { range: start - range.start..reader.original_position() - range.start, op });
+        if may_be_host_op(wasm, start) {
+            let operator = reader.read_operator()?;
+            validator.op(start, &operator)?;
+            if let Some(op) = HostOp::of(&operator) {
+                sites.push(Site { range: start - range.start..reader.original_position() - range.start, op });
+            }
+        } else {
+            reader.visit_operator(&mut validator.visitor(start))??;
         }
+        nesting = nesting.max(validator.control_stack_height());
     }
     validator.finish(reader.original_position())?;
     let bytes = wasm.get(range).expect("the parser's ranges lie in the bytes that it parsed");
