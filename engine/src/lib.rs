@@ -2,8 +2,8 @@
 //!
 //! A memory of any size is address space and nothing else; the first touch of a page commits that page, and
 //! [`Memory::clear_pages`] zeroes whole Wasm pages *and* has their frames back in the kernel's frame source
-//! when it returns. Guests reach the same through the import `palimpsest.clear_pages` and the instruction
-//! `memory.discard`. Interpreting is wasmi's work; this crate rewrites modules so that wasmi's memories are
+//! when it returns. Guests reach the same through the import `palimpsest.clear_pages`, the instruction
+//! `memory.discard`, and a heap whose books are in the kernel: `palimpsest.malloc` and its like. Interpreting is wasmi's work; this crate rewrites modules so that wasmi's memories are
 //! ours, and speaks to memory through one seam, [`Backing`].
 //!
 //! # The life of a page
@@ -48,6 +48,12 @@ mod backing;
 mod config;
 mod engine;
 mod error;
+mod fuel;
+#[cfg(feature = "heap")]
+mod heap;
+#[cfg(not(feature = "heap"))]
+#[path = "heap/absent.rs"]
+mod heap;
 mod instance;
 mod instantiate;
 mod linker;
@@ -71,6 +77,8 @@ pub use error::{
     ClearError, EngineError, GrowError, InstantiateError, MemoryError, ModuleError, OutOfFrames,
     ReentryTooDeep, TaskError,
 };
+#[cfg(feature = "heap")]
+pub use heap::{BadPointer, HeapError, HeapFunction, HeapOptions, HeapReport};
 pub use instance::{Extern, Instance};
 pub use linker::{DuplicateDefinition, Linker};
 pub use live::LiveBytes;
@@ -84,7 +92,8 @@ pub use wasmi::Error;
 pub use wasmi::{
     AsContext, AsContextMut, ExportType, ExternRef, ExternType, F32, F64, Func, FuncType, Global, GlobalType,
     ImportType, Mutability, Nullable, Ref, RefType, Table, TableType, TrapCode, TypedFunc, V128, Val,
-    ValType, WasmParams, WasmResults, errors::ErrorKind,
+    ValType, WasmParams, WasmResults,
+    errors::{ErrorKind, HostError},
 };
 
 /// What a host function gets as its first parameter: the store, and the instance that called it.

@@ -195,6 +195,15 @@ impl Memory {
         self.inner.data_mut(ctx)
     }
 
+    /// The bytes and the store's state, both exclusively: for a host function that copies between its own data and
+    /// the guest.
+    pub fn data_and_state_mut<'a, T: 'static>(
+        &self,
+        ctx: impl Into<StoreContextMut<'a, StoreState<T>>>,
+    ) -> (&'a mut [u8], &'a mut StoreState<T>) {
+        self.inner.data_and_store_mut(ctx)
+    }
+
     /// Copies `buffer.len()` bytes at `offset` into `buffer`.
     ///
     /// # Errors

@@ -172,7 +172,7 @@ pub struct StoreReport {
     pub committed_bytes: u64,
     /// Frames charged: those held, or under [`Commit::Reserved`] those promised.
     pub charged_frames: u64,
-    /// Frames held, table frames and those set aside included.
+    /// Frames held, table frames included.
     pub held_frames: u64,
     /// The most frames that were held at a time.
     pub peak_frames: u64,

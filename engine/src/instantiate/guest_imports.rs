@@ -1,4 +1,5 @@
-//! The functions that a guest may import to clear its memory 0, without the embedder's doing.
+//! The functions that a guest may import to act on its memory 0, without the embedder's doing: those of its
+//! heap, and those that clear.
 //!
 //! | import | type, `i` being the memory's index type | bad arguments |
 //! | --- | --- | --- |
@@ -14,6 +15,7 @@ use wasmi::{AsContextMut, Caller, Func, FuncType, ValType};
 use crate::{
     backing::Cleared,
     error::ClearError,
+    heap,
     memory::{IndexType, MemoryRecord, clear},
     store::StoreState,
     units::Span,
@@ -28,6 +30,8 @@ pub(super) enum Provided {
     Discard,
     /// `env.__wbindgen_memory_discard`.
     DiscardVoid,
+    /// One of those of the heap.
+    Heap(heap::Import),
 }
 
 /// The unit of the two arguments.
@@ -46,7 +50,7 @@ impl Provided {
             ("palimpsest", "clear_pages") => Some(Self::ClearPages),
             ("palimpsest", "discard") => Some(Self::Discard),
             ("env", "__wbindgen_memory_discard") => Some(Self::DiscardVoid),
-            _ => None,
+            _ => heap::Import::named(module, name).map(Self::Heap),
         }
     }
 
@@ -59,6 +63,7 @@ impl Provided {
         match self {
             Self::ClearPages | Self::Discard => FuncType::new([param, param], [ValType::I32]),
             Self::DiscardVoid => FuncType::new([param, param], []),
+            Self::Heap(import) => import.ty(index),
         }
     }
 
@@ -68,24 +73,28 @@ impl Provided {
         ctx: impl AsContextMut<Data = StoreState<T>>,
         record: &Arc<MemoryRecord>,
     ) -> Func {
-        let record = Arc::clone(record);
-        let form = match self {
-            Self::ClearPages => Form::WasmPages,
-            Self::Discard | Self::DiscardVoid => Form::Bytes,
-        };
-        match (self, record.ty().index()) {
-            (Self::ClearPages | Self::Discard, IndexType::I32) => {
-                Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, start: u32, len: u32| {
-                    cleared(caller, &record, form, start.into(), len.into()).map(retained)
-                })
-            }
-            (Self::ClearPages | Self::Discard, IndexType::I64) => {
-                Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, start: u64, len: u64| {
-                    cleared(caller, &record, form, start, len).map(retained)
-                })
-            }
-            (Self::DiscardVoid, _) => discard(ctx, record),
+        match self {
+            Self::ClearPages => answering_clear(ctx, Arc::clone(record), Form::WasmPages),
+            Self::Discard => answering_clear(ctx, Arc::clone(record), Form::Bytes),
+            Self::DiscardVoid => discard(ctx, Arc::clone(record)),
+            Self::Heap(import) => import.make(ctx, record),
         }
+    }
+}
+
+/// The functions with a result: `palimpsest.clear_pages` and `palimpsest.discard`.
+fn answering_clear<T: 'static>(
+    ctx: impl AsContextMut<Data = StoreState<T>>,
+    record: Arc<MemoryRecord>,
+    form: Form,
+) -> Func {
+    match record.ty().index() {
+        IndexType::I32 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, start: u32, len: u32| {
+            cleared(caller, &record, form, start.into(), len.into()).map(retained)
+        }),
+        IndexType::I64 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, start: u64, len: u64| {
+            cleared(caller, &record, form, start, len).map(retained)
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ use wasmi::AsContextMut;
 use super::MemoryRecord;
 use crate::{
     backing::{Cleared, Strategy},
+    fuel::charge,
     live::LiveBytes,
     store::StoreState,
     units::Span,
@@ -24,17 +25,7 @@ pub(crate) fn clear<T: 'static>(
     let mut ctx = ctx.as_context_mut();
     let live = LiveBytes::new(record.memory().wasmi().data_mut(&mut ctx), span);
     let cleared = record.region().with(|region| region.clear(span, strategy, live));
-    charge(&mut ctx, cleared);
+    // By the frames it worked on.
+    charge(&mut ctx, (cleared.frames_released + cleared.frames_retained).max(1));
     cleared
-}
-
-/// Charges a clear by the frames it worked on, at least one unit. A clear with valid arguments cannot fail, so
-/// a guest that cannot pay is left with nothing and stops at its next instruction.
-fn charge<T: 'static>(ctx: &mut impl AsContextMut<Data = StoreState<T>>, cleared: Cleared) {
-    let units = (cleared.frames_released + cleared.frames_retained).max(1);
-    let mut ctx = ctx.as_context_mut();
-    // An engine without fuel answers both with an error, and there is nothing to charge.
-    if let Ok(left) = ctx.get_fuel() {
-        let _ = ctx.set_fuel(left.saturating_sub(units));
-    }
 }

@@ -11,6 +11,7 @@ use super::{Memory, MemoryType};
 use crate::{
     backing::{Region, Reservation, Residency, Strategy},
     error::MemoryError,
+    heap::HeapCell,
     live::{self, RegionCell},
     store::{Growth, StoreState},
 };
@@ -27,6 +28,8 @@ pub(crate) struct MemoryRecord {
     region: Arc<RegionCell>,
     /// What clears do that do not say it themselves.
     strategy: Mutex<Strategy>,
+    /// What guests have allocated in it through the engine's imports.
+    heap: HeapCell,
 }
 
 /// A region that no wasmi memory points into yet; dropping it leaves nothing behind.
@@ -75,9 +78,11 @@ impl Reserved {
         ctx.data_mut().limiter.growth = Growth::Closed;
         let (inner, region) = made.map_err(MemoryError::Refused)?;
         let base = bytes.cast::<u8>().addr().get();
-        let strategy = Mutex::new(ctx.data().engine.config().strategy);
+        let config = ctx.data().engine.config();
+        let strategy = Mutex::new(config.strategy);
+        let heap = HeapCell::new(config.heap, ctx.data().limiter.limits.heap_entries);
         let capacity = bytes.len() as u64;
-        let record = Arc::new(MemoryRecord { inner, ty: self.ty, base, capacity, region, strategy });
+        let record = Arc::new(MemoryRecord { inner, ty: self.ty, base, capacity, region, strategy, heap });
         ctx.data_mut().memories.push(Arc::clone(&record));
         Ok(record)
     }
@@ -107,6 +112,14 @@ impl MemoryRecord {
     /// Bytes of address space that are reserved for it.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    #[cfg_attr(
+        not(feature = "heap"),
+        expect(dead_code, reason = "no function is provided that would use it")
+    )]
+    pub(crate) fn heap(&self) -> &HeapCell {
+        &self.heap
     }
 
     pub(crate) fn strategy(&self) -> Strategy {

@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod clear;
+#[cfg(feature = "heap")]
+mod heap;
 mod limits;
 mod splice;
 mod support;

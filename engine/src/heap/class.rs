@@ -1,0 +1,158 @@
+//! Size classes: which slots there are, and of how many pages a slab of them is made.
+//!
+//! 8 bytes, multiples of 16 up to 128, then eight evenly spaced classes for each doubling: at most an eighth of
+//! what is asked for is added to it. A slab has as many pages as make a whole number of slots, so that
+//! nothing is left at its end, and at most [`MOST_SLOTS`](Class::MOST_SLOTS) slots. Slots of 16 bytes and more
+//! are aligned to 16.
+
+use core::ops::{Range, RangeInclusive};
+
+use super::pages::PAGE_LEN;
+
+/// A size class, by its number in ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Class(u8);
+
+/// Classes of 8, 16, 32, ... 128 bytes; behind them come those that share a doubling.
+const EVEN: u8 = 9;
+/// The base-2 logarithm of the classes in a doubling.
+const STEPS_LOG2: u32 = 3;
+
+impl Class {
+    /// How many there are.
+    pub(super) const COUNT: usize = 48;
+    /// The bytes of the largest slot. Anything larger takes whole pages.
+    pub(super) const LARGEST_BYTES: u64 = 3840;
+    /// The most slots that a slab has.
+    pub(super) const MOST_SLOTS: usize = 512;
+    /// The most pages that a slab has.
+    pub(super) const MOST_PAGES: usize = 16;
+
+    /// The class with the smallest slots that hold `bytes`.
+    pub(super) fn of(bytes: u64) -> Option<Self> {
+        let number = match bytes {
+            0..=8 => 0,
+            9..=128 => bytes.div_ceil(16),
+            129..=Self::LARGEST_BYTES => {
+                let doubling = (bytes - 1).ilog2();
+                // 8 to 15: the slot has as many eighths of the doubling, and one more.
+                let eighths = (bytes - 1) >> (doubling - STEPS_LOG2);
+                u64::from(EVEN) + u64::from(doubling - 7) * 8 + (eighths - 8)
+            }
+            _ => return None,
+        };
+        Some(Self(u8::try_from(number).expect("there are 48 classes")))
+    }
+
+    /// Its number, below [`COUNT`](Self::COUNT).
+    pub(super) fn index(self) -> usize {
+        self.0.into()
+    }
+
+    /// The bytes of a slot.
+    pub(super) fn slot_bytes(self) -> usize {
+        match self.0 {
+            0 => 8,
+            number @ 1..EVEN => usize::from(number) * 16,
+            EVEN.. => self.units() << ((self.0 - EVEN) / 8 + 4),
+        }
+    }
+
+    /// The pages of a slab.
+    pub(super) fn pages(self) -> usize {
+        match self.0 {
+            0 => 1,
+            number @ 1..EVEN => usize::from(number) * 2,
+            EVEN.. => self.units(),
+        }
+    }
+
+    /// The slots of a slab.
+    pub(super) fn slots(self) -> usize {
+        self.pages() * PAGE_LEN / self.slot_bytes()
+    }
+
+    /// 9 to 16: the eighths of its doubling that a slot has. As many pages hold a power of two of such slots.
+    fn units(self) -> usize {
+        usize::from((self.0 - EVEN) % 8) + 9
+    }
+
+    /// The slots whose first byte is in page `page` of the slab.
+    pub(super) fn slots_from(self, page: usize) -> Range<usize> {
+        let first = |page: usize| (page * PAGE_LEN).div_ceil(self.slot_bytes());
+        first(page)..first(page + 1)
+    }
+
+    /// The pages of the slab that `slot` has bytes in: one, or two.
+    pub(super) fn pages_of(self, slot: usize) -> RangeInclusive<usize> {
+        let start = slot * self.slot_bytes();
+        start / PAGE_LEN..=(start + self.slot_bytes() - 1) / PAGE_LEN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes() -> impl Iterator<Item = Class> {
+        (0..48).map(Class)
+    }
+
+    fn slot_for(bytes: u64) -> Option<u64> {
+        Class::of(bytes).map(|class| class.slot_bytes() as u64)
+    }
+
+    #[test]
+    fn every_size_gets_the_smallest_slot_that_holds_it() {
+        let sizes: std::vec::Vec<u64> = classes().map(|class| class.slot_bytes() as u64).collect();
+        assert!(sizes.is_sorted_by(|small, large| small < large), "{sizes:?}");
+        assert_eq!((sizes.len(), sizes.last()), (Class::COUNT, Some(&Class::LARGEST_BYTES)));
+        for bytes in 0..=Class::LARGEST_BYTES {
+            let smallest = sizes.iter().copied().find(|&slot| slot >= bytes);
+            assert_eq!(slot_for(bytes), smallest, "{bytes}");
+        }
+        assert_eq!(Class::of(Class::LARGEST_BYTES + 1), None);
+        assert_eq!(Class::of(u64::MAX), None);
+    }
+
+    #[test]
+    fn at_most_an_eighth_is_wasted_above_128_bytes() {
+        for bytes in 129..=Class::LARGEST_BYTES {
+            let slot = slot_for(bytes).expect("it is not above the largest");
+            assert!((slot - bytes) * 8 <= bytes, "{bytes} in {slot}");
+        }
+    }
+
+    #[test]
+    fn slots_of_16_bytes_and_more_are_aligned_to_16() {
+        assert!(classes().skip(1).all(|class| class.slot_bytes().is_multiple_of(16)));
+    }
+
+    #[test]
+    fn slabs_are_full_to_the_last_byte_and_within_their_bounds() {
+        for class in classes() {
+            assert_eq!(class.slots() * class.slot_bytes(), class.pages() * PAGE_LEN, "{class:?}");
+            assert!(class.slots() <= Class::MOST_SLOTS, "{class:?}");
+            assert!(class.pages() <= Class::MOST_PAGES, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn each_slot_starts_in_one_page_and_has_bytes_in_at_most_two() {
+        for class in classes() {
+            let by_page = (0..class.pages()).flat_map(|page| class.slots_from(page));
+            assert!(by_page.eq(0..class.slots()), "{class:?}");
+            assert!((0..class.slots()).all(|slot| class.pages_of(slot).count() <= 2), "{class:?}");
+        }
+    }
+
+    #[test]
+    fn a_size_rounded_up_to_an_alignment_gets_slots_of_that_alignment() {
+        for alignment in (0..12).map(|log2| 1_u64 << log2) {
+            for bytes in (1..=Class::LARGEST_BYTES).map(|bytes| bytes.next_multiple_of(alignment)) {
+                let slot = slot_for(bytes);
+                assert!(slot.is_none_or(|slot| slot.is_multiple_of(alignment)), "{bytes} to {alignment}");
+            }
+        }
+    }
+}

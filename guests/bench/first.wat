@@ -1,0 +1,5 @@
+;; The first instruction tells the host that it has been reached.
+(module
+  (import "bench" "reached" (func $reached))
+  (func (export "run")
+    (call $reached)))

@@ -1,0 +1,140 @@
+//! Changes to the tree: making, removing and renaming.
+//!
+//! Every operation finds all that can go wrong before it changes anything. In an archive all of them are
+//! `EROFS`. A directory that is open while it is removed stays as it is, and nothing can be made in it.
+
+use wasip1::{
+    ERRNO_BUSY, ERRNO_EXIST, ERRNO_INVAL, ERRNO_ISDIR, ERRNO_NOENT, ERRNO_NOTDIR, ERRNO_NOTEMPTY, Errno,
+    FILETYPE_DIRECTORY,
+};
+
+use super::{Content, Directory, Inode, Kind, Spot, Volume};
+
+impl Volume {
+    /// Makes an empty file.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS`, `EEXIST`, `ENOSPC`, `ENOENT` in a directory that was removed; `EISDIR` for a path that ends in
+    /// a slash.
+    pub(crate) fn create_file(&mut self, spot: Spot<'_>, now_ns: u64) -> Result<Inode, Errno> {
+        self.require_writable()?;
+        let (parent, name) = spot.free()?;
+        if spot.directory_only {
+            return Err(ERRNO_ISDIR);
+        }
+        self.add(parent, name, Kind::File(Content::scratch()), now_ns)
+    }
+
+    /// Makes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS`, `EEXIST`, `ENOSPC`, `ENOENT` in a directory that was removed.
+    pub(crate) fn create_directory(&mut self, spot: Spot<'_>, now_ns: u64) -> Result<(), Errno> {
+        self.require_writable()?;
+        let (parent, name) = spot.free()?;
+        self.add(parent, name, Kind::Directory(Directory::new(parent)), now_ns)?;
+        Ok(())
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS`, `ENOENT`, `EISDIR`.
+    pub(crate) fn remove_file(&mut self, spot: Spot<'_>, now_ns: u64) -> Result<(), Errno> {
+        self.require_writable()?;
+        let inode = spot.existing()?;
+        let entry = spot.entry.ok_or(ERRNO_ISDIR)?;
+        if self.filetype(inode) == FILETYPE_DIRECTORY {
+            return Err(ERRNO_ISDIR);
+        }
+        self.detach(entry, now_ns)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS`, `ENOENT`, `ENOTDIR`, `ENOTEMPTY`; `EINVAL` for a path that ends in `.` or `..`.
+    pub(crate) fn remove_directory(&mut self, spot: Spot<'_>, now_ns: u64) -> Result<(), Errno> {
+        self.require_writable()?;
+        let directory = self.directory(spot.existing()?)?;
+        let entry = spot.entry.ok_or(ERRNO_INVAL)?;
+        if !directory.is_empty() {
+            return Err(ERRNO_NOTEMPTY);
+        }
+        self.detach(entry, now_ns)
+    }
+
+    /// Gives what is at `from` the name `to`, in place of what has it.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS`, `ENOENT`; `EBUSY` for a path that ends in `.` or `..`; `EINVAL` if a directory would come
+    /// below itself; `ENOTDIR`, `EISDIR`, `ENOTEMPTY` if the two do not fit.
+    pub(crate) fn rename(&mut self, from: Spot<'_>, to: Spot<'_>, now_ns: u64) -> Result<(), Errno> {
+        self.require_writable()?;
+        let inode = from.existing()?;
+        let (old_parent, old_name) = from.entry.ok_or(ERRNO_BUSY)?;
+        let (parent, name) = to.entry.ok_or(ERRNO_BUSY)?;
+        let is_directory = self.filetype(inode) == FILETYPE_DIRECTORY;
+        if is_directory && self.is_within(parent, inode)? {
+            return Err(ERRNO_INVAL);
+        }
+        if to.directory_only && !is_directory {
+            return Err(ERRNO_NOTDIR);
+        }
+        if self.node(parent).links == 0 {
+            return Err(ERRNO_NOENT);
+        }
+        match to.inode {
+            None => {}
+            Some(other) if other == inode => return Ok(()),
+            Some(other) => {
+                self.require_replaceable(inode, other)?;
+                self.detach((parent, name), now_ns)?;
+            }
+        }
+        self.directory_mut(old_parent)?.remove(old_name);
+        self.node_mut(old_parent).modified_ns = now_ns;
+        self.directory_mut(parent)?.insert(name, inode);
+        self.node_mut(parent).modified_ns = now_ns;
+        if let Kind::Directory(directory) = &mut self.node_mut(inode).kind {
+            directory.parent = parent;
+        }
+        Ok(())
+    }
+
+    /// Whether `new` may take the place of `old`: a directory that of an empty one, anything else that of
+    /// anything else.
+    fn require_replaceable(&self, new: Inode, old: Inode) -> Result<(), Errno> {
+        match (&self.node(new).kind, &self.node(old).kind) {
+            (Kind::Directory(_), Kind::Directory(old)) if old.is_empty() => Ok(()),
+            (Kind::Directory(_), Kind::Directory(_)) => Err(ERRNO_NOTEMPTY),
+            (Kind::Directory(_), Kind::File(_) | Kind::Link(_)) => Err(ERRNO_NOTDIR),
+            (Kind::File(_) | Kind::Link(_), Kind::Directory(_)) => Err(ERRNO_ISDIR),
+            (Kind::File(_) | Kind::Link(_), Kind::File(_) | Kind::Link(_)) => Ok(()),
+        }
+    }
+
+    /// Takes the name from a node, and frees it if it is not open.
+    fn detach(&mut self, (parent, name): (Inode, &str), now_ns: u64) -> Result<(), Errno> {
+        let inode = self.directory_mut(parent)?.remove(name).ok_or(ERRNO_NOENT)?;
+        self.node_mut(parent).modified_ns = now_ns;
+        self.node_mut(inode).links = 0;
+        self.free_if_unused(inode);
+        Ok(())
+    }
+}
+
+impl<'a> Spot<'a> {
+    /// The directory and the name in it, for something new.
+    fn free(&self) -> Result<(Inode, &'a str), Errno> {
+        match self.inode {
+            Some(_) => Err(ERRNO_EXIST),
+            None => self.entry.ok_or(ERRNO_EXIST),
+        }
+    }
+}

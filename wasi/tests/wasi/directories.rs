@@ -1,0 +1,157 @@
+//! Making, removing and renaming in a scratch directory.
+
+use crate::support::{Guest, errno};
+use crate::world::{Pool, tar_of};
+use palimpsest_wasi::Wasi;
+
+const DIR: u8 = wasip1::FILETYPE_DIRECTORY.raw();
+const FILE: u8 = wasip1::FILETYPE_REGULAR_FILE.raw();
+
+/// The scratch directory's descriptor.
+const ROOT: u32 = 3;
+
+fn guest() -> Guest {
+    Guest::new(Wasi::builder().scratch("/tmp", Pool::of(10)))
+}
+
+#[test]
+fn creation_minds_what_is_there() {
+    let mut guest = guest();
+    let (creat, excl) = (wasip1::OFLAGS_CREAT, wasip1::OFLAGS_EXCL);
+    guest.open(ROOT, "f", creat | excl).unwrap();
+    assert_eq!(guest.open(ROOT, "f", creat | excl), errno(wasip1::ERRNO_EXIST));
+    assert_eq!(guest.open(ROOT, "none", 0), errno(wasip1::ERRNO_NOENT));
+    assert_eq!(guest.open(ROOT, "new/", creat), errno(wasip1::ERRNO_ISDIR));
+    assert_eq!(guest.open(ROOT, "no/dir", creat), errno(wasip1::ERRNO_NOENT));
+    assert_eq!(guest.open(ROOT, "d", creat | wasip1::OFLAGS_DIRECTORY), errno(wasip1::ERRNO_INVAL));
+    assert_eq!(guest.open(ROOT, "f", 1 << 4), errno(wasip1::ERRNO_INVAL));
+    guest.at_path("path_create_directory", ROOT, "d").unwrap();
+    assert_eq!(guest.at_path("path_create_directory", ROOT, "d"), errno(wasip1::ERRNO_EXIST));
+    assert_eq!(guest.at_path("path_create_directory", ROOT, "."), errno(wasip1::ERRNO_EXIST));
+    assert_eq!(guest.create(ROOT, "d"), errno(wasip1::ERRNO_ISDIR));
+    assert_eq!(guest.open(ROOT, "d", wasip1::OFLAGS_TRUNC), errno(wasip1::ERRNO_ISDIR));
+}
+
+#[test]
+fn removal_minds_the_kind() {
+    let mut guest = guest();
+    guest.at_path("path_create_directory", ROOT, "d/").unwrap();
+    guest.create(ROOT, "d/f").unwrap();
+    for (name, path, expected) in [
+        ("path_unlink_file", "d", wasip1::ERRNO_ISDIR),
+        ("path_unlink_file", "d/.", wasip1::ERRNO_ISDIR),
+        ("path_unlink_file", "none", wasip1::ERRNO_NOENT),
+        ("path_remove_directory", "d/f", wasip1::ERRNO_NOTDIR),
+        ("path_remove_directory", "d", wasip1::ERRNO_NOTEMPTY),
+        ("path_remove_directory", ".", wasip1::ERRNO_INVAL),
+    ] {
+        assert_eq!(guest.at_path(name, ROOT, path), errno(expected), "{name} {path}");
+    }
+    guest.at_path("path_unlink_file", ROOT, "d/f").unwrap();
+    guest.at_path("path_remove_directory", ROOT, "d").unwrap();
+    assert_eq!(guest.stat(ROOT, "d"), errno(wasip1::ERRNO_NOENT));
+}
+
+#[test]
+fn nothing_is_made_in_a_directory_that_was_removed() {
+    let mut guest = guest();
+    guest.at_path("path_create_directory", ROOT, "d").unwrap();
+    guest.create(ROOT, "f").unwrap();
+    let d = guest.open(ROOT, "d", wasip1::OFLAGS_DIRECTORY).unwrap();
+    guest.at_path("path_remove_directory", ROOT, "d").unwrap();
+    assert_eq!(guest.create(d, "f"), errno(wasip1::ERRNO_NOENT));
+    assert_eq!(guest.rename(ROOT, "f", d, "f"), errno(wasip1::ERRNO_NOENT));
+    assert_eq!(guest.stat(d, "."), Ok((DIR, 0)));
+    assert_eq!(guest.stat(ROOT, "f"), Ok((FILE, 0)));
+    guest.close(d).unwrap();
+}
+
+#[test]
+fn directories_move_with_what_is_in_them() {
+    let mut guest = guest();
+    for path in ["a", "a/b", "c"] {
+        guest.at_path("path_create_directory", ROOT, path).unwrap();
+    }
+    let file = guest.create(ROOT, "a/b/f").unwrap();
+    guest.write(file, b"moved").unwrap();
+    let b = guest.open(ROOT, "a/b", wasip1::OFLAGS_DIRECTORY).unwrap();
+    guest.rename(ROOT, "a/b", ROOT, "c/b2").unwrap();
+    assert_eq!(guest.content(ROOT, "c/b2/f"), Ok(b"moved".to_vec()));
+    assert_eq!(guest.content(b, "f"), Ok(b"moved".to_vec()));
+    // `..` is the new directory above.
+    assert_eq!(guest.stat(ROOT, "c/b2/../b2/f"), Ok((FILE, 5)));
+    assert_eq!(guest.stat(ROOT, "a/b"), errno(wasip1::ERRNO_NOENT));
+}
+
+#[test]
+fn renames_that_do_not_fit_change_nothing() {
+    let mut guest = guest();
+    for path in ["d", "d/in", "e"] {
+        guest.at_path("path_create_directory", ROOT, path).unwrap();
+    }
+    guest.create(ROOT, "f").unwrap();
+    for (from, to, expected) in [
+        ("d", "d/in/d", wasip1::ERRNO_INVAL),
+        ("d", "d/in", wasip1::ERRNO_INVAL),
+        ("d", "f", wasip1::ERRNO_NOTDIR),
+        ("f", "d", wasip1::ERRNO_ISDIR),
+        ("e", "d", wasip1::ERRNO_NOTEMPTY),
+        ("f", "g/", wasip1::ERRNO_NOTDIR),
+        ("none", "g", wasip1::ERRNO_NOENT),
+        ("f", "none/g", wasip1::ERRNO_NOENT),
+        (".", "g", wasip1::ERRNO_BUSY),
+        ("f", ".", wasip1::ERRNO_BUSY),
+    ] {
+        assert_eq!(guest.rename(ROOT, from, ROOT, to), errno(expected), "{from} {to}");
+    }
+    guest.rename(ROOT, "f", ROOT, "./f").unwrap();
+    guest.rename(ROOT, "d", ROOT, "e").unwrap();
+    let names: Vec<_> = guest.list(ROOT, 4096).unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, [".", "..", "e", "f"]);
+    assert_eq!(guest.stat(ROOT, "e/in"), Ok((DIR, 0)));
+}
+
+#[test]
+fn two_preopened_directories_are_two_volumes() {
+    let wasi = Wasi::builder().scratch("/a", Pool::of(1)).scratch("/b", Pool::of(1));
+    let mut guest = Guest::new(wasi.archive("/", tar_of(&[("f", b"")])).unwrap());
+    guest.create(3, "f").unwrap();
+    assert_eq!(guest.rename(3, "f", 4, "f"), errno(wasip1::ERRNO_XDEV));
+    assert_eq!(guest.rename(3, "f", 5, "f"), errno(wasip1::ERRNO_ROFS));
+}
+
+#[test]
+fn a_listing_goes_on_while_its_entries_are_removed() {
+    let mut guest = guest();
+    for index in 0..20 {
+        let file = guest.create(ROOT, &format!("file-{index}")).unwrap();
+        guest.close(file).unwrap();
+    }
+    let (mut cookie, mut removed) = (2, 0);
+    loop {
+        // Room for three entries of 24 bytes and a name; each is removed before the next call.
+        guest.call("fd_readdir", &[ROOT.into(), 0, 100, cookie, 200]).unwrap();
+        if guest.u32_at(200) == 0 {
+            break;
+        }
+        cookie = guest.u64_at(0);
+        let name = String::from_utf8(guest.get(24, guest.u32_at(16) as usize).to_vec()).unwrap();
+        guest.at_path("path_unlink_file", ROOT, &name).unwrap();
+        removed += 1;
+    }
+    assert_eq!((removed, guest.list(ROOT, 4096).unwrap().len()), (20, 2));
+}
+
+#[test]
+fn a_directory_passes_on_no_right_that_it_was_not_given_to_pass_on() {
+    let mut guest = guest();
+    guest.at_path("path_create_directory", ROOT, "d").unwrap();
+    guest.create(ROOT, "d/f").unwrap();
+    guest.put(0, b"d");
+    let (flags, inheriting) = (u64::from(wasip1::OFLAGS_DIRECTORY), wasip1::RIGHTS_FD_SEEK);
+    guest.call("path_open", &[ROOT.into(), 0, 0, 1, flags, u64::MAX, inheriting, 0, 100]).unwrap();
+    let d = guest.u32_at(100);
+    let file = guest.open(d, "f", 0).unwrap();
+    assert_eq!(guest.seek(file, 0, 0), Ok(0));
+    assert_eq!(guest.read(file, 1), errno(wasip1::ERRNO_NOTCAPABLE));
+}

@@ -1,0 +1,120 @@
+//! Archives that are no directory trees, or not ones that a guest should see.
+
+use crate::world::tar_of;
+use palimpsest_wasi::{ArchiveError, Wasi};
+use tar::EntryType;
+
+fn error(tar: &'static [u8]) -> ArchiveError {
+    Wasi::builder().archive("/", tar).map(drop).unwrap_err()
+}
+
+/// Kind, name, link target, content.
+type Entry<'a> = (EntryType, &'a [u8], &'a [u8], &'a [u8]);
+
+/// An archive with one entry, whose name the `tar` crate would not write.
+fn entry(kind: EntryType, name: &[u8], target: &[u8], content: &[u8]) -> &'static [u8] {
+    archive(&[(kind, name, target, content)])
+}
+
+fn archive(entries: &[Entry<'_>]) -> &'static [u8] {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (kind, name, target, content) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(*kind);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name);
+        header.as_old_mut().linkname[..target.len()].copy_from_slice(target);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        builder.append(&header, *content).unwrap();
+    }
+    builder.into_inner().unwrap().leak()
+}
+
+#[test]
+fn bytes_that_are_no_archive_are_refused() {
+    let whole = tar_of(&[("file", b"content")]);
+    for end in [0, 1, 511, 512, 1024, whole.len() - 1] {
+        assert!(matches!(error(&whole[..end]), ArchiveError::Corrupt(_)), "{end} bytes");
+    }
+    let mut broken = whole.to_vec();
+    broken[0] ^= 1;
+    assert_eq!(
+        error(broken.leak()).to_string(),
+        "not a tar archive that can be read: header at block 0 has an invalid checksum; pack it with \
+         `--format=ustar`"
+    );
+}
+
+#[test]
+fn names_that_lead_out_are_refused() {
+    for name in ["../up", "a/../../up", "a/..", "/etc/passwd", "/", ".."] {
+        for kind in [EntryType::Regular, EntryType::Directory] {
+            let error = error(entry(kind, name.as_bytes(), b"", b""));
+            assert!(matches!(error, ArchiveError::Outside { .. }), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn names_without_a_name_are_the_root_or_refused() {
+    assert!(Wasi::builder().archive("/", entry(EntryType::Directory, b"./", b"", b"")).is_ok());
+    for name in ["", "."] {
+        let error = error(entry(EntryType::Regular, name.as_bytes(), b"", b""));
+        assert!(matches!(error, ArchiveError::Outside { .. }), "`{name}`: {error}");
+    }
+}
+
+#[test]
+fn a_name_stands_once_for_one_thing() {
+    let (file, dir) = (EntryType::Regular, EntryType::Directory);
+    let of = |first: (EntryType, &str), second: (EntryType, &str)| {
+        archive(&[(first.0, first.1.as_bytes(), b"", b""), (second.0, second.1.as_bytes(), b"", b"")])
+    };
+    assert_eq!(error(of((file, "a"), (file, "./a"))), ArchiveError::Duplicate { name: "./a".into() });
+    assert_eq!(error(of((dir, "a/"), (file, "a"))), ArchiveError::Duplicate { name: "a".into() });
+    assert_eq!(error(of((file, "a"), (dir, "a/"))), ArchiveError::BelowFile { name: "a/".into() });
+    assert_eq!(error(of((file, "a"), (file, "a/b"))), ArchiveError::BelowFile { name: "a".into() });
+    assert!(Wasi::builder().archive("/", of((dir, "a/"), (dir, "a/"))).is_ok());
+}
+
+#[test]
+fn what_a_guest_cannot_use_is_named() {
+    for (kind, expected) in [
+        (EntryType::Char, "character device"),
+        (EntryType::Block, "block device"),
+        (EntryType::Fifo, "named pipe"),
+    ] {
+        let error = error(entry(kind, b"dev/x", b"", b""));
+        assert_eq!(error, ArchiveError::Unsupported { name: "dev/x".into(), kind: expected });
+    }
+    let error = error(entry(EntryType::Link, b"a", b"later", b""));
+    assert_eq!(error, ArchiveError::NoTarget { name: "a".into(), target: "later".into() });
+}
+
+#[test]
+fn names_that_are_not_utf_8_are_refused() {
+    assert_eq!(error(entry(EntryType::Regular, b"\xFF", b"", b"")), ArchiveError::NotUtf8 { block: 0 });
+    assert_eq!(error(entry(EntryType::Symlink, b"a", b"\xFF", b"")), ArchiveError::NotUtf8 { block: 0 });
+}
+
+#[test]
+fn an_extended_header_may_give_times_but_no_names() {
+    let with = |records: &[u8]| {
+        archive(&[
+            (EntryType::XHeader, b"PaxHeaders/a", b"", records),
+            (EntryType::Regular, b"a", b"", b"content"),
+        ])
+    };
+    assert!(Wasi::builder().archive("/", with(b"30 mtime=1700000000.123456789\n")).is_ok());
+    let error = error(with(b"20 mtime=1700000000\n24 path=a very long name\n"));
+    assert_eq!(error, ArchiveError::Extended { block: 0, key: "path".into() });
+}
+
+#[test]
+fn an_archive_has_at_most_65536_files_and_directories() {
+    // Each name makes 48 directories.
+    let names: Vec<String> = (0..1400).map(|index| format!("{index}/{}", "d/".repeat(47))).collect();
+    let entries: Vec<_> = names.iter().map(|name| (name.as_str(), b"".as_slice())).collect();
+    assert!(Wasi::builder().archive("/", tar_of(&entries[..1300])).is_ok());
+    assert_eq!(error(tar_of(&entries)), ArchiveError::TooMany { limit: 65_536 });
+}

@@ -1,0 +1,133 @@
+//! Polls, yields, and what becomes of them in a task.
+
+use crate::support::{Guest, engine, errno, linker};
+use crate::world::StandStill;
+use palimpsest_engine::{Config, Fuel, Limits, Module, Pause, Poll, Store, Task, Val};
+use palimpsest_wasi::{Wait, Wasi};
+use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
+
+/// Where subscriptions are, and where events go.
+const IN: u32 = 0;
+const OUT: u32 = 1000;
+const COUNT: u32 = 2000;
+
+/// A clock's subscription as bytes.
+fn clock(userdata: u64, id: u32, timeout_ns: u64, flags: u16) -> Vec<u8> {
+    let mut record = vec![0; 48];
+    record[..8].copy_from_slice(&userdata.to_le_bytes());
+    record[16..20].copy_from_slice(&id.to_le_bytes());
+    record[24..32].copy_from_slice(&timeout_ns.to_le_bytes());
+    record[40..42].copy_from_slice(&flags.to_le_bytes());
+    record
+}
+
+/// A descriptor's subscription as bytes.
+fn descriptor(userdata: u64, tag: u8, fd: u32) -> Vec<u8> {
+    let mut record = vec![0; 48];
+    record[..8].copy_from_slice(&userdata.to_le_bytes());
+    record[8] = tag;
+    record[16..20].copy_from_slice(&fd.to_le_bytes());
+    record
+}
+
+/// Polls, and returns each event's user data, error and kind.
+fn poll(guest: &mut Guest, subscriptions: &[Vec<u8>]) -> Result<Vec<(u64, u16, u8)>, u16> {
+    guest.put(IN, &subscriptions.concat());
+    let count = subscriptions.len() as u64;
+    guest.call("poll_oneoff", &[IN.into(), OUT.into(), count, COUNT.into()])?;
+    Ok(events(guest))
+}
+
+fn events(guest: &Guest) -> Vec<(u64, u16, u8)> {
+    let event = |at| {
+        let error = u16::from_le_bytes(guest.get(at + 8, 2).try_into().unwrap());
+        (guest.u64_at(at), error, guest.get(at + 10, 1)[0])
+    };
+    (0..guest.u32_at(COUNT)).map(|index| event(OUT + 32 * index)).collect()
+}
+
+fn guest() -> (Guest, Arc<AtomicU64>) {
+    let clock = StandStill::new(1000, Wait::Done);
+    let now = Arc::clone(&clock.now);
+    (Guest::new(Wasi::builder().clock(clock)), now)
+}
+
+#[test]
+fn a_poll_waits_for_the_first_of_its_times() {
+    let (mut guest, now) = guest();
+    let happened = poll(&mut guest, &[clock(1, 1, 900, 0), clock(2, 1, 300, 0), clock(3, 1, 301, 0)]);
+    assert_eq!((happened, now.load(Ordering::Relaxed)), (Ok(vec![(2, 0, 0)]), 1300));
+}
+
+#[test]
+fn absolute_times_are_those_of_their_clock() {
+    let (mut guest, now) = guest();
+    let happened = poll(&mut guest, &[clock(1, 0, StandStill::EPOCH_NS + 1500, 1), clock(2, 1, 1600, 1)]);
+    assert_eq!((happened, now.load(Ordering::Relaxed)), (Ok(vec![(1, 0, 0)]), 1500));
+    let happened = poll(&mut guest, &[clock(1, 0, 5, 1), clock(2, 1, 5, 1), clock(3, 1, 1, 0)]);
+    assert_eq!((happened, now.load(Ordering::Relaxed)), (Ok(vec![(1, 0, 0), (2, 0, 0)]), 1500));
+}
+
+#[test]
+fn a_descriptor_is_ready_at_once_so_the_time_is_not_waited_for() {
+    let (mut guest, now) = guest();
+    let happened = poll(&mut guest, &[clock(1, 1, 900, 0), descriptor(2, 2, 1), descriptor(3, 1, 0)]);
+    assert_eq!((happened, now.load(Ordering::Relaxed)), (Ok(vec![(2, 0, 2), (3, 0, 1)]), 1000));
+}
+
+#[test]
+fn what_cannot_be_waited_for_is_an_event_with_its_error() {
+    let (mut guest, _) = guest();
+    let (bad, incapable) = (wasip1::ERRNO_BADF.raw(), wasip1::ERRNO_NOTCAPABLE.raw());
+    let happened = poll(&mut guest, &[descriptor(1, 1, 77), descriptor(2, 2, 0), clock(3, 9, 1, 0)]);
+    assert_eq!(happened, Ok(vec![(1, bad, 1), (2, incapable, 2), (3, wasip1::ERRNO_INVAL.raw(), 0)]));
+}
+
+#[test]
+fn polls_without_or_with_too_many_subscriptions_or_of_no_kind_are_invalid() {
+    let (mut guest, _) = guest();
+    assert_eq!(poll(&mut guest, &[]), errno(wasip1::ERRNO_INVAL));
+    assert_eq!(poll(&mut guest, &[descriptor(1, 3, 1)]), errno(wasip1::ERRNO_INVAL));
+    assert_eq!(guest.call("poll_oneoff", &[0, 0, 1025, 0]), errno(wasip1::ERRNO_INVAL));
+}
+
+#[test]
+fn events_may_take_the_place_of_their_subscriptions() {
+    let (mut guest, _) = guest();
+    guest.put(OUT, &[clock(1, 1, 0, 0), clock(2, 1, 0, 0)].concat());
+    guest.call("poll_oneoff", &[OUT.into(), OUT.into(), 2, COUNT.into()]).unwrap();
+    assert_eq!(events(&guest), [(1, 0, 0), (2, 0, 0)]);
+}
+
+#[test]
+fn outside_of_a_task_a_pause_is_an_error_after_the_events_are_written() {
+    let mut guest = Guest::new(Wasi::builder().clock(StandStill::new(1000, Wait::Pause)));
+    guest.put(IN, &clock(9, 1, 500, 0));
+    let error = guest.try_call("poll_oneoff", &[IN.into(), OUT.into(), 1, COUNT.into()]).unwrap_err();
+    assert!(error.downcast_ref::<Pause>().is_some(), "{error}");
+    assert_eq!(events(&guest), [(9, 0, 0)]);
+}
+
+#[test]
+fn a_task_is_resumed_with_success_after_its_waits() {
+    let mut limits = Limits::default();
+    limits.fuel = Some(1_000_000);
+    let engine = engine(Config::default().fuel(Fuel::Metered).limits(limits));
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+        (memory (export "memory") 1)
+        (func (export "run") (result i32 i32 i32)
+            (i32.store (i32.const 16) (i32.const 1))
+            (i64.store (i32.const 24) (i64.const 500))
+            (call $yield)
+            (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200))
+            (i32.load (i32.const 200))))"#;
+    let module = Module::new(&engine, &wat::parse_str(wat).unwrap()).unwrap();
+    let store = Store::new(&engine, Wasi::builder().clock(StandStill::new(1000, Wait::Pause)).build());
+    let mut task = Task::instantiate(store, &linker(), &module, "run", &[]).unwrap();
+    assert!(matches!(task.run(10_000), Poll::Runnable));
+    assert!(matches!(task.run(10_000), Poll::Waiting { until_ns: 1500 }));
+    let Poll::Returned(values) = task.run(10_000) else { panic!("the task has not returned") };
+    assert_eq!(values.iter().filter_map(Val::i32).collect::<Vec<_>>(), [0, 0, 1]);
+}
