@@ -1,7 +1,7 @@
 //! The budget of frames of one owner, shared by all of its regions, and when it is charged.
 //!
-//! Charged are data frames, table frames that a region owns, and the frames set aside for its sink. Table
-//! frames that regions share belong to the address space and are charged to nobody. An account is charged
+//! Charged are data frames and table frames that a region owns. Table frames that regions share, and the
+//! sink, belong to the address space and are charged to nobody. An account is charged
 //! either on touch, frame by frame, or beforehand, for all that its regions' limits can come to.
 //!
 //! Invariants: what is charged never exceeds the cap; a frame is charged before it is taken from the source
@@ -61,7 +61,7 @@ impl Account {
         }
     }
 
-    /// Frames held now: data, deferred or not, owned tables, and what is set aside.
+    /// Frames held now: data, deferred or not, and owned tables.
     #[must_use]
     pub fn held_frames(&self) -> u64 {
         self.held_frames.load(Ordering::Relaxed)
@@ -112,20 +112,39 @@ impl Account {
     }
 
     /// Charges one frame that is about to be taken, unless the cap is reached.
+    #[inline]
     pub(crate) fn hold(&self) -> Result<(), CapReached> {
-        let most = match &self.policy {
-            Policy::OnTouch => self.cap_frames.unwrap_or(u64::MAX),
-            Policy::Reserved { charged_frames } => charged_frames.load(Ordering::Relaxed),
-        };
-        let before = raise(&self.held_frames, 1, most)?;
-        self.peak_frames.fetch_max(before + 1, Ordering::Relaxed);
+        self.hold_many(1)
+    }
+
+    #[inline]
+    fn hold_many(&self, frames: u64) -> Result<(), CapReached> {
+        let before = raise(&self.held_frames, frames, self.most_held_frames())?;
+        self.peak_frames.fetch_max(before + frames, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Uncharges one frame that went back.
-    pub(crate) fn let_go(&self) {
-        let before = self.held_frames.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "a frame was uncharged that was never charged");
+    /// The most frames that it may hold as things are.
+    fn most_held_frames(&self) -> u64 {
+        match &self.policy {
+            Policy::OnTouch => self.cap_frames.unwrap_or(u64::MAX),
+            Policy::Reserved { charged_frames } => charged_frames.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Charges as many frames that are about to be taken as it may, up to `most`; tells how many.
+    pub(crate) fn hold_up_to(&self, most: u64) -> u64 {
+        let room = self.most_held_frames().saturating_sub(self.held_frames());
+        let frames = most.min(room);
+        // Somebody else may have been quicker.
+        if self.hold_many(frames).is_ok() { frames } else { 0 }
+    }
+
+    /// Uncharges frames that went back.
+    #[inline]
+    pub(crate) fn let_go(&self, frames: u64) {
+        let before = self.held_frames.fetch_sub(frames, Ordering::Relaxed);
+        debug_assert!(before >= frames, "a frame was uncharged that was never charged");
     }
 
     /// Charges a reserved account for frames that it may take later; the others are charged then.
@@ -151,6 +170,7 @@ impl Account {
 }
 
 /// Raises a counter by `frames`, up to `most`, and tells what it was before.
+#[inline]
 fn raise(counter: &AtomicU64, frames: u64, most: u64) -> Result<u64, CapReached> {
     let raised = |before: u64| before.checked_add(frames).filter(|after| *after <= most);
     counter
@@ -175,7 +195,7 @@ mod tests {
         assert_eq!(account.hold(), Ok(()));
         assert_eq!(account.hold(), Ok(()));
         assert_eq!(account.hold(), Err(CapReached { charged_frames: 2, cap_frames: 2 }));
-        account.let_go();
+        account.let_go(1);
         assert_eq!((account.held_frames(), account.charged_frames(), account.peak_frames()), (1, 1, 2));
         assert!(!account.is_lost());
     }
@@ -198,7 +218,7 @@ mod tests {
         assert_eq!((account.hold(), account.hold()), (Ok(()), Ok(())));
         assert_eq!(account.hold(), Err(CapReached { charged_frames: 2, cap_frames: 2 }));
         assert_eq!((account.charged_frames(), account.held_frames()), (2, 2));
-        account.let_go();
+        account.let_go(1);
         account.uncharge(1);
         assert_eq!((account.charged_frames(), account.held_frames()), (1, 1));
     }

@@ -2,11 +2,13 @@
 //!
 //! The order is the safety of it: (1) entries are cleared, tables that this empties are taken out of the
 //! CPU's reach, and all frames stay in their entries, detached; (2) the TLB is flushed, in one batch; (3) a
-//! second walk releases the frames. Nothing is allocated, so it cannot fail, and a walk takes one step for
-//! each entry and table that exists in the range, not for each page.
+//! second walk releases the frames, a batch at a time. Nothing is allocated, so it cannot fail, and a walk
+//! takes one step for each entry and table that exists in the range, not for each page. A table that lies
+//! wholly inside of the range, and has more pages than are flushed one by one, is cut off by one step: its
+//! entries are looked at by the second walk only.
 //!
-//! Called by: decommit, a lowered limit, the zero-fill guard, the other ways to clear pages (for the sink),
-//! the reclaim of deferred frames, the drop of a region, and a reserve that fails halfway.
+//! Called by: decommit, a lowered limit, the recall of the sink, the reclaim of deferred frames, the drop of
+//! a region, and a reserve that fails halfway.
 
 use core::ops::AddAssign;
 
@@ -14,13 +16,13 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use crate::directory::Record;
-use crate::frame::{Frame, FrameSource};
-use crate::memory::PhysicalMemory;
+use crate::frame::{Frame, FrameBatch, FrameSource};
+use crate::placement::Block;
 use crate::region::Residency;
 use crate::space::Host;
 use crate::supply::Supply;
-use crate::table::{Held, Table, pieces};
-use crate::tlb::{FlushBatch, Tlb};
+use crate::table::{Detached, Held, Reach, Table, count, pages_per_table};
+use crate::tlb::{FLUSH_SINGLY, FlushBatch, Tlb};
 use crate::window::WindowTables;
 
 /// What a decommit or a reclaim gave back.
@@ -58,32 +60,27 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> Decommitted {
-    let residency = &mut record.residency;
-    let mut detacher = Detacher { what, residency, batch: FlushBatch::new() };
-    tables.each_level3(pages, |mut table, piece| detacher.detach(piece, &mut table));
+    let (residency, batch) = (&mut record.residency, FlushBatch::new());
+    let mut detacher = Detacher { what, residency, batch, found: Found::Nothing };
+    tables.each_used_level3(pages, |mut table, piece| detacher.detach(piece, &mut table));
     detacher.batch.flush(host.tlb);
+    if detacher.found == Found::Nothing {
+        return Decommitted::default();
+    }
 
-    let memory = tables.memory();
-    let mut reaper =
-        Reaper { record, memory, source: host.source, released: Decommitted::default(), shared: 0 };
+    let supply = Supply { memory: tables.memory(), source: host.source, account: Some(&*record.account) };
+    let (block, residency) = (&record.block, &mut record.residency);
+    let released = Decommitted::default();
+    let mut reaper = Reaper { block, residency, supply, batch: FrameBatch::new(), released, shared: 0 };
     // SAFETY: the TLB was flushed just now for everything that the walk before has detached; for deferred
     // pages, when they were deferred.
-    tables.each_level3(pages, |mut table, piece| unsafe { reaper.reap(piece, &mut table) });
+    tables.each_level3(pages, |mut table, piece| unsafe { reaper.reap(piece, &mut table, Reach::Within) });
+    reaper.release_batch();
     let Reaper { released, shared, .. } = reaper;
+    record.residency.frames_released += released.frames_released;
+    record.residency.table_frames -= released.tables_released;
     tables.forget_shared(shared);
     released
-}
-
-/// Takes out the entries of these pages that lead to the sink, if there can be any.
-pub(crate) fn uncover<S: FrameSource, T: Tlb>(
-    pages: PageRange,
-    record: &mut Record,
-    tables: &mut WindowTables,
-    host: Host<'_, S, T>,
-) {
-    if record.may_lead_to_sink() {
-        sweep(Sweep::Sink, pages, record, tables, host);
-    }
 }
 
 /// Clears entries, and detaches the frames that they own.
@@ -91,57 +88,72 @@ struct Detacher<'a> {
     what: Sweep,
     residency: &'a mut Residency,
     batch: FlushBatch,
+    found: Found,
+}
+
+/// Whether there is anything for the second walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Frames,
 }
 
 impl Detacher<'_> {
     fn detach(&mut self, pages: PageRange, table: &mut Table<'_>) {
-        for piece in pieces(pages, table.level()) {
-            match (table.held(piece.start), self.what) {
-                (Held::Absent | Held::Detached(_), _)
-                | (Held::Zero, Sweep::Sink | Sweep::Deferred)
-                | (Held::Sink, Sweep::Deferred)
-                | (Held::Deferred(_), Sweep::Sink) => {}
-                (Held::Zero, Sweep::Everything) | (Held::Sink, Sweep::Everything | Sweep::Sink) => {
-                    table.uncover(piece.start);
-                    self.batch.add_entry(piece.start, table.level());
-                }
-                // Its page was flushed when it was deferred.
-                (Held::Deferred(_), Sweep::Everything | Sweep::Deferred) => {
-                    table.detach(piece.start);
-                    self.residency.deferred_frames -= 1;
-                }
-                (Held::Owned(_), _) => self.detach_owned(piece, table),
+        if table.level() == PageTableLevel::One {
+            let detached = table.detach_pages(pages, self.what, &mut self.batch);
+            if detached != Detached::default() {
+                self.found = Found::Frames;
+                self.residency.forget(detached);
             }
+            return;
+        }
+        table.each_used(pages, |table, used| match (table.held(used.start), self.what) {
+            (Held::Sink, Sweep::Everything | Sweep::Sink) => {
+                table.uncover(used.start);
+                self.batch.add_entry(used.start, table.level());
+            }
+            (Held::Owned(_), _) => self.detach_below(used, table),
+            (Held::Absent | Held::Zero | Held::Deferred(_) | Held::Detached(_), _)
+            | (Held::Sink, Sweep::Deferred) => {}
+        });
+    }
+
+    /// Detaches pages of the table below and then the table, if nothing needs it any more; or the table
+    /// alone, with all that is in it.
+    fn detach_below(&mut self, pages: PageRange, table: &mut Table<'_>) {
+        if self.cuts_off(pages, table) {
+            table.detach(pages.start);
+            self.found = Found::Frames;
+            self.batch.add_everything();
+            return;
+        }
+        if let Some(mut below) = table.below(pages.start) {
+            self.detach(pages, &mut below);
+        }
+        if !table.is_needed(pages.start) {
+            table.detach(pages.start);
+            self.found = Found::Frames;
+            // Any page of the table: that drops the CPU's cached reference (Intel SDM Vol 3A, 4.10.4.1).
+            self.batch.add(pages.start);
         }
     }
 
-    /// Detaches a data frame, or pages of the table below and then the table, if nothing needs it any more.
-    fn detach_owned(&mut self, piece: PageRange, table: &mut Table<'_>) {
-        let is_needed = match (table.below(piece.start), self.what) {
-            (Some(mut below), _) => {
-                self.detach(piece, &mut below);
-                table.is_needed(piece.start)
-            }
-            (None, Sweep::Sink | Sweep::Deferred) => true,
-            (None, Sweep::Everything) => {
-                self.residency.resident_frames -= 1;
-                false
-            }
-        };
-        if !is_needed {
-            table.detach(piece.start);
-            // For a table, any page of it: that drops the CPU's cached reference (Intel SDM Vol 3A,
-            // 4.10.4.1).
-            self.batch.add(piece.start);
-        }
+    /// Whether the table below goes as a whole, with so many entries that everything is to be flushed anyway.
+    fn cuts_off(&self, pages: PageRange, table: &Table<'_>) -> bool {
+        let is_crowded = table.occupancy(pages.start) > FLUSH_SINGLY as u64;
+        let level = table.level().next_lower_level();
+        let is_covered = level.is_some_and(|level| count(pages) == pages_per_table(level));
+        self.what == Sweep::Everything && is_crowded && is_covered
     }
 }
 
 /// Releases detached frames.
 struct Reaper<'a, S> {
-    record: &'a mut Record,
-    memory: PhysicalMemory,
-    source: &'a S,
+    block: &'a Block,
+    residency: &'a mut Residency,
+    supply: Supply<'a, S>,
+    batch: FrameBatch,
     released: Decommitted,
     /// Released tables that belonged to the space and not to the region.
     shared: u64,
@@ -151,40 +163,54 @@ impl<S: FrameSource> Reaper<'_, S> {
     /// # Safety
     ///
     /// The caller guarantees that the TLB was flushed for everything that is detached in this table and
-    /// below.
-    unsafe fn reap(&mut self, pages: PageRange, table: &mut Table<'_>) {
-        let level = table.level();
-        for piece in pieces(pages, level) {
-            if let Some(mut below) = table.below(piece.start) {
-                // SAFETY: what is below is a part of what this function's contract covers.
-                unsafe { self.reap(piece, &mut below) };
-            }
+    /// below, or, if the table is cut off, for all of its pages.
+    unsafe fn reap(&mut self, pages: PageRange, table: &mut Table<'_>, reach: Reach) {
+        if table.level() == PageTableLevel::One {
             // SAFETY: forwarded from this function's contract.
-            if let Some(frame) = unsafe { table.take_detached(piece.start) } {
-                self.release(frame, level.next_lower_level());
-            }
+            let detached = unsafe { table.take_pages(pages, reach, |frame| self.release(frame)) };
+            self.residency.forget(detached);
+            return;
         }
+        table.each_used(pages, |table, used| {
+            let reach_below = match table.held(used.start) {
+                Held::Absent | Held::Zero | Held::Sink | Held::Deferred(_) => return,
+                Held::Owned(_) => reach,
+                Held::Detached(_) => Reach::CutOff,
+            };
+            if let Some(mut below) = table.below(used.start) {
+                // SAFETY: what is below is a part of what this function's contract covers.
+                unsafe { self.reap(used, &mut below, reach_below) };
+            }
+            if reach_below == Reach::CutOff {
+                // SAFETY: forwarded from this function's contract.
+                let frame = unsafe { table.take_table(used.start) };
+                self.release_table(frame, table.level());
+            }
+        });
     }
 
-    /// Releases a data frame, or the frame of a table of this level.
-    fn release(&mut self, frame: Frame, table_level: Option<PageTableLevel>) {
-        let residency = &mut self.record.residency;
-        let account = match table_level {
-            None => {
-                residency.frames_released += 1;
-                self.released.frames_released += 1;
-                Some(&*self.record.account)
-            }
-            Some(level) if self.record.block.owns_tables(level) => {
-                residency.table_frames -= 1;
-                self.released.tables_released += 1;
-                Some(&*self.record.account)
-            }
-            Some(_) => {
-                self.shared += 1;
-                None
-            }
-        };
-        Supply { memory: self.memory, source: self.source, account }.give_back(frame);
+    /// Releases a data frame, at the latest with the last of the batch.
+    fn release(&mut self, frame: Frame) {
+        if self.batch.is_full() {
+            self.release_batch();
+        }
+        self.batch.push(frame);
+    }
+
+    fn release_batch(&mut self) {
+        self.released.frames_released += self.batch.len();
+        self.supply.give_back_all(&mut self.batch);
+    }
+
+    /// Releases the frame of a table that an entry of a table at this level owned.
+    fn release_table(&mut self, frame: Frame, above: PageTableLevel) {
+        let is_own = above.next_lower_level().is_some_and(|level| self.block.owns_tables(level));
+        if is_own {
+            self.released.tables_released += 1;
+            self.supply.give_back(frame);
+        } else {
+            self.shared += 1;
+            Supply { account: None, ..self.supply }.give_back(frame);
+        }
     }
 }

@@ -13,7 +13,7 @@
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
-use crate::decommit::{Decommitted, Sweep, sweep, uncover};
+use crate::decommit::{Decommitted, Sweep, sweep};
 use crate::directory::Record;
 use crate::frame::FrameSource;
 use crate::space::{Host, State};
@@ -27,7 +27,6 @@ pub(crate) fn defer<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> u64 {
-    uncover(pages, record, tables, host);
     let (mut batch, mut frames) = (FlushBatch::new(), 0);
     tables.each_resident(pages, |resident| {
         batch.add(resident.page());

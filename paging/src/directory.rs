@@ -1,7 +1,8 @@
 //! The regions of a space, by address.
 //!
-//! A vector sorted by address: a lookup is a binary search over neighbouring memory, needs no heap, and has
-//! no cache that could be stale. Growing it is left to the caller, who does it outside of the lock.
+//! A vector sorted by address: a lookup tries the record that was found last, and then is a binary search
+//! over neighbouring memory; it needs no heap. Growing it is left to the caller, who does it outside of the
+//! lock.
 //!
 //! Invariants: records do not overlap; a record is there exactly as long as its region. Called by: the fault
 //! path (lookup), reserve and the drop of a region.
@@ -17,7 +18,8 @@ use x86_64::structures::paging::page::PageRange;
 use crate::account::Account;
 use crate::placement::Block;
 use crate::region::Residency;
-use crate::sink::Sink;
+use crate::run::Run;
+use crate::table::count;
 
 /// What the space knows about one region.
 #[derive(Debug)]
@@ -25,45 +27,81 @@ pub(crate) struct Record {
     pub(crate) block: Block,
     /// The pages that the region can use, from the block's first one on.
     pub(crate) pages: PageRange,
-    pub(crate) limit_bytes: u64,
+    limit_bytes: u64,
+    /// The page behind the limit, which is rounded up to a page.
+    usable_end: Page,
     /// The pages that the zero-fill guard covers, while it is up.
     pub(crate) filling: Option<PageRange>,
     /// Where deferred pages are, if there are any.
     pub(crate) deferred: PageRange,
-    pub(crate) sink: Sink,
+    /// Where pages are that were committed ahead, if there are any.
+    pub(crate) ahead: PageRange,
+    /// The first writes of late.
+    pub(crate) run: Run,
     pub(crate) account: Arc<Account>,
     pub(crate) residency: Residency,
 }
 
 impl Record {
     /// The record of a region that uses the first `capacity_pages` pages of its block, with a limit of zero.
-    pub(crate) fn new(block: Block, capacity_pages: u64, sink: Sink, account: Arc<Account>) -> Self {
+    pub(crate) fn new(block: Block, capacity_pages: u64, account: Arc<Account>) -> Self {
         let start = block.pages().start;
-        let residency = Residency { set_aside_frames: sink.frames(), ..Residency::default() };
-        let pages = Page::range(start, start + capacity_pages);
-        let deferred = Page::range(start, start);
-        Self { block, pages, limit_bytes: 0, filling: None, deferred, sink, account, residency }
+        let none = Page::range(start, start);
+        Self {
+            block,
+            pages: Page::range(start, start + capacity_pages),
+            limit_bytes: 0,
+            usable_end: start,
+            filling: None,
+            deferred: none,
+            ahead: none,
+            run: Run::new(start),
+            account,
+            residency: Residency::default(),
+        }
     }
 
     pub(crate) fn base(&self) -> VirtAddr {
         self.pages.start.start_address()
     }
 
-    /// The pages up to the limit, which is rounded up to a page.
-    pub(crate) fn usable(&self) -> PageRange {
-        Page::range(self.pages.start, self.pages.start + self.limit_bytes.div_ceil(PAGE_BYTES))
+    pub(crate) const fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// Sets the limit, which is at most the capacity, and tells what it was.
+    pub(crate) fn set_limit(&mut self, bytes: u64) -> u64 {
+        self.usable_end = self.pages.start + bytes.div_ceil(PAGE_BYTES);
+        mem::replace(&mut self.limit_bytes, bytes)
+    }
+
+    /// The page behind the limit.
+    pub(crate) const fn usable_end(&self) -> Page {
+        self.usable_end
     }
 
     /// Frames of a reserved account that the pages up to the limit can come to hold, tables included.
     pub(crate) fn most_frames(&self) -> u64 {
-        let pages = self.usable().len();
+        let pages = count(Page::range(self.pages.start, self.usable_end));
         pages + self.block.most_tables(pages)
     }
 
-    /// Whether an entry can lead to the sink: after a lost access, and while a zero-fill guard is up or
-    /// forgotten.
-    pub(crate) fn may_lead_to_sink(&self) -> bool {
-        self.account.is_lost() || self.filling.is_some()
+    #[inline]
+    fn contains(&self, address: VirtAddr) -> bool {
+        self.pages.start.start_address() <= address && address < self.pages.end.start_address()
+    }
+
+    /// Notes where pages are that were committed ahead.
+    pub(crate) fn note_ahead(&mut self, pages: PageRange) {
+        let PageRange { start, end } = self.ahead;
+        self.ahead =
+            if start >= end { pages } else { Page::range(start.min(pages.start), end.max(pages.end)) };
+    }
+
+    /// Where pages are that were committed ahead; they are forgotten.
+    pub(crate) fn take_ahead(&mut self) -> PageRange {
+        let none = Page::range(self.pages.start, self.pages.start);
+        mem::replace(&mut self.ahead, none)
     }
 
     /// Counts pages of this range that were resident and are deferred now.
@@ -80,6 +118,7 @@ impl Record {
     }
 
     /// The pages that are being filled with zeros, if this page is one of them.
+    #[inline]
     pub(crate) fn filling_at(&self, page: Page) -> Option<PageRange> {
         self.filling.filter(|pages| pages.start <= page && page < pages.end)
     }
@@ -91,6 +130,8 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     records: Vec<Record>,
+    /// The record that was found last, if it is still there.
+    last_found: usize,
 }
 
 impl Directory {
@@ -103,10 +144,14 @@ impl Directory {
     }
 
     /// The record of the region that the address is in.
+    #[inline]
     pub(crate) fn find(&mut self, address: VirtAddr) -> Option<&mut Record> {
-        let behind = self.records.partition_point(|record| record.base() <= address);
-        let record = self.records.get_mut(behind.checked_sub(1)?)?;
-        (address < record.pages.end.start_address()).then_some(record)
+        let is_again = self.records.get(self.last_found).is_some_and(|record| record.contains(address));
+        if !is_again {
+            let behind = self.records.partition_point(|record| record.base() <= address);
+            self.last_found = behind.checked_sub(1)?;
+        }
+        self.records.get_mut(self.last_found).filter(|record| record.contains(address))
     }
 
     /// The capacity to grow to before the next insertion, if it needs one.

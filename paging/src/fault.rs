@@ -10,6 +10,7 @@
 //! the tables; `fast_forward` steps over a fill of zeros.
 
 mod classify;
+mod commit;
 mod fast_forward;
 mod resolve;
 

@@ -7,14 +7,17 @@
 //! [`FrameSource`], or wraps an `x86_64` allocator in [`FromX86`], or uses the [`FramePool`].
 
 mod adapter;
+mod batch;
 mod pool;
 mod promise;
 
 use alloc::sync::Arc;
 
-use x86_64::structures::paging::PhysFrame;
+use x86_64::PhysAddr;
+use x86_64::structures::paging::{PageSize, PhysFrame, Size4KiB};
 
 pub use self::adapter::{FromX86, ToX86};
+pub use self::batch::FrameBatch;
 pub use self::pool::{FramePool, FrameRun, PoolError, ReleaseError};
 pub use self::promise::{PromiseError, Promises};
 
@@ -51,6 +54,16 @@ impl Frame {
     }
 }
 
+/// Frames that follow each other, and what is known of their content.
+#[must_use = "dropped frames are leaked: give them back to their frame source"]
+#[derive(Debug)]
+pub enum Fresh {
+    /// They hold zeros, for every CPU: they were zeroed ahead of need.
+    Blank(FrameRun),
+    /// They may hold anything.
+    Used(FrameRun),
+}
+
 /// Where frames come from and go back to.
 ///
 /// The methods are called from the page-fault handler among others, always within
@@ -63,15 +76,32 @@ impl Frame {
 /// The implementer guarantees that
 /// 1. every frame that [`allocate`](Self::allocate) returns is usable RAM that nothing else owns or accesses,
 ///    until it comes back through [`release`](Self::release), and
-/// 2. it does not read or write a frame while that is allocated.
+/// 2. it does not read or write a frame while that is allocated, and
+/// 3. the frames that [`allocate_fresh`](Self::allocate_fresh) returns are such that `allocate` could return,
+///    and hold what it says.
 ///
-/// The content of an allocated frame may be anything.
+/// The content of a frame from `allocate` may be anything.
 pub unsafe trait FrameSource {
     /// Takes a frame out of the source, or returns `None` when there is none left.
     fn allocate(&self) -> Option<Frame>;
 
     /// Takes a frame back, which may then be allocated again.
     fn release(&self, frame: Frame);
+
+    /// As [`allocate`](Self::allocate), for somebody who will fill the frames with zeros and takes up to
+    /// `most` of them, which is not zero: preferably some that were zeroed ahead of need. The default takes
+    /// one frame and knows nothing of its content.
+    fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
+        debug_assert!(most > 0, "nobody asks for no frame");
+        self.allocate().map(|frame| Fresh::Used(frame.into()))
+    }
+
+    /// Takes all frames of the batch back. The default releases them one by one.
+    fn release_all(&self, frames: &mut FrameBatch) {
+        while let Some(run) = frames.next_run() {
+            run.for_each(|frame| self.release(frame));
+        }
+    }
 
     /// The promises that the source makes of its frames, if it does: always, or never.
     ///
@@ -91,6 +121,14 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for &S {
         (**self).release(frame);
     }
 
+    fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
+        (**self).allocate_fresh(most)
+    }
+
+    fn release_all(&self, frames: &mut FrameBatch) {
+        (**self).release_all(frames);
+    }
+
     fn promises(&self) -> Option<&dyn Promises> {
         (**self).promises()
     }
@@ -106,7 +144,24 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for Arc<S> {
         (**self).release(frame);
     }
 
+    fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
+        (**self).allocate_fresh(most)
+    }
+
+    fn release_all(&self, frames: &mut FrameBatch) {
+        (**self).release_all(frames);
+    }
+
     fn promises(&self) -> Option<&dyn Promises> {
         (**self).promises()
     }
+}
+
+/// The frame so many frames behind this one, both being RAM.
+///
+/// Adding to a [`PhysFrame`] checks each sum, which is too much in a loop over frames.
+#[inline]
+fn frame_behind(frame: PhysFrame, frames: u64) -> PhysFrame {
+    let address = frame.start_address().as_u64() + frames * Size4KiB::SIZE;
+    PhysFrame::containing_address(PhysAddr::new_truncate(address))
 }

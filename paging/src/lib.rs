@@ -26,15 +26,23 @@
 //!                          └─────── reclaim, decommit ──► absent
 //! ```
 //!
-//! Two more ways lead into the region's *sink*, a frame whose content is not kept: a write for which there is
+//! Two more ways lead into the space's *sink*, a frame whose content is not kept: a write for which there is
 //! no frame, which marks the [`Account`] as lost; and, while a [`ZeroFill`] guard is up, a write of zeros to
-//! a page that reads as zero anyway.
+//! a page that reads as zero anyway. There is one sink; it is lent to one region at a time.
+//!
+//! # Faster than one fault for each page
+//!
+//! What a space does beyond what it must is a matter of its [`Policies`], each of which can be switched off.
+//! A run of first writes to neighbouring pages commits pages ahead of them ([`FaultAround`]); their frames
+//! are given back before anybody finds none. A `rep stos` of zeros over pages that read as zero is stepped
+//! over ([`ZeroStores`]). And an idle loop can have frames zeroed ahead of need ([`FramePool::scrub`]).
 //!
 //! # Running out of frames
 //!
 //! An [`Account::new`] is charged on touch: size costs nothing, and a touch may find no frame, because the
-//! source is empty or the account's cap is reached. Then deferred frames are reclaimed, then the embedder's
-//! [pressure callback](AddressSpace::with_pressure) is called, and only then the account is lost. An
+//! source is empty or the account's cap is reached. Then deferred frames are reclaimed, then frames that were
+//! committed ahead and are still zero, then the embedder's [pressure
+//! callback](AddressSpace::with_pressure) is called, and only then the account is lost. An
 //! [`Account::reserved`] is charged by [`Region::set_limit`], which may fail; a touch cannot.
 //!
 //! # What the embedder provides
@@ -94,13 +102,15 @@
 //! The address of a frame becomes a pointer in one module, `memory`; tables are reached through owned entries
 //! in one module, `table`. Frames are owned values. A frame is zeroed before it is mapped by its type, or, if
 //! it stayed in its entry, by `Table::take_back`. It is released after the TLB was flushed by the order in
-//! two functions, `decommit::sweep` and `release_stale` in `renew`.
+//! two functions, `decommit::sweep` and `release_stale` in `renew`; and it is looked at for zeros after a
+//! flush by the order in `ahead::demote_ahead`.
 
 #![no_std]
 
 extern crate alloc;
 
 mod account;
+mod ahead;
 mod decommit;
 mod defer;
 mod directory;
@@ -108,8 +118,10 @@ mod fault;
 mod frame;
 mod memory;
 mod placement;
+mod policy;
 mod region;
 mod renew;
+mod run;
 mod sink;
 mod space;
 mod supply;
@@ -124,8 +136,10 @@ pub use self::account::Account;
 pub use self::decommit::Decommitted;
 pub use self::fault::{Fault, NotOurs, Outcome, PageState, Place, Remedy, StringRegisters, classify};
 pub use self::frame::{
-    Frame, FramePool, FrameRun, FrameSource, FromX86, PoolError, PromiseError, Promises, ReleaseError, ToX86,
+    Frame, FrameBatch, FramePool, FrameRun, FrameSource, Fresh, FromX86, PoolError, PromiseError, Promises,
+    ReleaseError, ToX86,
 };
+pub use self::policy::{FaultAround, Policies, ZeroStores};
 pub use self::region::{LimitError, RangeError, Region, Residency, ZeroFill};
 pub use self::renew::Recommitted;
 pub use self::space::{AddressSpace, Layout, Pressure, ReserveError, SpaceError, Usage};

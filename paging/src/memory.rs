@@ -17,6 +17,9 @@ use crate::frame::Frame;
 /// Words of eight bytes in a frame.
 const FRAME_WORDS: usize = 512;
 
+/// Words that are zeroed in a row, so that the loop around them costs little.
+const GROUP_WORDS: usize = 8;
+
 /// The embedder's mapping of all physical memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PhysicalMemory {
@@ -35,7 +38,8 @@ impl PhysicalMemory {
     /// Makes a frame blank.
     pub(crate) fn blank(self, mut frame: Frame) -> Blank {
         self.zero(&mut frame);
-        Blank(frame)
+        // SAFETY: it was filled with zeros just now, and its owner has not changed it since.
+        unsafe { Blank::new_unchecked(frame) }
     }
 
     /// Fills a frame with zeros, before anything that is stored later can be seen by another CPU or by a page
@@ -55,15 +59,27 @@ impl PhysicalMemory {
     /// The caller guarantees that the frame's owner is the caller's to change, and that no Rust reference to
     /// the frame's bytes exists.
     pub(crate) unsafe fn zero_at(self, frame: PhysFrame) {
-        let words: *mut u64 = self.pointer(frame);
-        for index in 0..FRAME_WORDS {
+        let groups: *mut [u64; GROUP_WORDS] = self.pointer(frame);
+        for index in 0..FRAME_WORDS / GROUP_WORDS {
             // SAFETY: the index is inside of the frame, which is mapped by the contract of `new`.
-            let word = unsafe { words.add(index) };
-            // SAFETY: the word is aligned and mapped writable by the contract of `new`; that nothing else
-            // refers to it is this function's contract.
-            unsafe { word.write_volatile(0) };
+            let group = unsafe { groups.add(index) };
+            // SAFETY: the words are mapped writable and aligned by the contract of `new`; that nothing else
+            // refers to them is this function's contract.
+            unsafe { zero_group(group) };
         }
         fence(Ordering::Release);
+    }
+
+    /// Whether a frame holds nothing but zeros.
+    ///
+    /// # Safety
+    ///
+    /// As for [`zero_at`](Self::zero_at).
+    pub(crate) unsafe fn is_zero_at(self, frame: PhysFrame) -> bool {
+        let words: *mut [u64; FRAME_WORDS] = self.pointer(frame);
+        // SAFETY: the frame is mapped and aligned by the contract of `new`; that nothing writes it is this
+        // function's contract. The reference ends here.
+        unsafe { &*words }.iter().all(|word| *word == 0)
     }
 
     /// The table that a frame holds.
@@ -85,13 +101,37 @@ impl PhysicalMemory {
     }
 }
 
+/// Stores zeros, a word at a time.
+///
+/// # Safety
+///
+/// The caller guarantees that the words are aligned and writable, and that nothing else refers to them.
+unsafe fn zero_group(group: *mut [u64; GROUP_WORDS]) {
+    let first: *mut u64 = group.cast();
+    for index in 0..GROUP_WORDS {
+        // SAFETY: the index is inside of the group.
+        let word = unsafe { first.add(index) };
+        // SAFETY: this function's contract.
+        unsafe { word.write_volatile(0) };
+    }
+}
+
 /// A frame that holds zeros: the only kind that is ever mapped, or becomes a table.
 #[must_use = "a dropped frame is leaked"]
 #[derive(Debug)]
 pub(crate) struct Blank(Frame);
 
 impl Blank {
-    pub(crate) fn into_frame(self) -> Frame {
+    /// Takes a frame for what it is.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that every byte of the frame is zero, for every CPU.
+    pub(crate) const unsafe fn new_unchecked(frame: Frame) -> Self {
+        Self(frame)
+    }
+
+    pub(crate) const fn into_frame(self) -> Frame {
         self.0
     }
 }

@@ -22,6 +22,7 @@ pub use self::zero_fill::ZeroFill;
 use crate::directory::Record;
 use crate::frame::FrameSource;
 use crate::space::{AddressSpace, Host};
+use crate::table::Detached;
 use crate::tlb::Tlb;
 use crate::window::WindowTables;
 
@@ -88,6 +89,15 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
         Ok(())
     }
 
+    /// As [`with_record`](Self::with_record), for what clears pages: no page leads to the sink any more.
+    fn with_cleared<R>(&self, work: impl FnOnce(&mut Record, &mut WindowTables, Host<'_, S, T>) -> R) -> R {
+        self.space.with_state(|state, host| {
+            state.recall_sink_of(self.base(), host);
+            let record = state.directory.find(self.base());
+            work(record.expect("a region has a record as long as it lives"), &mut state.tables, host)
+        })
+    }
+
     fn with_record<R>(&self, work: impl FnOnce(&mut Record, &mut WindowTables, Host<'_, S, T>) -> R) -> R {
         self.space.with_state(|state, host| {
             let record = state.directory.find(self.base());
@@ -111,7 +121,7 @@ impl<S: FrameSource, T: Tlb> fmt::Debug for Region<'_, S, T> {
 /// The frames of a region, and the events of its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Residency {
-    /// Data frames that are mapped in the region.
+    /// Data frames that are mapped in the region, touched or committed ahead.
     pub resident_frames: u64,
     /// The largest number of data frames that were ever mapped in it at once.
     pub peak_resident_frames: u64,
@@ -120,8 +130,6 @@ pub struct Residency {
     /// Table frames that belong to the region alone. Those that it shares are in the space's
     /// [`Usage`](crate::Usage).
     pub table_frames: u64,
-    /// Frames that are set aside for the sink, for the region's whole life.
-    pub set_aside_frames: u64,
     /// Page faults that were handled in the region.
     pub faults: u64,
     /// Data frames that were released since the region was made.
@@ -129,8 +137,14 @@ pub struct Residency {
 }
 
 impl Residency {
-    pub(crate) fn count_resident(&mut self) {
-        self.resident_frames += 1;
+    #[inline]
+    pub(crate) fn count_resident(&mut self, frames: u64) {
+        self.resident_frames += frames;
         self.peak_resident_frames = self.peak_resident_frames.max(self.resident_frames);
+    }
+
+    pub(crate) const fn forget(&mut self, detached: Detached) {
+        self.resident_frames -= detached.resident_frames;
+        self.deferred_frames -= detached.deferred_frames;
     }
 }

@@ -1,18 +1,14 @@
 //! Zeroing pages that stay resident: in place, or by an exchange of their frames.
 //!
-//! In both, an entry that leads to the sink (the account is lost, or a guard was forgotten) is taken out
-//! first: the page is absent then, and reads as zero. Pages that are deferred read as zero and stay so.
+//! No entry leads to the sink: it was recalled before. Pages that are deferred read as zero and stay so.
 //!
 //! Invariant of the exchange: an entry always has a frame, so it cannot fail; an old frame is released after
 //! the flush that follows its exchange; at most [`FLUSH_SINGLY`] frames are taken beyond those that the
 //! region holds, whatever the size of the range. Called by: the region's `zero_in_place` and `recommit`.
 
-use core::mem;
-
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::page::PageRange;
 
-use crate::decommit::uncover;
 use crate::directory::Record;
 use crate::frame::FrameSource;
 use crate::space::Host;
@@ -33,13 +29,7 @@ pub struct Recommitted {
 }
 
 /// Fills the resident frames of the pages with zeros, and tells how many there are.
-pub(crate) fn zero_in_place<S: FrameSource, T: Tlb>(
-    pages: PageRange,
-    record: &mut Record,
-    tables: &mut WindowTables,
-    host: Host<'_, S, T>,
-) -> u64 {
-    uncover(pages, record, tables, host);
+pub(crate) fn zero_in_place(pages: PageRange, tables: &mut WindowTables) -> u64 {
     let mut frames = 0;
     tables.each_resident(pages, |mut resident| {
         resident.zero();
@@ -55,7 +45,6 @@ pub(crate) fn recommit<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> Recommitted {
-    uncover(pages, record, tables, host);
     // Nobody's account: each page's fresh frame takes over what was charged for the old one.
     let supply = Supply { memory: tables.memory(), source: host.source, account: None };
     let mut exchange = Exchange {
@@ -104,7 +93,7 @@ impl<S: FrameSource, T: Tlb> Exchange<'_, S, T> {
     }
 
     fn release_stale(&mut self) {
-        mem::replace(&mut self.batch, FlushBatch::new()).flush(self.tlb);
+        self.batch.flush(self.tlb);
         for stale in self.stale.drain(..) {
             // SAFETY: the frame's page is in the batch, which was flushed just now.
             self.supply.give_back(unsafe { stale.into_frame() });

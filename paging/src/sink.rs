@@ -1,104 +1,122 @@
-//! The sink of a region: where writes go that need not, or cannot, be kept.
+//! The sink of an address space: where writes go that need not, or cannot, be kept.
 //!
-//! One frame, and for large regions a level-1 table whose 512 entries all lead to it, and a level-2 table
-//! whose entries all lead to that table. So whatever is missing in the region's own tables can be covered by
-//! one entry, without an allocation. All of it is set aside when the region is made.
+//! One frame, a level-1 table whose 512 entries all lead to it, and a level-2 table whose entries all lead to
+//! that table. So whatever is missing in a region's own tables can be covered by one entry, without an
+//! allocation. There is one sink for all regions, set aside when the space is made, and it is lent to one
+//! region at a time: what is written there is not kept anyway, so it can be recalled from a region that has
+//! it, whose pages are absent then and fault again if they are touched.
 //!
-//! Invariant: the frame holds zeros when the zero-fill guard goes up. Called by: reserve, which sets it
-//! aside; the fault path, which maps it when there is no frame, or instead of a frame while the guard is up.
+//! Invariants: only entries of the region that the sink is lent to lead there, all of them in `pages`; the
+//! frame holds zeros when it is lent, so no region reads what another one wrote. Called by: the fault path,
+//! which maps it when there is no frame, or instead of a frame while the zero-fill guard is up; everything
+//! that clears pages, which recalls it first.
 
-use x86_64::structures::paging::Page;
+use x86_64::VirtAddr;
+use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
+use x86_64::structures::paging::{Page, PhysFrame};
 
 use crate::frame::{Frame, FrameSource};
 use crate::memory::PhysicalMemory;
-use crate::placement::Block;
 use crate::supply::{Shortage, Supply};
-use crate::table::{Table, sink_table};
+use crate::table::{Table, entry_pages, sink_table};
 
-/// The frames of a region's sink.
+/// The frames of the sink, and who has it.
 #[derive(Debug)]
 pub(crate) struct Sink {
+    memory: PhysicalMemory,
     frame: Frame,
-    content: Content,
-    /// In a region that owns its level-1 tables.
-    level1: Option<Frame>,
-    /// In a region that owns its level-2 tables.
-    level2: Option<Frame>,
+    level1: Frame,
+    level2: Frame,
+    lent: Option<Loan>,
 }
 
-/// What the sink's frame holds.
-#[derive(Debug)]
-enum Content {
-    Zeros,
-    /// It was mapped, and may have been written.
-    Anything,
+/// The region that has the sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Loan {
+    /// The region's first address.
+    pub(crate) base: VirtAddr,
+    /// The pages whose entries may lead to the sink; their tables' other entries may be among them.
+    pub(crate) pages: PageRange,
 }
 
 impl Sink {
-    /// The number of frames that the sink of a region with this block of addresses has.
-    pub(crate) fn frames_for(block: &Block) -> u64 {
-        let owned =
-            [PageTableLevel::One, PageTableLevel::Two].into_iter().filter(|level| block.owns_tables(*level));
-        1 + owned.count() as u64
-    }
+    /// The number of frames of a sink.
+    pub(crate) const FRAMES: u64 = 3;
 
-    /// Sets aside the sink of a region that has this block of addresses.
-    pub(crate) fn set_aside<S: FrameSource>(block: &Block, supply: &Supply<'_, S>) -> Result<Self, Shortage> {
+    /// Sets the frames aside.
+    pub(crate) fn set_aside<S: FrameSource>(supply: &Supply<'_, S>) -> Result<Self, Shortage> {
+        let memory = supply.memory;
         let frame = supply.take()?.into_frame();
-        let mut sink = Self { frame, content: Content::Zeros, level1: None, level2: None };
-        match sink.take_tables(block, supply) {
-            Ok(()) => Ok(sink),
+        let level1 = match supply.take() {
+            Ok(blank) => sink_table(memory, blank, frame.phys()),
             Err(shortage) => {
-                sink.give_back(supply);
+                supply.give_back(frame);
+                return Err(shortage);
+            }
+        };
+        match supply.take() {
+            Ok(blank) => {
+                let level2 = sink_table(memory, blank, level1.phys());
+                Ok(Self { memory, frame, level1, level2, lent: None })
+            }
+            Err(shortage) => {
+                [frame, level1].into_iter().for_each(|frame| supply.give_back(frame));
                 Err(shortage)
             }
         }
     }
 
-    fn take_tables<S: FrameSource>(&mut self, block: &Block, supply: &Supply<'_, S>) -> Result<(), Shortage> {
-        if !block.owns_tables(PageTableLevel::One) {
-            return Ok(());
-        }
-        let level1 = sink_table(supply.memory, supply.take()?, self.frame.phys());
-        let level1 = self.level1.insert(level1);
-        if !block.owns_tables(PageTableLevel::Two) {
-            return Ok(());
-        }
-        self.level2 = Some(sink_table(supply.memory, supply.take()?, level1.phys()));
-        Ok(())
+    /// Whether another region than the one with this base has the sink.
+    pub(crate) fn is_lent_elsewhere(&self, base: VirtAddr) -> bool {
+        self.lent.is_some_and(|loan| loan.base != base)
     }
 
-    /// Covers what is missing at the entry of `page` in this table of the region.
-    pub(crate) fn cover(&mut self, page: Page, table: &mut Table<'_>) {
-        let target = match table.level() {
-            PageTableLevel::One => Some(self.frame.phys()),
-            PageTableLevel::Two => self.level1.as_ref().map(Frame::phys),
-            PageTableLevel::Three => self.level2.as_ref().map(Frame::phys),
+    /// Whether the region with this base has the sink.
+    pub(crate) fn is_lent_to(&self, base: VirtAddr) -> bool {
+        self.lent.is_some_and(|loan| loan.base == base)
+    }
+
+    /// Covers what is missing at the entry of `page` in this table of the region with this base. No other
+    /// region has the sink.
+    pub(crate) fn cover(&mut self, base: VirtAddr, page: Page, table: &mut Table<'_>) {
+        debug_assert!(!self.is_lent_elsewhere(base), "the sink is recalled before it is lent");
+        let covered = entry_pages(page, table.level());
+        let pages = match self.lent {
+            Some(Loan { pages, .. }) => hull(pages, covered),
+            None => {
+                self.memory.zero(&mut self.frame);
+                covered
+            }
+        };
+        self.lent = Some(Loan { base, pages });
+        table.cover(page, self.target(table.level()));
+    }
+
+    /// Ends the loan, if there is one. The entries of its pages that lead to the sink are for the caller to
+    /// take out.
+    pub(crate) fn recall(&mut self) -> Option<Loan> {
+        self.lent.take()
+    }
+
+    /// What an entry of a table at this level is to lead to.
+    fn target(&self, level: PageTableLevel) -> PhysFrame {
+        let target = match level {
+            PageTableLevel::One => Some(&self.frame),
+            PageTableLevel::Two => Some(&self.level1),
+            PageTableLevel::Three => Some(&self.level2),
             PageTableLevel::Four => None,
         };
-        let target = target.expect("tables that a region does not own are pinned, so they are not missing");
-        self.content = Content::Anything;
-        table.cover(page, target);
+        target.expect("level-3 tables live as long as the space, so they are not missing").phys()
     }
 
-    /// Makes the sink read as zero, whatever was written there.
-    pub(crate) fn clean(&mut self, memory: PhysicalMemory) {
-        match self.content {
-            Content::Zeros => {}
-            Content::Anything => memory.zero(&mut self.frame),
-        }
-        self.content = Content::Zeros;
+    /// The frames, for the end of the space.
+    pub(crate) fn frames(&self) -> [PhysFrame; 3] {
+        [&self.frame, &self.level1, &self.level2].map(Frame::phys)
     }
+}
 
-    /// The number of frames that are set aside.
-    pub(crate) fn frames(&self) -> u64 {
-        1 + u64::from(self.level1.is_some()) + u64::from(self.level2.is_some())
-    }
-
-    /// Releases the frames. No entry leads to them any more, and the TLB is flushed.
-    pub(crate) fn give_back<S: FrameSource>(self, supply: &Supply<'_, S>) {
-        let Self { frame, content: _, level1, level2 } = self;
-        [Some(frame), level1, level2].into_iter().flatten().for_each(|frame| supply.give_back(frame));
-    }
+/// The smallest range that has the pages of both.
+fn hull(one: PageRange, other: PageRange) -> PageRange {
+    Page::range(one.start.min(other.start), one.end.max(other.end))
 }

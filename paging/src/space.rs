@@ -1,10 +1,10 @@
 //! The address space: a window of virtual addresses that is handed out in regions.
 //!
-//! It owns the level-3 tables of the window, the shared zero frame, the directory of regions and the free
-//! addresses. Two locks: `placement`, for addresses and for the heap behind the directory, taken by reserve
-//! and drop only; and `state`, for tables and records, which the fault path takes too. The order is
-//! placement, then state, then the frame source's own. `state` is held uninterrupted and never while a heap
-//! is used or a region is touched.
+//! It owns the level-3 tables of the window, the shared zero frame, the sink, the directory of regions, the
+//! free addresses and the policies. Two locks: `placement`, for addresses and for the heap behind the
+//! directory, taken by reserve and drop only; and `state`, for tables and records, which the fault path takes
+//! too. The order is placement, then state, then the frame source's own. `state` is held uninterrupted and
+//! never while a heap is used or a region is touched.
 //!
 //! Called by: the embedder, who keeps one in its registry and passes every page fault to it.
 
@@ -16,6 +16,7 @@ mod usage;
 use core::fmt;
 
 use spin::Mutex;
+use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PhysFrame};
 
@@ -23,12 +24,15 @@ pub use self::layout::{Layout, SpaceError};
 pub use self::pressure::Pressure;
 pub use self::reserve::ReserveError;
 pub use self::usage::Usage;
+use crate::decommit::{Sweep, sweep};
 use crate::directory::Directory;
 use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
 use crate::frame::{Frame, FrameSource};
 use crate::memory::PhysicalMemory;
 use crate::placement::Placement;
-use crate::supply::Supply;
+use crate::policy::Policies;
+use crate::sink::Sink;
+use crate::supply::{Shortage, Supply};
 use crate::tlb::Tlb;
 use crate::window::WindowTables;
 
@@ -51,6 +55,25 @@ pub(crate) struct State {
     pub(crate) directory: Directory,
     /// The frame of zeros that all untouched pages show when they are read.
     pub(crate) zero: Frame,
+    pub(crate) sink: Sink,
+    pub(crate) policies: Policies,
+}
+
+impl State {
+    /// Takes the sink back from whichever region has it; its pages that lead there are absent then.
+    pub(crate) fn recall_sink<S: FrameSource, T: Tlb>(&mut self, host: Host<'_, S, T>) {
+        let Some(loan) = self.sink.recall() else { return };
+        if let Some(record) = self.directory.find(loan.base) {
+            sweep(Sweep::Sink, loan.pages, record, &mut self.tables, host);
+        }
+    }
+
+    /// Takes the sink back from the region with this base, if it has it.
+    pub(crate) fn recall_sink_of<S: FrameSource, T: Tlb>(&mut self, base: VirtAddr, host: Host<'_, S, T>) {
+        if self.sink.is_lent_to(base) {
+            self.recall_sink(host);
+        }
+    }
 }
 
 /// What the embedder gave to the space.
@@ -71,9 +94,9 @@ impl<S, T> Copy for Host<'_, S, T> {}
 impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Makes the window usable for regions.
     ///
-    /// Takes one frame for the shared zero frame and one for the level-3 table of each 512 GiB that the
-    /// window touches. The root's entries for them are written once, here: a kernel may copy them into other
-    /// roots.
+    /// Takes one frame for the shared zero frame, three for the sink, and one for the level-3 table of each
+    /// 512 GiB that the window touches. The root's entries for them are written once, here: a kernel may copy
+    /// them into other roots.
     ///
     /// # Errors
     ///
@@ -101,9 +124,11 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         let supply = Supply { memory, source: &frames, account: None };
         let mut tables = WindowTables::new(window, memory);
         // SAFETY: the caller's guarantee 1.
-        let zero = tlb.uninterrupted(|| unsafe { take_window(layout.root, &mut tables, &supply) })?;
+        let own = tlb.uninterrupted(|| unsafe { take_window(layout.root, &mut tables, &supply) });
+        let (zero, sink) = own?;
+        let (directory, policies) = (Directory::default(), Policies::default());
         let placement = Mutex::new(Placement::new(window));
-        let state = Mutex::new(State { tables, directory: Directory::default(), zero });
+        let state = Mutex::new(State { tables, directory, zero, sink, policies });
         Ok(Self { window, root: layout.root, memory, frames, tlb, pressure: None, placement, state })
     }
 
@@ -112,19 +137,21 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// May be called with interrupts off or on. It takes no heap, waits for nothing but its own lock and the
     /// frame source, and touches no region. For an address outside of the window it takes no lock.
     ///
-    /// Where there is no frame, deferred frames are reclaimed: if the frame source is empty, of any region
-    /// whose account is charged on touch; if the account's cap is reached, of the account's regions. If that
-    /// gives none, and the source is empty, the [pressure callback](Self::with_pressure) has its chance,
-    /// once. Only then the access goes into the sink, and the account is lost.
+    /// Where there is no frame, deferred frames are reclaimed, and then those that were committed ahead and
+    /// are still zero: if the frame source is empty, of any region whose account is charged on touch; if the
+    /// account's cap is reached, of the account's regions. If that gives none, and the source is empty, the
+    /// [pressure callback](Self::with_pressure) has its chance, once. Only then the access goes into the
+    /// sink, and the account is lost.
     pub fn handle_fault(&self, fault: Fault) -> Outcome {
         self.handle(fault, None)
     }
 
     /// Handles a page fault, and steps over a fill of zeros if the registers show one.
     ///
-    /// As [`handle_fault`](Self::handle_fault); and while a [`ZeroFill`](crate::ZeroFill) guard is up, RCX
-    /// and RDI of a `rep stosb` or `rep stosq` that runs over pages without a frame of their own are moved to
-    /// the end of such pages. The caller puts both registers back into the interrupted context.
+    /// As [`handle_fault`](Self::handle_fault); and while a [`ZeroFill`](crate::ZeroFill) guard is up, or
+    /// always if [`ZeroStores`](crate::ZeroStores) says so, RCX and RDI of a `rep stosb` or `rep stosq` of
+    /// zeros that runs over pages without a frame of their own are moved to the end of such pages. The caller
+    /// puts both registers back into the interrupted context.
     ///
     /// # Safety
     ///
@@ -134,6 +161,16 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         // SAFETY: forwarded from this function's contract.
         let interrupted = unsafe { Interrupted::new(registers) };
         self.handle(fault, Some(interrupted))
+    }
+
+    /// The policies in force.
+    pub fn policies(&self) -> Policies {
+        self.with_state(|state, _| state.policies)
+    }
+
+    /// Sets the policies, for all faults from now on. At first they are [`Policies::default`].
+    pub fn set_policies(&self, policies: Policies) {
+        self.with_state(|state, _| state.policies = policies);
     }
 
     /// The frame source that the space was made with.
@@ -163,7 +200,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
 
 impl<S: FrameSource, T: Tlb> Drop for AddressSpace<S, T> {
     fn drop(&mut self) {
-        let State { tables, zero, .. } = self.state.get_mut();
+        let State { tables, zero, sink, .. } = self.state.get_mut();
         let supply = Supply { memory: self.memory, source: &self.frames, account: None };
         self.tlb.uninterrupted(|| {
             // SAFETY: guarantees 1 and 4 of `new`; no region is alive, because each of them borrows the
@@ -171,15 +208,17 @@ impl<S: FrameSource, T: Tlb> Drop for AddressSpace<S, T> {
             unsafe { tables.detach(self.root) };
             self.tlb.flush_all();
             tables.give_back(&supply);
-            // SAFETY: the space owns the frame and does not look at its field any more; a frame has no
-            // destructor; and the TLB was flushed.
-            supply.give_back(unsafe { Frame::from_phys(zero.phys()) });
+            for frame in sink.frames().into_iter().chain([zero.phys()]) {
+                // SAFETY: the space owns the frames and does not look at its fields any more; a frame has no
+                // destructor; and the TLB was flushed.
+                supply.give_back(unsafe { Frame::from_phys(frame) });
+            }
         });
     }
 }
 
 /// Takes the frames that the space keeps, and lets the root refer to the level-3 tables; tells the zero
-/// frame.
+/// frame and the sink.
 ///
 /// # Safety
 ///
@@ -189,16 +228,27 @@ unsafe fn take_window<S: FrameSource>(
     root: PhysFrame,
     tables: &mut WindowTables,
     supply: &Supply<'_, S>,
-) -> Result<Frame, SpaceError> {
+) -> Result<(Frame, Sink), SpaceError> {
     // SAFETY: forwarded from this function's contract.
     if let Some(index) = unsafe { tables.used_entry(root) } {
         return Err(SpaceError::InUse { index });
     }
     tables.take_level3(supply)?;
-    let zero = supply.take().inspect_err(|_| tables.give_back(supply))?.into_frame();
+    let own = take_own(supply).inspect_err(|_| tables.give_back(supply))?;
     // SAFETY: forwarded from this function's contract; the entries were just seen to be unused.
     unsafe { tables.attach(root) };
-    Ok(zero)
+    Ok(own)
+}
+
+fn take_own<S: FrameSource>(supply: &Supply<'_, S>) -> Result<(Frame, Sink), Shortage> {
+    let zero = supply.take()?.into_frame();
+    match Sink::set_aside(supply) {
+        Ok(sink) => Ok((zero, sink)),
+        Err(shortage) => {
+            supply.give_back(zero);
+            Err(shortage)
+        }
+    }
 }
 
 impl<S: FrameSource, T: Tlb> fmt::Debug for AddressSpace<S, T> {

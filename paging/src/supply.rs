@@ -10,7 +10,7 @@
 use thiserror::Error;
 
 use crate::account::Account;
-use crate::frame::{Frame, FrameSource, PromiseError, Promises};
+use crate::frame::{Frame, FrameBatch, FrameSource, Fresh, PromiseError, Promises};
 use crate::memory::{Blank, PhysicalMemory};
 
 /// A frame source together with whoever pays.
@@ -23,21 +23,41 @@ pub(crate) struct Supply<'a, S> {
 
 impl<'a, S: FrameSource> Supply<'a, S> {
     /// Takes a frame and fills it with zeros. It never fails for a reserved account that was charged for it.
+    #[inline]
     pub(crate) fn take(&self) -> Result<Blank, Shortage> {
         if let Some(account) = self.account {
             account.hold().map_err(|cap| Shortage::CapReached { cap_frames: cap.cap_frames })?;
         }
-        let frame = match self.promises() {
-            Some(promises) => Some(promises.allocate_promised()),
-            None => self.source.allocate(),
-        };
-        match frame {
-            Some(frame) => Ok(self.memory.blank(frame)),
-            None => {
-                self.let_go();
-                Err(Shortage::SourceEmpty)
-            }
+        self.blanks(1).and_then(|mut blanks| blanks.next()).ok_or_else(|| {
+            self.let_go(1);
+            Shortage::SourceEmpty
+        })
+    }
+
+    /// Takes as many frames as are free to be taken, up to `most`, which is not zero, and gives each to
+    /// `put`, filled with zeros; tells how many there were.
+    pub(crate) fn take_up_to(&self, most: u64, put: &mut dyn FnMut(Blank)) -> u64 {
+        let charged = self.account.map_or(most, |account| account.hold_up_to(most));
+        let mut taken = 0;
+        while taken < charged
+            && let Some(blanks) = self.blanks(charged - taken)
+        {
+            taken += blanks.len();
+            blanks.for_each(&mut *put);
         }
+        self.let_go(charged - taken);
+        taken
+    }
+
+    /// Up to `most` frames of zeros: some that were zeroed ahead of need, or that are zeroed when they come
+    /// out.
+    #[inline]
+    fn blanks(&self, most: u64) -> Option<Blanks> {
+        let fresh = match self.promises() {
+            Some(promises) => promises.allocate_promised_fresh(most),
+            None => self.source.allocate_fresh(most)?,
+        };
+        Some(Blanks { memory: self.memory, fresh })
     }
 
     pub(crate) fn give_back(&self, frame: Frame) {
@@ -45,7 +65,18 @@ impl<'a, S: FrameSource> Supply<'a, S> {
             Some(promises) => promises.release_promised(frame),
             None => self.source.release(frame),
         }
-        self.let_go();
+        self.let_go(1);
+    }
+
+    /// Gives back all frames of the batch.
+    pub(crate) fn give_back_all(&self, frames: &mut FrameBatch) {
+        let count = frames.len();
+        match self.promises() {
+            Some(promises) => promises.release_all_promised(frames),
+            None => self.source.release_all(frames),
+        }
+        debug_assert!(frames.is_empty(), "the source has not taken all frames back");
+        self.let_go(count);
     }
 
     /// Charges a reserved account for frames, which the source then promises. Others are charged on touch.
@@ -75,9 +106,35 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         Some(self.source.promises().expect("a reserve for such an account was refused"))
     }
 
-    fn let_go(&self) {
+    fn let_go(&self, frames: u64) {
         if let Some(account) = self.account {
-            account.let_go();
+            account.let_go(frames);
+        }
+    }
+}
+
+/// Frames that come out filled with zeros.
+struct Blanks {
+    memory: PhysicalMemory,
+    fresh: Fresh,
+}
+
+impl Blanks {
+    fn len(&self) -> u64 {
+        let (Fresh::Blank(run) | Fresh::Used(run)) = &self.fresh;
+        run.phys().len()
+    }
+}
+
+impl Iterator for Blanks {
+    type Item = Blank;
+
+    #[inline]
+    fn next(&mut self) -> Option<Blank> {
+        match &mut self.fresh {
+            Fresh::Used(run) => run.next().map(|frame| self.memory.blank(frame)),
+            // SAFETY: the frames hold zeros, by guarantee 3 of `FrameSource`.
+            Fresh::Blank(run) => run.next().map(|frame| unsafe { Blank::new_unchecked(frame) }),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | owned | present, writable | a data frame (level 1), or a table below: the entry is its owner |
 //! | zero | present, `BORROWED` | the shared zero frame, read-only; level 1 only |
 //! | sink | present, writable, `BORROWED` | the region's sink, or a table all of whose entries lead to it |
+//! | ahead | as owned, `AHEAD` | a data frame of its own that was committed ahead of need; level 1 only |
 //! | deferred | an address, `DEFERRED` | a data frame with old bytes, out of the CPU's reach; level 1 only |
 //! | detached | an address | a frame on its way back: still owned, out of the CPU's reach for good |
 //!
@@ -16,19 +17,27 @@
 //! blank. All walks are safe code over this module. Called by: the fault path, decommit and reserve, with the
 //! lock held.
 
+mod ahead;
 mod entry;
+mod leaf;
 mod resident;
+mod root;
 mod span;
 
+use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 use x86_64::structures::paging::{Page, PageTable, PageTableFlags, PageTableIndex, PhysFrame};
 
 pub(crate) use self::entry::Held;
-use self::entry::{OWNED, SINK, ZERO, count_down, count_up, detach, held, is_needed};
+use self::entry::{OWNED, SINK, ZERO, count_down, count_up, detach, held, is_needed, occupancy};
+pub(crate) use self::leaf::{Detached, Reach};
 pub(crate) use self::resident::{Resident, Stale};
-pub(crate) use self::span::{pages_per_table, pieces};
+pub(crate) use self::root::Root;
+pub(crate) use self::span::{count, entry_pages, pages_per_table, pieces};
+use self::span::{indices, page_at, part};
 use crate::frame::Frame;
 use crate::memory::{Blank, PhysicalMemory};
+use crate::supply::Shortage;
 
 /// A page table of level 1, 2 or 3, borrowed exclusively.
 #[derive(Debug)]
@@ -36,21 +45,13 @@ pub(crate) struct Table<'t> {
     memory: PhysicalMemory,
     level: PageTableLevel,
     entries: &'t mut PageTable,
-    /// The entry that owns this table and counts what it holds. The level-3 tables have none: they stay.
-    owner: Option<&'t mut PageTableEntry>,
+    /// The entry that owns this table and counts what it holds.
+    owner: &'t mut PageTableEntry,
 }
 
 impl<'t> Table<'t> {
-    /// The root of a tree: the level-3 table that `frame` holds.
-    ///
-    /// # Safety
-    ///
-    /// The caller guarantees that the frame was blank when it became a table, and that it was written through
-    /// values of this type only.
-    pub(crate) unsafe fn root(memory: PhysicalMemory, frame: &'t mut Frame) -> Self {
-        // SAFETY: the frame holds a table by this function's contract, and is borrowed exclusively for `'t`.
-        let entries = unsafe { memory.table(frame.phys()) };
-        Self { memory, level: PageTableLevel::Three, entries, owner: None }
+    pub(crate) const fn memory(&self) -> PhysicalMemory {
+        self.memory
     }
 
     pub(crate) const fn level(&self) -> PageTableLevel {
@@ -58,31 +59,70 @@ impl<'t> Table<'t> {
     }
 
     /// What the entry for this page holds. Like all methods, for an entry of this table, whatever its level.
+    #[inline]
     pub(crate) fn held(&self, page: Page) -> Held {
         held(&self.entries[self.index(page)])
     }
 
+    /// Visits the entries of the range that are not absent, each with its part of the range, until one visit
+    /// finds something.
+    pub(crate) fn find_used<R>(
+        &mut self,
+        pages: PageRange,
+        mut visit: impl FnMut(&mut Self, PageRange) -> Option<R>,
+    ) -> Option<R> {
+        let mut indices = indices(pages, self.level);
+        let first = indices.start;
+        indices.find_map(|index| {
+            let is_used = !self.entries[index].is_unused();
+            if is_used { visit(self, part(pages, self.level, index - first)) } else { None }
+        })
+    }
+
+    /// Visits all entries of the range that are not absent, each with its part of the range.
+    pub(crate) fn each_used(&mut self, pages: PageRange, mut visit: impl FnMut(&mut Self, PageRange)) {
+        self.find_used(pages, |table, used| {
+            visit(table, used);
+            None::<()>
+        });
+    }
+
     /// The table below, if the entry owns one, be it within the CPU's reach or detached.
+    #[inline]
     pub(crate) fn below(&mut self, page: Page) -> Option<Table<'_>> {
         let index = self.index(page);
         Table::owned_by(self.memory, self.level, &mut self.entries[index])
     }
 
-    /// Goes down to the table below; if there is none, hands this table back.
-    pub(crate) fn into_below(self, page: Page) -> Result<Self, Self> {
-        match self.held(page) {
-            Held::Owned(_) if self.level > PageTableLevel::One => {
-                let index = self.index(page);
-                let below = Self::owned_by(self.memory, self.level, &mut self.entries[index]);
-                Ok(below.expect("the entry was just seen to own a table"))
+    /// The lowest table that exists on the way from this one to the page.
+    pub(crate) fn descend(self, page: Page, floor: PageTableLevel) -> Self {
+        let mut table = self;
+        while table.level > floor {
+            let index = table.index(page);
+            if !matches!(held(&table.entries[index]), Held::Owned(_)) {
+                break;
             }
-            Held::Owned(_)
-            | Held::Absent
-            | Held::Zero
-            | Held::Sink
-            | Held::Deferred(_)
-            | Held::Detached(_) => Err(self),
+            let below = Self::owned_by(table.memory, table.level, &mut table.entries[index]);
+            table = below.expect("the entry was just seen to own a table");
         }
+        table
+    }
+
+    /// The table of level `floor` on the way to this page; what is missing is made of the frames that `take`
+    /// gives. After an error, those that were made stay.
+    pub(crate) fn reach(
+        self,
+        page: Page,
+        floor: PageTableLevel,
+        mut take: impl FnMut() -> Result<Blank, Shortage>,
+    ) -> Result<Self, Shortage> {
+        let mut table = self.descend(page, floor);
+        while table.level > floor {
+            let blank = take()?;
+            table.put(page, blank);
+            table = table.descend(page, floor);
+        }
+        Ok(table)
     }
 
     /// The table that an entry of a table at `level` owns.
@@ -102,20 +142,15 @@ impl<'t> Table<'t> {
         // 2. It lives, and no other reference to it exists, for `'t`: the entry is its one owner, and is
         //    borrowed exclusively.
         let entries = unsafe { memory.table(frame) };
-        Some(Self { memory, level: below, entries, owner: Some(entry) })
+        Some(Self { memory, level: below, entries, owner: entry })
     }
 
     /// Makes the entry the owner of a frame of zeros: data at level 1, an empty table above.
     ///
     /// The entry was absent, or showed the zero frame.
+    #[inline]
     pub(crate) fn put(&mut self, page: Page, blank: Blank) {
         self.set_present(page, blank.into_frame().into_phys(), OWNED);
-    }
-
-    /// Puts an empty table below an absent entry, and goes down to it.
-    pub(crate) fn grow(mut self, page: Page, blank: Blank) -> Self {
-        self.put(page, blank);
-        self.into_below(page).expect("a table was put there just now")
     }
 
     /// Lets the entry show the shared zero frame. It was absent.
@@ -134,7 +169,7 @@ impl<'t> Table<'t> {
     pub(crate) fn uncover(&mut self, page: Page) {
         debug_assert!(matches!(self.held(page), Held::Zero | Held::Sink), "the entry owns a frame");
         self.entry(page).set_unused();
-        self.count_down();
+        count_down(self.owner, 1);
     }
 
     /// The data frame that the entry owns within the CPU's reach, if this is a table of level 1 and it does.
@@ -156,27 +191,34 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Takes what the entry owns out of the CPU's reach, for good.
+    /// Takes the table that the entry owns out of the CPU's reach, for good, with all that is below it.
     ///
-    /// The frame comes out by [`take_detached`](Self::take_detached), once the TLB is flushed.
+    /// The frame comes out by [`take_table`](Self::take_table), once the TLB is flushed.
     pub(crate) fn detach(&mut self, page: Page) {
-        debug_assert!(matches!(self.held(page), Held::Owned(_) | Held::Deferred(_)), "it owns nothing");
+        debug_assert!(matches!(self.held(page), Held::Owned(_)), "it owns nothing");
         detach(self.entry(page));
-        self.count_down();
+        count_down(self.owner, 1);
     }
 
-    /// Takes a detached frame out of its entry, which is absent then.
+    /// Takes the frame of a table out of the entry that owns it, which is absent then. What the table owned
+    /// was taken out before.
     ///
     /// # Safety
     ///
     /// The caller guarantees that the TLB was flushed for the entry's pages after they were taken out of the
-    /// CPU's reach: by [`detach`](Self::detach), or by [`Resident::defer`] before that.
-    pub(crate) unsafe fn take_detached(&mut self, page: Page) -> Option<Frame> {
-        let Held::Detached(frame) = self.held(page) else { return None };
+    /// CPU's reach: by [`detach`](Self::detach), of this entry or of one above.
+    ///
+    /// # Panics
+    ///
+    /// If the entry owns no table.
+    pub(crate) unsafe fn take_table(&mut self, page: Page) -> Frame {
+        let (Held::Owned(frame) | Held::Detached(frame)) = self.held(page) else {
+            unreachable!("the walk was just in the table that the entry owns");
+        };
         self.entry(page).set_unused();
-        // SAFETY: the entry owned the frame and is cleared; by this function's contract no CPU translates by
-        // the entry any more.
-        Some(unsafe { Frame::from_phys(frame) })
+        // SAFETY: the entry owned the frame and is cleared; by this function's contract no CPU walks the
+        // table any more.
+        unsafe { Frame::from_phys(frame) }
     }
 
     /// Whether anything keeps alive the table that the entry owns.
@@ -184,21 +226,27 @@ impl<'t> Table<'t> {
         is_needed(&self.entries[self.index(page)])
     }
 
+    /// How many things keep alive the table that the entry owns.
+    pub(crate) fn occupancy(&self, page: Page) -> u64 {
+        occupancy(&self.entries[self.index(page)])
+    }
+
     /// Keeps this table alive even if it is empty. Every pin is matched by an [`unpin`](Self::unpin).
     pub(crate) fn pin(&mut self) {
-        self.count_up();
+        count_up(self.owner, 1);
     }
 
     /// Takes a pin back. The next decommit over the table's pages frees it if it is not needed any more.
     pub(crate) fn unpin(&mut self) {
-        self.count_down();
+        count_down(self.owner, 1);
     }
 
+    #[inline]
     fn set_present(&mut self, page: Page, frame: PhysFrame, flags: PageTableFlags) {
         let before = self.held(page);
         debug_assert!(matches!(before, Held::Absent | Held::Zero), "what the entry owns would be lost");
         if before == Held::Absent {
-            self.count_up();
+            count_up(self.owner, 1);
         }
         self.entry(page).set_frame(frame, flags);
     }
@@ -210,18 +258,6 @@ impl<'t> Table<'t> {
     fn entry(&mut self, page: Page) -> &mut PageTableEntry {
         let index = self.index(page);
         &mut self.entries[index]
-    }
-
-    fn count_up(&mut self) {
-        if let Some(owner) = &mut self.owner {
-            count_up(owner);
-        }
-    }
-
-    fn count_down(&mut self) {
-        if let Some(owner) = &mut self.owner {
-            count_down(owner);
-        }
     }
 }
 

@@ -12,11 +12,11 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PageTableFlags, PageTableIndex, PhysFrame};
 
-use crate::frame::{Frame, FrameSource};
-use crate::memory::{Blank, PhysicalMemory};
+use crate::frame::FrameSource;
+use crate::memory::PhysicalMemory;
 use crate::placement::Block;
 use crate::supply::{Shortage, Supply};
-use crate::table::{Held, Resident, Table, pieces};
+use crate::table::{Held, Resident, Root, Table, pieces};
 
 /// Flags of the root's entries. What they may do is decided further down.
 const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
@@ -29,7 +29,7 @@ const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
 pub(crate) struct WindowTables {
     memory: PhysicalMemory,
     pages: PageRange,
-    level3: Vec<Frame>,
+    level3: Vec<Root>,
     /// Tables of level 1 and 2 that small regions share.
     shared_frames: u64,
 }
@@ -45,7 +45,7 @@ impl WindowTables {
     pub(crate) fn take_level3<S: FrameSource>(&mut self, supply: &Supply<'_, S>) -> Result<(), Shortage> {
         for _ in root_entries(self.pages) {
             match supply.take() {
-                Ok(blank) => self.level3.push(blank.into_frame()),
+                Ok(blank) => self.level3.push(Root::new(blank)),
                 Err(shortage) => {
                     self.give_back(supply);
                     return Err(shortage);
@@ -92,7 +92,7 @@ impl WindowTables {
 
     /// Releases the level-3 tables.
     pub(crate) fn give_back<S: FrameSource>(&mut self, supply: &Supply<'_, S>) {
-        self.level3.drain(..).for_each(|frame| supply.give_back(frame));
+        self.level3.drain(..).for_each(|root| supply.give_back(root.into_frame()));
     }
 
     pub(crate) const fn memory(&self) -> PhysicalMemory {
@@ -117,35 +117,31 @@ impl WindowTables {
     /// The level-3 tables that a range of pages falls on, each with its part of the range.
     pub(crate) fn each_level3(&mut self, pages: PageRange, mut visit: impl FnMut(Table<'_>, PageRange)) {
         for piece in pieces(pages, PageTableLevel::Four) {
-            visit(self.level3(piece.start), piece);
+            let memory = self.memory;
+            visit(self.root(piece.start).table(memory), piece);
         }
+    }
+
+    /// As [`each_level3`](Self::each_level3), without those that have nothing within the CPU's reach.
+    pub(crate) fn each_used_level3(&mut self, pages: PageRange, mut visit: impl FnMut(Table<'_>, PageRange)) {
+        for piece in pieces(pages, PageTableLevel::Four) {
+            let memory = self.memory;
+            let root = self.root(piece.start);
+            if root.is_used() {
+                visit(root.table(memory), piece);
+            }
+        }
+    }
+
+    /// The level-1 tables that a range of pages falls on, each with its part of the range.
+    pub(crate) fn each_level1(&mut self, pages: PageRange, mut visit: impl FnMut(Table<'_>, PageRange)) {
+        self.each_used_level3(pages, |table, piece| each_level1(table, piece, &mut visit));
     }
 
     /// The lowest table that exists on the way to this page, down to level `floor`.
     pub(crate) fn descend(&mut self, page: Page, floor: PageTableLevel) -> Table<'_> {
-        let mut table = self.level3(page);
-        while table.level() > floor {
-            match table.into_below(page) {
-                Ok(below) => table = below,
-                Err(lowest) => return lowest,
-            }
-        }
-        table
-    }
-
-    /// The table of level `floor` on the way to this page; what is missing is made of the frames that `take`
-    /// gives. After an error, those that were made stay.
-    pub(crate) fn reach(
-        &mut self,
-        page: Page,
-        floor: PageTableLevel,
-        mut take: impl FnMut() -> Result<Blank, Shortage>,
-    ) -> Result<Table<'_>, Shortage> {
-        let mut table = self.descend(page, floor);
-        while table.level() > floor {
-            table = table.grow(page, take()?);
-        }
-        Ok(table)
+        let memory = self.memory;
+        self.root(page).table(memory).descend(page, floor)
     }
 
     /// Makes the tables exist that the block shares with its neighbours, and pins them.
@@ -160,7 +156,8 @@ impl WindowTables {
         let Some(level) = block.lowest_shared_tables() else { return Ok(()) };
         let mut made = 0;
         let take = || supply.take().inspect(|_| made += 1);
-        let outcome = self.reach(block.pages().start, level, take).map(|mut table| table.pin());
+        let start = block.pages().start;
+        let outcome = self.descend(start, level).reach(start, level, take).map(|mut table| table.pin());
         self.shared_frames += made;
         outcome
     }
@@ -174,28 +171,45 @@ impl WindowTables {
 
     /// Shows each page of the range that holds a frame of its own within the CPU's reach.
     pub(crate) fn each_resident(&mut self, pages: PageRange, mut visit: impl FnMut(Resident<'_>)) {
-        self.each_level3(pages, |mut table, piece| each_resident(&mut table, piece, &mut visit));
+        self.each_level1(pages, |mut table, piece| {
+            table.each_used(piece, |table, used| table.resident(used.start).into_iter().for_each(&mut visit));
+        });
     }
 
     /// The `count`th deferred page of the range, counted from one, if there are as many.
     pub(crate) fn nth_deferred(&mut self, pages: PageRange, count: u64) -> Option<Page> {
         let mut left = count;
-        pieces(pages, PageTableLevel::Four)
-            .find_map(|piece| nth_deferred(&mut self.level3(piece.start), piece, &mut left))
+        let is_last = |held| match held {
+            Held::Deferred(_) => {
+                left -= 1;
+                left == 0
+            }
+            Held::Absent | Held::Zero | Held::Sink | Held::Owned(_) | Held::Detached(_) => false,
+        };
+        self.find(pages, is_last)
     }
 
     /// The first page of the range that holds something within the CPU's reach: a frame of its own, or the
     /// sink.
     pub(crate) fn first_held(&mut self, pages: PageRange) -> Option<Page> {
-        pieces(pages, PageTableLevel::Four).find_map(|piece| first_held(&mut self.level3(piece.start), piece))
+        self.find(pages, |held| match held {
+            Held::Owned(_) | Held::Sink => true,
+            Held::Absent | Held::Zero | Held::Deferred(_) | Held::Detached(_) => false,
+        })
     }
 
-    fn level3(&mut self, page: Page) -> Table<'_> {
+    /// The first page of the range whose entry, at the lowest level that exists, holds what is wanted.
+    fn find(&mut self, pages: PageRange, mut is_wanted: impl FnMut(Held) -> bool) -> Option<Page> {
+        pieces(pages, PageTableLevel::Four).find_map(|piece| {
+            let memory = self.memory;
+            let root = self.root(piece.start);
+            if root.is_used() { find(&mut root.table(memory), piece, &mut is_wanted) } else { None }
+        })
+    }
+
+    fn root(&mut self, page: Page) -> &mut Root {
         let number = u16::from(page.p4_index()) - u16::from(self.pages.start.p4_index());
-        let frame = &mut self.level3[usize::from(number)];
-        // SAFETY: the frame came blank from the supply, is private to this type, and is written through
-        // `Table`.
-        unsafe { Table::root(self.memory, frame) }
+        &mut self.level3[usize::from(number)]
     }
 }
 
@@ -204,37 +218,21 @@ fn root_entries(window: PageRange) -> impl Iterator<Item = PageTableIndex> {
     pieces(window, PageTableLevel::Four).map(|piece| piece.start.p4_index())
 }
 
-fn each_resident(table: &mut Table<'_>, pages: PageRange, visit: &mut impl FnMut(Resident<'_>)) {
-    for piece in pieces(pages, table.level()) {
-        if let Some(mut below) = table.below(piece.start) {
-            each_resident(&mut below, piece, visit);
-        } else if let Some(resident) = table.resident(piece.start) {
-            visit(resident);
-        }
+fn each_level1(mut table: Table<'_>, pages: PageRange, visit: &mut impl FnMut(Table<'_>, PageRange)) {
+    if table.level() == PageTableLevel::One {
+        visit(table, pages);
+        return;
     }
+    table.each_used(pages, |table, used| {
+        if let Some(below) = table.below(used.start) {
+            each_level1(below, used, visit);
+        }
+    });
 }
 
-/// Counts `left` down at each deferred page; the page at which it comes to zero.
-fn nth_deferred(table: &mut Table<'_>, pages: PageRange, left: &mut u64) -> Option<Page> {
-    pieces(pages, table.level()).find_map(|piece| match table.held(piece.start) {
-        Held::Deferred(_) => {
-            *left -= 1;
-            (*left == 0).then_some(piece.start)
-        }
-        Held::Owned(_) => {
-            table.below(piece.start).and_then(|mut below| nth_deferred(&mut below, piece, left))
-        }
-        Held::Absent | Held::Zero | Held::Sink | Held::Detached(_) => None,
-    })
-}
-
-fn first_held(table: &mut Table<'_>, pages: PageRange) -> Option<Page> {
-    pieces(pages, table.level()).find_map(|piece| match table.held(piece.start) {
-        Held::Absent | Held::Zero | Held::Deferred(_) | Held::Detached(_) => None,
-        Held::Sink => Some(piece.start),
-        Held::Owned(_) => match table.below(piece.start) {
-            Some(mut below) => first_held(&mut below, piece),
-            None => Some(piece.start),
-        },
+fn find(table: &mut Table<'_>, pages: PageRange, is_wanted: &mut impl FnMut(Held) -> bool) -> Option<Page> {
+    table.find_used(pages, |table, used| match table.below(used.start) {
+        Some(mut below) => find(&mut below, used, is_wanted),
+        None => is_wanted(table.held(used.start)).then_some(used.start),
     })
 }

@@ -57,8 +57,6 @@ pub struct Residency {
     pub peak_resident_frames: u64,
     /// Table frames that the region owns now.
     pub table_frames: u64,
-    /// Frames set aside for the sink.
-    pub set_aside_frames: u64,
     /// Frames of cleared pages that wait to be reclaimed.
     pub deferred_frames: u64,
     /// Page faults that were resolved.
@@ -67,7 +65,7 @@ pub struct Residency {
     pub frames_released: u64,
 }
 
-/// How a store stands with its arena, in frames; table frames and those set aside are included.
+/// How a store stands with its arena, in frames; table frames are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Whether the store still counts.

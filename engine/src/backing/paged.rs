@@ -200,7 +200,6 @@ impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
             resident_frames: held.resident_frames,
             peak_resident_frames: held.peak_resident_frames,
             table_frames: held.table_frames,
-            set_aside_frames: held.set_aside_frames,
             deferred_frames: held.deferred_frames,
             faults: held.faults,
             frames_released: held.frames_released,

@@ -1,12 +1,14 @@
 //! Stepping over a `rep stos` of zeros that runs over pages which read as zero anyway.
 //!
-//! While the zero-fill guard is up, storing zeros into a page that holds nothing changes nothing. So the
-//! handler need not map such pages: it moves RDI and RCX past them and returns, and 4 GiB are filled by one
-//! fault. Recognised are the two forms that `memset` takes on x86_64, `rep stosb` and `rep stosq`; whatever
-//! else writes there is led into the sink. Called by: `resolve`, with the space's lock held.
+//! Storing zeros into a page that holds nothing changes nothing. So the handler need not map such pages: it
+//! moves RDI and RCX past them and returns, and 4 GiB are filled by one fault. Recognised are the two forms
+//! that `memset` takes on x86_64, `rep stosb` and `rep stosq`; whatever else writes there takes a frame, or
+//! is led into the sink while the zero-fill guard is up. Called by: `resolve`, with the space's lock held.
 
 use x86_64::VirtAddr;
 use x86_64::registers::rflags::RFlags;
+use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
 
 use super::StringRegisters;
 
@@ -61,36 +63,48 @@ impl<'a> Interrupted<'a> {
         Self(registers)
     }
 
-    /// Moves the registers past the elements of a zero-filling string store that end at or before `end`, and
-    /// says whether there were any.
+    /// The zero-filling string store that faulted at this address, if it is one.
     ///
-    /// There are none if the instruction is another one, stores something else, runs downwards, faulted in
-    /// the middle of an element, or would not fill a whole element before `end`.
-    pub(super) fn fast_forward(self, fault_address: VirtAddr, end: VirtAddr) -> bool {
+    /// It is not if the instruction is another one, stores something else, runs downwards, or faulted in the
+    /// middle of an element.
+    pub(super) fn zero_store(self, fault_address: VirtAddr) -> Option<ZeroStore<'a>> {
         let Self(registers) = self;
         // SAFETY: `decode` takes the next byte only if what it has seen is the start of a longer instruction
         // (a prefix), so each byte belongs to the instruction at RIP, which faulted by the contract of `new`.
         let code = (0..).map(|offset| unsafe { code_byte(registers.rip, offset) });
-        StringStore::decode(code).is_some_and(|store| advance(store, registers, fault_address, end))
+        let store = StringStore::decode(code)?;
+        let upwards = !registers.rflags.contains(RFlags::DIRECTION_FLAG);
+        let at_element = registers.rdi == fault_address.as_u64();
+        let is_one = upwards && at_element && store.stores_zero(registers.rax);
+        is_one.then_some(ZeroStore { registers, element_bytes: store.element_bytes() })
     }
 }
 
-fn advance(
-    store: StringStore,
-    registers: &mut StringRegisters,
-    fault_address: VirtAddr,
-    end: VirtAddr,
-) -> bool {
-    let upwards = !registers.rflags.contains(RFlags::DIRECTION_FLAG);
-    let at_element = registers.rdi == fault_address.as_u64();
-    if !(upwards && at_element && store.stores_zero(registers.rax)) {
-        return false;
+/// A string store that fills memory with zeros, and is about to store its next element.
+#[derive(Debug)]
+pub(super) struct ZeroStore<'a> {
+    registers: &'a mut StringRegisters,
+    element_bytes: u64,
+}
+
+impl ZeroStore<'_> {
+    /// The pages from this one on that it would write, up to this end.
+    pub(super) fn pages(&self, first: Page, end: Page) -> PageRange {
+        let bytes = self.registers.rcx.saturating_mul(self.element_bytes);
+        let room_bytes = (end.start_address().as_u64()).saturating_sub(self.registers.rdi);
+        let last = VirtAddr::new_truncate(self.registers.rdi + bytes.min(room_bytes).saturating_sub(1));
+        Page::range(first, Page::containing_address(last) + 1)
     }
-    let room_bytes = end.as_u64().saturating_sub(registers.rdi);
-    let elements = registers.rcx.min(room_bytes / store.element_bytes());
-    registers.rdi += elements * store.element_bytes();
-    registers.rcx -= elements;
-    elements > 0
+
+    /// Moves the registers past the elements that end at or before `end`, and says whether there were any.
+    pub(super) fn advance(self, end: VirtAddr) -> bool {
+        let Self { registers, element_bytes } = self;
+        let room_bytes = end.as_u64().saturating_sub(registers.rdi);
+        let elements = registers.rcx.min(room_bytes / element_bytes);
+        registers.rdi += elements * element_bytes;
+        registers.rcx -= elements;
+        elements > 0
+    }
 }
 
 /// Reads one byte of the instruction that faulted.
@@ -123,7 +137,7 @@ mod tests {
         let address = VirtAddr::new(PLACE);
         // SAFETY: RIP points to a whole instruction in this test's memory.
         let interrupted = unsafe { Interrupted::new(registers) };
-        let moved = interrupted.fast_forward(address, address + room);
+        let moved = interrupted.zero_store(address).is_some_and(|store| store.advance(address + room));
         moved.then_some((registers.rcx, registers.rdi - PLACE))
     }
 

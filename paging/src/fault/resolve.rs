@@ -1,10 +1,10 @@
 //! Resolving a fault: from the decision to the edited tables.
 //!
 //! A frame is taken and zeroed before the entry that publishes it is written. Where there is no frame, be it
-//! for data or for a table, deferred frames are reclaimed and the fault is resolved anew; tables that it made
-//! are found there, or swept by whoever clears the page. As the last resort the sink covers the highest level
-//! that is missing and the account is marked as lost: the interrupted code cannot be told, so it goes on, and
-//! its owner finds out later.
+//! for data or for a table, deferred frames are reclaimed, then frames that were committed ahead, and the
+//! fault is resolved anew; tables that it made are found there, or swept by whoever clears the page. As the
+//! last resort the sink covers the highest level that is missing and the account is marked as lost: the
+//! interrupted code cannot be told, so it goes on, and its owner finds out later.
 //!
 //! Called by: `AddressSpace::handle_fault` and its register-aware form, with the space's lock held.
 
@@ -13,20 +13,20 @@ use alloc::sync::Arc;
 use x86_64::VirtAddr;
 use x86_64::structures::idt::PageFaultErrorCode;
 use x86_64::structures::paging::Page;
-use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::classify::{PageState, Place, Remedy, classify};
-use super::fast_forward::Interrupted;
+use super::commit::Commit;
+use super::fast_forward::{Interrupted, ZeroStore};
 use super::{Fault, NotOurs, Outcome};
 use crate::account::Account;
-use crate::decommit::Decommitted;
+use crate::ahead::demote_ahead_of;
 use crate::defer::reclaim_from;
 use crate::directory::Record;
-use crate::frame::{Frame, FrameSource};
-use crate::memory::PhysicalMemory;
+use crate::frame::FrameSource;
+use crate::policy::ZeroStores;
 use crate::space::{Host, State};
-use crate::supply::{Shortage, Supply};
+use crate::supply::Shortage;
 use crate::table::{Held, Table};
 use crate::tlb::Tlb;
 use crate::window::WindowTables;
@@ -35,7 +35,7 @@ use crate::window::WindowTables;
 /// enough not to be felt.
 const RECLAIM_FRAMES: u64 = 32;
 
-/// Handles a fault, says why not, or finds no frame even among the deferred ones.
+/// Handles a fault, says why not, or finds no frame even among those that are not needed.
 pub(crate) fn resolve<S: FrameSource, T: Tlb>(
     state: &mut State,
     fault: Fault,
@@ -44,8 +44,8 @@ pub(crate) fn resolve<S: FrameSource, T: Tlb>(
 ) -> Result<Outcome, Shortage> {
     loop {
         match attempt(state, fault, interrupted.take(), host) {
-            // It ends: there is a deferred frame less each time.
-            Err(shortage) if reclaim_for(fault.address, shortage, state, host).frames_released > 0 => {}
+            // It ends: there is a frame less that can be reclaimed each time.
+            Err(shortage) if relieve(fault.address, shortage, state, host) => {}
             attempt => return attempt,
         }
     }
@@ -69,55 +69,119 @@ fn attempt<S: FrameSource, T: Tlb>(
     interrupted: Option<Interrupted<'_>>,
     host: Host<'_, S, T>,
 ) -> Result<Outcome, Shortage> {
-    let State { tables, directory, zero } = state;
+    let State { tables, directory, zero, policies, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return Ok(nowhere(fault.code)) };
-    let remedy = match classify(fault.code, place_of(page, record, tables)) {
+    let table = tables.descend(page, PageTableLevel::One);
+    let remedy = match classify(fault.code, place_of(page, record, &table)) {
         Ok(remedy) => remedy,
         Err(reason) => return Ok(Outcome::NotOurs(reason)),
     };
-    let filling = record.filling_at(page);
-    let resolver = Resolver { page, record, tables, host };
-    match (remedy, filling) {
-        (Remedy::Retry, _) => {}
-        (Remedy::ShowZero, _) => resolver.show_zero(zero)?,
-        (Remedy::TakeBack, _) => resolver.take_back(),
-        (Remedy::Commit, None) => resolver.commit()?,
-        (Remedy::Upgrade, None) => resolver.upgrade()?,
-        (Remedy::Commit | Remedy::Upgrade, Some(filling)) => {
-            resolver.absorb(filling, fault.address, interrupted);
+    if reads_as_zero(remedy)
+        && let Some(end) = end_of_skipping(page, record, policies.zero_stores)
+        && let Some(store) = interrupted.and_then(|code| code.zero_store(fault.address))
+    {
+        if !step_over(store, page, end, tables) {
+            return attempt(state, fault, None, host);
         }
+        record.residency.faults += 1;
+        return Ok(Outcome::Handled);
+    }
+    if takes_frame(remedy) && record.filling_at(page).is_some() {
+        cover(state, fault, host);
+        return Ok(Outcome::Handled);
+    }
+    let commit = Commit { page, record: &mut *record, table, host };
+    match remedy {
+        Remedy::Retry => {}
+        Remedy::ShowZero => commit.show_zero(zero)?,
+        Remedy::TakeBack => commit.take_back(),
+        Remedy::Commit => commit.give_frame(policies.fault_around)?,
+        Remedy::Upgrade => commit.replace_zero()?,
     }
     record.residency.faults += 1;
     Ok(Outcome::Handled)
 }
 
-/// Reclaims deferred frames that can end this shortage.
-fn reclaim_for<S: FrameSource, T: Tlb>(
+/// Moves a fill of zeros from this page to the next one that holds something, `end` at most, and says whether
+/// it was moved at all.
+fn step_over(store: ZeroStore<'_>, page: Page, end: Page, tables: &mut WindowTables) -> bool {
+    let pages = store.pages(page, end);
+    let end = tables.first_held(pages).unwrap_or(pages.end);
+    store.advance(end.start_address())
+}
+
+/// Whether a write of zeros would change nothing of what the page reads as.
+const fn reads_as_zero(remedy: Remedy) -> bool {
+    match remedy {
+        Remedy::Commit | Remedy::Upgrade | Remedy::TakeBack => true,
+        Remedy::ShowZero | Remedy::Retry => false,
+    }
+}
+
+/// Whether the page was written and has no frame of its own.
+const fn takes_frame(remedy: Remedy) -> bool {
+    match remedy {
+        Remedy::Commit | Remedy::Upgrade => true,
+        Remedy::ShowZero | Remedy::TakeBack | Remedy::Retry => false,
+    }
+}
+
+/// Where a fill of zeros at this page may be moved to at most, if it may be moved.
+#[inline]
+fn end_of_skipping(page: Page, record: &Record, policy: ZeroStores) -> Option<Page> {
+    let filling = record.filling_at(page).map(|pages| pages.end.min(record.usable_end()));
+    filling.or(match policy {
+        ZeroStores::Off => None,
+        ZeroStores::StepOver => Some(record.usable_end()),
+    })
+}
+
+/// Makes frames available that can end this shortage, and says whether there are any.
+fn relieve<S: FrameSource, T: Tlb>(
     address: VirtAddr,
     shortage: Shortage,
     state: &mut State,
     host: Host<'_, S, T>,
-) -> Decommitted {
-    let Some(record) = state.directory.find(address) else { return Decommitted::default() };
+) -> bool {
+    let Some(record) = state.directory.find(address) else { return false };
     let payer: *const Account = Arc::as_ptr(&record.account);
     let helps = |record: &Record| match shortage {
         // Frames of reserved accounts stay promised to them.
         Shortage::SourceEmpty => !record.account.is_reserved(),
         Shortage::CapReached { .. } => Arc::as_ptr(&record.account) == payer,
     };
-    reclaim_from(helps, RECLAIM_FRAMES, state, host)
+    let is_relieved = reclaim_from(helps, RECLAIM_FRAMES, state, host).frames_released > 0
+        // What this finds is deferred, and reclaimed by the next call.
+        || demote_ahead_of(helps, state, host) > 0;
+    if let Some(record) = state.directory.find(address) {
+        record.run.note_shortage(record.residency.frames_released);
+    }
+    is_relieved
 }
 
 /// Lets a page that cannot get a frame lead to the sink.
 fn lose<S: FrameSource, T: Tlb>(state: &mut State, fault: Fault, host: Host<'_, S, T>) -> Outcome {
-    let State { tables, directory, .. } = state;
-    let page = Page::containing_address(fault.address);
-    let Some(record) = directory.find(fault.address) else { return nowhere(fault.code) };
+    let Some(record) = state.directory.find(fault.address) else { return nowhere(fault.code) };
     record.account.mark_lost();
-    record.residency.faults += 1;
-    Resolver { page, record, tables, host }.cover();
+    cover(state, fault, host);
     Outcome::Handled
+}
+
+/// Lets what is missing on the way to the faulting page lead to the sink.
+fn cover<S: FrameSource, T: Tlb>(state: &mut State, fault: Fault, host: Host<'_, S, T>) {
+    let Some(base) = state.directory.find(fault.address).map(|record| record.base()) else { return };
+    if state.sink.is_lent_elsewhere(base) {
+        state.recall_sink(host);
+    }
+    let State { tables, directory, sink, .. } = state;
+    let page = Page::containing_address(fault.address);
+    sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
+    // The page may have shown the zero frame.
+    host.tlb.flush(page);
+    if let Some(record) = directory.find(fault.address) {
+        record.residency.faults += 1;
+    }
 }
 
 /// The outcome of a fault in no region.
@@ -125,12 +189,13 @@ pub(crate) fn nowhere(code: PageFaultErrorCode) -> Outcome {
     Outcome::NotOurs(classify(code, Place::Nowhere).err().unwrap_or(NotOurs::Stray))
 }
 
-fn place_of(page: Page, record: &Record, tables: &mut WindowTables) -> Place {
-    if page >= record.usable().end {
+/// Where the page is, and what it holds according to the lowest table on the way to it.
+#[inline]
+fn place_of(page: Page, record: &Record, lowest: &Table<'_>) -> Place {
+    if page >= record.usable_end() {
         return Place::BeyondLimit;
     }
-    let table = tables.descend(page, PageTableLevel::One);
-    Place::Page(match table.held(page) {
+    Place::Page(match lowest.held(page) {
         Held::Absent => PageState::Absent,
         Held::Zero => PageState::Zero,
         Held::Sink => PageState::Sink,
@@ -138,92 +203,4 @@ fn place_of(page: Page, record: &Record, tables: &mut WindowTables) -> Place {
         // Detached entries live only while the lock is held. Were one seen, retrying is the answer.
         Held::Owned(_) | Held::Detached(_) => PageState::Own,
     })
-}
-
-/// A fault on a page of a region, which is to be fixed.
-struct Resolver<'a, S, T> {
-    page: Page,
-    record: &'a mut Record,
-    tables: &'a mut WindowTables,
-    host: Host<'a, S, T>,
-}
-
-impl<S: FrameSource, T: Tlb> Resolver<'_, S, T> {
-    /// The page was read and holds nothing.
-    fn show_zero(self, zero: &Frame) -> Result<(), Shortage> {
-        let Self { page, record, tables, host } = self;
-        level1_table(page, record, tables, host.source)?.show_zero(page, zero);
-        Ok(())
-    }
-
-    /// The page was touched and is deferred. It was flushed then, and is not present: no flush.
-    fn take_back(self) {
-        let Self { page, record, tables, .. } = self;
-        tables.descend(page, PageTableLevel::One).take_back(page);
-        record.residency.deferred_frames -= 1;
-        record.residency.count_resident();
-    }
-
-    /// The page was written and holds nothing.
-    fn commit(self) -> Result<(), Shortage> {
-        let Self { page, record, tables, host } = self;
-        let memory = tables.memory();
-        let mut table = level1_table(page, record, tables, host.source)?;
-        fill(page, record, &mut table, memory, host.source)
-    }
-
-    /// The page was written and shows the zero frame, which the TLB may know.
-    fn upgrade(self) -> Result<(), Shortage> {
-        let Self { page, record, tables, host } = self;
-        let memory = tables.memory();
-        let mut table = tables.descend(page, PageTableLevel::One);
-        fill(page, record, &mut table, memory, host.source)?;
-        host.tlb.flush(page);
-        Ok(())
-    }
-
-    /// The page reads as zero, and is written while the embedder writes zeros only: nothing need be kept.
-    fn absorb(self, filling: PageRange, address: VirtAddr, interrupted: Option<Interrupted<'_>>) {
-        let end = self.tables.first_held(Page::range(self.page, filling.end)).unwrap_or(filling.end);
-        if interrupted.is_some_and(|interrupted| interrupted.fast_forward(address, end.start_address())) {
-            return;
-        }
-        self.cover();
-    }
-
-    /// Lets what is missing on the way to the page lead to the sink.
-    fn cover(self) {
-        let Self { page, record, tables, host } = self;
-        let mut lowest = tables.descend(page, PageTableLevel::One);
-        record.sink.cover(page, &mut lowest);
-        // The page may have shown the zero frame.
-        host.tlb.flush(page);
-    }
-}
-
-/// The page's level-1 table, made if need be.
-fn level1_table<'t, S: FrameSource>(
-    page: Page,
-    record: &mut Record,
-    tables: &'t mut WindowTables,
-    source: &S,
-) -> Result<Table<'t>, Shortage> {
-    let supply = Supply { memory: tables.memory(), source, account: Some(&record.account) };
-    let made = &mut record.residency.table_frames;
-    let take = || supply.take().inspect(|_| *made += 1);
-    tables.reach(page, PageTableLevel::One, take)
-}
-
-/// Gives the page a zeroed frame of its own.
-fn fill<S: FrameSource>(
-    page: Page,
-    record: &mut Record,
-    table: &mut Table<'_>,
-    memory: PhysicalMemory,
-    source: &S,
-) -> Result<(), Shortage> {
-    let blank = Supply { memory, source, account: Some(&record.account) }.take()?;
-    table.put(page, blank);
-    record.residency.count_resident();
-    Ok(())
 }

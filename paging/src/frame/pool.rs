@@ -1,32 +1,35 @@
 //! A frame allocator of our own, for kernels that have none.
 //!
 //! It is built from the memory map alone, before there is a heap: its bookkeeping (a table of the ranges and
-//! a tree of bits) is carved out of the largest range. Allocating and releasing take one step for each level
-//! of the tree and a binary search over the ranges, whatever the state of the memory. The lowest free frame
-//! goes first.
+//! two trees of bits) is carved out of the largest range. Allocating and releasing take at most one step for
+//! each level of a tree and a binary search over the ranges, whatever the state of the memory. The lowest
+//! free frame goes first.
 //!
-//! Invariants: a frame's bit is set if and only if the frame is free; `free_frames` counts the set bits, and
-//! `promised_frames` is not larger; the frames of the bookkeeping have no bit. A release of a frame that is
-//! free or was never managed is refused in every build. Called by: the embedder at boot, then the address
-//! space through [`FrameSource`].
+//! Invariants: a frame has a bit in one of the trees if and only if it is free; `free_frames` counts the
+//! bits, and `promised_frames` is not larger; the frames of the bookkeeping have no bit. A release of a frame
+//! that is free or was never managed is refused in every build. Called by: the embedder at boot, then the
+//! address space through [`FrameSource`].
 
 mod carve;
 mod error;
 mod free_set;
 mod promise;
 mod run;
+mod scrub;
 
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 
 use spin::Mutex;
 use x86_64::structures::paging::PhysFrame;
+use x86_64::structures::paging::frame::PhysFrameRange;
 use x86_64::{PhysAddr, VirtAddr};
 
-use self::carve::{Span, carve};
+use self::carve::{Span, carve, to_usize};
 pub use self::error::{PoolError, ReleaseError};
 use self::free_set::FreeSet;
 pub use self::run::FrameRun;
-use super::{Frame, FrameSource, Promises};
+use super::{Frame, FrameBatch, FrameSource, Fresh, Promises};
+use crate::memory::PhysicalMemory;
 
 /// A pool of all frames of some ranges of physical memory.
 ///
@@ -42,8 +45,16 @@ pub struct FramePool {
 #[derive(Debug)]
 struct State {
     spans: &'static [Span],
+    memory: PhysicalMemory,
+    /// Free frames that may hold anything.
     free: FreeSet,
+    /// Free frames that hold zeros.
+    scrubbed: FreeSet,
+    /// The frames in both sets.
     free_frames: u64,
+    scrubbed_frames: u64,
+    /// How many frames may be scrubbed.
+    scrub_depth_frames: u64,
     /// Free frames that `allocate` leaves alone.
     promised_frames: u64,
 }
@@ -70,10 +81,21 @@ impl FramePool {
         refuse_overlaps(usable)?;
         // SAFETY: this function's caller guarantees 1 and 2, which are the same there.
         let carved = unsafe { carve(usable, physical_offset) }?;
-        let mut free = FreeSet::new(carved.bound, carved.words);
+        let (free_words, scrubbed_words) = carved.words.split_at_mut(FreeSet::words_for(carved.bound));
+        let mut free = FreeSet::new(carved.bound, free_words);
         carved.spans.iter().flat_map(Span::numbers).for_each(|number| free.insert(number));
         let total_frames = carved.spans.iter().map(Span::frames).sum();
-        let state = State { spans: carved.spans, free, free_frames: total_frames, promised_frames: 0 };
+        let state = State {
+            spans: carved.spans,
+            // SAFETY: this function's caller guarantees 2, and the methods are called for the pool's frames.
+            memory: unsafe { PhysicalMemory::new(physical_offset) },
+            free,
+            scrubbed: FreeSet::new(carved.bound, scrubbed_words),
+            free_frames: total_frames,
+            scrubbed_frames: 0,
+            scrub_depth_frames: scrub::DEFAULT_DEPTH_FRAMES,
+            promised_frames: 0,
+        };
         Ok(Self { state: Mutex::new(state), total_frames })
     }
 
@@ -109,8 +131,7 @@ impl FramePool {
         let mut state = self.state.lock();
         let run = state.free_run(frames).filter(|_| frames <= state.unpromised_frames())?;
         let first = state.phys_of(run.start);
-        state.free_frames -= frames;
-        run.for_each(|number| state.free.remove(number));
+        run.for_each(|number| state.remove(number));
         Some(FrameRun::new(PhysFrame::range(first, first + frames)))
     }
 }
@@ -118,7 +139,8 @@ impl FramePool {
 // SAFETY:
 // 1. A frame is handed out only when its bit says that it is free, and the bit is cleared under the lock; it
 //    is RAM that nothing else uses, by the contract of `FramePool::new`.
-// 2. The pool accesses no memory but its bookkeeping, which has no bits.
+// 2. The pool accesses no memory but its bookkeeping, which has no bits, and free frames.
+// 3. `take_scrubbed` hands out frames like 1, and they hold zeros, by the invariant of `scrub`.
 unsafe impl FrameSource for FramePool {
     fn allocate(&self) -> Option<Frame> {
         let mut state = self.state.lock();
@@ -126,6 +148,24 @@ unsafe impl FrameSource for FramePool {
             return None;
         }
         state.take_first()
+    }
+
+    fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
+        let mut state = self.state.lock();
+        let most = most.min(state.unpromised_frames());
+        state.take_fresh(most)
+    }
+
+    /// Takes the frames back, under one lock.
+    ///
+    /// # Panics
+    ///
+    /// As for `release`.
+    fn release_all(&self, frames: &mut FrameBatch) {
+        let mut state = self.state.lock();
+        while let Some(run) = frames.next_run() {
+            state.put_back_run(run);
+        }
     }
 
     /// Takes a frame back.
@@ -148,19 +188,45 @@ impl State {
         self.free_frames - self.promised_frames
     }
 
-    /// Takes the lowest free frame, promised or not.
+    /// Takes the lowest free frame that is not scrubbed, or else the lowest that is; promised or not.
     fn take_first(&mut self) -> Option<Frame> {
-        let number = self.free.first()?;
-        self.free.remove(number);
+        self.take_used(1).or_else(|| self.take_scrubbed(1))?.next()
+    }
+
+    /// Takes up to `most` free frames that follow each other, from the lowest on that is not scrubbed,
+    /// promised or not.
+    #[inline]
+    fn take_used(&mut self, most: u64) -> Option<FrameRun> {
+        let numbers = self.free.first_run(most)?;
+        let frames = self.frames_from(numbers.start, numbers.len() as u64);
+        self.free.remove_run(numbers.start, to_usize(frames.len()));
+        self.free_frames -= frames.len();
+        Some(FrameRun::new(frames))
+    }
+
+    fn is_free(&self, number: usize) -> bool {
+        self.free.contains(number) || self.scrubbed.contains(number)
+    }
+
+    fn is_any_free(&self, numbers: RangeInclusive<usize>) -> bool {
+        self.free.contains_any(numbers.clone()) || self.scrubbed.contains_any(numbers)
+    }
+
+    /// Removes a free frame from the set that it is in.
+    fn remove(&mut self, number: usize) {
+        if self.free.contains(number) {
+            self.free.remove(number);
+        } else {
+            self.scrubbed.remove(number);
+            self.scrubbed_frames -= 1;
+        }
         self.free_frames -= 1;
-        // SAFETY: the frame was free, and is not any more: this value is its only owner.
-        Some(unsafe { Frame::from_phys(self.phys_of(number)) })
     }
 
     fn put_back(&mut self, frame: Frame) -> Result<(), ReleaseError> {
         let phys = frame.into_phys();
         let number = self.number_of(phys).ok_or(ReleaseError::Foreign { frame: phys })?;
-        if self.free.contains(number) {
+        if self.is_free(number) {
             return Err(ReleaseError::AlreadyFree { frame: phys });
         }
         self.free.insert(number);
@@ -175,15 +241,36 @@ impl State {
         }
     }
 
+    /// As [`put_back_for_sure`](Self::put_back_for_sure), for all frames of the run.
+    fn put_back_run(&mut self, run: FrameRun) {
+        let PhysFrameRange { start, end } = run.phys();
+        match self.number_of(start).zip(self.number_of(end - 1)) {
+            Some((first, last))
+                if last - first == to_usize(end - 1 - start) && !self.is_any_free(first..=last) =>
+            {
+                self.free.insert_run(first..=last);
+                self.free_frames += run.into_phys().len();
+            }
+            // Some frame of it is not one to be put back, or it lies in two ranges of the memory map.
+            Some(_) | None => run.for_each(|frame| self.put_back_for_sure(frame)),
+        }
+    }
+
     fn number_of(&self, frame: PhysFrame) -> Option<usize> {
         let behind = self.spans.partition_point(|span| span.starts_by(frame));
         self.spans[..behind].last()?.number_of(frame)
     }
 
     fn phys_of(&self, number: usize) -> PhysFrame {
-        let behind = self.spans.partition_point(|span| span.numbers().start <= number);
-        let frame = self.spans[..behind].last().and_then(|span| span.frame_of(number));
-        frame.expect("every number that is used came from a span")
+        self.frames_from(number, 1).start
+    }
+
+    /// The frames from this number on, up to `most`, that are in the same span.
+    #[inline]
+    fn frames_from(&self, number: usize, most: u64) -> PhysFrameRange {
+        let behind = self.spans.partition_point(|span| span.numbers_from() <= number);
+        let span = self.spans[..behind].last().expect("every number that is used came from a span");
+        span.frames_from(number, most)
     }
 
     /// The first run of free numbers of this length, within one span.
@@ -192,7 +279,7 @@ impl State {
         self.spans.iter().find_map(|span| {
             let mut start = span.numbers().start;
             span.numbers().find_map(|number| {
-                if !self.free.contains(number) {
+                if !self.is_free(number) {
                     start = number + 1;
                 }
                 (number + 1 - start == length).then_some(start..number + 1)

@@ -9,7 +9,7 @@
 
 use thiserror::Error;
 
-use super::Frame;
+use super::{Frame, FrameBatch, Fresh};
 
 /// A frame source that can promise frames before they are taken.
 ///
@@ -36,8 +36,23 @@ pub unsafe trait Promises {
     /// Takes a frame that was promised, which uses up one frame of the promise.
     fn allocate_promised(&self) -> Frame;
 
+    /// As [`allocate_promised`](Self::allocate_promised), up to `most` frames, which were promised, and
+    /// preferably some that were zeroed ahead of need. The default takes one frame and knows nothing of its
+    /// content.
+    fn allocate_promised_fresh(&self, most: u64) -> Fresh {
+        debug_assert!(most > 0, "nobody asks for no frame");
+        Fresh::Used(self.allocate_promised().into())
+    }
+
     /// Takes a frame back and promises one again, in one step: nobody can take it between the two.
     fn release_promised(&self, frame: Frame);
+
+    /// The same for all frames of the batch. The default does it one by one.
+    fn release_all_promised(&self, frames: &mut FrameBatch) {
+        while let Some(run) = frames.next_run() {
+            run.for_each(|frame| self.release_promised(frame));
+        }
+    }
 }
 
 /// Why frames cannot be promised.

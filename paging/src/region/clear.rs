@@ -4,8 +4,8 @@
 //! nothing outside of the range has changed. They differ in what becomes of the frames, and when. None of
 //! them can fail once the range is valid, and each takes time for what is present, not for what is absent.
 //!
-//! If the account is lost, all four drop what went into the sink, also of pages beside the range that are
-//! covered together with it; the account stays lost. Called by: the owner of the region.
+//! If the account is lost, all four drop what went into the sink, maybe of pages beside the range too; the
+//! account stays lost. Called by: the owner of the region.
 
 use x86_64::structures::paging::page::PageRange;
 
@@ -47,7 +47,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn recommit(&mut self, pages: PageRange) -> Result<Recommitted, RangeError> {
         self.check(pages)?;
-        Ok(self.with_record(|record, tables, host| recommit(pages, record, tables, host)))
+        Ok(self.with_cleared(|record, tables, host| recommit(pages, record, tables, host)))
     }
 
     /// Fills the resident frames of the pages with zeros where they are, and tells how many there are.
@@ -59,7 +59,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn zero_in_place(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_record(|record, tables, host| zero_in_place(pages, record, tables, host)))
+        Ok(self.with_cleared(|_, tables, _| zero_in_place(pages, tables)))
     }
 
     /// Unmaps the resident frames of the pages and keeps them for later, and tells how many there are.
@@ -74,7 +74,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn defer(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_record(|record, tables, host| defer(pages, record, tables, host)))
+        Ok(self.with_cleared(|record, tables, host| defer(pages, record, tables, host)))
     }
 
     /// Releases up to `budget_frames` frames of deferred pages, from the lowest page on, and the tables that

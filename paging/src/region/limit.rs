@@ -3,11 +3,10 @@
 //! Invariant: a reserved account is charged for every frame that the pages up to the limit can come to hold,
 //! before they can be touched and until they cannot any more. Called by: the owner of the region.
 
-use core::mem;
-
 use x86_64::structures::paging::Page;
 
 use super::{LimitError, Region};
+use crate::ahead::demote_ahead;
 use crate::decommit::{Sweep, sweep};
 use crate::directory::Record;
 use crate::frame::FrameSource;
@@ -20,7 +19,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// The number of bytes from the base on that can be used.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
-        self.with_record(|record, _, _| record.limit_bytes)
+        self.with_record(|record, _, _| record.limit_bytes())
     }
 
     /// Makes the first `bytes` bytes usable, rounded up to whole pages.
@@ -46,7 +45,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
             return Err(LimitError::BeyondCapacity { requested_bytes: bytes, capacity_bytes });
         }
         self.with_record(|record, tables, host| {
-            if bytes < record.limit_bytes {
+            if bytes < record.limit_bytes() {
                 lower(bytes, record, tables, host)
             } else {
                 raise(bytes, record, tables, host)
@@ -61,11 +60,15 @@ fn raise<S: FrameSource, T: Tlb>(
     tables: &WindowTables,
     host: Host<'_, S, T>,
 ) -> Result<(), LimitError> {
+    if !record.account.is_reserved() {
+        record.set_limit(bytes);
+        return Ok(());
+    }
     let charged_frames = record.most_frames();
-    let raised_from = mem::replace(&mut record.limit_bytes, bytes);
+    let raised_from = record.set_limit(bytes);
     let supply = Supply { memory: tables.memory(), source: host.source, account: Some(&record.account) };
     if let Err(error) = supply.promise(record.most_frames() - charged_frames) {
-        record.limit_bytes = raised_from;
+        record.set_limit(raised_from);
         return Err(error.into());
     }
     Ok(())
@@ -77,11 +80,13 @@ fn lower<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> Result<(), LimitError> {
-    let (charged_frames, before) = (record.most_frames(), record.usable().end);
-    let lowered_from = mem::replace(&mut record.limit_bytes, bytes);
-    let given_up = Page::range(record.usable().end, before);
+    // Nobody has asked for the pages that were committed ahead: they are no obstacle.
+    demote_ahead(record, tables, host);
+    let (charged_frames, before) = (record.most_frames(), record.usable_end());
+    let lowered_from = record.set_limit(bytes);
+    let given_up = Page::range(record.usable_end(), before);
     if let Some(page) = tables.first_held(given_up) {
-        record.limit_bytes = lowered_from;
+        record.set_limit(lowered_from);
         return Err(LimitError::Resident { page });
     }
     sweep(Sweep::Everything, given_up, record, tables, host);

@@ -1,8 +1,8 @@
 //! Making and ending regions.
 //!
-//! A reserve takes, in this order: addresses, the frames of the sink, room in the directory, and a pin on the
-//! tables that the region shares with its neighbours. Each step that fails gives back what the steps before
-//! it took. No data frame is among it, and nothing depends on the size of the region.
+//! A reserve takes, in this order: addresses, room in the directory, and a pin on the tables that the region
+//! shares with its neighbours. Each step that fails gives back what the steps before it took. No data frame
+//! is among it, and nothing depends on the size of the region.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -17,7 +17,6 @@ use crate::directory::Record;
 use crate::frame::FrameSource;
 use crate::placement::{Block, Placement};
 use crate::region::Region;
-use crate::sink::Sink;
 use crate::supply::{ChargeError, Shortage, Supply};
 use crate::tlb::Tlb;
 
@@ -26,32 +25,26 @@ const PAGE_BYTES: u64 = 4096;
 impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Reserves addresses for a memory of up to `bytes` bytes, rounded up to whole pages.
     ///
-    /// The region holds no data frame, and its limit is zero: [`Region::set_limit`] makes pages usable. What
-    /// it sets aside for its sink, one to three frames, is charged to `account`.
+    /// The region holds no frame, and its limit is zero: [`Region::set_limit`] makes pages usable.
     ///
     /// # Errors
     ///
     /// - [`ReserveError::Empty`]: `bytes` is zero.
     /// - [`ReserveError::TooLarge`]: not even the empty window has a block of addresses of this size.
     /// - [`ReserveError::NoAddresses`]: other regions take up too much of the window.
-    /// - [`ReserveError::OutOfFrames`]: there is no frame for the sink or for a shared table.
-    /// - [`ReserveError::Uncharged`]: the account is reserved, and cannot be charged for the sink.
+    /// - [`ReserveError::OutOfFrames`]: there is no frame for a shared table.
+    /// - [`ReserveError::Uncharged`]: the account is reserved, and the frame source makes no promises.
     ///
     /// Nothing is left behind then.
     pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, S, T>, ReserveError> {
         // Held to the end, so that the directory does not grow between making room in it and inserting.
         let mut placement = self.placement.lock();
-        let block = take_block(&mut placement, bytes)?;
         let supply = Supply { memory: self.memory, source: &self.frames, account: Some(account) };
-        let sink = match self.tlb.uninterrupted(|| set_sink_aside(&block, &supply)) {
-            Ok(sink) => sink,
-            Err(error) => {
-                placement.give_back(block);
-                return Err(error);
-            }
-        };
+        // Of no frame, which is refused only where there are no promises at all.
+        supply.promise(0)?;
+        let block = take_block(&mut placement, bytes)?;
         self.make_room();
-        let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), sink, Arc::clone(account));
+        let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
         let pages = record.pages;
         if let Err(shortage) = self.with_state(|state, host| pin_tables(&mut record, state, host)) {
             self.dissolve(record, &mut placement);
@@ -65,6 +58,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     pub(crate) fn end_region(&self, base: VirtAddr) {
         let mut placement = self.placement.lock();
         let record = self.with_state(|state, host| {
+            state.recall_sink_of(base, host);
             let mut record = state.directory.remove(base)?;
             state.tables.unpin(&record.block);
             sweep(Sweep::Everything, record.block.pages(), &mut record, &mut state.tables, host);
@@ -76,13 +70,9 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Gives back what a region holds that has no page, no pin and no record in the directory any more.
     fn dissolve(&self, record: Record, placement: &mut Placement) {
         let most_frames = record.most_frames();
-        let Record { block, sink, account, .. } = record;
+        let Record { block, account, .. } = record;
         let supply = Supply { memory: self.memory, source: &self.frames, account: Some(&account) };
-        self.tlb.uninterrupted(|| {
-            let set_aside_frames = sink.frames();
-            sink.give_back(&supply);
-            supply.withdraw(set_aside_frames + most_frames);
-        });
+        self.tlb.uninterrupted(|| supply.withdraw(most_frames));
         placement.give_back(block);
     }
 
@@ -93,13 +83,6 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
             drop(self.with_state(|state, _| state.directory.move_to(larger)));
         }
     }
-}
-
-/// Charges a reserved account for the sink, and sets the sink aside.
-fn set_sink_aside<S: FrameSource>(block: &Block, supply: &Supply<'_, S>) -> Result<Sink, ReserveError> {
-    supply.promise(Sink::frames_for(block))?;
-    // A charged account does not run short here, so there is no promise to give up after an error.
-    Ok(Sink::set_aside(block, supply)?)
 }
 
 fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveError> {
@@ -150,10 +133,10 @@ pub enum ReserveError {
         /// The size that was requested, in bytes.
         requested_bytes: u64,
     },
-    /// There is no frame for the sink or for a shared table.
-    #[error("no frame for what a region sets aside")]
+    /// There is no frame for a shared table.
+    #[error("no frame for a table that regions share")]
     OutOfFrames(#[from] Shortage),
-    /// The account is reserved, and cannot be charged for what a region sets aside.
-    #[error("the account cannot be charged for what a region sets aside")]
+    /// The account is reserved, and cannot be charged.
+    #[error("the account cannot be charged for a region")]
     Uncharged(#[from] ChargeError),
 }

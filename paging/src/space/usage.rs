@@ -5,13 +5,14 @@
 
 use super::AddressSpace;
 use crate::frame::FrameSource;
+use crate::sink::Sink;
 use crate::tlb::Tlb;
 
 impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// What all regions together take up now.
     pub fn usage(&self) -> Usage {
         self.with_state(|state, _| {
-            let fixed_frames = state.tables.level3_frames() + 1;
+            let fixed_frames = state.tables.level3_frames() + 1 + Sink::FRAMES;
             let shared_table_frames = state.tables.shared_frames();
             let start = Usage { fixed_frames, shared_table_frames, ..Usage::default() };
             state.directory.records().iter().fold(start, |sum, record| Usage {
@@ -20,7 +21,6 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
                 resident_frames: sum.resident_frames + record.residency.resident_frames,
                 deferred_frames: sum.deferred_frames + record.residency.deferred_frames,
                 owned_table_frames: sum.owned_table_frames + record.residency.table_frames,
-                set_aside_frames: sum.set_aside_frames + record.residency.set_aside_frames,
                 ..sum
             })
         })
@@ -42,8 +42,6 @@ pub struct Usage {
     pub owned_table_frames: u64,
     /// Table frames that small regions share. They go when the last of their regions does.
     pub shared_table_frames: u64,
-    /// Frames that are set aside for the regions' sinks.
-    pub set_aside_frames: u64,
-    /// Frames that the space keeps for life: the zero frame and the level-3 tables.
+    /// Frames that the space keeps for life: the zero frame, the sink and the level-3 tables.
     pub fixed_frames: u64,
 }

@@ -1,9 +1,9 @@
 //! What one entry says, and the count that rides on it.
 //!
-//! `BORROWED` and the count are bits that the CPU ignores in these entries: 11:9 in all, and 62:52 in entries
-//! that refer to a table (Intel SDM Vol 3A, 4.5, "Use of the paging structures"). Of an entry that is not
-//! present it ignores every other bit (same section), so the address of a deferred or detached frame stays in
-//! it. The accessed and dirty bits are set from the start, so that the CPU never writes an entry.
+//! The flags of our own and the count are bits that the CPU ignores in these entries: 11:9 in all, and 62:52
+//! in entries that refer to a table (Intel SDM Vol 3A, 4.5, "Use of the paging structures"). Of an entry that
+//! is not present it ignores every other bit (same section), so the address of a deferred or detached frame
+//! stays in it. The accessed and dirty bits are set from the start, so that the CPU never writes an entry.
 
 use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{PageTableFlags, PhysFrame};
@@ -14,6 +14,9 @@ const BORROWED: PageTableFlags = PageTableFlags::BIT_9;
 /// The entry is not present, and what it owns waits to be taken back by a touch.
 const DEFERRED: PageTableFlags = PageTableFlags::BIT_10;
 
+/// The data frame was committed before its page was touched, and may still hold nothing but zeros.
+const AHEAD: PageTableFlags = PageTableFlags::BIT_11;
+
 const READABLE: PageTableFlags = PageTableFlags::PRESENT
     .union(PageTableFlags::NO_EXECUTE)
     .union(PageTableFlags::ACCESSED)
@@ -21,6 +24,8 @@ const READABLE: PageTableFlags = PageTableFlags::PRESENT
 
 /// A frame of the entry's own: data, or a table.
 pub(super) const OWNED: PageTableFlags = READABLE.union(PageTableFlags::WRITABLE);
+/// A data frame of the entry's own that nobody has asked for yet.
+pub(super) const OWNED_AHEAD: PageTableFlags = OWNED.union(AHEAD);
 /// The sink.
 pub(super) const SINK: PageTableFlags = OWNED.union(BORROWED);
 /// The shared zero frame.
@@ -41,6 +46,7 @@ const OCCUPANCY: PageTableFlags = PageTableFlags::BIT_52
     .union(PageTableFlags::BIT_62);
 
 const ONE: u64 = PageTableFlags::BIT_52.bits();
+const ONE_SHIFT: u32 = ONE.trailing_zeros();
 
 /// What an entry holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,7 @@ pub(crate) enum Held {
     Detached(PhysFrame),
 }
 
+#[inline]
 pub(super) fn held(entry: &PageTableEntry) -> Held {
     if entry.is_unused() {
         return Held::Absent;
@@ -75,26 +82,46 @@ pub(super) fn held(entry: &PageTableEntry) -> Held {
 }
 
 /// Takes the entry's frame out of the CPU's reach for good; the entry still owns it.
+#[inline]
 pub(super) fn detach(entry: &mut PageTableEntry) {
     entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(DEFERRED)));
 }
 
 /// Takes the entry's frame out of the CPU's reach until a touch; the entry still owns it.
 pub(super) fn defer(entry: &mut PageTableEntry) {
+    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(AHEAD)).union(DEFERRED));
+}
+
+/// Whether the entry holds a data frame that was committed ahead.
+pub(super) fn is_ahead(entry: &PageTableEntry) -> bool {
+    entry.flags().contains(AHEAD)
+}
+
+/// As [`defer`], for a frame that was committed ahead, which the entry goes on to say.
+pub(super) fn suspend(entry: &mut PageTableEntry) {
     entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT).union(DEFERRED));
 }
 
-pub(super) fn count_up(owner: &mut PageTableEntry) {
-    debug_assert!(!owner.flags().contains(OCCUPANCY), "a table is kept alive by 1024 things at most");
-    owner.set_flags(PageTableFlags::from_bits_retain(owner.flags().bits() + ONE));
+#[inline]
+pub(super) fn count_up(owner: &mut PageTableEntry, by: u64) {
+    debug_assert!(occupancy(owner) + by <= 1024, "a table is kept alive by 1024 things at most");
+    owner.set_flags(PageTableFlags::from_bits_retain(owner.flags().bits() + by * ONE));
 }
 
-pub(super) fn count_down(owner: &mut PageTableEntry) {
-    debug_assert!(is_needed(owner), "a table lost something that it did not have");
-    owner.set_flags(PageTableFlags::from_bits_retain(owner.flags().bits() - ONE));
+#[inline]
+pub(super) fn count_down(owner: &mut PageTableEntry, by: u64) {
+    debug_assert!(occupancy(owner) >= by, "a table lost something that it did not have");
+    owner.set_flags(PageTableFlags::from_bits_retain(owner.flags().bits() - by * ONE));
+}
+
+/// How many things keep alive the table that the entry owns.
+#[inline]
+pub(super) fn occupancy(owner: &PageTableEntry) -> u64 {
+    owner.flags().intersection(OCCUPANCY).bits() >> ONE_SHIFT
 }
 
 /// Whether anything keeps alive the table that the entry owns.
+#[inline]
 pub(super) fn is_needed(owner: &PageTableEntry) -> bool {
     owner.flags().intersects(OCCUPANCY)
 }
@@ -118,8 +145,13 @@ mod tests {
         assert_eq!(held(&entry(OWNED)), Held::Owned(frame));
         assert_eq!(held(&entry(ZERO)), Held::Zero);
         assert_eq!(held(&entry(SINK)), Held::Sink);
-        let mut fading = entry(OWNED);
+        assert_eq!(held(&entry(OWNED_AHEAD)), Held::Owned(frame));
+        let mut fading = entry(OWNED_AHEAD);
+        suspend(&mut fading);
+        assert_eq!((held(&fading), is_ahead(&fading)), (Held::Deferred(frame), true));
+        let mut fading = entry(OWNED_AHEAD);
         defer(&mut fading);
+        assert!(!is_ahead(&fading));
         assert_eq!(held(&fading), Held::Deferred(frame));
         detach(&mut fading);
         assert_eq!(held(&fading), Held::Detached(frame));
@@ -138,18 +170,19 @@ mod tests {
     #[test]
     fn counting_leaves_the_rest_of_the_entry_alone() {
         let mut owner = entry(OWNED);
-        (0..1024).for_each(|_| count_up(&mut owner));
-        assert!(is_needed(&owner));
+        (0..24).for_each(|_| count_up(&mut owner, 1));
+        count_up(&mut owner, 1000);
+        assert_eq!((is_needed(&owner), occupancy(&owner)), (true, 1024));
         assert_eq!(owner.flags().difference(OCCUPANCY), OWNED);
         assert_eq!(owner.addr(), PhysAddr::new(0x5000));
-        (0..1024).for_each(|_| count_down(&mut owner));
+        count_down(&mut owner, 1024);
         assert!(!is_needed(&owner));
         assert_eq!(owner.flags(), OWNED);
     }
 
     #[test]
     fn the_cpu_never_writes_an_entry_and_never_executes_or_serves_user_mode_through_it() {
-        for flags in [OWNED, ZERO, SINK] {
+        for flags in [OWNED, OWNED_AHEAD, ZERO, SINK] {
             assert!(flags.contains(PageTableFlags::ACCESSED | PageTableFlags::DIRTY));
             assert!(flags.contains(PageTableFlags::NO_EXECUTE));
             assert!(!flags.intersects(PageTableFlags::USER_ACCESSIBLE | PageTableFlags::GLOBAL));

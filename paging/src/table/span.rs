@@ -1,37 +1,76 @@
 //! How a range of pages falls onto the entries of a table.
 //!
-//! Called by: every walk. A walk over absent tables takes one step for each entry that covers a part of the
-//! range, whatever number of pages that is.
+//! Called by: every walk. A walk takes one step for each entry that is used, and a compare for each that is
+//! absent, whatever number of pages the entry covers. All of it counts in page numbers, because it is the
+//! inner loop of every walk: adding to a [`Page`] checks each sum.
+
+use core::ops::Range;
 
 use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PageSize, Size4KiB};
 
-/// Entries in a table.
-const ENTRIES: u64 = 512;
+/// The base-2 logarithm of the number of entries in a table.
+const TABLE_BITS: u32 = 9;
 
-/// The number of pages that one entry at this level covers.
-const fn pages_per_entry(level: PageTableLevel) -> u64 {
+/// The base-2 logarithm of the number of pages that one entry at this level covers.
+const fn entry_bits(level: PageTableLevel) -> u32 {
     match level {
-        PageTableLevel::One => 1,
-        PageTableLevel::Two => ENTRIES,
-        PageTableLevel::Three => ENTRIES * ENTRIES,
-        PageTableLevel::Four => ENTRIES * ENTRIES * ENTRIES,
+        PageTableLevel::One => 0,
+        PageTableLevel::Two => TABLE_BITS,
+        PageTableLevel::Three => 2 * TABLE_BITS,
+        PageTableLevel::Four => 3 * TABLE_BITS,
     }
 }
 
 /// The number of pages that a whole table at this level covers.
 pub(crate) const fn pages_per_table(level: PageTableLevel) -> u64 {
-    pages_per_entry(level) * ENTRIES
+    1 << (entry_bits(level) + TABLE_BITS)
+}
+
+/// All pages that the entry for this page covers in a table at this level.
+pub(crate) fn entry_pages(page: Page, level: PageTableLevel) -> PageRange {
+    let first = number_of(page) >> entry_bits(level) << entry_bits(level);
+    Page::range(page_of(first), page_of(first + (1 << entry_bits(level))))
+}
+
+/// The indices of the entries that a range falls on, in the table at this level that its first page is in.
+#[inline]
+pub(super) fn indices(pages: PageRange, level: PageTableLevel) -> Range<usize> {
+    let (start, end) = (number_of(pages.start), number_of(pages.end));
+    if start >= end {
+        return 0..0;
+    }
+    let (first, last) = (start >> entry_bits(level), (end - 1) >> entry_bits(level));
+    let index = usize::from(pages.start.page_table_index(level));
+    // One table has 512 of them.
+    let count = usize::try_from(last - first).map_or(usize::MAX, |behind_first| behind_first + 1);
+    index..index.saturating_add(count).min(1 << TABLE_BITS)
+}
+
+/// The part of the range that falls on the entry `skipped` entries behind its first one.
+pub(super) fn part(pages: PageRange, level: PageTableLevel, skipped: usize) -> PageRange {
+    let (start, end) = (number_of(pages.start), number_of(pages.end));
+    let entry = (start >> entry_bits(level)) + skipped as u64;
+    let part_start = start.max(entry << entry_bits(level));
+    let part_end = end.min((entry + 1) << entry_bits(level));
+    Page::range(page_of(part_start), page_of(part_end))
+}
+
+/// The page so many pages behind the first one of a range.
+pub(super) fn page_at(pages: PageRange, skipped: usize) -> Page {
+    page_of(number_of(pages.start) + skipped as u64)
+}
+
+/// The number of pages of a range.
+pub(crate) fn count(pages: PageRange) -> u64 {
+    number_of(pages.end).saturating_sub(number_of(pages.start))
 }
 
 /// Cuts a range of pages at the borders of the entries of tables at this level.
-///
-/// It counts in page numbers, because it is the inner loop of every walk: adding to a [`Page`] checks each
-/// sum.
 pub(crate) fn pieces(pages: PageRange, level: PageTableLevel) -> impl Iterator<Item = PageRange> {
-    let last_of_entry = pages_per_entry(level) - 1;
+    let last_of_entry = (1 << entry_bits(level)) - 1;
     let (mut next, end) = (number_of(pages.start), number_of(pages.end));
     core::iter::from_fn(move || {
         if next >= end {

@@ -3,7 +3,7 @@
 //! Called by: whoever clears entries. The batch is an obligation: it is `#[must_use]`, and frames are
 //! released only after it was flushed.
 
-use x86_64::VirtAddr;
+use arrayvec::ArrayVec;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
@@ -20,50 +20,58 @@ pub(crate) const FLUSH_SINGLY: usize = 32;
 #[must_use = "entries were cleared: the TLB may know them until the batch is flushed"]
 #[derive(Debug)]
 pub(crate) struct FlushBatch {
-    pages: [Page; FLUSH_SINGLY],
+    /// The pages, while the scope is that.
+    pages: ArrayVec<Page, FLUSH_SINGLY>,
     scope: Scope,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// So many pages, the first ones of the list.
-    Pages(usize),
+    Pages,
     Everything,
 }
 
 impl FlushBatch {
-    pub(crate) fn new() -> Self {
-        let unused = Page::containing_address(VirtAddr::zero());
-        Self { pages: [unused; FLUSH_SINGLY], scope: Scope::Pages(0) }
+    pub(crate) const fn new() -> Self {
+        Self { pages: ArrayVec::new_const(), scope: Scope::Pages }
     }
 
     /// Adds one page.
     pub(crate) fn add(&mut self, page: Page) {
-        self.scope = match self.scope {
-            Scope::Pages(count) if count < FLUSH_SINGLY => {
-                self.pages[count] = page;
-                Scope::Pages(count + 1)
-            }
-            Scope::Pages(_) | Scope::Everything => Scope::Everything,
-        };
+        if self.pages.try_push(page).is_err() {
+            self.scope = Scope::Everything;
+        }
+    }
+
+    /// Adds one page, which is asked for only if it makes a difference.
+    pub(crate) fn add_with(&mut self, page: impl FnOnce() -> Page) {
+        match self.scope {
+            Scope::Pages => self.add(page()),
+            Scope::Everything => {}
+        }
+    }
+
+    /// Adds more pages than are flushed one by one.
+    pub(crate) fn add_everything(&mut self) {
+        self.scope = Scope::Everything;
     }
 
     /// Adds what one entry of a table at this level mapped, `page` being one page of it.
     pub(crate) fn add_entry(&mut self, page: Page, level: PageTableLevel) {
         match level {
             PageTableLevel::One => self.add(page),
-            PageTableLevel::Two | PageTableLevel::Three | PageTableLevel::Four => {
-                self.scope = Scope::Everything;
-            }
+            PageTableLevel::Two | PageTableLevel::Three | PageTableLevel::Four => self.add_everything(),
         }
     }
 
-    /// Flushes what was added; an empty batch flushes nothing.
-    pub(crate) fn flush(self, tlb: &impl Tlb) {
+    /// Flushes what was added, and is empty then; an empty batch flushes nothing.
+    pub(crate) fn flush(&mut self, tlb: &impl Tlb) {
         match self.scope {
-            Scope::Pages(count) => self.pages.into_iter().take(count).for_each(|page| tlb.flush(page)),
+            Scope::Pages => self.pages.iter().for_each(|page| tlb.flush(*page)),
             Scope::Everything => tlb.flush_all(),
         }
+        self.pages.clear();
+        self.scope = Scope::Pages;
     }
 }
 
@@ -72,6 +80,8 @@ mod tests {
     use core::cell::RefCell;
 
     use alloc::vec::Vec;
+
+    use x86_64::VirtAddr;
 
     use super::*;
 

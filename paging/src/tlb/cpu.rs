@@ -16,8 +16,8 @@ use super::Tlb;
 ///
 /// It flushes this CPU only. That is enough where one CPU uses the address space. It is also enough where one
 /// CPU at a time uses a region, and flushes when it takes the region over from another, provided that nothing
-/// is [deferred](crate::Region::defer): a reclaim, which a fault in any region may make, releases tables of
-/// regions that other CPUs use.
+/// is [deferred](crate::Region::defer) or [committed ahead](crate::FaultAround) and no account is lost: a
+/// fault in any region may take back frames of the first two, and the sink, from regions that other CPUs use.
 pub struct CpuTlb {
     /// Keeps the constructor private: a value is the proof that the CPU was checked.
     _checked: (),

@@ -5,12 +5,14 @@
 //!
 //! - `decommit.rs`, `sweep`: no `batch.flush(..)`, or behind the second walk: every test that releases a
 //!   frame.
-//! - `decommit.rs`, `detach_owned`: no `batch.add(..)` at level 1:
-//!   `a_decommitted_page_is_not_translated_any_more`; above level 1:
-//!   `a_shared_table_is_not_walked_after_its_last_region` and
-//!   `a_table_that_a_reclaim_empties_is_not_walked_any_more`.
-//! - `decommit.rs`, `detach`: no `batch.add_entry(..)`: `a_zero_page_is_not_translated_after_its_decommit`.
-//! - `fault/resolve.rs`, `upgrade`: no `tlb.flush(..)`: `an_upgraded_page_is_not_read_from_the_zero_frame`.
+//! - `table/leaf.rs`, `detach_pages`: no `batch.add_with(..)`:
+//!   `a_decommitted_page_is_not_translated_any_more` and `a_zero_page_is_not_translated_after_its_decommit`.
+//! - `decommit.rs`, `detach_below`: no `batch.add(..)`: `a_shared_table_is_not_walked_after_its_last_region`
+//!   and `a_table_that_a_reclaim_empties_is_not_walked_any_more`; no `batch.add_everything()`:
+//!   `a_table_that_is_cut_off_is_not_translated_through_any_more`.
+//! - `decommit.rs`, `detach`: no `batch.add_entry(..)`: `sink::a_recalled_sink_is_not_written_any_more`.
+//! - `fault/commit.rs`, `replace_zero`: no `tlb.flush(..)`:
+//!   `an_upgraded_page_is_not_read_from_the_zero_frame`.
 //! - `fault/resolve.rs`, `cover`: no `tlb.flush(..)`:
 //!   `zero_fill::a_page_that_shows_zero_is_filled_without_a_frame` and
 //!   `out_of_frames::an_upgrade_that_finds_no_frame_goes_into_the_sink`.
@@ -18,6 +20,8 @@
 //!   `a_recommitted_page_is_translated_to_its_fresh_frame`.
 //! - `defer.rs`, `defer`: no `batch.flush(..)`, or no `batch.add(..)`:
 //!   `a_deferred_page_is_not_translated_any_more`.
+//! - `ahead.rs`, `demote_ahead`: no `batch.flush(..)`:
+//!   `ahead::a_page_that_is_given_up_is_not_translated_any_more`.
 //! - `tlb/batch.rs`, `add`: pages behind the threshold are forgotten: `many_pages_are_flushed_at_once`.
 //! - `tlb/batch.rs`, `add_entry`: one page for a large entry:
 //!   `zero_fill::a_fill_with_something_else_is_led_into_the_sink`.
@@ -152,6 +156,20 @@ fn many_pages_are_flushed_at_once() {
     region.decommit(range).expect("the range is inside");
     assert_eq!(world.cpu.mmu().flushes(), (before.0, before.1 + 1));
     assert!((0..599).all(|page| world.cpu.peek(address(&region, page)).is_none()));
+}
+
+#[test]
+fn a_table_that_is_cut_off_is_not_translated_through_any_more() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    (0..1100).for_each(|page| world.write(address(&region, page), 7));
+    let before = world.cpu.mmu().flushes();
+    let range = pages(&region, 0, 1024);
+    let released = region.decommit(range).expect("the range is inside");
+    assert_eq!((released.frames_released, released.tables_released), (1024, 2));
+    assert_eq!(world.cpu.mmu().flushes(), (before.0, before.1 + 1));
+    assert!((0..1024).all(|page| world.cpu.peek(address(&region, page)).is_none()));
+    assert_eq!(world.read(address(&region, 1024)), 7, "the page behind the range is as it was");
 }
 
 #[test]

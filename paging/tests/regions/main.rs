@@ -1,6 +1,7 @@
 //! The crate through its public API, on a machine that is simulated on the host.
 
 mod adapters;
+mod ahead;
 mod decommit;
 mod deferred;
 mod failures;
@@ -13,9 +14,12 @@ mod pool;
 mod pressure;
 mod reserve;
 mod reserved;
+mod scrub;
 mod sharing;
+mod sink;
 mod strategies;
 mod threads;
 mod touch;
 mod world;
 mod zero_fill;
+mod zero_stores;

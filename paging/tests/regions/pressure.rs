@@ -68,7 +68,7 @@ fn deferred_frames_are_reclaimed_before_the_callback_is_called() {
 #[test]
 fn a_cap_is_no_pressure() {
     let world = World::new().with_pressure(give_up_frames);
-    let account = Arc::new(Account::new(Some(1)));
+    let account = Arc::new(Account::new(Some(0)));
     let region = world.region_of(PAGE, &account);
     world.write(region.base(), 5);
     assert_eq!((world.source.presses(), account.is_lost()), (0, true));

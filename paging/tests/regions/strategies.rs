@@ -82,12 +82,12 @@ fn a_recommit_with_frames_to_spare_flushes_in_batches() {
 #[test]
 fn a_recommit_works_at_the_accounts_cap() {
     let world = World::new();
-    let account = Arc::new(Account::new(Some(1 + 16)));
+    let account = Arc::new(Account::new(Some(16)));
     let mut region = world.region_of(16 * PAGE, &account);
     world.write_pages(&region, 16, 7);
     let all = region.pages();
     assert_eq!(region.recommit(all), Ok(exchanged(16)));
-    assert_eq!((account.held_frames(), account.peak_frames(), account.is_lost()), (17, 17, false));
+    assert_eq!((account.held_frames(), account.peak_frames(), account.is_lost()), (16, 16, false));
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn threads_do_not_disturb_each_other() {
         }
     });
     assert_eq!((space.usage(), space.frames().free_frames()), new);
-    assert_eq!(new.0, Usage { fixed_frames: 2, ..Usage::default() });
+    assert_eq!(new.0, Usage { fixed_frames: 5, ..Usage::default() });
 }
 
 fn touch(space: &SharedSpace, page: Page, code: PageFaultErrorCode) {

@@ -20,19 +20,13 @@ fn touched_page_commits_that_page_only() {
 }
 
 #[test]
-fn a_new_region_holds_what_it_sets_aside_and_nothing_else() {
+fn a_new_region_holds_nothing() {
     let world = World::new();
-    for (bytes, set_aside_frames) in
-        [(PAGE, 1), (MIB, 1), (2 * MIB, 2), (512 * MIB, 2), (GIB, 3), (4 * GIB, 3)]
-    {
+    for bytes in [PAGE, MIB, 2 * MIB, 512 * MIB, GIB, 4 * GIB] {
         let account = account();
         let region = world.region_of(bytes, &account);
-        assert_eq!(
-            region.residency(),
-            Residency { set_aside_frames, ..Residency::default() },
-            "{bytes} bytes"
-        );
-        assert_eq!(account.held_frames(), set_aside_frames);
+        assert_eq!(region.residency(), Residency::default(), "{bytes} bytes");
+        assert_eq!(account.held_frames(), 0);
     }
 }
 
@@ -89,7 +83,7 @@ fn the_account_is_charged_for_data_and_own_tables() {
     let residency = region.residency();
     assert_eq!((residency.resident_frames, residency.table_frames), (3, 1 + 2));
     assert_eq!(world.source.allocated() - allocated, 6);
-    assert_eq!(account.held_frames(), residency.set_aside_frames + 6);
+    assert_eq!(account.held_frames(), 6);
     drop(region);
-    assert_eq!((account.held_frames(), account.peak_frames()), (0, 9));
+    assert_eq!((account.held_frames(), account.peak_frames()), (0, 6));
 }

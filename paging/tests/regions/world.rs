@@ -9,7 +9,7 @@ use std::sync::Arc;
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::paging::page::PageRange;
 use palimpsest_paging::x86_64::structures::paging::{Page, PageTable};
-use palimpsest_paging::{Account, AddressSpace, Layout, Pressure, Region};
+use palimpsest_paging::{Account, AddressSpace, Layout, Policies, Pressure, Region};
 
 pub(crate) use self::cpu::{Cpu, Entry, REP_STOSB, REP_STOSQ, StringStore};
 pub(crate) use self::mmu::Mmu;
@@ -35,7 +35,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A machine with a window of 2 TiB and 64 MiB of frames.
+    /// A machine with a window of 2 TiB and 64 MiB of frames, and all policies off, so that tests can count.
     pub(crate) fn new() -> Self {
         Self::with(2 * TIB, 16_384)
     }
@@ -51,11 +51,15 @@ impl World {
         // SAFETY: the memory is leaked, mapped at its offset, and nothing but the space uses the root; the
         // MMU is the only CPU.
         let space = unsafe { AddressSpace::new(layout, source, mmu) };
-        Self {
-            source,
-            cpu: Cpu::new(mmu),
-            space: Some(space.expect("the machine has frames for its tables")),
-        }
+        let space = space.expect("the machine has frames for its tables");
+        space.set_policies(Policies::OFF);
+        Self { source, cpu: Cpu::new(mmu), space: Some(space) }
+    }
+
+    /// The same machine, with other policies.
+    pub(crate) fn with_policies(self, policies: Policies) -> Self {
+        self.space().set_policies(policies);
+        self
     }
 
     /// The same machine, with a pressure callback.

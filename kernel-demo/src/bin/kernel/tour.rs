@@ -113,6 +113,6 @@ fn steps(machine: &Machine, memories: &mut Vec<MemoryReport>) -> Result<(), Tour
     let held = free - machine.frames().free_frames();
     drop((sparse, grown, png));
     let after = machine.frames().free_frames();
-    println!("   {held} frames were held (data, tables, set aside); {after} of {free} are free again");
+    println!("   {held} frames were held (data and tables); {after} of {free} are free again");
     must_be("free frames after the stores are dropped", after, free)
 }

@@ -9,6 +9,7 @@ use core::fmt::Debug;
 use core::panic::Location;
 
 use kernel_demo::{ExitStatus, Machine, exit, println};
+use palimpsest_paging::Policies;
 
 use crate::fixture::{Guest, MIB, PAGE_BYTES};
 
@@ -78,6 +79,8 @@ impl VmTest {
 
     /// Runs the test; returns only if nothing failed on the way.
     pub(crate) fn run_on(&self, machine: &Machine) -> ExitStatus {
+        // Tests count frames: a write commits its page and no other, unless the test says otherwise.
+        machine.space().set_policies(Policies::OFF);
         warm_up(machine);
         let mut checks = Checks { passed: 0 };
         let before = Accounts::of(machine);

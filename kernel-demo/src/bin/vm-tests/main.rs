@@ -15,7 +15,9 @@ mod boot;
 mod deaths;
 mod fixture;
 mod harness;
+mod heap;
 mod memory_functions;
+mod paging_policies;
 mod regions;
 mod registers;
 mod self_tests;
@@ -50,11 +52,13 @@ const TOPICS: &[&[VmTest]] = &[
     float_state::TESTS,
     memory_functions::TESTS,
     regions::TESTS,
+    paging_policies::TESTS,
     wasm_touch::TESTS,
     wasm_kinds::TESTS,
     wasm_lives::TESTS,
     wasm_limits::TESTS,
     wasm_strategies::TESTS,
+    heap::TESTS,
     wasm_tasks::TESTS,
 ];
 

@@ -131,11 +131,11 @@ fn reserved_refused(checks: &mut Checks, machine: &Machine) {
     checks.equal("free frames", machine.frames().free_frames(), free);
     let mut program = reserved(machine, guest!("bystander"), Limits::default()).expect("2 Wasm pages can");
     let memory = program.memory();
-    checks.equal("data, tables, and what is set aside", program.store.report().charged_frames, 32 + 2 + 3);
+    checks.equal("data and tables", program.store.report().charged_frames, 32 + 2);
     checks.equal("growing to 4 GiB is refused", memory.grow(&mut program.store, 65_534).is_err(), true);
     checks.equal("the size stays", memory.size(&program.store), 2);
     let mut limits = Limits::default();
-    limits.resident_frames = Some(36);
+    limits.resident_frames = Some(33);
     let refused = reserved(machine, guest!("bystander"), limits).err();
     checks.equal("the cap counts promises", refused.is_some(), true);
 }

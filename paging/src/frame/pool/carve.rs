@@ -1,7 +1,7 @@
 //! The bookkeeping of a frame pool, carved out of the memory that the pool is about to manage.
 //!
 //! At boot there is no heap yet. The largest usable range gives up its first frames for a sorted table of
-//! [`Span`]s and for the words of the free set, both reached through the physical offset.
+//! [`Span`]s and for the words of the sets of free frames, both reached through the physical offset.
 //! Called by: `FramePool::new`, once.
 
 use core::ops::Range;
@@ -11,6 +11,7 @@ use x86_64::structures::paging::frame::PhysFrameRange;
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::{FreeSet, PoolError};
+use crate::frame::frame_behind;
 
 /// Frames that follow each other in physical memory, numbered from `first_number` on.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,10 @@ impl Span {
         self.first_number..self.first_number + to_usize(self.frames.len())
     }
 
+    pub(super) const fn numbers_from(&self) -> usize {
+        self.first_number
+    }
+
     pub(super) fn starts_by(&self, frame: PhysFrame) -> bool {
         self.frames.start <= frame
     }
@@ -37,13 +42,14 @@ impl Span {
         inside.then(|| self.first_number + to_usize(frame - self.frames.start))
     }
 
-    pub(super) fn frame_of(&self, number: usize) -> Option<PhysFrame> {
-        let inside = self.numbers().contains(&number);
-        inside.then(|| self.frames.start + (number - self.first_number) as u64)
+    /// The frames from this number on, which is one of the span's, up to `most`.
+    pub(super) fn frames_from(&self, number: usize, most: u64) -> PhysFrameRange {
+        let start = frame_behind(self.frames.start, (number - self.first_number) as u64);
+        PhysFrame::range(start, self.frames.end.min(frame_behind(start, most)))
     }
 }
 
-/// The storage of a pool: what is managed, and the words for the free set.
+/// The storage of a pool: what is managed, and the words for two sets of frames.
 pub(super) struct Carved {
     pub(super) spans: &'static [Span],
     pub(super) words: &'static mut [u64],
@@ -63,7 +69,7 @@ pub(super) unsafe fn carve(
     let ranges = || usable.iter().map(whole_frames).filter(|frames| !frames.is_empty());
     let home = ranges().max_by_key(PhysFrameRange::len).ok_or(PoolError::Empty)?;
     let bound = to_usize(ranges().map(|frames| frames.len()).sum());
-    let (span_bytes, word_count) = (size_of::<Span>() * ranges().count(), FreeSet::words_for(bound));
+    let (span_bytes, word_count) = (size_of::<Span>() * ranges().count(), 2 * FreeSet::words_for(bound));
     let needed_bytes = span_bytes + word_count * size_of::<u64>();
     let needed_frames = (needed_bytes as u64).div_ceil(FRAME_BYTES);
     if needed_frames >= home.len() {
@@ -124,6 +130,6 @@ unsafe fn filled<T: Copy>(place: *mut T, count: usize, value: T) -> &'static mut
     unsafe { core::slice::from_raw_parts_mut(place, count) }
 }
 
-fn to_usize(number: u64) -> usize {
+pub(super) fn to_usize(number: u64) -> usize {
     usize::try_from(number).expect("x86_64 has 64-bit addresses")
 }

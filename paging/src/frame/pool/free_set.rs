@@ -1,10 +1,14 @@
 //! A set of small numbers as a tree of 64-bit words, over storage that the caller gives.
 //!
 //! Level 0 has a bit for each number; a bit of level n + 1 says whether the word below it has any bit. So the
-//! smallest member is found, added and removed in one step per level: four levels for 64 GiB of frames.
+//! smallest member is found, added and removed in one step per level: four levels for 64 GiB of frames. The
+//! word that held the smallest member last is looked at first, which mostly makes that one step in all.
 //!
-//! Invariant: a bit above level 0 is set if and only if the word that it stands for is not zero.
+//! Invariants: a bit above level 0 is set if and only if the word that it stands for is not zero; all words
+//! of level 0 before `first_word` are zero.
 //! Called by: the frame pool, for the numbers of the free frames.
+
+use core::ops::{Range, RangeInclusive};
 
 /// Levels of the largest tree: 64^7 numbers are more than the 2^40 frames that x86_64 can address.
 const MAX_LEVELS: usize = 7;
@@ -18,6 +22,7 @@ pub(super) struct FreeSet {
     /// Where in `words` each level starts; only the first `levels` of them count.
     starts: [usize; MAX_LEVELS],
     levels: usize,
+    first_word: usize,
 }
 
 impl FreeSet {
@@ -36,7 +41,7 @@ impl FreeSet {
             next += size;
             levels += 1;
         }
-        Self { words, starts, levels }
+        Self { words, starts, levels, first_word: 0 }
     }
 
     pub(super) fn contains(&self, number: usize) -> bool {
@@ -44,7 +49,28 @@ impl FreeSet {
     }
 
     /// The smallest member.
-    pub(super) fn first(&self) -> Option<usize> {
+    #[inline]
+    pub(super) fn first(&mut self) -> Option<usize> {
+        let word = self.words[self.first_word];
+        if word != 0 {
+            return Some(self.first_word * BITS + word.trailing_zeros() as usize);
+        }
+        let first = self.climb_down()?;
+        self.first_word = first / BITS;
+        Some(first)
+    }
+
+    /// The smallest member, and up to `most` members in all that follow each other in the same word.
+    pub(super) fn first_run(&mut self, most: u64) -> Option<Range<usize>> {
+        let first = self.first().filter(|_| most > 0)?;
+        let members = (self.words[first / BITS] >> (first % BITS)).trailing_ones() as usize;
+        let length = usize::try_from(most).map_or(members, |most| most.min(members));
+        Some(first..first + length)
+    }
+
+    /// The smallest member, from the root on.
+    #[cold]
+    fn climb_down(&self) -> Option<usize> {
         let mut index = 0;
         for level in (0..self.levels).rev() {
             let word = self.words[self.starts[level] + index];
@@ -56,9 +82,45 @@ impl FreeSet {
         Some(index)
     }
 
+    pub(super) fn contains_any(&self, numbers: RangeInclusive<usize>) -> bool {
+        masks(numbers).any(|(word, mask)| self.words[word] & mask != 0)
+    }
+
     pub(super) fn insert(&mut self, number: usize) {
-        let mut index = number;
-        for level in 0..self.levels {
+        self.insert_run(number..=number);
+    }
+
+    /// Adds numbers that follow each other.
+    pub(super) fn insert_run(&mut self, numbers: RangeInclusive<usize>) {
+        self.first_word = self.first_word.min(numbers.start() / BITS);
+        for (index, mask) in masks(numbers) {
+            let word = &mut self.words[index];
+            let was_empty = *word == 0;
+            *word |= mask;
+            if was_empty {
+                self.note_used(index);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: usize) {
+        self.remove_run(number, 1);
+    }
+
+    /// Removes `count` members that follow each other in the same word, at least one.
+    pub(super) fn remove_run(&mut self, first: usize, count: usize) {
+        let word = &mut self.words[first / BITS];
+        *word &= !(u64::MAX >> (BITS - count) << (first % BITS));
+        if *word == 0 {
+            self.note_empty(first / BITS);
+        }
+    }
+
+    /// Notes above level 0 that a word of it is not zero any more.
+    #[cold]
+    fn note_used(&mut self, word: usize) {
+        let mut index = word;
+        for level in 1..self.levels {
             let word = &mut self.words[self.starts[level] + index / BITS];
             let was_empty = *word == 0;
             *word |= bit(index);
@@ -69,9 +131,11 @@ impl FreeSet {
         }
     }
 
-    pub(super) fn remove(&mut self, number: usize) {
-        let mut index = number;
-        for level in 0..self.levels {
+    /// Notes above level 0 that a word of it is zero now.
+    #[cold]
+    fn note_empty(&mut self, word: usize) {
+        let mut index = word;
+        for level in 1..self.levels {
             let word = &mut self.words[self.starts[level] + index / BITS];
             *word &= !bit(index);
             if *word != 0 {
@@ -80,6 +144,16 @@ impl FreeSet {
             index /= BITS;
         }
     }
+}
+
+/// The words of level 0 in which these numbers are, each with their bits.
+fn masks(numbers: RangeInclusive<usize>) -> impl Iterator<Item = (usize, u64)> {
+    let (first, last) = numbers.into_inner();
+    (first / BITS..=last / BITS).map(move |word| {
+        let from = if word == first / BITS { u64::MAX << (first % BITS) } else { u64::MAX };
+        let to = if word == last / BITS { u64::MAX >> (BITS - 1 - last % BITS) } else { u64::MAX };
+        (word, from & to)
+    })
 }
 
 const fn bit(index: usize) -> u64 {
@@ -95,6 +169,7 @@ fn level_sizes(bound: usize) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use alloc::vec;
+    use alloc::vec::Vec;
 
     use super::*;
 
@@ -122,6 +197,21 @@ mod tests {
             assert!(!set.contains(member));
         }
         assert_eq!(set.first(), None);
+    }
+
+    #[test]
+    fn a_run_is_added_across_words() {
+        for (first, last) in [(0, 0), (5, 63), (63, 64), (60, 200), (64, 127), (4000, 4999)] {
+            let mut set = empty(5000);
+            set.insert_run(first..=last);
+            let members: Vec<usize> = (0..5000).filter(|number| set.contains(*number)).collect();
+            assert_eq!(members, (first..=last).collect::<Vec<_>>());
+            assert!(set.contains_any(last..=4999) && set.contains_any(0..=first));
+            assert!(first == 0 || !set.contains_any(0..=first - 1));
+            assert_eq!(set.first(), Some(first));
+            members.into_iter().for_each(|number| set.remove(number));
+            assert_eq!(set.first(), None);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: no more frames are promised than are free, so a promised frame is always there to be taken.
 //! Called by: the address space, for reserved accounts, through [`Promises`].
 
-use super::{Frame, FramePool, Promises};
+use super::{Frame, FrameBatch, FramePool, Fresh, Promises, State};
 use crate::frame::PromiseError;
 
 impl FramePool {
@@ -47,9 +47,22 @@ unsafe impl Promises for FramePool {
     /// If no frame is promised: then somebody took more than was promised.
     fn allocate_promised(&self) -> Frame {
         let mut state = self.state.lock();
-        let left = state.promised_frames.checked_sub(1);
-        state.promised_frames = left.expect("the caller takes what it was promised and has not taken");
+        state.use_promise(1);
         state.take_first().expect("no more frames are promised than are free")
+    }
+
+    /// As [`allocate_promised`](Self::allocate_promised), up to `most` frames, scrubbed ones if there are
+    /// any.
+    ///
+    /// # Panics
+    ///
+    /// As for [`allocate_promised`](Self::allocate_promised).
+    fn allocate_promised_fresh(&self, most: u64) -> Fresh {
+        let mut state = self.state.lock();
+        let fresh = state.take_fresh(most).expect("no more frames are promised than are free");
+        let (Fresh::Blank(run) | Fresh::Used(run)) = &fresh;
+        state.use_promise(run.phys().len());
+        fresh
     }
 
     /// Takes a frame back, and promises one.
@@ -61,5 +74,25 @@ unsafe impl Promises for FramePool {
         let mut state = self.state.lock();
         state.put_back_for_sure(frame);
         state.promised_frames += 1;
+    }
+
+    /// Takes the frames back, and promises as many, under one lock.
+    ///
+    /// # Panics
+    ///
+    /// As for [`FramePool::release`](crate::FrameSource::release).
+    fn release_all_promised(&self, frames: &mut FrameBatch) {
+        let mut state = self.state.lock();
+        state.promised_frames += frames.len();
+        while let Some(run) = frames.next_run() {
+            state.put_back_run(run);
+        }
+    }
+}
+
+impl State {
+    fn use_promise(&mut self, frames: u64) {
+        let left = self.promised_frames.checked_sub(frames);
+        self.promised_frames = left.expect("the caller takes what it was promised and has not taken");
     }
 }

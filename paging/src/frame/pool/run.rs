@@ -5,7 +5,7 @@
 use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::frame::PhysFrameRange;
 
-use super::Frame;
+use crate::frame::{Frame, frame_behind};
 
 /// Frames that follow each other in physical memory, owned together.
 ///
@@ -15,7 +15,7 @@ use super::Frame;
 pub struct FrameRun(PhysFrameRange);
 
 impl FrameRun {
-    pub(super) const fn new(frames: PhysFrameRange) -> Self {
+    pub(in crate::frame) const fn new(frames: PhysFrameRange) -> Self {
         Self(frames)
     }
 
@@ -32,11 +32,22 @@ impl FrameRun {
     }
 }
 
+impl From<Frame> for FrameRun {
+    fn from(frame: Frame) -> Self {
+        let start = frame.into_phys();
+        Self::new(PhysFrame::range(start, start + 1))
+    }
+}
+
 impl Iterator for FrameRun {
     type Item = Frame;
 
     fn next(&mut self) -> Option<Frame> {
-        let frame: PhysFrame = self.0.next()?;
+        let frame = self.0.start;
+        if frame >= self.0.end {
+            return None;
+        }
+        self.0.start = frame_behind(frame, 1);
         // SAFETY: the run owned the frame, and the range that is left of it does not contain it any more.
         Some(unsafe { Frame::from_phys(frame) })
     }

@@ -43,6 +43,12 @@ impl Memory {
         self.start.wrapping_add(offset)
     }
 
+    /// Fills all of it with rubbish.
+    pub(crate) fn spoil(self) {
+        // SAFETY: the bytes are the memory's, and nothing is in them yet.
+        unsafe { self.start.write_bytes(POISON, self.frames * FRAME_BYTES) };
+    }
+
     fn poison(self, frame: &Frame) {
         // SAFETY: the frame is in the memory, and owned by the caller.
         unsafe { self.bytes(frame.phys()).write_bytes(POISON, FRAME_BYTES) };

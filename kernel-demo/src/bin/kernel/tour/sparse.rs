@@ -29,8 +29,8 @@ fn instantiate(machine: &Machine) -> Result<Program, TourError> {
     let ticks = clock::ticks() - before;
     let held = program.memory()?.residency(&program.store);
     println!(
-        "   {} data frames, {} table frames, {} set aside for emergencies; {ticks} ticks with engine and module",
-        held.resident_frames, held.table_frames, held.set_aside_frames
+        "   {} data frames, {} table frames; {ticks} ticks with engine and module",
+        held.resident_frames, held.table_frames
     );
     must_be("data frames of a new memory", held.resident_frames, 0)?;
     must_be("table frames of a new memory", held.table_frames, 0)?;

@@ -1,0 +1,236 @@
+//! The guests' heap against the frames that are really there.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use kernel_demo::{Machine, clock, println};
+use palimpsest_engine::{Config, HeapOptions, Linker, Store};
+
+use crate::fixture::{MIB, PAGE_BYTES};
+use crate::{
+    harness::{Checks, VmTest},
+    wasm::{Program, engine, guest, module},
+};
+
+pub(crate) const TESTS: &[VmTest] = &[
+    VmTest::new("heap-holds-the-pages-of-live-blocks-and-a-few", 3, footprint),
+    VmTest::new("heap-without-hysteresis-holds-live-pages-only", 3, exact_footprint),
+    VmTest::new("heap-ping-pong-costs-no-fault", 2, ping_pong),
+    VmTest::new("heap-leaves-untouched-pages-alone", 5, untouched_pages),
+    VmTest::new("heap-moves-a-long-block-without-a-second-one", 3, moving),
+    VmTest::new("heap-entries-bound-what-the-kernel-spends", 3, entries),
+    VmTest::counting("heap-calls-cost-some-hundred-instructions", 2, cost),
+];
+
+/// Starts the guest with these options for its heap.
+fn start(machine: &Machine, options: HeapOptions) -> Program {
+    let engine = engine(machine, Config::default().heap(options));
+    let module = module(&engine, guest!("heap"));
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new().instantiate(&mut store, &module).expect("the guest links");
+    Program::new(store, instance)
+}
+
+/// Options with a threshold of `idle_pages`.
+fn keeping(idle_pages: u64) -> HeapOptions {
+    let mut options = HeapOptions::default();
+    options.idle_pages = idle_pages;
+    options
+}
+
+/// A xorshift generator: the same numbers on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        u32::try_from(self.0 >> 33).expect("31 bits are left") % bound
+    }
+
+    /// 1 byte to 64 MiB: one in a hundred is large, one in a thousand may be very large.
+    fn size(&mut self) -> u32 {
+        let magnitude = match self.below(1000) {
+            0 => 20 + self.below(7),
+            1..10 => 13 + self.below(8),
+            _ => self.below(14),
+        };
+        1 + self.below(1 << magnitude)
+    }
+}
+
+/// Blocks of a guest, all of whose pages were touched.
+struct Blocks {
+    program: Program,
+    /// Address, bytes and the byte that was written to each page.
+    live: Vec<(u32, u32, u8)>,
+    live_bytes: u64,
+    /// Live blocks by page.
+    pages: BTreeMap<u32, u32>,
+    wrong_bytes: u64,
+}
+
+/// Blocks are freed rather than made when they have more bytes than this.
+const MOST_BYTES: u64 = 96 * MIB;
+/// Operations between two comparisons with the frames.
+const INTERVAL: u32 = 250;
+
+fn pages_of(address: u32, bytes: u32) -> impl Iterator<Item = u32> {
+    let page_bytes = 4096;
+    address / page_bytes..=(address + (bytes - 1)) / page_bytes
+}
+
+impl Blocks {
+    fn new(program: Program) -> Self {
+        Self { program, live: Vec::new(), live_bytes: 0, pages: BTreeMap::new(), wrong_bytes: 0 }
+    }
+
+    /// The offsets that are touched: the first of the block's bytes in each page.
+    fn touched(address: u32, bytes: u32) -> impl Iterator<Item = usize> {
+        pages_of(address, bytes).map(move |page| (page << 12).max(address) as usize)
+    }
+
+    fn make(&mut self, bytes: u32, tag: u8) {
+        let address = self.program.must::<u32, u32>("malloc", bytes);
+        assert!(address != 0, "4 GiB of addresses are enough");
+        let memory = self.program.memory().data_mut(&mut self.program.store);
+        Self::touched(address, bytes).for_each(|offset| memory[offset] = tag);
+        pages_of(address, bytes).for_each(|page| *self.pages.entry(page).or_default() += 1);
+        self.live.push((address, bytes, tag));
+        self.live_bytes += u64::from(bytes);
+    }
+
+    fn free(&mut self, index: usize) {
+        let (address, bytes, tag) = self.live.swap_remove(index);
+        let memory = self.program.memory().data(&self.program.store);
+        self.wrong_bytes +=
+            Self::touched(address, bytes).filter(|offset| memory[*offset] != tag).count() as u64;
+        self.program.must::<u32, ()>("free", address);
+        for page in pages_of(address, bytes) {
+            let count = self.pages.get_mut(&page).expect("the block was entered");
+            *count -= 1;
+            if *count == 0 {
+                self.pages.remove(&page);
+            }
+        }
+        self.live_bytes -= u64::from(bytes);
+    }
+
+    fn step(&mut self, random: &mut Random) {
+        let is_full = self.live_bytes > MOST_BYTES;
+        if self.live.is_empty() || (!is_full && random.below(2) == 0) {
+            let bytes = random.size();
+            self.make(bytes, random.below(256).to_le_bytes()[0]);
+        } else {
+            let count = u32::try_from(self.live.len()).expect("there are fewer than operations");
+            self.free(random.below(count) as usize);
+        }
+    }
+
+    /// Frames that are held beyond those of the live blocks' pages; nothing if there are fewer.
+    fn surplus(&self) -> Option<u64> {
+        self.program.residency().resident_frames.checked_sub(self.pages.len() as u64)
+    }
+}
+
+/// Runs random operations, and compares the frames with the live blocks' pages again and again.
+fn random_operations(checks: &mut Checks, program: Program, operations: u32, most_surplus: u64) {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut blocks = Blocks::new(program);
+    let mut largest = 0;
+    for number in 1..=operations {
+        blocks.step(&mut random);
+        if number % INTERVAL == 0 {
+            largest = largest.max(blocks.surplus().unwrap_or(u64::MAX));
+        }
+    }
+    checks.at_most("frames beside those of live blocks", largest, most_surplus);
+    (0..blocks.live.len()).rev().for_each(|index| blocks.free(index));
+    checks.equal("bytes that were changed", blocks.wrong_bytes, 0);
+    checks.at_most("frames at the end", blocks.program.residency().resident_frames, most_surplus);
+}
+
+fn footprint(checks: &mut Checks, machine: &Machine) {
+    let options = HeapOptions::default();
+    random_operations(checks, start(machine, options), 100_000, options.idle_pages);
+}
+
+fn exact_footprint(checks: &mut Checks, machine: &Machine) {
+    random_operations(checks, start(machine, keeping(0)), 20_000, 0);
+}
+
+fn ping_pong(checks: &mut Checks, machine: &Machine) {
+    let faults = |options| {
+        let mut program = start(machine, options);
+        program.must::<(u32, u32), ()>("ping_pong", (1, 100));
+        let before = program.residency().faults;
+        program.must::<(u32, u32), ()>("ping_pong", (1000, 100));
+        program.residency().faults - before
+    };
+    checks.equal("faults of a thousand objects", faults(keeping(1)), 0);
+    checks.equal("without hysteresis", faults(keeping(0)), 1000);
+}
+
+fn untouched_pages(checks: &mut Checks, machine: &Machine) {
+    const BYTES: u32 = 64 << 20;
+    let mut program = start(machine, HeapOptions::default());
+    let block = program.must::<(u32, u32), u32>("calloc", (BYTES / 64, 64));
+    checks.equal("frames of a fresh calloc", program.residency().resident_frames, 0);
+    program.memory().data_mut(&mut program.store)[block as usize + 5_000_000] = 7;
+    let behind = program.must::<u32, u32>("malloc", 4096);
+    let moved = program.must::<(u32, u32), u32>("realloc", (block, 2 * BYTES));
+    checks.equal("it has moved", moved > behind, true);
+    checks.equal("with its only byte", program.memory().data(&program.store)[moved as usize + 5_000_000], 7);
+    checks.equal("in its only frame", program.residency().resident_frames, 1);
+    program.must::<u32, ()>("free", moved);
+    checks.equal("which comes back", program.residency().resident_frames, 0);
+}
+
+fn moving(checks: &mut Checks, machine: &Machine) {
+    const BYTES: u32 = 32 << 20;
+    let mut program = start(machine, HeapOptions::default());
+    let block = program.must::<u32, u32>("malloc", BYTES);
+    program.must::<u32, u32>("malloc", 4096);
+    program.memory().data_mut(&mut program.store)[block as usize..][..BYTES as usize].fill(0x5a);
+    let moved = program.must::<(u32, u32), u32>("realloc", (block, BYTES + 1));
+    checks.equal("it has moved", moved > block, true);
+    let pages = u64::from(BYTES) / PAGE_BYTES;
+    checks.equal("frames", program.residency().resident_frames, pages);
+    checks.at_most("frames at any time", program.residency().peak_resident_frames, pages + 256);
+}
+
+fn entries(checks: &mut Checks, machine: &Machine) {
+    const ENTRIES: u64 = 16_384;
+    let mut program = start(machine, HeapOptions::default());
+    let before = machine.heap().used_bytes;
+    let objects = program.must::<u32, u32>("exhaust", 3840);
+    let report = program.memory().heap_report(&program.store);
+    checks.equal("objects, 16 in a slab", u64::from(objects), report.slabs * 16);
+    checks.at_most("slabs", report.slabs, ENTRIES);
+    let spent = (machine.heap().used_bytes - before) as u64;
+    println!("{} bytes of heap for each of {} slabs", spent / report.slabs, report.slabs);
+    checks.at_most("bytes of heap", spent, ENTRIES * 350);
+}
+
+fn cost(checks: &mut Checks, machine: &Machine) {
+    const COUNT: u32 = 10_000;
+    let mut program = start(machine, HeapOptions::default());
+    // Another object of the size keeps the slab.
+    program.must::<u32, u32>("malloc", 100);
+    let mut instructions = |name: &str, size: Option<u32>| {
+        let before = clock::ticks();
+        match size {
+            Some(size) => program.must::<(u32, u32), ()>(name, (COUNT, size)),
+            None => program.must::<u32, ()>(name, COUNT),
+        }
+        (clock::ticks() - before) / u64::from(COUNT)
+    };
+    let nothing = instructions("nothing", None);
+    for size in [100, 3000] {
+        instructions("ping_pong", Some(size));
+        let pair = instructions("ping_pong", Some(size));
+        println!("malloc and free of {size} bytes: {pair} instructions, {nothing} without the heap's work");
+        checks.at_most("instructions of a malloc and a free, beside the calls", pair - nothing, 1_200);
+    }
+}

@@ -1,0 +1,183 @@
+//! Committing ahead of the first touch: when it begins, how far it goes, and that it is never in the way.
+
+use std::sync::Arc;
+
+use palimpsest_paging::{Account, FaultAround, Policies};
+
+use crate::world::{GIB, KIB, MIB, PAGE, TestRegion, World, account, address, pages, reserved_account};
+
+const AHEAD: Policies = Policies { fault_around: FaultAround::Adaptive { limit_pages: 64 }, ..Policies::OFF };
+
+fn world() -> World {
+    World::new().with_policies(AHEAD)
+}
+
+/// Writes the first `count` pages in order; tells how many pages were resident after each.
+fn residents_while_writing(world: &World, region: &TestRegion<'_>, count: u64) -> Vec<u64> {
+    let write = |page| {
+        world.write(address(region, page), 1);
+        region.residency().resident_frames
+    };
+    (0..count).map(write).collect()
+}
+
+#[test]
+fn the_third_page_in_a_row_brings_the_rest_of_its_64_kib_and_the_next_ones_more() {
+    let world = world();
+    let region = world.region(GIB);
+    let residents = residents_while_writing(&world, &region, 17);
+    assert_eq!(residents[..4], [1, 2, 16, 16]);
+    assert_eq!(residents[15..], [16, 16 + 32]);
+    assert_eq!(region.residency().faults, 4);
+    for page in 17..48 {
+        assert_eq!(world.cpu.peek(address(&region, page)), Some(0), "page {page} is there, and zero");
+    }
+    assert_eq!(world.cpu.peek(address(&region, 48)), None);
+}
+
+#[test]
+fn scattered_pages_cost_a_frame_each() {
+    let world = world();
+    let region = world.region(GIB);
+    for page in 0..1000 {
+        world.write(address(&region, page * 64), 1);
+    }
+    let residency = region.residency();
+    assert_eq!((residency.resident_frames, residency.peak_resident_frames), (1000, 1000));
+}
+
+#[test]
+fn reads_commit_nothing_and_a_page_in_the_way_ends_the_window() {
+    let world = world();
+    let region = world.region(GIB);
+    (0..40).for_each(|page| assert_eq!(world.read(address(&region, page)), 0));
+    assert_eq!(region.residency().resident_frames, 0);
+    let other = world.region(GIB);
+    world.write(address(&other, 9), 7);
+    world.write_pages(&other, 3, 1);
+    assert_eq!(other.residency().resident_frames, 1 + 9, "pages 0 to 9");
+    assert_eq!(world.read(address(&other, 9)), 7);
+}
+
+#[test]
+fn nothing_is_committed_behind_the_limit() {
+    let world = world();
+    let mut region = world.space().reserve(GIB, &account()).expect("the world has room");
+    region.set_limit(5 * PAGE + 1).expect("it is below the capacity");
+    world.write_pages(&region, 4, 1);
+    assert_eq!(region.residency().resident_frames, 6);
+    region.set_limit(4 * PAGE).expect("pages that nobody has written are no obstacle");
+    assert_eq!(region.residency().resident_frames, 4);
+}
+
+#[test]
+fn a_window_ends_with_its_table() {
+    let world = world();
+    let region = world.region(GIB);
+    for page in 500..503 {
+        world.write(address(&region, page), 1);
+    }
+    assert_eq!(region.residency().resident_frames, 12, "pages 500 to 511");
+    assert_eq!(region.residency().table_frames, 2);
+    world.write(address(&region, 512), 1);
+    assert_eq!(region.residency().table_frames, 3);
+}
+
+#[test]
+fn at_the_cap_whoever_writes_gets_every_frame_that_was_committed_ahead() {
+    // One frame for each page that is written, and two tables: not one more than without the policy.
+    let writes: Vec<u64> = (0..3).chain((0..60).map(|page| 100 + page * 5)).collect();
+    let cap = writes.len() as u64 + 2;
+    let world = world();
+    let account = Arc::new(Account::new(Some(cap)));
+    let region = world.region_of(GIB, &account);
+    for page in &writes {
+        world.write(address(&region, *page), page.to_le_bytes()[0] | 1);
+    }
+    assert_eq!((account.is_lost(), account.held_frames()), (false, cap));
+    for page in &writes {
+        assert_eq!(world.read(address(&region, *page)), page.to_le_bytes()[0] | 1, "page {page}");
+    }
+    world.write(address(&region, 1000), 1);
+    assert!(account.is_lost(), "the cap is the cap");
+}
+
+#[test]
+fn an_empty_source_gets_back_what_was_committed_ahead_in_any_region() {
+    let world = world();
+    let (first, second) = (world.region(GIB), world.region(GIB));
+    world.write_pages(&first, 3, 7);
+    assert_eq!(first.residency().resident_frames, 16);
+    world.write(second.base(), 1);
+    world.source.hoard(0);
+    for page in 1..=13 {
+        world.write(address(&second, page * 20), 1);
+    }
+    assert_eq!((first.residency().resident_frames, second.residency().resident_frames), (3, 14));
+    assert!((0..3).all(|page| world.read(address(&first, page)) == 7));
+    assert_eq!(world.read(address(&first, 8)), 0);
+}
+
+#[test]
+fn a_page_that_was_committed_ahead_and_written_keeps_its_bytes_in_a_shortage() {
+    let world = world();
+    let region = world.region(GIB);
+    world.write_pages(&region, 3, 7);
+    world.write(address(&region, 10) + 4095, 9);
+    world.source.hoard(0);
+    world.write(address(&region, 100), 1);
+    assert_eq!(region.residency().resident_frames + region.residency().deferred_frames, 3 + 1 + 1);
+    assert_eq!((world.read(address(&region, 10) + 4095), world.read(address(&region, 11))), (9, 0));
+}
+
+/// The CPU knows the page as one that can be written.
+#[test]
+fn a_page_that_is_given_up_is_not_translated_any_more() {
+    let world = world();
+    let region = world.region(GIB);
+    world.write_pages(&region, 3, 7);
+    assert_eq!(world.cpu.peek(address(&region, 8)), Some(0));
+    world.source.hoard(0);
+    world.write(address(&region, 100), 1);
+    assert_eq!(world.cpu.peek(address(&region, 8)), None);
+}
+
+#[test]
+fn a_shortage_ends_committing_ahead_until_the_region_has_released_a_frame() {
+    let world = world();
+    let account = Arc::new(Account::new(Some(2 + 20)));
+    let mut region = world.region_of(GIB, &account);
+    (0..20).for_each(|page| world.write(address(&region, 1000 + page * 3), 1));
+    let range = pages(&region, 1000, 1);
+    region.decommit(range).expect("the range is inside");
+    (0..2).for_each(|page| world.write(address(&region, page), 1));
+    assert!(account.is_lost(), "there was one frame for two pages");
+    let all = region.pages();
+    region.decommit(all).expect("the range is the region");
+    assert_eq!(residents_while_writing(&world, &region, 3), [1, 2, 16]);
+}
+
+#[test]
+fn a_reserved_account_commits_ahead_out_of_its_promise() {
+    let world = world();
+    let account = reserved_account();
+    let region = world.region_of(64 * KIB, &account);
+    world.write_pages(&region, 16, 1);
+    assert_eq!((region.residency().faults, account.held_frames()), (3, 16));
+    assert_eq!((account.charged_frames(), world.source.promised()), (16, 0));
+}
+
+#[test]
+fn every_way_to_clear_treats_pages_committed_ahead_like_others() {
+    let world = world();
+    for _ in 0..3 {
+        let mut region = world.region(4 * MIB);
+        world.write_pages(&region, 3, 7);
+        let all = region.pages();
+        assert_eq!(region.zero_in_place(all), Ok(16));
+        assert_eq!(region.recommit(all).map(|done| done.frames_committed), Ok(16));
+        assert_eq!(region.defer(all), Ok(16));
+        assert_eq!(region.reclaim(10).frames_released, 10);
+        assert_eq!(region.decommit(all).map(|done| done.frames_released), Ok(6));
+    }
+}
