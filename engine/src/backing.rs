@@ -19,8 +19,8 @@ mod fixed;
 #[deny(unsafe_code)]
 mod paged;
 
-use alloc::boxed::Box;
-use core::{fmt::Debug, ptr::NonNull};
+use alloc::{boxed::Box, sync::Arc};
+use core::{any::Any, fmt::Debug, ptr::NonNull};
 
 use crate::{live::LiveBytes, units::Span};
 pub use error::{LimitError, ReserveError, Shortage};
@@ -37,6 +37,25 @@ pub use paged::Paged;
 pub unsafe trait Backing: Debug + Send + Sync {
     /// Opens the share of one store. `cap_frames` is the most that it may hold, table frames included.
     fn open(&self, cap_frames: Option<u64>, commit: Commit) -> Box<dyn Arena>;
+
+    /// Makes an image out of `parts`; later ones are written over earlier ones, and what is between them is zero.
+    /// Nothing if there is no room for it: memories are then written when they are made.
+    fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn Image>>;
+}
+
+/// Bytes that memories can start with, shared by those of all stores. Freed with the last one that uses it.
+pub trait Image: Any + Debug + Send + Sync {
+    /// The frames that it holds.
+    fn frames(&self) -> u64;
+}
+
+/// Bytes of an image, and how far from the start of the memory they are.
+#[derive(Clone, Copy, Debug)]
+pub struct ImagePart<'a> {
+    /// Bytes from the start.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: &'a [u8],
 }
 
 /// One store's share of a backing.
@@ -64,7 +83,8 @@ pub unsafe trait Arena: Debug + Send + Sync {
 ///
 /// 1. [`bytes`](Self::bytes) names memory that stays where it is and is used by nobody else until the region
 ///    is dropped; bytes below the limit can be read and written at any time.
-/// 2. Behind [`clear`](Self::clear) every byte of the span reads 0 whatever the strategy, and no byte outside
+/// 2. Behind [`attach`](Self::attach) the bytes of the image read as they are in it, and all others as before.
+/// 3. Behind [`clear`](Self::clear) every byte of the span reads 0 whatever the strategy, and no byte outside
 ///    has changed.
 pub unsafe trait Region: Debug + Send {
     /// The whole reserved range.
@@ -80,6 +100,14 @@ pub unsafe trait Region: Debug + Send {
     /// Runs `fill`, which writes zeros over `span`. Where the bytes already read as zero the region keeps
     /// that from taking up frames.
     fn zero_fill(&mut self, span: Span, fill: &mut dyn FnMut());
+
+    /// Gives the region the bytes of `image`, where it has nothing but zeros. `live` is all of the region below the
+    /// limit, as wasmi's own pointer has it.
+    ///
+    /// # Panics
+    ///
+    /// If `image` was made by another backing, or ends behind the limit.
+    fn attach(&mut self, image: &Arc<dyn Image>, live: LiveBytes<'_>);
 
     /// Zeroes `span` and does with the frames behind it what `strategy` says, or what comes nearest. `live` is
     /// the same range as wasmi's own pointer has it.
@@ -106,6 +134,10 @@ unsafe impl Backing for Fixed {
     fn open(&self, cap_frames: Option<u64>, _commit: Commit) -> Box<dyn Arena> {
         Box::new(self.slots(cap_frames))
     }
+
+    fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn Image>> {
+        Some(Arc::new(fixed::Copied::new(parts)))
+    }
 }
 
 // SAFETY: its regions are `fixed::Slot`s, each of which owns its bytes and keeps the heap they come from alive.
@@ -120,7 +152,8 @@ unsafe impl Arena for fixed::Slots {
 }
 
 // SAFETY: 1. `fixed::Slot` holds a block that its heap gives to nobody else until the slot's drop.
-//         2. `LiveBytes::zero` writes zeros over exactly the span.
+//         2. `Copied::copy_to` writes the parts, in their order, and nothing else.
+//         3. `LiveBytes::zero` writes zeros over exactly the span.
 unsafe impl Region for fixed::Slot {
     fn bytes(&self) -> NonNull<[u8]> {
         self.block()
@@ -132,6 +165,11 @@ unsafe impl Region for fixed::Slot {
 
     fn zero_fill(&mut self, _span: Span, fill: &mut dyn FnMut()) {
         fill();
+    }
+
+    fn attach(&mut self, image: &Arc<dyn Image>, live: LiveBytes<'_>) {
+        let image: &dyn Any = &**image;
+        image.downcast_ref::<fixed::Copied>().expect("an image of this backing").copy_to(live);
     }
 
     fn clear(&mut self, span: Span, _strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
@@ -151,8 +189,8 @@ unsafe impl Region for fixed::Slot {
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 mod paged_seam {
     use super::{
-        Arena, Backing, Box, Cleared, Commit, LimitError, LiveBytes, NonNull, Region, Reservation,
-        ReserveError, Residency, Span, Standing, Strategy, paged,
+        Any, Arc, Arena, Backing, Box, Cleared, Commit, Image, ImagePart, LimitError, LiveBytes, NonNull,
+        Region, Reservation, ReserveError, Residency, Span, Standing, Strategy, paged,
     };
     use palimpsest_paging::{FrameSource, Tlb};
 
@@ -160,6 +198,10 @@ mod paged_seam {
     unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Backing for paged::Paged<S, T> {
         fn open(&self, cap_frames: Option<u64>, commit: Commit) -> Box<dyn Arena> {
             Box::new(self.share(cap_frames, commit))
+        }
+
+        fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn Image>> {
+            Some(Arc::new(self.shared_image(parts)?))
         }
     }
 
@@ -176,7 +218,8 @@ mod paged_seam {
 
     // SAFETY: 1. the address space gives a region's range to nobody else until the region is dropped, and its
     //            fault handler commits every page below the limit that is touched.
-    //         2. whatever the strategy, the paging crate leaves each page of the range zeroed, or absent so that
+    //         2. the paging crate shows each page of the image, or a copy of it, until the page is cleared.
+    //         3. whatever the strategy, the paging crate leaves each page of the range zeroed, or absent so that
     //            it reads as zero at the next touch; the bytes at the ends that are no whole page are zeroed.
     unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Region for paged::PagedRegion<S, T> {
         fn bytes(&self) -> NonNull<[u8]> {
@@ -189,6 +232,11 @@ mod paged_seam {
 
         fn zero_fill(&mut self, span: Span, fill: &mut dyn FnMut()) {
             self.guarded(span, fill);
+        }
+
+        fn attach(&mut self, image: &Arc<dyn Image>, _live: LiveBytes<'_>) {
+            let image: &dyn Any = &**image;
+            self.show(image.downcast_ref().expect("an image of this backing"));
         }
 
         fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared {

@@ -140,6 +140,17 @@ pub enum Fuel {
     Metered,
 }
 
+/// What becomes of active data segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Images {
+    /// Those at constant offsets become an image, made once when a module is loaded. Its instances share the image's
+    /// frames until they write to them: making one takes no time and no frame for data that it does not touch.
+    #[default]
+    CopyOnWrite,
+    /// Each instance gets a copy of its own, written when it is made.
+    Off,
+}
+
 /// How an [`Engine`](crate::Engine) works. Made with [`Config::default`] and the methods below.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -148,6 +159,7 @@ pub struct Config {
     pub(crate) fuel: Fuel,
     pub(crate) strategy: Strategy,
     pub(crate) heap: HeapOptions,
+    pub(crate) images: Images,
 }
 
 impl Config {
@@ -176,6 +188,13 @@ impl Config {
     #[must_use]
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
+        self
+    }
+
+    /// Sets what becomes of active data segments.
+    #[must_use]
+    pub fn images(mut self, images: Images) -> Self {
+        self.images = images;
         self
     }
 

@@ -1,5 +1,5 @@
-//! Instantiation: imports are resolved, regions reserved, memories put over them, the host table filled, the
-//! segments applied and the start function called, in this order. Up to and including the reservations a failure leaves nothing
+//! Instantiation: imports are resolved, regions reserved, memories put over them, the host table filled, images
+//! attached, the other segments applied and the start function called, in this order. Up to and including the reservations a failure leaves nothing
 //! behind.
 
 mod guest_imports;
@@ -14,6 +14,7 @@ use crate::{
     error::{InstantiateError, MemoryError},
     instance::{Extern, Instance},
     linker::Linker,
+    live::LiveBytes,
     memory::{MemoryRecord, Reserved},
     module::{self, Module},
     store::StoreState,
@@ -71,6 +72,7 @@ pub(crate) fn prepare<T: 'static>(
     let externs = externs(&mut ctx, imports, &memories, module);
     let inner = wasmi::Instance::new(&mut ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
     host_table::fill(&mut ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
+    attach_images(&mut ctx, module, &memories);
     apply_segments(&mut ctx, inner).map_err(InstantiateError::Segment)?;
     let start = inner.get_func(&ctx, module::START);
     Ok(Unstarted { instance: Instance::from_wasmi(inner), start })
@@ -129,6 +131,19 @@ fn reserve_memories<T: 'static>(
         reserved.push((index, region));
     }
     Ok(reserved)
+}
+
+/// Gives the new memories the data segments that are in images.
+fn attach_images<T: 'static>(
+    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    module: &Module,
+    memories: &[Arc<MemoryRecord>],
+) {
+    for (index, image) in module.images() {
+        let record = &memories[index];
+        let live = LiveBytes::all(record.memory().wasmi().data_mut(&mut *ctx));
+        record.region().with(|region| region.attach(image, live));
+    }
 }
 
 /// Calls the initializer. It is the engine's work, and bounded by the module's size: it costs the guest no fuel.

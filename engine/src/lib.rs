@@ -68,10 +68,10 @@ mod units;
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use backing::Paged;
 pub use backing::{
-    Arena, Backing, Cleared, Commit, Fixed, Health, LimitError, Region, Reservation, ReserveError, Residency,
-    Shortage, Standing, Strategy,
+    Arena, Backing, Cleared, Commit, Fixed, Health, Image, ImagePart, LimitError, Region, Reservation,
+    ReserveError, Residency, Shortage, Standing, Strategy,
 };
-pub use config::{Config, Features, Fuel, Limits};
+pub use config::{Config, Features, Fuel, Images, Limits};
 pub use engine::Engine;
 pub use error::{
     ClearError, EngineError, GrowError, InstantiateError, MemoryError, ModuleError, OutOfFrames,

@@ -36,6 +36,11 @@ impl<'a> LiveBytes<'a> {
         Self { len: part.len(), start: NonNull::from(part).cast(), exclusive: PhantomData }
     }
 
+    /// All of `memory`, a slice that the caller has borrowed from its store exclusively.
+    pub(crate) fn all(memory: &'a mut [u8]) -> Self {
+        Self { len: memory.len(), start: NonNull::from(memory).cast(), exclusive: PhantomData }
+    }
+
     /// The number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -62,6 +67,17 @@ impl<'a> LiveBytes<'a> {
         // SAFETY: 1. `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps borrowed.
         //         2. every bit pattern, zero included, is a `u8`.
         unsafe { self.start.write_bytes(0, self.len) };
+    }
+
+    /// Writes `bytes` to `offset`, or nothing where they do not fit, and tells which.
+    #[must_use]
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        // SAFETY: `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps borrowed; the slice ends
+        //         with this call.
+        let all = unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) };
+        let target =
+            usize::try_from(offset).ok().and_then(|start| all.get_mut(start..)?.get_mut(..bytes.len()));
+        target.map(|target| target.copy_from_slice(bytes)).is_some()
     }
 
     /// Writes zeros where there are none yet, and tells whether there were such bytes. A page that was never

@@ -3,18 +3,20 @@
 //! wasmi 2.0 keeps a memory that a module *defines* in a `Vec`, and grows memories and tables inside the
 //! interpreter. So the module that wasmi gets differs from the guest's in this and nothing else: its defined
 //! memories are imports; `memory.grow`, `memory.discard` and `table.grow` are calls through an extra table into
-//! the host; and its active segments are applied by a function, once the instance is whole. [`scan`] decides
-//! what has to change, [`segments`] and [`splice`] write it.
+//! the host; and its active segments are applied by a function, once the instance is whole, or are in the [`image`]
+//! that a memory is made with. [`scan`] decides what has to change, [`segments`] and [`splice`] write it.
 
 mod bounds;
+mod image;
 mod scan;
 mod segments;
 mod splice;
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
+use self::{image::Imaged, scan::Scan};
 pub(crate) use self::{scan::HostOp, splice::Slots};
-use crate::{Engine, error::ModuleError, memory::MemoryType};
+use crate::{Engine, backing::Image, config::Images, error::ModuleError, memory::MemoryType};
 
 /// What every name starts with that the engine puts into a spliced module.
 const RESERVED_PREFIX: &str = "\0palimpsest";
@@ -41,6 +43,9 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with(RESERVED_PREFIX)
 }
 
+/// The images of memories, with their indices.
+type MemoryImages = Vec<(usize, Arc<dyn Image>)>;
+
 /// A validated and spliced module, ready to be instantiated in the stores of its engine.
 ///
 /// Function bodies are translated when they are first called.
@@ -51,6 +56,8 @@ pub struct Module {
     /// All memories, the imported ones first.
     memories: Vec<MemoryType>,
     imported_memories: usize,
+    /// What memories are made with.
+    images: MemoryImages,
     slots: Slots,
     /// Elements that each table which the module defines starts with, with the table's index.
     table_sizes: Vec<(usize, u64)>,
@@ -68,7 +75,8 @@ impl Module {
     /// - [`ModuleError::Translate`]: wasmi has a limit of its own that the module exceeds.
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
         let scan = scan::scan(wasm, engine.config())?;
-        let (spliced, slots) = splice::splice(&scan);
+        let (imaged, images) = images(engine, &scan);
+        let (spliced, slots) = splice::splice(&scan, &imaged);
         let inner = wasmi::Module::new(engine.wasmi(), &spliced).map_err(ModuleError::Translate)?;
         let sizes = scan.tables.iter().map(|table| table.initial).enumerate();
         Ok(Self {
@@ -77,6 +85,7 @@ impl Module {
             inner,
             imported_memories: scan.imported_memories,
             memories: scan.memories,
+            images,
             slots,
         })
     }
@@ -85,6 +94,13 @@ impl Module {
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The frames of the images that instances of the module share. Each is counted once, however many instances map
+    /// it, and is no store's: they are freed with the module and the last of its instances.
+    #[must_use]
+    pub fn image_frames(&self) -> u64 {
+        self.images.iter().map(|(_, image)| image.frames()).sum()
     }
 
     /// What the module imports: functions, then tables, memories and globals, each kind in the module's order.
@@ -116,7 +132,32 @@ impl Module {
         self.table_sizes.iter().copied()
     }
 
+    /// What memories are made with, with their indices.
+    pub(crate) fn images(&self) -> impl Iterator<Item = (usize, &Arc<dyn Image>)> {
+        self.images.iter().map(|(index, image)| (*index, image))
+    }
+
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
     }
+}
+
+/// Makes the images of the memories that `scan` defines: of all that have one, or of none.
+fn images<'a>(engine: &Engine, scan: &Scan<'a>) -> (Imaged<'a>, MemoryImages) {
+    let imaged = match engine.config().images {
+        Images::Off => Imaged::default(),
+        Images::CopyOnWrite => Imaged::of(scan),
+    };
+    let mut images = MemoryImages::new();
+    for memory in scan.imported_memories..scan.memories.len() {
+        let parts = imaged.parts_of(memory);
+        if parts.is_empty() {
+            continue;
+        }
+        let Some(image) = engine.backing().image(&parts) else {
+            return (Imaged::default(), MemoryImages::new());
+        };
+        images.push((memory, image));
+    }
+    (imaged, images)
 }

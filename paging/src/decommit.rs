@@ -50,6 +50,8 @@ pub(crate) enum Sweep {
     Sink,
     /// Deferred pages only.
     Deferred,
+    /// Pages only that show a shared frame.
+    Shared,
 }
 
 /// Takes pages of one region out of the tables, and releases what was behind them.
@@ -114,8 +116,8 @@ impl Detacher<'_> {
                 self.batch.add_entry(used.start, table.level());
             }
             (Held::Owned(_), _) => self.detach_below(used, table),
-            (Held::Absent | Held::Zero | Held::Deferred(_) | Held::Detached(_), _)
-            | (Held::Sink, Sweep::Deferred) => {}
+            (Held::Absent | Held::Shared | Held::Deferred(_) | Held::Detached(_), _)
+            | (Held::Sink, Sweep::Deferred | Sweep::Shared) => {}
         });
     }
 
@@ -173,7 +175,7 @@ impl<S: FrameSource> Reaper<'_, S> {
         }
         table.each_used(pages, |table, used| {
             let reach_below = match table.held(used.start) {
-                Held::Absent | Held::Zero | Held::Sink | Held::Deferred(_) => return,
+                Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_) => return,
                 Held::Owned(_) => reach,
                 Held::Detached(_) => Reach::CutOff,
             };

@@ -12,10 +12,11 @@ use alloc::vec::Vec;
 use core::mem;
 
 use x86_64::VirtAddr;
-use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::{Page, PhysFrame};
 
 use crate::account::Account;
+use crate::image::Attached;
 use crate::placement::Block;
 use crate::region::Residency;
 use crate::run::Run;
@@ -38,6 +39,8 @@ pub(crate) struct Record {
     pub(crate) ahead: PageRange,
     /// The first writes of late.
     pub(crate) run: Run,
+    /// What the region starts with, if that is not zeros.
+    pub(crate) image: Option<Attached>,
     pub(crate) account: Arc<Account>,
     pub(crate) residency: Residency,
 }
@@ -56,6 +59,7 @@ impl Record {
             deferred: none,
             ahead: none,
             run: Run::new(start),
+            image: None,
             account,
             residency: Residency::default(),
         }
@@ -115,6 +119,28 @@ impl Record {
         }
         *resident_frames -= frames;
         *deferred_frames += frames;
+    }
+
+    /// The frame of an image that the page reads as while it has none of its own; without one it reads as zero.
+    #[inline]
+    pub(crate) fn original(&self, page: Page) -> Option<PhysFrame> {
+        self.image.as_ref()?.original(page - self.pages.start)
+    }
+
+    /// The first page from this one on that does not read as zero while it has no frame of its own, or `end` if there
+    /// is none before that.
+    #[inline]
+    pub(crate) fn next_original(&self, page: Page, end: Page) -> Page {
+        let next = self.image.as_ref().and_then(|image| image.next(page - self.pages.start));
+        next.map_or(end, |number| end.min(self.pages.start + number))
+    }
+
+    /// Lets pages read as zero from now on while they have no frame of their own.
+    pub(crate) fn forget_image(&mut self, pages: PageRange) {
+        let start = self.pages.start;
+        if let Some(image) = &mut self.image {
+            image.forget(pages.start - start..pages.end.max(pages.start) - start);
+        }
     }
 
     /// The pages that are being filled with zeros, if this page is one of them.

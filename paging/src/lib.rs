@@ -37,6 +37,11 @@
 //! are given back before anybody finds none. A `rep stos` of zeros over pages that read as zero is stepped
 //! over ([`ZeroStores`]). And an idle loop can have frames zeroed ahead of need ([`FramePool::scrub`]).
 //!
+//! # Starting with something else than zeros
+//!
+//! An [`Image`] is made once and attached to any number of regions, which share its frames until they write to them.
+//! A page that was cleared reads as zero from then on, and not as the image.
+//!
 //! # Running out of frames
 //!
 //! An [`Account::new`] is charged on touch: size costs nothing, and a touch may find no frame, because the
@@ -116,6 +121,7 @@ mod defer;
 mod directory;
 mod fault;
 mod frame;
+mod image;
 mod memory;
 mod placement;
 mod policy;
@@ -139,6 +145,7 @@ pub use self::frame::{
     Frame, FrameBatch, FramePool, FrameRun, FrameSource, Fresh, FromX86, PoolError, PromiseError, Promises,
     ReleaseError, ToX86,
 };
+pub use self::image::{AttachError, Image, ImageError};
 pub use self::policy::{FaultAround, Policies, ZeroStores};
 pub use self::region::{LimitError, RangeError, Region, Residency, ZeroFill};
 pub use self::renew::Recommitted;

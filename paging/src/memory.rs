@@ -70,6 +70,35 @@ impl PhysicalMemory {
         fence(Ordering::Release);
     }
 
+    /// Writes bytes into a frame, from the byte `at` on.
+    ///
+    /// # Panics
+    ///
+    /// If they do not fit.
+    pub(crate) fn write(self, frame: &mut Frame, at: usize, bytes: &[u8]) {
+        let content: *mut [u8; FRAME_WORDS * 8] = self.pointer(frame.phys());
+        // SAFETY: the frame is mapped by the contract of `new`, owned and borrowed exclusively; every byte is a
+        // `u8`. The reference ends here.
+        let content = unsafe { &mut *content };
+        content[at..][..bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Copies a frame's content over that of another, before anything that is stored later can be seen by another
+    /// CPU or by a page walk.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that nothing writes `original` meanwhile.
+    pub(crate) unsafe fn copy(self, original: PhysFrame, copy: &mut Frame) {
+        let (from, to): (*mut [u64; FRAME_WORDS], *mut [u64; FRAME_WORDS]) =
+            (self.pointer(original), self.pointer(copy.phys()));
+        // SAFETY: 1. both frames are mapped and aligned by the contract of `new`.
+        // 2. `copy` is owned and borrowed exclusively, so it is another frame; nothing writes `original`, by this
+        //    function's contract.
+        unsafe { to.copy_from_nonoverlapping(from, 1) };
+        fence(Ordering::Release);
+    }
+
     /// Whether a frame holds nothing but zeros.
     ///
     /// # Safety

@@ -12,15 +12,19 @@ mod error;
 mod limit;
 mod zero_fill;
 
+use alloc::sync::Arc;
 use core::fmt;
 
 use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::{Page, PageSize, Size4KiB};
 
 pub use self::error::{LimitError, RangeError};
 pub use self::zero_fill::ZeroFill;
+use crate::decommit::{Sweep, sweep};
 use crate::directory::Record;
 use crate::frame::FrameSource;
+use crate::image::{AttachError, Image};
 use crate::space::{AddressSpace, Host};
 use crate::table::Detached;
 use crate::tlb::Tlb;
@@ -32,11 +36,13 @@ use crate::window::WindowTables;
 pub struct Region<'a, S: FrameSource, T: Tlb> {
     space: &'a AddressSpace<S, T>,
     pages: PageRange,
+    /// Outlives the region's pages, which may show its frames.
+    image: Option<Arc<Image<'a, S, T>>>,
 }
 
 impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
     pub(crate) const fn new(space: &'a AddressSpace<S, T>, pages: PageRange) -> Self {
-        Self { space, pages }
+        Self { space, pages, image: None }
     }
 
     /// The region's first address. It does not change.
@@ -71,6 +77,45 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
     pub fn zero_fill(&mut self, pages: PageRange) -> Result<ZeroFill<'_, 'a, S, T>, RangeError> {
         self.check(pages)?;
         Ok(ZeroFill::begin(self, pages))
+    }
+
+    /// Gives the pages of an image its bytes, in place of what they hold; all others stay as they are.
+    ///
+    /// No frame is taken before the pages are touched: a read shows the image's own, a write makes a copy. A page
+    /// that is cleared afterwards reads as zero, whatever the image has there.
+    ///
+    /// # Errors
+    ///
+    /// - [`AttachError::OtherSpace`]: the image was made by another address space.
+    /// - [`AttachError::BeyondLimit`]: the image ends behind the region's limit.
+    /// - [`AttachError::Attached`]: the region has an image already.
+    ///
+    /// Nothing has changed then.
+    pub fn attach(&mut self, image: &Arc<Image<'a, S, T>>) -> Result<(), AttachError> {
+        if !image.is_of(self.space) {
+            return Err(AttachError::OtherSpace);
+        }
+        if self.image.is_some() {
+            return Err(AttachError::Attached);
+        }
+        let (image_bytes, limit_bytes) = (image.end_bytes(), self.limit_bytes());
+        if image_bytes > limit_bytes.next_multiple_of(Size4KiB::SIZE) {
+            return Err(AttachError::BeyondLimit { image_bytes, limit_bytes });
+        }
+        let attached = image.attach();
+        self.with_record(|record, tables, host| {
+            let mut pages = image.pages(record.pages.start);
+            let (first, last) = (pages.next(), pages.next_back());
+            let extent = first.map(|first| Page::range(first, last.unwrap_or(first) + 1));
+            if extent.is_some_and(|extent| tables.is_used(extent)) {
+                for page in image.pages(record.pages.start) {
+                    sweep(Sweep::Everything, Page::range(page, page + 1), record, tables, host);
+                }
+            }
+            record.image = Some(attached);
+        });
+        self.image = Some(Arc::clone(image));
+        Ok(())
     }
 
     /// What the region holds now, and what it did.

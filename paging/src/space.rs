@@ -56,6 +56,7 @@ pub(crate) struct State {
     /// The frame of zeros that all untouched pages show when they are read.
     pub(crate) zero: Frame,
     pub(crate) sink: Sink,
+    pub(crate) image_frames: u64,
     pub(crate) policies: Policies,
 }
 
@@ -128,7 +129,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         let (zero, sink) = own?;
         let (directory, policies) = (Directory::default(), Policies::default());
         let placement = Mutex::new(Placement::new(window));
-        let state = Mutex::new(State { tables, directory, zero, sink, policies });
+        let state = Mutex::new(State { tables, directory, zero, sink, image_frames: 0, policies });
         Ok(Self { window, root: layout.root, memory, frames, tlb, pressure: None, placement, state })
     }
 
@@ -189,6 +190,10 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
             self.press(shortage);
             self.with_state(|state, host| resolve_or_lose(state, fault, host))
         })
+    }
+
+    pub(crate) const fn memory(&self) -> PhysicalMemory {
+        self.memory
     }
 
     /// Runs `work` under the lock that the fault path takes.

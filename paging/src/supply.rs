@@ -25,10 +25,20 @@ impl<'a, S: FrameSource> Supply<'a, S> {
     /// Takes a frame and fills it with zeros. It never fails for a reserved account that was charged for it.
     #[inline]
     pub(crate) fn take(&self) -> Result<Blank, Shortage> {
+        self.take_one(|mut blanks| blanks.next())
+    }
+
+    /// As [`take`](Self::take), for who overwrites all of the frame: it may hold anything.
+    pub(crate) fn take_to_overwrite(&self) -> Result<Frame, Shortage> {
+        self.take_one(|Blanks { fresh: Fresh::Blank(mut run) | Fresh::Used(mut run), .. }| run.next())
+    }
+
+    #[inline]
+    fn take_one<F>(&self, first: impl FnOnce(Blanks) -> Option<F>) -> Result<F, Shortage> {
         if let Some(account) = self.account {
             account.hold().map_err(|cap| Shortage::CapReached { cap_frames: cap.cap_frames })?;
         }
-        self.blanks(1).and_then(|mut blanks| blanks.next()).ok_or_else(|| {
+        self.blanks(1).and_then(first).ok_or_else(|| {
             self.let_go(1);
             Shortage::SourceEmpty
         })

@@ -6,15 +6,15 @@
 //! | --- | --- | --- |
 //! | absent | none | nothing |
 //! | owned | present, writable | a data frame (level 1), or a table below: the entry is its owner |
-//! | zero | present, `BORROWED` | the shared zero frame, read-only; level 1 only |
+//! | shared | present, `BORROWED` | the shared zero frame or a frame of an image, read-only; level 1 only |
 //! | sink | present, writable, `BORROWED` | the region's sink, or a table all of whose entries lead to it |
 //! | ahead | as owned, `AHEAD` | a data frame of its own that was committed ahead of need; level 1 only |
 //! | deferred | an address, `DEFERRED` | a data frame with old bytes, out of the CPU's reach; level 1 only |
 //! | detached | an address | a frame on its way back: still owned, out of the CPU's reach for good |
 //!
 //! Invariants: an entry that owns a table counts what keeps that table alive; a table is reached through the
-//! one entry that owns it, so a [`Table`] is an exclusive borrow; all frames that are put into entries are
-//! blank. All walks are safe code over this module. Called by: the fault path, decommit and reserve, with the
+//! one entry that owns it, so a [`Table`] is an exclusive borrow; a frame that is put into an entry is blank, or
+//! has all bytes of an image's page. All walks are safe code over this module. Called by: the fault path, decommit and reserve, with the
 //! lock held.
 
 mod ahead;
@@ -29,7 +29,7 @@ use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 use x86_64::structures::paging::{Page, PageTable, PageTableFlags, PageTableIndex, PhysFrame};
 
 pub(crate) use self::entry::Held;
-use self::entry::{OWNED, SINK, ZERO, count_down, count_up, detach, held, is_needed, occupancy};
+use self::entry::{OWNED, SHARED, SINK, count_down, count_up, detach, held, is_needed, occupancy};
 pub(crate) use self::leaf::{Detached, Reach};
 pub(crate) use self::resident::{Resident, Stale};
 pub(crate) use self::root::Root;
@@ -134,7 +134,7 @@ impl<'t> Table<'t> {
         let below = level.next_lower_level()?;
         let frame = match held(entry) {
             Held::Owned(frame) | Held::Detached(frame) => frame,
-            Held::Absent | Held::Zero | Held::Sink | Held::Deferred(_) => return None,
+            Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_) => return None,
         };
         // SAFETY:
         // 1. The frame holds a table: above level 1 an entry owns only what `put` gave it, a blank frame,
@@ -147,27 +147,34 @@ impl<'t> Table<'t> {
 
     /// Makes the entry the owner of a frame of zeros: data at level 1, an empty table above.
     ///
-    /// The entry was absent, or showed the zero frame.
+    /// The entry was absent, or showed a shared frame.
     #[inline]
     pub(crate) fn put(&mut self, page: Page, blank: Blank) {
         self.set_present(page, blank.into_frame().into_phys(), OWNED);
     }
 
-    /// Lets the entry show the shared zero frame. It was absent.
-    pub(crate) fn show_zero(&mut self, page: Page, zero: &Frame) {
-        self.set_present(page, zero.phys(), ZERO);
+    /// As [`put`](Self::put), at level 1, for a frame that has the bytes of an image.
+    pub(crate) fn put_copy(&mut self, page: Page, copy: Frame) {
+        debug_assert_eq!(self.level, PageTableLevel::One);
+        self.set_present(page, copy.into_phys(), OWNED);
+    }
+
+    /// Lets the entry show a frame that it does not own, read-only: the shared zero frame, or one of an image. It was
+    /// absent.
+    pub(crate) fn show(&mut self, page: Page, shared: PhysFrame) {
+        self.set_present(page, shared, SHARED);
     }
 
     /// Lets the entry lead to the sink: `target` is what a sink offers for this level.
     ///
-    /// The entry was absent, or showed the zero frame.
+    /// The entry was absent, or showed a shared frame.
     pub(crate) fn cover(&mut self, page: Page, target: PhysFrame) {
         self.set_present(page, target, SINK);
     }
 
-    /// Clears an entry that shows the zero frame or leads to the sink.
+    /// Clears an entry that shows a shared frame or leads to the sink.
     pub(crate) fn uncover(&mut self, page: Page) {
-        debug_assert!(matches!(self.held(page), Held::Zero | Held::Sink), "the entry owns a frame");
+        debug_assert!(matches!(self.held(page), Held::Shared | Held::Sink), "the entry owns a frame");
         self.entry(page).set_unused();
         count_down(self.owner, 1);
     }
@@ -244,7 +251,7 @@ impl<'t> Table<'t> {
     #[inline]
     fn set_present(&mut self, page: Page, frame: PhysFrame, flags: PageTableFlags) {
         let before = self.held(page);
-        debug_assert!(matches!(before, Held::Absent | Held::Zero), "what the entry owns would be lost");
+        debug_assert!(matches!(before, Held::Absent | Held::Shared), "what the entry owns would be lost");
         if before == Held::Absent {
             count_up(self.owner, 1);
         }

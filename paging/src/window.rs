@@ -184,7 +184,7 @@ impl WindowTables {
                 left -= 1;
                 left == 0
             }
-            Held::Absent | Held::Zero | Held::Sink | Held::Owned(_) | Held::Detached(_) => false,
+            Held::Absent | Held::Shared | Held::Sink | Held::Owned(_) | Held::Detached(_) => false,
         };
         self.find(pages, is_last)
     }
@@ -194,8 +194,13 @@ impl WindowTables {
     pub(crate) fn first_held(&mut self, pages: PageRange) -> Option<Page> {
         self.find(pages, |held| match held {
             Held::Owned(_) | Held::Sink => true,
-            Held::Absent | Held::Zero | Held::Deferred(_) | Held::Detached(_) => false,
+            Held::Absent | Held::Shared | Held::Deferred(_) | Held::Detached(_) => false,
         })
+    }
+
+    /// Whether a page of the range holds anything.
+    pub(crate) fn is_used(&mut self, pages: PageRange) -> bool {
+        self.find(pages, |held| held != Held::Absent).is_some()
     }
 
     /// The first page of the range whose entry, at the lowest level that exists, holds what is wanted.

@@ -4,7 +4,7 @@
 //! bytes, retains the frames and says so. A memory that may grow without bound gets its initial size and a
 //! headroom that the embedder chooses.
 
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     alloc::Layout,
     mem::MaybeUninit,
@@ -12,9 +12,11 @@ use core::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{Cleared, Health, LimitError, Reservation, ReserveError, Residency, Shortage, Standing};
+use super::{
+    Cleared, Health, Image, ImagePart, LimitError, Reservation, ReserveError, Residency, Shortage, Standing,
+};
 use crate::{
-    live::{Block, BlockHeap},
+    live::{Block, BlockHeap, LiveBytes},
     units::{FRAME_BYTES, Span},
 };
 
@@ -114,6 +116,34 @@ impl Slots {
             return Err(ReserveError::NoAddresses { requested });
         };
         Ok(Slot { block, limit: requested, account: Arc::clone(&self.account) })
+    }
+}
+
+/// An image without an MMU: bytes on the heap, which each memory gets a copy of.
+#[derive(Debug)]
+pub(super) struct Copied {
+    parts: Vec<(u64, Box<[u8]>)>,
+}
+
+impl Copied {
+    pub(super) fn new(parts: &[ImagePart<'_>]) -> Self {
+        Self { parts: parts.iter().map(|part| (part.offset, part.bytes.into())).collect() }
+    }
+
+    /// # Panics
+    ///
+    /// If a part ends behind `live`.
+    pub(super) fn copy_to(&self, mut live: LiveBytes<'_>) {
+        for (offset, bytes) in &self.parts {
+            assert!(live.write(*offset, bytes), "an image is within its memory");
+        }
+    }
+}
+
+impl Image for Copied {
+    /// None: every memory has its copy in its own frames.
+    fn frames(&self) -> u64 {
+        0
     }
 }
 

@@ -12,7 +12,8 @@ use palimpsest_paging::{
 };
 
 use super::{
-    Cleared, Commit, Health, LimitError, Reservation, ReserveError, Residency, Shortage, Standing, Strategy,
+    Cleared, Commit, Health, Image, ImagePart, LimitError, Reservation, ReserveError, Residency, Shortage,
+    Standing, Strategy,
 };
 use crate::{
     live::LiveBytes,
@@ -31,6 +32,13 @@ impl<S: FrameSource, T: Tlb> Paged<S, T> {
     #[must_use]
     pub fn new(space: &'static AddressSpace<S, T>) -> Self {
         Self { space }
+    }
+
+    /// Nothing if there are too few frames.
+    pub(super) fn shared_image(&self, parts: &[ImagePart<'_>]) -> Option<SharedImage<S, T>> {
+        let parts = parts.iter().map(|part| (part.offset, part.bytes));
+        // The one other reason is a part that ends behind 2^64 bytes, which no memory's segment does.
+        self.space.image(parts).ok().map(|image| SharedImage { image: Arc::new(image) })
     }
 
     pub(super) fn share(&self, cap_frames: Option<u64>, commit: Commit) -> Share<S, T> {
@@ -125,6 +133,17 @@ impl<S: FrameSource, T: Tlb> Share<S, T> {
     }
 }
 
+/// Frames that memories share until they write to them.
+pub(super) struct SharedImage<S: FrameSource + 'static, T: Tlb + 'static> {
+    image: Arc<palimpsest_paging::Image<'static, S, T>>,
+}
+
+impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Image for SharedImage<S, T> {
+    fn frames(&self) -> u64 {
+        self.image.frames()
+    }
+}
+
 /// The region of one linear memory.
 pub(super) struct PagedRegion<S: FrameSource + 'static, T: Tlb + 'static> {
     region: palimpsest_paging::Region<'static, S, T>,
@@ -153,6 +172,13 @@ impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
         let guard = guard.expect("a span is within the region");
         fill();
         drop(guard);
+    }
+
+    /// # Panics
+    ///
+    /// If `image` is of another address space, or the region has one already.
+    pub(super) fn show(&mut self, image: &SharedImage<S, T>) {
+        self.region.attach(&image.image).expect("an image is made for the memory, in its address space");
     }
 
     /// Does with the pages that lie wholly inside `span` what `strategy` says, and zeroes the bytes at its ends,
@@ -230,6 +256,12 @@ impl<S: FrameSource, T: Tlb> fmt::Debug for Paged<S, T> {
 impl<S: FrameSource, T: Tlb> fmt::Debug for Share<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Share").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+impl<S: FrameSource, T: Tlb> fmt::Debug for SharedImage<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedImage").field("image", &self.image).finish()
     }
 }
 

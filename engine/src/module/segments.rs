@@ -13,7 +13,7 @@ use wasmparser::{
     BinaryReader, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind, ElementSectionReader,
 };
 
-use super::scan::Scan;
+use super::{image::Imaged, scan::Scan};
 
 /// Flags of a passive element segment with function indices (Wasm core specification, "Element Section").
 const PASSIVE_INDICES: u8 = 1;
@@ -31,11 +31,12 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn of(scan: &Scan<'_>) -> Self {
+    /// `imaged` segments keep their index and nothing else: their bytes are in a memory from the start.
+    pub(super) fn of(scan: &Scan<'_>, imaged: &Imaged<'_>) -> Self {
         let mut init = Function::new([]);
         let empty = init.byte_len();
         let elements = elements(scan.contents(SectionId::Element), &mut init);
-        let data = data(scan.contents(SectionId::Data), &mut init);
+        let data = data(scan.contents(SectionId::Data), imaged, &mut init);
         let initializer = (init.byte_len() > empty).then(|| {
             init.instruction(&Instruction::End);
             init
@@ -86,13 +87,18 @@ fn passive(items: &ElementItems<'_>, contents: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn data(contents: Option<&[u8]>, init: &mut Function) -> DataSection {
+fn data(contents: Option<&[u8]>, imaged: &Imaged<'_>, init: &mut Function) -> DataSection {
     let mut section = DataSection::new();
     let Some(contents) = contents else { return section };
     for data in DataSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED) {
         let data = data.expect(VALIDATED);
         let data_index = section.len();
         if let DataKind::Active { memory_index, offset_expr } = &data.kind {
+            if imaged.contains(data_index) {
+                // What an active segment is once it was applied and dropped.
+                section.passive([]);
+                continue;
+            }
             let len = u32::try_from(data.data.len()).expect("the format counts a segment's bytes in 32 bits");
             push_offset_and_len(init, offset_expr, len);
             init.instruction(&Instruction::MemoryInit { mem: *memory_index, data_index });

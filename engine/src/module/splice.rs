@@ -13,7 +13,9 @@ use wasm_encoder::{
 use wasmparser::BinaryReader;
 
 use super::{
-    HOST_TABLE, INITIALIZER, MEMORY_MODULE, START, grown_table_name, memory_name,
+    HOST_TABLE, INITIALIZER, MEMORY_MODULE, START, grown_table_name,
+    image::Imaged,
+    memory_name,
     scan::{Body, HostOp, Scan},
     segments::Segments,
 };
@@ -24,8 +26,8 @@ pub(crate) type Slots = BTreeMap<HostOp, u32>;
 
 /// The spliced module and the slots of its host table. The sections come in the order that the format asks
 /// for (Wasm core specification, "Modules" of the binary format).
-pub(super) fn splice(scan: &Scan<'_>) -> (Vec<u8>, Slots) {
-    let plan = Plan::new(scan);
+pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>) -> (Vec<u8>, Slots) {
+    let plan = Plan::new(scan, imaged);
     let mut out = Output { scan, wasm: Vec::with_capacity(capacity(scan)) };
     out.wasm.extend_from_slice(&wasm_encoder::Module::HEADER);
     out.extended(&plan.types());
@@ -66,13 +68,13 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(scan: &'a Scan<'a>) -> Self {
+    fn new(scan: &'a Scan<'a>, imaged: &Imaged<'_>) -> Self {
         let mut calls = BTreeMap::new();
         for site in scan.bodies.iter().flat_map(|body| &body.sites) {
             let slot = u32::try_from(calls.len()).expect("there are at most as many as memories and tables");
             calls.entry(site.op).or_insert(HostCall { slot, signature: scan.types + slot });
         }
-        Self { scan, calls, segments: Segments::of(scan) }
+        Self { scan, calls, segments: Segments::of(scan, imaged) }
     }
 
     /// The operations in the order of their slots.

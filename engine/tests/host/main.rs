@@ -6,6 +6,7 @@ mod bad_input;
 mod clear;
 #[cfg(feature = "heap")]
 mod heap;
+mod images;
 mod limits;
 mod splice;
 mod support;

@@ -2,7 +2,7 @@
 //!
 //! The order of its guard clauses is the policy: first what no region ever causes, then where the address is,
 //! and only then what its page holds. A fault on a present page is never fixed, with one exception: the first
-//! write to a page that shows the shared zero frame.
+//! write to a page that shows a shared frame.
 //!
 //! Called by: `resolve`, with the space's lock held; and by tests, with every combination.
 
@@ -26,8 +26,8 @@ pub enum Place {
 pub enum PageState {
     /// Nothing: it was never touched, or was decommitted.
     Absent,
-    /// The shared zero frame, read-only.
-    Zero,
+    /// A frame that it shares with others, read-only: the zero frame, or one of an image.
+    Shared,
     /// The region's sink: what is written there is not kept.
     Sink,
     /// A frame of its own, out of the CPU's reach: its old bytes are to be zeroed by the next touch.
@@ -39,11 +39,11 @@ pub enum PageState {
 /// What is to be done about a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Map the shared zero frame: a page was read that holds nothing.
-    ShowZero,
-    /// Map a zeroed frame of its own: a page was written that holds nothing.
+    /// Map the shared frame that the page starts with: a page was read that holds nothing.
+    Show,
+    /// Map a frame of its own with the same bytes: a page was written that holds nothing.
     Commit,
-    /// Replace the shared zero frame by a zeroed frame of its own: the page was written.
+    /// Replace the shared frame by a frame of its own with the same bytes: the page was written.
     Upgrade,
     /// Fill the page's own frame with zeros and map it again: a deferred page was read or written.
     TakeBack,
@@ -87,8 +87,8 @@ pub fn classify(code: Code, place: Place) -> Result<Remedy, NotOurs> {
 /// The CPU found the page present and refused the access.
 fn refused(code: Code, state: PageState) -> Result<Remedy, NotOurs> {
     match state {
-        PageState::Zero if code.contains(Code::CAUSED_BY_WRITE) => Ok(Remedy::Upgrade),
-        PageState::Zero | PageState::Absent | PageState::Sink | PageState::Deferred | PageState::Own => {
+        PageState::Shared if code.contains(Code::CAUSED_BY_WRITE) => Ok(Remedy::Upgrade),
+        PageState::Shared | PageState::Absent | PageState::Sink | PageState::Deferred | PageState::Own => {
             Err(NotOurs::Protection)
         }
     }
@@ -98,10 +98,10 @@ fn refused(code: Code, state: PageState) -> Result<Remedy, NotOurs> {
 fn missing(code: Code, state: PageState) -> Remedy {
     match state {
         PageState::Absent if code.contains(Code::CAUSED_BY_WRITE) => Remedy::Commit,
-        PageState::Absent => Remedy::ShowZero,
+        PageState::Absent => Remedy::Show,
         PageState::Deferred => Remedy::TakeBack,
         // Another CPU mapped it meanwhile. A write to a zero page comes back as a refused one.
-        PageState::Zero | PageState::Sink | PageState::Own => Remedy::Retry,
+        PageState::Shared | PageState::Sink | PageState::Own => Remedy::Retry,
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     const STATES: [PageState; 5] =
-        [PageState::Absent, PageState::Zero, PageState::Sink, PageState::Deferred, PageState::Own];
+        [PageState::Absent, PageState::Shared, PageState::Sink, PageState::Deferred, PageState::Own];
 
     /// Every combination of the error code's defined bits.
     fn codes() -> impl Iterator<Item = Code> {
@@ -152,7 +152,7 @@ mod tests {
         let write = Code::PROTECTION_VIOLATION | Code::CAUSED_BY_WRITE;
         for state in STATES {
             let expected = match state {
-                PageState::Zero => Ok(Remedy::Upgrade),
+                PageState::Shared => Ok(Remedy::Upgrade),
                 PageState::Absent | PageState::Sink | PageState::Deferred | PageState::Own => {
                     Err(NotOurs::Protection)
                 }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_missing_page_is_shown_as_zero_when_read_and_committed_when_written() {
         let absent = Place::Page(PageState::Absent);
-        assert_eq!(classify(Code::empty(), absent), Ok(Remedy::ShowZero));
+        assert_eq!(classify(Code::empty(), absent), Ok(Remedy::Show));
         assert_eq!(classify(Code::CAUSED_BY_WRITE, absent), Ok(Remedy::Commit));
     }
 
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_there_by_now_is_retried() {
-        for state in [PageState::Zero, PageState::Sink, PageState::Own] {
+        for state in [PageState::Shared, PageState::Sink, PageState::Own] {
             assert_eq!(classify(Code::empty(), Place::Page(state)), Ok(Remedy::Retry));
             assert_eq!(classify(Code::CAUSED_BY_WRITE, Place::Page(state)), Ok(Remedy::Retry));
         }

@@ -1,17 +1,17 @@
-//! Giving a page what it is touched for: the zero frame, its deferred frame, or a frame of its own.
+//! Giving a page what it is touched for: a shared frame, its deferred frame, or a frame of its own.
 //!
 //! The walk to the page was made before, and is continued from the lowest table that there is. A frame is
-//! zeroed before the entry that publishes it is written. Frames for pages that were not asked for are taken
+//! filled before the entry that publishes it is written. Frames for pages that were not asked for are taken
 //! last, only while there are any, and never beyond the limit or the table.
 //!
 //! Called by: `resolve`, once the fault is classified.
 
-use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
+use x86_64::structures::paging::{Page, PhysFrame};
 
 use crate::directory::Record;
-use crate::frame::{Frame, FrameSource};
+use crate::frame::FrameSource;
 use crate::policy::FaultAround;
 use crate::space::Host;
 use crate::supply::{Shortage, Supply};
@@ -29,9 +29,9 @@ pub(super) struct Commit<'a, S, T> {
 
 impl<'a, S: FrameSource, T: Tlb> Commit<'a, S, T> {
     /// The page was read and holds nothing.
-    pub(super) fn show_zero(self, zero: &Frame) -> Result<(), Shortage> {
+    pub(super) fn show(self, shared: PhysFrame) -> Result<(), Shortage> {
         let Self { page, record, table, host } = self;
-        level1_table(page, record, table, host.source)?.show_zero(page, zero);
+        level1_table(page, record, table, host.source)?.show(page, shared);
         Ok(())
     }
 
@@ -43,10 +43,10 @@ impl<'a, S: FrameSource, T: Tlb> Commit<'a, S, T> {
     }
 
     /// The page was written and holds nothing.
-    pub(super) fn give_frame(self, policy: FaultAround) -> Result<(), Shortage> {
+    pub(super) fn give_frame(self, original: Option<PhysFrame>, policy: FaultAround) -> Result<(), Shortage> {
         let Self { page, record, table, host } = self;
         let mut table = level1_table(page, record, table, host.source)?;
-        fill(page, record, &mut table, host.source)?;
+        fill(page, original, record, &mut table, host.source)?;
         let ahead_pages = record.run.note(page, policy, record.residency.frames_released);
         if ahead_pages > 0 {
             fill_ahead(page, ahead_pages, record, &mut table, host.source);
@@ -54,10 +54,10 @@ impl<'a, S: FrameSource, T: Tlb> Commit<'a, S, T> {
         Ok(())
     }
 
-    /// The page was written and shows the zero frame, which the TLB may know.
-    pub(super) fn replace_zero(self) -> Result<(), Shortage> {
+    /// The page was written and shows a shared frame, which the TLB may know.
+    pub(super) fn replace_shared(self, original: Option<PhysFrame>) -> Result<(), Shortage> {
         let Self { page, record, mut table, host } = self;
-        fill(page, record, &mut table, host.source)?;
+        fill(page, original, record, &mut table, host.source)?;
         host.tlb.flush(page);
         Ok(())
     }
@@ -79,15 +79,24 @@ fn level1_table<'t, S: FrameSource>(
     table.reach(page, PageTableLevel::One, take)
 }
 
-/// Gives the page a zeroed frame of its own.
+/// Gives the page a frame of its own: a copy of its original, or zeros.
 fn fill<S: FrameSource>(
     page: Page,
+    original: Option<PhysFrame>,
     record: &mut Record,
     table: &mut Table<'_>,
     source: &S,
 ) -> Result<(), Shortage> {
-    let blank = Supply { memory: table.memory(), source, account: Some(&record.account) }.take()?;
-    table.put(page, blank);
+    let supply = Supply { memory: table.memory(), source, account: Some(&record.account) };
+    match original {
+        None => table.put(page, supply.take()?),
+        Some(original) => {
+            let mut copy = supply.take_to_overwrite()?;
+            // SAFETY: nobody writes a frame of an image, and the region keeps the image alive.
+            unsafe { supply.memory.copy(original, &mut copy) };
+            table.put_copy(page, copy);
+        }
+    }
     record.residency.count_resident(1);
     Ok(())
 }
@@ -103,6 +112,7 @@ fn fill_ahead<S: FrameSource>(
     let supply = Supply { memory: table.memory(), source, account: Some(&record.account) };
     let table_end = entry_pages(page, PageTableLevel::Two).end;
     let end = (page + 1 + count).min(record.usable_end()).min(table_end);
+    let end = record.next_original(page + 1, end);
     let frames = table.put_ahead(Page::range(page + 1, end), |most, put| supply.take_up_to(most, put));
     if frames > 0 {
         let pages = PageRange { start: page + 1, end: page + 1 + frames };

@@ -77,27 +77,29 @@ fn attempt<S: FrameSource, T: Tlb>(
         Ok(remedy) => remedy,
         Err(reason) => return Ok(Outcome::NotOurs(reason)),
     };
+    let original = record.original(page);
     if reads_as_zero(remedy)
+        && original.is_none()
         && let Some(end) = end_of_skipping(page, record, policies.zero_stores)
         && let Some(store) = interrupted.and_then(|code| code.zero_store(fault.address))
     {
-        if !step_over(store, page, end, tables) {
+        if !step_over(store, page, record.next_original(page, end), tables) {
             return attempt(state, fault, None, host);
         }
         record.residency.faults += 1;
         return Ok(Outcome::Handled);
     }
-    if takes_frame(remedy) && record.filling_at(page).is_some() {
+    if takes_frame(remedy) && original.is_none() && record.filling_at(page).is_some() {
         cover(state, fault, host);
         return Ok(Outcome::Handled);
     }
     let commit = Commit { page, record: &mut *record, table, host };
     match remedy {
         Remedy::Retry => {}
-        Remedy::ShowZero => commit.show_zero(zero)?,
+        Remedy::Show => commit.show(original.unwrap_or(zero.phys()))?,
         Remedy::TakeBack => commit.take_back(),
-        Remedy::Commit => commit.give_frame(policies.fault_around)?,
-        Remedy::Upgrade => commit.replace_zero()?,
+        Remedy::Commit => commit.give_frame(original, policies.fault_around)?,
+        Remedy::Upgrade => commit.replace_shared(original)?,
     }
     record.residency.faults += 1;
     Ok(Outcome::Handled)
@@ -115,7 +117,7 @@ fn step_over(store: ZeroStore<'_>, page: Page, end: Page, tables: &mut WindowTab
 const fn reads_as_zero(remedy: Remedy) -> bool {
     match remedy {
         Remedy::Commit | Remedy::Upgrade | Remedy::TakeBack => true,
-        Remedy::ShowZero | Remedy::Retry => false,
+        Remedy::Show | Remedy::Retry => false,
     }
 }
 
@@ -123,7 +125,7 @@ const fn reads_as_zero(remedy: Remedy) -> bool {
 const fn takes_frame(remedy: Remedy) -> bool {
     match remedy {
         Remedy::Commit | Remedy::Upgrade => true,
-        Remedy::ShowZero | Remedy::TakeBack | Remedy::Retry => false,
+        Remedy::Show | Remedy::TakeBack | Remedy::Retry => false,
     }
 }
 
@@ -177,7 +179,7 @@ fn cover<S: FrameSource, T: Tlb>(state: &mut State, fault: Fault, host: Host<'_,
     let State { tables, directory, sink, .. } = state;
     let page = Page::containing_address(fault.address);
     sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
-    // The page may have shown the zero frame.
+    // The page may have shown a shared frame.
     host.tlb.flush(page);
     if let Some(record) = directory.find(fault.address) {
         record.residency.faults += 1;
@@ -197,7 +199,7 @@ fn place_of(page: Page, record: &Record, lowest: &Table<'_>) -> Place {
     }
     Place::Page(match lowest.held(page) {
         Held::Absent => PageState::Absent,
-        Held::Zero => PageState::Zero,
+        Held::Shared => PageState::Shared,
         Held::Sink => PageState::Sink,
         Held::Deferred(_) => PageState::Deferred,
         // Detached entries live only while the lock is held. Were one seen, retrying is the answer.

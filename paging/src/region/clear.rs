@@ -12,9 +12,12 @@ use x86_64::structures::paging::page::PageRange;
 use super::{RangeError, Region};
 use crate::decommit::{Decommitted, Sweep, sweep};
 use crate::defer::{defer, reclaim};
+use crate::directory::Record;
 use crate::frame::FrameSource;
 use crate::renew::{Recommitted, recommit, zero_in_place};
+use crate::space::Host;
 use crate::tlb::Tlb;
+use crate::window::WindowTables;
 
 impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// Takes pages back to what they were before they were touched: no frame behind them, and reading as
@@ -32,7 +35,10 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// Nothing has changed then.
     pub fn decommit(&mut self, pages: PageRange) -> Result<Decommitted, RangeError> {
         self.check(pages)?;
-        Ok(self.with_record(|record, tables, host| sweep(Sweep::Everything, pages, record, tables, host)))
+        Ok(self.with_record(|record, tables, host| {
+            record.forget_image(pages);
+            sweep(Sweep::Everything, pages, record, tables, host)
+        }))
     }
 
     /// Gives each resident page a fresh frame of zeros, so that a later touch does not fault.
@@ -47,19 +53,26 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn recommit(&mut self, pages: PageRange) -> Result<Recommitted, RangeError> {
         self.check(pages)?;
-        Ok(self.with_cleared(|record, tables, host| recommit(pages, record, tables, host)))
+        Ok(self.with_cleared(|record, tables, host| {
+            unshare(pages, record, tables, host);
+            recommit(pages, record, tables, host)
+        }))
     }
 
     /// Fills the resident frames of the pages with zeros where they are, and tells how many there are.
     ///
-    /// All of them stay mapped, and nothing is flushed. Pages that are absent or deferred stay so.
+    /// All of them stay mapped, and nothing is flushed but pages that show an image. Pages that are absent or deferred
+    /// stay so.
     ///
     /// # Errors
     ///
     /// As for [`decommit`](Self::decommit).
     pub fn zero_in_place(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_cleared(|_, tables, _| zero_in_place(pages, tables)))
+        Ok(self.with_cleared(|record, tables, host| {
+            unshare(pages, record, tables, host);
+            zero_in_place(pages, tables)
+        }))
     }
 
     /// Unmaps the resident frames of the pages and keeps them for later, and tells how many there are.
@@ -74,7 +87,10 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn defer(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_cleared(|record, tables, host| defer(pages, record, tables, host)))
+        Ok(self.with_cleared(|record, tables, host| {
+            unshare(pages, record, tables, host);
+            defer(pages, record, tables, host)
+        }))
     }
 
     /// Releases up to `budget_frames` frames of deferred pages, from the lowest page on, and the tables that
@@ -83,5 +99,18 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// It walks the tables of that part of the region only in which there are deferred pages.
     pub fn reclaim(&mut self, budget_frames: u64) -> Decommitted {
         self.with_record(|record, tables, host| reclaim(budget_frames, record, tables, host))
+    }
+}
+
+/// Lets pages without a frame of their own read as zero, whatever the region started with there.
+fn unshare<S: FrameSource, T: Tlb>(
+    pages: PageRange,
+    record: &mut Record,
+    tables: &mut WindowTables,
+    host: Host<'_, S, T>,
+) {
+    if record.image.is_some() {
+        record.forget_image(pages);
+        sweep(Sweep::Shared, pages, record, tables, host);
     }
 }

@@ -29,7 +29,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// frame source promises as many. Deferred frames are not free, so they cannot be promised: see
     /// [`AddressSpace::reclaim`](crate::AddressSpace::reclaim).
     ///
-    /// Lowering the limit looks at the tables of what is given up, and unmaps the zero frame and releases
+    /// Lowering the limit looks at the tables of what is given up, and unmaps shared frames and releases
     /// deferred frames there. A reserved account is charged for less.
     ///
     /// # Errors
@@ -89,6 +89,7 @@ fn lower<S: FrameSource, T: Tlb>(
         record.set_limit(lowered_from);
         return Err(LimitError::Resident { page });
     }
+    record.forget_image(given_up);
     sweep(Sweep::Everything, given_up, record, tables, host);
     let supply = Supply { memory: tables.memory(), source: host.source, account: Some(&record.account) };
     supply.withdraw(charged_frames - record.most_frames());

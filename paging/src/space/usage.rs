@@ -14,7 +14,8 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         self.with_state(|state, _| {
             let fixed_frames = state.tables.level3_frames() + 1 + Sink::FRAMES;
             let shared_table_frames = state.tables.shared_frames();
-            let start = Usage { fixed_frames, shared_table_frames, ..Usage::default() };
+            let image_frames = state.image_frames;
+            let start = Usage { fixed_frames, shared_table_frames, image_frames, ..Usage::default() };
             state.directory.records().iter().fold(start, |sum, record| Usage {
                 regions: sum.regions + 1,
                 reserved_bytes: sum.reserved_bytes + record.pages.size(),
@@ -42,6 +43,8 @@ pub struct Usage {
     pub owned_table_frames: u64,
     /// Table frames that small regions share. They go when the last of their regions does.
     pub shared_table_frames: u64,
+    /// Frames of images, each counted once however many regions show it.
+    pub image_frames: u64,
     /// Frames that the space keeps for life: the zero frame, the sink and the level-3 tables.
     pub fixed_frames: u64,
 }

@@ -28,8 +28,8 @@ pub(super) const OWNED: PageTableFlags = READABLE.union(PageTableFlags::WRITABLE
 pub(super) const OWNED_AHEAD: PageTableFlags = OWNED.union(AHEAD);
 /// The sink.
 pub(super) const SINK: PageTableFlags = OWNED.union(BORROWED);
-/// The shared zero frame.
-pub(super) const ZERO: PageTableFlags = READABLE.union(BORROWED);
+/// The shared zero frame, or a frame of an image.
+pub(super) const SHARED: PageTableFlags = READABLE.union(BORROWED);
 
 /// How many things keep the table alive that the entry owns: its present and deferred entries, and the
 /// regions that pin it. That is at most 512 + 512, and 11 bits count to 2047.
@@ -55,8 +55,8 @@ pub(crate) enum Held {
     Absent,
     /// A frame of its own: data at level 1, a table above.
     Owned(PhysFrame),
-    /// The shared zero frame.
-    Zero,
+    /// The shared zero frame, or a frame of an image.
+    Shared,
     /// The sink, or a table all of whose entries lead to it.
     Sink,
     /// A data frame of its own, with old bytes, that the CPU does not reach until it is taken back.
@@ -77,7 +77,7 @@ pub(super) fn held(entry: &PageTableEntry) -> Held {
     match (flags.contains(BORROWED), flags.contains(PageTableFlags::WRITABLE)) {
         (false, _) => Held::Owned(frame),
         (true, true) => Held::Sink,
-        (true, false) => Held::Zero,
+        (true, false) => Held::Shared,
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
         let frame = PhysFrame::containing_address(PhysAddr::new(0x5000));
         assert_eq!(held(&PageTableEntry::new()), Held::Absent);
         assert_eq!(held(&entry(OWNED)), Held::Owned(frame));
-        assert_eq!(held(&entry(ZERO)), Held::Zero);
+        assert_eq!(held(&entry(SHARED)), Held::Shared);
         assert_eq!(held(&entry(SINK)), Held::Sink);
         assert_eq!(held(&entry(OWNED_AHEAD)), Held::Owned(frame));
         let mut fading = entry(OWNED_AHEAD);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_cpu_never_writes_an_entry_and_never_executes_or_serves_user_mode_through_it() {
-        for flags in [OWNED, OWNED_AHEAD, ZERO, SINK] {
+        for flags in [OWNED, OWNED_AHEAD, SHARED, SINK] {
             assert!(flags.contains(PageTableFlags::ACCESSED | PageTableFlags::DIRTY));
             assert!(flags.contains(PageTableFlags::NO_EXECUTE));
             assert!(!flags.intersects(PageTableFlags::USER_ACCESSIBLE | PageTableFlags::GLOBAL));

@@ -42,16 +42,18 @@ impl Table<'_> {
             let entry = &mut self.entries[index];
             match (held(entry), what) {
                 (Held::Absent | Held::Detached(_), _)
-                | (Held::Zero | Held::Owned(_), Sweep::Sink | Sweep::Deferred)
-                | (Held::Sink, Sweep::Deferred)
-                | (Held::Deferred(_), Sweep::Sink) => continue,
+                | (Held::Shared, Sweep::Sink | Sweep::Deferred)
+                | (Held::Owned(_), Sweep::Sink | Sweep::Deferred | Sweep::Shared)
+                | (Held::Sink, Sweep::Deferred | Sweep::Shared)
+                | (Held::Deferred(_), Sweep::Sink | Sweep::Shared) => continue,
                 // Its page was flushed when it was deferred.
                 (Held::Deferred(_), Sweep::Everything | Sweep::Deferred) => {
                     detach(entry);
                     (emptied, detached.deferred_frames) = (emptied + 1, detached.deferred_frames + 1);
                     continue;
                 }
-                (Held::Zero, Sweep::Everything) | (Held::Sink, Sweep::Everything | Sweep::Sink) => {
+                (Held::Shared, Sweep::Everything | Sweep::Shared)
+                | (Held::Sink, Sweep::Everything | Sweep::Sink) => {
                     entry.set_unused();
                 }
                 (Held::Owned(_), Sweep::Everything) => {
@@ -86,7 +88,7 @@ impl Table<'_> {
         for index in indices(pages, self.level) {
             let entry = &mut self.entries[index];
             let frame = match (held(entry), reach) {
-                (Held::Absent | Held::Zero | Held::Sink, _)
+                (Held::Absent | Held::Shared | Held::Sink, _)
                 | (Held::Owned(_) | Held::Deferred(_), Reach::Within) => continue,
                 (Held::Detached(frame), _) => frame,
                 (Held::Owned(frame), Reach::CutOff) => {

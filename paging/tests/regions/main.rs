@@ -7,6 +7,7 @@ mod deferred;
 mod failures;
 mod faults;
 mod flush;
+mod images;
 mod limit;
 mod model;
 mod out_of_frames;

@@ -22,6 +22,7 @@ mod regions;
 mod registers;
 mod self_tests;
 mod wasm;
+mod wasm_images;
 mod wasm_kinds;
 mod wasm_limits;
 mod wasm_lives;
@@ -54,6 +55,7 @@ const TOPICS: &[&[VmTest]] = &[
     regions::TESTS,
     paging_policies::TESTS,
     wasm_touch::TESTS,
+    wasm_images::TESTS,
     wasm_kinds::TESTS,
     wasm_lives::TESTS,
     wasm_limits::TESTS,

@@ -1,0 +1,112 @@
+//! Which active data segments go into images, with which memories are made instead of being written.
+//!
+//! A segment of a memory that the module defines, at a constant offset, leaves the same bytes in every instance:
+//! together they are the memory's image, made once for a module (`Backing::image`). Segments are applied in
+//! order, and one that does not fit ends the instantiation, so only those in front of the first one that is not
+//! of this kind go into an image. Called by: loading a module.
+
+use alloc::{collections::BTreeSet, vec::Vec};
+use wasm_encoder::SectionId;
+use wasmparser::{
+    BinaryReader, ConstExpr, DataKind, DataSectionReader, ElementKind, ElementSectionReader, Operator,
+};
+
+use super::scan::Scan;
+use crate::{backing::ImagePart, units::FRAME_BYTES};
+
+/// An image may have this many frames in any case, and four times as many as its bytes would fill: segments of a
+/// few bytes each, a page apart, would take frames that no store is charged for.
+const FRAMES_IN_ANY_CASE: u64 = 16;
+
+/// The active segments of a module that are in images.
+#[derive(Debug, Default)]
+pub(super) struct Imaged<'a> {
+    /// The memory of each part, and the part, in the order of the segments.
+    parts: Vec<(usize, ImagePart<'a>)>,
+    /// The active segments in front of this one are in images.
+    end: u32,
+}
+
+impl<'a> Imaged<'a> {
+    /// The segments of `scan` that can be in images.
+    pub(super) fn of(scan: &Scan<'a>) -> Self {
+        let mut imaged = Self::default();
+        let Some(contents) = scan.contents(SectionId::Data) else { return imaged };
+        if writes_imported_tables(scan) {
+            return imaged;
+        }
+        for data in DataSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED) {
+            let data = data.expect(VALIDATED);
+            if let DataKind::Active { memory_index, offset_expr } = &data.kind {
+                let memory = *memory_index as usize;
+                let Some(part) = part(scan, memory, offset_expr, data.data) else { break };
+                imaged.parts.push((memory, part));
+            }
+            imaged.end += 1;
+        }
+        if imaged.is_sparse() { Self::default() } else { imaged }
+    }
+
+    /// Whether the segment with this index, if it is active, is in an image.
+    pub(super) fn contains(&self, segment: u32) -> bool {
+        segment < self.end
+    }
+
+    /// The image of the memory with this index, in parts; later ones are written over earlier ones.
+    pub(super) fn parts_of(&self, memory: usize) -> Vec<ImagePart<'a>> {
+        let parts = self.parts.iter().filter(|(of, part)| *of == memory && !part.bytes.is_empty());
+        parts.map(|(_, part)| *part).collect()
+    }
+
+    fn is_sparse(&self) -> bool {
+        let bytes: u64 = self.parts.iter().map(|(_, part)| part.bytes.len() as u64).sum();
+        let frames = |(memory, part): &(usize, ImagePart<'_>)| {
+            let (memory, end) = (*memory, part.offset + part.bytes.len() as u64);
+            (part.offset / FRAME_BYTES..end.div_ceil(FRAME_BYTES)).map(move |frame| (memory, frame))
+        };
+        let frames: BTreeSet<_> = self.parts.iter().flat_map(frames).collect();
+        frames.len() as u64 > FRAMES_IN_ANY_CASE + bytes / FRAME_BYTES * 4
+    }
+}
+
+/// The segment as a part of an image, if its place is known and inside of a memory that the module defines.
+fn part<'a>(
+    scan: &Scan<'a>,
+    memory: usize,
+    offset: &ConstExpr<'_>,
+    bytes: &'a [u8],
+) -> Option<ImagePart<'a>> {
+    let ty = scan.memories.get(memory).filter(|_| memory >= scan.imported_memories)?;
+    let offset = constant(offset)?;
+    let end = offset.checked_add(bytes.len() as u64)?;
+    (end <= ty.initial_bytes()).then_some(ImagePart { offset, bytes })
+}
+
+/// The value of an expression that is one constant.
+fn constant(expression: &ConstExpr<'_>) -> Option<u64> {
+    let mut operators = expression.get_operators_reader();
+    let first = operators.read().ok()?;
+    let value = if let Operator::I32Const { value } = first {
+        u64::from(value.cast_unsigned())
+    } else if let Operator::I64Const { value } = first {
+        value.cast_unsigned()
+    } else {
+        return None;
+    };
+    matches!(operators.read(), Ok(Operator::End)).then_some(value)
+}
+
+/// Whether an active element segment goes to a table that is not the module's own.
+///
+/// Element segments are applied before data segments. When one does not fit, what those before it put into an
+/// imported table can still be called, and has to find the memory without data.
+fn writes_imported_tables(scan: &Scan<'_>) -> bool {
+    let Some(contents) = scan.contents(SectionId::Element) else { return false };
+    let reader = ElementSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
+    reader.into_iter().any(|element| match element.expect(VALIDATED).kind {
+        ElementKind::Active { table_index, .. } => (table_index.unwrap_or(0) as usize) < scan.imported_tables,
+        ElementKind::Passive | ElementKind::Declared => false,
+    })
+}
+
+const VALIDATED: &str = "the section has been validated";

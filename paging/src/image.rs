@@ -1,0 +1,312 @@
+//! Images: pages that regions start with, and share until they write to them.
+//!
+//! An image is made once and attached to any number of regions. A page of it is shown read-only, straight from the
+//! image's frame, when it is read first; the first write gives the region a frame of its own with the same bytes.
+//! A page that was cleared reads as zero from then on: each region notes which pages it does not take from its
+//! image any more, in bits that are allocated when the image is attached, so that clearing cannot fail.
+//!
+//! Invariants: nobody writes a frame of an image once it is made, and every region that may show one keeps the
+//! image alive. Called by: the owner of a memory; the fault path and whatever clears pages use the [`Attached`].
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem;
+use core::ops::Range;
+
+use thiserror::Error;
+use x86_64::VirtAddr;
+use x86_64::structures::paging::{Page, PhysFrame};
+
+use crate::frame::{Frame, FrameSource};
+use crate::space::AddressSpace;
+use crate::supply::{Shortage, Supply};
+use crate::tlb::Tlb;
+
+const PAGE_BYTES: u64 = 4096;
+const PAGE_LEN: usize = 4096;
+
+/// Bits in a word of [`Attached::taken`].
+const WORD_BITS: usize = 64;
+
+/// What regions of one address space can start with.
+///
+/// Its frames are in no account, whatever the number of regions that show them, and are counted once, in
+/// [`Usage::image_frames`](crate::Usage::image_frames). They go back to the frame source with the last [`Arc`]:
+/// each region that the image is attached to holds one.
+pub struct Image<'a, S: FrameSource, T: Tlb> {
+    space: &'a AddressSpace<S, T>,
+    originals: Arc<Originals>,
+}
+
+/// The frames of an image, each with its page's number in a region, in ascending order.
+#[derive(Debug)]
+pub(crate) struct Originals(Box<[(u64, PhysFrame)]>);
+
+impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
+    /// Makes an image of parts, each with its distance in bytes from the start of a region. Where parts overlap the
+    /// later one counts; what is between them is zero. It takes a frame for each page that a part reaches into.
+    ///
+    /// # Errors
+    ///
+    /// - [`ImageError::TooLarge`]: a part ends behind 2^64 bytes.
+    /// - [`ImageError::OutOfFrames`]: there are too few frames.
+    ///
+    /// Nothing is left behind then.
+    pub fn image<'b>(
+        &self,
+        parts: impl IntoIterator<Item = (u64, &'b [u8])>,
+    ) -> Result<Image<'_, S, T>, ImageError> {
+        let mut draft = Draft { space: self, frames: BTreeMap::new() };
+        for (start, bytes) in parts {
+            draft.write(start, bytes)?;
+        }
+        let frames = mem::take(&mut draft.frames).into_iter();
+        let originals: Box<[_]> = frames.map(|(number, frame)| (number, frame.into_phys())).collect();
+        self.with_state(|state, _| state.image_frames += originals.len() as u64);
+        Ok(Image { space: self, originals: Arc::new(Originals(originals)) })
+    }
+}
+
+impl<S: FrameSource, T: Tlb> Image<'_, S, T> {
+    /// The number of frames that it holds.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.originals.0.len() as u64
+    }
+
+    /// The bytes from the start of a region to the end of the image's last page.
+    #[must_use]
+    pub fn end_bytes(&self) -> u64 {
+        self.originals.end_number() * PAGE_BYTES
+    }
+
+    /// Its pages in a region with this first page, in ascending order.
+    pub(crate) fn pages(&self, start: Page) -> impl DoubleEndedIterator<Item = Page> {
+        self.originals.0.iter().map(move |(number, _)| start + *number)
+    }
+
+    pub(crate) fn is_of(&self, space: &AddressSpace<S, T>) -> bool {
+        core::ptr::eq(self.space, space)
+    }
+
+    /// What a region notes of it: all pages are taken from the image.
+    pub(crate) fn attach(&self) -> Attached {
+        Attached::new(&self.originals)
+    }
+}
+
+impl<S: FrameSource, T: Tlb> Drop for Image<'_, S, T> {
+    fn drop(&mut self) {
+        let Originals(originals) = &*self.originals;
+        self.space.with_state(|state, host| {
+            let supply = Supply { memory: state.tables.memory(), source: host.source, account: None };
+            for (_, frame) in originals {
+                // SAFETY: 1. the frame was an owned one when the image was made, and is taken out of it once, here.
+                //         2. nothing translates to it: the regions that showed it are gone, because each of them
+                //            keeps the image alive, and the TLB was flushed when they went.
+                supply.give_back(unsafe { Frame::from_phys(*frame) });
+            }
+            state.image_frames -= originals.len() as u64;
+        });
+    }
+}
+
+impl<S: FrameSource, T: Tlb> fmt::Debug for Image<'_, S, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Image").field("frames", &self.frames()).finish_non_exhaustive()
+    }
+}
+
+impl Originals {
+    /// The index of the first page from this number on.
+    fn index_from(&self, number: u64) -> usize {
+        self.0.partition_point(|(at, _)| *at < number)
+    }
+
+    /// The number behind that of the last page.
+    fn end_number(&self) -> u64 {
+        self.0.last().map_or(0, |(number, _)| number + 1)
+    }
+}
+
+/// An image that is being made; what was not made into one goes back.
+struct Draft<'a, S: FrameSource, T: Tlb> {
+    space: &'a AddressSpace<S, T>,
+    frames: BTreeMap<u64, Frame>,
+}
+
+impl<S: FrameSource, T: Tlb> Draft<'_, S, T> {
+    fn write(&mut self, start: u64, mut bytes: &[u8]) -> Result<(), ImageError> {
+        let too_large = ImageError::TooLarge { start_bytes: start, part_bytes: bytes.len() as u64 };
+        start.checked_add(bytes.len() as u64).ok_or(too_large)?;
+        let mut at = start;
+        while !bytes.is_empty() {
+            let within = usize::from(VirtAddr::new_truncate(at).page_offset());
+            let (piece, rest) = bytes.split_at(bytes.len().min(PAGE_LEN - within));
+            let memory = self.space.memory();
+            memory.write(self.frame(at / PAGE_BYTES)?, within, piece);
+            (at, bytes) = (at + piece.len() as u64, rest);
+        }
+        Ok(())
+    }
+
+    /// The frame of a page, of zeros if it is new.
+    fn frame(&mut self, number: u64) -> Result<&mut Frame, Shortage> {
+        let space = self.space;
+        let take = || {
+            space.with_state(|state, host| {
+                Supply { memory: state.tables.memory(), source: host.source, account: None }.take()
+            })
+        };
+        match self.frames.entry(number) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => Ok(entry.insert(take()?.into_frame())),
+        }
+    }
+}
+
+impl<S: FrameSource, T: Tlb> Drop for Draft<'_, S, T> {
+    fn drop(&mut self) {
+        // The heap is used outside of the lock.
+        let mut frames: Vec<_> = mem::take(&mut self.frames).into_values().collect();
+        self.space.with_state(|state, host| {
+            let supply = Supply { memory: state.tables.memory(), source: host.source, account: None };
+            frames.drain(..).for_each(|frame| supply.give_back(frame));
+        });
+    }
+}
+
+/// The image of a region, and which of its pages the region still takes from it.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    originals: Arc<Originals>,
+    /// A bit for each original.
+    taken: Box<[u64]>,
+}
+
+impl Attached {
+    fn new(originals: &Arc<Originals>) -> Self {
+        let words = originals.0.len().div_ceil(WORD_BITS);
+        Self { originals: Arc::clone(originals), taken: vec![u64::MAX; words].into() }
+    }
+
+    /// The frame that the page with this number in the region starts with, if it is one of the image's.
+    pub(crate) fn original(&self, number: u64) -> Option<PhysFrame> {
+        let Originals(originals) = &*self.originals;
+        let index = originals.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        originals.get(index).filter(|_| self.is_taken(index)).map(|(_, frame)| *frame)
+    }
+
+    /// The first page from this number on that starts with a frame of the image.
+    pub(crate) fn next(&self, number: u64) -> Option<u64> {
+        let Originals(originals) = &*self.originals;
+        let first = self.originals.index_from(number);
+        let taken = (first..originals.len()).find(|index| self.is_taken(*index))?;
+        originals.get(taken).map(|(number, _)| *number)
+    }
+
+    /// Lets pages of these numbers read as zero when they are not there, for good.
+    pub(crate) fn forget(&mut self, numbers: Range<u64>) {
+        let (start, end) = (self.originals.index_from(numbers.start), self.originals.index_from(numbers.end));
+        for word in start / WORD_BITS..end.div_ceil(WORD_BITS) {
+            let first = word * WORD_BITS;
+            self.taken[word] &= !bits(start.saturating_sub(first), (end - first).min(WORD_BITS));
+        }
+    }
+
+    fn is_taken(&self, index: usize) -> bool {
+        self.taken[index / WORD_BITS] & (1 << (index % WORD_BITS)) != 0
+    }
+}
+
+/// A word with the bits from `start` up to `end`, which is at most [`WORD_BITS`].
+fn bits(start: usize, end: usize) -> u64 {
+    let below = |bit: usize| if bit >= WORD_BITS { u64::MAX } else { (1 << bit) - 1 };
+    below(end) & !below(start)
+}
+
+/// Why an image was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// There is no such address.
+    #[error("a part of {part_bytes} bytes at {start_bytes} ends behind 2^64 bytes")]
+    TooLarge {
+        /// Where the part starts, in bytes.
+        start_bytes: u64,
+        /// How long it is, in bytes.
+        part_bytes: u64,
+    },
+    /// There are too few frames.
+    #[error("no frame for the image")]
+    OutOfFrames(#[from] Shortage),
+}
+
+/// Why an image was not attached to a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The image's frames are not those of the region's address space.
+    #[error("the image is of another address space")]
+    OtherSpace,
+    /// The image is larger than what can be used of the region.
+    #[error("the image ends at {image_bytes} bytes, behind the region's limit of {limit_bytes}")]
+    BeyondLimit {
+        /// Where the image ends, in bytes from the start of the region.
+        image_bytes: u64,
+        /// The region's limit, in bytes.
+        limit_bytes: u64,
+    },
+    /// A region starts with one image at most.
+    #[error("the region has an image already")]
+    Attached,
+}
+
+#[cfg(test)]
+mod tests {
+    use x86_64::PhysAddr;
+
+    use super::*;
+
+    fn attached(numbers: &[u64]) -> Attached {
+        let frame =
+            |number: &u64| (*number, PhysFrame::containing_address(PhysAddr::new((number + 1) * PAGE_BYTES)));
+        let originals: Box<[_]> = numbers.iter().map(frame).collect();
+        Attached::new(&Arc::new(Originals(originals)))
+    }
+
+    #[test]
+    fn pages_are_forgotten_across_words_and_no_others() {
+        let all: Vec<u64> = (0..200).collect();
+        for range in [0..0, 0..1, 63..65, 10..190, 64..128, 5..5, 150..400, 300..400] {
+            let mut image = attached(&all);
+            image.forget(range.clone());
+            for number in all.iter().copied() {
+                assert_eq!(
+                    image.original(number).is_none(),
+                    range.contains(&number),
+                    "{number} of {range:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_page_is_one_that_is_still_taken() {
+        let mut image = attached(&[3, 70, 71]);
+        assert_eq!((image.next(0), image.next(3), image.next(4)), (Some(3), Some(3), Some(70)));
+        image.forget(3..71);
+        assert_eq!((image.next(0), image.next(72)), (Some(71), None));
+    }
+
+    #[test]
+    fn pages_between_those_of_the_image_are_not_of_it() {
+        let image = attached(&[3, 70]);
+        assert!((0..100).filter(|number| image.original(*number).is_some()).eq([3, 70]));
+    }
+}
