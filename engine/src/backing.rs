@@ -73,6 +73,9 @@ pub unsafe trait Arena: Debug + Send + Sync {
     /// See [`ReserveError`]; nothing is left behind.
     fn reserve(&self, size: Reservation) -> Result<Box<dyn Region>, ReserveError>;
 
+    /// Whether the store still counts: asked for at every call between host and guest.
+    fn health(&self) -> Health;
+
     /// The frames that the store holds and whether it still counts.
     fn standing(&self) -> Standing;
 }
@@ -146,6 +149,10 @@ unsafe impl Arena for fixed::Slots {
         Ok(Box::new(self.slot(size)?))
     }
 
+    fn health(&self) -> Health {
+        Health::Sound
+    }
+
     fn standing(&self) -> Standing {
         self.account_standing()
     }
@@ -189,8 +196,8 @@ unsafe impl Region for fixed::Slot {
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 mod paged_seam {
     use super::{
-        Any, Arc, Arena, Backing, Box, Cleared, Commit, Image, ImagePart, LimitError, LiveBytes, NonNull,
-        Region, Reservation, ReserveError, Residency, Span, Standing, Strategy, paged,
+        Any, Arc, Arena, Backing, Box, Cleared, Commit, Health, Image, ImagePart, LimitError, LiveBytes,
+        NonNull, Region, Reservation, ReserveError, Residency, Span, Standing, Strategy, paged,
     };
     use palimpsest_paging::{FrameSource, Tlb};
 
@@ -209,6 +216,10 @@ mod paged_seam {
     unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Arena for paged::Share<S, T> {
         fn reserve(&self, size: Reservation) -> Result<Box<dyn Region>, ReserveError> {
             Ok(Box::new(self.region(size)?))
+        }
+
+        fn health(&self) -> Health {
+            self.account_health()
         }
 
         fn standing(&self) -> Standing {

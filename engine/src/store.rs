@@ -220,10 +220,12 @@ impl<T> StoreState<T> {
 
     /// Ends what a lost store wants to do: from the first write into the sink on nothing leaves the guest.
     fn refuse_lost(&self) -> Result<(), wasmi::Error> {
-        let Standing { health, held_frames, .. } = self.arena.standing();
-        match health {
+        match self.arena.health() {
             Health::Sound => Ok(()),
-            Health::Lost => Err(wasmi::Error::host(OutOfFrames { held_frames })),
+            Health::Lost => {
+                let Standing { held_frames, .. } = self.arena.standing();
+                Err(wasmi::Error::host(OutOfFrames { held_frames }))
+            }
         }
     }
 

@@ -78,10 +78,14 @@ impl<S: FrameSource, T: Tlb> Share<S, T> {
         }
     }
 
+    pub(super) fn account_health(&self) -> Health {
+        if self.account.is_lost() { Health::Lost } else { Health::Sound }
+    }
+
     pub(super) fn account_standing(&self) -> Standing {
         let held_frames = self.account.held_frames();
         Standing {
-            health: if self.account.is_lost() { Health::Lost } else { Health::Sound },
+            health: self.account_health(),
             held_frames,
             peak_frames: self.account.peak_frames(),
             charged_frames: self.account.charged_frames(),
