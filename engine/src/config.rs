@@ -98,6 +98,9 @@ pub struct Limits {
     pub resident_frames: Option<u64>,
     /// Fuel that a store starts with, where the engine is metered: none.
     pub fuel: Option<u64>,
+    /// Calls of a guest's functions by its own that may be nested: 10,000. They are kept on the heap, in less than
+    /// 2 MiB.
+    pub call_depth: usize,
     /// Calls from the host into a guest that may be nested through host functions: 16. Each takes about
     /// 2.3 KB of native stack.
     pub reentry_depth: u32,
@@ -120,6 +123,7 @@ impl Default for Limits {
             heap_entries: 1 << 14,
             resident_frames: None,
             fuel: None,
+            call_depth: 10_000,
             reentry_depth: 16,
         }
     }
@@ -203,6 +207,7 @@ impl Config {
         let mut config = wasmi::Config::default();
         config.consume_fuel(self.fuel == Fuel::Metered);
         config.fuel_cost(FUEL_COSTS);
+        config.set_max_recursion_depth(self.limits.call_depth);
         // Both are done on the guest's original bytes, before they are spliced.
         config.compilation_mode(wasmi::CompilationMode::Lazy);
         config.ignore_custom_sections(true);

@@ -30,12 +30,14 @@ mod boot;
 mod c_runtime;
 pub mod clock;
 mod cpu;
+pub mod entropy;
 pub mod executor;
 mod exit;
 mod heap;
 mod machine;
 pub mod memory;
 mod request;
+pub mod rtc;
 pub mod serial;
 pub mod stack;
 pub mod timer;
@@ -45,7 +47,7 @@ pub use boot::{MemoryKind, MemoryRange};
 pub use exit::{ExitStatus, exit};
 pub use heap::HeapUsage;
 pub use machine::Machine;
-pub use request::{Mode, Request};
+pub use request::{Mode, Program, Request};
 
 /// Makes `$main`, a `fn(Machine) -> ExitStatus`, the function that runs once the kernel has booted.
 #[macro_export]

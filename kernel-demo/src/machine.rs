@@ -47,6 +47,12 @@ impl Machine {
         self.files.file(name)
     }
 
+    /// The content of a file of the directory that a guest sees as `/`.
+    #[must_use]
+    pub fn guest_file(&self, name: &str) -> Option<&'static [u8]> {
+        self.files.guest_file(name)
+    }
+
     /// The pool of all frames that are neither the kernel's nor the boot files'.
     #[must_use]
     pub fn frames(&self) -> &'static FramePool {

@@ -4,6 +4,8 @@
 //! The page-fault handler reaches the address space through `handle_fault`, everybody else through `Machine`.
 //! Nothing else in the kernel talks to `palimpsest_paging` at boot or in a fault.
 
+mod block;
+
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +24,7 @@ use crate::boot::UsableRam;
 use crate::heap;
 use crate::trap::TrapFrame;
 
+pub use self::block::{BLOCK_BYTES, Block};
 pub use crate::boot::PHYSICAL_OFFSET;
 
 /// The address space that guests' regions are reserved in.

@@ -1,8 +1,9 @@
 //! What the kernel was started to do, and the files that came with it.
 //!
 //! Owns the boot archive: the loader's one module is a tar file with `request.json`, `guest.wasm` and
-//! whatever else a program needs, or a bare Wasm file. Without a module, or without a request, the kernel
-//! gives the tour; a bare Wasm file is run. `boot` reads it once there is a heap; `cargo xtask` writes it.
+//! whatever else a program needs (`root.tar`, the files that it sees; `stdin`), or a bare Wasm file. Without
+//! a module, or without a request, the kernel gives the tour; a bare Wasm file is run. `boot` reads it once
+//! there is a heap; `cargo xtask` writes it.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,6 +22,7 @@ const WASM_MAGIC: &[u8] = b"\0asm";
 
 const REQUEST_FILE: &str = "request.json";
 const GUEST_FILE: &str = "guest.wasm";
+const ROOT_FILE: &str = "root.tar";
 
 /// What the kernel is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -36,18 +38,41 @@ pub enum Mode {
     Test,
 }
 
+/// How `guest.wasm` is run as a program: with output, files and an exit code, in slices of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Program {
+    /// A WASI command: its `_start` does everything.
+    Command,
+    /// QuickJS as a library: the kernel gives it a script to evaluate.
+    QuickJs,
+    /// LodePNG as a library: the kernel gives it a picture to decode.
+    LodePng,
+    /// libwebp as a library: likewise.
+    WebP,
+}
+
 /// The content of `request.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// What to do.
     pub mode: Mode,
+    /// How the guest is run; a plain call of an export if nothing is said.
+    #[serde(default)]
+    pub program: Option<Program>,
     /// The export to call.
     #[serde(default)]
     pub invoke: Option<String>,
-    /// Its arguments, as they were typed.
+    /// Its arguments, or those of the program, as they were typed.
     #[serde(default)]
     pub args: Vec<String>,
+    /// The name that the program is called by: its argument 0.
+    #[serde(default)]
+    pub name: String,
+    /// The program's environment: names and values.
+    #[serde(default)]
+    pub env: Vec<(String, String)>,
     /// The emulator test to run.
     #[serde(default)]
     pub test: Option<String>,
@@ -58,7 +83,16 @@ pub struct Request {
 
 impl Request {
     fn plain(mode: Mode) -> Self {
-        Self { mode, invoke: None, args: Vec::new(), test: None, icount: false }
+        Self {
+            mode,
+            program: None,
+            invoke: None,
+            args: Vec::new(),
+            name: String::new(),
+            env: Vec::new(),
+            test: None,
+            icount: false,
+        }
     }
 }
 
@@ -145,6 +179,12 @@ impl BootFiles {
             Content::BareWasm(wasm) => (name == GUEST_FILE).then_some(*wasm),
             Content::Archive(archive) => find(archive, name),
         }
+    }
+
+    /// The content of a file of the directory that the guest sees.
+    pub(crate) fn guest_file(&self, name: &str) -> Option<&'static [u8]> {
+        let archive = TarArchiveRef::new(self.file(ROOT_FILE)?).ok()?;
+        find(&archive, name)
     }
 }
 

@@ -1,8 +1,10 @@
-//! The two serial ports: COM1 for people, COM2 for the machine-readable report.
+//! The serial ports: COM1 for people, COM2 for the machine-readable report, COM3 and COM4 for what a guest
+//! writes.
 //!
-//! Owns both ports and the `log` backend. `boot` calls `init` first of all; afterwards the `println!` macro
-//! and `log` write to the console and `report` sends the report. Lines end with a bare line feed: QEMU's
-//! terminal adds the carriage return. The page-fault path never comes here (it would have to take the lock).
+//! Owns the ports and the `log` backend. `boot` calls `init` first of all; afterwards the `println!` macro
+//! and `log` write to the console, `report` sends the report, and `send` a guest's bytes, none of which is
+//! changed or held back. Lines of the kernel end with a bare line feed: QEMU's terminal adds the carriage
+//! return. The page-fault path never comes here (it would have to take the lock).
 
 use core::fmt;
 use core::fmt::Write;
@@ -17,9 +19,24 @@ use uart_16550::{BaudRate, Config, Uart16550};
 pub(crate) const CONSOLE_PORT: u16 = 0x3f8;
 /// Base I/O port of COM2.
 const REPORT_PORT: u16 = 0x2f8;
+/// Base I/O port of COM3.
+const GUEST_OUTPUT_PORT: u16 = 0x3e8;
+/// Base I/O port of COM4.
+const GUEST_ERRORS_PORT: u16 = 0x2e8;
 
 static CONSOLE: Once<Mutex<SerialPort>> = Once::new();
 static REPORT: Once<Mutex<SerialPort>> = Once::new();
+static GUEST_OUTPUT: Once<Mutex<SerialPort>> = Once::new();
+static GUEST_ERRORS: Once<Mutex<SerialPort>> = Once::new();
+
+/// What a guest writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestStream {
+    /// Its standard output: COM3.
+    Output,
+    /// Its standard error: COM4.
+    Errors,
+}
 
 /// Why a report was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -39,9 +56,10 @@ pub(crate) struct SerialPort(Uart16550<PioBackend>);
 impl SerialPort {
     /// Takes the port at `base` as it is.
     fn at(base: u16) -> Self {
-        // SAFETY: `base` is COM1 or COM2, which a PC has there or nowhere; an absent one answers with ones.
+        // SAFETY: `base` is that of COM1, COM2, COM3 or COM4, which a PC has there or nowhere; an absent one
+        // answers with ones.
         let uart = unsafe { Uart16550::new_port(base) };
-        Self(uart.expect("COM1 and COM2 lie far below the end of the port space"))
+        Self(uart.expect("COM1 to COM4 lie far below the end of the port space"))
     }
 
     /// Takes the port at `base` and sets the line up; `None` if no device answers.
@@ -77,13 +95,17 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Sets both ports up, as far as they exist, and becomes the `log` backend.
+/// Sets the ports up, as far as they exist, and becomes the `log` backend.
 pub(crate) fn init() {
-    if let Some(port) = SerialPort::set_up(CONSOLE_PORT) {
-        CONSOLE.call_once(|| Mutex::new(port));
-    }
-    if let Some(port) = SerialPort::set_up(REPORT_PORT) {
-        REPORT.call_once(|| Mutex::new(port));
+    for (place, base) in [
+        (&CONSOLE, CONSOLE_PORT),
+        (&REPORT, REPORT_PORT),
+        (&GUEST_OUTPUT, GUEST_OUTPUT_PORT),
+        (&GUEST_ERRORS, GUEST_ERRORS_PORT),
+    ] {
+        if let Some(port) = SerialPort::set_up(base) {
+            place.call_once(|| Mutex::new(port));
+        }
     }
     log::set_logger(&LOGGER).expect("the boot path runs once");
     log::set_max_level(LevelFilter::Info);
@@ -112,6 +134,17 @@ pub fn report(line: &str) -> Result<(), ReportError> {
     let port = REPORT.get().ok_or(ReportError::NoPort { base: REPORT_PORT })?;
     writeln!(port.lock(), "{line}").expect("writing to a serial port reports no errors");
     Ok(())
+}
+
+/// Sends what a guest writes, as it is. A machine without the port gets it on the console, if there is one.
+pub fn send(stream: GuestStream, bytes: &[u8]) {
+    let port = match stream {
+        GuestStream::Output => &GUEST_OUTPUT,
+        GuestStream::Errors => &GUEST_ERRORS,
+    };
+    if let Some(port) = port.get().or_else(|| CONSOLE.get()) {
+        port.lock().0.send_bytes_exact(bytes);
+    }
 }
 
 /// A writer to the console that takes no lock, for code that never returns.

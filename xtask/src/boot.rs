@@ -1,18 +1,22 @@
 //! One built image and the files of its boots.
 //!
 //! Owns a directory of this process and image below cargo's output directory, so that two xtasks at once do
-//! not mix their boot archives; it is removed when the session is dropped. `run` boots once, the test runner
-//! once per test.
+//! not mix their boot archives; it is removed when the session is dropped. What a guest writes is passed on
+//! while it runs. `run` boots once for each guest, the test runner once per test.
 
 use crate::archive::{self, Request};
+use crate::follow::follow;
 use crate::kernel::{self, Image, Target};
 use crate::qemu::{self, Ending, Files, Machine};
 use crate::report::{Report, ReportError};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::mpsc;
+use std::thread;
 
 /// Memory of the virtual machine when nobody asks for more, in MiB.
 pub(crate) const DEFAULT_MEMORY_MIB: u32 = 256;
@@ -36,8 +40,7 @@ impl Session {
         Ok(Self { kernel, directory })
     }
 
-    /// Boots the image with a request and the Wasm `modules` that belong to it, and passes on its text line
-    /// by line.
+    /// Boots the image with a request and the `files` that belong to it, and passes on its text line by line.
     ///
     /// # Errors
     /// The archive cannot be written, or QEMU cannot be started or listened to.
@@ -45,13 +48,43 @@ impl Session {
         &self,
         machine: Machine,
         request: Request<'_>,
-        modules: &[(&str, &[u8])],
+        files: &[(&str, &[u8])],
         on_line: impl FnMut(&str),
     ) -> Result<Ending> {
         let archive = self.directory.join("boot.tar");
-        archive::write(&archive, request, machine.clock, modules)?;
-        let files = Files { kernel: &self.kernel, archive: Some(&archive), report: &self.report_file() };
-        qemu::boot(machine, files, on_line)
+        archive::write(&archive, request, machine.clock, files)?;
+        qemu::boot(machine, self.files(Some(&archive)), on_line)
+    }
+
+    /// Like [`boot`](Self::boot), and passes on what the guest writes, as it comes.
+    ///
+    /// # Errors
+    /// Those of `boot`; or one of the streams cannot be written.
+    pub(crate) fn boot_guest(
+        &self,
+        machine: Machine,
+        request: Request<'_>,
+        files: &[(&str, &[u8])],
+        streams: Streams<'_>,
+    ) -> Result<Ending> {
+        let Streams { console, output, errors } = streams;
+        let ports = [(self.output_file(), output), (self.errors_file(), errors)];
+        for (path, _) in &ports {
+            File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        thread::scope(|scope| {
+            let followers = ports.map(|(path, to)| {
+                let (end, ended) = mpsc::channel();
+                (end, scope.spawn(move || follow(&path, ended, to)))
+            });
+            let ending = self.boot(machine, request, files, console);
+            for (end, follower) in followers {
+                drop(end);
+                let followed = follower.join().expect("a follower has nothing that panics");
+                followed.context("cannot pass on what the guest writes")?;
+            }
+            ending
+        })
     }
 
     /// Boots an image that knows of no request.
@@ -59,13 +92,30 @@ impl Session {
     /// # Errors
     /// QEMU cannot be started or listened to.
     pub(crate) fn boot_without_archive(&self, machine: Machine, on_line: impl FnMut(&str)) -> Result<Ending> {
-        let files = Files { kernel: &self.kernel, archive: None, report: &self.report_file() };
-        qemu::boot(machine, files, on_line)
+        qemu::boot(machine, self.files(None), on_line)
+    }
+
+    fn files(&self, archive: Option<&Path>) -> Files {
+        Files {
+            kernel: self.kernel.clone(),
+            archive: archive.map(Path::to_path_buf),
+            report: self.report_file(),
+            output: self.output_file(),
+            errors: self.errors_file(),
+        }
     }
 
     /// The directory, for files that shall be gone with the session.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// What the last boot wrote to its second serial port, as it is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn report_text(&self) -> Result<String> {
+        fs::read_to_string(self.report_file()).context("the kernel's report cannot be read")
     }
 
     /// What the last boot wrote to its second serial port.
@@ -80,6 +130,24 @@ impl Session {
     fn report_file(&self) -> PathBuf {
         self.directory.join("report.json")
     }
+
+    fn output_file(&self) -> PathBuf {
+        self.directory.join("stdout")
+    }
+
+    fn errors_file(&self) -> PathBuf {
+        self.directory.join("stderr")
+    }
+}
+
+/// Where the text of a boot goes.
+pub(crate) struct Streams<'a> {
+    /// The kernel's lines
+    pub(crate) console: &'a mut dyn FnMut(&str),
+    /// The guest's standard output
+    pub(crate) output: &'a mut (dyn Write + Send),
+    /// The guest's standard error
+    pub(crate) errors: &'a mut (dyn Write + Send),
 }
 
 impl Drop for Session {

@@ -43,7 +43,7 @@ const ENGINE_ALONE: &str = "clippy --package=palimpsest-engine --no-default-feat
 
 /// Everything that ends up in the kernel.
 const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-engine \
-                      --package=palimpsest-paging -- -D warnings";
+                      --package=palimpsest-paging --package=palimpsest-wasi -- -D warnings";
 
 /// The command stream of the specification's tests, as xtask itself uses it.
 const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-features -- -D warnings";
@@ -54,7 +54,15 @@ const EXAMPLE: &str = "clippy --package=palimpsest-embed-minimal -- -D warnings"
 /// The documentation of what only builds for a kernel's target.
 const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-embed-minimal";
 
-const CHECKS: [Check; 10] = [
+/// The guests' library, as guests use it.
+const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --lib --examples --target=wasm32-unknown-unknown \
+                             -- -D warnings";
+
+/// The guests that are written in Rust.
+const GUESTS: &str = "clippy --package=palimpsest-guest-churn --package=palimpsest-guest-coremark \
+                      --target=wasm32-wasip1 -- -D warnings";
+
+const CHECKS: [Check; 12] = [
     Check("fmt", Platform::Host, "fmt --all --check"),
     Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
     Check("clippy/host/engine-alone", Platform::Host, ENGINE_ALONE),
@@ -63,6 +71,8 @@ const CHECKS: [Check; 10] = [
     Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
     Check("clippy/none/engine-alone", Platform::Kernel(Target::None), ENGINE_ALONE),
     Check("clippy/none/embed-minimal", Platform::Kernel(Target::None), EXAMPLE),
+    Check("clippy/wasm/guest-library", Platform::Host, GUEST_LIBRARY),
+    Check("clippy/wasm/guests", Platform::Host, GUESTS),
     Check("docs/host", Platform::Host, "doc --no-deps"),
     Check("docs/none", Platform::Kernel(Target::None), KERNEL_DOCS),
 ];

@@ -3,11 +3,13 @@
 //! Owns nothing but its shape; every other module takes these values as they are. Numbers that have a unit
 //! carry it in their name.
 
+use crate::bench::BenchOptions;
 use crate::boot::DEFAULT_MEMORY_MIB;
 use crate::kernel::Target;
+use crate::programs::Name;
 use crate::qemu::{Accelerator, Clock};
 use crate::setup::MissingPolicy;
-use clap::{Args, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, Args, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Run the tests on this machine and, in QEMU, one boot per test
     Test(TestOptions),
+    /// Measure what things cost, against Linux in the same emulator and against the checked-in baseline
+    Bench(BenchOptions),
     /// Everything that a change must pass: formatting, lints, documentation, all tests for both targets, the
     /// tour
     Ci(CiOptions),
@@ -36,6 +40,7 @@ pub(crate) enum Command {
 
 /// Options of `run`.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("guest").args(["file", "program"]))]
 pub(crate) struct RunOptions {
     /// The guest: a .wasm module, or a .wat text, which is assembled first
     pub(crate) file: Option<PathBuf>,
@@ -48,9 +53,21 @@ pub(crate) struct RunOptions {
         allow_negative_numbers = true
     )]
     pub(crate) invoke: Vec<String>,
-    /// Further arguments of the invoked function, taken as they are
-    #[arg(last = true, requires = "invoke", value_name = "ARGS")]
+    /// Instead of a file: a program that somebody else wrote, fetched or built first
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "file")]
+    pub(crate) program: Option<Name>,
+    /// Further arguments of the invoked function, or those of the program, taken as they are
+    #[arg(last = true, requires = "guest", value_name = "ARGS")]
     pub(crate) more_arguments: Vec<String>,
+    /// An environment variable of the program; may be given several times
+    #[arg(long, requires = "guest", value_name = "NAME=VALUE", value_parser = environment_variable)]
+    pub(crate) env: Vec<(String, String)>,
+    /// A directory of this machine that the program sees as `/`, read-only
+    #[arg(long, requires = "guest", value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// A file that the program reads from its standard input
+    #[arg(long, requires = "guest", value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
     /// Memory of the virtual machine in MiB
     #[arg(
         long,
@@ -92,6 +109,14 @@ impl RunOptions {
     /// What the virtual machine's clock shall count.
     pub(crate) const fn clock(&self) -> Clock {
         if self.icount { Clock::Instructions } else { Clock::Host }
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn environment_variable(word: &str) -> Result<(String, String), String> {
+    match word.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write a name, `=` and a value".to_owned()),
     }
 }
 
@@ -150,7 +175,9 @@ mod tests {
     fn run_options(words: &[&str]) -> Result<RunOptions, clap::Error> {
         match Cli::try_parse_from(["xtask", "run"].iter().chain(words))?.command {
             Command::Run(options) => Ok(options),
-            Command::Setup | Command::Test(_) | Command::Ci(_) => unreachable!("the words begin with `run`"),
+            Command::Setup | Command::Test(_) | Command::Bench(_) | Command::Ci(_) => {
+                unreachable!("the words begin with `run`")
+            }
         }
     }
 
@@ -173,6 +200,36 @@ mod tests {
         assert_eq!(options.invoke, ["add"]);
         assert_eq!(options.more_arguments, ["-1", "-inf", "--memory"]);
         Ok(())
+    }
+
+    #[test]
+    fn a_program_takes_words_variables_and_a_directory() -> Result<(), clap::Error> {
+        let words = ["--program", "quickjs", "--env", "A=b=c", "--env", "D=", "--dir", "x", "--", "-e", "1"];
+        let options = run_options(&words)?;
+        assert_eq!(options.program, Some(Name::Quickjs));
+        assert_eq!(options.more_arguments, ["-e", "1"]);
+        assert_eq!(options.env, [("A".to_owned(), "b=c".to_owned()), ("D".to_owned(), String::new())]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_program_is_refused_with_the_known_ones() {
+        let error = run_options(&["--program", "doom"]).expect_err("there is no such program").to_string();
+        assert!(error.contains("quickjs") && error.contains("malloc-churn"), "{error}");
+    }
+
+    #[test]
+    fn a_file_and_a_program_exclude_each_other() {
+        let error = run_options(&["a.wat", "--program", "quickjs"]).expect_err("one guest at a time");
+        assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn a_variable_has_a_name() {
+        for word in ["=value", "name"] {
+            let error = run_options(&["a.wat", "--env", word]).expect_err("there is no name, or no value");
+            assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        }
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! The guest that the user names: read from a file, assembled if it is text.
 //!
-//! Owns the messages for files that are no guest. Whether the module is valid is not judged here: that is the
-//! engine's job, and its message is the one to see. Called by `run` before anything is built.
+//! Owns the messages for files that are no guest, and the question whether a guest is a program. Whether the
+//! module is valid is not judged here: that is the engine's job, and its message is the one to see. Called by
+//! `run` before anything is built.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use wasmparser::Payload;
 use wat::{Detect, Parser};
+
+/// The module name that programs import the system by.
+const WASI: &str = "wasi_snapshot_preview1";
 
 /// Reads the module at `path`, in its binary form.
 ///
@@ -34,6 +39,19 @@ pub(crate) fn load(path: &Path) -> Result<Vec<u8>> {
              `(module`"
         ),
     }
+}
+
+/// Whether the module is a program, for the kernel to run with streams, files and an exit code: it imports
+/// from WASI. Of a module that cannot be read the engine says what is wrong, whatever the answer is here.
+pub(crate) fn is_program(module: &[u8]) -> bool {
+    let mut payloads = wasmparser::Parser::new(0).parse_all(module);
+    let imports = payloads.find_map(|payload| match payload {
+        Ok(Payload::ImportSection(imports)) => Some(imports),
+        Ok(_) | Err(_) => None,
+    });
+    imports.is_some_and(|imports| {
+        imports.into_iter().any(|import| import.is_ok_and(|import| import.module == WASI))
+    })
 }
 
 fn assemble(path: &Path, text: &[u8]) -> Result<Vec<u8>> {
@@ -75,6 +93,16 @@ mod tests {
         let binary = TestFile::new("binary.wasm", b"\0asm\x01\0\0\0")?;
         assert_eq!(load(&text.0)?, b"\0asm\x01\0\0\0");
         assert_eq!(load(&binary.0)?, b"\0asm\x01\0\0\0");
+        Ok(())
+    }
+
+    #[test]
+    fn a_program_is_known_by_what_it_imports() -> Result<()> {
+        let program =
+            r#"(module (import "env" "f" (func)) (import "wasi_snapshot_preview1" "fd_write" (func)))"#;
+        assert!(is_program(&wat::parse_str(program)?));
+        assert!(!is_program(&wat::parse_str(r#"(module (import "env" "wasi_snapshot_preview1" (func)))"#)?));
+        assert!(!is_program(b"\0asm\x01\0\0\0\x02\x05\x01"));
         Ok(())
     }
 

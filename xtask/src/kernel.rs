@@ -67,6 +67,8 @@ impl fmt::Display for Target {
 pub(crate) enum Image {
     /// Runs a guest, or takes the tour
     Kernel,
+    /// The benchmark
+    Bench,
     /// The emulator tests
     VmTests,
     /// The WebAssembly specification's tests
@@ -80,7 +82,9 @@ pub(crate) enum Image {
 impl Image {
     const fn package(self) -> &'static str {
         match self {
-            Self::Kernel | Self::VmTests | Self::Spec | Self::LostTailCalls => "palimpsest-kernel-demo",
+            Self::Kernel | Self::Bench | Self::VmTests | Self::Spec | Self::LostTailCalls => {
+                "palimpsest-kernel-demo"
+            }
             Self::EmbedMinimal => "palimpsest-embed-minimal",
         }
     }
@@ -89,6 +93,7 @@ impl Image {
     pub(crate) const fn binary(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
+            Self::Bench => "bench",
             Self::VmTests => "vm-tests",
             Self::Spec => "spec",
             Self::EmbedMinimal => "embed-minimal",
@@ -99,7 +104,7 @@ impl Image {
     /// What is changed in the release profile.
     const fn profile(self) -> &'static [Variable] {
         match self {
-            Self::Kernel | Self::VmTests | Self::Spec | Self::EmbedMinimal => &[],
+            Self::Kernel | Self::Bench | Self::VmTests | Self::Spec | Self::EmbedMinimal => &[],
             // wasmi's handlers then call their decoders instead of inlining them, with references to their own
             // locals, which rule a tail call out.
             Self::LostTailCalls => {

@@ -5,10 +5,13 @@
 //! Nothing that a user of the crates needs is in here. CI calls `cargo xtask ci` and nothing else.
 
 mod archive;
+mod bench;
 mod boot;
 mod ci;
 mod cli;
+mod follow;
 mod guest;
+mod guests;
 mod kernel;
 mod packages;
 mod programs;
@@ -42,6 +45,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Setup => setup::install_everything(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&workspace, &options),
         Command::Test(options) => test_runner::run(&workspace, &options),
+        Command::Bench(options) => bench::run(&workspace, &options),
         Command::Ci(options) => ci::run(&workspace, &options),
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the package names. Nothing is run here but harmless questions (`--version`, `id -u`, `apt-cache
 //! show`); `setup` runs the commands that this module composes.
 
+use crate::guests::Clang;
 use duct::cmd;
 use std::fmt;
 
@@ -13,6 +14,8 @@ pub(crate) enum Tool {
     Qemu,
     /// Fetches the guest program of the tour
     Npm,
+    /// Compiles guests: the C compiler with a linker and a C library for WASI
+    WasiClang,
 }
 
 impl Tool {
@@ -21,12 +24,25 @@ impl Tool {
         match self {
             Self::Qemu => "qemu-system-x86_64",
             Self::Npm => "npm",
+            Self::WasiClang => "clang",
         }
     }
 
-    /// Whether it starts.
+    /// Whether it starts, with all that it takes.
     pub(crate) fn is_installed(self) -> bool {
-        answers(&[self.executable(), "--version"])
+        match self {
+            Self::Qemu | Self::Npm => answers(&[self.executable(), "--version"]),
+            Self::WasiClang => Clang::find().is_some(),
+        }
+    }
+}
+
+impl fmt::Display for Tool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Qemu | Self::Npm => self.executable(),
+            Self::WasiClang => "clang with wasm-ld and wasi-libc",
+        })
     }
 }
 
@@ -78,26 +94,25 @@ impl PackageManager {
 
     /// The commands that install a program, in their order.
     pub(crate) fn install(self, tool: Tool) -> Vec<Words> {
-        let package = self.package(tool);
+        let packages = self.packages(tool);
+        let with = |words: &[&str]| Words::new(&[words, packages].concat());
         match self {
             Self::Apt => {
                 let mut commands = Vec::new();
                 // A fresh container image has no package lists.
-                if !answers(&["apt-cache", "show", package]) {
+                if !packages.iter().all(|package| answers(&["apt-cache", "show", package])) {
                     commands.push(Words::new(&["apt-get", "update"]).with_root_rights());
                 }
                 // `env`, because sudo may refuse to set a variable.
-                let install = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes"];
-                let words = [install.as_slice(), &["--no-install-recommends", package]].concat();
-                commands.push(Words::new(&words).with_root_rights());
+                let environment = ["env", "DEBIAN_FRONTEND=noninteractive"];
+                let install = ["apt-get", "install", "--yes", "--no-install-recommends"];
+                commands.push(with(&[environment.as_slice(), &install].concat()).with_root_rights());
                 commands
             }
-            Self::Dnf => vec![Words::new(&["dnf", "install", "--assumeyes", package]).with_root_rights()],
-            Self::Pacman => {
-                vec![Words::new(&["pacman", "-Sy", "--needed", "--noconfirm", package]).with_root_rights()]
-            }
+            Self::Dnf => vec![with(&["dnf", "install", "--assumeyes"]).with_root_rights()],
+            Self::Pacman => vec![with(&["pacman", "-Sy", "--needed", "--noconfirm"]).with_root_rights()],
             // Homebrew refuses to run as root.
-            Self::Brew => vec![Words::new(&["brew", "install", package])],
+            Self::Brew => vec![with(&["brew", "install"])],
         }
     }
 
@@ -110,14 +125,18 @@ impl PackageManager {
         }
     }
 
-    const fn package(self, tool: Tool) -> &'static str {
+    const fn packages(self, tool: Tool) -> &'static [&'static str] {
         match (self, tool) {
-            (Self::Apt | Self::Pacman, Tool::Qemu) => "qemu-system-x86",
-            (Self::Dnf, Tool::Qemu) => "qemu-system-x86-core",
-            (Self::Brew, Tool::Qemu) => "qemu",
-            (Self::Apt | Self::Pacman, Tool::Npm) => "npm",
-            (Self::Dnf, Tool::Npm) => "nodejs-npm",
-            (Self::Brew, Tool::Npm) => "node",
+            (Self::Apt | Self::Pacman, Tool::Qemu) => &["qemu-system-x86"],
+            (Self::Dnf, Tool::Qemu) => &["qemu-system-x86-core"],
+            (Self::Brew, Tool::Qemu) => &["qemu"],
+            (Self::Apt | Self::Pacman, Tool::Npm) => &["npm"],
+            (Self::Dnf, Tool::Npm) => &["nodejs-npm"],
+            (Self::Brew, Tool::Npm) => &["node"],
+            (Self::Apt, Tool::WasiClang) => &["clang", "lld", "wasi-libc", "libclang-rt-dev-wasm32"],
+            (Self::Dnf, Tool::WasiClang) => &["clang", "lld", "wasi-libc-devel", "wasi-libc-static"],
+            (Self::Pacman, Tool::WasiClang) => &["clang", "lld", "wasi-libc", "wasi-compiler-rt"],
+            (Self::Brew, Tool::WasiClang) => &["llvm", "lld", "wasi-libc", "wasi-runtimes"],
         }
     }
 }
@@ -141,6 +160,12 @@ mod tests {
     fn homebrew_is_never_run_with_root_rights() {
         let commands = PackageManager::Brew.install(Tool::Qemu);
         assert_eq!(commands, [Words::new(&["brew", "install", "qemu"])]);
+    }
+
+    #[test]
+    fn one_command_installs_all_packages_of_a_tool() {
+        let commands = PackageManager::Brew.install(Tool::WasiClang);
+        assert_eq!(commands, [Words::new(&["brew", "install", "llvm", "lld", "wasi-libc", "wasi-runtimes"])]);
     }
 
     #[test]

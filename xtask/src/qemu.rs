@@ -2,8 +2,8 @@
 //!
 //! Owns the QEMU process from its start to its end: [`boot`] returns only when the process is gone, killed
 //! through our own handle if its time is up. The first serial port is the kernel's text, line by line; the
-//! second one goes to a file and carries the report. `run` and the test runner boot through here and nowhere
-//! else.
+//! second one goes to a file and carries the report, the third and the fourth likewise what a guest writes.
+//! `run` and the test runner boot through here and nowhere else.
 
 use crate::packages::Tool;
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use duct::{ReaderHandle, cmd};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -38,6 +38,64 @@ pub(crate) enum Clock {
     Instructions,
 }
 
+/// The CPU that the emulator plays.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cpu {
+    /// All that it can, and fast string instructions, which it has in name only
+    Max,
+    /// The same without these (ERMS and FSRM)
+    WithoutErms,
+}
+
+impl Cpu {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Max, Self::WithoutErms];
+
+    /// What QEMU calls it.
+    const fn model(self) -> &'static str {
+        match self {
+            Self::Max => "max",
+            Self::WithoutErms => "max,-erms,-fsrm",
+        }
+    }
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.model())
+    }
+}
+
+/// What a boot is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Setting {
+    /// To see whether something works
+    Trying,
+    /// To see what it costs, on this CPU, with all memory touched beforehand: the host's page faults are not
+    /// ours
+    Measuring(Cpu),
+}
+
+impl Setting {
+    const fn cpu(self) -> Cpu {
+        match self {
+            Self::Trying => Cpu::Max,
+            Self::Measuring(cpu) => cpu,
+        }
+    }
+
+    /// What makes QEMU touch the memory.
+    fn memory(self, mib: u32) -> Vec<OsString> {
+        match self {
+            Self::Trying => Vec::new(),
+            Self::Measuring(_) => {
+                let object = format!("memory-backend-ram,id=ram,size={mib}M,prealloc=on");
+                vec!["-object".into(), object.into(), "-machine".into(), "memory-backend=ram".into()]
+            }
+        }
+    }
+}
+
 /// The hardware of one boot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
@@ -49,17 +107,23 @@ pub(crate) struct Machine {
     pub(crate) clock: Clock,
     /// The time after which the process is killed
     pub(crate) time_limit: Duration,
+    /// What it is for
+    pub(crate) setting: Setting,
 }
 
 /// The files of one boot.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Files<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
     /// The kernel's ELF image
-    pub(crate) kernel: &'a Path,
+    pub(crate) kernel: PathBuf,
     /// The boot archive, for a kernel that reads one
-    pub(crate) archive: Option<&'a Path>,
+    pub(crate) archive: Option<PathBuf>,
     /// Where the second serial port's bytes go
-    pub(crate) report: &'a Path,
+    pub(crate) report: PathBuf,
+    /// Where the third one's go: the guest's standard output
+    pub(crate) output: PathBuf,
+    /// Where the fourth one's go: the guest's standard error
+    pub(crate) errors: PathBuf,
 }
 
 /// How a boot ended.
@@ -111,7 +175,7 @@ impl fmt::Display for Ending {
 ///
 /// # Errors
 /// QEMU cannot be started, or its output cannot be read.
-pub(crate) fn boot(machine: Machine, files: Files<'_>, mut on_line: impl FnMut(&str)) -> Result<Ending> {
+pub(crate) fn boot(machine: Machine, files: Files, mut on_line: impl FnMut(&str)) -> Result<Ending> {
     let qemu = cmd(Tool::Qemu.executable(), arguments(machine, files))
         .stdin_null()
         .stderr_to_stdout()
@@ -134,9 +198,9 @@ pub(crate) fn boot(machine: Machine, files: Files<'_>, mut on_line: impl FnMut(&
     Ok(Ending::from_status(output.status))
 }
 
-fn arguments(machine: Machine, files: Files<'_>) -> Vec<OsString> {
+fn arguments(machine: Machine, files: Files) -> Vec<OsString> {
     let accelerator: &[&str] = match machine.accelerator {
-        Accelerator::Tcg => &["-accel", "tcg,thread=single", "-cpu", "max"],
+        Accelerator::Tcg => &["-accel", "tcg,thread=single", "-cpu", machine.setting.cpu().model()],
         Accelerator::Kvm => &["-accel", "kvm", "-cpu", "host"],
         Accelerator::Hvf => &["-accel", "hvf", "-cpu", "host"],
     };
@@ -148,11 +212,15 @@ fn arguments(machine: Machine, files: Files<'_>) -> Vec<OsString> {
     let exit_device = ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"];
     let words = [accelerator, clock, &fixed, &exit_device].concat();
 
-    let mut report = OsString::from("file:");
-    report.push(files.report);
     let memory = format!("{}M", machine.memory_mib);
     let mut arguments: Vec<OsString> = words.into_iter().map(Into::into).collect();
-    arguments.extend(["-serial".into(), report, "-m".into(), memory.into()]);
+    for path in [files.report, files.output, files.errors] {
+        let mut port = OsString::from("file:");
+        port.push(path);
+        arguments.extend(["-serial".into(), port]);
+    }
+    arguments.extend(["-m".into(), memory.into()]);
+    arguments.extend(machine.setting.memory(machine.memory_mib));
     arguments.extend(["-kernel".into(), files.kernel.into()]);
     arguments.extend(files.archive.into_iter().flat_map(|archive| ["-initrd".into(), archive.into()]));
     arguments

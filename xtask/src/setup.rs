@@ -10,6 +10,7 @@ use crate::packages::{PackageManager, Tool, Words, answers};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use duct::cmd;
+use std::env;
 use std::fmt;
 use std::path::Path;
 
@@ -17,14 +18,19 @@ use std::path::Path;
 pub(crate) const EMULATOR: Need = Need::Tool(Tool::Qemu);
 
 /// What `setup` installs, beyond the needs of a single command.
-const EVERYTHING: [Need; 6] = [
+const EVERYTHING: [Need; 8] = [
     Need::Core(Target::None.triple()),
     Need::Core(Target::Gnu.triple()),
     Need::Core("wasm32-unknown-unknown"),
+    Need::Core(WASI_TARGET),
     RUSTFMT,
     CLIPPY,
     EMULATOR,
+    Need::Tool(Tool::WasiClang),
 ];
+
+/// The compilation target of the guests that are written in Rust.
+pub(crate) const WASI_TARGET: &str = "wasm32-wasip1";
 
 /// The formatter, for `ci`.
 pub(crate) const RUSTFMT: Need = Need::Component { name: "rustfmt", executable: "cargo-fmt" };
@@ -62,7 +68,7 @@ impl fmt::Display for Need {
         match self {
             Self::Core(triple) => write!(formatter, "the compilation target {triple}"),
             Self::Component { name, .. } => formatter.write_str(name),
-            Self::Tool(tool) => formatter.write_str(tool.executable()),
+            Self::Tool(tool) => write!(formatter, "{tool}"),
         }
     }
 }
@@ -92,6 +98,11 @@ impl Need {
             },
         }
     }
+}
+
+/// Whether nothing may be left out for want of a tool or a network: the variable `CI` is set.
+pub(crate) fn in_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| value == "true")
 }
 
 /// Installs what any command may need, and says so for what is already there.

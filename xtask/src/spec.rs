@@ -14,7 +14,7 @@ mod values;
 use crate::archive::Request;
 use crate::boot::{DEFAULT_MEMORY_MIB, Session};
 use crate::kernel::{Image, Target};
-use crate::qemu::{Accelerator, Clock, Machine};
+use crate::qemu::{Accelerator, Clock, Machine, Setting};
 use crate::setup::{self, EMULATOR, MissingPolicy, Need};
 use crate::tally::{Tally, Timed};
 use crate::workspace::Workspace;
@@ -143,6 +143,7 @@ impl Tests {
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
             time_limit: TIME_LIMIT,
+            setting: Setting::Trying,
         };
         let mut output = Output::new(detail);
         let start = Instant::now();

@@ -132,3 +132,24 @@ fn a_store_has_limits_of_its_own() {
     drop(store);
     assert_eq!(backing.free_bytes(), free);
 }
+
+#[test]
+fn calls_nest_as_deeply_as_the_limit_says() {
+    const TEXT: &str = r#"(module (func $down (export "down") (param i32) (result i32)
+        (if (result i32) (i32.eqz (local.get 0))
+            (then (i32.const 0))
+            (else (i32.add (i32.const 1) (call $down (i32.sub (local.get 0) (i32.const 1))))))))"#;
+    for depth in [50, 5_000] {
+        let mut limits = Limits::default();
+        limits.call_depth = depth;
+        let (engine, _) = engine_with(Config::default().limits(limits));
+        let module = module(&engine, TEXT);
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+        let down = instance.get_typed_func::<u32, u32>(&store, "down").unwrap();
+        let calls = u32::try_from(depth).unwrap();
+        assert_eq!(down.call(&mut store, calls / 2).unwrap(), calls / 2);
+        let error = down.call(&mut store, calls * 2).unwrap_err();
+        assert_eq!(error.as_trap_code(), Some(TrapCode::StackOverflow));
+    }
+}

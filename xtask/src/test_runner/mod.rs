@@ -2,11 +2,13 @@
 //!
 //! Owns which of them run. All of them run even if some fail; the last line counts them. [`judge`] and
 //! [`plan`] are pure and tested beside their code; [`vm`] also tests the runner itself, with kernels that
-//! must be seen to fail; [`run_cases`] tests what the users of `cargo xtask run` meet.
+//! must be seen to fail; [`run_cases`] tests what the users of `cargo xtask run` meet, [`program_cases`] that real
+//! programs do what they do elsewhere.
 
 mod host;
 mod judge;
 mod plan;
+mod program_cases;
 mod run_cases;
 mod solo;
 mod vm;
@@ -78,6 +80,7 @@ pub(crate) fn run_vm(
 ) -> Result<Tally> {
     let mut tally = vm::run(workspace, target, filter, policy)?;
     tally += run_cases::run(workspace, target, filter)?;
+    tally += program_cases::run(workspace, target, filter, policy)?;
     ensure!(tally != Tally::default(), "no emulator test has `{filter}` in its name");
     Ok(tally)
 }

@@ -1,18 +1,18 @@
 //! `cargo xtask run` as its users meet it: a command line goes in, an exit status, a text and a JSON report
-//! come out.
+//! come out, and of a program what it writes.
 //!
 //! Owns how a case is tried: its words are parsed as `run`'s own command line, its guest is loaded and run by
-//! the same functions, with `--json` into a file of its own, which is read back. The cases are in [`table`],
-//! and [`judge`](mod@judge) decides. Called by `test`, and by `ci` for each target.
+//! the same functions, with `--json` into a file of its own, which is read back. Words that begin with
+//! `guests/` are paths in the repository. The cases are in [`table`], and [`judge`](mod@judge) decides.
+//! Called by `test`, and by `ci` for each target.
 
 mod failure;
 mod judge;
 mod table;
 
 use super::show;
-use crate::boot::Session;
+use crate::boot::{Session, Streams};
 use crate::cli::RunOptions;
-use crate::guest;
 use crate::kernel::{Image, Target};
 use crate::run;
 use crate::tally::{Tally, Timed};
@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use table::{CASES, Case, Guest};
+use table::{Case, Guest};
 
 /// The longest that a guest may run, in seconds, unless its case says less.
 const TIME_LIMIT_SECONDS: u64 = 60;
@@ -35,7 +35,7 @@ const TIME_LIMIT_SECONDS: u64 = 60;
 /// A file cannot be read or written, or the words of a case are no command line.
 pub(super) fn run(workspace: &Workspace, target: Target, filter: &str) -> Result<Tally> {
     let mut tally = Tally::default();
-    let chosen: Vec<_> = CASES.iter().filter(|case| case.name.contains(filter)).collect();
+    let chosen: Vec<_> = table::all().filter(|case| case.name.contains(filter)).collect();
     if chosen.is_empty() {
         return Ok(tally);
     }
@@ -67,12 +67,19 @@ pub(super) fn run(workspace: &Workspace, target: Target, filter: &str) -> Result
 fn attempt(workspace: &Workspace, session: &Session, target: Target, case: &Case) -> Result<Attempt> {
     let file = guest_file(workspace, session, case.guest)?;
     let report = session.directory().join(format!("{}.json", case.name));
-    let mut options = RunOptions::parse(command_line(&file, &report, target, case.words))?;
+    let mut options = RunOptions::parse(command_line(workspace, &file, &report, target, case.words))?;
     options.timeout = options.timeout.min(TIME_LIMIT_SECONDS);
-    let mut console = String::new();
-    let status = guest::load(&file)
-        .and_then(|module| run::run_guest(session, &options, &module, |line| console.extend([line, "\n"])));
-    Ok(Attempt { clock: options.clock(), status, console, report: read_report(&report)? })
+    let (mut console, mut output, mut errors) = (String::new(), Vec::new(), Vec::new());
+    let status = run::file_job(&options, &file).and_then(|job| {
+        let streams = Streams {
+            console: &mut |line| console.extend([line, "\n"]),
+            output: &mut output,
+            errors: &mut errors,
+        };
+        let ending = job.boot(session, run::machine(&options), streams)?;
+        run::conclude(session, &options, &ending)
+    });
+    Ok(Attempt { clock: options.clock(), status, console, output, errors, report: read_report(&report)? })
 }
 
 /// What was written for `--json`, if anything was.
@@ -97,9 +104,18 @@ fn guest_file(workspace: &Workspace, session: &Session, guest: Guest) -> Result<
 }
 
 /// The words behind `cargo xtask run`. Those of the case come last: they may end with arguments of the guest.
-fn command_line(file: &Path, report: &Path, target: Target, words: &[&str]) -> Vec<OsString> {
+fn command_line(
+    workspace: &Workspace,
+    file: &Path,
+    report: &Path,
+    target: Target,
+    words: &[&str],
+) -> Vec<OsString> {
     let mut line: Vec<OsString> = vec![file.into(), "--target".into(), target.to_string().into()];
     line.extend(["--json".into(), report.into()]);
-    line.extend(words.iter().map(Into::into));
+    line.extend(words.iter().map(|word| match word.starts_with("guests/") {
+        true => workspace.root().join(word).into(),
+        false => word.into(),
+    }));
     line
 }

@@ -7,7 +7,7 @@ use super::judge::Expected;
 use super::vm::Boot;
 use crate::boot::{DEFAULT_MEMORY_MIB, Session};
 use crate::kernel::{Image, Target};
-use crate::qemu::{Accelerator, Clock, Machine};
+use crate::qemu::{Accelerator, Clock, Machine, Setting};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 use anyhow::Result;
@@ -70,6 +70,7 @@ impl Solo {
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
             time_limit: expected.time_limit(),
+            setting: Setting::Trying,
         };
         let boot = Boot::record(|on_line| session.boot_without_archive(machine, on_line))?;
         Ok(boot.conclude(&name, &expected, tally))

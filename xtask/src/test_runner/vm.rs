@@ -10,7 +10,7 @@ use super::{show, solo};
 use crate::archive::Request;
 use crate::boot::{DEFAULT_MEMORY_MIB, Session};
 use crate::kernel::{Image, Target};
-use crate::qemu::{Accelerator, Clock, Ending, Machine};
+use crate::qemu::{Accelerator, Clock, Ending, Machine, Setting};
 use crate::setup::{self, EMULATOR, MissingPolicy, Need};
 use crate::tally::{Tally, Timed};
 use crate::workspace::Workspace;
@@ -69,8 +69,13 @@ fn run_one(session: &Session, target: Target, test: &PlannedTest, tally: &mut Ta
 }
 
 fn boot(session: &Session, request: Request<'_>, time_limit: Duration, clock: Clock) -> Result<Boot> {
-    let machine =
-        Machine { memory_mib: DEFAULT_MEMORY_MIB, accelerator: Accelerator::Tcg, clock, time_limit };
+    let machine = Machine {
+        memory_mib: DEFAULT_MEMORY_MIB,
+        accelerator: Accelerator::Tcg,
+        clock,
+        time_limit,
+        setting: Setting::Trying,
+    };
     Boot::record(|on_line| session.boot(machine, request, &[], on_line))
 }
 

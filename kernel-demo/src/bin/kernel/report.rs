@@ -8,7 +8,7 @@ use kernel_demo::{println, serial};
 use palimpsest_engine::Residency;
 use serde::Serialize;
 
-use crate::values::Value;
+use crate::{samples::Samples, values::Value};
 
 /// What a run came to.
 #[derive(Debug, Serialize)]
@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     pub(crate) results: Vec<Value>,
     pub(crate) error: Option<String>,
+    /// Only of a program: what it ended with.
+    pub(crate) exit_code: Option<u32>,
     pub(crate) memories: Vec<MemoryReport>,
     pub(crate) free_frames_at_start: u64,
     pub(crate) free_frames_at_end: u64,
@@ -23,14 +25,22 @@ pub(crate) struct Report {
     pub(crate) instructions_to_instantiate: Option<u64>,
     /// Only where the clock counts instructions.
     pub(crate) instructions_to_run: Option<u64>,
+    /// Only of a program: the time of all its calls.
+    pub(crate) nanoseconds_to_run: Option<u64>,
+    /// Only of a program: units of fuel used, and the frames resident then.
+    pub(crate) timeline: Samples,
+    /// Bytes written to standard output, and the frames resident then.
+    pub(crate) output_timeline: Samples,
 }
 
 /// How the guest's call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
-    /// It returned.
+    /// It returned, or ended itself with 0.
     Returned,
+    /// It ended itself with an exit code other than 0.
+    Exited,
     /// It trapped.
     Trap,
     /// It was never made: a bad module, import, name or argument.

@@ -20,6 +20,7 @@ use palimpsest_engine::{
 use thiserror::Error;
 
 use crate::report::{MemoryReport, Outcome, Report};
+use crate::samples::Samples;
 
 /// Why the tour ended early.
 #[derive(Debug, Error)]
@@ -96,6 +97,10 @@ pub(crate) fn give(machine: &Machine) -> ExitStatus {
         free_frames_at_end: machine.frames().free_frames(),
         instructions_to_instantiate: None,
         instructions_to_run: None,
+        nanoseconds_to_run: None,
+        exit_code: None,
+        timeline: Samples::default(),
+        output_timeline: Samples::default(),
     };
     report.send();
     if outcome == Outcome::Returned { ExitStatus::Success } else { ExitStatus::GuestFailed }

@@ -66,8 +66,9 @@ fn fill_of_zeros_commits_nothing(checks: &mut Checks, machine: &Machine) {
     guest.store(5 * PAGE_BYTES, 7);
     guest.store(GIB - 1, 7);
     let start = guest.region.base().as_mut_ptr::<u8>();
+    let count = usize::try_from(GIB - 1).expect("addresses have 64 bits");
     // SAFETY: the bytes are the region's, which `guest` owns.
-    unsafe { ptr::write_bytes(start, 0, (GIB - 1) as usize) };
+    unsafe { ptr::write_bytes(start, 0, count) };
     checks.equal("resident frames", guest.residency().resident_frames, 2);
     checks.at_most("faults", guest.residency().faults, 8);
     checks.equal("a byte that was filled", guest.load(5 * PAGE_BYTES), 0);

@@ -1,5 +1,5 @@
-//! Why a case of `run_cases` failed: what [`judge`](mod@super::judge) finds wrong, with what was there and what
-//! belongs there. The message stands behind the case's name in the test's output.
+//! Why a case of `run_cases` failed: what [`judge`](mod@super::judge) finds wrong, with what was there and
+//! what belongs there. The message stands behind the case's name in the test's output.
 
 use serde_json::Value;
 use thiserror::Error;
@@ -34,6 +34,14 @@ pub(super) enum Failure {
         found: Vec<String>,
         /// What the only one should contain; nothing if there should be none
         expected: &'static str,
+    },
+    /// A program wrote something else
+    #[error("the program wrote {found:?} instead of {expected:?}")]
+    Stream {
+        /// What it wrote
+        found: String,
+        /// What it should have written
+        expected: String,
     },
     /// There is no report
     #[error("no report was written")]

@@ -4,6 +4,9 @@
 //! same as the report's `error`; as many frames are free at the end as at the start; instructions are counted
 //! where the clock counts them, and nowhere else. Called by `run_cases` once per case.
 
+#[cfg(test)]
+mod tests;
+
 use super::failure::Failure;
 use crate::qemu::Clock;
 use anyhow::Result;
@@ -26,6 +29,17 @@ pub(super) enum Expected {
         /// JSON that the report must contain: fields that are not named here may be anything
         report: &'static str,
     },
+    /// A program ended itself
+    Exited {
+        /// The exit status
+        status: u8,
+        /// Its standard output
+        output: &'static [u8],
+        /// Its standard error
+        errors: &'static [u8],
+        /// JSON that the report must contain
+        report: &'static str,
+    },
     /// Exit status 1: the guest trapped, and the line about it contains this
     Trap(&'static str),
     /// Exit status 1: the kernel did not call the guest, and the line about it contains this
@@ -43,6 +57,10 @@ pub(super) struct Attempt {
     pub(super) status: Result<ExitCode>,
     /// The kernel's text
     pub(super) console: String,
+    /// What the guest wrote to its standard output
+    pub(super) output: Vec<u8>,
+    /// What the guest wrote to its standard error
+    pub(super) errors: Vec<u8>,
     /// What was written for `--json`
     pub(super) report: Option<Value>,
 }
@@ -54,6 +72,11 @@ pub(super) struct Attempt {
 pub(super) fn judge(expected: &Expected, attempt: &Attempt) -> Result<(), Failure> {
     match *expected {
         Expected::Returned { console, report } => judge_return(console, report, attempt),
+        Expected::Exited { status, output, errors, report } => {
+            judge_exit(ExitCode::from(status), report, attempt)?;
+            expect_bytes(&attempt.output, output)?;
+            expect_bytes(&attempt.errors, errors)
+        }
         Expected::Trap(text) => judge_failure("trap", text, attempt),
         Expected::Error(text) => judge_failure("error", text, attempt),
         Expected::CommandError(text) => judge_command_error(text, attempt),
@@ -76,6 +99,19 @@ fn judge_return(lines: &[&'static str], report: &str, attempt: &Attempt) -> Resu
     }
     judge_figures(found, attempt.clock)?;
     judge_counts(found, attempt.clock)
+}
+
+fn judge_exit(status: ExitCode, report: &str, attempt: &Attempt) -> Result<(), Failure> {
+    expect_status(status, attempt)?;
+    let found = attempt.report.as_ref().ok_or(Failure::ReportMissing)?;
+    let report = serde_json::from_str(report).expect("a test of the table parses every expected report");
+    expect(found, report)?;
+    expect(&found["error"], Value::Null)?;
+    let complaints = complaints(&attempt.console);
+    if !complaints.is_empty() {
+        return Err(Failure::Complaints { found: owned(&complaints), expected: "" });
+    }
+    judge_figures(found, attempt.clock)
 }
 
 fn judge_failure(outcome: &str, text: &'static str, attempt: &Attempt) -> Result<(), Failure> {
@@ -137,6 +173,14 @@ fn expect_status(expected: ExitCode, attempt: &Attempt) -> Result<(), Failure> {
     Err(Failure::Status { found, expected: format!("{expected:?}") })
 }
 
+fn expect_bytes(found: &[u8], expected: &'static [u8]) -> Result<(), Failure> {
+    if found == expected {
+        return Ok(());
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Err(Failure::Stream { found: text(found), expected: text(expected) })
+}
+
 /// The lines of the console that tell of a failure.
 fn complaints(console: &str) -> Vec<&str> {
     console.lines().filter(|line| COMPLAINTS.iter().any(|start| line.starts_with(start))).collect()
@@ -164,134 +208,5 @@ fn contains(found: &Value, expected: &Value) -> bool {
                 && found.iter().zip(expected).all(|(found, expected)| contains(found, expected))
         }
         (found, expected) => found == expected,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use anyhow::anyhow;
-    use serde_json::json;
-
-    const RETURNED: Expected =
-        Expected::Returned { console: &["i32 5"], report: r#"{"results":[{"type":"i32","value":5}]}"# };
-    const TRAP: Expected = Expected::Trap("unreachable");
-    const REFUSED: Expected = Expected::CommandError("is empty");
-
-    fn returned() -> Attempt {
-        let report = json!({
-            "outcome": "returned", "results": [{ "type": "i32", "value": 5 }], "error": null,
-            "memories": [], "free_frames_at_start": 9, "free_frames_at_end": 9,
-            "instructions_to_instantiate": null, "instructions_to_run": null
-        });
-        let console = "i32 5\nfree frames: 9 at start, 9 at end\n".to_owned();
-        Attempt { clock: Clock::Host, status: Ok(ExitCode::SUCCESS), console, report: Some(report) }
-    }
-
-    fn trapped() -> Attempt {
-        let mut report = returned().report;
-        if let Some(report) = &mut report {
-            report["outcome"] = "trap".into();
-            report["error"] = "trap: unreachable, in the call of `f`".into();
-            report["results"] = json!([]);
-        }
-        let console = "trap: unreachable, in the call of `f`\n".to_owned();
-        Attempt { clock: Clock::Host, status: Ok(ExitCode::FAILURE), console, report }
-    }
-
-    fn refused() -> Attempt {
-        let status = Err(anyhow!("guest.wasm is empty"));
-        Attempt { clock: Clock::Host, status, console: String::new(), report: None }
-    }
-
-    /// `attempt` with one field of its report changed.
-    fn with(mut attempt: Attempt, field: &str, value: Value) -> Attempt {
-        if let Some(report) = &mut attempt.report {
-            report[field] = value;
-        }
-        attempt
-    }
-
-    #[test]
-    fn what_is_expected_passes() {
-        assert_eq!(judge(&RETURNED, &returned()), Ok(()));
-        assert_eq!(judge(&TRAP, &trapped()), Ok(()));
-        assert_eq!(judge(&REFUSED, &refused()), Ok(()));
-    }
-
-    #[test]
-    fn another_ending_fails() {
-        for (expected, attempt) in [
-            (RETURNED, trapped()),
-            (RETURNED, refused()),
-            (TRAP, returned()),
-            (TRAP, refused()),
-            (REFUSED, returned()),
-            (REFUSED, trapped()),
-        ] {
-            let verdict = judge(&expected, &attempt);
-            assert!(matches!(verdict, Err(Failure::Status { .. })), "{verdict:?}");
-        }
-    }
-
-    #[test]
-    fn another_value_type_or_digit_fails() {
-        for results in
-            [json!([]), json!([{ "type": "i64", "value": 5 }]), json!([{ "type": "i32", "value": 6 }])]
-        {
-            let verdict = judge(&RETURNED, &with(returned(), "results", results));
-            assert!(matches!(verdict, Err(Failure::Report { .. })), "{verdict:?}");
-        }
-    }
-
-    #[test]
-    fn a_lost_frame_fails_every_kind_of_run() {
-        for (expected, attempt) in [(RETURNED, returned()), (TRAP, trapped())] {
-            let verdict = judge(&expected, &with(attempt, "free_frames_at_end", 8.into()));
-            assert_eq!(
-                verdict,
-                Err(Failure::Report { found: Box::new(8.into()), expected: Box::new(9.into()) })
-            );
-        }
-    }
-
-    #[test]
-    fn instructions_are_counted_where_the_clock_counts_them_only() {
-        let uncounted = Attempt { clock: Clock::Instructions, ..returned() };
-        assert_eq!(judge(&RETURNED, &uncounted), Err(Failure::NotCounted(COUNTS[0])));
-        let counted = with(with(returned(), COUNTS[0], 7.into()), COUNTS[1], 7.into());
-        assert!(matches!(judge(&RETURNED, &counted), Err(Failure::Report { .. })));
-        assert_eq!(judge(&RETURNED, &Attempt { clock: Clock::Instructions, ..counted }), Ok(()));
-    }
-
-    #[test]
-    fn a_failure_has_one_line_on_the_console() {
-        for console in ["", "trap: divide\n", "trap: unreachable\ntrap: unreachable\n"] {
-            let verdict = judge(&TRAP, &Attempt { console: console.to_owned(), ..trapped() });
-            assert!(matches!(verdict, Err(Failure::Complaints { .. })), "{verdict:?}");
-        }
-        let console = "i32 5\nerror: but\n".to_owned();
-        let verdict = judge(&RETURNED, &Attempt { console, ..returned() });
-        assert!(matches!(verdict, Err(Failure::Complaints { .. })), "{verdict:?}");
-    }
-
-    #[test]
-    fn the_report_of_a_failure_repeats_its_line() {
-        let verdict = judge(&TRAP, &with(trapped(), "error", "trap: unreachable".into()));
-        assert!(matches!(verdict, Err(Failure::Report { .. })), "{verdict:?}");
-    }
-
-    #[test]
-    fn a_message_of_the_command_is_one_line_and_comes_without_a_report() {
-        let long = Attempt { status: Err(anyhow!("guest.wasm is empty\nhelp: none")), ..refused() };
-        assert!(matches!(judge(&REFUSED, &long), Err(Failure::Message { .. })));
-        let reported = Attempt { report: returned().report, ..refused() };
-        assert!(matches!(judge(&REFUSED, &reported), Err(Failure::ReportUnexpected(_))));
-    }
-
-    #[test]
-    fn a_line_that_the_console_lacks_fails() {
-        let verdict = judge(&RETURNED, &Attempt { console: "i32 55\n".to_owned(), ..returned() });
-        assert_eq!(verdict, Err(Failure::LineMissing("i32 5")));
     }
 }

@@ -1,9 +1,12 @@
 //! The cases: what users give to `cargo xtask run`, good and bad, and what they get.
 //!
-//! Owns the table and nothing else. A name says what is true; the words are those that a user types behind the
-//! file. Larger guests are texts in `guests/run`, tiny and broken ones stand here. Read by `run_cases`.
+//! Owns the table and nothing else. A name says what is true; the words are those that a user types behind
+//! the file. Larger guests are texts in `guests/run`, tiny and broken ones stand here; programs are in
+//! [`programs`]. Read by `run_cases`.
 
-use super::judge::Expected::{self, CommandError, Error, Returned, Trap};
+mod programs;
+
+use super::judge::Expected::{self, CommandError, Error, Exited, Returned, Trap};
 
 /// A command line and what must come of it.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +53,12 @@ const START_TRAPS: Guest = Guest::Source("start-traps.wat");
 const TOUCHES: Guest = Guest::Source("touches.wat");
 
 /// All of them.
-pub(super) const CASES: &[Case] = &[
+pub(super) fn all() -> impl Iterator<Item = &'static Case> {
+    CALLS.iter().chain(programs::CASES)
+}
+
+/// Guests of which a function is called.
+const CALLS: &[Case] = &[
     case(
         "i32-arguments-give-an-i32",
         NUMBERS,
@@ -253,14 +261,14 @@ mod tests {
 
     #[test]
     fn no_two_cases_share_a_name() {
-        let names: HashSet<_> = CASES.iter().map(|case| case.name).collect();
-        assert_eq!(names.len(), CASES.len());
+        let names: HashSet<_> = all().map(|case| case.name).collect();
+        assert_eq!(names.len(), all().count());
     }
 
     #[test]
     fn expected_reports_are_json_objects() {
-        for case in CASES {
-            if let Returned { report, .. } = case.expected {
+        for case in all() {
+            if let Returned { report, .. } | Exited { report, .. } = case.expected {
                 let report = serde_json::from_str::<Value>(report);
                 assert!(report.is_ok_and(|report| report.is_object()), "{}", case.name);
             }

@@ -1,0 +1,90 @@
+//! How many instances of a one-page module are alive at once when the machine is full.
+//!
+//! Each has a store of its own and has run a function that writes to its memory; at the end all of them are
+//! called once more, and must still have a memory of their own. Frames and the kernel's heap are both memory
+//! that instances take: the count ends when either has no more to give.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+
+use kernel_demo::Machine;
+
+use crate::BenchError;
+use crate::figures::{Figures, Unit};
+use crate::guest::{Loaded, Running, guest};
+
+const FRAME_BYTES: u64 = 4 << 10;
+
+/// The heap that is left alone, so that what the kernel itself allocates does not fail; in bytes.
+const HEAP_RESERVE_BYTES: usize = 256 << 10;
+
+/// How many instances are made between two samples.
+const SAMPLE_EVERY: usize = 100;
+
+/// What is taken at a time.
+struct Taken {
+    frames: u64,
+    heap_bytes: u64,
+}
+
+impl Taken {
+    fn of(machine: &Machine) -> Self {
+        let frames = machine.frames().total_frames() - machine.frames().free_frames();
+        Self { frames, heap_bytes: machine.heap().used_bytes as u64 }
+    }
+
+    fn bytes_since(&self, before: &Self) -> u64 {
+        (self.frames - before.frames) * FRAME_BYTES + (self.heap_bytes - before.heap_bytes)
+    }
+}
+
+/// The guests: one whose memory stays at one Wasm page, and one whose memory may grow, and has page tables of
+/// its own.
+const GUESTS: [(&str, &[u8]); 2] = [("density", guest!("one-page")), ("density_growable", guest!("page"))];
+
+/// Makes instances of each guest until there is no more room.
+pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
+    GUESTS.into_iter().try_for_each(|(name, wasm)| fill(machine, name, &Loaded::new(machine, wasm)?, figures))
+}
+
+fn fill(machine: &Machine, name: &str, loaded: &Loaded, figures: &mut Figures) -> Result<(), BenchError> {
+    // Each takes a frame at least, so that the list never moves.
+    let most =
+        usize::try_from(machine.frames().free_frames()).expect("an address has as many bits as a usize");
+    let mut alive: Vec<Box<Running>> = Vec::with_capacity(most);
+    let before = Taken::of(machine);
+    while let Some(running) = another(machine, loaded, &alive) {
+        alive.push(running);
+        if alive.len().is_multiple_of(SAMPLE_EVERY) {
+            figures.sample(name, alive.len() as u64, Taken::of(machine).bytes_since(&before));
+        }
+    }
+    let after = Taken::of(machine);
+    let intact = alive.iter_mut().zip(0..).filter_map(|(running, number)| again(running, number));
+    let instances = intact.count() as u64;
+    figures.count(format!("{name}/instances"), Unit::Instances, instances);
+    figures.count(format!("{name}/frames"), Unit::Frames, after.frames - before.frames);
+    figures.count(format!("{name}/heap"), Unit::Bytes, after.heap_bytes - before.heap_bytes);
+    figures.count(format!("{name}/free frames"), Unit::Frames, machine.frames().free_frames());
+    Ok(())
+}
+
+/// One more instance that has run, or none if there is no room for it.
+fn another(machine: &Machine, loaded: &Loaded, alive: &[Box<Running>]) -> Option<Box<Running>> {
+    let heap = machine.heap();
+    if heap.size_bytes - heap.used_bytes < HEAP_RESERVE_BYTES {
+        return None;
+    }
+    let mut running = Box::new(loaded.instantiate().ok()?);
+    let number = i32::try_from(alive.len()).ok()?;
+    // Without a frame left the store is lost, and the call says so.
+    running.call::<i32, i32>("run", number).ok().map(|_| running)
+}
+
+/// Whether the instance still runs, in a memory that holds what it has written.
+fn again(running: &mut Running, number: i32) -> Option<()> {
+    let resident = running.residency().ok()?.resident_frames;
+    let answer: i32 = running.call("run", number).ok()?;
+    (resident == 1 && answer == number).then_some(())
+}

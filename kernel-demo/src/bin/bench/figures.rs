@@ -1,0 +1,184 @@
+//! Figures: what was measured, and how it is sent.
+//!
+//! Owns the clock's meaning. Readings are ticks; a figure is nanoseconds, or where the machine's clock counts
+//! them, instructions. Every figure has the median and the smallest of its runs. Units go with the figure, so
+//! that whoever reads the report needs no table of names.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use kernel_demo::timer::{self, TickRate};
+use kernel_demo::{Machine, clock, println, serial};
+use serde::Serialize;
+
+/// Runs of a figure whose clock is the host's: enough for a median that a busy moment does not move.
+const TIMED_RUNS: usize = 9;
+
+/// Runs of a figure that counts instructions, which differ by what the run before left in caches of ours
+/// alone.
+const COUNTED_RUNS: usize = 3;
+
+/// What a figure is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unit {
+    /// Time.
+    Ns,
+    /// Time for each 4 KiB page.
+    NsPerPage,
+    /// Executed instructions.
+    Instructions,
+    /// Executed instructions for each 4 KiB page.
+    InstructionsPerPage,
+    /// Frames of 4 KiB.
+    Frames,
+    /// Bytes.
+    Bytes,
+    /// Instances.
+    Instances,
+}
+
+#[derive(Debug, Serialize)]
+struct Figure {
+    name: String,
+    unit: Unit,
+    median: f64,
+    min: f64,
+    runs: usize,
+    /// What the measured function returned, if it is one of a guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<i32>,
+}
+
+/// What the ticks of this machine's clock are.
+#[derive(Clone, Copy, Debug)]
+enum Ticks {
+    Time(TickRate),
+    Instructions,
+}
+
+/// All figures of a boot.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    ticks: Ticks,
+    list: Vec<Figure>,
+    /// Of the density of instances: those alive, and the bytes of frames and heap that they have taken.
+    samples: Vec<Sample>,
+}
+
+/// A moment in the filling of a machine.
+#[derive(Debug, Serialize)]
+struct Sample {
+    name: String,
+    instances: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    figures: &'a [Figure],
+    samples: &'a [Sample],
+}
+
+impl Figures {
+    /// None yet. Calibrates the clock, unless it counts instructions.
+    pub(crate) fn new(machine: &Machine) -> Self {
+        let ticks =
+            if machine.request().icount { Ticks::Instructions } else { Ticks::Time(timer::calibrate()) };
+        Self { ticks, list: Vec::new(), samples: Vec::new() }
+    }
+
+    /// How often a figure is to be measured.
+    pub(crate) fn runs(&self) -> usize {
+        match self.ticks {
+            Ticks::Time(_) => TIMED_RUNS,
+            Ticks::Instructions => COUNTED_RUNS,
+        }
+    }
+
+    /// Whether `ticks` are enough of a sample that took at least `milliseconds`; instructions always are.
+    pub(crate) fn is_enough(&self, ticks: u64, milliseconds: u64) -> bool {
+        match self.ticks {
+            Ticks::Time(rate) => rate.nanoseconds_in(ticks) >= milliseconds * 1_000_000,
+            Ticks::Instructions => true,
+        }
+    }
+
+    /// Adds a figure of one reading, in ticks.
+    pub(crate) fn once(&mut self, name: impl Into<String>, ticks: u64) {
+        self.cost(name, &mut [ticks]);
+    }
+
+    /// Adds a cost: `readings` are ticks, one for each run.
+    pub(crate) fn cost(&mut self, name: impl Into<String>, readings: &mut [u64]) {
+        self.add(name.into(), [Unit::Ns, Unit::Instructions], readings, 1, None);
+    }
+
+    /// Adds the cost of one of `parts` things that every reading is of.
+    pub(crate) fn cost_each(&mut self, name: impl Into<String>, readings: &mut [u64], parts: u64) {
+        self.add(name.into(), [Unit::Ns, Unit::Instructions], readings, parts, None);
+    }
+
+    /// Adds the cost of a guest's function and what it returned.
+    pub(crate) fn call(&mut self, name: impl Into<String>, readings: &mut [u64], result: i32) {
+        self.add(name.into(), [Unit::Ns, Unit::Instructions], readings, 1, Some(result));
+    }
+
+    /// Adds a cost for each page: every reading is of `pages` pages.
+    pub(crate) fn cost_per_page(&mut self, name: impl Into<String>, readings: &mut [u64], pages: u64) {
+        self.add(name.into(), [Unit::NsPerPage, Unit::InstructionsPerPage], readings, pages, None);
+    }
+
+    /// Adds a number of things, which is not measured but counted.
+    pub(crate) fn count(&mut self, name: impl Into<String>, unit: Unit, count: u64) {
+        let value = count as f64;
+        self.push(Figure { name: name.into(), unit, median: value, min: value, runs: 1, result: None });
+    }
+
+    /// Adds a sample of the instances alive and the bytes that they have taken.
+    pub(crate) fn sample(&mut self, name: &str, instances: u64, bytes: u64) {
+        self.samples.push(Sample { name: name.into(), instances, bytes });
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        [time, instructions]: [Unit; 2],
+        readings: &mut [u64],
+        parts: u64,
+        result: Option<i32>,
+    ) {
+        readings.sort_unstable();
+        let value = |ticks: u64| match self.ticks {
+            Ticks::Time(rate) => rate.nanoseconds_in(ticks) as f64 / parts as f64,
+            Ticks::Instructions => ticks as f64 / parts as f64,
+        };
+        let unit = match self.ticks {
+            Ticks::Time(_) => time,
+            Ticks::Instructions => instructions,
+        };
+        let (median, min) = (value(readings[readings.len() / 2]), value(readings[0]));
+        self.push(Figure { name, unit, median, min, runs: readings.len(), result });
+    }
+
+    fn push(&mut self, figure: Figure) {
+        println!("{}: {:.1} {:?}, {:.1} at least", figure.name, figure.median, figure.unit, figure.min);
+        self.list.push(figure);
+    }
+
+    /// Sends them through the second serial port.
+    pub(crate) fn send(&self) {
+        let report = Report { figures: &self.list, samples: &self.samples };
+        let json = serde_json::to_string(&report).expect("the report has string keys and finite depth");
+        if let Err(error) = serial::report(&json) {
+            println!("no JSON report: {error}");
+        }
+    }
+}
+
+/// The ticks that `work` takes, and what it returns.
+pub(crate) fn timed<R>(work: impl FnOnce() -> R) -> (u64, R) {
+    let start = clock::ticks();
+    let result = work();
+    (clock::ticks() - start, result)
+}

@@ -1,0 +1,95 @@
+//! Modules and instances to measure with.
+//!
+//! One engine for each module, and limits that no module of a benchmark hits: what is measured here is what
+//! things cost, not whether they are allowed.
+
+use alloc::sync::Arc;
+
+use kernel_demo::Machine;
+use palimpsest_engine::{
+    Config, Engine, Instance, Limits, Linker, Memory, Module, Paged, Residency, Store, WasmParams,
+    WasmResults,
+};
+
+use crate::{BenchError, doing};
+
+/// The bytes of a guest of `guests/bench`.
+macro_rules! guest {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/bench/", $name, ".wasm"))
+    };
+}
+pub(crate) use guest;
+
+/// An engine of this machine.
+pub(crate) fn engine(machine: &Machine) -> Result<Engine, BenchError> {
+    let mut limits = Limits::default();
+    limits.module_bytes = 64 << 20;
+    limits.header_bytes = 16 << 20;
+    limits.function_bytes = 4 << 20;
+    limits.section_entries = 1 << 20;
+    limits.element_items = 1 << 20;
+    let config = Config::default().limits(limits);
+    doing("making an engine", Engine::new(config, Arc::new(Paged::new(machine.space()))))
+}
+
+/// A module that can be instantiated again and again.
+pub(crate) struct Loaded {
+    module: Module,
+    linker: Linker<()>,
+}
+
+impl Loaded {
+    /// Loads `wasm` with an engine of its own. What the peers' kernels import is defined.
+    pub(crate) fn new(machine: &Machine, wasm: &[u8]) -> Result<Self, BenchError> {
+        let module = doing("loading", Module::new(&engine(machine)?, wasm))?;
+        let mut linker = Linker::new();
+        doing("defining an import", linker.func_wrap("env", "nop", |value: i32| value.wrapping_add(1)))?;
+        Ok(Self { module, linker })
+    }
+
+    /// An empty store for it.
+    pub(crate) fn store(&self) -> Store<()> {
+        Store::new(self.module.engine(), ())
+    }
+
+    /// An instance in a store of its own.
+    pub(crate) fn instantiate(&self) -> Result<Running, BenchError> {
+        self.instantiate_in(self.store())
+    }
+
+    /// An instance in `store`.
+    pub(crate) fn instantiate_in(&self, mut store: Store<()>) -> Result<Running, BenchError> {
+        let instance = doing("instantiating", self.linker.instantiate(&mut store, &self.module))?;
+        Ok(Running { store, instance })
+    }
+}
+
+/// A store with one instance.
+pub(crate) struct Running {
+    pub(crate) store: Store<()>,
+    instance: Instance,
+}
+
+impl Running {
+    /// Calls the export `name`.
+    pub(crate) fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &str,
+        params: P,
+    ) -> Result<R, BenchError> {
+        let func = doing("looking for an export", self.instance.get_typed_func::<P, R>(&self.store, name))?;
+        doing("calling a guest", func.call(&mut self.store, params))
+    }
+
+    /// The exported memory.
+    pub(crate) fn memory(&self) -> Result<Memory, BenchError> {
+        let memory = self.instance.get_memory(&self.store, "memory");
+        doing("memory", memory.ok_or("the guest exports none"))
+    }
+
+    /// What the exported memory holds.
+    pub(crate) fn residency(&self) -> Result<Residency, BenchError> {
+        Ok(self.memory()?.residency(&self.store))
+    }
+}

@@ -1,0 +1,52 @@
+//! Loading a module until it is ready to be instantiated, and the same by the interpreter alone.
+//!
+//! All have an engine that is there already, and translate functions when they are called. The interpreter
+//! has two ways to be lazy: by default it validates a module when it is loaded, as this engine does, which
+//! holds it against its limits and rewrites it too; or it leaves validation for later, and takes modules that
+//! are not valid.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use kernel_demo::Machine;
+use palimpsest_engine::Module;
+use wasmi::CompilationMode;
+
+use crate::figures::{Figures, Unit, timed};
+use crate::plan::Plan;
+use crate::{BenchError, doing, guest};
+
+/// Measures every module of the plan.
+pub(crate) fn measure(machine: &Machine, plan: &Plan, figures: &mut Figures) -> Result<(), BenchError> {
+    for name in &plan.modules {
+        let wasm = doing("loading", machine.file(name).ok_or("a module is not in the boot archive"))?;
+        let (mut ours, mut alone, mut unchecked) = (Vec::new(), Vec::new(), Vec::new());
+        // In turns, so that a change of the machine's speed meets all.
+        for _ in 0..figures.runs() {
+            ours.push(engine(machine, wasm)?);
+            alone.push(interpreter(wasm, CompilationMode::LazyTranslation)?);
+            unchecked.push(interpreter(wasm, CompilationMode::Lazy)?);
+        }
+        figures.count(format!("load_bytes/{name}"), Unit::Bytes, wasm.len() as u64);
+        figures.cost(format!("load/{name}"), &mut ours);
+        figures.cost(format!("load_wasmi/{name}"), &mut alone);
+        figures.cost(format!("load_wasmi_unchecked/{name}"), &mut unchecked);
+    }
+    Ok(())
+}
+
+fn engine(machine: &Machine, wasm: &[u8]) -> Result<u64, BenchError> {
+    let engine = guest::engine(machine)?;
+    let (ticks, module) = timed(|| Module::new(&engine, wasm));
+    doing("loading", module).map(|_| ticks)
+}
+
+/// With all that the engine lets through by default.
+fn interpreter(wasm: &[u8], mode: CompilationMode) -> Result<u64, BenchError> {
+    let mut config = wasmi::Config::default();
+    config.compilation_mode(mode);
+    config.ignore_custom_sections(true);
+    let engine = wasmi::Engine::new(&config);
+    let (ticks, module) = timed(|| wasmi::Module::new(&engine, wasm));
+    doing("loading by the interpreter alone", module).map(|_| ticks)
+}

@@ -1,0 +1,93 @@
+//! The benchmark kernel: measures one suite in a boot, and sends its figures.
+//!
+//! `cargo xtask bench` boots it once for each suite, with `bench.json` in the boot archive. Whatever is
+//! measured goes through the public API of the two crates; what it is compared with is measured in other
+//! boots, or, for loading, by the interpreter alone in this very binary. A suite that cannot be measured ends
+//! the machine with a failing status and one line that says why.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod boot;
+mod density;
+mod figures;
+mod guest;
+mod heap;
+mod kernels;
+mod lives;
+mod load;
+mod pages;
+mod plan;
+mod policies;
+mod segments;
+mod zeroing;
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use kernel_demo::{ExitStatus, Machine, boot_main, println};
+use thiserror::Error;
+
+use figures::Figures;
+use plan::{Plan, Suite};
+
+boot_main!(main);
+
+/// Why a suite has no figures.
+#[derive(Debug, Error)]
+#[error("{what}: {cause}")]
+struct BenchError {
+    what: &'static str,
+    cause: String,
+}
+
+/// Names what was being done when `result` failed.
+fn doing<V, E: fmt::Display>(what: &'static str, result: Result<V, E>) -> Result<V, BenchError> {
+    result.map_err(|cause| BenchError { what, cause: cause.to_string() })
+}
+
+fn main(machine: Machine) -> ExitStatus {
+    match measure(&machine) {
+        Ok(figures) => {
+            figures.send();
+            ExitStatus::Success
+        }
+        Err(error) => {
+            println!("cannot measure: {error}");
+            ExitStatus::GuestFailed
+        }
+    }
+}
+
+fn measure(machine: &Machine) -> Result<Figures, BenchError> {
+    let plan = Plan::read(machine)?;
+    if plan.suite == Suite::Boot {
+        // Nothing comes before it, the calibration of the clock neither.
+        let reached = boot::reach_the_first_instruction(machine)?;
+        let mut figures = Figures::new(machine);
+        figures.once("boot/first_instruction", reached);
+        return Ok(figures);
+    }
+    let mut figures = Figures::new(machine);
+    match plan.suite {
+        Suite::Boot => unreachable!("it has returned above"),
+        Suite::Costs => costs(machine, &mut figures)?,
+        Suite::Density => density::measure(machine, &mut figures)?,
+        Suite::Load => load::measure(machine, &plan, &mut figures)?,
+        Suite::Kernels => kernels::measure(machine, &plan, &mut figures)?,
+    }
+    Ok(figures)
+}
+
+/// What needs nothing but this kernel: all of it has an instruction count.
+fn costs(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
+    zeroing::measure(figures);
+    pages::measure(machine, figures)?;
+    lives::measure(machine, figures)?;
+    segments::measure(machine, figures)?;
+    heap::measure(machine, figures)?;
+    kernels::measure_loops(machine, figures)?;
+    policies::measure(machine, figures)
+}

@@ -1,0 +1,254 @@
+//! What a page costs: first touch, clearing, and both again, for ranges of 64 KiB to 64 MiB.
+//!
+//! Touches are the kernel's own stores through [`Memory::data_mut`], as the Linux benchmark's are a
+//! program's, so that no interpreter is in the figures; clears are [`Memory::clear_pages`]. Names, sizes and
+//! order are those of the Linux benchmark, which the ratios are made from. Each pass begins with a new
+//! memory, whose page tables are missing. `policies` measures the same once more with a policy off or on.
+
+use alloc::format;
+use alloc::vec::Vec;
+use core::hint::black_box;
+
+use kernel_demo::Machine;
+use palimpsest_engine::{Engine, Memory, MemoryType, Store};
+use palimpsest_paging::FramePool;
+
+use crate::figures::{Figures, Unit, timed};
+use crate::{BenchError, doing, guest};
+
+const PAGE_BYTES: u64 = 4 << 10;
+const WASM_PAGE_BYTES: u64 = 64 << 10;
+
+/// The sizes of the ranges in Wasm pages: 64 KiB, 1 MiB, 64 MiB.
+const RANGES: [u32; 3] = [1, 16, 1024];
+
+/// The largest range that is gone through several times in one reading, so that the clock's own cost does not
+/// show; in Wasm pages.
+const SMALL: u32 = 16;
+const SMALL_ROUNDS: u64 = 10;
+
+/// How many pages lie between the starts of two that are touched sparsely.
+const SPARSE_PAGES: u64 = 64;
+
+/// The operations, in the order in which they are done; each finds what the one before has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    FirstTouch,
+    /// The loop alone: no page is missing.
+    MappedTouch,
+    Clear,
+    /// As the first touch, behind a clear.
+    Refault,
+    ClearTouch,
+    /// One page in 64 of a new memory.
+    SparseTouch,
+    SparseClear,
+    /// Zeros over all of a new memory, by `memset`, which is what a guest's `memory.fill` comes to.
+    FillZero,
+}
+
+impl Operation {
+    const ALL: [Self; 8] = [
+        Self::FirstTouch,
+        Self::MappedTouch,
+        Self::Clear,
+        Self::Refault,
+        Self::ClearTouch,
+        Self::SparseTouch,
+        Self::SparseClear,
+        Self::FillZero,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::FirstTouch => "first_touch",
+            Self::MappedTouch => "mapped_touch",
+            Self::Clear => "clear",
+            Self::Refault => "refault",
+            Self::ClearTouch => "clear_touch",
+            Self::SparseTouch => "sparse_touch",
+            Self::SparseClear => "sparse_clear",
+            Self::FillZero => "fill_zero",
+        }
+    }
+
+    /// The number of pages that it touches, or that were touched where it clears.
+    fn pages(self, wasm_pages: u32) -> u64 {
+        let pages = bytes_of(wasm_pages) / PAGE_BYTES;
+        match self {
+            Self::FirstTouch
+            | Self::MappedTouch
+            | Self::Clear
+            | Self::Refault
+            | Self::ClearTouch
+            | Self::FillZero => pages,
+            Self::SparseTouch | Self::SparseClear => pages.div_ceil(SPARSE_PAGES),
+        }
+    }
+}
+
+/// Which pages are measured, and how their figures are called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant {
+    /// What comes behind the names; nothing for the figures that others are compared with.
+    pub(crate) suffix: &'static str,
+    /// Whose figures are kept; all operations are done in any case.
+    pub(crate) kept: &'static [Operation],
+    /// The pool, if its frames are zeroed before they are needed.
+    pub(crate) scrubbed: Option<&'static FramePool>,
+}
+
+/// Measures all operations on all ranges.
+pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
+    measure_variant(machine, &RANGES, Variant { suffix: "", kept: &Operation::ALL, scrubbed: None }, figures)
+}
+
+/// Measures all operations on ranges of these sizes in Wasm pages.
+pub(crate) fn measure_variant(
+    machine: &Machine,
+    ranges: &[u32],
+    variant: Variant,
+    figures: &mut Figures,
+) -> Result<(), BenchError> {
+    let engine = guest::engine(machine)?;
+    ranges.iter().try_for_each(|&wasm_pages| measure_range(&engine, wasm_pages, variant, figures))
+}
+
+fn measure_range(
+    engine: &Engine,
+    wasm_pages: u32,
+    variant: Variant,
+    figures: &mut Figures,
+) -> Result<(), BenchError> {
+    let name = |what: &str| format!("{what}/{}{}", bytes_of(wasm_pages), variant.suffix);
+    let rounds = if wasm_pages <= SMALL { SMALL_ROUNDS } else { 1 };
+    let mut readings: [Vec<u64>; Operation::ALL.len()] = Default::default();
+    let mut frames = SparseAndFilled::default();
+    for _ in 0..figures.runs() {
+        let mut sums = [0; Operation::ALL.len()];
+        for _ in 0..rounds {
+            let pass = Pass::run(engine, wasm_pages, variant)?;
+            sums.iter_mut().zip(pass.ticks).for_each(|(sum, ticks)| *sum += ticks);
+            frames = pass.frames;
+        }
+        readings.iter_mut().zip(sums).for_each(|(readings, sum)| readings.push(sum));
+    }
+    let all = Operation::ALL.into_iter().zip(readings);
+    for (operation, mut readings) in all.filter(|(operation, _)| variant.kept.contains(operation)) {
+        figures.cost_per_page(name(operation.name()), &mut readings, operation.pages(wasm_pages) * rounds);
+        if let Some((what, count)) = frames.of(operation) {
+            figures.count(name(what), Unit::Frames, count);
+        }
+    }
+    Ok(())
+}
+
+fn bytes_of(wasm_pages: u32) -> u64 {
+    u64::from(wasm_pages) * WASM_PAGE_BYTES
+}
+
+/// Data frames that two of the operations took.
+#[derive(Clone, Copy, Debug, Default)]
+struct SparseAndFilled {
+    sparse: u64,
+    filled: u64,
+}
+
+impl SparseAndFilled {
+    /// What is told of an operation beside its cost.
+    const fn of(self, operation: Operation) -> Option<(&'static str, u64)> {
+        match operation {
+            Operation::SparseTouch => Some(("sparse_frames", self.sparse)),
+            Operation::FillZero => Some(("fill_zero_frames", self.filled)),
+            Operation::FirstTouch
+            | Operation::MappedTouch
+            | Operation::Clear
+            | Operation::Refault
+            | Operation::ClearTouch
+            | Operation::SparseClear => None,
+        }
+    }
+}
+
+/// Every operation once, on three new memories.
+struct Pass {
+    /// By operation.
+    ticks: [u64; Operation::ALL.len()],
+    frames: SparseAndFilled,
+}
+
+impl Pass {
+    fn run(engine: &Engine, wasm_pages: u32, variant: Variant) -> Result<Self, BenchError> {
+        let mut dense = Range::new(engine, wasm_pages, variant)?;
+        let first_touch = dense.touch(1);
+        let mapped_touch = dense.touch(1);
+        let clear = dense.clear()?;
+        let refault = dense.touch(1);
+        let clear_touch = dense.clear()? + dense.touch(1);
+        drop(dense);
+        let mut sparse = Range::new(engine, wasm_pages, variant)?;
+        let sparse_touch = sparse.touch(SPARSE_PAGES);
+        let sparse_frames = sparse.resident_frames();
+        let sparse_clear = sparse.clear()?;
+        drop(sparse);
+        let mut filled = Range::new(engine, wasm_pages, variant)?;
+        let fill_zero = filled.fill();
+        let ticks =
+            [first_touch, mapped_touch, clear, refault, clear_touch, sparse_touch, sparse_clear, fill_zero];
+        Ok(Self {
+            ticks,
+            frames: SparseAndFilled { sparse: sparse_frames, filled: filled.resident_frames() },
+        })
+    }
+}
+
+/// A memory of its own store.
+struct Range {
+    store: Store<()>,
+    memory: Memory,
+    wasm_pages: u32,
+    scrubbed: Option<&'static FramePool>,
+}
+
+impl Range {
+    fn new(engine: &Engine, wasm_pages: u32, variant: Variant) -> Result<Self, BenchError> {
+        let mut store = Store::new(engine, ());
+        let memory = Memory::new(&mut store, MemoryType::new(wasm_pages, Some(wasm_pages)));
+        let scrubbed = variant.scrubbed;
+        Ok(Self { memory: doing("making a memory", memory)?, store, wasm_pages, scrubbed })
+    }
+
+    fn resident_frames(&self) -> u64 {
+        self.memory.residency(&self.store).resident_frames
+    }
+
+    /// Writes a byte into every `step_pages`-th page; the ticks that it took.
+    fn touch(&mut self, step_pages: u64) -> u64 {
+        if let Some(pool) = self.scrubbed {
+            pool.scrub(bytes_of(self.wasm_pages) / PAGE_BYTES);
+        }
+        let bytes = self.memory.data_mut(&mut self.store);
+        let step = usize::try_from(step_pages * PAGE_BYTES).expect("64 pages are 256 KiB");
+        let (ticks, ()) = timed(|| {
+            for page in bytes.chunks_mut(step) {
+                // Not moved, and not merged with the next one.
+                *black_box(&mut page[0]) = 1;
+            }
+        });
+        ticks
+    }
+
+    /// Fills the memory with zeros; the ticks that it took.
+    fn fill(&mut self) -> u64 {
+        let bytes = self.memory.data_mut(&mut self.store);
+        let (ticks, ()) = timed(|| black_box(bytes).fill(0));
+        ticks
+    }
+
+    /// Clears the whole memory; the ticks that it took.
+    fn clear(&mut self) -> Result<u64, BenchError> {
+        let (ticks, cleared) = timed(|| self.memory.clear_pages(&mut self.store, 0, self.wasm_pages.into()));
+        doing("clearing", cleared)?;
+        Ok(ticks)
+    }
+}

@@ -1,0 +1,51 @@
+//! A module with megabytes of data: what instantiating it costs, and what touching a few pages of it then
+//! does.
+//!
+//! `cargo xtask bench` makes the modules and puts them into the boot archive: one memory, one active data
+//! segment that fills it, and one function that writes a byte into each of its first pages.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use kernel_demo::Machine;
+
+use crate::figures::{Figures, Unit, timed};
+use crate::guest::Loaded;
+use crate::{BenchError, doing};
+
+const MIB: u32 = 1 << 20;
+
+/// The sizes of the segments, in bytes: the dear one, and one to hold it against.
+const SIZES: [u32; 2] = [MIB, 8 * MIB];
+
+/// How many pages the guest writes to.
+const TOUCHED_PAGES: u32 = 16;
+
+/// Measures each size.
+pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
+    SIZES.into_iter().try_for_each(|bytes| measure_size(machine, bytes, figures))
+}
+
+fn measure_size(machine: &Machine, bytes: u32, figures: &mut Figures) -> Result<(), BenchError> {
+    let file = machine.file(&format!("segments-{bytes}.wasm"));
+    let wasm = doing("segments", file.ok_or("a module is not in the boot archive"))?;
+    let loaded = Loaded::new(machine, wasm)?;
+    // The first instance of a module may make what the others share.
+    let (first, running) = timed(|| loaded.instantiate());
+    figures.once(format!("segments_first/{bytes}"), first);
+    let held = running?.residency()?;
+    figures.count(format!("segments_frames/{bytes}"), Unit::Frames, held.resident_frames);
+    let (mut instantiated, mut touched) = (Vec::new(), Vec::new());
+    for _ in 0..figures.runs() {
+        let store = loaded.store();
+        let (ticks, running) = timed(|| loaded.instantiate_in(store));
+        let mut running = running?;
+        let (more, called) = timed(|| running.call::<u32, ()>("touch", TOUCHED_PAGES));
+        called?;
+        instantiated.push(ticks);
+        touched.push(ticks + more);
+    }
+    figures.cost(format!("segments_instantiate/{bytes}"), &mut instantiated);
+    figures.cost(format!("segments_touch_{TOUCHED_PAGES}/{bytes}"), &mut touched);
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! Decoders of pictures: LodePNG for PNG, libwebp for WebP.
+//!
+//! Owns the two libraries' entry points. A picture is a file of the directory that the program sees; what is
+//! said of it is its size and the SHA-256 of its pixels, four bytes each, which any other decoder must agree
+//! with.
+
+use alloc::{format, string::String};
+use core::fmt::Write;
+
+use kernel_demo::Machine;
+use palimpsest_engine::Linker;
+use palimpsest_wasi::{Output, Wasi};
+use sha2::{Digest, Sha256};
+
+use super::{Library, ProgramError, conclude};
+use crate::{
+    run::{Ended, Measured, RunError},
+    world::{self, StandardOutput, Time, Waiting},
+};
+
+/// Bytes of a pixel: red, green, blue, alpha.
+const PIXEL_BYTES: usize = 4;
+
+/// Decodes the picture that the request names.
+pub(crate) fn lodepng(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Result<Ended, RunError> {
+    run(machine, wasm, measured, decode_png)
+}
+
+/// Decodes the picture that the request names.
+pub(crate) fn webp(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Result<Ended, RunError> {
+    run(machine, wasm, measured, decode_webp)
+}
+
+/// A picture in the library's memory.
+struct Picture {
+    width: u32,
+    height: u32,
+    /// Where its pixels are.
+    pixels: u32,
+}
+
+/// Decodes the file at an address with a length.
+type Decode = fn(&mut Library<Wasi>, u32, u32) -> Result<Picture, ProgramError>;
+
+fn run(machine: &Machine, wasm: &[u8], measured: &mut Measured, decode: Decode) -> Result<Ended, RunError> {
+    let (name, file) = match asked_for(machine) {
+        Ok(asked_for) => asked_for,
+        Err(error) => return conclude(Err(error)),
+    };
+    let time = Time::start();
+    let wasi = world::of(machine, time, Waiting::Pause, &measured.output)?;
+    let mut linker = Linker::new();
+    palimpsest_wasi::add_to_linker(&mut linker, |wasi| wasi)?;
+    let mut library = Library::load(machine, wasm, &linker, time, wasi, measured)?;
+    let described = describe(&mut library, file, decode).map(|text| {
+        let mut output = StandardOutput::new(machine, &measured.output);
+        output.write(format!("{name}: {text}\n").as_bytes());
+    });
+    library.conclude(measured);
+    conclude(described)
+}
+
+/// The name and the content of the picture that the request names.
+fn asked_for(machine: &Machine) -> Result<(&str, &'static [u8]), ProgramError> {
+    let [name] = machine.request().args.as_slice() else {
+        let usage = "name one picture, a file of the directory given with --dir";
+        return Err(ProgramError::Said(usage.into()));
+    };
+    let missing = || ProgramError::Said(format!("{name}: there is no such file in the directory"));
+    let file = machine.guest_file(name).ok_or_else(missing)?;
+    Ok((name, file))
+}
+
+/// What is to be said of the picture in `file`.
+fn describe(library: &mut Library<Wasi>, file: &[u8], decode: Decode) -> Result<String, ProgramError> {
+    let length = u32::try_from(file.len()).expect("the boot archive is far below 4 GiB");
+    let input = library.call("malloc", &[length])?;
+    library.write(input, file)?;
+    let Picture { width, height, pixels } = decode(library, input, length)?;
+    let bytes = width as usize * height as usize * PIXEL_BYTES;
+    let mut text = format!("{width} x {height} pixels, SHA-256 ");
+    for byte in Sha256::digest(library.read(pixels, bytes)?) {
+        write!(text, "{byte:02x}").expect("writing to a string reports no errors");
+    }
+    for block in [input, pixels] {
+        library.call("free", &[block])?;
+    }
+    Ok(text)
+}
+
+/// `unsigned lodepng_decode32(unsigned char** out, unsigned* w, unsigned* h, const unsigned char* in,
+/// size_t)`.
+fn decode_png(library: &mut Library<Wasi>, input: u32, length: u32) -> Result<Picture, ProgramError> {
+    let places = library.call("malloc", &[12])?;
+    let status = library.call("lodepng_decode32", &[places, places + 4, places + 8, input, length])?;
+    if status != 0 {
+        return Err(ProgramError::Said(format!("no PNG: LodePNG's error {status}")));
+    }
+    let pixels = library.word(places)?;
+    let (width, height) = (library.word(places + 4)?, library.word(places + 8)?);
+    library.call("free", &[places])?;
+    Ok(Picture { width, height, pixels })
+}
+
+/// `uint8_t* WebPDecodeRGBA(const uint8_t* data, size_t data_size, int* width, int* height)`.
+fn decode_webp(library: &mut Library<Wasi>, input: u32, length: u32) -> Result<Picture, ProgramError> {
+    let places = library.call("malloc", &[8])?;
+    let pixels = library.call("WebPDecodeRGBA", &[input, length, places, places + 4])?;
+    if pixels == 0 {
+        return Err(ProgramError::Said("no WebP that libwebp can decode".into()));
+    }
+    let (width, height) = (library.word(places)?, library.word(places + 4)?);
+    library.call("free", &[places])?;
+    Ok(Picture { width, height, pixels })
+}

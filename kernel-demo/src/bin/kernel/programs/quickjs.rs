@@ -1,0 +1,158 @@
+//! QuickJS evaluates a script.
+//!
+//! Owns the way through the library's exports: start it, give it `print` and `console` (the prelude),
+//! evaluate, run what promises left to do, and say what nobody caught. Values are handles, addresses of boxes
+//! in the guest's memory that we free; a string goes in and out as bytes with a length. What the guest calls
+//! us for is in [`host`]. Scripts are classic ones: there is no module loader, so `import` fails as it does
+//! without one.
+
+mod host;
+
+use alloc::{format, string::String, vec::Vec};
+
+use kernel_demo::Machine;
+use palimpsest_engine::Linker;
+
+use self::host::Host;
+use super::{Library, ProgramError, conclude};
+use crate::{
+    run::{Ended, Measured, RunError},
+    world::{self, StandardOutput, Time, Waiting},
+};
+
+const PRELUDE: &str = include_str!("quickjs/prelude.js");
+
+/// `JS_EVAL_TYPE_GLOBAL`: a classic script.
+const GLOBAL_SCRIPT: u32 = 0;
+
+/// How much of its own stack the guest uses before it throws a `RangeError`, in bytes. The interpreter ends a
+/// guest whose calls are nested 1,000 deep; a call in JavaScript takes 256 bytes of stack, and up to three
+/// calls in Wasm.
+const STACK_BYTES: u32 = 128 << 10;
+
+/// Evaluates the script that the request names: `-e SCRIPT`, or a file.
+pub(crate) fn quickjs(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Result<Ended, RunError> {
+    let (name, script) = match asked_for(machine) {
+        Ok(asked_for) => asked_for,
+        Err(error) => return conclude(Err(error)),
+    };
+    let time = Time::start();
+    let host = Host::new(
+        world::of(machine, time, Waiting::Pause, &measured.output)?,
+        StandardOutput::new(machine, &measured.output),
+    );
+    let mut linker = Linker::new();
+    palimpsest_wasi::add_to_linker(&mut linker, Host::wasi)?;
+    host::define(&mut linker)?;
+    let mut library = Library::load(machine, wasm, &linker, time, host, measured)?;
+    let evaluated = start(&mut library).and_then(|()| evaluate(&mut library, name, script));
+    library.conclude(measured);
+    conclude(evaluated)
+}
+
+/// The name and the text of the script that the request names.
+fn asked_for(machine: &Machine) -> Result<(&str, &[u8]), ProgramError> {
+    match machine.request().args.as_slice() {
+        [option, script] if option == "-e" => Ok(("<command line>", script.as_bytes())),
+        [name] if name != "-e" => {
+            let missing = || ProgramError::Said(format!("{name}: there is no such file in the directory"));
+            Ok((name, machine.guest_file(name).ok_or_else(missing)?))
+        }
+        _ => Err(ProgramError::Said(
+            "say `-e SCRIPT`, or name a file of the directory given with --dir".into(),
+        )),
+    }
+}
+
+/// Makes a runtime and gives it what a script may use.
+fn start(library: &mut Library<Host>) -> Result<(), ProgramError> {
+    if library.call("qjs_init", &[])? != 0 {
+        return Err(ProgramError::Said("QuickJS does not start".into()));
+    }
+    library.call("qjs_set_max_stack_size", &[STACK_BYTES])?;
+    host::attach(library)?;
+    let global = library.call("qjs_get_global", &[])?;
+    for name in host::FUNCTIONS {
+        let (text, length) = put(library, name.as_bytes())?;
+        let function = library.call("qjs_new_host_function", &[text, length, 0])?;
+        library.call("qjs_set_prop_string", &[global, text, function])?;
+        library.call("qjs_free_value", &[function])?;
+        library.call("wasm_free", &[text])?;
+    }
+    library.call("qjs_free_value", &[global])?;
+    library.call("qjs_set_promise_rejection_handler", &[1])?;
+    run_script(library, "<prelude>", PRELUDE.as_bytes())
+}
+
+/// Runs the script and everything that it left to be done.
+fn evaluate(library: &mut Library<Host>, name: &str, script: &[u8]) -> Result<(), ProgramError> {
+    run_script(library, name, script)?;
+    while library.call("qjs_is_job_pending", &[])? != 0 {
+        if library.call("qjs_execute_pending_job", &[])?.cast_signed() < 0 {
+            return Err(uncaught(library)?);
+        }
+    }
+    match library.store()?.data().first_rejection() {
+        Some(reason) => {
+            Err(ProgramError::Said(format!("Uncaught (in promise) {}", describe(library, reason)?)))
+        }
+        None => Ok(()),
+    }
+}
+
+fn run_script(library: &mut Library<Host>, name: &str, script: &[u8]) -> Result<(), ProgramError> {
+    let (name, _) = put(library, name.as_bytes())?;
+    let (script, length) = put(library, script)?;
+    let value = library.call("qjs_eval", &[script, length, name, GLOBAL_SCRIPT])?;
+    let thrown = library.call("qjs_is_exception", &[value])? != 0;
+    for block in [name, script] {
+        library.call("wasm_free", &[block])?;
+    }
+    library.call("qjs_free_value", &[value])?;
+    if thrown { Err(uncaught(library)?) } else { Ok(()) }
+}
+
+/// The exception that is pending, as an error that says it.
+fn uncaught(library: &mut Library<Host>) -> Result<ProgramError, RunError> {
+    let exception = library.call("qjs_get_exception", &[])?;
+    let described = describe(library, exception)?;
+    Ok(ProgramError::Said(format!("Uncaught {described}")))
+}
+
+/// A value as String() makes it, and for an error where it was thrown. Frees the value.
+fn describe(library: &mut Library<Host>, value: u32) -> Result<String, RunError> {
+    let mut text = text(library, value)?;
+    if library.call("qjs_is_error", &[value])? != 0 {
+        let (name, _) = put(library, b"stack")?;
+        let stack = library.call("qjs_get_prop_string", &[value, name])?;
+        let lines = self::text(library, stack)?;
+        library.call("qjs_free_value", &[stack])?;
+        library.call("wasm_free", &[name])?;
+        text = format!("{text}\n{}", lines.trim_end());
+    }
+    library.call("qjs_free_value", &[value])?;
+    Ok(text)
+}
+
+/// A value as text.
+fn text(library: &mut Library<Host>, value: u32) -> Result<String, RunError> {
+    let place = library.store()?.data().length_place();
+    let start = library.call("qjs_get_string_len", &[value, place])?;
+    if start == 0 {
+        return Ok(String::from("<a value that cannot be converted to a string>"));
+    }
+    let length = library.word(place)?;
+    let bytes = Vec::from(library.read(start, length as usize)?);
+    library.call("qjs_free_cstring", &[start])?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Puts `text` and a NUL byte into a new block of the guest's heap; returns its address and the text's
+/// length.
+fn put(library: &mut Library<Host>, text: &[u8]) -> Result<(u32, u32), RunError> {
+    let length = u32::try_from(text.len()).expect("the boot archive is far below 4 GiB");
+    let start = library.call("wasm_malloc", &[length + 1])?;
+    library.write(start, text)?;
+    library.write(start + length, &[0])?;
+    Ok((start, length))
+}

@@ -1,0 +1,187 @@
+//! What QuickJS calls the kernel for: output, and promises that are rejected.
+//!
+//! Owns the module `env` of its imports. A host function that needs the guest (to turn a value into bytes)
+//! calls back into it; such a call cannot be divided into slices, so it gets fuel of its own, and what it
+//! used is taken off the slice afterwards. Values that the guest passes stay its own; the two of a rejection
+//! are ours.
+
+use alloc::vec::Vec;
+
+use palimpsest_engine::{
+    Caller, DuplicateDefinition, Error, Linker, Memory, TrapCode, TypedFunc, WasmParams, WasmResults,
+};
+use palimpsest_wasi::{Output, Wasi};
+
+use super::Library;
+use crate::{
+    run::RunError,
+    world::{StandardError, StandardOutput},
+};
+
+/// The functions that the prelude finds as properties of the global object. Each writes a string.
+pub(super) const FUNCTIONS: [&str; 2] = ["stdout", "stderr"];
+
+/// The most fuel that a call back into the guest may use.
+const UNDIVIDED_FUEL: u64 = 100_000_000;
+
+/// What the library's store holds.
+pub(super) struct Host {
+    wasi: Wasi,
+    output: StandardOutput,
+    guest: Option<Guest>,
+    rejections: Vec<Rejection>,
+}
+
+/// The guest's functions that we call back, and a place for what one of them returns beside its result.
+#[derive(Clone, Copy, Debug)]
+struct Guest {
+    memory: Memory,
+    string_with_length: TypedFunc<(u32, u32), u32>,
+    free_string: TypedFunc<u32, ()>,
+    free_value: TypedFunc<u32, ()>,
+    undefined: TypedFunc<(), u32>,
+    length_place: u32,
+}
+
+/// A promise that was rejected while nobody listened.
+#[derive(Clone, Copy, Debug)]
+struct Rejection {
+    /// What the promise's box holds: the same for every handle of one promise.
+    promise: [u8; 8],
+    promise_value: u32,
+    reason_value: u32,
+}
+
+impl Host {
+    pub(super) fn new(wasi: Wasi, output: StandardOutput) -> Self {
+        Self { wasi, output, guest: None, rejections: Vec::new() }
+    }
+
+    pub(super) fn wasi(&mut self) -> &mut Wasi {
+        &mut self.wasi
+    }
+
+    /// The reason of the first rejected promise that nobody listened to.
+    pub(super) fn first_rejection(&self) -> Option<u32> {
+        self.rejections.first().map(|rejection| rejection.reason_value)
+    }
+
+    /// Where the guest puts the length of a string.
+    pub(super) fn length_place(&self) -> u32 {
+        self.guest.expect("the library is attached before anything is converted to text").length_place
+    }
+}
+
+/// Finds what the host functions call back.
+pub(super) fn attach(library: &mut Library<Host>) -> Result<(), RunError> {
+    let guest = Guest {
+        memory: library.memory,
+        string_with_length: library.typed("qjs_get_string_len")?,
+        free_string: library.typed("qjs_free_cstring")?,
+        free_value: library.typed("qjs_free_value")?,
+        undefined: library.typed("qjs_get_undefined")?,
+        length_place: library.call("wasm_malloc", &[4])?,
+    };
+    library.store()?.data_mut().guest = Some(guest);
+    Ok(())
+}
+
+/// Defines what QuickJS imports from `env`.
+pub(super) fn define(linker: &mut Linker<Host>) -> Result<(), DuplicateDefinition> {
+    linker
+        .func_wrap("env", "host_call", host_call)?
+        .func_wrap("env", "host_promise_rejection", host_promise_rejection)?
+        // Nobody asks the guest to stop, there are no modules (a null pointer is the failure), and it is UTC
+        // here.
+        .func_wrap("env", "host_interrupt", || 0_u32)?
+        .func_wrap("env", "host_module_normalize", |_base: u32, _name: u32| 0_u32)?
+        .func_wrap("env", "host_module_load", |_name: u32, _length_place: u32| 0_u32)?
+        .func_wrap("env", "host_get_timezone_offset", |_high: u32, _low: u32| 0_u32)?;
+    Ok(())
+}
+
+/// A script calls one of [`FUNCTIONS`]: the first argument is written, the answer is `undefined`.
+fn host_call(
+    mut caller: Caller<'_, Host>,
+    name: u32,
+    name_length: u32,
+    _this: u32,
+    _count: u32,
+    arguments: u32,
+) -> Result<u32, Error> {
+    let guest = attached(&caller)?;
+    let name = bytes(&caller, guest, name, name_length)?;
+    let stream = FUNCTIONS.iter().position(|function| function.as_bytes() == name);
+    let value = word(&caller, guest, arguments)?;
+    let text = call(&mut caller, guest.string_with_length, (value, guest.length_place))?;
+    let length = word(&caller, guest, guest.length_place)?;
+    let text_bytes = Vec::from(bytes(&caller, guest, text, length)?);
+    match stream {
+        Some(0) => caller.data_mut().output.write(&text_bytes),
+        Some(_) => StandardError.write(&text_bytes),
+        None => return Err(Error::new("QuickJS calls a host function that was not given to it")),
+    }
+    call(&mut caller, guest.free_string, text)?;
+    call(&mut caller, guest.undefined, ())
+}
+
+/// A promise is rejected and nobody listens (`is_handled` is 0), or somebody has begun to.
+fn host_promise_rejection(
+    mut caller: Caller<'_, Host>,
+    promise_value: u32,
+    reason_value: u32,
+    is_handled: u32,
+) -> Result<(), Error> {
+    let guest = attached(&caller)?;
+    let promise = bytes(&caller, guest, promise_value, 8)?;
+    let promise = promise.try_into().expect("`bytes` returns as many bytes as it was asked for");
+    let rejections = &mut caller.data_mut().rejections;
+    let known = rejections.iter().position(|rejection| rejection.promise == promise);
+    let over: &[u32] = match (is_handled, known) {
+        (0, _) => {
+            rejections.push(Rejection { promise, promise_value, reason_value });
+            &[]
+        }
+        (_, None) => &[promise_value, reason_value],
+        (_, Some(index)) => {
+            let first = rejections.remove(index);
+            &[promise_value, reason_value, first.promise_value, first.reason_value]
+        }
+    };
+    over.iter().try_for_each(|value| call(&mut caller, guest.free_value, *value))
+}
+
+fn attached(caller: &Caller<'_, Host>) -> Result<Guest, Error> {
+    caller.data().guest.ok_or_else(|| Error::new("QuickJS calls the host before it was started"))
+}
+
+/// Calls the guest back, in one piece.
+fn call<P: WasmParams, R: WasmResults>(
+    caller: &mut Caller<'_, Host>,
+    func: TypedFunc<P, R>,
+    arguments: P,
+) -> Result<R, Error> {
+    let left = caller.get_fuel()?;
+    caller.set_fuel(UNDIVIDED_FUEL)?;
+    let result = func.call(&mut *caller, arguments);
+    let used = UNDIVIDED_FUEL - caller.get_fuel()?;
+    caller.set_fuel(left.saturating_sub(used))?;
+    result
+}
+
+/// Bytes of the guest's memory.
+fn bytes<'a>(
+    caller: &'a Caller<'_, Host>,
+    guest: Guest,
+    start: u32,
+    length: u32,
+) -> Result<&'a [u8], TrapCode> {
+    let rest = guest.memory.data(caller).get(start as usize..);
+    rest.and_then(|rest| rest.get(..length as usize)).ok_or(TrapCode::MemoryOutOfBounds)
+}
+
+/// A little-endian word of the guest's memory.
+fn word(caller: &Caller<'_, Host>, guest: Guest, address: u32) -> Result<u32, TrapCode> {
+    let bytes = bytes(caller, guest, address, 4)?;
+    Ok(u32::from_le_bytes(bytes.try_into().expect("`bytes` returns as many bytes as it was asked for")))
+}

@@ -1,0 +1,87 @@
+//! A plain call: an export is called once, with arguments from the command line, and its results are printed.
+//!
+//! The guest is not metered and runs in one piece, so that what it costs is what the engine costs. A module
+//! that imports WASI gets it.
+
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+
+use kernel_demo::{Machine, clock, println};
+use palimpsest_engine::{Config, Engine, Func, Instance, Linker, Module, Paged, Store, Val};
+use palimpsest_wasi::Wasi;
+
+use super::{Ended, Measured, RunError};
+use crate::{
+    slices::SliceError,
+    values::{self, Value},
+    world::{self, Time, Waiting},
+};
+
+/// What is called where no name is given, as command modules of WASI export it.
+const DEFAULT_EXPORT: &str = "_start";
+
+pub(super) fn run(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Result<Ended, RunError> {
+    let engine = Engine::new(Config::default(), Arc::new(Paged::new(machine.space())))?;
+    let module = Module::new(&engine, wasm)?;
+    let mut store = Store::new(&engine, world::of(machine, Time::start(), Waiting::Spin, &measured.output)?);
+    let mut linker = Linker::new();
+    palimpsest_wasi::add_to_linker(&mut linker, |wasi| wasi)?;
+    let before = clock::ticks();
+    let instance = linker.instantiate(&mut store, &module);
+    measured.instantiate_ticks = Some(clock::ticks() - before);
+    let ended = instance.map_err(RunError::from).and_then(|instance| {
+        let before = clock::ticks();
+        let ended = invoke(machine, &module, &mut store, instance);
+        measured.run_ticks = Some(clock::ticks() - before);
+        ended
+    });
+    measured.note_memories(&store);
+    ended
+}
+
+fn invoke(
+    machine: &Machine,
+    module: &Module,
+    store: &mut Store<Wasi>,
+    instance: Instance,
+) -> Result<Ended, RunError> {
+    let request = machine.request();
+    let Some((name, func)) = chosen(module, store, instance, request.invoke.as_deref())? else {
+        println!("instantiated; {}", callable(module));
+        return Ok(Ended::Returned(Vec::new()));
+    };
+    let ty = func.ty(&*store);
+    let arguments = values::parse_arguments(name, &ty, &request.args)?;
+    let mut results: Vec<Val> = ty.results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
+    match func.call(store, &arguments, &mut results) {
+        Ok(()) => Ok(Ended::Returned(results.iter().map(Value::from).collect())),
+        Err(cause) => Ended::by_failure(name, SliceError::Guest(cause)),
+    }
+}
+
+/// The function to call: the requested one, else `_start`, else none.
+fn chosen<'a>(
+    module: &Module,
+    store: &Store<Wasi>,
+    instance: Instance,
+    invoke: Option<&'a str>,
+) -> Result<Option<(&'a str, Func)>, RunError> {
+    let Some(name) = invoke else {
+        return Ok(instance.get_func(store, DEFAULT_EXPORT).map(|func| (DEFAULT_EXPORT, func)));
+    };
+    let missing = || RunError::NoExport { name: name.into(), hint: callable(module) };
+    instance.get_func(store, name).ok_or_else(missing).map(|func| Some((name, func)))
+}
+
+/// Which functions could be called, for a user who named none or a wrong one.
+fn callable(module: &Module) -> String {
+    let functions = module.exports().filter_map(|export| {
+        let ty = export.ty().func()?;
+        let words: Vec<_> = ty.params().iter().map(|param| values::type_name(*param)).collect();
+        Some(format!("`{}`", [&[export.name()], &words[..]].concat().join(" ")))
+    });
+    let functions: Vec<_> = functions.collect();
+    if functions.is_empty() {
+        return String::from("it exports no function at all");
+    }
+    format!("call one of {} with --invoke", functions.join(", "))
+}

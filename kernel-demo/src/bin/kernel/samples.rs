@@ -1,0 +1,48 @@
+//! A series of measurements that never grows above a fixed size.
+//!
+//! Owns the thinning: a full series drops every second point, and from then on takes every second measurement
+//! only. So a long run has as many points as a short one, evenly spread. Used for what a run reports over
+//! time.
+
+use alloc::vec::Vec;
+use serde::Serialize;
+
+/// The most points in a series.
+const CAPACITY: usize = 512;
+
+/// Points of two numbers, in the order in which they were measured.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Samples {
+    points: Vec<(u64, u64)>,
+    /// Measurements for each point that is kept.
+    #[serde(skip)]
+    stride: u64,
+    /// Measurements so far.
+    #[serde(skip)]
+    measured: u64,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self { points: Vec::new(), stride: 1, measured: 0 }
+    }
+}
+
+impl Samples {
+    /// Notes that `value` was measured at `position`.
+    pub(crate) fn add(&mut self, position: u64, value: u64) {
+        if self.points.len() == CAPACITY {
+            let mut position_in_series = 0;
+            self.points.retain(|_| {
+                position_in_series += 1;
+                position_in_series % 2 == 1
+            });
+            self.stride *= 2;
+        }
+        if self.measured.is_multiple_of(self.stride) {
+            self.points.push((position, value));
+        }
+        self.measured += 1;
+    }
+}

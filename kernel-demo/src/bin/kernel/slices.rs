@@ -1,0 +1,108 @@
+//! A guest's calls in slices of time, with a look at its frames after each.
+//!
+//! Owns the loop around the engine's `Task`: the guest runs until its slice is used up or it waits, and is
+//! then gone on with, since nobody else wants the CPU. The samples, and a last one at the end, become the
+//! timeline of the report.
+
+use alloc::vec::Vec;
+
+use kernel_demo::{clock, memory::Space};
+use palimpsest_engine::{Error, Func, Linker, Module, Poll, Store, Task, TaskError, Val};
+use thiserror::Error;
+
+use crate::{run::Measured, samples::Samples, world::Time};
+
+/// Fuel of a slice, about one unit for each instruction of the guest: some 20 ms in QEMU.
+const SLICE_FUEL: u64 = 2_000_000;
+
+/// Why a call did not return.
+#[derive(Debug, Error)]
+pub(crate) enum SliceError {
+    /// It was not made.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The guest failed, or ended itself.
+    #[error(transparent)]
+    Guest(Error),
+}
+
+/// A store whose calls run in slices.
+#[derive(Debug)]
+pub(crate) struct Sliced<T: 'static> {
+    /// Gone once a call could not be made.
+    store: Option<Store<T>>,
+    space: &'static Space,
+    time: Time,
+    timeline: Samples,
+    /// By the calls that are over.
+    fuel_used: u64,
+    /// Of the clock, in all calls.
+    ticks: u64,
+}
+
+impl<T: 'static> Sliced<T> {
+    pub(crate) fn new(store: Store<T>, space: &'static Space, time: Time) -> Self {
+        Self { store: Some(store), space, time, timeline: Samples::default(), fuel_used: 0, ticks: 0 }
+    }
+
+    /// The store, unless a call could not be made.
+    pub(crate) fn store(&mut self) -> Result<&mut Store<T>, SliceError> {
+        self.store.as_mut().ok_or(SliceError::Task(TaskError::Over))
+    }
+
+    /// Ends the program: what it came to goes into `measured`, and its frames go back.
+    pub(crate) fn conclude(mut self, measured: &mut Measured) {
+        self.timeline.add(self.fuel_used, self.space.usage().resident_frames);
+        if let Some(store) = &self.store {
+            measured.note_memories(store);
+        }
+        measured.run_ticks = Some(self.ticks);
+        measured.run_ns = Some(self.time.nanoseconds_in(self.ticks));
+        measured.timeline = self.timeline;
+    }
+
+    /// Instantiates `module` and calls its export `name`, which takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`SliceError`].
+    pub(crate) fn start(
+        &mut self,
+        linker: &Linker<T>,
+        module: &Module,
+        name: &str,
+    ) -> Result<Vec<Val>, SliceError> {
+        self.run(|store| Task::instantiate(store, linker, module, name, &[]))
+    }
+
+    /// Calls `func`.
+    ///
+    /// # Errors
+    ///
+    /// See [`SliceError`].
+    pub(crate) fn call(&mut self, func: Func, arguments: &[Val]) -> Result<Vec<Val>, SliceError> {
+        self.run(|store| Task::new(store, func, arguments))
+    }
+
+    fn run(
+        &mut self,
+        make: impl FnOnce(Store<T>) -> Result<Task<T>, TaskError>,
+    ) -> Result<Vec<Val>, SliceError> {
+        let store = self.store.take().ok_or(TaskError::Over)?;
+        let before = clock::ticks();
+        let mut task = make(store)?;
+        let ended = loop {
+            match task.run(SLICE_FUEL) {
+                Poll::Runnable => {}
+                Poll::Waiting { until_ns } => self.time.spin_until(until_ns),
+                Poll::Returned(results) => break Ok(results),
+                Poll::Failed(error) => break Err(SliceError::Guest(error)),
+            }
+            self.timeline.add(self.fuel_used + task.fuel_used(), self.space.usage().resident_frames);
+        };
+        self.ticks += clock::ticks() - before;
+        self.fuel_used += task.fuel_used();
+        self.store = Some(task.kill());
+        ended
+    }
+}

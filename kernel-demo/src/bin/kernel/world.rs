@@ -1,0 +1,200 @@
+//! What a guest sees of the world: the kernel's ports, clocks, files and frames as WASI's.
+//!
+//! Owns the adapters between `kernel_demo` and `palimpsest_wasi`. Standard output and error are serial ports
+//! of their own; `/` is the directory that came with the kernel, read-only; the blocks of `/tmp` are frames
+//! of the pool, which are back when the store is dropped. Called by `run` and the drivers in `programs`, once
+//! for each run.
+
+use alloc::{boxed::Box, sync::Arc};
+
+use kernel_demo::entropy::Entropy;
+use kernel_demo::memory::{self, BLOCK_BYTES, Space};
+use kernel_demo::serial::{self, GuestStream};
+use kernel_demo::timer::{self, TickRate};
+use kernel_demo::{Machine, clock, rtc};
+use palimpsest_wasi::{ArchiveError, Block, Blocks, Clock, Output, Random, Wait, Wasi};
+use spin::Mutex;
+
+use crate::samples::Samples;
+
+/// The archive of the files that a guest sees.
+const ROOT: &str = "root.tar";
+
+/// What a guest reads from its standard input.
+const INPUT: &str = "stdin";
+
+/// What becomes of a guest that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// The CPU waits with it: there is nobody else.
+    Spin,
+    /// Its call is suspended: it runs in slices.
+    Pause,
+}
+
+/// What was written to standard output, but for the bytes themselves.
+#[derive(Debug, Default)]
+pub(crate) struct OutputLog {
+    bytes: u64,
+    /// The resident frames at each write, by the bytes written until then.
+    pub(crate) samples: Samples,
+}
+
+/// Shared by the guest's world and whoever reports.
+pub(crate) type SharedOutputLog = Arc<Mutex<OutputLog>>;
+
+/// The world that the request describes.
+pub(crate) fn of(
+    machine: &Machine,
+    time: Time,
+    waiting: Waiting,
+    log: &SharedOutputLog,
+) -> Result<Wasi, ArchiveError> {
+    let request = machine.request();
+    let mut builder = Wasi::builder()
+        .arg(request.name.as_bytes())
+        .args(request.args.iter().map(|word| word.as_bytes()))
+        .stdin(machine.file(INPUT).unwrap_or_default())
+        .stdout(StandardOutput::new(machine, log))
+        .stderr(StandardError)
+        .clock(Clocks { time, waiting })
+        .random(Randomness(Entropy::new()));
+    for (name, value) in &request.env {
+        builder = builder.env(name.as_bytes(), value.as_bytes());
+    }
+    if let Some(root) = machine.file(ROOT) {
+        builder = builder.archive("/", root)?;
+    }
+    Ok(builder.scratch("/tmp", Frames).build())
+}
+
+/// Standard output: every write is sent at once, and noted.
+pub(crate) struct StandardOutput {
+    space: &'static Space,
+    log: SharedOutputLog,
+}
+
+impl StandardOutput {
+    pub(crate) fn new(machine: &Machine, log: &SharedOutputLog) -> Self {
+        Self { space: machine.space(), log: Arc::clone(log) }
+    }
+}
+
+impl Output for StandardOutput {
+    fn write(&mut self, bytes: &[u8]) {
+        serial::send(GuestStream::Output, bytes);
+        let mut log = self.log.lock();
+        log.bytes += bytes.len() as u64;
+        let written = log.bytes;
+        log.samples.add(written, self.space.usage().resident_frames);
+    }
+}
+
+/// Standard error: every write is sent at once.
+pub(crate) struct StandardError;
+
+impl Output for StandardError {
+    fn write(&mut self, bytes: &[u8]) {
+        serial::send(GuestStream::Errors, bytes);
+    }
+}
+
+/// The time-stamp counter as time of day and as a stop watch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time {
+    rate: TickRate,
+    start_ticks: u64,
+    /// Nanoseconds since 1970 at the start.
+    start_realtime_ns: u64,
+}
+
+impl Time {
+    /// Reads the time of day and finds out how long a tick is.
+    pub(crate) fn start() -> Self {
+        let rate = timer::calibrate();
+        let start_realtime_ns = rtc::unix_seconds() * 1_000_000_000;
+        Self { rate, start_ticks: clock::ticks(), start_realtime_ns }
+    }
+
+    /// Nanoseconds since the start.
+    pub(crate) fn elapsed_ns(self) -> u64 {
+        self.rate.nanoseconds_in(clock::ticks() - self.start_ticks)
+    }
+
+    /// Nanoseconds in `ticks` of the clock.
+    pub(crate) fn nanoseconds_in(self, ticks: u64) -> u64 {
+        self.rate.nanoseconds_in(ticks)
+    }
+
+    /// Lets the CPU do nothing until so many nanoseconds have passed since the start.
+    pub(crate) fn spin_until(self, until_ns: u64) {
+        while self.elapsed_ns() < until_ns {
+            core::hint::spin_loop();
+        }
+    }
+}
+
+struct Clocks {
+    time: Time,
+    waiting: Waiting,
+}
+
+impl Clock for Clocks {
+    fn realtime_ns(&mut self) -> u64 {
+        self.time.start_realtime_ns + self.time.elapsed_ns()
+    }
+
+    fn monotonic_ns(&mut self) -> u64 {
+        self.time.elapsed_ns()
+    }
+
+    fn resolution_ns(&self) -> u64 {
+        self.time.rate.nanoseconds_in(1).max(1)
+    }
+
+    fn wait_until(&mut self, until_ns: u64) -> Wait {
+        match self.waiting {
+            Waiting::Pause => Wait::Pause,
+            Waiting::Spin => {
+                self.time.spin_until(until_ns);
+                Wait::Done
+            }
+        }
+    }
+
+    fn yield_now(&mut self) -> Wait {
+        match self.waiting {
+            Waiting::Pause => Wait::Pause,
+            Waiting::Spin => Wait::Done,
+        }
+    }
+}
+
+struct Randomness(Entropy);
+
+impl Random for Randomness {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.0.fill(bytes);
+    }
+}
+
+struct Frames;
+
+impl Blocks for Frames {
+    fn allocate(&mut self) -> Option<Box<dyn Block>> {
+        Some(Box::new(FrameBlock(memory::Block::allocate()?)))
+    }
+}
+
+#[derive(Debug)]
+struct FrameBlock(memory::Block);
+
+impl Block for FrameBlock {
+    fn bytes(&self) -> &[u8; BLOCK_BYTES] {
+        self.0.bytes()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8; BLOCK_BYTES] {
+        self.0.bytes_mut()
+    }
+}

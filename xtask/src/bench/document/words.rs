@@ -1,0 +1,78 @@
+//! How names and numbers are written in a table.
+
+use super::super::figure::Figure;
+
+/// The median, and the smallest where there were several runs.
+pub(super) fn cell(figure: &Figure) -> String {
+    if figure.runs == 1 && figure.median == figure.min {
+        return number(figure.median);
+    }
+    format!("{} ({})", number(figure.median), number(figure.min))
+}
+
+/// A name with its range in words, and behind it what was different, if anything was.
+pub(super) fn case(name: &str) -> String {
+    let Some((what, rest)) = name.split_once('/') else { return name.to_owned() };
+    let (range, variant) =
+        rest.split_once('/').map_or((rest, None), |(range, variant)| (range, Some(variant)));
+    let range = match range.parse::<u64>() {
+        Ok(bytes) if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        Ok(65_536) if !what.starts_with("instantiate") => "64 KiB".to_owned(),
+        Ok(_) | Err(_) => range.to_owned(),
+    };
+    variant.map_or_else(|| format!("{what}, {range}"), |variant| format!("{what}, {range}, {variant}"))
+}
+
+/// The name of the same figure without what was different; none if nothing was.
+pub(super) fn plain_name(name: &str) -> Option<&str> {
+    let (plain, variant) = name.rsplit_once('/')?;
+    (plain.contains('/') && !variant.is_empty()).then_some(plain)
+}
+
+/// Three digits at least, and groups of three where there are many.
+pub(super) fn number(value: f64) -> String {
+    if value < 10.0 && value.fract() != 0.0 {
+        return format!("{value:.3}");
+    }
+    if value < 1000.0 && value.fract() != 0.0 {
+        return format!("{value:.1}");
+    }
+    let digits = format!("{value:.0}");
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_the_size_and_what_was_different() {
+        assert_eq!(case("clear/65536"), "clear, 64 KiB");
+        assert_eq!(
+            case("first_touch/1048576/without fault-around"),
+            "first_touch, 1 MiB, without fault-around"
+        );
+        assert_eq!(case("instantiate/65536"), "instantiate, 65536");
+        assert_eq!(case("zero_memset"), "zero_memset");
+    }
+
+    #[test]
+    fn only_a_name_of_three_parts_is_a_variant_of_another() {
+        assert_eq!(plain_name("clear/65536/without fault-around"), Some("clear/65536"));
+        assert_eq!(plain_name("clear/65536"), None);
+        assert_eq!(plain_name("zero_memset"), None);
+    }
+
+    #[test]
+    fn numbers_keep_the_digits_that_say_something() {
+        let shown = [0.0, 0.0713, 12.34, 300.0, 1234.6, 67_108_864.0].map(number);
+        assert_eq!(shown, ["0", "0.071", "12.3", "300", "1,235", "67,108,864"]);
+    }
+}

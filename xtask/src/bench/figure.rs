@@ -1,0 +1,158 @@
+//! Figures and where they come from.
+//!
+//! A figure has a name, which is the same for everybody who measures the same thing, a unit, and the median
+//! and the smallest of its runs. Its origin says who measured it and under which conditions: only figures
+//! whose conditions are alike are ever divided by each other.
+
+use crate::kernel::Target;
+use crate::qemu::{Clock, Cpu};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a figure is measured in.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unit {
+    /// Time
+    Ns,
+    /// Time for each 4 KiB page
+    NsPerPage,
+    /// Executed instructions
+    Instructions,
+    /// Executed instructions for each 4 KiB page
+    InstructionsPerPage,
+    /// Frames of 4 KiB
+    Frames,
+    /// Bytes
+    Bytes,
+    /// Instances
+    Instances,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Ns => "ns",
+            Self::NsPerPage => "ns per page",
+            Self::Instructions => "instructions",
+            Self::InstructionsPerPage => "instructions per page",
+            Self::Frames => "frames",
+            Self::Bytes => "bytes",
+            Self::Instances => "instances",
+        })
+    }
+}
+
+/// Something that was measured.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Figure {
+    /// What, and behind a `/` for which case
+    pub(super) name: String,
+    /// What both numbers are in
+    pub(super) unit: Unit,
+    /// The median of the runs
+    pub(super) median: f64,
+    /// The smallest of them
+    pub(super) min: f64,
+    /// How many there were
+    pub(super) runs: u64,
+    /// What the function returned, if one of a guest was measured
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<i64>,
+}
+
+/// Who measures.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Source {
+    /// Our kernel, built for this target
+    Kernel(Target),
+    /// Linux in the emulator
+    Linux,
+    /// The bare program in the emulator
+    Floor,
+    /// A runtime on this machine, without an emulator; the figure's name says which
+    Host,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel(target) => write!(formatter, "palimpsest-{target}"),
+            Self::Linux => formatter.write_str("linux"),
+            Self::Floor => formatter.write_str("floor"),
+            Self::Host => formatter.write_str("host"),
+        }
+    }
+}
+
+/// Who measured a figure, and under which conditions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Origin {
+    /// Who
+    pub(super) source: Source,
+    /// The CPU that the emulator played; on the host, without meaning
+    pub(super) cpu: Cpu,
+    /// What the clock counted
+    pub(super) clock: Clock,
+}
+
+/// All figures of a measurement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Figures {
+    list: Vec<(Origin, Figure)>,
+}
+
+impl Figures {
+    /// Figures of one origin.
+    pub(super) fn of(origin: Origin, figures: Vec<Figure>) -> Self {
+        Self { list: figures.into_iter().map(|figure| (origin, figure)).collect() }
+    }
+
+    /// Adds figures of another boot or peer.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.list.extend(other.list);
+    }
+
+    /// The figure with this name and origin.
+    pub(super) fn find(&self, origin: Origin, name: &str) -> Option<&Figure> {
+        self.of_origin(origin).find(|figure| figure.name == name)
+    }
+
+    /// All figures with this origin, in the order in which they were measured.
+    pub(super) fn of_origin(&self, origin: Origin) -> impl Iterator<Item = &Figure> {
+        self.list.iter().filter(move |(of, _)| *of == origin).map(|(_, figure)| figure)
+    }
+
+    /// All figures with their origins.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(Origin, Figure)> {
+        self.list.iter()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Our kernel for gnu, on the host's clock.
+    pub(in crate::bench) const OURS: Origin =
+        Origin { source: Source::Kernel(Target::Gnu), cpu: Cpu::Max, clock: Clock::Host };
+
+    /// A figure of one run.
+    pub(in crate::bench) fn figure(name: &str, unit: Unit, value: f64) -> Figure {
+        Figure { name: name.to_owned(), unit, median: value, min: value, runs: 1, result: None }
+    }
+
+    #[test]
+    fn a_figure_is_found_by_name_under_its_own_conditions_only() {
+        let figures = Figures::of(OURS, vec![figure("clear/65536", Unit::NsPerPage, 12.5)]);
+        assert_eq!(figures.find(OURS, "clear/65536").map(|figure| figure.median), Some(12.5));
+        assert_eq!(figures.find(OURS, "clear/1048576"), None);
+        for other in [
+            Origin { source: Source::Linux, ..OURS },
+            Origin { cpu: Cpu::WithoutErms, ..OURS },
+            Origin { clock: Clock::Instructions, ..OURS },
+        ] {
+            assert_eq!(figures.find(other, "clear/65536"), None);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Guests that are compiled here, from the sources in `guests/` and from other people's.
+//!
+//! Owns the list of programs and of the allocators that each can be linked with. Programs and allocators are
+//! independent: an unchanged program gets another allocator by linking. Called by `run` and by the tests, for
+//! the bytes of a module. What is compiled lies below cargo's output directory under a key of everything that
+//! went into it, so nothing is compiled twice. Where a tool or a source cannot be had, the program is left out
+//! and the reason is printed; in CI that is an error, and everywhere it is one if a program does not compile.
+
+mod cache;
+mod clang;
+mod recipe;
+mod rust;
+mod sources;
+
+use crate::packages::Tool;
+use crate::setup::{self, MissingPolicy, Need, WASI_TARGET};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use cache::Cache;
+use recipe::Language;
+use sources::Sources;
+use std::fmt;
+
+pub(crate) use clang::Clang;
+
+/// A program, without what it is linked with. Every one is a WASI command.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Program {
+    /// `churn [MIB]`: a large block that comes and goes, and thousands of small ones
+    Churn,
+    /// `patterns PATTERN [OPERATIONS]`: patterns that leave an allocator with holes
+    Patterns,
+    /// `compress FILE DIRECTORY`: a file through zstd and back
+    Compress,
+    /// `sqlite [FILE [ROWS]]`: a database with an index, filled, queried and checked
+    Sqlite,
+    /// `coremark [ITERATIONS]`: EEMBC's benchmark with its own check
+    CoreMark,
+    /// `rust-churn [MIB]`: the like of `churn` with Rust's standard library
+    RustChurn,
+}
+
+/// What a program's `malloc` is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Allocator {
+    /// dlmalloc, as wasi-libc has it
+    WasiLibc,
+    /// The same, and the Wasm pages inside of large freed blocks are cleared
+    ClearLarge,
+    /// The host's heap
+    HostHeap,
+    /// mimalloc, compiled for WASI
+    Mimalloc,
+}
+
+/// A program together with its allocator.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Guest {
+    /// What runs
+    pub(crate) program: Program,
+    /// What it allocates from
+    pub(crate) allocator: Allocator,
+}
+
+impl Program {
+    /// The name of its source, and its first argument when it runs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Churn => "churn",
+            Self::Patterns => "patterns",
+            Self::Compress => "compress",
+            Self::Sqlite => "sqlite",
+            Self::CoreMark => "coremark",
+            Self::RustChurn => "rust-churn",
+        }
+    }
+}
+
+impl Allocator {
+    /// The name for tables and files.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::WasiLibc => "wasi-libc",
+            Self::ClearLarge => "clear-large",
+            Self::HostHeap => "host-heap",
+            Self::Mimalloc => "mimalloc",
+        }
+    }
+}
+
+impl fmt::Display for Guest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.program.name(), self.allocator.name())
+    }
+}
+
+/// Compiles the guest, or finds it compiled. `None` if something that it takes cannot be had; what has then been
+/// printed on standard error.
+///
+/// # Errors
+/// It does not compile; or, in CI, something that it takes cannot be had.
+pub(crate) fn build(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Result<Option<Vec<u8>>> {
+    let (clang, sources) = match prepare(workspace, guest, policy) {
+        Ok(prepared) => prepared,
+        Err(error) if setup::in_ci() => return Err(error),
+        Err(error) => {
+            eprintln!("{guest} is left out: {error:#}");
+            return Ok(None);
+        }
+    };
+    let cache = Cache::new(workspace.output("guests"));
+    let drop_in = recipe::drop_in(guest.allocator, workspace, &sources);
+    let objects = drop_in.map(|unit| clang.compile(&unit, &cache)).transpose()?;
+    let module = match guest.program.language() {
+        Language::C => clang.link(guest, workspace, &sources, objects, &cache),
+        Language::Rust(package) => rust::build(workspace, guest, package, objects, &cache),
+    };
+    module.with_context(|| format!("cannot build {guest}")).map(Some)
+}
+
+/// Sees that the tools are there, and fetches the sources.
+fn prepare(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Result<(Clang, Sources)> {
+    setup::require(workspace, &[Need::Tool(Tool::WasiClang)], policy)?;
+    match guest.program.language() {
+        Language::C => {}
+        Language::Rust(_) => {
+            setup::require(workspace, &[Need::Core(WASI_TARGET)], policy)?;
+            rust::fetch(workspace)?;
+        }
+    }
+    let clang = Clang::find().context("clang is installed, and then does not find wasi-libc")?;
+    Ok((clang, Sources::fetch(workspace)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_named_by_its_program_and_its_allocator() {
+        let guest = Guest { program: Program::RustChurn, allocator: Allocator::HostHeap };
+        assert_eq!(guest.to_string(), "rust-churn-host-heap");
+    }
+}

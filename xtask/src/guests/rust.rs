@@ -1,0 +1,76 @@
+//! Rust guests for `wasm32-wasip1`.
+//!
+//! Owns how an unchanged program is given another allocator: the standard library calls the C library's
+//! `malloc`, so what replaces that one replaces both. The C library is linked before any `link-arg`, hence the
+//! replacement goes in as a static library, all of it, which is linked first. Each allocator has an output
+//! directory of cargo's of its own, so that none evicts another's.
+
+use super::Guest;
+use super::cache::{Cache, Key};
+use crate::setup::WASI_TARGET;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, ensure};
+use ar::Builder;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// The name of the static library, without what a linker puts around it.
+const LIBRARY: &str = "allocator";
+
+/// Fetches the crates that the packages need, so that a build which fails afterwards is at fault itself.
+///
+/// # Errors
+/// A crate cannot be fetched.
+pub(super) fn fetch(workspace: &Workspace) -> Result<()> {
+    let fetch = workspace.cargo(["fetch", "--quiet", "--locked", "--target", WASI_TARGET], &[]);
+    fetch.run().context("crates cannot be fetched from crates.io: it takes a network, once")?;
+    Ok(())
+}
+
+/// Builds a package's only program with the objects of its allocator. Answers with the module's bytes.
+///
+/// # Errors
+/// Cargo fails; it has then said why on standard error. A file cannot be written or read.
+pub(super) fn build(
+    workspace: &Workspace,
+    guest: Guest,
+    package: &str,
+    drop_in: Option<Vec<PathBuf>>,
+    cache: &Cache,
+) -> Result<Vec<u8>> {
+    let directory = cache.cargo_directory(guest.allocator.name());
+    let name = guest.program.name();
+    let words = ["rustc", "--quiet", "--locked", "--release", "--package", package, "--bin", name];
+    let mut arguments: Vec<OsString> = words.map(Into::into).into();
+    arguments.extend(["--target", WASI_TARGET, "--target-dir"].map(Into::into));
+    arguments.extend([directory.clone().into(), "--".into(), "-Cstrip=debuginfo".into()]);
+    if let Some(objects) = drop_in {
+        arguments.extend(["-L".into(), archive(guest, &objects, cache)?.into_os_string()]);
+        arguments.extend(["-l".into(), format!("static:+whole-archive={LIBRARY}").into()]);
+    }
+    for flag in guest.allocator.linker_flags() {
+        arguments.push(format!("-Clink-arg={flag}").into());
+    }
+    let output = workspace.cargo(arguments, &[]).unchecked().run().context("cannot start cargo")?;
+    ensure!(output.status.success(), "cargo failed: see its messages");
+    let module = directory.join(WASI_TARGET).join("release").join(name).with_extension("wasm");
+    fs::read(&module).with_context(|| format!("cannot read {}", module.display()))
+}
+
+/// Puts the objects into a static library. Answers with its directory.
+fn archive(guest: Guest, objects: &[PathBuf], cache: &Cache) -> Result<PathBuf> {
+    let mut key = Key::default();
+    for object in objects {
+        key.add_file(object)?;
+    }
+    cache.entry(&format!("{}-library", guest.allocator.name()), &key, |directory| {
+        write_archive(&directory.join(format!("lib{LIBRARY}.a")), objects)
+            .context("cannot write the allocator's static library")
+    })
+}
+
+fn write_archive(path: &Path, objects: &[PathBuf]) -> std::io::Result<()> {
+    let mut archive = Builder::new(File::create(path)?);
+    objects.iter().try_for_each(|object| archive.append_path(object))
+}

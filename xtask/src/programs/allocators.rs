@@ -1,0 +1,136 @@
+//! Patterns of allocation with several allocators: the frames that each holds, and how long an operation
+//! takes.
+//!
+//! Owns the comparison. The program is the same in all runs, down to its output; only what it is linked with
+//! differs. Called by `run` and by the tests.
+
+use super::table::{Table, grouped};
+use super::{Programs, Recording, Single};
+use crate::boot::Session;
+use crate::guests::{Allocator, Guest, Program};
+use crate::qemu::{Clock, Machine};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// The patterns that the program knows.
+const PATTERNS: [&str; 4] = ["every-second", "growing-realloc", "long-lived", "random"];
+
+/// What it is linked with.
+const ALLOCATORS: [Allocator; 3] = [Allocator::WasiLibc, Allocator::Mimalloc, Allocator::HostHeap];
+
+/// All runs, and what the clock counted in them.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    runs: Vec<Run>,
+    clock: Clock,
+}
+
+/// A pattern with an allocator.
+#[derive(Debug)]
+struct Run {
+    pattern: &'static str,
+    allocator: Allocator,
+    operations: u64,
+    peak_frames: u64,
+    frames_at_end: u64,
+    nanoseconds: u64,
+    recording: Recording,
+}
+
+impl Comparison {
+    /// Runs each pattern with each allocator; `words` are the number of operations, or nothing. `None` if one
+    /// of the programs cannot be had.
+    ///
+    /// # Errors
+    /// One does not compile, a run does not end well, or allocators change what the program prints.
+    pub(crate) fn make(
+        programs: &Programs<'_>,
+        session: &Session,
+        machine: Machine,
+        words: &[String],
+    ) -> Result<Option<Self>> {
+        let mut runs: Vec<Run> = Vec::new();
+        for pattern in PATTERNS {
+            for allocator in ALLOCATORS {
+                let single = Single::Guest(Guest { program: Program::Patterns, allocator });
+                let arguments: Vec<_> =
+                    [pattern.to_owned()].into_iter().chain(words.iter().cloned()).collect();
+                let Some(job) = programs.job(single, &arguments)? else { return Ok(None) };
+                let name = || format!("{pattern} with {}", allocator.name());
+                let run = Recording::make(session, machine, &job)
+                    .and_then(Recording::successful)
+                    .and_then(|recording| Run::of(pattern, allocator, recording));
+                runs.push(run.with_context(name)?);
+            }
+        }
+        for same in runs.chunks(ALLOCATORS.len()) {
+            let outputs_agree = same.iter().all(|run| run.recording.output == same[0].recording.output);
+            ensure!(outputs_agree, "{}: allocators change what the program prints", same[0].pattern);
+        }
+        Ok(Some(Self { runs, clock: machine.clock }))
+    }
+
+    /// The report of each run, by pattern and allocator.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut json = Map::new();
+        for run in &self.runs {
+            let pattern = json.entry(run.pattern).or_insert_with(|| Value::Object(Map::new()));
+            pattern[run.allocator.name()] = run.recording.report.value().clone();
+        }
+        Value::Object(json)
+    }
+}
+
+impl Run {
+    fn of(pattern: &'static str, allocator: Allocator, recording: Recording) -> Result<Self> {
+        let report = &recording.report;
+        Ok(Self {
+            pattern,
+            allocator,
+            operations: operations(recording.text()?)?,
+            peak_frames: report.memory_figure("peak_resident_frames")?,
+            frames_at_end: report.memory_figure("resident_frames")?,
+            nanoseconds: report.figure("nanoseconds_to_run")?,
+            recording,
+        })
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cost = match self.clock {
+            Clock::Host => "ns/operation",
+            Clock::Instructions => "instructions/operation",
+        };
+        let head = ["pattern", "allocator", "peak frames", "frames at the end", cost];
+        let rows = self.runs.iter().map(|run| {
+            // With a clock of instructions a nanosecond is an instruction.
+            let cost = run.nanoseconds / run.operations;
+            let figures = [run.peak_frames, run.frames_at_end, cost].map(grouped);
+            [run.pattern.to_owned(), run.allocator.name().to_owned()].into_iter().chain(figures).collect()
+        });
+        Table([head.map(str::to_owned).to_vec()].into_iter().chain(rows).collect()).fmt(formatter)
+    }
+}
+
+/// The last line is `PATTERN: N operations, checksum X`.
+fn operations(text: &str) -> Result<u64> {
+    let words = text.lines().next_back().and_then(|line| line.split_once(": "));
+    let number = words.and_then(|(_, rest)| rest.split(' ').next()).and_then(|word| word.parse().ok());
+    number.filter(|number| *number > 0).context("its last line does not say how many operations there were")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_says_how_many_operations_there_were() -> Result<()> {
+        let text = "random: all freed, 0 bytes live\nrandom: 101234 operations, checksum 0a0b0c0d\n";
+        assert_eq!(operations(text)?, 101_234);
+        assert!(operations("random: all freed, 0 bytes live\n").is_err());
+        assert!(operations("").is_err());
+        Ok(())
+    }
+}

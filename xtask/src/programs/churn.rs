@@ -1,0 +1,123 @@
+//! One program that allocates and frees, linked in three ways, and the frames that each holds at each step.
+//!
+//! Owns the comparison and its rule: with the host's heap a program that has freed everything but what it
+//! started with holds what it held at the start, within 5 %. The program prints a line at each step; the
+//! frames are those that are resident when the line is written. Called by `run` and by the tests.
+
+use super::table::{Table, grouped};
+use super::{Programs, Recording, Single};
+use crate::boot::Session;
+use crate::guests::{Allocator, Guest, Program};
+use crate::qemu::Machine;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::fmt;
+
+/// The ways to link it, as columns of the table.
+const WAYS: [(&str, Allocator); 3] =
+    [("plain", Allocator::WasiLibc), ("host heap", Allocator::HostHeap), ("clear", Allocator::ClearLarge)];
+
+/// The column that the rule is for.
+const RULED: &str = "host heap";
+
+/// How far the last figure may be from the first, in percent of the first.
+const TOLERANCE_PERCENT: u64 = 5;
+
+/// The runs of the program.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    runs: Vec<(&'static str, Recording)>,
+    /// A line of the program, and the frames of each run.
+    steps: Vec<(String, Vec<u64>)>,
+}
+
+impl Comparison {
+    /// Runs the program in all ways. `None` if it cannot be had.
+    ///
+    /// # Errors
+    /// It does not compile, a run does not end well, or two runs do not print the same.
+    pub(crate) fn make(
+        programs: &Programs<'_>,
+        session: &Session,
+        machine: Machine,
+        words: &[String],
+    ) -> Result<Option<Self>> {
+        let mut runs = Vec::new();
+        for (way, allocator) in WAYS {
+            let single = Single::Guest(Guest { program: Program::Churn, allocator });
+            let Some(job) = programs.job(single, words)? else { return Ok(None) };
+            let recording = Recording::make(session, machine, &job).and_then(Recording::successful);
+            runs.push((way, recording.context(way)?));
+        }
+        let steps = steps(&runs)?;
+        Ok(Some(Self { runs, steps }))
+    }
+
+    /// Whether the rule is kept.
+    ///
+    /// # Errors
+    /// It is not; the message has both figures.
+    pub(crate) fn judge(&self) -> Result<()> {
+        let ruled = WAYS.iter().position(|(way, _)| *way == RULED).expect("the list above has it");
+        let frames = |step: Option<&(String, Vec<u64>)>| step.map(|(_, frames)| frames[ruled]);
+        let (first, last) = (frames(self.steps.first()), frames(self.steps.last()));
+        let (first, last) = first.zip(last).context("the program printed nothing")?;
+        ensure!(
+            is_near(first, last),
+            "{RULED}: {last} frames at the end are not within {TOLERANCE_PERCENT} % of the {first} at the start"
+        );
+        Ok(())
+    }
+
+    /// What the program prints, the same in all ways.
+    pub(crate) fn output(&self) -> &[u8] {
+        self.runs.first().map_or(&[], |(_, run)| &run.output)
+    }
+
+    /// The report of each run, by its way.
+    pub(crate) fn to_json(&self) -> Value {
+        self.runs.iter().map(|(way, run)| ((*way).to_owned(), run.report.value().clone())).collect()
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ways = WAYS.iter().map(|(way, _)| (*way).to_owned());
+        let head = ["step".to_owned()].into_iter().chain(ways).collect();
+        let rows = self.steps.iter().map(|(line, frames)| {
+            [line.clone()].into_iter().chain(frames.iter().copied().map(grouped)).collect()
+        });
+        Table([head].into_iter().chain(rows).collect()).fmt(formatter)
+    }
+}
+
+fn steps(runs: &[(&'static str, Recording)]) -> Result<Vec<(String, Vec<u64>)>> {
+    let mut steps: Vec<(String, Vec<u64>)> = Vec::new();
+    for (index, (way, run)) in runs.iter().enumerate() {
+        let lines = run.frames_by_line().context(*way)?;
+        if index == 0 {
+            steps.extend(lines.iter().map(|(line, _)| ((*line).to_owned(), Vec::new())));
+        }
+        let same = steps.iter().map(|(line, _)| line).eq(lines.iter().map(|(line, _)| line));
+        ensure!(same, "{way}: it prints something else than the first one:\n{}", run.text()?);
+        for ((_, frames), (_, frame_count)) in steps.iter_mut().zip(lines) {
+            frames.push(frame_count);
+        }
+    }
+    Ok(steps)
+}
+
+fn is_near(first: u64, last: u64) -> bool {
+    first.abs_diff(last) * 100 <= first * TOLERANCE_PERCENT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_percent_is_near_and_more_is_not() {
+        assert!(is_near(1000, 1050) && is_near(1000, 950) && is_near(0, 0));
+        assert!(!is_near(1000, 1051) && !is_near(1000, 949) && !is_near(0, 1));
+    }
+}

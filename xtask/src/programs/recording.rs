@@ -1,0 +1,108 @@
+//! A run of a program that is kept instead of shown: its output and the kernel's report.
+//!
+//! Owns how the frames that were resident are found for each line of the output. A run that the kernel or a
+//! trap ends is an error with everything that the kernel and the program said.
+
+use crate::boot::{Session, Streams};
+use crate::qemu::{Ending, Machine};
+use crate::report::{Outcome, Report};
+use crate::run::Job;
+use anyhow::{Context, Result, bail, ensure};
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    /// The program's standard output
+    pub(crate) output: Vec<u8>,
+    /// The program's standard error
+    errors: Vec<u8>,
+    /// What it ended with
+    pub(crate) exit_code: u64,
+    /// The kernel's report
+    pub(crate) report: Report,
+}
+
+impl Recording {
+    /// Runs the job.
+    ///
+    /// # Errors
+    /// It does not end by itself; frames are missing at its end; or it cannot be run.
+    pub(crate) fn make(session: &Session, machine: Machine, job: &Job) -> Result<Self> {
+        let (mut console, mut output, mut errors) = (String::new(), Vec::new(), Vec::new());
+        let streams = Streams {
+            console: &mut |line| console.extend([line, "\n"]),
+            output: &mut output,
+            errors: &mut errors,
+        };
+        let ending = job.boot(session, machine, streams)?;
+        let said =
+            || format!("{}{}{console}", String::from_utf8_lossy(&output), String::from_utf8_lossy(&errors));
+        let report = session.report().with_context(said)?;
+        let exit_code = match (&ending, report.outcome()) {
+            (Ending::Success, Outcome::Returned) => 0,
+            (Ending::GuestFailed, Outcome::Exited(code)) => code,
+            (_, Outcome::Returned | Outcome::Exited(_) | Outcome::Trap | Outcome::Error) => {
+                bail!("{ending}; it said:\n{}", said())
+            }
+        };
+        let (start, end) = (report.figure("free_frames_at_start")?, report.figure("free_frames_at_end")?);
+        ensure!(start == end, "{start} frames are free at the start, {end} at the end");
+        Ok(Self { output, errors, exit_code, report })
+    }
+
+    /// The same, if it ended with exit code 0.
+    ///
+    /// # Errors
+    /// It did not.
+    pub(crate) fn successful(self) -> Result<Self> {
+        let said = String::from_utf8_lossy(&self.errors);
+        ensure!(self.exit_code == 0, "the program ended with exit code {}: {said}", self.exit_code);
+        Ok(self)
+    }
+
+    /// The output as text.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn text(&self) -> Result<&str> {
+        str::from_utf8(&self.output).context("the program's output is no text")
+    }
+
+    /// The lines of the output, and the frames that were resident when each was complete.
+    ///
+    /// # Errors
+    /// The output is no text, or the report has no figure for a line.
+    pub(crate) fn frames_by_line(&self) -> Result<Vec<(&str, u64)>> {
+        by_line(self.text()?, &self.report.series("output_timeline")?)
+    }
+}
+
+/// `samples` are bytes of the output, and what was measured when so many were written.
+fn by_line<'a>(text: &'a str, samples: &[(u64, u64)]) -> Result<Vec<(&'a str, u64)>> {
+    let mut written = 0;
+    let lines = text.split_inclusive('\n').map(|line| {
+        written += line.len() as u64;
+        let sample = samples.iter().find(|(bytes, _)| *bytes >= written);
+        let (_, frames) =
+            sample.with_context(|| format!("the report has no figure for the line {line:?}"))?;
+        Ok((line.trim_end(), *frames))
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_figure_of_the_write_that_completed_it() -> Result<()> {
+        let samples = [(2, 10), (4, 20), (9, 30)];
+        assert_eq!(by_line("abc\nd\nef\n", &samples)?, [("abc", 20), ("d", 30), ("ef", 30)]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_line_without_a_figure_is_an_error() {
+        assert!(by_line("abc\nd\n", &[(4, 20)]).is_err());
+    }
+}

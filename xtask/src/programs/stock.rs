@@ -1,0 +1,65 @@
+//! The same program under a stock runtime: Node.js, on this machine.
+//!
+//! Owns how a [`Job`] becomes a command of Node.js: a small driver in JavaScript per kind of program, which
+//! is told by one argument what to run. Files that the kernel has in memory are unpacked into a directory
+//! here. Node.js comes with npm, and is asked for in the same way. Called by the tests.
+
+use super::Programs;
+use super::npm::{self, QUICKJS};
+use crate::archive::Driver;
+use crate::run::{Job, Kind};
+use anyhow::{Context, Result, bail};
+use duct::cmd;
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+/// In Node.js 20 the garbage collector that marks on a second thread crashes when a memory of a program
+/// grows.
+const NO_CONCURRENT_MARKING: &str = "--no-concurrent-marking";
+
+/// Runs the job under Node.js, with its files below `directory`, which must exist.
+///
+/// # Errors
+/// Node.js cannot be started; the files cannot be written; or the job is a call of one function, which is no
+/// program.
+pub(crate) fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Output> {
+    let Kind::Program { driver, name } = &job.kind else { bail!("a call of a function is no program") };
+    let (module, root, scratch) =
+        (directory.join("module.wasm"), directory.join("root"), directory.join("scratch"));
+    for fresh in [&root, &scratch] {
+        // What is not there need not be removed; what cannot be removed fails below.
+        drop(fs::remove_dir_all(fresh));
+        fs::create_dir_all(fresh).with_context(|| format!("cannot make {}", fresh.display()))?;
+    }
+    fs::write(&module, &job.module).with_context(|| format!("cannot write {}", module.display()))?;
+    let packed = job.root.as_deref().unwrap_or_default();
+    tar::Archive::new(packed).unpack(&root).context("cannot unpack the program's files")?;
+    let library = match driver {
+        Driver::QuickJs => programs.package(QUICKJS)?.map(|package| package.directory().to_path_buf()),
+        Driver::Command | Driver::LodePng | Driver::WebP => None,
+    };
+    let task = json!({
+        "driver": driver.name(), "module": module, "name": name, "args": job.arguments, "library": library,
+        "env": job.environment, "root": root, "scratch": scratch,
+    });
+    let script = programs.workspace.root().join("xtask/src/programs").join(script(*driver));
+    cmd!(npm::NODE, "--no-warnings", NO_CONCURRENT_MARKING, script, task.to_string())
+        .env("TZ", "UTC")
+        .stdin_bytes(job.input.clone().unwrap_or_default())
+        .stdout_capture()
+        .stderr_capture()
+        .unchecked()
+        .run()
+        .with_context(|| format!("cannot start {}, which comes with npm", npm::NODE))
+}
+
+/// The driver in JavaScript.
+const fn script(driver: Driver) -> &'static str {
+    match driver {
+        Driver::Command => "wasi.mjs",
+        Driver::QuickJs => "quickjs.mjs",
+        Driver::LodePng | Driver::WebP => "picture.mjs",
+    }
+}

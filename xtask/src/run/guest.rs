@@ -1,0 +1,49 @@
+//! A guest of the user's own: a Wasm file, of which a function is called, or a program.
+
+use super::{Job, Kind, conclude, machine, require};
+use crate::archive::Driver;
+use crate::boot::Session;
+use crate::cli::RunOptions;
+use crate::guest;
+use crate::kernel::Image;
+use crate::workspace::Workspace;
+use anyhow::{Result, ensure};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs the file.
+///
+/// # Errors
+/// As [`run`](super::run).
+pub(super) fn run(workspace: &Workspace, options: &RunOptions, file: &Path) -> Result<ExitCode> {
+    let job = file_job(options, file)?;
+    require(workspace, options)?;
+    let session = Session::new(workspace, options.target, Image::Kernel)?;
+    let ending = job.boot_aloud(&session, machine(options))?;
+    conclude(&session, options, &ending)
+}
+
+/// What is to be done with the file: if it imports WASI and no function of it is named, it is a program.
+///
+/// # Errors
+/// The file is no module; there are words for a program, and it is none; what the options name for its world
+/// cannot be read.
+pub(crate) fn file_job(options: &RunOptions, file: &Path) -> Result<Job> {
+    let module = guest::load(file)?;
+    let mut words = options.invoke.iter().chain(&options.more_arguments).cloned();
+    let kind = if !options.invoke.is_empty() {
+        Kind::Call { invoke: words.next() }
+    } else if guest::is_program(&module) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Kind::Program { driver: Driver::Command, name }
+    } else {
+        ensure!(
+            options.more_arguments.is_empty(),
+            "{} is no program, it imports no WASI: name the function that takes the words with --invoke",
+            file.display()
+        );
+        Kind::Call { invoke: None }
+    };
+    let arguments = words.collect();
+    Job { arguments, ..Job::new(module, kind) }.with_world(options)
+}

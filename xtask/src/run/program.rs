@@ -1,0 +1,72 @@
+//! A program that is fetched or built first.
+
+use super::{conclude, machine, require};
+use crate::boot::Session;
+use crate::cli::RunOptions;
+use crate::guests::Program;
+use crate::kernel::Image;
+use crate::programs::{Name, Programs, Single, allocators, churn};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::fs;
+use std::process::ExitCode;
+
+/// Runs the program; if it cannot be had, why has been said.
+///
+/// # Errors
+/// As [`run`](super::run); a program does not compile; a comparison does not keep its rule.
+pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Result<ExitCode> {
+    require(workspace, options)?;
+    let programs = Programs { workspace, policy: options.setup.missing_policy() };
+    let status = match name {
+        Name::Quickjs => run_single(&programs, options, Single::QuickJs)?,
+        Name::Lodepng => run_single(&programs, options, Single::LodePng)?,
+        Name::Webp => run_single(&programs, options, Single::WebP)?,
+        Name::Zstd => run_single(&programs, options, Single::command(Program::Compress))?,
+        Name::Sqlite => run_single(&programs, options, Single::command(Program::Sqlite))?,
+        Name::Coremark => run_single(&programs, options, Single::command(Program::CoreMark))?,
+        Name::MallocChurn => run_churn(&programs, options)?,
+        Name::Allocators => run_allocators(&programs, options)?,
+    };
+    Ok(status.unwrap_or(ExitCode::FAILURE))
+}
+
+fn run_single(programs: &Programs<'_>, options: &RunOptions, single: Single) -> Result<Option<ExitCode>> {
+    let Some(job) = programs.job(single, &options.more_arguments)? else { return Ok(None) };
+    let job = job.with_world(options)?;
+    let session = session(programs, options)?;
+    let ending = job.boot_aloud(&session, machine(options))?;
+    conclude(&session, options, &ending).map(Some)
+}
+
+fn run_churn(programs: &Programs<'_>, options: &RunOptions) -> Result<Option<ExitCode>> {
+    let session = session(programs, options)?;
+    let words = &options.more_arguments;
+    let Some(comparison) = churn::Comparison::make(programs, &session, machine(options), words)? else {
+        return Ok(None);
+    };
+    print!("{comparison}");
+    write_json(options, &comparison.to_json())?;
+    comparison.judge().map(|()| Some(ExitCode::SUCCESS))
+}
+
+fn run_allocators(programs: &Programs<'_>, options: &RunOptions) -> Result<Option<ExitCode>> {
+    let session = session(programs, options)?;
+    let words = &options.more_arguments;
+    let Some(comparison) = allocators::Comparison::make(programs, &session, machine(options), words)? else {
+        return Ok(None);
+    };
+    print!("{comparison}");
+    write_json(options, &comparison.to_json())?;
+    Ok(Some(ExitCode::SUCCESS))
+}
+
+fn session(programs: &Programs<'_>, options: &RunOptions) -> Result<Session> {
+    Session::new(programs.workspace, options.target, Image::Kernel)
+}
+
+fn write_json(options: &RunOptions, json: &Value) -> Result<()> {
+    let Some(path) = &options.json else { return Ok(()) };
+    fs::write(path, format!("{json:#}\n")).with_context(|| format!("cannot write {}", path.display()))
+}

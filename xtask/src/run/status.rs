@@ -1,0 +1,135 @@
+//! What the ending of a machine is for the command.
+//!
+//! Owns what counts as success: the kernel's own exit status *and*, for a guest, a complete report that
+//! agrees with it; for the tour, its verdict. A program's exit code becomes the command's.
+
+use crate::boot::Session;
+use crate::cli::RunOptions;
+use crate::qemu::Ending;
+use crate::report::{Outcome, Report, ReportError};
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+/// How the last line of a tour that went well begins.
+const TOUR_PASSED: &str = "tour passed";
+
+/// The largest exit code that is passed on: shells use those above for commands that they could not run or
+/// that died of a signal.
+const LARGEST_EXIT_CODE: u8 = 125;
+
+/// What the command ends with after a guest's boot. Writes the report where the options say.
+///
+/// # Errors
+/// The machine ended in a way that is neither success nor the guest's failure; the report is missing, damaged
+/// or cannot be written.
+pub(crate) fn conclude(session: &Session, options: &RunOptions, ending: &Ending) -> Result<ExitCode> {
+    let report = session.report();
+    if let (Ok(report), Some(path)) = (&report, &options.json) {
+        report.write(path)?;
+    }
+    guest_status(ending, report)
+}
+
+fn guest_status(ending: &Ending, report: Result<Report, ReportError>) -> Result<ExitCode> {
+    match ending {
+        Ending::Success => match report?.outcome() {
+            Outcome::Returned => Ok(ExitCode::SUCCESS),
+            Outcome::Exited(_) | Outcome::Trap | Outcome::Error => {
+                bail!("the kernel ended with success, its report with a failure")
+            }
+        },
+        Ending::GuestFailed => match report?.outcome() {
+            Outcome::Exited(code) => Ok(exit_code(code)),
+            Outcome::Trap | Outcome::Error => Ok(ExitCode::FAILURE),
+            Outcome::Returned => bail!("the kernel ended with a failure, its report with success"),
+        },
+        Ending::TimedOut(_) => bail!("{ending}: set another limit with --timeout"),
+        Ending::KernelDied | Ending::Rebooted | Ending::Unknown(_) => bail!("{ending}"),
+    }
+}
+
+/// What the command ends with when the guest ends itself with `code`.
+fn exit_code(code: u64) -> ExitCode {
+    match u8::try_from(code) {
+        Ok(code) if code <= LARGEST_EXIT_CODE => ExitCode::from(code),
+        Ok(_) | Err(_) => {
+            eprintln!(
+                "the guest's exit code is {code}, the command's {LARGEST_EXIT_CODE}, the largest there is"
+            );
+            ExitCode::from(LARGEST_EXIT_CODE)
+        }
+    }
+}
+
+/// What the command ends with after the tour, whose last line is `verdict`.
+///
+/// # Errors
+/// The machine ended in a way that is neither success nor a failed tour.
+pub(super) fn tour_status(ending: &Ending, verdict: &str) -> Result<ExitCode> {
+    match ending {
+        Ending::Success if verdict.starts_with(TOUR_PASSED) => Ok(ExitCode::SUCCESS),
+        Ending::Success => bail!("the kernel ended with success, but its last line is not `{TOUR_PASSED}`"),
+        Ending::GuestFailed => Ok(ExitCode::FAILURE),
+        Ending::TimedOut(_) => bail!("{ending}: set another limit with --timeout"),
+        Ending::KernelDied | Ending::Rebooted | Ending::Unknown(_) => bail!("{ending}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn report(outcome: &str) -> Result<Report, ReportError> {
+        Report::parse(&format!(
+            r#"{{"outcome":"{outcome}","results":[],"error":null,"exit_code":200,"memories":[],
+            "free_frames_at_start":1,"free_frames_at_end":1,"instructions_to_instantiate":null,
+            "instructions_to_run":null,"nanoseconds_to_run":null,"timeline":[],"output_timeline":[]}}"#
+        ))
+    }
+
+    #[test]
+    fn status_and_report_together_make_a_success() -> Result<()> {
+        assert_eq!(guest_status(&Ending::Success, report("returned"))?, ExitCode::SUCCESS);
+        Ok(())
+    }
+
+    #[test]
+    fn a_report_that_contradicts_the_status_is_an_error() {
+        for report in [report("trap"), report("error"), report("exited"), Report::parse("")] {
+            assert!(guest_status(&Ending::Success, report).is_err());
+        }
+        assert!(guest_status(&Ending::GuestFailed, report("returned")).is_err());
+    }
+
+    #[test]
+    fn a_failed_call_fails_the_command_without_another_message() -> Result<()> {
+        assert_eq!(guest_status(&Ending::GuestFailed, report("trap"))?, ExitCode::FAILURE);
+        assert_eq!(tour_status(&Ending::GuestFailed, "")?, ExitCode::FAILURE);
+        Ok(())
+    }
+
+    #[test]
+    fn an_exit_code_is_passed_on_as_far_as_it_goes() -> Result<()> {
+        assert_eq!(exit_code(3), ExitCode::from(3));
+        assert_eq!(exit_code(125), ExitCode::from(125));
+        assert_eq!(guest_status(&Ending::GuestFailed, report("exited"))?, ExitCode::from(125));
+        assert_eq!(exit_code(u64::from(u32::MAX)), ExitCode::from(125));
+        Ok(())
+    }
+
+    #[test]
+    fn a_machine_that_ends_by_itself_is_never_a_success() {
+        for ending in [Ending::KernelDied, Ending::Rebooted, Ending::TimedOut(Duration::from_secs(1))] {
+            assert!(guest_status(&ending, report("returned")).is_err());
+            assert!(tour_status(&ending, TOUR_PASSED).is_err());
+        }
+    }
+
+    #[test]
+    fn the_tour_passes_by_its_last_line_only() -> Result<()> {
+        assert_eq!(tour_status(&Ending::Success, "tour passed: 7 steps")?, ExitCode::SUCCESS);
+        assert!(tour_status(&Ending::Success, "6. a real program").is_err());
+        Ok(())
+    }
+}

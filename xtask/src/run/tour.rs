@@ -1,0 +1,37 @@
+//! The tour: the kernel shows what Palimpsest does.
+
+use super::status::tour_status;
+use super::{machine, require};
+use crate::archive::Request;
+use crate::boot::Session;
+use crate::cli::RunOptions;
+use crate::kernel::Image;
+use crate::programs::npm::{self, LODEPNG};
+use crate::workspace::Workspace;
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// Takes the tour, with LodePNG if it can be had.
+///
+/// # Errors
+/// Something is missing and may not be installed; the machine ends in a way that is neither success nor a
+/// failed tour; the report is missing, damaged or cannot be written.
+pub(super) fn run(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> {
+    require(workspace, options)?;
+    let lodepng = npm::find(workspace, LODEPNG, options.setup.missing_policy())?;
+    let lodepng = lodepng.map(|package| package.read(npm::LODEPNG_WASM)).transpose()?;
+    let modules: Vec<_> = lodepng.iter().map(|bytes| (npm::LODEPNG_WASM, bytes.as_slice())).collect();
+    let session = Session::new(workspace, options.target, Image::Kernel)?;
+    let mut verdict = String::new();
+    let ending = session.boot(machine(options), Request::Tour, &modules, |line| {
+        println!("{line}");
+        if !line.is_empty() {
+            line.clone_into(&mut verdict);
+        }
+    })?;
+    let status = tour_status(&ending, &verdict)?;
+    if let Some(path) = &options.json {
+        session.report()?.write(path)?;
+    }
+    Ok(status)
+}

@@ -1,0 +1,237 @@
+//! Programs that somebody else wrote, in the kernel and under a stock runtime on this machine.
+//!
+//! Owns what is compared: exit code and standard output, byte for byte; where a program prints times, the
+//! lines that it prints apart from them. Of programs that need the kernel the rules of their comparison are
+//! checked, and the plain one is compared. A program that cannot be had is left out, which is said; in CI it
+//! is a failure. Called by `test`, and by `ci` for each target.
+
+use crate::archive::pack_files;
+use crate::boot::{DEFAULT_MEMORY_MIB, Session};
+use crate::guests::Program;
+use crate::kernel::{Image, Target};
+use crate::programs::{Programs, Recording, Single, allocators, churn, stock};
+use crate::qemu::{Accelerator, Clock, Machine, Setting};
+use crate::setup::MissingPolicy;
+use crate::tally::{Tally, Timed};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, ensure};
+use std::time::{Duration, Instant};
+
+/// The longest that a program may run.
+const TIME_LIMIT: Duration = Duration::from_secs(300);
+
+/// A program that is compared with itself elsewhere.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    name: &'static str,
+    single: Single,
+    words: &'static [&'static str],
+    compared: Compared,
+}
+
+/// What of the output is compared.
+#[derive(Clone, Copy, Debug)]
+enum Compared {
+    /// All of it
+    Everything,
+    /// The lines that begin like one of these, of which there must be some
+    LinesOf(&'static [&'static str]),
+}
+
+const fn case(name: &'static str, single: Single, words: &'static [&'static str]) -> Case {
+    Case { name, single, words, compared: Compared::Everything }
+}
+
+/// The file of the case that gives QuickJS a file.
+const SCRIPT: (&str, &[u8]) = ("features.js", include_bytes!("program_cases/features.js"));
+
+/// All of them.
+const CASES: &[Case] = &[
+    case("program/quickjs", Single::QuickJs, &[SCRIPT.0]),
+    case(
+        "program/quickjs-uncaught-exception-fails",
+        Single::QuickJs,
+        &["-e", "print('before'); (() => { throw new Error('on purpose'); })(); print('after');"],
+    ),
+    case("program/lodepng", Single::LodePng, &[]),
+    case("program/webp", Single::WebP, &[]),
+    case("program/zstd", Single::command(Program::Compress), &[]),
+    case("program/sqlite", Single::command(Program::Sqlite), &[]),
+    Case {
+        name: "program/coremark",
+        single: Single::command(Program::CoreMark),
+        words: &["20"],
+        compared: Compared::LinesOf(&["seedcrc", "[0]crc", "Iterations "]),
+    },
+    case("program/rust-churn", Single::command(Program::RustChurn), &["4"]),
+];
+
+/// What a test of several runs does; `None` if something cannot be had.
+type Test = fn(&Bench<'_>) -> Result<Option<()>>;
+
+/// Tests with rules of their own.
+const TESTS: [(&str, Test); 3] = [
+    ("program/quickjs-gives-the-memory-of-an-array-to-the-next-one", arrays),
+    ("program/malloc-churn", malloc_churn),
+    ("program/allocators", compare_allocators),
+];
+
+/// What all tests need.
+struct Bench<'a> {
+    programs: Programs<'a>,
+    session: Session,
+}
+
+/// Runs the tests whose name contains `filter`, a line each.
+///
+/// # Errors
+/// The directory of the boots cannot be made.
+pub(super) fn run(
+    workspace: &Workspace,
+    target: Target,
+    filter: &str,
+    policy: MissingPolicy,
+) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let cases: Vec<_> = CASES.iter().filter(|case| case.name.contains(filter)).collect();
+    let tests: Vec<_> = TESTS.iter().filter(|(name, _)| name.contains(filter)).collect();
+    if cases.is_empty() && tests.is_empty() {
+        return Ok(tally);
+    }
+    let session = match Session::new(workspace, target, Image::Kernel) {
+        Ok(session) => session,
+        Err(error) => {
+            tally.fail(&format_args!("program/{target}/build"), &format_args!("{error:#}"), "");
+            return Ok(tally);
+        }
+    };
+    let bench = Bench { programs: Programs { workspace, policy }, session };
+    for case in cases {
+        count(case.name, target, &mut tally, || compare(&bench, case));
+    }
+    for (name, test) in tests {
+        count(name, target, &mut tally, || test(&bench));
+    }
+    Ok(tally)
+}
+
+/// Runs and counts one test.
+fn count(name: &str, target: Target, tally: &mut Tally, test: impl FnOnce() -> Result<Option<()>>) {
+    let name = name.replacen("program", &format!("program/{target}"), 1);
+    let start = Instant::now();
+    match test() {
+        Ok(Some(())) => tally.pass(&Timed(&name, start.elapsed())),
+        Ok(None) => println!("left out {name}: a program cannot be had, as was said above"),
+        Err(error) => tally.fail(&Timed(&name, start.elapsed()), &format_args!("{error:#}"), ""),
+    }
+}
+
+/// Runs the program here and there.
+fn compare(bench: &Bench<'_>, case: &Case) -> Result<Option<()>> {
+    let words: Vec<_> = case.words.iter().copied().map(str::to_owned).collect();
+    let Some(mut job) = bench.programs.job(case.single, &words)? else { return Ok(None) };
+    if case.words == [SCRIPT.0] {
+        job.root = Some(pack_files(&[SCRIPT])?);
+    }
+    let found = Recording::make(&bench.session, machine(), &job)?;
+    let expected = stock::run(&bench.programs, bench.session.directory(), &job)?;
+    let (ended, said) = (expected.status.code(), text(&expected.stderr));
+    ensure!(
+        ended.is_some_and(|code| u64::try_from(code) == Ok(found.exit_code)),
+        "exit code {}; under the stock runtime {ended:?}: {said}",
+        found.exit_code
+    );
+    match case.compared {
+        Compared::Everything => same(&found.output, &expected.stdout),
+        Compared::LinesOf(starts) => {
+            same(&lines_of(&found.output, starts)?, &lines_of(&expected.stdout, starts)?)
+        }
+    }?;
+    Ok(Some(()))
+}
+
+fn same(found: &[u8], expected: &[u8]) -> Result<()> {
+    ensure!(found == expected, "prints\n{}and under the stock runtime\n{}", text(found), text(expected));
+    Ok(())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The lines that begin like one of `starts`.
+fn lines_of(output: &[u8], starts: &[&str]) -> Result<Vec<u8>> {
+    let text = str::from_utf8(output).context("the output is no text")?;
+    let chosen = |line: &&str| starts.iter().any(|start| line.starts_with(start));
+    let lines: Vec<_> = text.split_inclusive('\n').filter(chosen).collect();
+    ensure!(!lines.is_empty(), "no line begins like any of {starts:?}:\n{text}");
+    Ok(lines.concat().into_bytes())
+}
+
+/// A script that makes and drops an array of 64 MiB three times holds at its peak what one array takes, but
+/// for 10 %.
+fn arrays(bench: &Bench<'_>) -> Result<Option<()>> {
+    const ARRAY_FRAMES: u64 = (64 << 20) / 4096;
+    let mut peaks = Vec::new();
+    for times in ["1", "3"] {
+        let script = format!(
+            "let sum = 0; \
+             for (let n = 1; n <= {times}; n++) {{ sum += new Uint8Array(64 << 20).fill(n)[n]; }} \
+             print(sum);"
+        );
+        let Some(job) = bench.programs.job(Single::QuickJs, &["-e".to_owned(), script])? else {
+            return Ok(None);
+        };
+        let recording = Recording::make(&bench.session, machine(), &job)?.successful()?;
+        peaks.push(recording.report.memory_figure("peak_resident_frames")?);
+    }
+    ensure!(peaks[0] >= ARRAY_FRAMES, "one array took {} frames, not {ARRAY_FRAMES}", peaks[0]);
+    ensure!(peaks[1] * 10 <= peaks[0] * 11, "three arrays took {} frames, one {}", peaks[1], peaks[0]);
+    Ok(Some(()))
+}
+
+/// With the host's heap the frames come back, and the program prints the same in every way and everywhere.
+fn malloc_churn(bench: &Bench<'_>) -> Result<Option<()>> {
+    let words = ["64".to_owned()];
+    let made = churn::Comparison::make(&bench.programs, &bench.session, machine(), &words)?;
+    let plain = bench.programs.job(Single::command(Program::Churn), &words)?;
+    let Some((comparison, plain)) = made.zip(plain) else { return Ok(None) };
+    let expected = stock::run(&bench.programs, bench.session.directory(), &plain)?;
+    same(comparison.output(), &expected.stdout).with_context(|| text(&expected.stderr))?;
+    comparison.judge().with_context(|| comparison.to_string())?;
+    Ok(Some(()))
+}
+
+/// Each pattern runs through with each allocator, and prints the same with all of them.
+fn compare_allocators(bench: &Bench<'_>) -> Result<Option<()>> {
+    let words = ["2000".to_owned()];
+    let made = allocators::Comparison::make(&bench.programs, &bench.session, machine(), &words)?;
+    Ok(made.map(drop))
+}
+
+fn machine() -> Machine {
+    Machine {
+        memory_mib: DEFAULT_MEMORY_MIB,
+        accelerator: Accelerator::Tcg,
+        clock: Clock::Host,
+        time_limit: TIME_LIMIT,
+        setting: Setting::Trying,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_chosen_by_how_they_begin() -> Result<()> {
+        let output = b"Total time: 3\nseedcrc : 1\n[0]crclist : 2\nCoreMark: 9\n";
+        assert_eq!(lines_of(output, &["seedcrc", "[0]crc"])?, b"seedcrc : 1\n[0]crclist : 2\n");
+        Ok(())
+    }
+
+    #[test]
+    fn an_output_without_any_of_the_lines_is_an_error() {
+        assert!(lines_of(b"Total time: 3\n", &["seedcrc"]).is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! Guests that are programs: what they are given, what they write and what they end with.
+
+use super::{Case, CommandError, Exited, Guest, NUMBERS, Trap, case, text};
+
+const COMMAND: Guest = Guest::Source("command.wat");
+
+/// All of them.
+pub(super) const CASES: &[Case] = &[
+    case(
+        "program-sees-its-arguments-and-its-exit-code-is-passed-on",
+        COMMAND,
+        &["--", "one", "two words"],
+        Exited {
+            status: 3,
+            output: b"command.wat\0one\0two words\0",
+            errors: b"!",
+            report: r#"{"outcome":"exited","exit_code":3,"results":[]}"#,
+        },
+    ),
+    case(
+        "program-sees-variables-input-and-files",
+        COMMAND,
+        &[
+            "--env",
+            "A=b=c",
+            "--env",
+            "D=",
+            "--stdin",
+            "guests/run/world/input.txt",
+            "--dir",
+            "guests/run/world",
+        ],
+        Exited {
+            status: 1,
+            output: b"command.wat\0A=b=c\0D=\0from standard inputfrom a file",
+            errors: b"!",
+            report: r#"{"memories":[{"size_wasm_pages":2,"resident_frames":1}]}"#,
+        },
+    ),
+    case(
+        "program-that-ends-itself-with-0-has-returned",
+        text(
+            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                (func (export "_start") (call $exit (i32.const 0)) unreachable))"#,
+        ),
+        &[],
+        Exited { status: 0, output: b"", errors: b"", report: r#"{"outcome":"returned","exit_code":0}"# },
+    ),
+    case(
+        "exit-code-above-125-becomes-125",
+        text(
+            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                (func (export "_start") (call $exit (i32.const -1))))"#,
+        ),
+        &[],
+        Exited { status: 125, output: b"", errors: b"", report: r#"{"exit_code":4294967295}"# },
+    ),
+    case(
+        "trap-of-a-program-is-named",
+        text(
+            r#"(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
+                (func (export "_start") unreachable))"#,
+        ),
+        &[],
+        Trap("wasm `unreachable` instruction executed, in the call of `_start`"),
+    ),
+    case(
+        "function-of-a-module-that-imports-wasi-can-be-called",
+        COMMAND,
+        &["--invoke", "_start"],
+        Exited { status: 1, output: b"\0", errors: b"!", report: r#"{"exit_code":1}"# },
+    ),
+    case(
+        "words-for-a-module-that-is-no-program-are-refused",
+        NUMBERS,
+        &["--", "1"],
+        CommandError("numbers.wat is no program, it imports no WASI: name the function that takes the words"),
+    ),
+    case(
+        "directory-that-does-not-exist-is-refused",
+        COMMAND,
+        &["--dir", "no/such"],
+        CommandError("no/such is no directory: name one with --dir"),
+    ),
+];
