@@ -2,7 +2,8 @@
 //!
 //! Owns the list of checks. Each is a command line that is printed before it runs, so that it can be repeated
 //! by hand; a failed check does not keep the others from running. The tests are those of `cargo xtask test`,
-//! in the emulator for both targets, and the tour is taken on both. The kernel's lints share the output
+//! in the emulator for both targets, the tour is taken on both, and no instruction count of the benchmark may be
+//! much above the baseline. The kernel's lints share the output
 //! directories of its builds. `.ci/run` calls this and then `cargo xtask test`.
 
 use crate::cli::CiOptions;
@@ -119,21 +120,23 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     tally += spec::run(workspace, Target::None, Detail::Totals, policy)?.tally;
     for target in TARGETS {
         println!("$ cargo xtask run --target {target}");
-        run_step(&format!("ci/tour/{target}"), &tour(workspace, target, policy)?, &mut tally)?;
+        let words = ["run", &format!("--target={target}")];
+        run_step(&format!("ci/tour/{target}"), &command(workspace, &words, policy)?, &mut tally)?;
     }
+    println!("$ cargo xtask bench --check");
+    run_step("ci/bench", &command(workspace, &["bench", "--check"], policy)?, &mut tally)?;
     println!("{tally}");
     Ok(tally.exit_code())
 }
 
-/// The tour as a user takes it, with its exit status.
-fn tour(workspace: &Workspace, target: Target, policy: MissingPolicy) -> Result<Expression> {
+/// A command as a user types it, with its exit status.
+fn command(workspace: &Workspace, words: &[&str], policy: MissingPolicy) -> Result<Expression> {
     let xtask = env::current_exe().context("cannot find the running xtask")?;
-    let mut words = vec!["run".to_owned(), format!("--target={target}")];
-    match policy {
-        MissingPolicy::Install => {}
-        MissingPolicy::Refuse => words.push("--no-setup".to_owned()),
-    }
-    Ok(cmd(xtask, words).dir(workspace.root()))
+    let policy = match policy {
+        MissingPolicy::Install => None,
+        MissingPolicy::Refuse => Some("--no-setup"),
+    };
+    Ok(cmd(xtask, words.iter().copied().chain(policy)).dir(workspace.root()))
 }
 
 fn run_step(name: &str, step: &Expression, tally: &mut Tally) -> Result<()> {

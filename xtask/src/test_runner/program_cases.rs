@@ -3,7 +3,7 @@
 //! Owns what is compared: exit code and standard output, byte for byte; where a program prints times, the
 //! lines that it prints apart from them. Of programs that need the kernel the rules of their comparison are
 //! checked, and the plain one is compared. A program that cannot be had is left out, which is said; in CI it
-//! is a failure. Called by `test`, and by `ci` for each target.
+//! is a failure. Called by `test`.
 
 use crate::archive::pack_files;
 use crate::boot::{DEFAULT_MEMORY_MIB, Session};
