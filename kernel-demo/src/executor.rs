@@ -2,7 +2,7 @@
 //!
 //! Owns the tasks, their turns, and how much fuel a turn is worth. Tasks take turns in the order in which they
 //! came; one that waits is passed over until its time has come. A turn is to last as long as the configured
-//! slice: each task has a [`Pace`] that is corrected after every turn by what the clock says. Nothing is
+//! slice: each task has a pace that is corrected after every turn by what the clock says. Nothing is
 //! preempted: fuel is what ends a turn, so a guest in an endless loop takes its turns and no more.
 
 use alloc::boxed::Box;

@@ -3,7 +3,7 @@
 //! Owns channel 2 of the PIT (the one whose end can be seen without an interrupt) and the bits of port 0x61
 //! that gate it. [`calibrate`] lets it count down once and tells how many ticks passed; everything that
 //! speaks of nanoseconds in this kernel goes through the [`TickRate`] it returns. Called by whoever needs time
-//! first; it takes [`CALIBRATION`] and holds nothing.
+//! first; it takes 10 ms and holds nothing.
 
 use core::time::Duration;
 

@@ -37,7 +37,7 @@ pub(super) const ALL: [Solo; 2] = [
         target: Target::None,
         // A machine as QEMU makes it by default: what the example says that it needs.
         memory_mib: 128,
-        checks: 10,
+        checks: 11,
     },
     // A profile that an embedder may have, and that must not become a stack overflow.
     Solo {

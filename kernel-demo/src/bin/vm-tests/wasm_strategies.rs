@@ -172,5 +172,5 @@ fn reserved_grower(checks: &mut Checks, machine: &Machine) {
     let free = machine.frames().free_frames();
     let promised = report.charged_frames - report.held_frames;
     checks.equal("frames that are free and not promised are too few", free - promised < 17, true);
-    checks.equal("and it has most of the memory", u64::from(wasm_pages) * 16 > 50_000, true);
+    checks.equal("and it has most of the memory", u64::from(wasm_pages) * 16 > 40_000, true);
 }
