@@ -2,7 +2,7 @@
 //! here.
 //!
 //! Owns [`Library`], an instance whose exports are called by name, in slices, with addresses and lengths.
-//! What the exports mean is in [`picture`] and [`quickjs`]. What such a program has to say goes where a WASI
+//! What the exports mean is in [`picture`] and [`mod@quickjs`]. What such a program has to say goes where a WASI
 //! command writes it, and it ends with an exit code like one. Called by `run`.
 
 mod picture;
