@@ -8,20 +8,21 @@
 //! Invariants: nobody writes a frame of an image once it is made, and every region that may show one keeps the
 //! image alive. Called by: the owner of a memory; the fault path and whatever clears pages use the [`Attached`].
 
+mod attached;
+
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
-use core::ops::Range;
 
 use thiserror::Error;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::{Page, PhysFrame};
 
+pub(crate) use self::attached::Attached;
 use crate::frame::{Frame, FrameSource};
 use crate::space::AddressSpace;
 use crate::supply::{Shortage, Supply};
@@ -29,9 +30,6 @@ use crate::tlb::Tlb;
 
 const PAGE_BYTES: u64 = 4096;
 const PAGE_LEN: usize = 4096;
-
-/// Bits in a word of [`Attached::taken`].
-const WORD_BITS: usize = 64;
 
 /// What regions of one address space can start with.
 ///
@@ -181,55 +179,6 @@ impl<S: FrameSource, T: Tlb> Drop for Draft<'_, S, T> {
     }
 }
 
-/// The image of a region, and which of its pages the region still takes from it.
-#[derive(Debug)]
-pub(crate) struct Attached {
-    originals: Arc<Originals>,
-    /// A bit for each original.
-    taken: Box<[u64]>,
-}
-
-impl Attached {
-    fn new(originals: &Arc<Originals>) -> Self {
-        let words = originals.0.len().div_ceil(WORD_BITS);
-        Self { originals: Arc::clone(originals), taken: vec![u64::MAX; words].into() }
-    }
-
-    /// The frame that the page with this number in the region starts with, if it is one of the image's.
-    pub(crate) fn original(&self, number: u64) -> Option<PhysFrame> {
-        let Originals(originals) = &*self.originals;
-        let index = originals.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-        originals.get(index).filter(|_| self.is_taken(index)).map(|(_, frame)| *frame)
-    }
-
-    /// The first page from this number on that starts with a frame of the image.
-    pub(crate) fn next(&self, number: u64) -> Option<u64> {
-        let Originals(originals) = &*self.originals;
-        let first = self.originals.index_from(number);
-        let taken = (first..originals.len()).find(|index| self.is_taken(*index))?;
-        originals.get(taken).map(|(number, _)| *number)
-    }
-
-    /// Lets pages of these numbers read as zero when they are not there, for good.
-    pub(crate) fn forget(&mut self, numbers: Range<u64>) {
-        let (start, end) = (self.originals.index_from(numbers.start), self.originals.index_from(numbers.end));
-        for word in start / WORD_BITS..end.div_ceil(WORD_BITS) {
-            let first = word * WORD_BITS;
-            self.taken[word] &= !bits(start.saturating_sub(first), (end - first).min(WORD_BITS));
-        }
-    }
-
-    fn is_taken(&self, index: usize) -> bool {
-        self.taken[index / WORD_BITS] & (1 << (index % WORD_BITS)) != 0
-    }
-}
-
-/// A word with the bits from `start` up to `end`, which is at most [`WORD_BITS`].
-fn bits(start: usize, end: usize) -> u64 {
-    let below = |bit: usize| if bit >= WORD_BITS { u64::MAX } else { (1 << bit) - 1 };
-    below(end) & !below(start)
-}
-
 /// Why an image was not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -265,48 +214,4 @@ pub enum AttachError {
     /// A region starts with one image at most.
     #[error("the region has an image already")]
     Attached,
-}
-
-#[cfg(test)]
-mod tests {
-    use x86_64::PhysAddr;
-
-    use super::*;
-
-    fn attached(numbers: &[u64]) -> Attached {
-        let frame =
-            |number: &u64| (*number, PhysFrame::containing_address(PhysAddr::new((number + 1) * PAGE_BYTES)));
-        let originals: Box<[_]> = numbers.iter().map(frame).collect();
-        Attached::new(&Arc::new(Originals(originals)))
-    }
-
-    #[test]
-    fn pages_are_forgotten_across_words_and_no_others() {
-        let all: Vec<u64> = (0..200).collect();
-        for range in [0..0, 0..1, 63..65, 10..190, 64..128, 5..5, 150..400, 300..400] {
-            let mut image = attached(&all);
-            image.forget(range.clone());
-            for number in all.iter().copied() {
-                assert_eq!(
-                    image.original(number).is_none(),
-                    range.contains(&number),
-                    "{number} of {range:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_next_page_is_one_that_is_still_taken() {
-        let mut image = attached(&[3, 70, 71]);
-        assert_eq!((image.next(0), image.next(3), image.next(4)), (Some(3), Some(3), Some(70)));
-        image.forget(3..71);
-        assert_eq!((image.next(0), image.next(72)), (Some(71), None));
-    }
-
-    #[test]
-    fn pages_between_those_of_the_image_are_not_of_it() {
-        let image = attached(&[3, 70]);
-        assert!((0..100).filter(|number| image.original(*number).is_some()).eq([3, 70]));
-    }
 }
