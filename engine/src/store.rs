@@ -4,11 +4,13 @@
 //! that are installed here are the places where limits take effect and where a lost store is stopped: every
 //! way into a guest and every way out of it to the host goes through the hook.
 
+mod limiter;
+
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::ops::{Deref, DerefMut};
-use wasmi::{AsContext, AsContextMut, CallHook, ResourceLimiter, StoreContext, StoreContextMut};
-use wasmi_core::LimiterError;
+use wasmi::{AsContext, AsContextMut, CallHook, StoreContext, StoreContextMut};
 
+pub(crate) use self::limiter::{Growth, Limiter};
 use crate::{
     Engine,
     backing::{Arena, Cleared, Commit, Health, Standing},
@@ -250,54 +252,5 @@ impl<T> Deref for StoreState<T> {
 impl<T> DerefMut for StoreState<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.data
-    }
-}
-
-/// Whether wasmi may make or grow a memory right now.
-///
-/// A memory that grows behind the engine's back would be zeroed beyond its region's limit, so the engine
-/// opens the gate around its own calls and keeps it closed otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Growth {
-    Open,
-    Closed,
-}
-
-/// The limits that wasmi asks for.
-#[derive(Debug)]
-pub(crate) struct Limiter {
-    pub(crate) limits: Limits,
-    pub(crate) growth: Growth,
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        _desired: usize,
-        _maximum: Option<usize>,
-    ) -> Result<bool, LimiterError> {
-        Ok(self.growth == Growth::Open)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> Result<bool, LimiterError> {
-        Ok(desired <= self.limits.table_elements)
-    }
-
-    fn instances(&self) -> usize {
-        self.limits.instances
-    }
-
-    fn tables(&self) -> usize {
-        self.limits.tables
-    }
-
-    fn memories(&self) -> usize {
-        self.limits.memories
     }
 }

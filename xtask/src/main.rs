@@ -9,6 +9,7 @@ mod bench;
 mod boot;
 mod ci;
 mod cli;
+mod digits;
 mod follow;
 mod guest;
 mod guests;

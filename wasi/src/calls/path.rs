@@ -9,7 +9,7 @@ use wasip1::{
 use super::{Answer, Next};
 use crate::{
     fd::Place,
-    fs::Links,
+    fs::{Links, Spot, Volume},
     layout::{FILESTAT_BYTES, SIZE_BYTES},
     memory::{GuestMemory, Pointer},
     wasi::Wasi,
@@ -66,11 +66,7 @@ pub(crate) fn path_create_directory(
 ) -> Answer {
     let place = wasi.directory(fd, RIGHTS_PATH_CREATE_DIRECTORY)?;
     let path = memory.path(path, path_len)?;
-    let now_ns = wasi.now_ns();
-    let volume = &mut wasi.volumes[place.volume];
-    let spot = volume.walk(place.inode, path, Links::Stop)?;
-    volume.create_directory(spot, now_ns)?;
-    Ok(Next::Return)
+    change(wasi, place, path, Volume::create_directory)
 }
 
 pub(crate) fn path_unlink_file(
@@ -82,11 +78,7 @@ pub(crate) fn path_unlink_file(
 ) -> Answer {
     let place = wasi.directory(fd, RIGHTS_PATH_UNLINK_FILE)?;
     let path = memory.path(path, path_len)?;
-    let now_ns = wasi.now_ns();
-    let volume = &mut wasi.volumes[place.volume];
-    let spot = volume.walk(place.inode, path, Links::Stop)?;
-    volume.remove_file(spot, now_ns)?;
-    Ok(Next::Return)
+    change(wasi, place, path, Volume::remove_file)
 }
 
 pub(crate) fn path_remove_directory(
@@ -98,11 +90,7 @@ pub(crate) fn path_remove_directory(
 ) -> Answer {
     let place = wasi.directory(fd, RIGHTS_PATH_REMOVE_DIRECTORY)?;
     let path = memory.path(path, path_len)?;
-    let now_ns = wasi.now_ns();
-    let volume = &mut wasi.volumes[place.volume];
-    let spot = volume.walk(place.inode, path, Links::Stop)?;
-    volume.remove_directory(spot, now_ns)?;
-    Ok(Next::Return)
+    change(wasi, place, path, Volume::remove_directory)
 }
 
 /// From one preopened directory to another it is `EXDEV`: each is a volume of its own.
@@ -141,4 +129,18 @@ pub(super) fn links(lookup: u32) -> Result<Links, Errno> {
         LOOKUPFLAGS_SYMLINK_FOLLOW => Ok(Links::Follow),
         _ => Err(ERRNO_INVAL),
     }
+}
+
+/// Changes what a path below the directory `place` names, itself and not what a link leads to.
+fn change(
+    wasi: &mut Wasi,
+    place: Place,
+    path: &str,
+    change: impl FnOnce(&mut Volume, Spot<'_>, u64) -> Result<(), Errno>,
+) -> Answer {
+    let now_ns = wasi.now_ns();
+    let volume = &mut wasi.volumes[place.volume];
+    let spot = volume.walk(place.inode, path, Links::Stop)?;
+    change(volume, spot, now_ns)?;
+    Ok(Next::Return)
 }

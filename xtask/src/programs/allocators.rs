@@ -4,9 +4,10 @@
 //! Owns the comparison. The program is the same in all runs, down to its output; only what it is linked with
 //! differs. Called by `run` and by the tests.
 
-use super::table::{Table, grouped};
+use super::table::Table;
 use super::{Programs, Recording, Single};
 use crate::boot::Session;
+use crate::digits::grouped;
 use crate::guests::{Allocator, Guest, Program};
 use crate::qemu::{Clock, Machine};
 use anyhow::{Context, Result, ensure};

@@ -4,9 +4,10 @@
 //! started with holds what it held at the start, within 5 %. The program prints a line at each step; the
 //! frames are those that are resident when the line is written. Called by `run` and by the tests.
 
-use super::table::{Table, grouped};
+use super::table::Table;
 use super::{Programs, Recording, Single};
 use crate::boot::Session;
+use crate::digits::grouped;
 use crate::guests::{Allocator, Guest, Program};
 use crate::qemu::Machine;
 use anyhow::{Context, Result, ensure};

@@ -29,19 +29,6 @@ impl fmt::Display for Table {
     }
 }
 
-/// A number with its thousands apart.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,10 +38,5 @@ mod tests {
         let rows = [["step", "plain"], ["the end", "1,026"], ["x", "7"]];
         let table = Table(rows.map(|row| row.map(str::to_owned).to_vec()).to_vec());
         assert_eq!(table.to_string(), "step     plain\nthe end  1,026\nx            7\n");
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::archive::pack_files;
 use crate::boot::{DEFAULT_MEMORY_MIB, Session};
-use crate::guests::Program;
+use crate::guests::{Allocator, Guest, Program};
 use crate::kernel::{Image, Target};
 use crate::programs::{Programs, Recording, Single, allocators, churn, stock};
 use crate::qemu::{Accelerator, Clock, Machine, Setting};
@@ -70,9 +70,10 @@ const CASES: &[Case] = &[
 type Test = fn(&Bench<'_>) -> Result<Option<()>>;
 
 /// Tests with rules of their own.
-const TESTS: [(&str, Test); 3] = [
+const TESTS: [(&str, Test); 4] = [
     ("program/quickjs-gives-the-memory-of-an-array-to-the-next-one", arrays),
     ("program/malloc-churn", malloc_churn),
+    ("program/unchanged-rust-program-gives-its-memory-back", rust_churn),
     ("program/allocators", compare_allocators),
 ];
 
@@ -199,6 +200,28 @@ fn malloc_churn(bench: &Bench<'_>) -> Result<Option<()>> {
     let expected = stock::run(&bench.programs, bench.session.directory(), &plain)?;
     same(comparison.output(), &expected.stdout).with_context(|| text(&expected.stderr))?;
     comparison.judge().with_context(|| comparison.to_string())?;
+    Ok(Some(()))
+}
+
+/// A program with Rust's standard library, linked with the host's heap, prints the same and holds a small part of
+/// its peak at its end; with the C library's allocator it holds all of it.
+fn rust_churn(bench: &Bench<'_>) -> Result<Option<()>> {
+    let words = ["16".to_owned()];
+    let mut runs = Vec::new();
+    for allocator in [Allocator::WasiLibc, Allocator::HostHeap] {
+        let single = Single::Guest(Guest { program: Program::RustChurn, allocator });
+        let Some(job) = bench.programs.job(single, &words)? else { return Ok(None) };
+        let recording = Recording::make(&bench.session, machine(), &job)?.successful()?;
+        let figure = |name| recording.report.memory_figure(name);
+        let (last, peak) = (figure("resident_frames")?, figure("peak_resident_frames")?);
+        runs.push((recording, last, peak));
+    }
+    let [(plain, plain_last, plain_peak), (heap, heap_last, heap_peak)] = &runs[..] else {
+        unreachable!("each of the two allocators had its run");
+    };
+    same(&heap.output, &plain.output)?;
+    ensure!(plain_last == plain_peak, "wasi-libc gave back: {plain_last} of {plain_peak} frames at the end");
+    ensure!(heap_last * 20 <= *heap_peak, "{heap_last} of {heap_peak} frames are held at the end");
     Ok(Some(()))
 }
 

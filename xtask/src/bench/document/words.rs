@@ -1,6 +1,7 @@
 //! How names and numbers are written in a table.
 
 use super::super::figure::Figure;
+use crate::digits::grouped;
 
 /// The median, and the smallest where there were several runs.
 pub(super) fn cell(figure: &Figure) -> String {
@@ -37,15 +38,7 @@ pub(super) fn number(value: f64) -> String {
     if value < 1000.0 && value.fract() != 0.0 {
         return format!("{value:.1}");
     }
-    let digits = format!("{value:.0}");
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    grouped(format_args!("{value:.0}"))
 }
 
 #[cfg(test)]
