@@ -3,23 +3,77 @@
 //! Owns the protocol on the console: `TEST` lines, `FAILED` lines, `TESTS_COMPLETE`. A test declares how many
 //! checks it makes, so that one that ends early cannot pass, or with which words the kernel is to die. After
 //! every test two checks are made for it: as many frames are free, and as many heap bytes in use, as before.
+//!
+//! Tests of guests' memory are booted twice, with all policies of the address space off and with all of them on;
+//! what the boot is to have is the end of the test's name. A test that counts frames which a policy moves by
+//! design sets that one itself, and says why.
 
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::panic::Location;
 
 use kernel_demo::{ExitStatus, Machine, exit, println};
-use palimpsest_paging::Policies;
+use palimpsest_paging::{FaultAround, Policies};
 
 use crate::fixture::{Guest, MIB, PAGE_BYTES};
 
 /// The checks that are made after every test: free frames and heap.
 const ACCOUNTING_CHECKS: u32 = 2;
 
+/// The policies of a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BootPolicies {
+    /// Those of an address space from the start; nothing in the test's name.
+    Standing,
+    /// All off.
+    Off,
+    /// All on.
+    On,
+}
+
+impl BootPolicies {
+    /// For tests that have nothing to do with guests' memory, or set all policies themselves.
+    pub(crate) const ANY: &[Self] = &[Self::Standing];
+    /// For tests that touch guests' memory.
+    pub(crate) const BOTH: &[Self] = &[Self::Off, Self::On];
+
+    /// The end of the names of tests in such a boot.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Standing => "",
+            Self::Off => "/policies-off",
+            Self::On => "/policies-on",
+        }
+    }
+
+    fn policies(self) -> Policies {
+        match self {
+            // Every policy that there is does something by default.
+            Self::Standing | Self::On => Policies::default(),
+            Self::Off => Policies::OFF,
+        }
+    }
+}
+
+/// Tests that are booted with the same policies.
+pub(crate) struct Topic {
+    pub(crate) tests: &'static [VmTest],
+    /// One boot for each.
+    pub(crate) boots: &'static [BootPolicies],
+}
+
+impl Topic {
+    /// All tests with the policies of their boots.
+    pub(crate) fn boots(&self) -> impl Iterator<Item = (&'static VmTest, BootPolicies)> {
+        let (tests, boots) = (self.tests, self.boots);
+        tests.iter().flat_map(move |test| boots.iter().map(move |policies| (test, *policies)))
+    }
+}
+
 /// One behaviour, tested in a boot of its own.
 pub(crate) struct VmTest {
     /// What is true if it passes, in words joined by dashes.
-    pub(crate) name: &'static str,
+    name: &'static str,
     /// How it ends.
     expected: Expected,
     /// What the clock counts meanwhile.
@@ -63,24 +117,29 @@ impl VmTest {
         Self { name, expected: Expected::Death(text), clock: Clock::Time, run }
     }
 
-    /// Prints the test's line of the list.
-    pub(crate) fn announce(&self) {
+    /// Whether this is its name in a boot with such policies.
+    pub(crate) fn is_named(&self, name: &str, policies: BootPolicies) -> bool {
+        name.strip_suffix(policies.suffix()) == Some(self.name)
+    }
+
+    /// Prints the line of the list for a boot with such policies.
+    pub(crate) fn announce(&self, policies: BootPolicies) {
+        let (name, suffix) = (self.name, policies.suffix());
         match self.expected {
             Expected::Checks(checks) => {
                 let clock = match self.clock {
                     Clock::Time => "",
                     Clock::Instructions => " clock=instructions",
                 };
-                println!("TEST {} {}{clock}", self.name, checks + ACCOUNTING_CHECKS);
+                println!("TEST {name}{suffix} {}{clock}", checks + ACCOUNTING_CHECKS);
             }
-            Expected::Death(text) => println!("TEST {} 0 death={text}", self.name),
+            Expected::Death(text) => println!("TEST {name}{suffix} 0 death={text}"),
         }
     }
 
     /// Runs the test; returns only if nothing failed on the way.
-    pub(crate) fn run_on(&self, machine: &Machine) -> ExitStatus {
-        // Tests count frames: a write commits its page and no other, unless the test says otherwise.
-        machine.space().set_policies(Policies::OFF);
+    pub(crate) fn run_on(&self, machine: &Machine, policies: BootPolicies) -> ExitStatus {
+        machine.space().set_policies(policies.policies());
         warm_up(machine);
         let mut checks = Checks { passed: 0 };
         let before = Accounts::of(machine);
@@ -98,6 +157,13 @@ impl VmTest {
             }
         }
     }
+}
+
+/// Lets a write commit its page and no other for the rest of the boot: for a test that counts the frames of pages which
+/// neighbours were written to, since those that are committed ahead of a run are resident too.
+pub(crate) fn commit_nothing_ahead(machine: &Machine) {
+    let space = machine.space();
+    space.set_policies(Policies { fault_around: FaultAround::Off, ..space.policies() });
 }
 
 /// Reserves as many regions at once as a test does: the address space's lists keep the heap that they have needed

@@ -4,12 +4,12 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use kernel_demo::{Machine, clock, println};
-use palimpsest_engine::{Config, HeapOptions, Linker, Store};
+use palimpsest_engine::{HeapOptions, Linker, Store};
 
 use crate::fixture::{MIB, PAGE_BYTES};
 use crate::{
-    harness::{Checks, VmTest},
-    wasm::{Program, engine, guest, module},
+    harness::{Checks, VmTest, commit_nothing_ahead},
+    wasm::{Program, config, engine, guest, module},
 };
 
 pub(crate) const TESTS: &[VmTest] = &[
@@ -24,7 +24,7 @@ pub(crate) const TESTS: &[VmTest] = &[
 
 /// Starts the guest with these options for its heap.
 fn start(machine: &Machine, options: HeapOptions) -> Program {
-    let engine = engine(machine, Config::default().heap(options));
+    let engine = engine(machine, config(machine).heap(options));
     let module = module(&engine, guest!("heap"));
     let mut store = Store::new(&engine, ());
     let instance = Linker::new().instantiate(&mut store, &module).expect("the guest links");
@@ -153,10 +153,14 @@ fn random_operations(checks: &mut Checks, program: Program, operations: u32, mos
 
 fn footprint(checks: &mut Checks, machine: &Machine) {
     let options = HeapOptions::default();
+    // A block's neighbours are no surplus of the heap's.
+    commit_nothing_ahead(machine);
     random_operations(checks, start(machine, options), 100_000, options.idle_pages);
 }
 
 fn exact_footprint(checks: &mut Checks, machine: &Machine) {
+    // As above.
+    commit_nothing_ahead(machine);
     random_operations(checks, start(machine, keeping(0)), 20_000, 0);
 }
 
@@ -189,6 +193,8 @@ fn untouched_pages(checks: &mut Checks, machine: &Machine) {
 
 fn moving(checks: &mut Checks, machine: &Machine) {
     const BYTES: u32 = 32 << 20;
+    // The pages behind the block are not its own.
+    commit_nothing_ahead(machine);
     let mut program = start(machine, HeapOptions::default());
     let block = program.must::<u32, u32>("malloc", BYTES);
     program.must::<u32, u32>("malloc", 4096);

@@ -1,4 +1,4 @@
-//! The emulator tests: one boot per test, chosen by the request in the boot archive.
+//! The emulator tests: one boot per test and set of policies, chosen by the request in the boot archive.
 //!
 //! Owns the list of all tests. Mode `list` prints one line per test; mode `test` runs the named one and ends
 //! with `TESTS_COMPLETE n` and exit status success, if all went as declared. `cargo xtask test --vm` is the
@@ -41,28 +41,32 @@ mod float_state {
 
 use kernel_demo::{ExitStatus, Machine, Mode, boot_main, println};
 
-use harness::VmTest;
+use harness::{BootPolicies, Topic, VmTest};
 use self_tests::SelfTest;
 
 boot_main!(main);
 
-const TOPICS: &[&[VmTest]] = &[
-    boot::TESTS,
-    deaths::TESTS,
-    registers::TESTS,
-    float_state::TESTS,
-    memory_functions::TESTS,
-    regions::TESTS,
-    paging_policies::TESTS,
-    wasm_touch::TESTS,
-    wasm_images::TESTS,
-    wasm_kinds::TESTS,
-    wasm_lives::TESTS,
-    wasm_limits::TESTS,
-    wasm_strategies::TESTS,
-    heap::TESTS,
-    wasm_tasks::TESTS,
+const TOPICS: &[Topic] = &[
+    Topic { tests: boot::TESTS, boots: BootPolicies::ANY },
+    Topic { tests: deaths::TESTS, boots: BootPolicies::ANY },
+    Topic { tests: registers::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: float_state::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: memory_functions::TESTS, boots: BootPolicies::ANY },
+    Topic { tests: regions::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: paging_policies::TESTS, boots: BootPolicies::ANY },
+    Topic { tests: wasm_touch::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: wasm_images::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: wasm_kinds::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: wasm_lives::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: wasm_limits::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: wasm_strategies::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: heap::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: wasm_tasks::TESTS, boots: BootPolicies::BOTH },
 ];
+
+fn tests() -> impl Iterator<Item = (&'static VmTest, BootPolicies)> {
+    TOPICS.iter().flat_map(Topic::boots)
+}
 
 fn main(machine: Machine) -> ExitStatus {
     match machine.request().mode {
@@ -76,10 +80,9 @@ fn main(machine: Machine) -> ExitStatus {
 }
 
 fn list() -> ExitStatus {
-    let tests = TOPICS.iter().copied().flatten();
-    tests.clone().for_each(VmTest::announce);
+    tests().for_each(|(test, policies)| test.announce(policies));
     self_tests::ALL.iter().for_each(SelfTest::announce);
-    println!("LIST_COMPLETE {}", tests.count() + self_tests::ALL.len());
+    println!("LIST_COMPLETE {}", tests().count() + self_tests::ALL.len());
     ExitStatus::Success
 }
 
@@ -91,8 +94,8 @@ fn run_requested(machine: &Machine) -> ExitStatus {
     if let Some(self_test) = self_tests::ALL.iter().find(|test| test.name == name) {
         (self_test.run)();
     }
-    match TOPICS.iter().copied().flatten().find(|test| test.name == name) {
-        Some(test) => test.run_on(machine),
+    match tests().find(|(test, policies)| test.is_named(name, *policies)) {
+        Some((test, policies)) => test.run_on(machine, policies),
         None => {
             println!("there is no test named {name}: mode List shows them all");
             ExitStatus::GuestFailed

@@ -4,9 +4,10 @@ use alloc::sync::Arc;
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    Config, Engine, Instance, InstantiateError, Linker, Memory, Module, Paged, Residency, Store, WasmParams,
-    WasmResults,
+    Config, Engine, Images, Instance, InstantiateError, Linker, Memory, Module, Paged, Residency, Store,
+    WasmParams, WasmResults,
 };
+use palimpsest_paging::Policies;
 
 /// The Wasm binary that the build made of `guests/vm-tests/<name>.wat`.
 macro_rules! guest {
@@ -22,7 +23,13 @@ pub(crate) struct Program {
     instance: Instance,
 }
 
-/// An engine with the default configuration, over the kernel's address space.
+/// The default configuration, but for images in a boot with the policies off: they are the engine's own policy.
+pub(crate) fn config(machine: &Machine) -> Config {
+    let images = if machine.space().policies() == Policies::OFF { Images::Off } else { Images::CopyOnWrite };
+    Config::default().images(images)
+}
+
+/// An engine with this configuration, over the kernel's address space.
 pub(crate) fn engine(machine: &Machine, config: Config) -> Engine {
     Engine::new(config, Arc::new(Paged::new(machine.space())))
         .expect("the kernel's build has a flat dispatch")
@@ -46,7 +53,7 @@ impl Program {
 
     /// The same, for a guest that cannot be instantiated.
     pub(crate) fn try_start(machine: &Machine, wasm: &[u8]) -> Result<Self, InstantiateError> {
-        let engine = engine(machine, Config::default());
+        let engine = engine(machine, config(machine));
         let module = module(&engine, wasm);
         let mut store = Store::new(&engine, ());
         let instance = Linker::new().instantiate(&mut store, &module)?;

@@ -1,11 +1,11 @@
 //! Whole lives of instances: what is left of them is nothing, however they end.
 
 use kernel_demo::Machine;
-use palimpsest_engine::{Config, InstantiateError, Linker, MemoryError, ReserveError, Store, Strategy};
+use palimpsest_engine::{InstantiateError, Linker, MemoryError, ReserveError, Store, Strategy};
 
 use crate::{
     harness::{Checks, VmTest},
-    wasm::{Program, engine, guest, module},
+    wasm::{Program, config, engine, guest, module},
 };
 
 pub(crate) const TESTS: &[VmTest] = &[
@@ -35,7 +35,7 @@ fn clearing_from_inside(checks: &mut Checks, machine: &Machine) {
 }
 
 fn ten_thousand_lives_leave_nothing(checks: &mut Checks, machine: &Machine) {
-    let engine = engine(machine, Config::default());
+    let engine = engine(machine, config(machine));
     let module = module(&engine, guest!("churn"));
     let linker = Linker::new();
     let live = || {
@@ -65,7 +65,7 @@ fn failing_grows_keep_no_native_stack(checks: &mut Checks, machine: &Machine) {
 
 fn failed_instantiation_leaves_nothing(checks: &mut Checks, machine: &Machine) {
     let free = machine.frames().free_frames();
-    let engine = engine(machine, Config::default());
+    let engine = engine(machine, config(machine));
     let linker = Linker::<()>::new();
     let missing = module(&engine, guest!("unknown-import"));
     let mut store = Store::new(&engine, ());

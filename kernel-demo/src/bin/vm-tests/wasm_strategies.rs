@@ -4,14 +4,14 @@ use alloc::vec::Vec;
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    Cleared, Commit, Config, InstantiateError, Limits, Linker, MemoryError, ReserveError, Shortage, Store,
+    Cleared, Commit, InstantiateError, Limits, Linker, MemoryError, ReserveError, Shortage, Store,
     StoreOptions, Strategy,
 };
 use palimpsest_paging::FrameSource;
 
 use crate::{
-    harness::{Checks, VmTest},
-    wasm::{Program, engine, guest, module},
+    harness::{Checks, VmTest, commit_nothing_ahead},
+    wasm::{Program, config, engine, guest, module},
 };
 
 pub(crate) const TESTS: &[VmTest] = &[
@@ -44,6 +44,8 @@ fn every_strategy(checks: &mut Checks, machine: &Machine) {
         (Strategy::ZeroNow, (0, 32, 0), 64, 0),
         (Strategy::Deferred, (0, 32, 0), 32, 0),
     ];
+    // Pages behind the range that is cleared would be resident too.
+    commit_nothing_ahead(machine);
     for (strategy, did, resident, freed) in expected {
         let mut program = written(machine);
         let memory = program.memory();
@@ -60,6 +62,8 @@ fn every_strategy(checks: &mut Checks, machine: &Machine) {
 }
 
 fn memory_strategy(checks: &mut Checks, machine: &Machine) {
+    // As above.
+    commit_nothing_ahead(machine);
     let mut program = written(machine);
     let memory = program.memory();
     memory.set_strategy(&mut program.store, Strategy::ZeroNow);
@@ -108,7 +112,7 @@ fn deferred_under_shortage(checks: &mut Checks, machine: &Machine) {
 
 /// A store whose frames are promised, with one instance of `wasm`.
 fn reserved(machine: &Machine, wasm: &[u8], limits: Limits) -> Result<Program, InstantiateError> {
-    let engine = engine(machine, Config::default());
+    let engine = engine(machine, config(machine));
     let module = module(&engine, wasm);
     let options = StoreOptions { limits, commit: Commit::Reserved };
     let mut store = Store::with_options(&engine, (), options);

@@ -9,12 +9,12 @@ use kernel_demo::{
     timer,
 };
 use palimpsest_engine::{
-    Config, Error, Fuel, Limits, Linker, OutOfFrames, Pause, Store, StoreOptions, Task, TrapCode, Val,
+    Error, Fuel, Limits, Linker, OutOfFrames, Pause, Store, StoreOptions, Task, TrapCode, Val,
 };
 
 use crate::{
     harness::{Checks, VmTest},
-    wasm::{engine, guest, module},
+    wasm::{config, engine, guest, module},
 };
 
 pub(crate) const TESTS: &[VmTest] = &[
@@ -36,7 +36,7 @@ const SLICE: Duration = Duration::from_millis(1);
 
 /// A task of `guests/vm-tests/worker.wat` that calls `name`, on an engine of its own.
 fn worker(machine: &Machine, name: &str, arguments: &[Val]) -> Task<()> {
-    let engine = engine(machine, Config::default().fuel(Fuel::Metered));
+    let engine = engine(machine, config(machine).fuel(Fuel::Metered));
     let module = module(&engine, guest!("worker"));
     let mut linker = Linker::new();
     linker

@@ -4,11 +4,11 @@ use kernel_demo::{
     Machine, clock,
     memory::{FaultEntry, set_fault_entry},
 };
-use palimpsest_engine::{Config, Linker, Store};
+use palimpsest_engine::{Linker, Store};
 
 use crate::{
-    harness::{Checks, VmTest},
-    wasm::{Program, engine, guest, module},
+    harness::{Checks, VmTest, commit_nothing_ahead},
+    wasm::{Program, config, engine, guest, module},
 };
 
 pub(crate) const TESTS: &[VmTest] = &[
@@ -64,6 +64,8 @@ fn guest_loads_commit_no_page(checks: &mut Checks, machine: &Machine) {
 }
 
 fn bulk_instructions(checks: &mut Checks, machine: &Machine) {
+    // Three pages in a row are a run.
+    commit_nothing_ahead(machine);
     let mut program = Program::start(machine, guest!("accesses"));
     program.must::<(u32, u32), ()>("fill", (2 * PAGE - 1, PAGE + 2));
     checks.equal("data frames after memory.fill over three pages", program.residency().resident_frames, 3);
@@ -106,7 +108,7 @@ fn floats_survive_faults_between_them(checks: &mut Checks, machine: &Machine) {
 
 /// The instructions of the cheapest of several instantiations of `wasm`.
 fn instructions_to_instantiate(machine: &Machine, wasm: &[u8]) -> u64 {
-    let engine = engine(machine, Config::default());
+    let engine = engine(machine, config(machine));
     let module = module(&engine, wasm);
     let costs = (0..8).map(|_| {
         let mut store = Store::new(&engine, ());
