@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    Config, Engine, Instance, Limits, Linker, Memory, Module, Paged, Residency, Store, WasmParams,
+    Config, Engine, Images, Instance, Limits, Linker, Memory, Module, Paged, Residency, Store, WasmParams,
     WasmResults,
 };
 
@@ -23,13 +23,17 @@ pub(crate) use guest;
 
 /// An engine of this machine.
 pub(crate) fn engine(machine: &Machine) -> Result<Engine, BenchError> {
+    engine_with(machine, Images::default())
+}
+
+fn engine_with(machine: &Machine, images: Images) -> Result<Engine, BenchError> {
     let mut limits = Limits::default();
     limits.module_bytes = 64 << 20;
     limits.header_bytes = 16 << 20;
     limits.function_bytes = 4 << 20;
     limits.section_entries = 1 << 20;
     limits.element_items = 1 << 20;
-    let config = Config::default().limits(limits);
+    let config = Config::default().limits(limits).images(images);
     doing("making an engine", Engine::new(config, Arc::new(Paged::new(machine.space()))))
 }
 
@@ -42,7 +46,12 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Loads `wasm` with an engine of its own. What the peers' kernels import is defined.
     pub(crate) fn new(machine: &Machine, wasm: &[u8]) -> Result<Self, BenchError> {
-        let module = doing("loading", Module::new(&engine(machine)?, wasm))?;
+        Self::with_images(machine, wasm, Images::default())
+    }
+
+    /// The same with a choice of what becomes of its data segments.
+    pub(crate) fn with_images(machine: &Machine, wasm: &[u8], images: Images) -> Result<Self, BenchError> {
+        let module = doing("loading", Module::new(&engine_with(machine, images)?, wasm))?;
         let mut linker = Linker::new();
         doing("defining an import", linker.func_wrap("env", "nop", |value: i32| value.wrapping_add(1)))?;
         Ok(Self { module, linker })

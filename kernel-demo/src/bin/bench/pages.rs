@@ -114,6 +114,26 @@ pub(crate) fn measure_variant(
     ranges.iter().try_for_each(|&wasm_pages| measure_range(&engine, wasm_pages, variant, figures))
 }
 
+/// Measures the first touch alone, on all ranges.
+pub(crate) fn measure_first_touch(
+    machine: &Machine,
+    suffix: &str,
+    figures: &mut Figures,
+) -> Result<(), BenchError> {
+    let engine = guest::engine(machine)?;
+    let operation = Operation::FirstTouch;
+    for wasm_pages in RANGES {
+        let mut readings = Vec::with_capacity(figures.runs());
+        for _ in 0..figures.runs() {
+            let mut range = Range::new(&engine, wasm_pages, None)?;
+            readings.push(range.touch(1));
+        }
+        let name = format!("{}/{}{suffix}", operation.name(), bytes_of(wasm_pages));
+        figures.cost_per_page(name, &mut readings, operation.pages(wasm_pages));
+    }
+    Ok(())
+}
+
 fn measure_range(
     engine: &Engine,
     wasm_pages: u32,
@@ -179,19 +199,19 @@ struct Pass {
 
 impl Pass {
     fn run(engine: &Engine, wasm_pages: u32, variant: Variant) -> Result<Self, BenchError> {
-        let mut dense = Range::new(engine, wasm_pages, variant)?;
+        let mut dense = Range::new(engine, wasm_pages, variant.scrubbed)?;
         let first_touch = dense.touch(1);
         let mapped_touch = dense.touch(1);
         let clear = dense.clear()?;
         let refault = dense.touch(1);
         let clear_touch = dense.clear()? + dense.touch(1);
         drop(dense);
-        let mut sparse = Range::new(engine, wasm_pages, variant)?;
+        let mut sparse = Range::new(engine, wasm_pages, variant.scrubbed)?;
         let sparse_touch = sparse.touch(SPARSE_PAGES);
         let sparse_frames = sparse.resident_frames();
         let sparse_clear = sparse.clear()?;
         drop(sparse);
-        let mut filled = Range::new(engine, wasm_pages, variant)?;
+        let mut filled = Range::new(engine, wasm_pages, variant.scrubbed)?;
         let fill_zero = filled.fill();
         let ticks =
             [first_touch, mapped_touch, clear, refault, clear_touch, sparse_touch, sparse_clear, fill_zero];
@@ -211,10 +231,13 @@ struct Range {
 }
 
 impl Range {
-    fn new(engine: &Engine, wasm_pages: u32, variant: Variant) -> Result<Self, BenchError> {
+    fn new(
+        engine: &Engine,
+        wasm_pages: u32,
+        scrubbed: Option<&'static FramePool>,
+    ) -> Result<Self, BenchError> {
         let mut store = Store::new(engine, ());
         let memory = Memory::new(&mut store, MemoryType::new(wasm_pages, Some(wasm_pages)));
-        let scrubbed = variant.scrubbed;
         Ok(Self { memory: doing("making a memory", memory)?, store, wasm_pages, scrubbed })
     }
 

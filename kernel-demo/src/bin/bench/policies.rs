@@ -1,7 +1,11 @@
-//! What each policy brings: the costs of pages with it off, or, for scrubbing, with it on.
+//! What each policy of an address space brings: the costs of pages with it off, or, for scrubbing, with it on.
 //!
 //! Everything else in this kernel is measured with the policies that an address space has from the start, and
-//! with a pool that nobody scrubs, since nothing is idle in a benchmark.
+//! with a pool that nobody scrubs, since nothing is idle in a benchmark. How far fault-around may go is a number:
+//! first touches are measured with several, in instructions alone, because the choice is not the machine's. What
+//! images bring is in `segments`.
+
+use alloc::format;
 
 use kernel_demo::Machine;
 use palimpsest_paging::{FaultAround, Policies, ZeroStores};
@@ -12,6 +16,9 @@ use crate::pages::{self, Operation, Variant};
 
 /// The sizes of the ranges in Wasm pages: 64 KiB, 1 MiB.
 const RANGES: [u32; 2] = [1, 16];
+
+/// How many pages one fault may commit: its own alone, a quarter of a Wasm page, one, and up to a whole table.
+const LIMITS_PAGES: [u16; 6] = [1, 4, 16, 64, 256, 512];
 
 /// What comes of touching pages for the first time.
 const TOUCHES: &[Operation] = &[Operation::FirstTouch, Operation::ClearTouch, Operation::SparseTouch];
@@ -28,13 +35,34 @@ pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), Be
         ),
     ];
     for (suffix, kept, policies) in without {
-        machine.space().set_policies(policies);
         let variant = Variant { suffix, kept, scrubbed: None };
-        let measured = pages::measure_variant(machine, &RANGES, variant, figures);
-        machine.space().set_policies(standing);
-        measured?;
+        with(machine, policies, || pages::measure_variant(machine, &RANGES, variant, figures))?;
+    }
+    if machine.request().icount {
+        limits(machine, figures)?;
     }
     let suffix = "/with scrubbed frames";
     let scrubbed = Variant { suffix, kept: TOUCHES, scrubbed: Some(machine.frames()) };
     pages::measure_variant(machine, &RANGES, scrubbed, figures)
+}
+
+/// Measures first touches with each limit of fault-around.
+fn limits(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
+    let standing = machine.space().policies();
+    LIMITS_PAGES.into_iter().try_for_each(|limit_pages| {
+        let fault_around = FaultAround::Adaptive { limit_pages };
+        let suffix = format!("/fault-around up to {limit_pages}");
+        with(machine, Policies { fault_around, ..standing }, || {
+            pages::measure_first_touch(machine, &suffix, figures)
+        })
+    })
+}
+
+/// Does `work` under `policies`, and sets those back that there were.
+fn with<R>(machine: &Machine, policies: Policies, work: impl FnOnce() -> R) -> R {
+    let standing = machine.space().policies();
+    machine.space().set_policies(policies);
+    let result = work();
+    machine.space().set_policies(standing);
+    result
 }

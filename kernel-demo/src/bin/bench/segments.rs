@@ -8,6 +8,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernel_demo::Machine;
+use palimpsest_engine::Images;
 
 use crate::figures::{Figures, Unit, timed};
 use crate::guest::Loaded;
@@ -21,20 +22,29 @@ const SIZES: [u32; 2] = [MIB, 8 * MIB];
 /// How many pages the guest writes to.
 const TOUCHED_PAGES: u32 = 16;
 
-/// Measures each size.
+/// Measures each size, and what it costs when every instance writes its data itself.
 pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
-    SIZES.into_iter().try_for_each(|bytes| measure_size(machine, bytes, figures))
+    let ways = [("", Images::CopyOnWrite), ("/without images", Images::Off)];
+    ways.into_iter().try_for_each(|(suffix, images)| {
+        SIZES.into_iter().try_for_each(|bytes| measure_size(machine, bytes, (suffix, images), figures))
+    })
 }
 
-fn measure_size(machine: &Machine, bytes: u32, figures: &mut Figures) -> Result<(), BenchError> {
+fn measure_size(
+    machine: &Machine,
+    bytes: u32,
+    (suffix, images): (&str, Images),
+    figures: &mut Figures,
+) -> Result<(), BenchError> {
     let file = machine.file(&format!("segments-{bytes}.wasm"));
     let wasm = doing("segments", file.ok_or("a module is not in the boot archive"))?;
-    let loaded = Loaded::new(machine, wasm)?;
+    let loaded = Loaded::with_images(machine, wasm, images)?;
+    let name = |what: &str| format!("{what}/{bytes}{suffix}");
     // The first instance of a module may make what the others share.
     let (first, running) = timed(|| loaded.instantiate());
-    figures.once(format!("segments_first/{bytes}"), first);
+    figures.once(name("segments_first"), first);
     let held = running?.residency()?;
-    figures.count(format!("segments_frames/{bytes}"), Unit::Frames, held.resident_frames);
+    figures.count(name("segments_frames"), Unit::Frames, held.resident_frames);
     let (mut instantiated, mut touched) = (Vec::new(), Vec::new());
     for _ in 0..figures.runs() {
         let store = loaded.store();
@@ -45,7 +55,7 @@ fn measure_size(machine: &Machine, bytes: u32, figures: &mut Figures) -> Result<
         instantiated.push(ticks);
         touched.push(ticks + more);
     }
-    figures.cost(format!("segments_instantiate/{bytes}"), &mut instantiated);
-    figures.cost(format!("segments_touch_{TOUCHED_PAGES}/{bytes}"), &mut touched);
+    figures.cost(name("segments_instantiate"), &mut instantiated);
+    figures.cost(name(&format!("segments_touch_{TOUCHED_PAGES}")), &mut touched);
     Ok(())
 }
