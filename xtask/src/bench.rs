@@ -23,6 +23,7 @@ use anyhow::{Context, Result};
 use boots::{Bench, Suite};
 use document::Document;
 use figure::Figures;
+use modules::Module;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ pub(crate) use options::BenchOptions;
 
 /// Where the table and the plots of the documentation are, from the repository's root.
 const DOCS: &str = "docs";
+
+/// Modules of other people cannot be had everywhere: the baseline has no counts of them.
+const NO_MODULES: &[Module] = &[];
 
 /// Does what the options ask for. A count that is worse than the baseline makes the command fail.
 ///
@@ -47,7 +51,8 @@ pub(crate) fn run(workspace: &Workspace, options: &BenchOptions) -> Result<ExitC
         return update_baseline(workspace, options).map(|()| ExitCode::SUCCESS);
     }
     let mut document = if options.icount {
-        Document::new(count(workspace, options)?)?
+        let modules = modules::real(workspace, options.setup.missing_policy())?;
+        Document::new(count(workspace, options, &modules)?)?
     } else {
         measurement::run(workspace, options)?
     };
@@ -70,12 +75,12 @@ pub(crate) fn run(workspace: &Workspace, options: &BenchOptions) -> Result<ExitC
 fn check(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
     let path = workspace.root().join(baseline::FILE);
     let file = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let comparison = baseline::compare(&file, &count(workspace, options)?)?;
+    let comparison = baseline::compare(&file, &count(workspace, options, NO_MODULES)?)?;
     print!("{comparison}");
     Ok(if comparison.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Makes instruction counts the baseline of their target, and leaves those of others.
+/// Makes instruction counts the baseline of their targets, and leaves that of others.
 fn update_baseline(workspace: &Workspace, options: &BenchOptions) -> Result<()> {
     let path = workspace.root().join(baseline::FILE);
     let before = if path.exists() {
@@ -83,16 +88,22 @@ fn update_baseline(workspace: &Workspace, options: &BenchOptions) -> Result<()> 
     } else {
         None
     };
-    let file = baseline::of(before.as_deref(), &count(workspace, options)?)?;
+    let file = baseline::of(before.as_deref(), &count(workspace, options, NO_MODULES)?)?;
     write(&path, &file)?;
-    println!("{} holds the counts of this kernel for {}", baseline::FILE, options.counted_target());
+    let targets: Vec<_> = options.targets().iter().map(ToString::to_string).collect();
+    println!("{} holds the counts of this kernel for {}", baseline::FILE, targets.join(" and "));
     Ok(())
 }
 
-/// Counts instructions.
-fn count(workspace: &Workspace, options: &BenchOptions) -> Result<Figures> {
-    let bench = Bench::new(workspace, options.counted_target())?;
-    Ok(bench.measure(Suite::Costs, Cpu::Max, Clock::Instructions)?.figures)
+/// Counts instructions on each target, and those of loading `modules`.
+fn count(workspace: &Workspace, options: &BenchOptions, modules: &[Module]) -> Result<Figures> {
+    let mut figures = Figures::default();
+    for target in options.targets() {
+        let bench = Bench::new(workspace, target)?;
+        figures.extend(bench.measure(Suite::Costs, Cpu::Max, Clock::Instructions)?.figures);
+        figures.extend(bench.load(modules, Cpu::Max, Clock::Instructions)?.figures);
+    }
+    Ok(figures)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -13,11 +13,12 @@ mod rust;
 mod sources;
 
 use crate::packages::Tool;
-use crate::setup::{self, MissingPolicy, Need, WASI_TARGET};
+use crate::setup::{self, MissingPolicy, Need, WASI_TARGET, WASM_TARGET};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use cache::Cache;
 use recipe::Language;
+use rust::Functions;
 use sources::Sources;
 use std::fmt;
 
@@ -118,6 +119,28 @@ pub(crate) fn build(workspace: &Workspace, guest: Guest, policy: MissingPolicy) 
     module.with_context(|| format!("cannot build {guest}")).map(Some)
 }
 
+/// CoreMark as a module with one function, `run(iterations: i32) -> i32`, that imports nothing. `None` if it cannot
+/// be had; why has then been printed on standard error.
+///
+/// # Errors
+/// It does not compile; or, in CI, it cannot be had.
+pub(crate) fn coremark_function(workspace: &Workspace, policy: MissingPolicy) -> Result<Option<Vec<u8>>> {
+    const FUNCTIONS: Functions =
+        Functions { package: "palimpsest-guest-coremark-kernel", library: "coremark_kernel" };
+    let prepared = setup::require(workspace, &[Need::Core(WASM_TARGET)], policy)
+        .and_then(|()| rust::fetch(workspace, WASM_TARGET));
+    match prepared {
+        Ok(()) => {}
+        Err(error) if setup::in_ci() => return Err(error),
+        Err(error) => {
+            eprintln!("coremark is left out: {error:#}");
+            return Ok(None);
+        }
+    }
+    let cache = Cache::new(workspace.output("guests"));
+    rust::build_functions(workspace, FUNCTIONS, &cache).context("cannot build coremark").map(Some)
+}
+
 /// Sees that the tools are there, and fetches the sources.
 fn prepare(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Result<(Clang, Sources)> {
     setup::require(workspace, &[Need::Tool(Tool::WasiClang)], policy)?;
@@ -125,7 +148,7 @@ fn prepare(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Result
         Language::C => {}
         Language::Rust(_) => {
             setup::require(workspace, &[Need::Core(WASI_TARGET)], policy)?;
-            rust::fetch(workspace)?;
+            rust::fetch(workspace, WASI_TARGET)?;
         }
     }
     let clang = Clang::find().context("clang is installed, and then does not find wasi-libc")?;

@@ -21,7 +21,7 @@ pub(crate) const EMULATOR: Need = Need::Tool(Tool::Qemu);
 const EVERYTHING: [Need; 8] = [
     Need::Core(Target::None.triple()),
     Need::Core(Target::Gnu.triple()),
-    Need::Core("wasm32-unknown-unknown"),
+    Need::Core(WASM_TARGET),
     Need::Core(WASI_TARGET),
     RUSTFMT,
     CLIPPY,
@@ -29,7 +29,10 @@ const EVERYTHING: [Need; 8] = [
     Need::Tool(Tool::WasiClang),
 ];
 
-/// The compilation target of the guests that are written in Rust.
+/// The compilation target of the guests that are written in Rust and import nothing that the host does not offer.
+pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// The compilation target of the programs that are written in Rust.
 pub(crate) const WASI_TARGET: &str = "wasm32-wasip1";
 
 /// The formatter, for `ci`.

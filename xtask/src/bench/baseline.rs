@@ -41,10 +41,10 @@ pub(super) fn compare(file: &str, figures: &Figures) -> Result<Comparison> {
         let baseline = baseline.with_context(|| format!("{FILE} has no counts for {target}"))?;
         for (name, before) in baseline {
             let before = before.as_f64().with_context(|| format!("{FILE}: {name} is no number"))?;
-            comparison.add(name, Some(before), counts.get(name).copied());
+            comparison.add(&format!("{target} {name}"), Some(before), counts.get(name).copied());
         }
         for (name, &count) in counts.iter().filter(|(name, _)| !baseline.contains_key(*name)) {
-            comparison.add(name, None, Some(count));
+            comparison.add(&format!("{target} {name}"), None, Some(count));
         }
     }
     Ok(comparison)
@@ -131,6 +131,7 @@ impl fmt::Display for Comparison {
 mod tests {
     use super::super::figure::tests::{OURS, figure};
     use super::*;
+    use crate::kernel::Target;
 
     fn figures(counts: &[(&str, f64)]) -> Figures {
         let list = counts.iter().map(|(name, count)| figure(name, Unit::Instructions, *count));
@@ -145,7 +146,7 @@ mod tests {
     fn a_count_that_is_a_tenth_larger_fails_the_check() -> Result<()> {
         let comparison =
             compared(&[("clear", 100.0), ("grow", 100.0)], &[("clear", 110.0), ("grow", 109.0)])?;
-        assert_eq!(comparison.worse, ["clear: 110 instead of 100 (+10 %)"]);
+        assert_eq!(comparison.worse, ["gnu clear: 110 instead of 100 (+10 %)"]);
         assert!(!comparison.is_good());
         Ok(())
     }
@@ -154,7 +155,7 @@ mod tests {
     fn small_changes_and_better_counts_pass_it() -> Result<()> {
         let comparison = compared(&[("clear", 100.0), ("grow", 100.0)], &[("clear", 109.9), ("grow", 50.0)])?;
         assert!(comparison.is_good(), "{comparison}");
-        assert_eq!(comparison.better, ["grow: 50 instead of 100 (-50 %)"]);
+        assert_eq!(comparison.better, ["gnu grow: 50 instead of 100 (-50 %)"]);
         Ok(())
     }
 
@@ -168,7 +169,10 @@ mod tests {
     #[test]
     fn figures_that_are_gone_or_new_fail_it() -> Result<()> {
         let comparison = compared(&[("old", 1.0), ("both", 1.0)], &[("both", 1.0), ("new", 2.0)])?;
-        assert_eq!(comparison.worse, ["old: is no longer measured", "new: 2, and the baseline lacks it"]);
+        assert_eq!(
+            comparison.worse,
+            ["gnu old: is no longer measured", "gnu new: 2, and the baseline lacks it"]
+        );
         Ok(())
     }
 
@@ -181,6 +185,22 @@ mod tests {
     #[test]
     fn what_the_machine_costs_is_left_out() -> Result<()> {
         assert!(!of(None, &figures(&[("zero_memset", 5.0)]))?.contains("zero_memset"));
+        Ok(())
+    }
+
+    #[test]
+    fn each_target_is_held_against_its_own_counts() -> Result<()> {
+        let none = Origin { source: Source::Kernel(Target::None), ..OURS };
+        let both = |gnu, on_none| {
+            let mut both = figures(&[("clear", gnu)]);
+            both.extend(Figures::of(none, vec![figure("clear", Unit::Instructions, on_none)]));
+            both
+        };
+        let comparison = compare(&of(None, &both(100.0, 200.0))?, &both(100.0, 300.0))?;
+        assert_eq!(comparison.worse, ["none clear: 300 instead of 200 (+50 %)"]);
+        assert_eq!(comparison.compared, 2);
+        let without_none = of(None, &figures(&[("clear", 100.0)]))?;
+        assert!(compare(&without_none, &both(100.0, 200.0)).is_err());
         Ok(())
     }
 

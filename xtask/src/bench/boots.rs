@@ -123,13 +123,16 @@ impl Bench {
         self.boot(suite, Plan { modules: &[], jobs: &[] }, segments, Conditions { cpu, clock })
     }
 
-    /// Measures how `modules` are loaded.
+    /// Measures how `modules` are loaded; nothing if there are none.
     ///
     /// # Errors
     /// As [`measure`](Self::measure).
-    pub(super) fn load(&self, modules: &[Module], cpu: Cpu) -> Result<Measured> {
+    pub(super) fn load(&self, modules: &[Module], cpu: Cpu, clock: Clock) -> Result<Measured> {
+        if modules.is_empty() {
+            return Ok(Measured::default());
+        }
         let plan = Plan { modules, jobs: &[] };
-        self.boot(Suite::Load, plan, modules, Conditions { cpu, clock: Clock::Host })
+        self.boot(Suite::Load, plan, modules, Conditions { cpu, clock })
     }
 
     /// Measures the functions of `jobs`, whose modules are `files`.

@@ -3,6 +3,7 @@
 //! Owns both forms; how names and numbers are written is in [`words`]. Nothing is computed here but ratios of
 //! neighbouring columns; the goals come from [`goals`].
 
+mod runtimes;
 mod words;
 
 use super::boots::{Measured, Sample};
@@ -22,10 +23,13 @@ use words::{case, cell, number, plain_name};
 const PREFACE: &str = "\
 Measured by `cargo xtask bench` in QEMU's TCG with one thread and one CPU. Under TCG code runs about ten
 times slower than natively, so that no time here is a promise: what counts are ratios within one run, and
-instruction counts, which repeat. A page is 4 KiB. Times are medians, with the smallest of the runs beside
-them; kernels of Wasm are compared by the smallest. `-cpu max` claims fast string instructions (ERMS), which
-Linux then uses and TCG carries out byte by byte: that flatters whoever is compared with Linux, so that the
-CPU without them stands beside it. Boots have all of their memory touched beforehand.
+instruction counts, which repeat. A page is 4 KiB. One boot of the emulator may be half as fast as the next,
+so that everything is measured in several rounds (`--rounds`, 3 unless said otherwise), and in each of them
+Linux and Palimpsest take turns, suite by suite, on both CPUs. A time is the median of the rounds' medians,
+with the smallest of all runs beside it; ratios are those of medians, but kernels of Wasm are compared by the
+smallest. `-cpu max` claims fast string instructions (ERMS), which Linux then uses and TCG carries out byte by
+byte: that flatters whoever is compared with Linux, so that the CPU without them stands beside it. Boots have
+all of their memory touched beforehand.
 ";
 
 /// A measurement.
@@ -83,7 +87,7 @@ impl Document {
         text.push_str(&self.policies(Clock::Instructions));
         text.push_str(&self.other_target());
         text.push_str(&self.counts());
-        text.push_str(&self.list("Runtimes on the host, without an emulator", Source::Host, Clock::Host));
+        text.push_str(&runtimes::table(&self.figures));
         text.push_str(&self.list("The bare program in the emulator", Source::Floor, Clock::Host));
         text
     }
@@ -93,6 +97,7 @@ impl Document {
             String::from("\n## Goals\n\n| what | goal | measured | met |\n| --- | --- | --- | --- |\n");
         for goal in goals::evaluate(&self.figures) {
             let value = goal.value.map_or_else(|| "not measured".to_owned(), number);
+            let value = goal.note.iter().fold(value, |value, note| format!("{value} ({note})"));
             let met = if goal.is_met() { "yes" } else { "no" };
             line(&mut text, &[&goal.name, &goal.bound.to_string(), &value, met]);
         }
@@ -107,7 +112,7 @@ impl Document {
         let standing = self.figures.of_origin(ours).filter(|figure| plain_name(&figure.name).is_none());
         for figure in standing {
             let linux = self.figures.find(linux, &figure.name);
-            let ratio = linux.map(|linux| number(figure.median / linux.median)).unwrap_or_default();
+            let ratio = linux.map(|linux| number(figure.compared() / linux.compared())).unwrap_or_default();
             let linux = linux.map(cell).unwrap_or_default();
             line(&mut text, &[&case(&figure.name), &figure.unit.to_string(), &cell(figure), &linux, &ratio]);
         }
@@ -125,7 +130,9 @@ impl Document {
         for figure in self.figures.of_origin(origin) {
             let plain = plain_name(&figure.name).and_then(|name| self.figures.find(origin, name));
             let Some(plain) = plain.filter(|plain| plain.median != figure.median) else { continue };
-            let ratio = number(figure.median / plain.median);
+            // Nothing is no multiple of nothing.
+            let ratio = (plain.median != 0.0).then(|| number(figure.median / plain.median));
+            let ratio = ratio.unwrap_or_default();
             line(
                 &mut text,
                 &[&case(&figure.name), &figure.unit.to_string(), &cell(figure), &cell(plain), &ratio],

@@ -61,6 +61,26 @@ pub(super) struct Figure {
     pub(super) result: Option<i64>,
 }
 
+/// The prefix of the names of figures that are run times of the peers' kernels, ours and Linux's.
+pub(super) const KERNEL: &str = "kernel/";
+
+impl Figure {
+    /// What ratios are made of: the median, but for run times of Wasm the smallest, as the peers' own suite does
+    /// it.
+    pub(super) fn compared(&self) -> f64 {
+        if self.name.starts_with(KERNEL) { self.min } else { self.median }
+    }
+
+    /// What the same figure of several rounds comes to: the median of the medians, the smallest of all runs.
+    fn of_rounds(mut rounds: Vec<Self>) -> Self {
+        let min = rounds.iter().map(|figure| figure.min).fold(f64::INFINITY, f64::min);
+        let runs = rounds.iter().map(|figure| figure.runs).sum();
+        rounds.sort_by(|one, other| one.median.total_cmp(&other.median));
+        let middle = rounds.swap_remove(rounds.len() / 2);
+        Self { min, runs, ..middle }
+    }
+}
+
 /// Who measures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Source {
@@ -108,6 +128,22 @@ impl Figures {
         Self { list: figures.into_iter().map(|figure| (origin, figure)).collect() }
     }
 
+    /// What rounds of the same measurement come to, each figure in the place where it first stands.
+    pub(super) fn of_rounds(rounds: Vec<Self>) -> Self {
+        let mut groups: Vec<(Origin, Vec<Figure>)> = Vec::new();
+        for (origin, figure) in rounds.into_iter().flat_map(|round| round.list) {
+            let same = |(of, group): &&mut (Origin, Vec<Figure>)| {
+                *of == origin && group.iter().all(|other| other.name == figure.name)
+            };
+            match groups.iter_mut().find(same) {
+                Some((_, group)) => group.push(figure),
+                None => groups.push((origin, vec![figure])),
+            }
+        }
+        let list = groups.into_iter().map(|(origin, group)| (origin, Figure::of_rounds(group)));
+        Self { list: list.collect() }
+    }
+
     /// Adds figures of another boot or peer.
     pub(super) fn extend(&mut self, other: Self) {
         self.list.extend(other.list);
@@ -127,6 +163,13 @@ impl Figures {
     pub(super) fn iter(&self) -> impl Iterator<Item = &(Origin, Figure)> {
         self.list.iter()
     }
+}
+
+/// The geometric mean; none of nothing.
+pub(super) fn geometric_mean(ratios: impl Iterator<Item = f64>) -> Option<f64> {
+    let logarithms: Vec<_> = ratios.map(f64::ln).collect();
+    let sum: f64 = logarithms.iter().sum();
+    (!logarithms.is_empty()).then(|| (sum / logarithms.len() as f64).exp())
 }
 
 #[cfg(test)]
@@ -154,5 +197,22 @@ pub(super) mod tests {
         ] {
             assert_eq!(figures.find(other, "clear/65536"), None);
         }
+    }
+
+    #[test]
+    fn rounds_come_to_the_median_of_medians_and_the_smallest_of_all() {
+        let round = |median, min| {
+            let first = Figure { median, min, runs: 9, ..figure("clear/65536", Unit::NsPerPage, 0.0) };
+            Figures::of(OURS, vec![first, figure("grow/1", Unit::Ns, median)])
+        };
+        let elsewhere = Origin { cpu: Cpu::WithoutErms, ..OURS };
+        let mut rounds = vec![round(30.0, 7.0), round(10.0, 8.0), round(20.0, 9.0)];
+        rounds[0].extend(Figures::of(elsewhere, vec![figure("clear/65536", Unit::NsPerPage, 90.0)]));
+        let figures = Figures::of_rounds(rounds);
+        let clear = figures.find(OURS, "clear/65536").expect("every round has it");
+        assert_eq!((clear.median, clear.min, clear.runs), (20.0, 7.0, 27));
+        assert_eq!(figures.find(OURS, "grow/1").map(|figure| figure.median), Some(20.0));
+        assert_eq!(figures.find(elsewhere, "clear/65536").map(|figure| figure.runs), Some(1));
+        assert_eq!(figures.iter().count(), 3);
     }
 }

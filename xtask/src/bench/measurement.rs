@@ -1,46 +1,108 @@
-//! A full measurement: our boots and the peers', in turns.
+//! A full measurement: our boots and the peers', in turns, in several rounds.
 //!
-//! Owns the order. For each CPU Linux's pages come right before ours and Linux's kernels right before ours,
-//! so that a machine that grows slower slows both. What does not depend on the CPU is measured once. A kernel
-//! that returns something else than Linux's ends the measurement: a fast wrong answer is no figure.
+//! Owns the order. In each round Linux's pages come right before ours and Linux's kernels right before ours, for
+//! each CPU, so that a machine that grows slower slows both; and since one boot of the emulator may be half as fast
+//! as the next, the rounds together make the figures. What repeats, instruction counts and how many instances fit,
+//! is measured once. A kernel that returns something else than Linux's ends the measurement: a fast wrong answer is
+//! no figure.
 
-use super::boots::{Bench, Measured, Suite};
+use super::boots::{Bench, Suite};
 use super::document::Document;
-use super::figure::{Figures, Origin, Source};
-use super::goals::KERNEL;
+use super::figure::{Figures, KERNEL, Origin, Source};
 use super::modules::{self, Module};
-use super::options::BenchOptions;
+use super::options::{BenchOptions, HostRuntimes};
 use super::peers::{Job, LinuxSuite, Peers};
-use crate::kernel::Target;
+use crate::guests;
 use crate::qemu::{Clock, Cpu};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
+use std::path::Path;
+
+/// CoreMark among the peers' kernels: some tenths of a second in the emulator.
+const COREMARK_FILE: &str = "coremark.wasm";
+const COREMARK_JOB: &str = "coremark.wasm:run:30";
 
 /// Measures everything that the options allow.
 ///
 /// # Errors
 /// A kernel or a peer does not build, run or answer; or two of them do not compute the same.
 pub(super) fn run(workspace: &Workspace, options: &BenchOptions) -> Result<Document> {
-    let peers = options.peers.as_deref().map(Side::find).transpose()?;
-    let targets = options.targets();
-    let (main, others) = targets.split_first().context("there is a target to measure on")?;
-    let mut document = Document::new(Figures::default())?;
-    let modules = modules::real(workspace, options.setup.missing_policy())?;
-    let bench = Bench::new(workspace, *main)?;
-    for &cpu in options.cpu.models() {
-        println!("measuring with -cpu {cpu}");
-        measure_with(&bench, peers.as_ref(), &modules, cpu, &mut document)?;
+    let measurement = Measurement::prepare(workspace, options)?;
+    let mut rounds = Vec::new();
+    for round in 1..=options.rounds {
+        println!("round {round} of {}", options.rounds);
+        rounds.push(measurement.round(options.cpu.models())?);
     }
-    measure_once(&bench, &mut document)?;
-    if let Some(side) = &peers {
-        for &target in others {
-            document.add(side.kernels(&Bench::new(workspace, target)?, Cpu::Max)?);
-        }
-        document.add(side.peers.floor()?.into());
-        document.add(side.peers.host_runtimes()?.into());
-        agree(&document.figures, &targets)?;
-    }
+    let mut document = Document::new(Figures::of_rounds(rounds))?;
+    measurement.once(options, &mut document)?;
     Ok(document)
+}
+
+/// What is measured.
+struct Measurement {
+    /// The kernel that everything is measured in
+    bench: Bench,
+    /// Those that only run the peers' kernels
+    others: Vec<Bench>,
+    side: Option<Side>,
+    /// To be loaded
+    modules: Vec<Module>,
+}
+
+impl Measurement {
+    fn prepare(workspace: &Workspace, options: &BenchOptions) -> Result<Self> {
+        let side = options.peers.as_deref().map(|directory| Side::find(workspace, directory, options));
+        let side = side.transpose()?;
+        let targets = options.targets();
+        let (&main, others) = targets.split_first().context("there is a target to measure on")?;
+        let others = if side.is_some() { others } else { &[] };
+        Ok(Self {
+            modules: modules::real(workspace, options.setup.missing_policy())?,
+            bench: Bench::new(workspace, main)?,
+            others: others.iter().map(|&target| Bench::new(workspace, target)).collect::<Result<_>>()?,
+            side,
+        })
+    }
+
+    /// Everything whose time is taken, once on each CPU.
+    fn round(&self, models: &[Cpu]) -> Result<Figures> {
+        let mut figures = Figures::default();
+        for &cpu in models {
+            println!("measuring with -cpu {cpu}");
+            if let Some(side) = &self.side {
+                figures.extend(side.peers.linux(LinuxSuite::Pages, cpu)?);
+            }
+            figures.extend(self.bench.measure(Suite::Costs, cpu, Clock::Host)?.figures);
+            if let Some(side) = &self.side {
+                figures.extend(side.peers.linux(LinuxSuite::Wasm, cpu)?);
+                figures.extend(side.kernels(&self.bench, cpu)?);
+            }
+            // Their goals are about one CPU.
+            if let (Some(side), Cpu::Max) = (&self.side, cpu) {
+                for other in &self.others {
+                    figures.extend(side.kernels(other, cpu)?);
+                }
+            }
+            figures.extend(self.bench.load(&self.modules, cpu, Clock::Host)?.figures);
+            figures.extend(self.bench.measure(Suite::Boot, cpu, Clock::Host)?.figures);
+        }
+        agree(&figures)?;
+        Ok(figures)
+    }
+
+    /// What is the same each time, and what has nothing to be compared with.
+    fn once(&self, options: &BenchOptions, document: &mut Document) -> Result<()> {
+        document.add(self.bench.measure(Suite::Density, Cpu::Max, Clock::Host)?);
+        document.add(self.bench.measure(Suite::Costs, Cpu::Max, Clock::Instructions)?);
+        document.add(self.bench.load(&self.modules, Cpu::Max, Clock::Instructions)?);
+        let Some(side) = &self.side else { return Ok(()) };
+        document.add(side.peers.floor()?.into());
+        match options.host_runtimes() {
+            HostRuntimes::Measured => document.add(side.peers.host_runtimes(options.rounds)?.into()),
+            HostRuntimes::LeftOut => {}
+        }
+        Ok(())
+    }
 }
 
 /// The peers, with the kernels that both sides run.
@@ -51,54 +113,29 @@ struct Side {
 }
 
 impl Side {
-    fn find(directory: &std::path::Path) -> Result<Self> {
-        let peers = Peers::find(directory)?;
+    /// With CoreMark, if it can be had.
+    fn find(workspace: &Workspace, directory: &Path, options: &BenchOptions) -> Result<Self> {
+        let mut peers = Peers::find(directory)?;
+        if let Some(bytes) = guests::coremark_function(workspace, options.setup.missing_policy())? {
+            let module = Module { file: COREMARK_FILE.to_owned(), bytes };
+            peers = peers.with_kernel(workspace.output("peers"), &module, COREMARK_JOB)?;
+        }
         let jobs = peers.jobs()?;
         Ok(Self { modules: peers.modules(&jobs)?, jobs, peers })
     }
 
     /// The kernels in our kernel.
-    fn kernels(&self, bench: &Bench, cpu: Cpu) -> Result<Measured> {
-        bench.run(&self.jobs, &self.modules, cpu)
+    fn kernels(&self, bench: &Bench, cpu: Cpu) -> Result<Figures> {
+        Ok(bench.run(&self.jobs, &self.modules, cpu)?.figures)
     }
 }
 
-/// Everything that depends on the CPU.
-fn measure_with(
-    bench: &Bench,
-    side: Option<&Side>,
-    modules: &[Module],
-    cpu: Cpu,
-    document: &mut Document,
-) -> Result<()> {
-    if let Some(side) = side {
-        document.add(side.peers.linux(LinuxSuite::Pages, cpu)?.into());
-    }
-    document.add(bench.measure(Suite::Costs, cpu, Clock::Host)?);
-    if let Some(side) = side {
-        document.add(side.peers.linux(LinuxSuite::Wasm, cpu)?.into());
-        document.add(side.kernels(bench, cpu)?);
-    }
-    document.add(bench.load(modules, cpu)?);
-    document.add(bench.measure(Suite::Boot, cpu, Clock::Host)?);
-    Ok(())
-}
-
-/// What is the same on every CPU: how many instances fit, and how many instructions are executed.
-fn measure_once(bench: &Bench, document: &mut Document) -> Result<()> {
-    document.add(bench.measure(Suite::Density, Cpu::Max, Clock::Host)?);
-    document.add(bench.measure(Suite::Costs, Cpu::Max, Clock::Instructions)?);
-    Ok(())
-}
-
-/// Whether each kernel returned here what it returned on Linux.
-fn agree(figures: &Figures, targets: &[Target]) -> Result<()> {
-    for (origin, linux) in figures.iter().filter(|(origin, _)| origin.source == Source::Linux) {
-        for &target in targets.iter().filter(|_| linux.name.starts_with(KERNEL)) {
-            let ours = figures.find(Origin { source: Source::Kernel(target), ..*origin }, &linux.name);
-            let same = ours.is_none_or(|ours| ours.result == linux.result);
-            ensure!(same, "{} returned something else in our kernel for {target} than on Linux", linux.name);
-        }
+/// Whether each kernel returned the same here and on Linux.
+fn agree(figures: &Figures) -> Result<()> {
+    for (origin, ours) in figures.iter().filter(|(_, figure)| figure.name.starts_with(KERNEL)) {
+        let linux = figures.find(Origin { source: Source::Linux, ..*origin }, &ours.name);
+        let same = linux.is_none_or(|linux| linux.result == ours.result);
+        ensure!(same, "{} returned something else in {} than on Linux", ours.name, origin.source);
     }
     Ok(())
 }
@@ -108,15 +145,18 @@ mod tests {
     use super::super::figure::tests::{OURS, figure};
     use super::super::figure::{Figure, Unit};
     use super::*;
+    use crate::kernel::Target;
 
     #[test]
     fn a_kernel_that_computes_something_else_ends_the_measurement() {
         let result = |result| Figure { result: Some(result), ..figure("kernel/fib", Unit::Ns, 1.0) };
         let linux = Origin { source: Source::Linux, ..OURS };
-        for (ours, theirs, agreed) in [(5, 5, true), (5, 6, false)] {
-            let mut figures = Figures::of(OURS, vec![result(ours)]);
+        let none = Origin { source: Source::Kernel(Target::None), ..OURS };
+        for (gnu, on_none, theirs, agreed) in [(5, 5, 5, true), (5, 5, 6, false), (5, 6, 5, false)] {
+            let mut figures = Figures::of(OURS, vec![result(gnu)]);
+            figures.extend(Figures::of(none, vec![result(on_none)]));
             figures.extend(Figures::of(linux, vec![result(theirs)]));
-            assert_eq!(agree(&figures, &[Target::Gnu, Target::None]).is_ok(), agreed);
+            assert_eq!(agree(&figures).is_ok(), agreed);
         }
     }
 }

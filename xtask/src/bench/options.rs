@@ -12,6 +12,18 @@ pub(crate) struct BenchOptions {
     /// The folder with the peer programs, whose figures are then measured in the same run
     #[arg(long, value_name = "DIR", conflicts_with_all = ["icount", "check", "update_baseline"])]
     pub(super) peers: Option<PathBuf>,
+    /// With the peers: also the other runtimes on this machine, without an emulator, if they have been built
+    #[arg(long, requires = "peers")]
+    runtimes: bool,
+    /// How often everything whose time is taken is measured
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..),
+        conflicts_with_all = ["icount", "check", "update_baseline"]
+    )]
+    pub(super) rounds: u32,
     /// Write all figures and goals to this file
     #[arg(long, value_name = "PATH", conflicts_with_all = ["check", "update_baseline"])]
     pub(super) json: Option<PathBuf>,
@@ -27,7 +39,8 @@ pub(crate) struct BenchOptions {
     /// Write docs/bench.md and docs/plots, which need a full measurement
     #[arg(long, conflicts_with_all = ["icount", "check", "update_baseline"])]
     pub(super) docs: bool,
-    /// The compilation target of the kernel; without it gnu, and running Wasm on none too
+    /// The compilation target of the kernel; without it instructions of both, times of gnu, and of none those of
+    /// running Wasm
     #[arg(long, value_enum)]
     target: Option<Target>,
     /// The CPU that the emulator plays
@@ -61,14 +74,23 @@ impl CpuChoice {
     }
 }
 
+/// Whether the runtimes of this machine are measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum HostRuntimes {
+    /// They are not asked for
+    LeftOut,
+    /// They are, where they have been built
+    Measured,
+}
+
 impl BenchOptions {
-    /// The targets of a full measurement, the one that everything is measured on first.
-    pub(super) fn targets(&self) -> Vec<Target> {
-        self.target.map_or_else(|| vec![Target::Gnu, Target::None], |target| vec![target])
+    /// Whether the runtimes of this machine are to be measured.
+    pub(super) const fn host_runtimes(&self) -> HostRuntimes {
+        if self.runtimes { HostRuntimes::Measured } else { HostRuntimes::LeftOut }
     }
 
-    /// The target that instructions are counted on.
-    pub(super) fn counted_target(&self) -> Target {
-        self.target.unwrap_or(Target::Gnu)
+    /// The targets, the one that everything is measured on first.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        self.target.map_or_else(|| vec![Target::Gnu, Target::None], |target| vec![target])
     }
 }

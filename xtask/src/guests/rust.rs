@@ -1,4 +1,4 @@
-//! Rust guests for `wasm32-wasip1`.
+//! Rust guests: programs for `wasm32-wasip1`, and functions for `wasm32-unknown-unknown`.
 //!
 //! Owns how an unchanged program is given another allocator: the standard library calls the C library's
 //! `malloc`, so what replaces that one replaces both. The C library is linked before any `link-arg`, hence the
@@ -7,7 +7,7 @@
 
 use super::Guest;
 use super::cache::{Cache, Key};
-use crate::setup::WASI_TARGET;
+use crate::setup::{WASI_TARGET, WASM_TARGET};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use ar::Builder;
@@ -18,12 +18,22 @@ use std::path::{Path, PathBuf};
 /// The name of the static library, without what a linker puts around it.
 const LIBRARY: &str = "allocator";
 
-/// Fetches the crates that the packages need, so that a build which fails afterwards is at fault itself.
+/// A package whose library is a module without imports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Functions {
+    /// The package's name
+    pub(super) package: &'static str,
+    /// The library's name
+    pub(super) library: &'static str,
+}
+
+/// Fetches the crates that the packages need for `target`, so that a build which fails afterwards is at fault
+/// itself.
 ///
 /// # Errors
 /// A crate cannot be fetched.
-pub(super) fn fetch(workspace: &Workspace) -> Result<()> {
-    let fetch = workspace.cargo(["fetch", "--quiet", "--locked", "--target", WASI_TARGET], &[]);
+pub(super) fn fetch(workspace: &Workspace, target: &str) -> Result<()> {
+    let fetch = workspace.cargo(["fetch", "--quiet", "--locked", "--target", target], &[]);
     fetch.run().context("crates cannot be fetched from crates.io: it takes a network, once")?;
     Ok(())
 }
@@ -52,9 +62,27 @@ pub(super) fn build(
     for flag in guest.allocator.linker_flags() {
         arguments.push(format!("-Clink-arg={flag}").into());
     }
+    compile(workspace, arguments, &directory.join(WASI_TARGET).join("release").join(name))
+}
+
+/// Builds a package's library, which exports functions and imports nothing. Answers with the module's bytes.
+///
+/// # Errors
+/// Cargo fails; it has then said why on standard error. A file cannot be read.
+pub(super) fn build_functions(workspace: &Workspace, functions: Functions, cache: &Cache) -> Result<Vec<u8>> {
+    let directory = cache.cargo_directory("functions");
+    let words = ["rustc", "--quiet", "--locked", "--release", "--package", functions.package, "--lib"];
+    let mut arguments: Vec<OsString> = words.map(Into::into).into();
+    arguments.extend(["--target", WASM_TARGET, "--target-dir"].map(Into::into));
+    arguments.extend([directory.clone().into(), "--".into(), "-Cstrip=debuginfo".into()]);
+    compile(workspace, arguments, &directory.join(WASM_TARGET).join("release").join(functions.library))
+}
+
+/// Calls cargo, and reads the module that it has then made; its path lacks the extension.
+fn compile(workspace: &Workspace, arguments: Vec<OsString>, module: &Path) -> Result<Vec<u8>> {
     let output = workspace.cargo(arguments, &[]).unchecked().run().context("cannot start cargo")?;
     ensure!(output.status.success(), "cargo failed: see its messages");
-    let module = directory.join(WASI_TARGET).join("release").join(name).with_extension("wasm");
+    let module = module.with_extension("wasm");
     fs::read(&module).with_context(|| format!("cannot read {}", module.display()))
 }
 

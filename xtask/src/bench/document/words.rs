@@ -3,9 +3,9 @@
 use super::super::figure::Figure;
 use crate::digits::grouped;
 
-/// The median, and the smallest where there were several runs.
+/// The median, and the smallest where it is another.
 pub(super) fn cell(figure: &Figure) -> String {
-    if figure.runs == 1 && figure.median == figure.min {
+    if figure.median == figure.min {
         return number(figure.median);
     }
     format!("{} ({})", number(figure.median), number(figure.min))
