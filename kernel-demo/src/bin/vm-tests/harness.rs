@@ -25,7 +25,7 @@ const ACCOUNTING_CHECKS: u32 = 2;
 pub(crate) enum BootPolicies {
     /// Those of an address space from the start; nothing in the test's name.
     Standing,
-    /// All off.
+    /// All off, and no images of data segments, which are a policy of the engine's.
     Off,
     /// All on.
     On,
@@ -58,15 +58,15 @@ impl BootPolicies {
 /// Tests that are booted with the same policies.
 pub(crate) struct Topic {
     pub(crate) tests: &'static [VmTest],
-    /// One boot for each.
-    pub(crate) boots: &'static [BootPolicies],
+    /// There is a boot for each of these.
+    pub(crate) policies: &'static [BootPolicies],
 }
 
 impl Topic {
     /// All tests with the policies of their boots.
     pub(crate) fn boots(&self) -> impl Iterator<Item = (&'static VmTest, BootPolicies)> {
-        let (tests, boots) = (self.tests, self.boots);
-        tests.iter().flat_map(move |test| boots.iter().map(move |policies| (test, *policies)))
+        let (tests, policies) = (self.tests, self.policies);
+        tests.iter().flat_map(move |test| policies.iter().map(move |policies| (test, *policies)))
     }
 }
 

@@ -47,21 +47,21 @@ use self_tests::SelfTest;
 boot_main!(main);
 
 const TOPICS: &[Topic] = &[
-    Topic { tests: boot::TESTS, boots: BootPolicies::ANY },
-    Topic { tests: deaths::TESTS, boots: BootPolicies::ANY },
-    Topic { tests: registers::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: float_state::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: memory_functions::TESTS, boots: BootPolicies::ANY },
-    Topic { tests: regions::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: paging_policies::TESTS, boots: BootPolicies::ANY },
-    Topic { tests: wasm_touch::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: wasm_images::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: wasm_kinds::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: wasm_lives::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: wasm_limits::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: wasm_strategies::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: heap::TESTS, boots: BootPolicies::BOTH },
-    Topic { tests: wasm_tasks::TESTS, boots: BootPolicies::BOTH },
+    Topic { tests: boot::TESTS, policies: BootPolicies::ANY },
+    Topic { tests: deaths::TESTS, policies: BootPolicies::ANY },
+    Topic { tests: registers::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: float_state::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: memory_functions::TESTS, policies: BootPolicies::ANY },
+    Topic { tests: regions::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: paging_policies::TESTS, policies: BootPolicies::ANY },
+    Topic { tests: wasm_touch::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_images::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_kinds::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_lives::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_limits::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_strategies::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: heap::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_tasks::TESTS, policies: BootPolicies::BOTH },
 ];
 
 fn tests() -> impl Iterator<Item = (&'static VmTest, BootPolicies)> {
