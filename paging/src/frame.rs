@@ -121,6 +121,7 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for &S {
         (**self).release(frame);
     }
 
+    #[inline(always)]
     fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
         (**self).allocate_fresh(most)
     }
@@ -144,6 +145,7 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for Arc<S> {
         (**self).release(frame);
     }
 
+    #[inline(always)]
     fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
         (**self).allocate_fresh(most)
     }
@@ -161,7 +163,7 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for Arc<S> {
 ///
 /// Adding to a [`PhysFrame`] checks each sum, which is too much in a loop over frames.
 #[inline]
-fn frame_behind(frame: PhysFrame, frames: u64) -> PhysFrame {
+pub(crate) fn frame_behind(frame: PhysFrame, frames: u64) -> PhysFrame {
     let address = frame.start_address().as_u64() + frames * Size4KiB::SIZE;
     PhysFrame::containing_address(PhysAddr::new_truncate(address))
 }

@@ -5,10 +5,9 @@
 //! Called by: whatever releases frames, which fills a batch, and the frame source, which empties it.
 
 use arrayvec::ArrayVec;
-use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::frame::PhysFrameRange;
 
-use super::{Frame, FrameRun, frame_behind};
+use super::{Frame, FrameRun};
 
 /// Enough that the lock does not count, and half a kilobyte on the stack of a fault handler.
 const RUNS: usize = 32;
@@ -41,11 +40,21 @@ impl FrameBatch {
     /// If the batch is full.
     #[inline]
     pub fn push(&mut self, frame: Frame) {
-        let start = frame.into_phys();
-        self.frames += 1;
+        self.push_run(frame.into());
+    }
+
+    /// Adds frames that follow each other.
+    ///
+    /// # Panics
+    ///
+    /// If the batch is full.
+    #[inline]
+    pub fn push_run(&mut self, frames: FrameRun) {
+        let frames = frames.into_phys();
+        self.frames += frames.len();
         match self.runs.last_mut() {
-            Some(run) if run.end == start => run.end = frame_behind(start, 1),
-            Some(_) | None => self.runs.push(PhysFrame::range(start, start + 1)),
+            Some(run) if run.end == frames.start => run.end = frames.end,
+            Some(_) | None => self.runs.push(frames),
         }
     }
 

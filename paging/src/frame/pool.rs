@@ -16,18 +16,19 @@ mod free_set;
 mod promise;
 mod run;
 mod scrub;
+mod spans;
 
 use core::ops::{Range, RangeInclusive};
 
 use spin::Mutex;
 use x86_64::structures::paging::PhysFrame;
-use x86_64::structures::paging::frame::PhysFrameRange;
 use x86_64::{PhysAddr, VirtAddr};
 
-use self::carve::{Span, carve, to_usize};
+use self::carve::carve;
 pub use self::error::{PoolError, ReleaseError};
 use self::free_set::FreeSet;
 pub use self::run::FrameRun;
+use self::spans::{Span, Spans};
 use super::{Frame, FrameBatch, FrameSource, Fresh, Promises};
 use crate::memory::PhysicalMemory;
 
@@ -44,7 +45,7 @@ pub struct FramePool {
 
 #[derive(Debug)]
 struct State {
-    spans: &'static [Span],
+    spans: Spans,
     memory: PhysicalMemory,
     /// Free frames that may hold anything.
     free: FreeSet,
@@ -84,9 +85,9 @@ impl FramePool {
         let (free_words, scrubbed_words) = carved.words.split_at_mut(FreeSet::words_for(carved.bound));
         let mut free = FreeSet::new(carved.bound, free_words);
         carved.spans.iter().flat_map(Span::numbers).for_each(|number| free.insert(number));
-        let total_frames = carved.spans.iter().map(Span::frames).sum();
+        let total_frames = carved.spans.iter().map(|span| span.numbers().len() as u64).sum();
         let state = State {
-            spans: carved.spans,
+            spans: Spans::new(carved.spans),
             // SAFETY: this function's caller guarantees 2, and the methods are called for the pool's frames.
             memory: unsafe { PhysicalMemory::new(physical_offset) },
             free,
@@ -150,10 +151,15 @@ unsafe impl FrameSource for FramePool {
         state.take_first()
     }
 
+    #[inline(always)]
     fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
         let mut state = self.state.lock();
-        let most = most.min(state.unpromised_frames());
-        state.take_fresh(most)
+        let unpromised_frames = state.unpromised_frames();
+        if unpromised_frames == 0 {
+            return None;
+        }
+        // One frame is one in any case: no more is to be decided for it.
+        state.take_fresh(if most > 1 { most.min(unpromised_frames) } else { most })
     }
 
     /// Takes the frames back, under one lock.
@@ -195,13 +201,11 @@ impl State {
 
     /// Takes up to `most` free frames that follow each other, from the lowest on that is not scrubbed,
     /// promised or not.
-    #[inline]
+    #[inline(always)]
     fn take_used(&mut self, most: u64) -> Option<FrameRun> {
-        let numbers = self.free.first_run(most)?;
-        let frames = self.frames_from(numbers.start, numbers.len() as u64);
-        self.free.remove_run(numbers.start, to_usize(frames.len()));
-        self.free_frames -= frames.len();
-        Some(FrameRun::new(frames))
+        let frames = take_from(&mut self.free, &mut self.spans, most)?;
+        self.free_frames -= frames.phys().len();
+        Some(frames)
     }
 
     fn is_free(&self, number: usize) -> bool {
@@ -225,7 +229,7 @@ impl State {
 
     fn put_back(&mut self, frame: Frame) -> Result<(), ReleaseError> {
         let phys = frame.into_phys();
-        let number = self.number_of(phys).ok_or(ReleaseError::Foreign { frame: phys })?;
+        let number = self.spans.number_of(phys).ok_or(ReleaseError::Foreign { frame: phys })?;
         if self.is_free(number) {
             return Err(ReleaseError::AlreadyFree { frame: phys });
         }
@@ -243,34 +247,19 @@ impl State {
 
     /// As [`put_back_for_sure`](Self::put_back_for_sure), for all frames of the run.
     fn put_back_run(&mut self, run: FrameRun) {
-        let PhysFrameRange { start, end } = run.phys();
-        match self.number_of(start).zip(self.number_of(end - 1)) {
-            Some((first, last))
-                if last - first == to_usize(end - 1 - start) && !self.is_any_free(first..=last) =>
-            {
-                self.free.insert_run(first..=last);
-                self.free_frames += run.into_phys().len();
+        let frames = run.phys();
+        match self.spans.numbers_of(frames) {
+            Some(numbers) if !self.is_any_free(numbers.clone()) => {
+                self.free.insert_run(numbers);
+                self.free_frames += frames.len();
             }
             // Some frame of it is not one to be put back, or it lies in two ranges of the memory map.
             Some(_) | None => run.for_each(|frame| self.put_back_for_sure(frame)),
         }
     }
 
-    fn number_of(&self, frame: PhysFrame) -> Option<usize> {
-        let behind = self.spans.partition_point(|span| span.starts_by(frame));
-        self.spans[..behind].last()?.number_of(frame)
-    }
-
-    fn phys_of(&self, number: usize) -> PhysFrame {
-        self.frames_from(number, 1).start
-    }
-
-    /// The frames from this number on, up to `most`, that are in the same span.
-    #[inline]
-    fn frames_from(&self, number: usize, most: u64) -> PhysFrameRange {
-        let behind = self.spans.partition_point(|span| span.numbers_from() <= number);
-        let span = self.spans[..behind].last().expect("every number that is used came from a span");
-        span.frames_from(number, most)
+    fn phys_of(&mut self, number: usize) -> PhysFrame {
+        self.spans.with_number(number).frames_from(number, 1).start
     }
 
     /// The first run of free numbers of this length, within one span.
@@ -285,6 +274,25 @@ impl State {
                 (number + 1 - start == length).then_some(start..number + 1)
             })
         })
+    }
+}
+
+/// Takes up to `most` frames that follow each other out of a set, from the lowest on.
+#[inline(always)]
+fn take_from(set: &mut FreeSet, spans: &mut Spans, most: u64) -> Option<FrameRun> {
+    match most {
+        0 => None,
+        // What almost every fault takes, in few instructions.
+        1 => {
+            let number = set.take_first()?;
+            Some(FrameRun::new(spans.with_number(number).frames_from(number, 1)))
+        }
+        _ => {
+            let first = set.first()?;
+            let span = spans.with_number(first);
+            let count = set.take_run(first, most.min(span.frames_behind(first)));
+            Some(FrameRun::new(span.frames_from(first, count)))
+        }
     }
 }
 

@@ -10,44 +10,8 @@ use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::frame::PhysFrameRange;
 use x86_64::{PhysAddr, VirtAddr};
 
+use super::spans::Span;
 use super::{FreeSet, PoolError};
-use crate::frame::frame_behind;
-
-/// Frames that follow each other in physical memory, numbered from `first_number` on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
-    frames: PhysFrameRange,
-    first_number: usize,
-}
-
-impl Span {
-    pub(super) fn frames(&self) -> u64 {
-        self.frames.len()
-    }
-
-    pub(super) fn numbers(&self) -> Range<usize> {
-        self.first_number..self.first_number + to_usize(self.frames.len())
-    }
-
-    pub(super) const fn numbers_from(&self) -> usize {
-        self.first_number
-    }
-
-    pub(super) fn starts_by(&self, frame: PhysFrame) -> bool {
-        self.frames.start <= frame
-    }
-
-    pub(super) fn number_of(&self, frame: PhysFrame) -> Option<usize> {
-        let inside = self.frames.start <= frame && frame < self.frames.end;
-        inside.then(|| self.first_number + to_usize(frame - self.frames.start))
-    }
-
-    /// The frames from this number on, which is one of the span's, up to `most`.
-    pub(super) fn frames_from(&self, number: usize, most: u64) -> PhysFrameRange {
-        let start = frame_behind(self.frames.start, (number - self.first_number) as u64);
-        PhysFrame::range(start, self.frames.end.min(frame_behind(start, most)))
-    }
-}
 
 /// The storage of a pool: what is managed, and the words for two sets of frames.
 pub(super) struct Carved {
@@ -77,7 +41,7 @@ pub(super) unsafe fn carve(
     }
 
     let storage = physical_offset + home.start.start_address().as_u64();
-    let unset = Span { frames: home, first_number: 0 };
+    let unset = Span::new(home);
     // SAFETY: the storage's first `span_bytes` lie in the home range, which this function's caller gave away;
     // it starts at a frame's border, which is aligned for any type.
     let spans = unsafe { filled(storage.as_mut_ptr(), ranges().count(), unset) };
@@ -103,13 +67,12 @@ fn whole_frames(range: &Range<PhysAddr>) -> PhysFrameRange {
 
 fn number_in_order(spans: &mut [Span], ranges: impl Iterator<Item = PhysFrameRange>) {
     for (span, frames) in spans.iter_mut().zip(ranges) {
-        span.frames = frames;
+        *span = Span::new(frames);
     }
-    spans.sort_unstable_by_key(|span| span.frames.start);
+    spans.sort_unstable_by_key(Span::start);
     let mut next = 0;
     for span in spans {
-        span.first_number = next;
-        next += to_usize(span.frames.len());
+        next = span.renumber(next);
     }
 }
 

@@ -8,7 +8,7 @@
 //! of level 0 before `first_word` are zero.
 //! Called by: the frame pool, for the numbers of the free frames.
 
-use core::ops::{Range, RangeInclusive};
+use core::ops::RangeInclusive;
 
 /// Levels of the largest tree: 64^7 numbers are more than the 2^40 frames that x86_64 can address.
 const MAX_LEVELS: usize = 7;
@@ -49,7 +49,7 @@ impl FreeSet {
     }
 
     /// The smallest member.
-    #[inline]
+    #[inline(always)]
     pub(super) fn first(&mut self) -> Option<usize> {
         let word = self.words[self.first_word];
         if word != 0 {
@@ -60,12 +60,32 @@ impl FreeSet {
         Some(first)
     }
 
-    /// The smallest member, and up to `most` members in all that follow each other in the same word.
-    pub(super) fn first_run(&mut self, most: u64) -> Option<Range<usize>> {
-        let first = self.first().filter(|_| most > 0)?;
-        let members = (self.words[first / BITS] >> (first % BITS)).trailing_ones() as usize;
-        let length = usize::try_from(most).map_or(members, |most| most.min(members));
-        Some(first..first + length)
+    /// Removes the smallest member.
+    #[inline(always)]
+    pub(super) fn take_first(&mut self) -> Option<usize> {
+        let first = self.first()?;
+        let index = first / BITS;
+        let word = &mut self.words[index];
+        // Its lowest bit is the smallest member's.
+        *word &= *word - 1;
+        if *word == 0 {
+            self.note_empty(index);
+        }
+        Some(first)
+    }
+
+    /// Removes this member and those that follow it in the same word, up to `most` in all, which is not zero;
+    /// tells how many.
+    #[inline]
+    pub(super) fn take_run(&mut self, first: usize, most: u64) -> usize {
+        let word = &mut self.words[first / BITS];
+        let members = (*word >> (first % BITS)).trailing_ones() as usize;
+        let count = usize::try_from(most).map_or(members, |most| most.min(members));
+        *word &= !(u64::MAX >> (BITS - count) << (first % BITS));
+        if *word == 0 {
+            self.note_empty(first / BITS);
+        }
+        count
     }
 
     /// The smallest member, from the root on.
@@ -104,15 +124,10 @@ impl FreeSet {
     }
 
     pub(super) fn remove(&mut self, number: usize) {
-        self.remove_run(number, 1);
-    }
-
-    /// Removes `count` members that follow each other in the same word, at least one.
-    pub(super) fn remove_run(&mut self, first: usize, count: usize) {
-        let word = &mut self.words[first / BITS];
-        *word &= !(u64::MAX >> (BITS - count) << (first % BITS));
+        let word = &mut self.words[number / BITS];
+        *word &= !bit(number);
         if *word == 0 {
-            self.note_empty(first / BITS);
+            self.note_empty(number / BITS);
         }
     }
 

@@ -19,6 +19,15 @@ impl FrameRun {
         Self(frames)
     }
 
+    /// Takes the ownership of frames.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Frame::from_phys`], for each of them.
+    pub(crate) const unsafe fn from_phys(frames: PhysFrameRange) -> Self {
+        Self(frames)
+    }
+
     /// Where the run is in physical memory.
     #[must_use]
     pub const fn phys(&self) -> PhysFrameRange {

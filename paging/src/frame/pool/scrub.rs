@@ -8,8 +8,7 @@
 //! Invariant: every byte of a scrubbed frame is zero, since nothing writes a free frame. Called by: the
 //! kernel's idle loop.
 
-use super::carve::to_usize;
-use super::{Frame, FramePool, FrameRun, Fresh, State};
+use super::{Frame, FramePool, FrameRun, Fresh, State, take_from};
 
 /// 4 MiB: what a guest that starts is likely to touch before the kernel is idle again.
 pub(super) const DEFAULT_DEPTH_FRAMES: u64 = 1024;
@@ -55,6 +54,7 @@ impl State {
 
     /// Takes up to `most` free frames that follow each other, scrubbed ones if there are any; promised or
     /// not.
+    #[inline(always)]
     pub(super) fn take_fresh(&mut self, most: u64) -> Option<Fresh> {
         if self.scrubbed_frames == 0 {
             return self.take_used(most).map(Fresh::Used);
@@ -64,11 +64,9 @@ impl State {
 
     /// Takes up to `most` scrubbed frames that follow each other, from the lowest on, promised or not.
     pub(super) fn take_scrubbed(&mut self, most: u64) -> Option<FrameRun> {
-        let numbers = self.scrubbed.first_run(most)?;
-        let frames = self.frames_from(numbers.start, numbers.len() as u64);
-        self.scrubbed.remove_run(numbers.start, to_usize(frames.len()));
-        self.scrubbed_frames -= frames.len();
-        self.free_frames -= frames.len();
-        Some(FrameRun::new(frames))
+        let frames = take_from(&mut self.scrubbed, &mut self.spans, most)?;
+        self.scrubbed_frames -= frames.phys().len();
+        self.free_frames -= frames.phys().len();
+        Some(frames)
     }
 }
