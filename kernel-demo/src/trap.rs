@@ -21,26 +21,21 @@ use crate::stack;
 
 pub(crate) use table::load_table;
 
-/// The general registers of the interrupted code, in the order in which the stubs push them.
+/// What the stubs push: those of the interrupted code's general registers that a call may change (System V ABI,
+/// "Registers"), in this order. The others are kept by whatever Rust function would use them.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct TrapFrame {
-    r15: u64,
-    r14: u64,
-    r13: u64,
-    r12: u64,
     r11: u64,
     r10: u64,
     r9: u64,
     r8: u64,
-    rbp: u64,
     /// Changed by the fault handler when it fast-forwards a string instruction.
     pub(crate) rdi: u64,
     rsi: u64,
     rdx: u64,
     /// Changed by the fault handler when it fast-forwards a string instruction.
     pub(crate) rcx: u64,
-    rbx: u64,
     pub(crate) rax: u64,
     vector: u64,
     error_code: u64,

@@ -20,7 +20,7 @@ use crate::image::Attached;
 use crate::placement::Block;
 use crate::region::Residency;
 use crate::run::Run;
-use crate::table::count;
+use crate::table::{count, page_behind};
 
 /// What the space knows about one region.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Record {
 
     /// Sets the limit, which is at most the capacity, and tells what it was.
     pub(crate) fn set_limit(&mut self, bytes: u64) -> u64 {
-        self.usable_end = self.pages.start + bytes.div_ceil(PAGE_BYTES);
+        self.usable_end = page_behind(self.pages.start, bytes.div_ceil(PAGE_BYTES));
         mem::replace(&mut self.limit_bytes, bytes)
     }
 
@@ -173,10 +173,14 @@ impl Directory {
     #[inline]
     pub(crate) fn find(&mut self, address: VirtAddr) -> Option<&mut Record> {
         let is_again = self.records.get(self.last_found).is_some_and(|record| record.contains(address));
-        if !is_again {
-            let behind = self.records.partition_point(|record| record.base() <= address);
-            self.last_found = behind.checked_sub(1)?;
-        }
+        if is_again { self.records.get_mut(self.last_found) } else { self.search(address) }
+    }
+
+    /// As [`find`](Self::find), for a record that was not found last.
+    #[cold]
+    fn search(&mut self, address: VirtAddr) -> Option<&mut Record> {
+        let behind = self.records.partition_point(|record| record.base() <= address);
+        self.last_found = behind.checked_sub(1)?;
         self.records.get_mut(self.last_found).filter(|record| record.contains(address))
     }
 

@@ -7,11 +7,12 @@
 //! The path is closed: one spin lock, which is never held while the memory of a region is touched; no heap,
 //! no log, nothing that can fault or wait. The embedder's pressure callback, where there is one, runs between
 //! two attempts, with the lock free. [`classify()`] decides, and is a pure function; `resolve` edits
-//! the tables; `fast_forward` steps over a fill of zeros.
+//! the tables; `fast_forward` steps over a fill of zeros; `first_write` is the way that nearly all faults go.
 
 mod classify;
 mod commit;
 mod fast_forward;
+mod first_write;
 mod resolve;
 
 use thiserror::Error;
@@ -21,6 +22,7 @@ use x86_64::structures::idt::PageFaultErrorCode;
 
 pub use self::classify::{PageState, Place, Remedy, classify};
 pub(crate) use self::fast_forward::Interrupted;
+pub(crate) use self::first_write::resolve_first_write;
 pub(crate) use self::resolve::{nowhere, resolve, resolve_or_lose};
 
 /// A page fault as the CPU reports it.

@@ -7,6 +7,7 @@
 //! Called by: `table`, which turns frames into tables and zeroes those that stay in their entries, and
 //! `supply`, which zeroes the new ones.
 
+use core::ptr;
 use core::sync::atomic::{Ordering, fence};
 
 use x86_64::VirtAddr;
@@ -18,7 +19,7 @@ use crate::frame::Frame;
 const FRAME_WORDS: usize = 512;
 
 /// Words that are zeroed in a row, so that the loop around them costs little.
-const GROUP_WORDS: usize = 8;
+const GROUP_WORDS: usize = 32;
 
 /// The embedder's mapping of all physical memory.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +36,8 @@ impl PhysicalMemory {
         Self { offset }
     }
 
-    /// Makes a frame blank.
+    /// Makes a frame blank. Not for inlining: what is around it is small, and takes many forms.
+    #[inline(never)]
     pub(crate) fn blank(self, mut frame: Frame) -> Blank {
         self.zero(&mut frame);
         // SAFETY: it was filled with zeros just now, and its owner has not changed it since.
@@ -44,6 +46,7 @@ impl PhysicalMemory {
 
     /// Fills a frame with zeros, before anything that is stored later can be seen by another CPU or by a page
     /// walk.
+    #[inline]
     pub(crate) fn zero(self, frame: &mut Frame) {
         // SAFETY: the frame is owned and borrowed exclusively, and references are made to tables only.
         unsafe { self.zero_at(frame.phys()) };
@@ -58,6 +61,7 @@ impl PhysicalMemory {
     ///
     /// The caller guarantees that the frame's owner is the caller's to change, and that no Rust reference to
     /// the frame's bytes exists.
+    #[inline]
     pub(crate) unsafe fn zero_at(self, frame: PhysFrame) {
         let groups: *mut [u64; GROUP_WORDS] = self.pointer(frame);
         for index in 0..FRAME_WORDS / GROUP_WORDS {
@@ -118,6 +122,7 @@ impl PhysicalMemory {
     /// The caller guarantees that the frame holds a page table, that it lives for `'t`, and that no other
     /// reference to it exists meanwhile. (The CPU's page walks read it, and write nothing, because all
     /// entries have their accessed and dirty bits set: Intel SDM Vol 3A, 4.8.)
+    #[inline]
     pub(crate) unsafe fn table<'t>(self, frame: PhysFrame) -> &'t mut PageTable {
         let table: *mut PageTable = self.pointer(frame);
         // SAFETY: the frame is mapped and aligned, by the contract of `new`; every bit pattern is a table;
@@ -125,8 +130,11 @@ impl PhysicalMemory {
         unsafe { &mut *table }
     }
 
+    /// The sum is canonical by the contract of `new`; adding to a [`VirtAddr`] would check it at each step of a walk.
+    #[inline]
     fn pointer<T>(self, frame: PhysFrame) -> *mut T {
-        (self.offset + frame.start_address().as_u64()).as_mut_ptr()
+        let address = self.offset.as_u64().wrapping_add(frame.start_address().as_u64());
+        ptr::with_exposed_provenance_mut(usize::try_from(address).expect("x86_64 has 64-bit addresses"))
     }
 }
 
@@ -135,6 +143,7 @@ impl PhysicalMemory {
 /// # Safety
 ///
 /// The caller guarantees that the words are aligned and writable, and that nothing else refers to them.
+#[inline]
 unsafe fn zero_group(group: *mut [u64; GROUP_WORDS]) {
     let first: *mut u64 = group.cast();
     for index in 0..GROUP_WORDS {

@@ -10,6 +10,7 @@ use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
 use crate::policy::FaultAround;
+use crate::table::page_behind;
 
 /// The write of a run that is the first to commit pages behind its own. Fewer neighbours are no evidence: two
 /// pages in a row are what any object across a border takes.
@@ -36,12 +37,18 @@ impl Run {
     }
 
     /// Notes a first write; tells how many pages behind this one are worth committing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn note(&mut self, page: Page, policy: FaultAround, frames_released: u64) -> u64 {
         self.writes = if page == self.next { self.writes.saturating_add(1) } else { 1 };
-        self.next = page + 1;
+        self.next = page_behind(page, 1);
+        if self.writes < FIRST_AHEAD { 0 } else { self.pages_ahead(page, policy, frames_released) }
+    }
+
+    /// How many pages behind this one are worth committing, which is the last one of a run.
+    #[inline(never)]
+    fn pages_ahead(&self, page: Page, policy: FaultAround, frames_released: u64) -> u64 {
         let FaultAround::Adaptive { limit_pages } = policy else { return 0 };
-        let Some(windows_before) = self.writes.checked_sub(FIRST_AHEAD) else { return 0 };
+        let windows_before = self.writes - FIRST_AHEAD;
         if self.short_at == Some(frames_released) {
             return 0;
         }

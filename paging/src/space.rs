@@ -26,7 +26,9 @@ pub use self::reserve::ReserveError;
 pub use self::usage::Usage;
 use crate::decommit::{Sweep, sweep};
 use crate::directory::Directory;
-use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
+use crate::fault::{
+    Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_first_write, resolve_or_lose,
+};
 use crate::frame::{Frame, FrameSource};
 use crate::memory::PhysicalMemory;
 use crate::placement::Placement;
@@ -179,12 +181,22 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         &self.frames
     }
 
-    fn handle(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
+    #[inline]
+    fn handle(&self, fault: Fault, mut interrupted: Option<Interrupted<'_>>) -> Outcome {
         let page = Page::containing_address(fault.address);
         // No lock for a fault elsewhere: it may be the kernel's own, raised by code that holds the lock.
         if page < self.window.start || self.window.end <= page {
             return nowhere(fault.code);
         }
+        let code = interrupted.as_mut();
+        if self.with_state(|state, host| resolve_first_write(state, fault, code, host)) {
+            return Outcome::Handled;
+        }
+        self.handle_any(fault, interrupted)
+    }
+
+    #[cold]
+    fn handle_any(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
         let outcome = self.with_state(|state, host| resolve(state, fault, interrupted, host));
         outcome.unwrap_or_else(|shortage| {
             self.press(shortage);

@@ -5,6 +5,9 @@
 //! Frames that no owner pays for (the zero frame, the tables of the space, the tables that regions share, the
 //! two sides of an exchange) come without an account.
 //!
+//! What takes one frame is inlined whatever its size, down to the pool: nearly all of it goes away where it is
+//! known that one frame is wanted, and a fault is little more than that.
+//!
 //! Called by: whoever needs a frame: reserve, the limit, the fault path, recommit, decommit.
 
 use thiserror::Error;
@@ -33,7 +36,7 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         self.take_one(|Blanks { fresh: Fresh::Blank(mut run) | Fresh::Used(mut run), .. }| run.next())
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_one<F>(&self, first: impl FnOnce(Blanks) -> Option<F>) -> Result<F, Shortage> {
         if let Some(account) = self.account {
             account.hold().map_err(|cap| Shortage::CapReached { cap_frames: cap.cap_frames })?;
@@ -61,7 +64,7 @@ impl<'a, S: FrameSource> Supply<'a, S> {
 
     /// Up to `most` frames of zeros: some that were zeroed ahead of need, or that are zeroed when they come
     /// out.
-    #[inline]
+    #[inline(always)]
     fn blanks(&self, most: u64) -> Option<Blanks> {
         let fresh = match self.promises() {
             Some(promises) => promises.allocate_promised_fresh(most),

@@ -23,6 +23,7 @@ mod leaf;
 mod resident;
 mod root;
 mod span;
+mod vacant;
 
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
@@ -33,8 +34,9 @@ use self::entry::{OWNED, SHARED, SINK, count_down, count_up, detach, held, is_ne
 pub(crate) use self::leaf::{Detached, Reach};
 pub(crate) use self::resident::{Resident, Stale};
 pub(crate) use self::root::Root;
-pub(crate) use self::span::{count, entry_pages, pages_per_table, pieces};
-use self::span::{indices, page_at, part};
+pub(crate) use self::span::entry_end;
+pub(crate) use self::span::{count, entry_pages, page_behind, pages_per_table, pieces};
+use self::span::{indices, page_at, part, part_start};
 use crate::frame::Frame;
 use crate::memory::{Blank, PhysicalMemory};
 use crate::supply::Shortage;
@@ -87,6 +89,18 @@ impl<'t> Table<'t> {
         });
     }
 
+    /// Where the absent entries end that the range begins with, the first of which is one: at its end, or at the end of
+    /// this table, or at an entry that is not absent.
+    #[inline]
+    pub(crate) fn end_of_absent(&self, pages: PageRange) -> Page {
+        if pages.end <= entry_end(pages.start, self.level) {
+            return pages.end;
+        }
+        let places = indices(pages, self.level);
+        let entries = self.entries.iter().skip(places.start).take(places.len());
+        part_start(pages, self.level, entries.take_while(|entry| entry.is_unused()).count())
+    }
+
     /// The table below, if the entry owns one, be it within the CPU's reach or detached.
     #[inline]
     pub(crate) fn below(&mut self, page: Page) -> Option<Table<'_>> {
@@ -94,16 +108,21 @@ impl<'t> Table<'t> {
         Table::owned_by(self.memory, self.level, &mut self.entries[index])
     }
 
+    /// The table below, if the entry owns one within the CPU's reach.
+    #[inline]
+    pub(crate) fn into_below(self, page: Page) -> Option<Self> {
+        let index = self.index(page);
+        let entry = &mut self.entries[index];
+        let is_reached = matches!(held(entry), Held::Owned(_));
+        if is_reached { Self::owned_by(self.memory, self.level, entry) } else { None }
+    }
+
     /// The lowest table that exists on the way from this one to the page.
+    #[inline]
     pub(crate) fn descend(self, page: Page, floor: PageTableLevel) -> Self {
         let mut table = self;
-        while table.level > floor {
-            let index = table.index(page);
-            if !matches!(held(&table.entries[index]), Held::Owned(_)) {
-                break;
-            }
-            let below = Self::owned_by(table.memory, table.level, &mut table.entries[index]);
-            table = below.expect("the entry was just seen to own a table");
+        while table.level > floor && matches!(table.held(page), Held::Owned(_)) {
+            table = table.into_below(page).expect("the entry was just seen to own a table");
         }
         table
     }
@@ -126,6 +145,7 @@ impl<'t> Table<'t> {
     }
 
     /// The table that an entry of a table at `level` owns.
+    #[inline]
     fn owned_by(
         memory: PhysicalMemory,
         level: PageTableLevel,
@@ -228,6 +248,11 @@ impl<'t> Table<'t> {
         unsafe { Frame::from_phys(frame) }
     }
 
+    /// Whether anything keeps this table alive.
+    pub(crate) fn is_used(&self) -> bool {
+        is_needed(self.owner)
+    }
+
     /// Whether anything keeps alive the table that the entry owns.
     pub(crate) fn is_needed(&self, page: Page) -> bool {
         is_needed(&self.entries[self.index(page)])
@@ -258,10 +283,12 @@ impl<'t> Table<'t> {
         self.entry(page).set_frame(frame, flags);
     }
 
+    #[inline]
     fn index(&self, page: Page) -> PageTableIndex {
         page.page_table_index(self.level)
     }
 
+    #[inline]
     fn entry(&mut self, page: Page) -> &mut PageTableEntry {
         let index = self.index(page);
         &mut self.entries[index]

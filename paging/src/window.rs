@@ -16,7 +16,7 @@ use crate::frame::FrameSource;
 use crate::memory::PhysicalMemory;
 use crate::placement::Block;
 use crate::supply::{Shortage, Supply};
-use crate::table::{Held, Resident, Root, Table, pieces};
+use crate::table::{Held, Resident, Root, Table, entry_end, pieces};
 
 /// Flags of the root's entries. What they may do is decided further down.
 const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
@@ -139,9 +139,24 @@ impl WindowTables {
     }
 
     /// The lowest table that exists on the way to this page, down to level `floor`.
+    #[inline]
     pub(crate) fn descend(&mut self, page: Page, floor: PageTableLevel) -> Table<'_> {
         let memory = self.memory;
         self.root(page).table(memory).descend(page, floor)
+    }
+
+    /// The level-1 table on the way to this page, if it exists.
+    #[inline]
+    pub(crate) fn level1(&mut self, page: Page) -> Option<Table<'_>> {
+        let memory = self.memory;
+        self.root(page).table(memory).into_below(page)?.into_below(page)
+    }
+
+    /// The level-1 table that all pages of the range are in, if there is one.
+    #[inline]
+    pub(crate) fn level1_of(&mut self, pages: PageRange) -> Option<Table<'_>> {
+        let is_one = pages.start < pages.end && pages.end <= entry_end(pages.start, PageTableLevel::Two);
+        if is_one { self.level1(pages.start) } else { None }
     }
 
     /// Makes the tables exist that the block shares with its neighbours, and pins them.
@@ -212,6 +227,7 @@ impl WindowTables {
         })
     }
 
+    #[inline]
     fn root(&mut self, page: Page) -> &mut Root {
         let number = u16::from(page.p4_index()) - u16::from(self.pages.start.p4_index());
         &mut self.level3[usize::from(number)]

@@ -2,8 +2,8 @@
 //!
 //! Owns the entry points of all vectors. Invariant: when the interrupted code goes on, every register that
 //! Rust code may change holds what it held, but for those that `dispatch` changed in the frame: the general
-//! registers, RFLAGS (by IRETQ), and on a target with hardware floats XMM0-15 and MXCSR, where the
-//! interrupted code keeps live values. The rest of the FXSAVE image is not touched by this kernel; moving the
+//! registers that a call may change, RFLAGS (by IRETQ), and on a target with hardware floats XMM0-15 and MXCSR,
+//! where the interrupted code keeps live values. The rest of the FXSAVE image is not touched by this kernel; moving the
 //! 16 registers by hand takes a tenth of the time of FXSAVE64 and FXRSTOR64 under TCG. Registered by
 //! `trap::table`.
 
@@ -46,11 +46,11 @@ pub(super) extern "sysv64" fn with_code<const VECTOR: u8>() {
 /// Builds a `TrapFrame`, calls `dispatch` with it and returns to the interrupted code.
 ///
 /// The CPU aligned the stack to 16 bytes before it pushed 5 words (SDM Vol 3A 7.14.2); with error code,
-/// vector and the 15 registers that makes 22 words, so the stack is aligned again for the call.
+/// vector and the 9 registers that makes 16 words, so the stack is aligned again for the call.
 #[unsafe(naked)]
 extern "sysv64" fn common() {
     naked_asm!(
-        ".irp register, rax,rbx,rcx,rdx,rsi,rdi,rbp,r8,r9,r10,r11,r12,r13,r14,r15",
+        ".irp register, rax,rcx,rdx,rsi,rdi,r8,r9,r10,r11",
         "push \\register",
         ".endr",
         "mov rdi, rsp",
@@ -73,7 +73,7 @@ extern "sysv64" fn common() {
         "ldmxcsr [rsp + 256]",
         "add rsp, {sse_bytes}",
         ".endif",
-        ".irp register, r15,r14,r13,r12,r11,r10,r9,r8,rbp,rdi,rsi,rdx,rcx,rbx,rax",
+        ".irp register, r11,r10,r9,r8,rdi,rsi,rdx,rcx,rax",
         "pop \\register",
         ".endr",
         // Vector and error code.

@@ -49,7 +49,7 @@ impl<'a, S: FrameSource, T: Tlb> Commit<'a, S, T> {
         fill(page, original, record, &mut table, host.source)?;
         let ahead_pages = record.run.note(page, policy, record.residency.frames_released);
         if ahead_pages > 0 {
-            fill_ahead(page, ahead_pages, record, &mut table, host.source);
+            fill_ahead(page, ahead_pages, record, table, host.source);
         }
         Ok(())
     }
@@ -102,11 +102,11 @@ fn fill<S: FrameSource>(
 }
 
 /// Gives up to `count` absent pages behind this one frames of their own.
-fn fill_ahead<S: FrameSource>(
+pub(super) fn fill_ahead<S: FrameSource>(
     page: Page,
     count: u64,
     record: &mut Record,
-    table: &mut Table<'_>,
+    mut table: Table<'_>,
     source: &S,
 ) {
     let supply = Supply { memory: table.memory(), source, account: Some(&record.account) };

@@ -11,6 +11,7 @@ use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
 use super::StringRegisters;
+use crate::table::page_behind;
 
 /// A `rep`-prefixed string store (Intel SDM Vol 2B, "STOS" and "REP").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +35,11 @@ impl StringStore {
         }
     }
 
-    const fn element_bytes(self) -> u64 {
+    /// The base-2 logarithm of the bytes of an element.
+    const fn element_bits(self) -> u32 {
         match self {
-            Self::Bytes => 1,
-            Self::Quadwords => 8,
+            Self::Bytes => 0,
+            Self::Quadwords => 3,
         }
     }
 
@@ -67,7 +69,8 @@ impl<'a> Interrupted<'a> {
     ///
     /// It is not if the instruction is another one, stores something else, runs downwards, or faulted in the
     /// middle of an element.
-    pub(super) fn zero_store(self, fault_address: VirtAddr) -> Option<ZeroStore<'a>> {
+    #[inline]
+    pub(super) fn zero_store(&mut self, fault_address: VirtAddr) -> Option<ZeroStore<'_>> {
         let Self(registers) = self;
         // SAFETY: `decode` takes the next byte only if what it has seen is the start of a longer instruction
         // (a prefix), so each byte belongs to the instruction at RIP, which faulted by the contract of `new`.
@@ -76,7 +79,7 @@ impl<'a> Interrupted<'a> {
         let upwards = !registers.rflags.contains(RFlags::DIRECTION_FLAG);
         let at_element = registers.rdi == fault_address.as_u64();
         let is_one = upwards && at_element && store.stores_zero(registers.rax);
-        is_one.then_some(ZeroStore { registers, element_bytes: store.element_bytes() })
+        is_one.then_some(ZeroStore { registers, element_bits: store.element_bits() })
     }
 }
 
@@ -84,24 +87,30 @@ impl<'a> Interrupted<'a> {
 #[derive(Debug)]
 pub(super) struct ZeroStore<'a> {
     registers: &'a mut StringRegisters,
-    element_bytes: u64,
+    /// The base-2 logarithm of the bytes of an element.
+    element_bits: u32,
 }
 
 impl ZeroStore<'_> {
     /// The pages from this one on that it would write, up to this end.
+    #[inline]
     pub(super) fn pages(&self, first: Page, end: Page) -> PageRange {
-        let bytes = self.registers.rcx.saturating_mul(self.element_bytes);
-        let room_bytes = (end.start_address().as_u64()).saturating_sub(self.registers.rdi);
-        let last = VirtAddr::new_truncate(self.registers.rdi + bytes.min(room_bytes).saturating_sub(1));
-        Page::range(first, Page::containing_address(last) + 1)
+        let elements_left = self.registers.rcx;
+        let room_bytes = end.start_address().as_u64().saturating_sub(self.registers.rdi);
+        if elements_left >= room_bytes >> self.element_bits {
+            return Page::range(first, end);
+        }
+        let last = self.registers.rdi + (elements_left << self.element_bits).saturating_sub(1);
+        Page::range(first, page_behind(Page::containing_address(VirtAddr::new_truncate(last)), 1))
     }
 
     /// Moves the registers past the elements that end at or before `end`, and says whether there were any.
+    #[inline]
     pub(super) fn advance(self, end: VirtAddr) -> bool {
-        let Self { registers, element_bytes } = self;
+        let Self { registers, element_bits } = self;
         let room_bytes = end.as_u64().saturating_sub(registers.rdi);
-        let elements = registers.rcx.min(room_bytes / element_bytes);
-        registers.rdi += elements * element_bytes;
+        let elements = registers.rcx.min(room_bytes >> element_bits);
+        registers.rdi += elements << element_bits;
         registers.rcx -= elements;
         elements > 0
     }
@@ -113,10 +122,12 @@ impl ZeroStore<'_> {
 ///
 /// The caller guarantees that the byte belongs to the instruction at `rip`, which faulted just now on this
 /// CPU.
-unsafe fn code_byte(rip: VirtAddr, offset: u64) -> u8 {
+#[inline]
+unsafe fn code_byte(rip: VirtAddr, offset: usize) -> u8 {
+    let byte = rip.as_ptr::<u8>().wrapping_add(offset);
     // SAFETY: the CPU has just fetched this byte from there to execute it, in ring 0, where fetching and
     // reading differ in nothing: so the page is present and readable. It is code, which nobody writes.
-    unsafe { (rip + offset).as_ptr::<u8>().read_volatile() }
+    unsafe { byte.read_volatile() }
 }
 
 #[cfg(test)]
@@ -136,7 +147,7 @@ mod tests {
     fn run(registers: &mut StringRegisters, room: u64) -> Option<(u64, u64)> {
         let address = VirtAddr::new(PLACE);
         // SAFETY: RIP points to a whole instruction in this test's memory.
-        let interrupted = unsafe { Interrupted::new(registers) };
+        let mut interrupted = unsafe { Interrupted::new(registers) };
         let moved = interrupted.zero_store(address).is_some_and(|store| store.advance(address + room));
         moved.then_some((registers.rcx, registers.rdi - PLACE))
     }

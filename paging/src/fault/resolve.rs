@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 use x86_64::VirtAddr;
 use x86_64::structures::idt::PageFaultErrorCode;
 use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::classify::{PageState, Place, Remedy, classify};
@@ -66,7 +67,7 @@ pub(crate) fn resolve_or_lose<S: FrameSource, T: Tlb>(
 fn attempt<S: FrameSource, T: Tlb>(
     state: &mut State,
     fault: Fault,
-    interrupted: Option<Interrupted<'_>>,
+    mut interrupted: Option<Interrupted<'_>>,
     host: Host<'_, S, T>,
 ) -> Result<Outcome, Shortage> {
     let State { tables, directory, zero, policies, .. } = state;
@@ -81,9 +82,10 @@ fn attempt<S: FrameSource, T: Tlb>(
     if reads_as_zero(remedy)
         && original.is_none()
         && let Some(end) = end_of_skipping(page, record, policies.zero_stores)
-        && let Some(store) = interrupted.and_then(|code| code.zero_store(fault.address))
+        && let Some(store) = interrupted.as_mut().and_then(|code| code.zero_store(fault.address))
     {
-        if !step_over(store, page, record.next_original(page, end), tables) {
+        let pages = store.pages(page, record.next_original(page, end));
+        if !step_over(store, pages, page, tables) {
             return attempt(state, fault, None, host);
         }
         record.residency.faults += 1;
@@ -105,12 +107,18 @@ fn attempt<S: FrameSource, T: Tlb>(
     Ok(Outcome::Handled)
 }
 
-/// Moves a fill of zeros from this page to the next one that holds something, `end` at most, and says whether
-/// it was moved at all.
-fn step_over(store: ZeroStore<'_>, page: Page, end: Page, tables: &mut WindowTables) -> bool {
-    let pages = store.pages(page, end);
-    let end = tables.first_held(pages).unwrap_or(pages.end);
-    store.advance(end.start_address())
+/// Moves a fill of zeros over the pages from the fault to the next one that holds something, and says whether it was
+/// moved at all. It is known that the first ones, up to `absent_end`, hold nothing.
+#[inline]
+pub(super) fn step_over(
+    store: ZeroStore<'_>,
+    pages: PageRange,
+    absent_end: Page,
+    tables: &mut WindowTables,
+) -> bool {
+    let rest = Page::range(absent_end, pages.end);
+    let held = if rest.is_empty() { None } else { tables.first_held(rest) };
+    store.advance(held.unwrap_or(pages.end).start_address())
 }
 
 /// Whether a write of zeros would change nothing of what the page reads as.
@@ -131,7 +139,7 @@ const fn takes_frame(remedy: Remedy) -> bool {
 
 /// Where a fill of zeros at this page may be moved to at most, if it may be moved.
 #[inline]
-fn end_of_skipping(page: Page, record: &Record, policy: ZeroStores) -> Option<Page> {
+pub(super) fn end_of_skipping(page: Page, record: &Record, policy: ZeroStores) -> Option<Page> {
     let filling = record.filling_at(page).map(|pages| pages.end.min(record.usable_end()));
     filling.or(match policy {
         ZeroStores::Off => None,

@@ -35,6 +35,7 @@ impl Root {
     }
 
     /// The table.
+    #[inline]
     pub(crate) fn table(&mut self, memory: PhysicalMemory) -> Table<'_> {
         Table::owned_by(memory, PageTableLevel::Four, &mut self.0).expect("a root owns a table for its life")
     }

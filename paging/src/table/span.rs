@@ -16,17 +16,19 @@ const TABLE_BITS: u32 = 9;
 
 /// The base-2 logarithm of the number of pages that one entry at this level covers.
 const fn entry_bits(level: PageTableLevel) -> u32 {
-    match level {
-        PageTableLevel::One => 0,
-        PageTableLevel::Two => TABLE_BITS,
-        PageTableLevel::Three => 2 * TABLE_BITS,
-        PageTableLevel::Four => 3 * TABLE_BITS,
-    }
+    // The levels are counted from 1 on. A `match` would be a jump or two in each step of a walk.
+    (level as u32 - 1) * TABLE_BITS
 }
 
 /// The number of pages that a whole table at this level covers.
 pub(crate) const fn pages_per_table(level: PageTableLevel) -> u64 {
     1 << (entry_bits(level) + TABLE_BITS)
+}
+
+/// The page behind those that the entry for this page covers in a table at this level.
+#[inline]
+pub(crate) fn entry_end(page: Page, level: PageTableLevel) -> Page {
+    page_of(((number_of(page) >> entry_bits(level)) + 1) << entry_bits(level))
 }
 
 /// All pages that the entry for this page covers in a table at this level.
@@ -49,6 +51,14 @@ pub(super) fn indices(pages: PageRange, level: PageTableLevel) -> Range<usize> {
     index..index.saturating_add(count).min(1 << TABLE_BITS)
 }
 
+/// The first page of the range that falls on the entry `skipped` entries behind its first one, or its end.
+#[inline]
+pub(super) fn part_start(pages: PageRange, level: PageTableLevel, skipped: usize) -> Page {
+    let (start, end) = (number_of(pages.start), number_of(pages.end));
+    let entry = (start >> entry_bits(level)) + skipped as u64;
+    page_of((entry << entry_bits(level)).clamp(start, end))
+}
+
 /// The part of the range that falls on the entry `skipped` entries behind its first one.
 pub(super) fn part(pages: PageRange, level: PageTableLevel, skipped: usize) -> PageRange {
     let (start, end) = (number_of(pages.start), number_of(pages.end));
@@ -60,7 +70,13 @@ pub(super) fn part(pages: PageRange, level: PageTableLevel, skipped: usize) -> P
 
 /// The page so many pages behind the first one of a range.
 pub(super) fn page_at(pages: PageRange, skipped: usize) -> Page {
-    page_of(number_of(pages.start) + skipped as u64)
+    page_behind(pages.start, skipped as u64)
+}
+
+/// The page so many pages behind this one, both being addresses of one half.
+#[inline]
+pub(crate) fn page_behind(page: Page, pages: u64) -> Page {
+    page_of(number_of(page) + pages)
 }
 
 /// The number of pages of a range.
@@ -82,10 +98,12 @@ pub(crate) fn pieces(pages: PageRange, level: PageTableLevel) -> impl Iterator<I
     })
 }
 
+#[inline]
 fn number_of(page: Page) -> u64 {
     page.start_address().as_u64() / Size4KiB::SIZE
 }
 
+#[inline]
 fn page_of(number: u64) -> Page {
     Page::containing_address(VirtAddr::new_truncate(number * Size4KiB::SIZE))
 }

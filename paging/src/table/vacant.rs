@@ -1,0 +1,38 @@
+//! An absent page whose level-1 table is there: all that a first write needs to know of the tables.
+//!
+//! Invariant: a [`Vacant`] is the exclusive borrow of an absent level-1 entry, and of the entry that owns its table.
+//! Called by: the fault path.
+
+use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
+
+use super::Table;
+use super::entry::{OWNED, count_up};
+use crate::memory::Blank;
+
+/// An absent entry of a level-1 table.
+#[derive(Debug)]
+pub(crate) struct Vacant<'t> {
+    entry: &'t mut PageTableEntry,
+    owner: &'t mut PageTableEntry,
+}
+
+impl Table<'_> {
+    /// The page's entry, if this is a table of level 1 and it is absent.
+    #[inline]
+    pub(crate) fn vacant(&mut self, page: Page) -> Option<Vacant<'_>> {
+        let index = self.index(page);
+        let entry = &mut self.entries[index];
+        let is_vacant = self.level == PageTableLevel::One && entry.is_unused();
+        is_vacant.then_some(Vacant { entry, owner: self.owner })
+    }
+}
+
+impl Vacant<'_> {
+    /// Makes the entry the owner of a data frame of zeros.
+    #[inline]
+    pub(crate) fn put(self, blank: Blank) {
+        count_up(self.owner, 1);
+        self.entry.set_frame(blank.into_frame().into_phys(), OWNED);
+    }
+}
