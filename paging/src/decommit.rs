@@ -5,7 +5,8 @@
 //! second walk releases the frames, a batch at a time. Nothing is allocated, so it cannot fail, and a walk
 //! takes one step for each entry and table that exists in the range, not for each page. A table that lies
 //! wholly inside of the range, and has more pages than are flushed one by one, is cut off by one step: its
-//! entries are looked at by the second walk only.
+//! entries are looked at by the second walk only. A range that is a part of one level-1 table needs no walk
+//! from the top, but if that empties the table.
 //!
 //! Called by: decommit, a lowered limit, the recall of the sink, the reclaim of deferred frames, the drop of
 //! a region, and a reserve that fails halfway.
@@ -16,7 +17,7 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use crate::directory::Record;
-use crate::frame::{Frame, FrameBatch, FrameSource};
+use crate::frame::{Frame, FrameBatch, FrameRun, FrameSource};
 use crate::placement::Block;
 use crate::region::Residency;
 use crate::space::Host;
@@ -64,7 +65,7 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
 ) -> Decommitted {
     let (residency, batch) = (&mut record.residency, FlushBatch::new());
     let mut detacher = Detacher { what, residency, batch, found: Found::Nothing };
-    tables.each_used_level3(pages, |mut table, piece| detacher.detach(piece, &mut table));
+    let way = detacher.detach_all(pages, tables);
     detacher.batch.flush(host.tlb);
     if detacher.found == Found::Nothing {
         return Decommitted::default();
@@ -76,7 +77,7 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     let mut reaper = Reaper { block, residency, supply, batch: FrameBatch::new(), released, shared: 0 };
     // SAFETY: the TLB was flushed just now for everything that the walk before has detached; for deferred
     // pages, when they were deferred.
-    tables.each_level3(pages, |mut table, piece| unsafe { reaper.reap(piece, &mut table, Reach::Within) });
+    unsafe { reaper.reap_all(pages, tables, way) };
     reaper.release_batch();
     let Reaper { released, shared, .. } = reaper;
     record.residency.frames_released += released.frames_released;
@@ -93,6 +94,15 @@ struct Detacher<'a> {
     found: Found,
 }
 
+/// Where the second walk has to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Straight to the one level-1 table that all pages are in.
+    OneTable,
+    /// Through all tables, from the top.
+    AllTables,
+}
+
 /// Whether there is anything for the second walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
@@ -101,6 +111,18 @@ enum Found {
 }
 
 impl Detacher<'_> {
+    /// Detaches all that is to be swept; a small range needs no walk if its table stays.
+    fn detach_all(&mut self, pages: PageRange, tables: &mut WindowTables) -> Way {
+        if let Some(mut table) = tables.level1_around(pages) {
+            self.detach(pages, &mut table);
+            if table.is_used() {
+                return Way::OneTable;
+            }
+        }
+        tables.each_used_level3(pages, |mut table, piece| self.detach(piece, &mut table));
+        Way::AllTables
+    }
+
     fn detach(&mut self, pages: PageRange, table: &mut Table<'_>) {
         if table.level() == PageTableLevel::One {
             let detached = table.detach_pages(pages, self.what, &mut self.batch);
@@ -164,12 +186,29 @@ struct Reaper<'a, S> {
 impl<S: FrameSource> Reaper<'_, S> {
     /// # Safety
     ///
+    /// The caller guarantees that the TLB was flushed for everything that is detached in the range.
+    unsafe fn reap_all(&mut self, pages: PageRange, tables: &mut WindowTables, way: Way) {
+        if way == Way::OneTable
+            && let Some(mut table) = tables.level1_around(pages)
+        {
+            // SAFETY: forwarded from this function's contract.
+            unsafe { self.reap(pages, &mut table, Reach::Within) };
+            return;
+        }
+        tables.each_level3(pages, |mut table, piece| {
+            // SAFETY: a piece is a part of what this function's contract covers.
+            unsafe { self.reap(piece, &mut table, Reach::Within) };
+        });
+    }
+
+    /// # Safety
+    ///
     /// The caller guarantees that the TLB was flushed for everything that is detached in this table and
     /// below, or, if the table is cut off, for all of its pages.
     unsafe fn reap(&mut self, pages: PageRange, table: &mut Table<'_>, reach: Reach) {
         if table.level() == PageTableLevel::One {
             // SAFETY: forwarded from this function's contract.
-            let detached = unsafe { table.take_pages(pages, reach, |frame| self.release(frame)) };
+            let detached = unsafe { table.take_pages(pages, reach, |run| self.release(run)) };
             self.residency.forget(detached);
             return;
         }
@@ -191,12 +230,12 @@ impl<S: FrameSource> Reaper<'_, S> {
         });
     }
 
-    /// Releases a data frame, at the latest with the last of the batch.
-    fn release(&mut self, frame: Frame) {
+    /// Releases data frames, at the latest with the last of the batch.
+    fn release(&mut self, frames: FrameRun) {
         if self.batch.is_full() {
             self.release_batch();
         }
-        self.batch.push(frame);
+        self.batch.push_run(frames);
     }
 
     fn release_batch(&mut self) {

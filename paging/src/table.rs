@@ -34,8 +34,7 @@ use self::entry::{OWNED, SHARED, SINK, count_down, count_up, detach, held, is_ne
 pub(crate) use self::leaf::{Detached, Reach};
 pub(crate) use self::resident::{Resident, Stale};
 pub(crate) use self::root::Root;
-pub(crate) use self::span::entry_end;
-pub(crate) use self::span::{count, entry_pages, page_behind, pages_per_table, pieces};
+pub(crate) use self::span::{count, entry_end, entry_pages, page_behind, pages_per_table, pieces};
 use self::span::{indices, page_at, part, part_start};
 use crate::frame::Frame;
 use crate::memory::{Blank, PhysicalMemory};
@@ -87,18 +86,6 @@ impl<'t> Table<'t> {
             visit(table, used);
             None::<()>
         });
-    }
-
-    /// Where the absent entries end that the range begins with, the first of which is one: at its end, or at the end of
-    /// this table, or at an entry that is not absent.
-    #[inline]
-    pub(crate) fn end_of_absent(&self, pages: PageRange) -> Page {
-        if pages.end <= entry_end(pages.start, self.level) {
-            return pages.end;
-        }
-        let places = indices(pages, self.level);
-        let entries = self.entries.iter().skip(places.start).take(places.len());
-        part_start(pages, self.level, entries.take_while(|entry| entry.is_unused()).count())
     }
 
     /// The table below, if the entry owns one, be it within the CPU's reach or detached.

@@ -16,7 +16,7 @@ use crate::frame::FrameSource;
 use crate::memory::PhysicalMemory;
 use crate::placement::Block;
 use crate::supply::{Shortage, Supply};
-use crate::table::{Held, Resident, Root, Table, entry_end, pieces};
+use crate::table::{Held, Resident, Root, Table, count, entry_end, pages_per_table, pieces};
 
 /// Flags of the root's entries. What they may do is decided further down.
 const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
@@ -152,11 +152,12 @@ impl WindowTables {
         self.root(page).table(memory).into_below(page)?.into_below(page)
     }
 
-    /// The level-1 table that all pages of the range are in, if there is one.
+    /// The level-1 table that all pages of the range are in, if there is one, and it has more pages than these.
     #[inline]
-    pub(crate) fn level1_of(&mut self, pages: PageRange) -> Option<Table<'_>> {
-        let is_one = pages.start < pages.end && pages.end <= entry_end(pages.start, PageTableLevel::Two);
-        if is_one { self.level1(pages.start) } else { None }
+    pub(crate) fn level1_around(&mut self, pages: PageRange) -> Option<Table<'_>> {
+        let is_part = (1..pages_per_table(PageTableLevel::One)).contains(&count(pages))
+            && pages.end <= entry_end(pages.start, PageTableLevel::Two);
+        if is_part { self.level1(pages.start) } else { None }
     }
 
     /// Makes the tables exist that the block shares with its neighbours, and pins them.

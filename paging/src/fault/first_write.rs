@@ -83,3 +83,14 @@ fn commit<S: FrameSource, T>(state: &mut State, fault: Fault, host: Host<'_, S, 
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{PageState, Place, Remedy, classify};
+
+    #[test]
+    fn a_first_write_is_what_the_policy_answers_with_a_commit() {
+        assert_eq!(classify(FIRST_WRITE, Place::Page(PageState::Absent)), Ok(Remedy::Commit));
+    }
+}

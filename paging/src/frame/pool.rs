@@ -24,7 +24,7 @@ use spin::Mutex;
 use x86_64::structures::paging::PhysFrame;
 use x86_64::{PhysAddr, VirtAddr};
 
-use self::carve::carve;
+use self::carve::{carve, refuse_overlaps};
 pub use self::error::{PoolError, ReleaseError};
 use self::free_set::FreeSet;
 pub use self::run::FrameRun;
@@ -294,15 +294,4 @@ fn take_from(set: &mut FreeSet, spans: &mut Spans, most: u64) -> Option<FrameRun
             Some(FrameRun::new(span.frames_from(first, count)))
         }
     }
-}
-
-fn refuse_overlaps(usable: &[Range<PhysAddr>]) -> Result<(), PoolError> {
-    for (position, first) in usable.iter().enumerate() {
-        let overlapping =
-            |second: &&Range<PhysAddr>| first.start.max(second.start) < first.end.min(second.end);
-        if let Some(second) = usable[position + 1..].iter().find(overlapping) {
-            return Err(PoolError::Overlap { first: first.start, second: second.start });
-        }
-    }
-    Ok(())
 }

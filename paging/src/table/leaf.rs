@@ -5,13 +5,16 @@
 //! Invariant: as for the single steps of [`Table`]: what an entry owns stays in it until it is taken out, and
 //! is taken out after the TLB was flushed. Called by: `decommit`, for both of its walks, and `resolve`.
 
+use core::ops::Range;
+
+use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::page::PageRange;
-use x86_64::structures::paging::page_table::PageTableLevel;
+use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
 use super::entry::{OWNED_AHEAD, count_down, count_up, detach, held};
 use super::{Held, Table, indices, page_at};
 use crate::decommit::Sweep;
-use crate::frame::Frame;
+use crate::frame::{FrameRun, frame_behind};
 use crate::memory::Blank;
 use crate::tlb::FlushBatch;
 
@@ -36,40 +39,48 @@ impl Table<'_> {
     pub(crate) fn detach_pages(&mut self, pages: PageRange, what: Sweep, batch: &mut FlushBatch) -> Detached {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let (mut detached, mut emptied) = (Detached::default(), 0);
-        let indices = indices(pages, self.level);
-        let first = indices.start;
-        for index in indices {
-            let entry = &mut self.entries[index];
-            match (held(entry), what) {
-                (Held::Absent | Held::Detached(_), _)
-                | (Held::Shared, Sweep::Sink | Sweep::Deferred)
-                | (Held::Owned(_), Sweep::Sink | Sweep::Deferred | Sweep::Shared)
-                | (Held::Sink, Sweep::Deferred | Sweep::Shared)
-                | (Held::Deferred(_), Sweep::Sink | Sweep::Shared) => continue,
+        let places = indices(pages, self.level);
+        let mut next = places.start;
+        while next < places.end {
+            if self.entries[next].is_unused() {
+                next += 1;
+                continue;
+            }
+            let run = if what == Sweep::Everything { self.detach_run(next..places.end) } else { 0 };
+            if run > 0 {
+                batch.add_run(page_at(pages, next - places.start), run);
+                (emptied, detached.resident_frames) =
+                    (emptied + run as u64, detached.resident_frames + run as u64);
+                next += run;
+                continue;
+            }
+            match detach_other(&mut self.entries[next], what) {
+                Effect::None => {}
                 // Its page was flushed when it was deferred.
-                (Held::Deferred(_), Sweep::Everything | Sweep::Deferred) => {
-                    detach(entry);
+                Effect::Deferred => {
                     (emptied, detached.deferred_frames) = (emptied + 1, detached.deferred_frames + 1);
-                    continue;
                 }
-                (Held::Shared, Sweep::Everything | Sweep::Shared)
-                | (Held::Sink, Sweep::Everything | Sweep::Sink) => {
-                    entry.set_unused();
-                }
-                (Held::Owned(_), Sweep::Everything) => {
-                    detach(entry);
-                    detached.resident_frames += 1;
+                Effect::Shown => {
+                    emptied += 1;
+                    batch.add(page_at(pages, next - places.start));
                 }
             }
-            emptied += 1;
-            batch.add_with(|| page_at(pages, index - first));
+            next += 1;
         }
         count_down(self.owner, emptied);
         detached
     }
 
+    /// Detaches the entries at these places, from the first on, that own a frame within the CPU's reach, up to one that
+    /// does not; tells how many.
+    #[inline]
+    fn detach_run(&mut self, places: Range<usize>) -> usize {
+        let entries = self.entries.iter_mut().skip(places.start).take(places.len());
+        entries.take_while(|entry| matches!(held(entry), Held::Owned(_))).map(detach).count()
+    }
+
     /// Takes all frames out of their entries that the CPU does not reach for good, and tells which of them
-    /// were not detached one by one.
+    /// were not detached one by one. Frames that follow each other in both are handed to `take` together.
     ///
     /// # Safety
     ///
@@ -81,31 +92,49 @@ impl Table<'_> {
         &mut self,
         pages: PageRange,
         reach: Reach,
-        mut take: impl FnMut(Frame),
+        mut take: impl FnMut(FrameRun),
     ) -> Detached {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut detached = Detached::default();
-        for index in indices(pages, self.level) {
-            let entry = &mut self.entries[index];
-            let frame = match (held(entry), reach) {
+        let places = indices(pages, self.level);
+        let mut next = places.start;
+        while next < places.end {
+            let (frame, counted) = match (held(&self.entries[next]), reach) {
                 (Held::Absent | Held::Shared | Held::Sink, _)
-                | (Held::Owned(_) | Held::Deferred(_), Reach::Within) => continue,
-                (Held::Detached(frame), _) => frame,
-                (Held::Owned(frame), Reach::CutOff) => {
-                    detached.resident_frames += 1;
-                    frame
+                | (Held::Owned(_) | Held::Deferred(_), Reach::Within) => {
+                    next += 1;
+                    continue;
                 }
-                (Held::Deferred(frame), Reach::CutOff) => {
-                    detached.deferred_frames += 1;
-                    frame
-                }
+                (Held::Detached(frame), _) => (frame, None),
+                (Held::Owned(frame), Reach::CutOff) => (frame, Some(&mut detached.resident_frames)),
+                (Held::Deferred(frame), Reach::CutOff) => (frame, Some(&mut detached.deferred_frames)),
             };
-            entry.set_unused();
-            // SAFETY: the entry owned the frame and is cleared; by this function's contract no CPU translates
-            // by the entry any more.
-            take(unsafe { Frame::from_phys(frame) });
+            let taken = self.empty_run(next..places.end, frame);
+            next += taken;
+            if let Some(frames) = counted {
+                *frames += taken as u64;
+            }
+            let run = PhysFrame::range(frame, frame_behind(frame, taken as u64));
+            // SAFETY: the entries owned the frames and are cleared; by this function's contract no CPU translates
+            // by the entries any more.
+            take(unsafe { FrameRun::from_phys(run) });
         }
         detached
+    }
+
+    /// Empties the entries at these places, from the first on, that say what it says of frames that follow this one,
+    /// which is its own; tells how many.
+    #[inline]
+    fn empty_run(&mut self, places: Range<usize>, frame: PhysFrame) -> usize {
+        let flags = self.entries[places.start].flags();
+        let mut next = frame;
+        let follows = |entry: &&mut PageTableEntry| {
+            let is_next = entry.flags() == flags && entry.addr() == next.start_address();
+            next = frame_behind(next, 1);
+            is_next
+        };
+        let entries = self.entries.iter_mut().skip(places.start).take(places.len());
+        entries.take_while(follows).map(PageTableEntry::set_unused).count()
     }
 
     /// Gives absent pages frames that were not asked for, from the first page on: `take` takes up to so many
@@ -127,5 +156,33 @@ impl Table<'_> {
         });
         count_up(self.owner, frames);
         frames
+    }
+}
+
+/// What became of an entry that owns no frame within the CPU's reach.
+enum Effect {
+    /// It is as it was.
+    None,
+    /// It led to a frame that it did not own, and is absent.
+    Shown,
+    /// It was deferred, and is detached.
+    Deferred,
+}
+
+/// Takes such an entry out of the CPU's reach, if it is to be swept.
+fn detach_other(entry: &mut PageTableEntry, what: Sweep) -> Effect {
+    match (held(entry), what) {
+        (Held::Absent | Held::Owned(_) | Held::Detached(_), _)
+        | (Held::Shared, Sweep::Sink | Sweep::Deferred)
+        | (Held::Sink, Sweep::Deferred | Sweep::Shared)
+        | (Held::Deferred(_), Sweep::Sink | Sweep::Shared) => Effect::None,
+        (Held::Deferred(_), Sweep::Everything | Sweep::Deferred) => {
+            detach(entry);
+            Effect::Deferred
+        }
+        (Held::Shared, Sweep::Everything | Sweep::Shared) | (Held::Sink, Sweep::Everything | Sweep::Sink) => {
+            entry.set_unused();
+            Effect::Shown
+        }
     }
 }

@@ -1,13 +1,14 @@
-//! An absent page whose level-1 table is there: all that a first write needs to know of the tables.
+//! Absent entries: all that a first write needs to know of the tables.
 //!
 //! Invariant: a [`Vacant`] is the exclusive borrow of an absent level-1 entry, and of the entry that owns its table.
 //! Called by: the fault path.
 
 use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
-use super::Table;
 use super::entry::{OWNED, count_up};
+use super::{Table, entry_end, indices, part_start};
 use crate::memory::Blank;
 
 /// An absent entry of a level-1 table.
@@ -18,6 +19,18 @@ pub(crate) struct Vacant<'t> {
 }
 
 impl Table<'_> {
+    /// Where the absent entries end that the range begins with, the first of which is one: at its end, or at the end of
+    /// this table, or at an entry that is not absent.
+    #[inline]
+    pub(crate) fn end_of_absent(&self, pages: PageRange) -> Page {
+        if pages.end <= entry_end(pages.start, self.level) {
+            return pages.end;
+        }
+        let places = indices(pages, self.level);
+        let entries = self.entries.iter().skip(places.start).take(places.len());
+        part_start(pages, self.level, entries.take_while(|entry| entry.is_unused()).count())
+    }
+
     /// The page's entry, if this is a table of level 1 and it is absent.
     #[inline]
     pub(crate) fn vacant(&mut self, page: Page) -> Option<Vacant<'_>> {

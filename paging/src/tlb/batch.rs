@@ -5,23 +5,27 @@
 
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::Tlb;
+use crate::table::{count, page_behind};
 
 /// The largest number of pages that are flushed one by one.
 ///
 /// `INVLPG` costs some 100 cycles for each page; dropping everything costs a refill of whatever the
 /// interrupted code had cached, at most a few thousand cycles later on. They meet near 32 pages (Linux has
-/// measured 33 for the same decision), and 32 pages are 256 bytes on the stack of a fault handler.
+/// measured 33 for the same decision), and 32 runs are half a kilobyte on the stack of a fault handler.
 pub(crate) const FLUSH_SINGLY: usize = 32;
 
 /// Pages whose entries were cleared and which the TLB may still know.
 #[must_use = "entries were cleared: the TLB may know them until the batch is flushed"]
 #[derive(Debug)]
 pub(crate) struct FlushBatch {
-    /// The pages, while the scope is that.
-    pages: ArrayVec<Page, FLUSH_SINGLY>,
+    /// The pages, while the scope is that: a run is one page at least, so there is room.
+    runs: ArrayVec<PageRange, FLUSH_SINGLY>,
+    /// How many more pages are flushed one by one.
+    room: usize,
     scope: Scope,
 }
 
@@ -33,13 +37,26 @@ enum Scope {
 
 impl FlushBatch {
     pub(crate) const fn new() -> Self {
-        Self { pages: ArrayVec::new_const(), scope: Scope::Pages }
+        Self { runs: ArrayVec::new_const(), room: FLUSH_SINGLY, scope: Scope::Pages }
     }
 
     /// Adds one page.
     pub(crate) fn add(&mut self, page: Page) {
-        if self.pages.try_push(page).is_err() {
+        self.add_run(page, 1);
+    }
+
+    /// Adds pages that follow each other.
+    #[inline]
+    pub(crate) fn add_run(&mut self, first: Page, count: usize) {
+        let Some(room) = self.room.checked_sub(count) else {
             self.scope = Scope::Everything;
+            return;
+        };
+        self.room = room;
+        let end = page_behind(first, count as u64);
+        match self.runs.last_mut() {
+            Some(run) if run.end == first => run.end = end,
+            Some(_) | None => self.runs.push(Page::range(first, end)),
         }
     }
 
@@ -67,11 +84,12 @@ impl FlushBatch {
     /// Flushes what was added, and is empty then; an empty batch flushes nothing.
     pub(crate) fn flush(&mut self, tlb: &impl Tlb) {
         match self.scope {
-            Scope::Pages => self.pages.iter().for_each(|page| tlb.flush(*page)),
+            Scope::Pages => self.runs.iter().for_each(|run| {
+                (0..count(*run)).for_each(|number| tlb.flush(page_behind(run.start, number)));
+            }),
             Scope::Everything => tlb.flush_all(),
         }
-        self.pages.clear();
-        self.scope = Scope::Pages;
+        *self = Self::new();
     }
 }
 
@@ -121,6 +139,17 @@ mod tests {
         let log = flush_pages(32);
         assert_eq!((log.pages.borrow().len(), *log.all.borrow()), (32, 0));
         assert!(log.pages.borrow().windows(2).all(|pair| pair[1] == pair[0] + 1));
+    }
+
+    #[test]
+    fn pages_that_lie_apart_are_flushed_each() {
+        let (log, first) = (Log::default(), Page::containing_address(VirtAddr::new(0x4000_0000)));
+        let mut batch = FlushBatch::new();
+        batch.add_run(first + 2, 3);
+        batch.add(first + 5);
+        batch.add(first);
+        batch.flush(&log);
+        assert_eq!(*log.pages.borrow(), [2, 3, 4, 5, 0].map(|number| first + number));
     }
 
     #[test]

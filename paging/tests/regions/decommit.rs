@@ -108,6 +108,15 @@ fn an_empty_range_is_fine_and_a_bad_one_changes_nothing() {
     assert_eq!(world.read(address(&region, 0)), 1);
 }
 
+/// The page behind the window has no tables to look into.
+#[test]
+fn an_empty_range_at_the_end_of_the_window_is_fine() {
+    let world = World::with(512 * GIB, 16_384);
+    let mut region = world.region(512 * GIB);
+    let end = region.pages().end;
+    assert_eq!(region.decommit(Page::range(end, end)), Ok(Decommitted::default()));
+}
+
 #[test]
 fn ten_thousand_rounds_are_flat() {
     let world = World::new();

@@ -5,8 +5,8 @@
 //!
 //! - `decommit.rs`, `sweep`: no `batch.flush(..)`, or behind the second walk: every test that releases a
 //!   frame.
-//! - `table/leaf.rs`, `detach_pages`: no `batch.add_with(..)`:
-//!   `a_decommitted_page_is_not_translated_any_more` and `a_zero_page_is_not_translated_after_its_decommit`.
+//! - `table/leaf.rs`, `detach_pages`: no `batch.add_run(..)`: `a_decommitted_page_is_not_translated_any_more`; no
+//!   `batch.add(..)`: `a_zero_page_is_not_translated_after_its_decommit`.
 //! - `decommit.rs`, `detach_below`: no `batch.add(..)`: `a_shared_table_is_not_walked_after_its_last_region`
 //!   and `a_table_that_a_reclaim_empties_is_not_walked_any_more`; no `batch.add_everything()`:
 //!   `a_table_that_is_cut_off_is_not_translated_through_any_more`.
@@ -22,7 +22,7 @@
 //!   `a_deferred_page_is_not_translated_any_more`.
 //! - `ahead.rs`, `demote_ahead`: no `batch.flush(..)`:
 //!   `ahead::a_page_that_is_given_up_is_not_translated_any_more`.
-//! - `tlb/batch.rs`, `add`: pages behind the threshold are forgotten: `many_pages_are_flushed_at_once`.
+//! - `tlb/batch.rs`, `add_run`: pages behind the threshold are forgotten: `many_pages_are_flushed_at_once`.
 //! - `tlb/batch.rs`, `add_entry`: one page for a large entry:
 //!   `zero_fill::a_fill_with_something_else_is_led_into_the_sink`.
 

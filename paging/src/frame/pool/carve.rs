@@ -54,6 +54,18 @@ pub(super) unsafe fn carve(
     Ok(Carved { spans, words, bound })
 }
 
+/// Checks that no two of the ranges have bytes in common.
+pub(super) fn refuse_overlaps(usable: &[Range<PhysAddr>]) -> Result<(), PoolError> {
+    for (position, first) in usable.iter().enumerate() {
+        let overlapping =
+            |second: &&Range<PhysAddr>| first.start.max(second.start) < first.end.min(second.end);
+        if let Some(second) = usable[position + 1..].iter().find(overlapping) {
+            return Err(PoolError::Overlap { first: first.start, second: second.start });
+        }
+    }
+    Ok(())
+}
+
 const FRAME_BYTES: u64 = 4096;
 
 /// The frames that lie wholly inside of a range, but for the one at physical address zero.

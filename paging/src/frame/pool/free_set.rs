@@ -230,6 +230,25 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_is_taken_ends_with_its_members_or_its_word_or_what_is_wanted() {
+        let mut set = empty(5000);
+        set.insert_run(60..=70);
+        set.insert_run(80..=90);
+        let mut take = |most| set.first().map(|first| (first, set.take_run(first, most)));
+        assert_eq!([take(100), take(3), take(100)], [Some((60, 4)), Some((64, 3)), Some((67, 4))]);
+        assert_eq!([take(1), take(100), take(1)], [Some((80, 1)), Some((81, 10)), None]);
+    }
+
+    #[test]
+    fn the_smallest_member_is_taken_first_across_levels() {
+        let members = [5, 6, 64, 4096, 4999];
+        let mut set = empty(5000);
+        members.iter().for_each(|member| set.insert(*member));
+        let taken: Vec<usize> = core::iter::from_fn(|| set.take_first()).collect();
+        assert_eq!(taken, members);
+    }
+
+    #[test]
     fn a_word_that_keeps_a_member_stays_known_above() {
         let mut set = empty(5000);
         set.insert(4500);

@@ -125,3 +125,66 @@ impl Spans {
         self.spans.get(self.last_found).expect("a pool has at least one span")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use x86_64::PhysAddr;
+
+    use super::*;
+
+    fn frame(number: u64) -> PhysFrame {
+        PhysFrame::containing_address(PhysAddr::new(number * Size4KiB::SIZE))
+    }
+
+    /// Frames 16 to 19, 32 and 64 to 127, which are the numbers 0 to 3, 4 and 5 to 68.
+    fn spans() -> Spans {
+        let mut spans = vec![(16, 20), (32, 33), (64, 128)]
+            .into_iter()
+            .map(|(start, end)| Span::new(PhysFrame::range(frame(start), frame(end))))
+            .collect::<vec::Vec<_>>();
+        spans.iter_mut().fold(0, |next, span| span.renumber(next));
+        Spans::new(spans.leak())
+    }
+
+    #[test]
+    fn a_number_leads_to_its_frame_and_back_whichever_span_was_found_before() {
+        for before in [0, 4, 68] {
+            for (number, expected) in [(0, 16), (3, 19), (4, 32), (5, 64), (68, 127)] {
+                let mut spans = spans();
+                spans.with_number(before);
+                let found = spans.with_number(number).frames_from(number, 1).start;
+                assert_eq!(found, frame(expected), "{number} after {before}");
+                assert_eq!(spans.number_of(found), Some(number));
+            }
+        }
+    }
+
+    #[test]
+    fn frames_between_the_spans_have_no_number() {
+        for outside in [0, 15, 20, 31, 33, 63, 128] {
+            for before in [0, 4, 68] {
+                let mut spans = spans();
+                spans.with_number(before);
+                assert_eq!(spans.number_of(frame(outside)), None, "{outside} after {before}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_has_numbers_if_it_is_in_one_span() {
+        let numbers = |start, end| spans().numbers_of(PhysFrame::range(frame(start), frame(end)));
+        assert_eq!([numbers(16, 20), numbers(65, 128)], [Some(0..=3), Some(6..=68)]);
+        assert_eq!(
+            [numbers(16, 21), numbers(15, 17), numbers(32, 65), numbers(127, 129)],
+            [const { None }; 4]
+        );
+    }
+
+    #[test]
+    fn what_is_left_of_a_span_ends_with_it() {
+        let mut spans = spans();
+        assert_eq!([0, 4, 66].map(|number| spans.with_number(number).frames_behind(number)), [4, 1, 3]);
+    }
+}
