@@ -135,8 +135,10 @@ impl Memory {
         start: u64,
         count: u64,
     ) -> Result<Cleared, ClearError> {
-        let strategy = MemoryRecord::of(*self, &ctx).strategy();
-        self.clear_pages_with(ctx, start, count, strategy)
+        let record = MemoryRecord::of(*self, &ctx);
+        let span = self.span_of(&ctx, &record, start, count)?;
+        let strategy = record.strategy();
+        Ok(clear(ctx, &record, span, strategy))
     }
 
     /// Like [`clear_pages`](Self::clear_pages), with a strategy for this call.
@@ -152,9 +154,20 @@ impl Memory {
         strategy: Strategy,
     ) -> Result<Cleared, ClearError> {
         let record = MemoryRecord::of(*self, &ctx);
-        let size = self.inner.data_size(&ctx) as u64;
-        let span = Span::of_wasm_pages(start, count, record.ty().page_size(), size)?;
+        let span = self.span_of(&ctx, &record, start, count)?;
         Ok(clear(ctx, &record, span, strategy))
+    }
+
+    /// The bytes of `count` Wasm pages from `start` on, if the memory has them.
+    fn span_of<T: 'static>(
+        &self,
+        ctx: impl AsContext<Data = StoreState<T>>,
+        record: &MemoryRecord,
+        start: u64,
+        count: u64,
+    ) -> Result<Span, ClearError> {
+        let size = self.inner.data_size(ctx) as u64;
+        Span::of_wasm_pages(start, count, record.ty().page_size(), size)
     }
 
     /// Zeroes bytes `addr..addr + len`, both multiples of the page size, like [`clear_pages`](Self::clear_pages).

@@ -25,6 +25,8 @@ pub(crate) struct MemoryRecord {
     base: usize,
     /// Bytes reserved for it.
     capacity: u64,
+    /// The most that it can have, in Wasm pages: its type's maximum, or what was reserved.
+    maximum_wasm_pages: u64,
     region: Arc<RegionCell>,
     /// What clears do that do not say it themselves.
     strategy: Mutex<Strategy>,
@@ -82,7 +84,10 @@ impl Reserved {
         let strategy = Mutex::new(config.strategy);
         let heap = HeapCell::new(config.heap, ctx.data().limiter.limits.heap_entries);
         let capacity = bytes.len() as u64;
-        let record = Arc::new(MemoryRecord { inner, ty: self.ty, base, capacity, region, strategy, heap });
+        let maximum_wasm_pages = self.ty.page_size().pages_in(capacity.min(self.ty.maximum_bytes()));
+        let record =
+            MemoryRecord { inner, ty: self.ty, base, capacity, maximum_wasm_pages, region, strategy, heap };
+        let record = Arc::new(record);
         ctx.data_mut().memories.push(Arc::clone(&record));
         Ok(record)
     }
@@ -132,7 +137,7 @@ impl MemoryRecord {
 
     /// The most that the memory can have, in Wasm pages: its type's maximum, or what was reserved.
     pub(crate) fn maximum_wasm_pages(&self) -> u64 {
-        self.ty.page_size().pages_in(self.capacity.min(self.ty.maximum_bytes()))
+        self.maximum_wasm_pages
     }
 
     pub(crate) fn region(&self) -> &RegionCell {
