@@ -19,6 +19,7 @@ use x86_64::structures::paging::page_table::PageTableLevel;
 use crate::directory::Record;
 use crate::frame::{Frame, FrameBatch, FrameRun, FrameSource};
 use crate::placement::Block;
+use crate::policy::{CoveredTables, Policies, Releases};
 use crate::region::Residency;
 use crate::space::Host;
 use crate::supply::Supply;
@@ -64,7 +65,8 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     host: Host<'_, S, T>,
 ) -> Decommitted {
     let (residency, batch) = (&mut record.residency, FlushBatch::new());
-    let mut detacher = Detacher { what, residency, batch, found: Found::Nothing };
+    let policies = host.policies;
+    let mut detacher = Detacher { what, policies, residency, batch, found: Found::Nothing };
     let way = detacher.detach_all(pages, tables);
     detacher.batch.flush(host.tlb);
     if detacher.found == Found::Nothing {
@@ -74,7 +76,8 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     let supply = Supply { memory: tables.memory(), source: host.source, account: Some(&*record.account) };
     let (block, residency) = (&record.block, &mut record.residency);
     let released = Decommitted::default();
-    let mut reaper = Reaper { block, residency, supply, batch: FrameBatch::new(), released, shared: 0 };
+    let batch = FrameBatch::new();
+    let mut reaper = Reaper { block, policies, residency, supply, batch, released, shared: 0 };
     // SAFETY: the TLB was flushed just now for everything that the walk before has detached; for deferred
     // pages, when they were deferred.
     unsafe { reaper.reap_all(pages, tables, way) };
@@ -89,6 +92,7 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
 /// Clears entries, and detaches the frames that they own.
 struct Detacher<'a> {
     what: Sweep,
+    policies: Policies,
     residency: &'a mut Residency,
     batch: FlushBatch,
     found: Found,
@@ -165,6 +169,10 @@ impl Detacher<'_> {
 
     /// Whether the table below goes as a whole, with so many entries that everything is to be flushed anyway.
     fn cuts_off(&self, pages: PageRange, table: &Table<'_>) -> bool {
+        match self.policies.covered_tables {
+            CoveredTables::Off => return false,
+            CoveredTables::CutOff => {}
+        }
         let is_crowded = table.occupancy(pages.start) > FLUSH_SINGLY as u64;
         let level = table.level().next_lower_level();
         let is_covered = level.is_some_and(|level| count(pages) == pages_per_table(level));
@@ -175,6 +183,7 @@ impl Detacher<'_> {
 /// Releases detached frames.
 struct Reaper<'a, S> {
     block: &'a Block,
+    policies: Policies,
     residency: &'a mut Residency,
     supply: Supply<'a, S>,
     batch: FrameBatch,
@@ -232,10 +241,18 @@ impl<S: FrameSource> Reaper<'_, S> {
 
     /// Releases data frames, at the latest with the last of the batch.
     fn release(&mut self, frames: FrameRun) {
-        if self.batch.is_full() {
-            self.release_batch();
+        match self.policies.releases {
+            Releases::Off => {
+                self.released.frames_released += frames.phys().len();
+                frames.for_each(|frame| self.supply.give_back(frame));
+            }
+            Releases::Batched => {
+                if self.batch.is_full() {
+                    self.release_batch();
+                }
+                self.batch.push_run(frames);
+            }
         }
-        self.batch.push_run(frames);
     }
 
     fn release_batch(&mut self) {

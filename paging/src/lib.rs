@@ -146,7 +146,7 @@ pub use self::frame::{
     ReleaseError, ToX86,
 };
 pub use self::image::{AttachError, Image, ImageError};
-pub use self::policy::{FaultAround, Policies, ZeroStores};
+pub use self::policy::{CoveredTables, FaultAround, Policies, Releases, ZeroStores};
 pub use self::region::{LimitError, RangeError, Region, Residency, ZeroFill};
 pub use self::renew::Recommitted;
 pub use self::space::{AddressSpace, Layout, Pressure, ReserveError, SpaceError, Usage};

@@ -84,6 +84,7 @@ impl State {
 pub(crate) struct Host<'a, S, T> {
     pub(crate) source: &'a S,
     pub(crate) tlb: &'a T,
+    pub(crate) policies: Policies,
 }
 
 impl<S, T> Clone for Host<'_, S, T> {
@@ -210,8 +211,11 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
 
     /// Runs `work` under the lock that the fault path takes.
     pub(crate) fn with_state<R>(&self, work: impl FnOnce(&mut State, Host<'_, S, T>) -> R) -> R {
-        let host = Host { source: &self.frames, tlb: &self.tlb };
-        self.tlb.uninterrupted(|| work(&mut self.state.lock(), host))
+        self.tlb.uninterrupted(|| {
+            let mut state = self.state.lock();
+            let host = Host { source: &self.frames, tlb: &self.tlb, policies: state.policies };
+            work(&mut state, host)
+        })
     }
 }
 

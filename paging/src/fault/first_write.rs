@@ -38,7 +38,7 @@ pub(crate) fn resolve_first_write<S: FrameSource, T>(
     }
     match interrupted.and_then(|code| code.zero_store(fault.address)) {
         Some(store) => step_over_zeros(state, fault, store),
-        None => commit(state, fault, host),
+        None => commit(state, fault, host.source),
     }
 }
 
@@ -62,13 +62,13 @@ fn step_over_zeros(state: &mut State, fault: Fault, store: ZeroStore<'_>) -> boo
 
 /// Gives the page a frame of zeros.
 #[inline(never)]
-fn commit<S: FrameSource, T>(state: &mut State, fault: Fault, host: Host<'_, S, T>) -> bool {
+fn commit<S: FrameSource>(state: &mut State, fault: Fault, source: &S) -> bool {
     let State { tables, directory, policies, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return false };
     let Some(mut table) = tables.level1(page) else { return false };
     let is_usable = page < record.usable_end() && record.filling.is_none();
-    let supply = Supply { memory: table.memory(), source: host.source, account: Some(&record.account) };
+    let supply = Supply { memory: table.memory(), source, account: Some(&record.account) };
     let Some(vacant) = table.vacant(page).filter(|_| is_usable) else { return false };
     if record.original(page).is_some() {
         return false;
@@ -79,7 +79,7 @@ fn commit<S: FrameSource, T>(state: &mut State, fault: Fault, host: Host<'_, S, 
     record.residency.faults += 1;
     let ahead_pages = record.run.note(page, policies.fault_around, record.residency.frames_released);
     if ahead_pages > 0 {
-        fill_ahead(page, ahead_pages, record, table, host.source);
+        fill_ahead(page, ahead_pages, record, table, source);
     }
     true
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::paging::page::PageRange;
 use palimpsest_paging::x86_64::structures::paging::{Page, PageTable};
-use palimpsest_paging::{Account, AddressSpace, Layout, Policies, Pressure, Region};
+use palimpsest_paging::{Account, AddressSpace, FaultAround, Layout, Policies, Pressure, Region, ZeroStores};
 
 pub(crate) use self::cpu::{Cpu, Entry, REP_STOSB, REP_STOSQ, StringStore};
 pub(crate) use self::mmu::Mmu;
@@ -35,7 +35,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A machine with a window of 2 TiB and 64 MiB of frames, and all policies off, so that tests can count.
+    /// A machine with a window of 2 TiB and 64 MiB of frames, where a first write takes its frame and no other, so
+    /// that tests can count.
     pub(crate) fn new() -> Self {
         Self::with(2 * TIB, 16_384)
     }
@@ -52,7 +53,11 @@ impl World {
         // MMU is the only CPU.
         let space = unsafe { AddressSpace::new(layout, source, mmu) };
         let space = space.expect("the machine has frames for its tables");
-        space.set_policies(Policies::OFF);
+        space.set_policies(Policies {
+            fault_around: FaultAround::Off,
+            zero_stores: ZeroStores::Off,
+            ..Policies::default()
+        });
         Self { source, cpu: Cpu::new(mmu), space: Some(space) }
     }
 

@@ -8,14 +8,17 @@
 use alloc::format;
 
 use kernel_demo::Machine;
-use palimpsest_paging::{FaultAround, Policies, ZeroStores};
+use palimpsest_paging::{CoveredTables, FaultAround, Policies, Releases, ZeroStores};
 
 use crate::BenchError;
 use crate::figures::Figures;
 use crate::pages::{self, Operation, Variant};
 
 /// The sizes of the ranges in Wasm pages: 64 KiB, 1 MiB.
-const RANGES: [u32; 2] = [1, 16];
+const RANGES: &[u32] = &[1, 16];
+
+/// A range of many tables: 64 MiB.
+const MANY_TABLES: &[u32] = &[1024];
 
 /// How many pages one fault may commit: its own alone, a quarter of a Wasm page, one, and up to a whole table.
 const LIMITS_PAGES: [u16; 6] = [1, 4, 16, 64, 256, 512];
@@ -23,27 +26,38 @@ const LIMITS_PAGES: [u16; 6] = [1, 4, 16, 64, 256, 512];
 /// What comes of touching pages for the first time.
 const TOUCHES: &[Operation] = &[Operation::FirstTouch, Operation::ClearTouch, Operation::SparseTouch];
 
+/// What comes of clearing them.
+const CLEARS: &[Operation] = &[Operation::Clear];
+
 /// Measures each of them. To be called last: scrubbed frames that are left over stay scrubbed.
 pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     let standing = machine.space().policies();
     let without = [
-        ("/without fault-around", TOUCHES, Policies { fault_around: FaultAround::Off, ..standing }),
+        ("/without fault-around", RANGES, TOUCHES, Policies { fault_around: FaultAround::Off, ..standing }),
         (
             "/without stepping over zeros",
+            RANGES,
             &[Operation::FillZero],
             Policies { zero_stores: ZeroStores::Off, ..standing },
         ),
+        (
+            "/without cutting tables off",
+            MANY_TABLES,
+            CLEARS,
+            Policies { covered_tables: CoveredTables::Off, ..standing },
+        ),
+        ("/without releases in batches", RANGES, CLEARS, Policies { releases: Releases::Off, ..standing }),
     ];
-    for (suffix, kept, policies) in without {
+    for (suffix, ranges, kept, policies) in without {
         let variant = Variant { suffix, kept, scrubbed: None };
-        with(machine, policies, || pages::measure_variant(machine, &RANGES, variant, figures))?;
+        with(machine, policies, || pages::measure_variant(machine, ranges, variant, figures))?;
     }
     if machine.request().icount {
         limits(machine, figures)?;
     }
     let suffix = "/with scrubbed frames";
     let scrubbed = Variant { suffix, kept: TOUCHES, scrubbed: Some(machine.frames()) };
-    pages::measure_variant(machine, &RANGES, scrubbed, figures)
+    pages::measure_variant(machine, RANGES, scrubbed, figures)
 }
 
 /// Measures first touches with each limit of fault-around.
