@@ -76,7 +76,15 @@ unsafe impl Tlb for CpuTlb {
     }
 
     fn uninterrupted<R>(&self, work: impl FnOnce() -> R) -> R {
-        interrupts::without_interrupts(work)
+        let were_enabled = interrupts::are_enabled();
+        // Off even if they are off already: to ask first, as `without_interrupts` does, makes two copies of `work`, too
+        // many to be inlined.
+        interrupts::disable();
+        let result = work();
+        if were_enabled {
+            interrupts::enable();
+        }
+        result
     }
 }
 

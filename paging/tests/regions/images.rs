@@ -55,6 +55,17 @@ fn regions_show_the_image_without_a_frame_and_write_to_copies() {
     assert_eq!((image.frames(), world.space().usage().image_frames), (4, 4));
 }
 
+/// The table of the page is there, as for nearly every first write.
+#[test]
+fn a_first_write_beside_a_resident_page_copies_the_image_too() {
+    let world = World::new();
+    let image = image(&world);
+    let region = region(&world, &image);
+    world.write(address(&region, 1), 1);
+    world.write(address(&region, 3) + 9, 7);
+    assert_eq!([8, 9, 10].map(|byte| world.read(address(&region, 3) + byte)), [30, 7, 30]);
+}
+
 #[test]
 fn parts_may_overlap_begin_anywhere_and_leave_zeros_between() {
     let world = World::new();
