@@ -121,14 +121,14 @@ fn costs(checks: &mut Checks, machine: &Machine) {
         kernel_demo::println!("{what}: {actual} instructions");
         checks.at_most(what, actual, limit);
     };
-    limit("touching 1 MiB, a page", instructions_to_touch(machine, MIB, 1), 900);
-    limit("touching one page in 64 of 64 MiB", instructions_to_touch(machine, 64 * MIB, 64), 1_650);
-    limit("clearing 64 KiB, a page", instructions_to_clear(machine, 16 * PAGE_BYTES), 170);
-    limit("clearing 1 MiB, a page", instructions_to_clear(machine, MIB), 75);
-    limit("clearing 64 MiB, a page", instructions_to_clear(machine, 64 * MIB), 45);
+    limit("touching 1 MiB, a page", instructions_to_touch(machine, MIB, 1), 750);
+    limit("touching one page in 64 of 64 MiB", instructions_to_touch(machine, 64 * MIB, 64), 1_250);
+    limit("clearing 64 KiB, a page", instructions_to_clear(machine, 16 * PAGE_BYTES), 100);
+    limit("clearing 1 MiB, a page", instructions_to_clear(machine, MIB), 45);
+    limit("clearing 64 MiB, a page", instructions_to_clear(machine, 64 * MIB), 28);
     let mut guest = Guest::new(machine, 1 << 40);
     let pages = guest.region.pages();
     let before = clock::ticks();
     guest.region.decommit(pages).expect("the pages are the region's");
-    limit("clearing 1 TiB of nothing", clock::ticks() - before, 500);
+    limit("clearing 1 TiB of nothing", clock::ticks() - before, 300);
 }
