@@ -6,10 +6,13 @@
 //! takes one step for each entry and table that exists in the range, not for each page. A table that lies
 //! wholly inside of the range, and has more pages than are flushed one by one, is cut off by one step: its
 //! entries are looked at by the second walk only. A range that is a part of one level-1 table needs no walk
-//! from the top, but if that empties the table.
+//! from the top, but if that empties the table. A large page of which a part is
+//! cleared is split on the way.
 //!
 //! Called by: decommit, a lowered limit, the recall of the sink, the reclaim of deferred frames, the drop of
 //! a region, and a reserve that fails halfway.
+
+mod large;
 
 use core::ops::AddAssign;
 
@@ -23,7 +26,7 @@ use crate::policy::{CoveredTables, Policies, Releases};
 use crate::region::Residency;
 use crate::space::Host;
 use crate::supply::Supply;
-use crate::table::{Detached, Held, Reach, Table, count, pages_per_table};
+use crate::table::{Detached, Held, Reach, Spares, Table, count, pages_per_table};
 use crate::tlb::{FLUSH_SINGLY, FlushBatch, Tlb};
 use crate::window::WindowTables;
 
@@ -64,9 +67,9 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> Decommitted {
-    let (residency, batch) = (&mut record.residency, FlushBatch::new());
-    let policies = host.policies;
-    let mut detacher = Detacher { what, policies, residency, batch, found: Found::Nothing };
+    let (residency, spares) = (&mut record.residency, &mut record.spares);
+    let (policies, tlb, found) = (host.policies, host.tlb, Found::Nothing);
+    let mut detacher = Detacher { what, policies, residency, spares, tlb, batch: FlushBatch::new(), found };
     let way = detacher.detach_all(pages, tables);
     detacher.batch.flush(host.tlb);
     if detacher.found == Found::Nothing {
@@ -74,10 +77,10 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     }
 
     let supply = Supply { memory: tables.memory(), source: host.source, account: Some(&*record.account) };
-    let (block, residency) = (&record.block, &mut record.residency);
+    let (block, residency, spares) = (&record.block, &mut record.residency, &mut record.spares);
     let released = Decommitted::default();
     let batch = FrameBatch::new();
-    let mut reaper = Reaper { block, policies, residency, supply, batch, released, shared: 0 };
+    let mut reaper = Reaper { block, policies, residency, spares, supply, batch, released, shared: 0 };
     // SAFETY: the TLB was flushed just now for everything that the walk before has detached; for deferred
     // pages, when they were deferred.
     unsafe { reaper.reap_all(pages, tables, way) };
@@ -90,10 +93,12 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
 }
 
 /// Clears entries, and detaches the frames that they own.
-struct Detacher<'a> {
+struct Detacher<'a, T> {
     what: Sweep,
     policies: Policies,
     residency: &'a mut Residency,
+    spares: &'a mut Spares,
+    tlb: &'a T,
     batch: FlushBatch,
     found: Found,
 }
@@ -114,7 +119,7 @@ enum Found {
     Frames,
 }
 
-impl Detacher<'_> {
+impl<T: Tlb> Detacher<'_, T> {
     /// Detaches all that is to be swept; a small range needs no walk if its table stays.
     fn detach_all(&mut self, pages: PageRange, tables: &mut WindowTables) -> Way {
         if let Some(mut table) = tables.level1_around(pages) {
@@ -142,7 +147,10 @@ impl Detacher<'_> {
                 self.batch.add_entry(used.start, table.level());
             }
             (Held::Owned(_), _) => self.detach_below(used, table),
+            (Held::Large(_), Sweep::Everything) => self.detach_large(used, table),
             (Held::Absent | Held::Shared | Held::Deferred(_) | Held::Detached(_), _)
+            | (Held::Large(_), Sweep::Sink | Sweep::Deferred | Sweep::Shared)
+            | (Held::DetachedLarge(_), _)
             | (Held::Sink, Sweep::Deferred | Sweep::Shared) => {}
         });
     }
@@ -185,6 +193,7 @@ struct Reaper<'a, S> {
     block: &'a Block,
     policies: Policies,
     residency: &'a mut Residency,
+    spares: &'a mut Spares,
     supply: Supply<'a, S>,
     batch: FrameBatch,
     released: Decommitted,
@@ -222,10 +231,15 @@ impl<S: FrameSource> Reaper<'_, S> {
             return;
         }
         table.each_used(pages, |table, used| {
-            let reach_below = match table.held(used.start) {
-                Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_) => return,
-                Held::Owned(_) => reach,
-                Held::Detached(_) => Reach::CutOff,
+            let reach_below = match (table.held(used.start), reach) {
+                (Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_), _)
+                | (Held::Large(_), Reach::Within) => return,
+                (Held::Owned(_), _) => reach,
+                (Held::Detached(_), _) => Reach::CutOff,
+                (Held::Large(_), Reach::CutOff) | (Held::DetachedLarge(_), _) => {
+                    // SAFETY: forwarded from this function's contract.
+                    return unsafe { self.reap_large(used.start, table) };
+                }
             };
             if let Some(mut below) = table.below(used.start) {
                 // SAFETY: what is below is a part of what this function's contract covers.
@@ -255,6 +269,8 @@ impl<S: FrameSource> Reaper<'_, S> {
         }
     }
 
+    /// Releases all frames of the batch: seldom enough to be kept out of the loop over pages.
+    #[cold]
     fn release_batch(&mut self) {
         self.released.frames_released += self.batch.len();
         self.supply.give_back_all(&mut self.batch);

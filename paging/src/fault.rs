@@ -13,6 +13,7 @@ mod classify;
 mod commit;
 mod fast_forward;
 mod first_write;
+mod large;
 mod resolve;
 
 use thiserror::Error;
