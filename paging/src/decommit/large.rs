@@ -39,11 +39,8 @@ impl<S: FrameSource> Reaper<'_, S> {
         if matches!(table.held(page), Held::Large(_)) {
             self.residency.forget(Detached::LARGE_PAGE);
         }
-        if self.batch.is_full() {
-            self.release_batch();
-        }
         // SAFETY: forwarded from this function's contract.
-        self.batch.push_run(unsafe { table.take_large(page) });
+        self.release(unsafe { table.take_large(page) });
         let spare = self.spares.pop(self.supply.memory);
         self.release_table(spare, table.level());
     }
