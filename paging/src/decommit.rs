@@ -269,8 +269,6 @@ impl<S: FrameSource> Reaper<'_, S> {
         }
     }
 
-    /// Releases all frames of the batch: seldom enough to be kept out of the loop over pages.
-    #[cold]
     fn release_batch(&mut self) {
         self.released.frames_released += self.batch.len();
         self.supply.give_back_all(&mut self.batch);

@@ -64,7 +64,6 @@ impl Default for FaultAround {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LargePages {
     /// Every page has an entry of its own.
-    #[default]
     Off,
     /// A run of first writes, as for [`FaultAround`], that has covered the 2 MiB before and written to the last page of
     /// them, commits the next 2 MiB at once if they can all be used, hold nothing and start as zeros, the account has
@@ -75,6 +74,7 @@ pub enum LargePages {
     /// The frames are zeroed in the fault, which takes about 512 times as long as for one, with the lock held and
     /// uninterrupted. Clearing a part of a large page splits it, which takes no frame: one is set aside for the table
     /// when it is mapped, and is counted and charged as one of the region's tables.
+    #[default]
     OnRuns,
 }
 

@@ -94,9 +94,8 @@ impl FrameSet {
     pub(super) fn insert_run(&mut self, numbers: RangeInclusive<usize>) {
         let (start, end) = (*numbers.start(), *numbers.end());
         self.members.insert_run(numbers);
-        for group in start / GROUP..=end / GROUP {
-            self.note(end.min(group * GROUP + (GROUP - 1)));
-        }
+        (start / GROUP..end / GROUP).for_each(|group| self.note(group * GROUP + (GROUP - 1)));
+        self.note(end);
     }
 
     pub(super) fn remove(&mut self, number: usize) {
