@@ -1,19 +1,13 @@
-//! What compiled code expects of a C library, on the target that would normally have one.
+//! What compiled code calls without being told to: the functions of a C library and of the compiler's own.
 //!
-//! Owns the symbols that `core` and `alloc` of the hosted target refer to: the memory functions (`memory`)
-//! and the two of the unwinder. The bare target brings its own. Nobody calls these by name: the compiler
-//! does.
+//! Owns the symbols that the toolchain does not bring for a target, or that this kernel has better ones for. The
+//! hosted target would have a C library: its `core` and `alloc` refer to memory functions (`memory`) and to the
+//! unwinder (`unwinder`). The bare target brings all that it calls, floating point in integer instructions
+//! among it: `floats` takes that one's place. Nobody calls these by name: the compiler does.
 
+#[cfg(not(target_feature = "sse2"))]
+mod floats;
+#[cfg(target_os = "linux")]
 mod memory;
-
-use crate::exit::die;
-
-/// Named in the unwind tables of the prebuilt `core`; there is nothing to be unwound, since panics abort.
-#[unsafe(no_mangle)]
-extern "C" fn rust_eh_personality() {}
-
-/// Called at the end of a landing pad in the prebuilt `alloc`, which only an unwinder enters.
-#[unsafe(no_mangle)]
-extern "C" fn _Unwind_Resume() -> ! {
-    die(format_args!("kernel entered a landing pad, although panics abort"))
-}
+#[cfg(target_os = "linux")]
+mod unwinder;

@@ -26,7 +26,6 @@
 extern crate alloc;
 
 mod boot;
-#[cfg(target_os = "linux")]
 mod c_runtime;
 pub mod clock;
 mod cpu;

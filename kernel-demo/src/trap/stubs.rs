@@ -2,17 +2,17 @@
 //!
 //! Owns the entry points of all vectors. Invariant: when the interrupted code goes on, every register that
 //! Rust code may change holds what it held, but for those that `dispatch` changed in the frame: the general
-//! registers that a call may change, RFLAGS (by IRETQ), and on a target with hardware floats XMM0-15 and MXCSR,
-//! where the interrupted code keeps live values. The rest of the FXSAVE image is not touched by this kernel; moving the
-//! 16 registers by hand takes a tenth of the time of FXSAVE64 and FXRSTOR64 under TCG. Registered by
-//! `trap::table`.
+//! registers that a call may change, RFLAGS (by IRETQ), MXCSR and the XMM registers, which are all 16 where the
+//! compiler keeps live values in them, and the two of `c_runtime::floats` where it knows of none. The rest of the
+//! FXSAVE image is not touched by this kernel; moving the 16 registers by hand takes a tenth of the time of
+//! FXSAVE64 and FXRSTOR64 under TCG. Registered by `trap::table`.
 
 use core::arch::naked_asm;
 
 use crate::trap::dispatch;
 
-/// Whether compiled code uses the SSE registers. The assembler leaves the SSE parts out where it does not.
-const SSE: usize = cfg!(target_feature = "sse") as usize;
+/// How many of the XMM registers Rust code may change.
+const XMM_REGISTERS: usize = if cfg!(target_feature = "sse2") { 16 } else { 2 };
 
 /// Room for 16 XMM registers, MXCSR, and the default MXCSR for the handler; a multiple of 16 bytes.
 const SSE_BYTES: usize = 16 * 16 + 16;
@@ -54,32 +54,32 @@ extern "sysv64" fn common() {
         "push \\register",
         ".endr",
         "mov rdi, rsp",
-        ".if {sse}",
         "sub rsp, {sse_bytes}",
         "stmxcsr [rsp + 256]",
         "mov dword ptr [rsp + 260], {default_mxcsr}",
         "ldmxcsr [rsp + 260]",
         ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15",
+        ".if \\n < {xmm_registers}",
         "movups [rsp + 16 * \\n], xmm\\n",
-        ".endr",
         ".endif",
+        ".endr",
         // The interrupted code may be copying backwards; Rust code expects the direction flag clear.
         "cld",
         "call {dispatch}",
-        ".if {sse}",
         ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15",
+        ".if \\n < {xmm_registers}",
         "movups xmm\\n, [rsp + 16 * \\n]",
+        ".endif",
         ".endr",
         "ldmxcsr [rsp + 256]",
         "add rsp, {sse_bytes}",
-        ".endif",
         ".irp register, r11,r10,r9,r8,rdi,rsi,rdx,rcx,rax",
         "pop \\register",
         ".endr",
         // Vector and error code.
         "add rsp, 16",
         "iretq",
-        sse = const SSE,
+        xmm_registers = const XMM_REGISTERS,
         sse_bytes = const SSE_BYTES,
         default_mxcsr = const DEFAULT_MXCSR,
         dispatch = sym dispatch,

@@ -14,6 +14,7 @@ mod access;
 mod boot;
 mod deaths;
 mod fixture;
+mod floats;
 mod harness;
 mod heap;
 mod memory_functions;
@@ -33,9 +34,18 @@ mod wasm_touch;
 #[cfg(target_feature = "sse")]
 mod float_state;
 
-/// A target without SSE registers has none to lose.
+/// Compiled code without SSE keeps nothing in the registers that it could lose.
 #[cfg(not(target_feature = "sse"))]
 mod float_state {
+    pub(crate) const TESTS: &[crate::harness::VmTest] = &[];
+}
+
+#[cfg(not(target_feature = "sse2"))]
+mod float_calls;
+
+/// With SSE2 the compiler calls no functions for floats.
+#[cfg(target_feature = "sse2")]
+mod float_calls {
     pub(crate) const TESTS: &[crate::harness::VmTest] = &[];
 }
 
@@ -51,6 +61,8 @@ const TOPICS: &[Topic] = &[
     Topic { tests: deaths::TESTS, policies: BootPolicies::ANY },
     Topic { tests: registers::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: float_state::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: floats::TESTS, policies: BootPolicies::ANY },
+    Topic { tests: float_calls::TESTS, policies: BootPolicies::ANY },
     Topic { tests: memory_functions::TESTS, policies: BootPolicies::ANY },
     Topic { tests: regions::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: paging_policies::TESTS, policies: BootPolicies::ANY },

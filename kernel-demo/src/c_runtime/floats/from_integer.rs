@@ -1,0 +1,63 @@
+//! Integers to floats, to the nearest one.
+
+use core::arch::naked_asm;
+
+/// Conversions to one width of float: the instruction that converts from a signed integer, the one that adds,
+/// and how the result leaves XMM0.
+macro_rules! conversions {
+    (
+        $bits:ty, $convert:literal, $add:literal, $result:literal;
+        i32: $from_i32:ident; u32: $from_u32:ident; i64: $from_i64:ident; u64: $from_u64:ident;
+    ) => {
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        extern "C" fn $from_i32(value: i32) -> $bits {
+            naked_asm!(concat!($convert, " xmm0, edi"), $result, "ret")
+        }
+
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        extern "C" fn $from_u32(value: u32) -> $bits {
+            naked_asm!("mov eax, edi", concat!($convert, " xmm0, rax"), $result, "ret")
+        }
+
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        extern "C" fn $from_i64(value: i64) -> $bits {
+            naked_asm!(concat!($convert, " xmm0, rdi"), $result, "ret")
+        }
+
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        extern "C" fn $from_u64(value: u64) -> $bits {
+            naked_asm!(
+                "test rdi, rdi",
+                "js 2f",
+                concat!($convert, " xmm0, rdi"),
+                $result,
+                "ret",
+                // Too large to be signed: half of it, twice. The bit that is shifted out stays as the lowest one,
+                // which is far behind the last place, so that a tie is not taken for one nor missed.
+                "2:",
+                "mov rax, rdi",
+                "shr rax, 1",
+                "and edi, 1",
+                "or rax, rdi",
+                concat!($convert, " xmm0, rax"),
+                concat!($add, " xmm0, xmm0"),
+                $result,
+                "ret",
+            )
+        }
+    };
+}
+
+conversions! {
+    u64, "cvtsi2sd", "addsd", "movq rax, xmm0";
+    i32: __floatsidf; u32: __floatunsidf; i64: __floatdidf; u64: __floatundidf;
+}
+
+conversions! {
+    u32, "cvtsi2ss", "addss", "movd eax, xmm0";
+    i32: __floatsisf; u32: __floatunsisf; i64: __floatdisf; u64: __floatundisf;
+}
