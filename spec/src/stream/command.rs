@@ -24,8 +24,6 @@ pub enum Expected {
     Pass,
     /// It is listed, with a reason, among those that fail.
     KnownMiss,
-    /// It is listed among those that fail where floats are computed by functions instead of the CPU.
-    MissWithSoftFloats,
 }
 
 /// What a directive asks for. A `wasm` is a binary module, a `message` what the specification calls the

@@ -1,29 +1,18 @@
 //! The directives that are known to fail, each with its reason.
 //!
 //! Owns the form of `spec/known-misses.txt`: empty lines, lines that begin with `#`, and lines of
-//! `suite/file.wast:line` and a reason, with `(soft floats)` between them where that is the condition. The list
-//! is complete and free of the dead: an entry that names no directive is an error here, and one whose
-//! directive passes fails the run.
+//! `suite/file.wast:line` and a reason. The list is complete and free of the dead: an entry that names no
+//! directive is an error here, and one whose directive passes fails the run.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use palimpsest_spec::stream::{Expected, File};
 use std::collections::BTreeMap;
 
-/// What stands in front of the reason of a directive that fails on targets without hardware floats.
-const SOFT_FLOATS: &str = "(soft floats) ";
-
 /// The list, and which of its entries have been found.
 #[derive(Debug)]
 pub(super) struct KnownMisses {
     /// By place, as it is written.
-    entries: BTreeMap<String, Entry>,
-}
-
-/// A line of the list.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    expected: Expected,
-    found: Found,
+    entries: BTreeMap<String, Found>,
 }
 
 /// Whether the directive of an entry has been seen.
@@ -41,14 +30,10 @@ impl KnownMisses {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut entries = BTreeMap::new();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (place, reason) = line
+            let (place, _reason) = line
                 .split_once(' ')
                 .with_context(|| format!("the known miss `{line}` has no reason behind its place"))?;
-            let expected = match reason.strip_prefix(SOFT_FLOATS) {
-                Some(_reason) => Expected::MissWithSoftFloats,
-                None => Expected::KnownMiss,
-            };
-            let earlier = entries.insert(place.to_owned(), Entry { expected, found: Found::NotYet });
+            let earlier = entries.insert(place.to_owned(), Found::NotYet);
             ensure!(earlier.is_none(), "the known miss {place} stands twice in the list");
         }
         Ok(Self { entries })
@@ -57,9 +42,9 @@ impl KnownMisses {
     /// Whether the directive at `line` of `file` is to pass.
     pub(super) fn expected(&mut self, file: File<'_>, line: u32) -> Expected {
         match self.entries.get_mut(&format!("{file}:{line}")) {
-            Some(entry) => {
-                entry.found = Found::Yes;
-                entry.expected
+            Some(found) => {
+                *found = Found::Yes;
+                Expected::KnownMiss
             }
             None => Expected::Pass,
         }
@@ -70,7 +55,7 @@ impl KnownMisses {
     /// # Errors
     /// An entry names a place where no directive begins.
     pub(super) fn finish(self) -> Result<()> {
-        let lost = self.entries.iter().find(|(_, entry)| entry.found == Found::NotYet);
+        let lost = self.entries.iter().find(|(_, found)| **found == Found::NotYet);
         lost.map_or(Ok(()), |(place, _)| Err(anyhow!("no directive begins at the known miss {place}")))
     }
 }
@@ -88,13 +73,6 @@ mod tests {
         assert_eq!(misses.expected(FILE, 2), Expected::Pass);
         assert_eq!(misses.expected(FILE, 3), Expected::KnownMiss);
         misses.finish()
-    }
-
-    #[test]
-    fn an_entry_may_be_about_soft_floats_alone() -> Result<()> {
-        let mut misses = KnownMisses::parse("simd/a.wast:3 (soft floats) because")?;
-        assert_eq!(misses.expected(FILE, 3), Expected::MissWithSoftFloats);
-        Ok(())
     }
 
     #[test]
