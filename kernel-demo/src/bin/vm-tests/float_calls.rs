@@ -3,8 +3,8 @@
 //! Rust checks the range of a number itself before it believes a conversion, and asks only for the sign of a
 //! comparison. Code in other languages may go by the whole answer, which is that of `compiler_builtins`.
 
+#![expect(clippy::cast_lossless, reason = "`From` is not for constants")]
 #![expect(clippy::cast_possible_truncation, reason = "that is what is tested")]
-#![expect(clippy::cast_sign_loss, reason = "that is what is tested")]
 
 use core::hint::black_box;
 
