@@ -205,30 +205,41 @@ pub struct StoreState<T> {
 }
 
 impl<T> StoreState<T> {
+    /// Runs twice for each call of a host function: its arms are calls of their own and one stands for two, so
+    /// that neither a stack frame nor a jump table is in the way of those that have little to do.
     fn on_call(&mut self, hook: &CallHook) -> Result<(), wasmi::Error> {
         match hook {
-            CallHook::CallingWasm => {
-                self.refuse_lost()?;
-                self.enter()
-            }
-            CallHook::ReturningFromWasm => {
-                self.depth -= 1;
-                self.refuse_lost()
-            }
-            CallHook::CallingHost => self.refuse_lost(),
             CallHook::ReturningFromHost => Ok(()),
+            CallHook::CallingHost => self.refuse_lost(),
+            CallHook::CallingWasm | CallHook::ReturningFromWasm => self.cross_from_host(hook),
         }
     }
 
+    /// At both ends of a call from the host into the guest.
+    #[inline(never)]
+    fn cross_from_host(&mut self, hook: &CallHook) -> Result<(), wasmi::Error> {
+        if matches!(hook, CallHook::ReturningFromWasm) {
+            self.depth -= 1;
+            return self.refuse_lost();
+        }
+        self.refuse_lost()?;
+        self.enter()
+    }
+
     /// Ends what a lost store wants to do: from the first write into the sink on nothing leaves the guest.
+    #[inline(never)]
     fn refuse_lost(&self) -> Result<(), wasmi::Error> {
         match self.arena.health() {
             Health::Sound => Ok(()),
-            Health::Lost => {
-                let Standing { held_frames, .. } = self.arena.standing();
-                Err(wasmi::Error::host(OutOfFrames { held_frames }))
-            }
+            Health::Lost => Err(self.out_of_frames()),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn out_of_frames(&self) -> wasmi::Error {
+        let Standing { held_frames, .. } = self.arena.standing();
+        wasmi::Error::host(OutOfFrames { held_frames })
     }
 
     fn enter(&mut self) -> Result<(), wasmi::Error> {

@@ -102,6 +102,7 @@ impl Account {
     ///
     /// From then on the memory of the owner's regions is not what the owner wrote, and nothing that was
     /// computed from it may be believed. It never comes to that in a reserved account.
+    #[inline]
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
