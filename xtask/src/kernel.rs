@@ -35,13 +35,21 @@ impl Target {
     /// An absolute address per symbol, and a linker that comes with rustc: `none` has it anyway, `gnu` would
     /// take the host's C compiler, or a copy of what that one links with. With an explicit `--target` these
     /// flags do not reach build scripts, which are linked for the host.
+    ///
+    /// On `none` wasmi's interpreter is one loop around one `match` of some 1,500 arms. LLVM lets them share a
+    /// single indirect jump, since copying it has been limited to blocks with few predecessors; with a copy at
+    /// the end of each arm the loop executes 35 to 45 % fewer instructions. The copy is made behind the
+    /// allocation of registers: in front of it, compiling wasmi takes five times as long.
     const fn rustflags(self) -> &'static str {
         match self {
             Self::Gnu => {
                 "-C relocation-model=static -C linker=rust-lld -C linker-flavor=ld.lld \
                  -C link-self-contained=no"
             }
-            Self::None => "-C relocation-model=static",
+            Self::None => {
+                "-C relocation-model=static -C llvm-args=-disable-early-taildup -C llvm-args=-tail-dup-size=12 \
+                 -C llvm-args=-tail-dup-pred-size=100000 -C llvm-args=-tail-dup-succ-size=100000"
+            }
         }
     }
 
