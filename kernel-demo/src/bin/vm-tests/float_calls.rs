@@ -10,7 +10,7 @@ use core::hint::black_box;
 
 use kernel_demo::Machine;
 
-use crate::floats::{DOUBLE_PAIRS, DOUBLES, SINGLE_PAIRS, SINGLES, first_difference};
+use crate::floats::{DOUBLE_PAIRS, DOUBLES, SINGLE_PAIRS, SINGLES};
 use crate::harness::{Checks, VmTest};
 
 pub(crate) const TESTS: &[VmTest] = &[

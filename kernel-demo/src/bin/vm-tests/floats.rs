@@ -43,7 +43,6 @@ macro_rules! first_difference {
         })
     }};
 }
-pub(crate) use first_difference;
 
 /// All pairs of `$values`.
 macro_rules! pairs {

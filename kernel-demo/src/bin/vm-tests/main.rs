@@ -14,6 +14,7 @@ mod access;
 mod boot;
 mod deaths;
 mod fixture;
+#[macro_use]
 mod floats;
 mod harness;
 mod heap;
