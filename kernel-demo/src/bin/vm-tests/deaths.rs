@@ -23,7 +23,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::death("rodata-is-not-writable", WRITE_REFUSED, write_rodata),
     VmTest::death("data-is-not-executable", "INSTRUCTION_FETCH)", execute_data),
     VmTest::death("heap-is-not-executable", "INSTRUCTION_FETCH)", execute_heap),
-    VmTest::death("text-has-no-second-mapping", "page fault at 0xffff8000002", read_text_in_physical_memory),
+    VmTest::death("text-has-no-second-mapping", "page fault at 0xffff800000", read_text_in_physical_memory),
     VmTest::death("division-by-zero-is-reported", "exception 0 (Division)", divide_by_zero),
     VmTest::death("invalid-opcode-is-reported", "exception 6 (InvalidOpcode)", invalid_opcode),
     VmTest::death("double-fault-is-reported", "exception 8 (Double)", double_fault),
