@@ -11,6 +11,7 @@ use core::cell::UnsafeCell;
 
 use x86_64::registers::control::{Cr0Flags, Cr4Flags};
 use x86_64::registers::model_specific::EferFlags;
+use x86_64::registers::mxcsr::MxCsr;
 use x86_64::structures::gdt::DescriptorFlags;
 use x86_64::structures::paging::{PageSize, PageTable, PageTableFlags, Size2MiB};
 
@@ -223,6 +224,9 @@ global_asm!(
     "mov edi, ebp",
     "lea rsp, [rip + {stack} + {guard_bytes} + {stack_bytes}]",
     "xor ebp, ebp",
+    "push {mxcsr}",
+    "ldmxcsr [rsp]",
+    "pop rax",
     "call {start}",
     "ud2",
     ".popsection",
@@ -230,6 +234,9 @@ global_asm!(
     guard_bytes = const GUARD_BYTES,
     stack_bytes = const KERNEL_STACK_BYTES,
     paint = const PAINT,
+    // As a reset leaves it (SDM Vol 1 10.2.3), but with the flag set that says that some result was inexact. It is
+    // sticky and nobody reads it; an emulator may compute with its host's floats only once it is set, as QEMU does.
+    mxcsr = const MxCsr::from_bits_truncate(0x1f80).union(MxCsr::PRECISION).bits(),
     start = sym start,
 );
 
