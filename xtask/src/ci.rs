@@ -3,11 +3,12 @@
 //! Owns the list of checks. Each is a command line that is printed before it runs, so that it can be repeated
 //! by hand; a failed check does not keep the others from running. The tests are those of `cargo xtask test`,
 //! in the emulator for both targets, the tour is taken on both, and on neither may an instruction count of the
-//! benchmark be much above the baseline. The kernel's lints share the output directories of its builds. `.ci/run` calls this and then `cargo xtask test`.
+//! benchmark be much above the baseline. The kernel's lints share the output directories of its builds. `.ci/run`
+//! calls this and then `cargo xtask test`.
 
 use crate::cli::CiOptions;
 use crate::kernel::{self, Target};
-use crate::setup::{self, CLIPPY, EMULATOR, MissingPolicy, Need, RUSTFMT};
+use crate::setup::{self, EVERYTHING, MissingPolicy};
 use crate::spec::{self, Detail};
 use crate::tally::{Tally, Timed};
 use crate::test_runner;
@@ -17,10 +18,6 @@ use duct::{Expression, cmd};
 use std::env;
 use std::process::ExitCode;
 use std::time::Instant;
-
-/// What the checks and tests need.
-const NEEDS: [Need; 5] =
-    [RUSTFMT, CLIPPY, Need::Core(Target::Gnu.triple()), Need::Core(Target::None.triple()), EMULATOR];
 
 /// The targets that the tour is taken on, and that instructions are counted on.
 const TARGETS: [Target; 2] = [Target::Gnu, Target::None];
@@ -104,7 +101,7 @@ impl Check {
 /// error.
 pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode> {
     let policy = options.setup.missing_policy();
-    setup::require(workspace, &NEEDS, policy)?;
+    setup::require(workspace, &EVERYTHING, policy)?;
     let mut tally = Tally::default();
     for check in CHECKS {
         check.run(workspace, &mut tally)?;

@@ -17,8 +17,8 @@ use std::path::Path;
 /// What must be there before the emulator can be started.
 pub(crate) const EMULATOR: Need = Need::Tool(Tool::Qemu);
 
-/// What `setup` installs, beyond the needs of a single command.
-const EVERYTHING: [Need; 8] = [
+/// What `setup` installs, beyond the needs of a single command, and what `ci` needs.
+pub(crate) const EVERYTHING: [Need; 8] = [
     Need::Core(Target::None.triple()),
     Need::Core(Target::Gnu.triple()),
     Need::Core(WASM_TARGET),
@@ -35,11 +35,11 @@ pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// The compilation target of the programs that are written in Rust.
 pub(crate) const WASI_TARGET: &str = "wasm32-wasip1";
 
-/// The formatter, for `ci`.
-pub(crate) const RUSTFMT: Need = Need::Component { name: "rustfmt", executable: "cargo-fmt" };
+/// The formatter.
+const RUSTFMT: Need = Need::Component { name: "rustfmt", executable: "cargo-fmt" };
 
-/// The linter, for `ci`.
-pub(crate) const CLIPPY: Need = Need::Component { name: "clippy", executable: "cargo-clippy" };
+/// The linter.
+const CLIPPY: Need = Need::Component { name: "clippy", executable: "cargo-clippy" };
 
 /// What to do when something is missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
