@@ -25,11 +25,12 @@ Measured by `cargo xtask bench` in QEMU's TCG with one thread and one CPU. Under
 times slower than natively, so that no time here is a promise: what counts are ratios within one run, and
 instruction counts, which repeat. A page is 4 KiB. One boot of the emulator may be half as fast as the next,
 so that everything is measured in several rounds (`--rounds`, 3 unless said otherwise), and in each of them
-Linux and Palimpsest take turns, suite by suite, on both CPUs. A time is the median of the rounds' medians,
-with the smallest of all runs beside it; ratios are those of medians, but kernels of Wasm are compared by the
-smallest. `-cpu max` claims fast string instructions (ERMS), which Linux then uses and TCG carries out byte by
-byte: that flatters whoever is compared with Linux, so that the CPU without them stands beside it. Boots have
-all of their memory touched beforehand.
+Linux and Palimpsest take turns, suite by suite, on both CPUs; where zeroing by the same instruction
+(`zero_rep_stosb`) took a tenth longer in one boot than in the other side's, the slower boot is repeated. A
+time is the median of the rounds' medians, with the smallest of all runs beside it; ratios are those of
+medians, but kernels of Wasm are compared by the smallest. `-cpu max` claims fast string instructions (ERMS),
+which Linux then uses and TCG carries out byte by byte: that flatters whoever is compared with Linux, so that
+the CPU without them stands beside it. Boots have all of their memory touched beforehand.
 ";
 
 /// A measurement.
