@@ -50,8 +50,8 @@ pub enum FaultAround {
     },
 }
 
-/// A fault costs about as much as zeroing four pages: a sixteenth on top of each of 64, and more pages would
-/// hold more and gain less.
+/// A fault costs less than zeroing a page: with 64 of them it is hardly felt any more, and more pages would hold more
+/// and gain little. `cargo xtask bench --icount` compares several limits.
 const DEFAULT_LIMIT_PAGES: u16 = 64;
 
 impl Default for FaultAround {
