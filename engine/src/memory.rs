@@ -189,6 +189,65 @@ impl Memory {
         Ok(clear(ctx, &record, span, strategy))
     }
 
+    /// Zeroes bytes `addr..addr + len`, which need no alignment, and releases the frames of the pages that lie wholly
+    /// inside the range.
+    ///
+    /// Pages are the 4 KiB of the backing, not Wasm pages. The bytes at the two ends that share a page with bytes
+    /// outside the range are zeroed in place, and their frames are retained. Everything else is as for
+    /// [`clear_pages`](Self::clear_pages): the size stays, and no slice of the memory can be alive.
+    ///
+    /// An allocator that serves a guest uses this for blocks that have been freed.
+    ///
+    /// # Errors
+    ///
+    /// [`ClearError::OutOfBounds`] if the range ends past the memory; nothing has changed then. With valid
+    /// arguments the call cannot fail.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use palimpsest_engine::{Config, Engine, Fixed, Memory, MemoryType, Store};
+    /// # use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+    /// # let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16)))?;
+    /// let mut store = Store::new(&engine, ());
+    /// let memory = Memory::new(&mut store, MemoryType::new(1, None))?;
+    /// memory.write(&mut store, 4_090, b"secret, kept")?;
+    /// memory.release(&mut store, 4_090, 6)?;
+    /// assert_eq!(&memory.data(&store)[4_090..4_102], b"\0\0\0\0\0\0, kept");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn release<T: 'static>(
+        &self,
+        ctx: impl AsContextMut<Data = StoreState<T>>,
+        addr: u64,
+        len: u64,
+    ) -> Result<Cleared, ClearError> {
+        let record = MemoryRecord::of(*self, &ctx);
+        let strategy = record.strategy();
+        let span = Span::of_any_bytes(addr, len, self.size_bytes(&ctx))?;
+        Ok(clear(ctx, &record, span, strategy))
+    }
+
+    /// Like [`release`](Self::release), with a strategy for this call.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`release`](Self::release).
+    pub fn release_with<T: 'static>(
+        &self,
+        ctx: impl AsContextMut<Data = StoreState<T>>,
+        addr: u64,
+        len: u64,
+        strategy: Strategy,
+    ) -> Result<Cleared, ClearError> {
+        let record = MemoryRecord::of(*self, &ctx);
+        let span = Span::of_any_bytes(addr, len, self.size_bytes(&ctx))?;
+        Ok(clear(ctx, &record, span, strategy))
+    }
+
     /// Sets what clears of this memory do from now on: those of the guest, and those of the host that do not say
     /// it themselves.
     pub fn set_strategy<T: 'static>(&self, ctx: impl AsContextMut<Data = StoreState<T>>, strategy: Strategy) {

@@ -87,8 +87,20 @@ impl Span {
         if !start.is_multiple_of(page.bytes()) || !len.is_multiple_of(page.bytes()) {
             return Err(ClearError::Unaligned { start, len, alignment: page.bytes() });
         }
-        let out_of_bounds = ClearError::OutOfBounds { start, count: len, size: size_bytes };
-        Self::within(start, len, size_bytes).ok_or(out_of_bounds)
+        Self::of_any_bytes(start, len, size_bytes)
+    }
+
+    /// Bytes `start..start + len` of a memory of `size_bytes`, with no alignment required.
+    ///
+    /// # Errors
+    ///
+    /// [`ClearError::OutOfBounds`] if the range ends past the memory, or overflows.
+    pub(crate) fn of_any_bytes(start: u64, len: u64, size_bytes: u64) -> Result<Self, ClearError> {
+        Self::within(start, len, size_bytes).ok_or(ClearError::OutOfBounds {
+            start,
+            count: len,
+            size: size_bytes,
+        })
     }
 
     /// The bytes from `old` to `new` sizes of a growing memory.

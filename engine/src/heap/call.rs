@@ -17,9 +17,8 @@ use super::{
 };
 use crate::{
     fuel::charge,
-    memory::{Memory, MemoryRecord, clear, grow},
+    memory::{Memory, MemoryRecord, grow},
     store::StoreState,
-    units::{Span, WasmPageSize},
 };
 
 /// The global by which a linker tells where a module's own data ends.
@@ -266,11 +265,8 @@ impl<T: 'static> Call<'_, T> {
         if pages.count == 0 {
             return;
         }
-        // Pages of 4 KiB, whatever the size of the memory's own.
-        let span = Span::of_bytes(pages.address(), pages.bytes(), WasmPageSize::BYTE, self.size_bytes());
-        let span = span.expect("the heap's pages are inside its memory");
-        let strategy = self.record.strategy();
-        clear(&mut self.caller, self.record, span, strategy);
+        let released = self.record.memory().release(&mut self.caller, pages.address(), pages.bytes());
+        released.expect("the heap's pages are inside its memory");
     }
 
     /// Grows the memory by at least `missing` pages, which become the heap's.

@@ -148,3 +148,31 @@ fn a_clear_in_a_host_function_that_the_guest_called_is_seen_by_the_guest() {
     let run = instance.get_typed_func::<(), (i32, i32)>(&store, "run").unwrap();
     assert_eq!(run.call(&mut store, ()).unwrap(), (5, 0));
 }
+
+#[test]
+fn a_release_zeroes_any_byte_range_and_nothing_else() {
+    for (addr, len) in
+        [(0, 0), (5, 1), (4_095, 2), (1, 65_535), (4_096, 8_192), (70_001, 100_003), (0, 196_608)]
+    {
+        let (mut store, instance) = filled();
+        let memory = instance.get_memory(&store, "m").unwrap();
+        let released = memory.release(&mut store, addr, len).unwrap();
+        let bytes = memory.data(&store);
+        let range = usize::try_from(addr).unwrap()..usize::try_from(addr + len).unwrap();
+        let expected = |at| if range.contains(&at) { 0 } else { 0xAA };
+        assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == expected(at)), "{addr} {len}");
+        assert_eq!(released.is_released(), len == 0, "the fixed backing retains its frames");
+    }
+}
+
+#[test]
+fn a_release_past_the_end_changes_nothing() {
+    let (mut store, instance) = filled();
+    let memory = instance.get_memory(&store, "m").unwrap();
+    for (addr, len) in [(196_607, 2), (196_609, 0), (u64::MAX, 1), (1, u64::MAX)] {
+        let expected = Err(ClearError::OutOfBounds { start: addr, count: len, size: 196_608 });
+        assert_eq!(memory.release(&mut store, addr, len), expected);
+        assert_eq!(memory.release_with(&mut store, addr, len, Strategy::ZeroNow), expected);
+    }
+    assert!(memory.data(&store).iter().all(|byte| *byte == 0xAA));
+}
