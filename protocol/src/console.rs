@@ -1,0 +1,50 @@
+//! Lines of the first serial port that the host looks for among the text for people.
+
+use core::fmt;
+
+/// The start of the last line of a tour in which every figure was right.
+pub const TOUR_PASSED: &str = "tour passed";
+
+/// The last line of an emulator test: `TESTS_COMPLETE`, and how many checks passed.
+///
+/// A test passes only if this line is there *and* the count is the declared one *and* the exit status is
+/// [`Success`](crate::ExitStatus::Success). A kernel that triple-faults ends QEMU with status 0, and a test
+/// that returns early may have printed everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TestsComplete(pub u32);
+
+impl TestsComplete {
+    const MARKER: &str = "TESTS_COMPLETE ";
+
+    /// Returns the first such line of `output`.
+    #[must_use]
+    pub fn find(output: &str) -> Option<Self> {
+        let count = output.lines().find_map(|line| line.strip_prefix(Self::MARKER))?;
+        count.parse().ok().map(Self)
+    }
+}
+
+impl fmt::Display for TestsComplete {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", Self::MARKER, self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn the_count_is_read_back() {
+        let output = format!("check\n{}\n", TestsComplete(4));
+        assert_eq!(TestsComplete::find(&output), Some(TestsComplete(4)));
+    }
+
+    #[test]
+    fn a_line_that_breaks_off_is_not_a_count() {
+        for output in ["", "check\n", "TESTS_COMPLETE\n", "TESTS_COMPLETE \n", "TESTS_COMPLETE 4x\n"] {
+            assert_eq!(TestsComplete::find(output), None, "{output}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The request: what the kernel does in this boot.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+/// The content of [`files::REQUEST`](crate::files::REQUEST).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// What the kernel does.
+    pub task: Task,
+    /// What the machine's clock counts. The kernel cannot find out by itself.
+    pub clock: Clock,
+}
+
+impl Request {
+    /// A request for `task` on a machine whose clock is the host's.
+    #[must_use]
+    pub const fn new(task: Task) -> Self {
+        Self { task, clock: Clock::Host }
+    }
+
+    /// Whether the machine's clock counts instructions.
+    #[must_use]
+    pub fn counts_instructions(&self) -> bool {
+        self.clock == Clock::Instructions
+    }
+}
+
+/// What the time-stamp counter of the machine counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// The host's time.
+    Host,
+    /// Executed instructions, one nanosecond each (QEMU's `-icount`). Counts are reproducible.
+    Instructions,
+}
+
+/// What the kernel does. Each kernel image supports some of the tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Task {
+    /// Give the tour.
+    Tour,
+    /// Run [`files::GUEST`](crate::files::GUEST) and report.
+    Run(Run),
+    /// List the emulator tests, as a [`TestList`](crate::TestList).
+    ListTests,
+    /// Run the emulator test with this name.
+    Test(String),
+    /// Run the WebAssembly specification's tests.
+    Specification,
+    /// Measure this suite, and send [`Measurements`](crate::Measurements).
+    Measure(Suite),
+}
+
+/// How the guest is run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Which function is called, and by whom.
+    pub entry: Entry,
+    /// The arguments of the function or of the program, as the user typed them. The kernel parses them,
+    /// because only the kernel knows the function's type.
+    pub arguments: Vec<String>,
+    /// The guest's environment: names and values.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Run {
+    /// A call of `entry` without arguments and without environment.
+    #[must_use]
+    pub const fn new(entry: Entry) -> Self {
+        Self { entry, arguments: Vec::new(), environment: Vec::new() }
+    }
+}
+
+/// Which function of the guest is called, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Entry {
+    /// One export is called once, without metering.
+    Call {
+        /// The export's name. Without one, the kernel calls `_start` if there is such an export.
+        invoke: Option<String>,
+    },
+    /// The guest runs as a program: metered, in slices, with standard streams and an exit code.
+    Program {
+        /// How the kernel drives it.
+        driver: Driver,
+        /// The name by which the program is called: its argument 0.
+        name: String,
+    },
+}
+
+/// How the kernel drives a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// A WASI command: the kernel calls `_start`.
+    Command,
+    /// QuickJS as a library: the kernel passes it a script to evaluate.
+    QuickJs,
+    /// LodePNG as a library: the kernel passes it a picture to decode.
+    LodePng,
+    /// libwebp as a library: the kernel passes it a picture to decode.
+    WebP,
+}
+
+/// A group of figures that one boot measures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Suite {
+    /// The time from reset to the first Wasm instruction.
+    Boot,
+    /// Pages, instances, growth, and loops of Wasm.
+    Costs,
+    /// Instances alive at once, until the machine is full.
+    Density,
+    /// Loading modules: their names in the boot archive.
+    Load(Vec<String>),
+    /// Calling functions.
+    Kernels(Vec<Job>),
+}
+
+/// A function of type `(i32) -> i32` that is called repeatedly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The name of the figure.
+    pub name: String,
+    /// The module's name in the boot archive.
+    pub file: String,
+    /// The exported function.
+    pub function: String,
+    /// Its argument.
+    pub argument: i32,
+    /// Which instances are called.
+    pub instances: Instances,
+}
+
+/// Which instances a [`Job`] calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Instances {
+    /// One instance. A first call, which is not measured, makes its pages resident.
+    One,
+    /// A new instance for each call. Instantiation is part of the time.
+    New,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn every_task_is_read_back_as_it_was_written() -> Result<(), serde_json::Error> {
+        let call = Run {
+            arguments: vec!["-1".into(), "18446744073709551615".into()],
+            ..Run::new(Entry::Call { invoke: Some("add".into()) })
+        };
+        let program = Run {
+            environment: vec![("HOME".into(), "/".into())],
+            ..Run::new(Entry::Program { driver: Driver::QuickJs, name: "qjs".into() })
+        };
+        let job = Job {
+            name: "fib".into(),
+            file: "fib.wasm".into(),
+            function: "run".into(),
+            argument: -24,
+            instances: Instances::New,
+        };
+        for task in [
+            Task::Tour,
+            Task::Run(call),
+            Task::Run(program),
+            Task::ListTests,
+            Task::Test("page-zero".into()),
+            Task::Specification,
+            Task::Measure(Suite::Costs),
+            Task::Measure(Suite::Load(vec!["a.wasm".into()])),
+            Task::Measure(Suite::Kernels(vec![job])),
+        ] {
+            let request = Request { task, clock: Clock::Instructions };
+            let json = serde_json::to_string(&request)?;
+            assert_eq!(serde_json::from_str::<Request>(&json)?, request, "{json}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_field_that_is_not_known_is_refused() {
+        for json in [
+            r#"{"task":"tour","clock":"host","icount":true}"#,
+            r#"{"task":{"run":{"entry":{"call":{"invoke":null}},"arguments":[],"environment":[],"x":0}},"clock":"host"}"#,
+        ] {
+            let error = serde_json::from_str::<Request>(json).expect_err("there is one field too many");
+            assert!(error.is_data(), "{error}");
+        }
+    }
+}
