@@ -103,6 +103,8 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     let policy = options.setup.missing_policy();
     setup::require(workspace, &EVERYTHING, policy)?;
     let mut tally = Tally::default();
+    println!("$ cargo xtask prose");
+    run_step("ci/prose", &xtask(workspace, &["prose"], None)?, &mut tally)?;
     for check in CHECKS {
         check.run(workspace, &mut tally)?;
     }
@@ -128,14 +130,19 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     Ok(tally.exit_code())
 }
 
-/// A command as a user types it, with its exit status.
+/// A command that may install what it needs, as a user types it.
 fn command(workspace: &Workspace, words: &[&str], policy: MissingPolicy) -> Result<Expression> {
-    let xtask = env::current_exe().context("cannot find the running xtask")?;
     let policy = match policy {
         MissingPolicy::Install => None,
         MissingPolicy::Refuse => Some("--no-setup"),
     };
-    Ok(cmd(xtask, words.iter().copied().chain(policy)).dir(workspace.root()))
+    xtask(workspace, words, policy)
+}
+
+/// Runs this program again, so that a command's exit status is checked like any other.
+fn xtask(workspace: &Workspace, words: &[&str], last: Option<&str>) -> Result<Expression> {
+    let xtask = env::current_exe().context("cannot find the running xtask")?;
+    Ok(cmd(xtask, words.iter().copied().chain(last)).dir(workspace.root()))
 }
 
 fn run_step(name: &str, step: &Expression, tally: &mut Tally) -> Result<()> {

@@ -36,6 +36,8 @@ pub(crate) enum Command {
     /// Everything that a change must pass: formatting, lints, documentation, all tests for both targets, the
     /// tour
     Ci(CiOptions),
+    /// Check the English of comments, documents, messages and names
+    Prose(ProseOptions),
 }
 
 /// Options of `run`.
@@ -151,6 +153,16 @@ pub(crate) struct CiOptions {
     pub(crate) setup: SetupOptions,
 }
 
+/// Options of `prose`.
+#[derive(Args, Debug)]
+pub(crate) struct ProseOptions {
+    /// Files and folders to check, relative to the root; by default all that are finished
+    pub(crate) paths: Vec<PathBuf>,
+    /// Print for each folder how often the refused words occur in comments, instead of where
+    #[arg(long)]
+    pub(crate) count: bool,
+}
+
 /// What all commands have in common.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct SetupOptions {
@@ -175,7 +187,7 @@ mod tests {
     fn run_options(words: &[&str]) -> Result<RunOptions, clap::Error> {
         match Cli::try_parse_from(["xtask", "run"].iter().chain(words))?.command {
             Command::Run(options) => Ok(options),
-            Command::Setup | Command::Test(_) | Command::Bench(_) | Command::Ci(_) => {
+            Command::Setup | Command::Test(_) | Command::Bench(_) | Command::Ci(_) | Command::Prose(_) => {
                 unreachable!("the words begin with `run`")
             }
         }

@@ -16,6 +16,7 @@ mod guests;
 mod kernel;
 mod packages;
 mod programs;
+mod prose;
 mod qemu;
 mod report;
 mod run;
@@ -48,5 +49,6 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Test(options) => test_runner::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Ci(options) => ci::run(&workspace, &options),
+        Command::Prose(options) => prose::run(&workspace, &options),
     }
 }
