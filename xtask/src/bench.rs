@@ -16,14 +16,14 @@ mod peers;
 mod plots;
 mod timelines;
 
-use crate::qemu::{Clock, Cpu};
-use crate::setup::{self, EMULATOR, Need};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use boots::{Bench, Suite};
 use document::Document;
 use figure::Figures;
 use modules::Module;
+use palimpsest_host::qemu::{Clock, Cpu};
+use palimpsest_host::setup::{self, EMULATOR, Need};
+use palimpsest_host::workspace::Workspace;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;

@@ -7,14 +7,14 @@
 //! calls this and then `cargo xtask test`.
 
 use crate::cli::CiOptions;
-use crate::kernel::{self, Target};
-use crate::setup::{self, EVERYTHING, MissingPolicy};
 use crate::spec::{self, Detail};
-use crate::tally::{Tally, Timed};
 use crate::test_runner;
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use duct::{Expression, cmd};
+use palimpsest_host::kernel::{self, Target};
+use palimpsest_host::setup::{self, EVERYTHING, MissingPolicy};
+use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workspace::Workspace;
 use std::env;
 use std::process::ExitCode;
 use std::time::Instant;

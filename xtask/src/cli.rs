@@ -4,12 +4,12 @@
 //! carry it in their name.
 
 use crate::bench::BenchOptions;
-use crate::boot::DEFAULT_MEMORY_MIB;
-use crate::kernel::Target;
 use crate::programs::Name;
-use crate::qemu::{Accelerator, Clock};
-use crate::setup::MissingPolicy;
 use clap::{ArgGroup, Args, FromArgMatches, Parser, Subcommand};
+use palimpsest_host::boot::DEFAULT_MEMORY_MIB;
+use palimpsest_host::kernel::Target;
+use palimpsest_host::qemu::{Accelerator, Clock};
+use palimpsest_host::setup::SetupOptions;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -161,21 +161,6 @@ pub(crate) struct ProseOptions {
     /// Print for each folder how often the refused words occur in comments, instead of where
     #[arg(long)]
     pub(crate) count: bool,
-}
-
-/// What all commands have in common.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct SetupOptions {
-    /// Do not install what is missing; name the command that does
-    #[arg(long)]
-    no_setup: bool,
-}
-
-impl SetupOptions {
-    /// What to do when something is not installed.
-    pub(crate) const fn missing_policy(self) -> MissingPolicy {
-        if self.no_setup { MissingPolicy::Refuse } else { MissingPolicy::Install }
-    }
 }
 
 #[cfg(test)]

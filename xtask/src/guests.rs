@@ -12,17 +12,17 @@ mod recipe;
 mod rust;
 mod sources;
 
-use crate::packages::Tool;
-use crate::setup::{self, MissingPolicy, Need, WASI_TARGET, WASM_TARGET};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use cache::Cache;
+use clang::Compiler;
+use palimpsest_host::clang::Clang;
+use palimpsest_host::packages::Tool;
+use palimpsest_host::setup::{self, MissingPolicy, Need, WASI_TARGET, WASM_TARGET};
+use palimpsest_host::workspace::Workspace;
 use recipe::Language;
 use rust::Functions;
 use sources::Sources;
 use std::fmt;
-
-pub(crate) use clang::Clang;
 
 /// A program, without what it is linked with. Every one is a WASI command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -111,9 +111,10 @@ pub(crate) fn build(workspace: &Workspace, guest: Guest, policy: MissingPolicy) 
     };
     let cache = Cache::new(workspace.output("guests"));
     let drop_in = recipe::drop_in(guest.allocator, workspace, &sources);
-    let objects = drop_in.map(|unit| clang.compile(&unit, &cache)).transpose()?;
+    let compiler = Compiler::new(clang, &cache);
+    let objects = drop_in.map(|unit| compiler.compile(&unit)).transpose()?;
     let module = match guest.program.language() {
-        Language::C => clang.link(guest, workspace, &sources, objects, &cache),
+        Language::C => compiler.link(guest, workspace, &sources, objects),
         Language::Rust(package) => rust::build(workspace, guest, package, objects, &cache),
     };
     module.with_context(|| format!("cannot build {guest}")).map(Some)

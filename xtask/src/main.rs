@@ -4,32 +4,22 @@
 //! line on standard error says why, unless the kernel has already said it), 2 for a wrong command line.
 //! Nothing that a user of the crates needs is in here. CI calls `cargo xtask ci` and nothing else.
 
-mod archive;
 mod bench;
-mod boot;
 mod ci;
 mod cli;
-mod digits;
-mod follow;
 mod guest;
 mod guests;
-mod kernel;
-mod packages;
 mod programs;
 mod prose;
-mod qemu;
-mod report;
 mod run;
-mod setup;
 mod spec;
-mod tally;
 mod test_runner;
-mod workspace;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use palimpsest_host::setup;
+use palimpsest_host::workspace::Workspace;
 use std::process::ExitCode;
-use workspace::Workspace;
 
 fn main() -> ExitCode {
     match execute(Cli::parse()) {

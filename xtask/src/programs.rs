@@ -12,14 +12,14 @@ mod recording;
 pub(crate) mod stock;
 mod table;
 
-use crate::archive::{Driver, pack_files};
 use crate::guests::{self, Allocator, Guest, Program};
-use crate::run::{Job, Kind};
-use crate::setup::MissingPolicy;
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use npm::Fetched;
+use palimpsest_host::archive::{Driver, pack_files};
+use palimpsest_host::job::{Job, Kind};
+use palimpsest_host::setup::MissingPolicy;
+use palimpsest_host::workspace::Workspace;
 
 pub(crate) use recording::Recording;
 

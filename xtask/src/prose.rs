@@ -10,10 +10,10 @@ mod dialect;
 mod passages;
 
 use crate::cli::ProseOptions;
-use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use dialect::Dialect;
 use duct::cmd;
+use palimpsest_host::workspace::Workspace;
 use passages::{Kind, Language, Passage};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

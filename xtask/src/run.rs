@@ -7,21 +7,22 @@
 //! passed through.
 
 mod guest;
-mod job;
 mod program;
 mod status;
 mod tour;
 
 use crate::cli::RunOptions;
-use crate::qemu::{Machine, Setting};
-use crate::setup::{self, EMULATOR, Need};
-use crate::workspace::Workspace;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use palimpsest_host::archive;
+use palimpsest_host::job::Job;
+use palimpsest_host::qemu::{Machine, Setting};
+use palimpsest_host::setup::{self, EMULATOR, Need};
+use palimpsest_host::workspace::Workspace;
+use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
 pub(crate) use guest::file_job;
-pub(crate) use job::{Job, Kind};
 pub(crate) use status::conclude;
 
 /// Runs what the options ask for. A guest whose call fails makes the command fail, without a message of ours.
@@ -42,6 +43,22 @@ pub(crate) fn run(workspace: &Workspace, options: &RunOptions) -> Result<ExitCod
 fn require(workspace: &Workspace, options: &RunOptions) -> Result<()> {
     let needs = [Need::Core(options.target.triple()), EMULATOR];
     setup::require(workspace, &needs, options.setup.missing_policy())
+}
+
+/// Gives the guest the environment, the directory and the input that the options name.
+///
+/// # Errors
+/// The directory or the file cannot be read.
+fn with_world(mut job: Job, options: &RunOptions) -> Result<Job> {
+    job.environment.clone_from(&options.env);
+    if let Some(directory) = &options.dir {
+        job.root = Some(archive::pack_directory(directory)?);
+    }
+    if let Some(path) = &options.stdin {
+        let input = fs::read(path);
+        job.input = Some(input.with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    Ok(job)
 }
 
 /// The virtual machine that the options ask for.

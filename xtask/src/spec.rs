@@ -11,16 +11,16 @@ mod known_misses;
 mod suites;
 mod values;
 
-use crate::archive::Request;
-use crate::boot::{DEFAULT_MEMORY_MIB, Session};
-use crate::kernel::{Image, Target};
-use crate::qemu::{Accelerator, Clock, Machine, Setting};
-use crate::setup::{self, EMULATOR, MissingPolicy, Need};
-use crate::tally::{Tally, Timed};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use judge::{Ended, Run};
 use known_misses::KnownMisses;
+use palimpsest_host::archive::Request;
+use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
+use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
+use palimpsest_host::setup::{self, EMULATOR, MissingPolicy, Need};
+use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workspace::Workspace;
 use palimpsest_spec::stream::{File, Suite, Writer};
 use std::ffi::OsStr;
 use std::fs;
@@ -131,7 +131,7 @@ impl Tests {
         verdict: &mut Verdict,
     ) -> Result<()> {
         let name = format!("spec/{target}");
-        let session = match Session::new(workspace, target, Image::Spec) {
+        let session = match Session::new(workspace, target, Image::new("palimpsest-kernel-demo", "spec")) {
             Ok(session) => session,
             Err(error) => {
                 verdict.tally.fail(&name, &format_args!("{error:#}"), "");

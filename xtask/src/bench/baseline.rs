@@ -131,7 +131,7 @@ impl fmt::Display for Comparison {
 mod tests {
     use super::super::figure::tests::{OURS, figure};
     use super::*;
-    use crate::kernel::Target;
+    use palimpsest_host::kernel::Target;
 
     fn figures(counts: &[(&str, f64)]) -> Figures {
         let list = counts.iter().map(|(name, count)| figure(name, Unit::Instructions, *count));

@@ -6,12 +6,12 @@
 use super::figure::{Figure, Figures, Origin, Source};
 use super::modules::{self, Module};
 use super::peers::Job;
-use crate::archive::Request;
-use crate::boot::Session;
-use crate::kernel::{Image, Target};
-use crate::qemu::{Accelerator, Clock, Cpu, Ending, Machine, Setting};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
+use palimpsest_host::archive::Request;
+use palimpsest_host::boot::Session;
+use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::qemu::{Accelerator, Clock, Cpu, Ending, Machine, Setting};
+use palimpsest_host::workspace::Workspace;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
@@ -107,7 +107,7 @@ impl Bench {
     /// # Errors
     /// It does not build.
     pub(super) fn new(workspace: &Workspace, target: Target) -> Result<Self> {
-        let session = Session::new(workspace, target, Image::Bench)?;
+        let session = Session::new(workspace, target, Image::new("palimpsest-kernel-demo", "bench"))?;
         Ok(Self { session, target, segments: modules::with_segments() })
     }
 

@@ -4,8 +4,8 @@
 //! and the smallest of its runs. Its origin says who measured it and under which conditions: only figures
 //! whose conditions are alike are ever divided by each other.
 
-use crate::kernel::Target;
-use crate::qemu::{Clock, Cpu};
+use palimpsest_host::kernel::Target;
+use palimpsest_host::qemu::{Clock, Cpu};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

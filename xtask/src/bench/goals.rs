@@ -76,8 +76,8 @@ mod tests {
     use super::super::figure::{Origin, Source, Unit};
     use super::list::{KIB_64, MIB_1, MIB_64};
     use super::*;
-    use crate::kernel::Target;
-    use crate::qemu::Clock;
+    use palimpsest_host::kernel::Target;
+    use palimpsest_host::qemu::Clock;
 
     const LINUX: Origin = Origin { source: Source::Linux, ..OURS };
 

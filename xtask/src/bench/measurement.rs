@@ -14,9 +14,9 @@ use super::modules::{self, Module};
 use super::options::{BenchOptions, HostRuntimes};
 use super::peers::{Job, LinuxSuite, Peers};
 use crate::guests;
-use crate::qemu::{Clock, Cpu};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
+use palimpsest_host::qemu::{Clock, Cpu};
+use palimpsest_host::workspace::Workspace;
 use std::path::Path;
 
 /// What tells how fast the machine was in a boot: the same instructions on both sides.
@@ -177,7 +177,7 @@ mod tests {
     use super::super::figure::tests::{OURS, figure};
     use super::super::figure::{Figure, Unit};
     use super::*;
-    use crate::kernel::Target;
+    use palimpsest_host::kernel::Target;
 
     #[test]
     fn a_kernel_that_computes_something_else_ends_the_measurement() {

@@ -1,9 +1,9 @@
 //! The modules that the benchmark kernel gets: real ones, fetched, and some that are made.
 
 use crate::programs::npm::{self, AVIF, AVIF_WASM, LODEPNG, LODEPNG_WASM, QUICKJS, QUICKJS_WASM};
-use crate::setup::MissingPolicy;
-use crate::workspace::Workspace;
 use anyhow::Result;
+use palimpsest_host::setup::MissingPolicy;
+use palimpsest_host::workspace::Workspace;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, ExportKind, ExportSection, Function, FunctionSection,
     MemArg, MemorySection, MemoryType, TypeSection, ValType,

@@ -1,9 +1,9 @@
 //! The command line of `cargo xtask bench`.
 
-use crate::cli::SetupOptions;
-use crate::kernel::Target;
-use crate::qemu::Cpu;
 use clap::{Args, ValueEnum};
+use palimpsest_host::kernel::Target;
+use palimpsest_host::qemu::Cpu;
+use palimpsest_host::setup::SetupOptions;
 use std::path::PathBuf;
 
 /// Options of `bench`.

@@ -12,9 +12,9 @@ pub(super) mod runtimes;
 
 use super::figure::{Figures, Origin, Source};
 use super::modules::Module;
-use crate::qemu::{Clock, Cpu};
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
+use palimpsest_host::qemu::{Clock, Cpu};
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -7,9 +7,9 @@
 use super::document::Document;
 use super::figure::{Origin, Source};
 use super::timelines::Timeline;
-use crate::kernel::Target;
-use crate::qemu::{Clock, Cpu};
 use anyhow::{Result, anyhow};
+use palimpsest_host::kernel::Target;
+use palimpsest_host::qemu::{Clock, Cpu};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use std::fs;

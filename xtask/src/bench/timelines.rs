@@ -5,11 +5,11 @@
 //! program that cannot be had is left out, and said; the documentation then lacks its plot.
 
 use super::figure::{Figure, Figures, Origin, Source, Unit};
-use crate::kernel::Target;
-use crate::qemu::{Clock, Cpu};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use duct::cmd;
+use palimpsest_host::kernel::Target;
+use palimpsest_host::qemu::{Clock, Cpu};
+use palimpsest_host::workspace::Workspace;
 use serde_json::Value;
 use std::env;
 use std::fs;

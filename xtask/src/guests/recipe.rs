@@ -7,8 +7,8 @@
 
 use super::sources::Sources;
 use super::{Allocator, Program};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
+use palimpsest_host::workspace::Workspace;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,10 +7,10 @@
 
 use super::Guest;
 use super::cache::{Cache, Key};
-use crate::setup::{WASI_TARGET, WASM_TARGET};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use ar::Builder;
+use palimpsest_host::setup::{WASI_TARGET, WASM_TARGET};
+use palimpsest_host::workspace::Workspace;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -4,8 +4,8 @@
 //! checks them against are in `guests/c/sources`, a manifest that only serves to fetch: nothing of it is ever
 //! built by cargo, and nothing of it is in this repository.
 
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
+use palimpsest_host::workspace::Workspace;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 

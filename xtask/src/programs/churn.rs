@@ -6,11 +6,11 @@
 
 use super::table::Table;
 use super::{Programs, Recording, Single};
-use crate::boot::Session;
-use crate::digits::grouped;
 use crate::guests::{Allocator, Guest, Program};
-use crate::qemu::Machine;
 use anyhow::{Context, Result, ensure};
+use palimpsest_host::boot::Session;
+use palimpsest_host::digits::grouped;
+use palimpsest_host::qemu::Machine;
 use serde_json::Value;
 use std::fmt;
 

@@ -4,12 +4,12 @@
 //! was just fetched or lay in the cache. Without npm or a network there is no package: whoever asked goes on
 //! without, and says so; in CI that is an error. Called by the tour and for the programs.
 
-use crate::packages::Tool;
-use crate::setup::{self, MissingPolicy, Need};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
 use flate2::read::GzDecoder;
+use palimpsest_host::packages::Tool;
+use palimpsest_host::setup::{self, MissingPolicy, Need};
+use palimpsest_host::workspace::Workspace;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read};

@@ -3,11 +3,11 @@
 //! Owns how the frames that were resident are found for each line of the output. A run that the kernel or a
 //! trap ends is an error with everything that the kernel and the program said.
 
-use crate::boot::{Session, Streams};
-use crate::qemu::{Ending, Machine};
-use crate::report::{Outcome, Report};
-use crate::run::Job;
 use anyhow::{Context, Result, bail, ensure};
+use palimpsest_host::boot::{Session, Streams};
+use palimpsest_host::job::Job;
+use palimpsest_host::qemu::{Ending, Machine};
+use palimpsest_host::report::{Outcome, Report};
 
 /// What came of a run.
 #[derive(Debug)]

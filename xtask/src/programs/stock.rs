@@ -6,10 +6,10 @@
 
 use super::Programs;
 use super::npm::{self, QUICKJS};
-use crate::archive::Driver;
-use crate::run::{Job, Kind};
 use anyhow::{Context, Result, bail};
 use duct::cmd;
+use palimpsest_host::archive::Driver;
+use palimpsest_host::job::{Job, Kind};
 use serde_json::json;
 use std::fs;
 use std::path::Path;

@@ -1,13 +1,14 @@
 //! A guest of the user's own: a Wasm file, of which a function is called, or a program.
 
-use super::{Job, Kind, conclude, machine, require};
-use crate::archive::Driver;
-use crate::boot::Session;
+use super::{conclude, machine, require, with_world};
 use crate::cli::RunOptions;
 use crate::guest;
-use crate::kernel::Image;
-use crate::workspace::Workspace;
 use anyhow::{Result, ensure};
+use palimpsest_host::archive::Driver;
+use palimpsest_host::boot::Session;
+use palimpsest_host::job::{Job, Kind};
+use palimpsest_host::kernel::Image;
+use palimpsest_host::workspace::Workspace;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 pub(super) fn run(workspace: &Workspace, options: &RunOptions, file: &Path) -> Result<ExitCode> {
     let job = file_job(options, file)?;
     require(workspace, options)?;
-    let session = Session::new(workspace, options.target, Image::Kernel)?;
+    let session = Session::new(workspace, options.target, Image::KERNEL)?;
     let ending = job.boot_aloud(&session, machine(options))?;
     conclude(&session, options, &ending)
 }
@@ -45,5 +46,5 @@ pub(crate) fn file_job(options: &RunOptions, file: &Path) -> Result<Job> {
         Kind::Call { invoke: None }
     };
     let arguments = words.collect();
-    Job { arguments, ..Job::new(module, kind) }.with_world(options)
+    with_world(Job { arguments, ..Job::new(module, kind) }, options)
 }

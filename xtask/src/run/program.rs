@@ -1,13 +1,13 @@
 //! A program that is fetched or built first.
 
-use super::{conclude, machine, require};
-use crate::boot::Session;
+use super::{conclude, machine, require, with_world};
 use crate::cli::RunOptions;
 use crate::guests::Program;
-use crate::kernel::Image;
 use crate::programs::{Name, Programs, Single, allocators, churn};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
+use palimpsest_host::boot::Session;
+use palimpsest_host::kernel::Image;
+use palimpsest_host::workspace::Workspace;
 use serde_json::Value;
 use std::fs;
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Re
 
 fn run_single(programs: &Programs<'_>, options: &RunOptions, single: Single) -> Result<Option<ExitCode>> {
     let Some(job) = programs.job(single, &options.more_arguments)? else { return Ok(None) };
-    let job = job.with_world(options)?;
+    let job = with_world(job, options)?;
     let session = session(programs, options)?;
     let ending = job.boot_aloud(&session, machine(options))?;
     conclude(&session, options, &ending).map(Some)
@@ -63,7 +63,7 @@ fn run_allocators(programs: &Programs<'_>, options: &RunOptions) -> Result<Optio
 }
 
 fn session(programs: &Programs<'_>, options: &RunOptions) -> Result<Session> {
-    Session::new(programs.workspace, options.target, Image::Kernel)
+    Session::new(programs.workspace, options.target, Image::KERNEL)
 }
 
 fn write_json(options: &RunOptions, json: &Value) -> Result<()> {

@@ -3,11 +3,11 @@
 //! Owns what counts as success: the kernel's own exit status *and*, for a guest, a complete report that
 //! agrees with it; for the tour, its verdict. A program's exit code becomes the command's.
 
-use crate::boot::Session;
 use crate::cli::RunOptions;
-use crate::qemu::Ending;
-use crate::report::{Outcome, Report, ReportError};
 use anyhow::{Result, bail};
+use palimpsest_host::boot::Session;
+use palimpsest_host::qemu::Ending;
+use palimpsest_host::report::{Outcome, Report, ReportError};
 use std::process::ExitCode;
 
 /// How the last line of a tour that went well begins.

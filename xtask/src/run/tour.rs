@@ -2,13 +2,13 @@
 
 use super::status::tour_status;
 use super::{machine, require};
-use crate::archive::Request;
-use crate::boot::Session;
 use crate::cli::RunOptions;
-use crate::kernel::Image;
 use crate::programs::npm::{self, LODEPNG};
-use crate::workspace::Workspace;
 use anyhow::Result;
+use palimpsest_host::archive::Request;
+use palimpsest_host::boot::Session;
+use palimpsest_host::kernel::Image;
+use palimpsest_host::workspace::Workspace;
 use std::process::ExitCode;
 
 /// Takes the tour, with LodePNG if it can be had.
@@ -21,7 +21,7 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions) -> Result<ExitCod
     let lodepng = npm::find(workspace, LODEPNG, options.setup.missing_policy())?;
     let lodepng = lodepng.map(|package| package.read(npm::LODEPNG_WASM)).transpose()?;
     let modules: Vec<_> = lodepng.iter().map(|bytes| (npm::LODEPNG_WASM, bytes.as_slice())).collect();
-    let session = Session::new(workspace, options.target, Image::Kernel)?;
+    let session = Session::new(workspace, options.target, Image::KERNEL)?;
     let mut verdict = String::new();
     let ending = session.boot(machine(options), Request::Tour, &modules, |line| {
         println!("{line}");

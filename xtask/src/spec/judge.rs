@@ -4,7 +4,7 @@
 //! A pass is the right exit status *and* the line that counts the directives, with as many as the stream has,
 //! *and* the totals behind it. So a program that stops early, or that leaves a directive out, does not pass.
 
-use crate::qemu::Ending;
+use palimpsest_host::qemu::Ending;
 use std::process::ExitStatus;
 use thiserror::Error;
 

@@ -3,9 +3,9 @@
 //! Owns how the lines of Rust's test harness are read. A test program that dies without naming a failed test,
 //! and a program that does not build, count as one failure each. Called by `test` and `ci`.
 
-use crate::tally::Tally;
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
+use palimpsest_host::tally::Tally;
+use palimpsest_host::workspace::Workspace;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 

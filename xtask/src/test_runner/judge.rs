@@ -6,7 +6,7 @@
 //! but the end; so no single sign is enough. The expectation [`Expected::Flaw`] turns the verdict round: such
 //! a kernel must be reported as failed, for the right reason. Called by `vm` once per boot.
 
-use crate::qemu::Ending;
+use palimpsest_host::qemu::Ending;
 use std::time::Duration;
 use thiserror::Error;
 

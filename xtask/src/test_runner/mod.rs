@@ -14,12 +14,12 @@ mod solo;
 mod vm;
 
 use crate::cli::TestOptions;
-use crate::kernel::Target;
-use crate::setup::MissingPolicy;
 use crate::spec::{self, Detail, Verdict};
-use crate::tally::Tally;
-use crate::workspace::Workspace;
 use anyhow::{Result, ensure};
+use palimpsest_host::kernel::Target;
+use palimpsest_host::setup::MissingPolicy;
+use palimpsest_host::tally::Tally;
+use palimpsest_host::workspace::Workspace;
 use std::process::ExitCode;
 
 pub(crate) use host::run as run_host;

@@ -13,7 +13,7 @@
 //! The kernel is believed in nothing: a list that breaks off, miscounts or lacks a self-test is an error.
 
 use super::judge::{Expected, Flaw};
-use crate::qemu::Clock;
+use palimpsest_host::qemu::Clock;
 use thiserror::Error;
 
 /// A test and what must come of it.

@@ -5,16 +5,16 @@
 //! checked, and the plain one is compared. A program that cannot be had is left out, which is said; in CI it
 //! is a failure. Called by `test`.
 
-use crate::archive::pack_files;
-use crate::boot::{DEFAULT_MEMORY_MIB, Session};
 use crate::guests::{Allocator, Guest, Program};
-use crate::kernel::{Image, Target};
 use crate::programs::{Programs, Recording, Single, allocators, churn, stock};
-use crate::qemu::{Accelerator, Clock, Machine, Setting};
-use crate::setup::MissingPolicy;
-use crate::tally::{Tally, Timed};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
+use palimpsest_host::archive::pack_files;
+use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
+use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
+use palimpsest_host::setup::MissingPolicy;
+use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workspace::Workspace;
 use std::time::{Duration, Instant};
 
 /// The longest that a program may run.
@@ -99,7 +99,7 @@ pub(super) fn run(
     if cases.is_empty() && tests.is_empty() {
         return Ok(tally);
     }
-    let session = match Session::new(workspace, target, Image::Kernel) {
+    let session = match Session::new(workspace, target, Image::KERNEL) {
         Ok(session) => session,
         Err(error) => {
             tally.fail(&format_args!("program/{target}/build"), &format_args!("{error:#}"), "");

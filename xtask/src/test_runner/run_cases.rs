@@ -11,14 +11,14 @@ mod judge;
 mod table;
 
 use super::show;
-use crate::boot::{Session, Streams};
 use crate::cli::RunOptions;
-use crate::kernel::{Image, Target};
 use crate::run;
-use crate::tally::{Tally, Timed};
-use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use judge::{Attempt, judge};
+use palimpsest_host::boot::{Session, Streams};
+use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workspace::Workspace;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
@@ -39,7 +39,7 @@ pub(super) fn run(workspace: &Workspace, target: Target, filter: &str) -> Result
     if chosen.is_empty() {
         return Ok(tally);
     }
-    let session = match Session::new(workspace, target, Image::Kernel) {
+    let session = match Session::new(workspace, target, Image::KERNEL) {
         Ok(session) => session,
         Err(error) => {
             tally.fail(&format_args!("run/{target}/build"), &format_args!("{error:#}"), "");

@@ -7,14 +7,14 @@
 use super::judge::{Expected, judge};
 use super::plan::{self, PlannedTest};
 use super::{show, solo};
-use crate::archive::Request;
-use crate::boot::{DEFAULT_MEMORY_MIB, Session};
-use crate::kernel::{Image, Target};
-use crate::qemu::{Accelerator, Clock, Ending, Machine, Setting};
-use crate::setup::{self, EMULATOR, MissingPolicy, Need};
-use crate::tally::{Tally, Timed};
-use crate::workspace::Workspace;
 use anyhow::Result;
+use palimpsest_host::archive::Request;
+use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
+use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::qemu::{Accelerator, Clock, Ending, Machine, Setting};
+use palimpsest_host::setup::{self, EMULATOR, MissingPolicy, Need};
+use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workspace::Workspace;
 use std::time::{Duration, Instant};
 
 /// How long the kernel may take to boot and print its list.
@@ -33,7 +33,7 @@ pub(super) fn run(
     let needs = [Need::Core(Target::Gnu.triple()), Need::Core(Target::None.triple()), EMULATOR];
     setup::require(workspace, &needs, policy)?;
     let mut tally = Tally::default();
-    let session = match Session::new(workspace, target, Image::VmTests) {
+    let session = match Session::new(workspace, target, Image::new("palimpsest-kernel-demo", "vm-tests")) {
         Ok(session) => session,
         Err(error) => {
             tally.fail(&format_args!("vm/{target}/build"), &format_args!("{error:#}"), "");

@@ -1,7 +1,7 @@
 //! How names and numbers are written in a table.
 
 use super::super::figure::Figure;
-use crate::digits::grouped;
+use palimpsest_host::digits::grouped;
 
 /// The median, and the smallest where it is another.
 pub(super) fn cell(figure: &Figure) -> String {

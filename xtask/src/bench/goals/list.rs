@@ -2,8 +2,8 @@
 
 use super::super::figure::{Figure, Figures, KERNEL, Origin, Source, geometric_mean};
 use super::{Bound, Goal};
-use crate::kernel::Target;
-use crate::qemu::{Clock, Cpu};
+use palimpsest_host::kernel::Target;
+use palimpsest_host::qemu::{Clock, Cpu};
 
 /// A cost of pages against Linux.
 struct PageGoal {

@@ -7,8 +7,8 @@
 use super::super::figure::{Figure, Figures, Origin, Source, Unit};
 use super::Peers;
 use super::lines;
-use crate::qemu::{Clock, Cpu};
 use anyhow::{Context, Result};
+use palimpsest_host::qemu::{Clock, Cpu};
 use serde_json::Value;
 use std::env;
 use std::fs;

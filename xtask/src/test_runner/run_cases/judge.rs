@@ -8,8 +8,8 @@
 mod tests;
 
 use super::failure::Failure;
-use crate::qemu::Clock;
 use anyhow::Result;
+use palimpsest_host::qemu::Clock;
 use serde_json::Value;
 use std::process::ExitCode;
 

@@ -11,6 +11,7 @@ use crate::qemu::{self, Ending, Files, Machine};
 use crate::report::{Report, ReportError};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,11 @@ use std::sync::mpsc;
 use std::thread;
 
 /// Memory of the virtual machine when nobody asks for more, in MiB.
-pub(crate) const DEFAULT_MEMORY_MIB: u32 = 256;
+pub const DEFAULT_MEMORY_MIB: u32 = 256;
 
 /// A kernel image that can be booted any number of times, one boot after the other.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     kernel: PathBuf,
     directory: PathBuf,
 }
@@ -33,9 +34,9 @@ impl Session {
     ///
     /// # Errors
     /// The image does not build, or the directory cannot be made.
-    pub(crate) fn new(workspace: &Workspace, target: Target, image: Image) -> Result<Self> {
+    pub fn new(workspace: &Workspace, target: Target, image: Image) -> Result<Self> {
         let kernel = kernel::build(workspace, target, image)?;
-        let directory = workspace.output("boot").join(format!("{}-{}", image.binary(), process::id()));
+        let directory = workspace.output("boot").join(format!("{}-{}", image.binary, process::id()));
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         Ok(Self { kernel, directory })
     }
@@ -44,7 +45,7 @@ impl Session {
     ///
     /// # Errors
     /// The archive cannot be written, or QEMU cannot be started or listened to.
-    pub(crate) fn boot(
+    pub fn boot(
         &self,
         machine: Machine,
         request: Request<'_>,
@@ -60,7 +61,7 @@ impl Session {
     ///
     /// # Errors
     /// Those of `boot`; or one of the streams cannot be written.
-    pub(crate) fn boot_guest(
+    pub fn boot_guest(
         &self,
         machine: Machine,
         request: Request<'_>,
@@ -91,7 +92,7 @@ impl Session {
     ///
     /// # Errors
     /// QEMU cannot be started or listened to.
-    pub(crate) fn boot_without_archive(&self, machine: Machine, on_line: impl FnMut(&str)) -> Result<Ending> {
+    pub fn boot_without_archive(&self, machine: Machine, on_line: impl FnMut(&str)) -> Result<Ending> {
         qemu::boot(machine, self.files(None), on_line)
     }
 
@@ -106,7 +107,8 @@ impl Session {
     }
 
     /// The directory, for files that shall be gone with the session.
-    pub(crate) fn directory(&self) -> &Path {
+    #[must_use]
+    pub fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -114,7 +116,7 @@ impl Session {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(crate) fn report_text(&self) -> Result<String> {
+    pub fn report_text(&self) -> Result<String> {
         fs::read_to_string(self.report_file()).context("the kernel's report cannot be read")
     }
 
@@ -122,7 +124,7 @@ impl Session {
     ///
     /// # Errors
     /// It wrote no report, or one that is damaged.
-    pub(crate) fn report(&self) -> Result<Report, ReportError> {
+    pub fn report(&self) -> Result<Report, ReportError> {
         let text = fs::read_to_string(self.report_file()).map_err(ReportError::Unreadable)?;
         Report::parse(&text)
     }
@@ -141,13 +143,19 @@ impl Session {
 }
 
 /// Where the text of a boot goes.
-pub(crate) struct Streams<'a> {
+pub struct Streams<'a> {
     /// The kernel's lines
-    pub(crate) console: &'a mut dyn FnMut(&str),
+    pub console: &'a mut dyn FnMut(&str),
     /// The guest's standard output
-    pub(crate) output: &'a mut (dyn Write + Send),
+    pub output: &'a mut (dyn Write + Send),
     /// The guest's standard error
-    pub(crate) errors: &'a mut (dyn Write + Send),
+    pub errors: &'a mut (dyn Write + Send),
+}
+
+impl fmt::Debug for Streams<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Streams").finish_non_exhaustive()
+    }
 }
 
 impl Drop for Session {

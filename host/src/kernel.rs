@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 /// A compilation target of the kernel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Target {
+pub enum Target {
     /// `x86_64-unknown-linux-gnu`, freestanding: hardware floats
     Gnu,
     /// `x86_64-unknown-none`: soft floats, what most hobby kernels use
@@ -25,7 +25,8 @@ pub(crate) enum Target {
 
 impl Target {
     /// The name that rustc knows the target by.
-    pub(crate) const fn triple(self) -> &'static str {
+    #[must_use]
+    pub const fn triple(self) -> &'static str {
         match self {
             Self::Gnu => "x86_64-unknown-linux-gnu",
             Self::None => "x86_64-unknown-none",
@@ -70,55 +71,25 @@ impl fmt::Display for Target {
     }
 }
 
-/// A bootable program.
+/// A bootable program of this repository.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Image {
-    /// Runs a guest, or takes the tour
-    Kernel,
-    /// The benchmark
-    Bench,
-    /// The emulator tests
-    VmTests,
-    /// The WebAssembly specification's tests
-    Spec,
-    /// The example `examples/embed-minimal`, a kernel of its own
-    EmbedMinimal,
-    /// The test of a build that loses the interpreter's tail calls
-    LostTailCalls,
+pub struct Image {
+    /// The package that it belongs to
+    pub package: &'static str,
+    /// The name of its binary
+    pub binary: &'static str,
+    /// Variables that change the release profile for it
+    pub profile: &'static [Variable],
 }
 
 impl Image {
-    const fn package(self) -> &'static str {
-        match self {
-            Self::Kernel | Self::Bench | Self::VmTests | Self::Spec | Self::LostTailCalls => {
-                "palimpsest-kernel-demo"
-            }
-            Self::EmbedMinimal => "palimpsest-embed-minimal",
-        }
-    }
+    /// The kernel that runs a guest or takes the tour.
+    pub const KERNEL: Self = Self::new("palimpsest-kernel-demo", "kernel");
 
-    /// The name of its file.
-    pub(crate) const fn binary(self) -> &'static str {
-        match self {
-            Self::Kernel => "kernel",
-            Self::Bench => "bench",
-            Self::VmTests => "vm-tests",
-            Self::Spec => "spec",
-            Self::EmbedMinimal => "embed-minimal",
-            Self::LostTailCalls => "lost-tail-calls",
-        }
-    }
-
-    /// What is changed in the release profile.
-    const fn profile(self) -> &'static [Variable] {
-        match self {
-            Self::Kernel | Self::Bench | Self::VmTests | Self::Spec | Self::EmbedMinimal => &[],
-            // wasmi's handlers then call their decoders instead of inlining them, with references to their own
-            // locals, which rule a tail call out.
-            Self::LostTailCalls => {
-                &[("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")]
-            }
-        }
+    /// A binary of a package, in the release profile as it is.
+    #[must_use]
+    pub const fn new(package: &'static str, binary: &'static str) -> Self {
+        Self { package, binary, profile: &[] }
     }
 }
 
@@ -126,9 +97,9 @@ impl Image {
 ///
 /// # Errors
 /// Cargo fails; it has then said why on standard error.
-pub(crate) fn build(workspace: &Workspace, target: Target, image: Image) -> Result<PathBuf> {
-    let command = ["build", "--package", image.package(), "--bin", image.binary()];
-    let build = cargo(workspace, target, &command, image.profile());
+pub fn build(workspace: &Workspace, target: Target, image: Image) -> Result<PathBuf> {
+    let command = ["build", "--package", image.package, "--bin", image.binary];
+    let build = cargo(workspace, target, &command, image.profile);
     let output = build.unchecked().run().context("cannot start cargo")?;
     ensure!(
         output.status.success(),
@@ -136,17 +107,12 @@ pub(crate) fn build(workspace: &Workspace, target: Target, image: Image) -> Resu
         target.triple()
     );
     let directory = workspace.output(target.output()).join(target.triple()).join("release");
-    Ok(directory.join(image.binary()))
+    Ok(directory.join(image.binary))
 }
 
 /// A cargo command with the kernel's flags and output directory, which are put behind its first word, the
 /// subcommand. `variables` come beside those that are set here.
-pub(crate) fn cargo(
-    workspace: &Workspace,
-    target: Target,
-    command: &[&str],
-    variables: &[Variable],
-) -> Expression {
+pub fn cargo(workspace: &Workspace, target: Target, command: &[&str], variables: &[Variable]) -> Expression {
     let (subcommand, rest) = command.split_at(1);
     let directory = workspace.output(target.output());
     let mut arguments: Vec<OsString> = subcommand.iter().map(Into::into).collect();

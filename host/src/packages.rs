@@ -3,13 +3,13 @@
 //! Owns the package names. Nothing is run here but harmless questions (`--version`, `id -u`, `apt-cache
 //! show`); `setup` runs the commands that this module composes.
 
-use crate::guests::Clang;
+use crate::clang::Clang;
 use duct::cmd;
 use std::fmt;
 
 /// A program that the Rust toolchain does not bring.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Tool {
+pub enum Tool {
     /// The emulator
     Qemu,
     /// Fetches the guest program of the tour
@@ -20,7 +20,8 @@ pub(crate) enum Tool {
 
 impl Tool {
     /// The name to start it by.
-    pub(crate) const fn executable(self) -> &'static str {
+    #[must_use]
+    pub const fn executable(self) -> &'static str {
         match self {
             Self::Qemu => "qemu-system-x86_64",
             Self::Npm => "npm",
@@ -29,7 +30,8 @@ impl Tool {
     }
 
     /// Whether it starts, with all that it takes.
-    pub(crate) fn is_installed(self) -> bool {
+    #[must_use]
+    pub fn is_installed(self) -> bool {
         match self {
             Self::Qemu | Self::Npm => answers(&[self.executable(), "--version"]),
             Self::WasiClang => Clang::find().is_some(),
@@ -48,11 +50,11 @@ impl fmt::Display for Tool {
 
 /// A command as a list of words, printed the way one would type it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Words(pub(crate) Vec<String>);
+pub struct Words(pub Vec<String>);
 
 impl Words {
     /// The words of a command that needs no quoting.
-    pub(crate) fn new(words: &[&str]) -> Self {
+    pub fn new(words: &[&str]) -> Self {
         Self(words.iter().map(ToString::to_string).collect())
     }
 
@@ -73,7 +75,7 @@ impl fmt::Display for Words {
 
 /// The package managers that we know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum PackageManager {
+pub enum PackageManager {
     /// Debian, Ubuntu
     Apt,
     /// Fedora
@@ -88,12 +90,14 @@ impl PackageManager {
     const ALL: [Self; 4] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Brew];
 
     /// The first one that this machine has.
-    pub(crate) fn detect() -> Option<Self> {
+    #[must_use]
+    pub fn detect() -> Option<Self> {
         Self::ALL.into_iter().find(|manager| answers(&[manager.executable(), "--version"]))
     }
 
     /// The commands that install a program, in their order.
-    pub(crate) fn install(self, tool: Tool) -> Vec<Words> {
+    #[must_use]
+    pub fn install(self, tool: Tool) -> Vec<Words> {
         let packages = self.packages(tool);
         let with = |words: &[&str]| Words::new(&[words, packages].concat());
         match self {
@@ -142,7 +146,8 @@ impl PackageManager {
 }
 
 /// Whether a command exists and ends well; what it prints does not matter.
-pub(crate) fn answers(words: &[&str]) -> bool {
+#[must_use]
+pub fn answers(words: &[&str]) -> bool {
     let Some((program, arguments)) = words.split_first() else { return false };
     cmd(*program, arguments).stdin_null().stdout_null().stderr_null().run().is_ok()
 }

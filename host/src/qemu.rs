@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// What executes the virtual machine's code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Accelerator {
+pub enum Accelerator {
     /// QEMU's own translator: works everywhere, and alike
     Tcg,
     /// Linux's hypervisor
@@ -31,7 +31,7 @@ pub(crate) enum Accelerator {
 
 /// What the virtual machine's clock counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Clock {
+pub enum Clock {
     /// The host's time
     Host,
     /// Executed instructions, one nanosecond each: reproducible
@@ -40,7 +40,7 @@ pub(crate) enum Clock {
 
 /// The CPU that the emulator plays.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Cpu {
+pub enum Cpu {
     /// All that it can, and fast string instructions, which it has in name only
     Max,
     /// The same without these (ERMS and FSRM)
@@ -49,7 +49,7 @@ pub(crate) enum Cpu {
 
 impl Cpu {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Max, Self::WithoutErms];
+    pub const ALL: [Self; 2] = [Self::Max, Self::WithoutErms];
 
     /// What QEMU calls it.
     const fn model(self) -> &'static str {
@@ -68,7 +68,7 @@ impl fmt::Display for Cpu {
 
 /// What a boot is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Setting {
+pub enum Setting {
     /// To see whether something works
     Trying,
     /// To see what it costs, on this CPU, with all memory touched beforehand: the host's page faults are not
@@ -98,37 +98,37 @@ impl Setting {
 
 /// The hardware of one boot.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Machine {
+pub struct Machine {
     /// Memory in MiB
-    pub(crate) memory_mib: u32,
+    pub memory_mib: u32,
     /// What executes its code
-    pub(crate) accelerator: Accelerator,
+    pub accelerator: Accelerator,
     /// What its clock counts
-    pub(crate) clock: Clock,
+    pub clock: Clock,
     /// The time after which the process is killed
-    pub(crate) time_limit: Duration,
+    pub time_limit: Duration,
     /// What it is for
-    pub(crate) setting: Setting,
+    pub setting: Setting,
 }
 
 /// The files of one boot.
 #[derive(Clone, Debug)]
-pub(crate) struct Files {
+pub struct Files {
     /// The kernel's ELF image
-    pub(crate) kernel: PathBuf,
+    pub kernel: PathBuf,
     /// The boot archive, for a kernel that reads one
-    pub(crate) archive: Option<PathBuf>,
+    pub archive: Option<PathBuf>,
     /// Where the second serial port's bytes go
-    pub(crate) report: PathBuf,
+    pub report: PathBuf,
     /// Where the third one's go: the guest's standard output
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
     /// Where the fourth one's go: the guest's standard error
-    pub(crate) errors: PathBuf,
+    pub errors: PathBuf,
 }
 
 /// How a boot ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// The kernel ended the machine: everything went well
     Success,
     /// The kernel ended the machine: a check failed, or the guest's call trapped or could not be made
@@ -175,7 +175,7 @@ impl fmt::Display for Ending {
 ///
 /// # Errors
 /// QEMU cannot be started, or its output cannot be read.
-pub(crate) fn boot(machine: Machine, files: Files, mut on_line: impl FnMut(&str)) -> Result<Ending> {
+pub fn boot(machine: Machine, files: Files, mut on_line: impl FnMut(&str)) -> Result<Ending> {
     let qemu = cmd(Tool::Qemu.executable(), arguments(machine, files))
         .stdin_null()
         .stderr_to_stdout()

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 /// A number without sign or fraction, with its thousands apart.
-pub(crate) fn grouped(number: impl Display) -> String {
+pub fn grouped(number: impl Display) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {

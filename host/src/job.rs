@@ -4,34 +4,32 @@
 //! output: of a program only what it writes to its standard output, of a plain call the kernel's text. Made
 //! by `run` and the tests of programs; booted once or several times.
 
-use crate::archive::{self, Driver, Entry, GUEST, INPUT, ROOT, Request, Run};
+use crate::archive::{Driver, Entry, GUEST, INPUT, ROOT, Request, Run};
 use crate::boot::{Session, Streams};
-use crate::cli::RunOptions;
 use crate::qemu::{Ending, Machine};
-use anyhow::{Context, Result};
-use std::fs;
+use anyhow::Result;
 use std::io;
 
 /// A guest and everything that it is given.
 #[derive(Clone, Debug)]
-pub(crate) struct Job {
+pub struct Job {
     /// The module, in its binary form
-    pub(crate) module: Vec<u8>,
+    pub module: Vec<u8>,
     /// How it is run
-    pub(crate) kind: Kind,
+    pub kind: Kind,
     /// The arguments of the call, or of the program
-    pub(crate) arguments: Vec<String>,
+    pub arguments: Vec<String>,
     /// The environment: names and values
-    pub(crate) environment: Vec<(String, String)>,
+    pub environment: Vec<(String, String)>,
     /// The directory that it sees, as an archive
-    pub(crate) root: Option<Vec<u8>>,
+    pub root: Option<Vec<u8>>,
     /// What it reads from its standard input
-    pub(crate) input: Option<Vec<u8>>,
+    pub input: Option<Vec<u8>>,
 }
 
 /// How a guest is run.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// One function is called; the kernel knows the usual entry points if there is no name
     Call {
         /// The export
@@ -48,31 +46,16 @@ pub(crate) enum Kind {
 
 impl Job {
     /// A guest that is given nothing.
-    pub(crate) const fn new(module: Vec<u8>, kind: Kind) -> Self {
+    #[must_use]
+    pub const fn new(module: Vec<u8>, kind: Kind) -> Self {
         Self { module, kind, arguments: Vec::new(), environment: Vec::new(), root: None, input: None }
-    }
-
-    /// Gives it the environment, the directory and the input that the options name.
-    ///
-    /// # Errors
-    /// The directory or the file cannot be read.
-    pub(crate) fn with_world(mut self, options: &RunOptions) -> Result<Self> {
-        self.environment.clone_from(&options.env);
-        if let Some(directory) = &options.dir {
-            self.root = Some(archive::pack_directory(directory)?);
-        }
-        if let Some(path) = &options.stdin {
-            let input = fs::read(path);
-            self.input = Some(input.with_context(|| format!("cannot read {}", path.display()))?);
-        }
-        Ok(self)
     }
 
     /// Boots the kernel with it.
     ///
     /// # Errors
     /// As [`Session::boot_guest`].
-    pub(crate) fn boot(&self, session: &Session, machine: Machine, streams: Streams<'_>) -> Result<Ending> {
+    pub fn boot(&self, session: &Session, machine: Machine, streams: Streams<'_>) -> Result<Ending> {
         let entry = match &self.kind {
             Kind::Call { invoke } => Entry::Call { invoke: invoke.as_deref() },
             Kind::Program { driver, name } => Entry::Program { driver: *driver, name },
@@ -88,7 +71,7 @@ impl Job {
     ///
     /// # Errors
     /// As [`Session::boot_guest`].
-    pub(crate) fn boot_aloud(&self, session: &Session, machine: Machine) -> Result<Ending> {
+    pub fn boot_aloud(&self, session: &Session, machine: Machine) -> Result<Ending> {
         let console: &mut dyn FnMut(&str) = match self.kind {
             Kind::Call { .. } => &mut |line| println!("{line}"),
             Kind::Program { .. } => &mut |line| eprintln!("{line}"),

@@ -9,16 +9,17 @@ use crate::kernel::Target;
 use crate::packages::{PackageManager, Tool, Words, answers};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 use duct::cmd;
 use std::env;
 use std::fmt;
 use std::path::Path;
 
 /// What must be there before the emulator can be started.
-pub(crate) const EMULATOR: Need = Need::Tool(Tool::Qemu);
+pub const EMULATOR: Need = Need::Tool(Tool::Qemu);
 
 /// What `setup` installs, beyond the needs of a single command, and what `ci` needs.
-pub(crate) const EVERYTHING: [Need; 8] = [
+pub const EVERYTHING: [Need; 8] = [
     Need::Core(Target::None.triple()),
     Need::Core(Target::Gnu.triple()),
     Need::Core(WASM_TARGET),
@@ -30,10 +31,10 @@ pub(crate) const EVERYTHING: [Need; 8] = [
 ];
 
 /// The compilation target of the guests that are written in Rust and import nothing that the host does not offer.
-pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
+pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// The compilation target of the programs that are written in Rust.
-pub(crate) const WASI_TARGET: &str = "wasm32-wasip1";
+pub const WASI_TARGET: &str = "wasm32-wasip1";
 
 /// The formatter.
 const RUSTFMT: Need = Need::Component { name: "rustfmt", executable: "cargo-fmt" };
@@ -43,16 +44,32 @@ const CLIPPY: Need = Need::Component { name: "clippy", executable: "cargo-clippy
 
 /// What to do when something is missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum MissingPolicy {
+pub enum MissingPolicy {
     /// Install it
     Install,
     /// Fail, naming the command that installs it
     Refuse,
 }
 
+/// What all commands have in common.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct SetupOptions {
+    /// Do not install what is missing; name the command that does
+    #[arg(long)]
+    no_setup: bool,
+}
+
+impl SetupOptions {
+    /// What to do when something is not installed.
+    #[must_use]
+    pub const fn missing_policy(self) -> MissingPolicy {
+        if self.no_setup { MissingPolicy::Refuse } else { MissingPolicy::Install }
+    }
+}
+
 /// One thing that a command may find missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Need {
+pub enum Need {
     /// The prebuilt `core` of a compilation target
     Core(&'static str),
     /// A component of the toolchain, known by a program that it brings
@@ -104,7 +121,8 @@ impl Need {
 }
 
 /// Whether nothing may be left out for want of a tool or a network: the variable `CI` is set.
-pub(crate) fn in_ci() -> bool {
+#[must_use]
+pub fn in_ci() -> bool {
     env::var_os("CI").is_some_and(|value| value == "true")
 }
 
@@ -112,7 +130,7 @@ pub(crate) fn in_ci() -> bool {
 ///
 /// # Errors
 /// As [`require`] with [`MissingPolicy::Install`].
-pub(crate) fn install_everything(workspace: &Workspace) -> Result<()> {
+pub fn install_everything(workspace: &Workspace) -> Result<()> {
     for need in EVERYTHING {
         if need.is_met(workspace) {
             println!("{need}: already installed");
@@ -128,7 +146,7 @@ pub(crate) fn install_everything(workspace: &Workspace) -> Result<()> {
 /// # Errors
 /// Something is missing and the policy forbids to install it; no package manager is known here; an
 /// installation fails, or ends well without bringing what is needed.
-pub(crate) fn require(workspace: &Workspace, needs: &[Need], policy: MissingPolicy) -> Result<()> {
+pub fn require(workspace: &Workspace, needs: &[Need], policy: MissingPolicy) -> Result<()> {
     for need in needs.iter().filter(|need| !need.is_met(workspace)) {
         match policy {
             MissingPolicy::Install => install(*need, workspace)?,

@@ -10,20 +10,20 @@ use std::time::Duration;
 
 /// How many passed and how many failed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Tally {
+pub struct Tally {
     passed: u32,
     failed: u32,
 }
 
 impl Tally {
     /// Counts and prints a success.
-    pub(crate) fn pass(&mut self, name: &dyn fmt::Display) {
+    pub fn pass(&mut self, name: &dyn fmt::Display) {
         self.passed += 1;
         println!("ok {name}");
     }
 
     /// Counts and prints a failure, with the output that explains it.
-    pub(crate) fn fail(&mut self, name: &dyn fmt::Display, reason: &dyn fmt::Display, output: &str) {
+    pub fn fail(&mut self, name: &dyn fmt::Display, reason: &dyn fmt::Display, output: &str) {
         self.failed += 1;
         println!("FAILED {name}: {reason}");
         for line in output.lines() {
@@ -32,12 +32,14 @@ impl Tally {
     }
 
     /// Whether something passed and nothing failed.
-    pub(crate) const fn is_success(self) -> bool {
+    #[must_use]
+    pub const fn is_success(self) -> bool {
         self.failed == 0 && self.passed > 0
     }
 
     /// The exit status of a command that ends with this count.
-    pub(crate) fn exit_code(self) -> ExitCode {
+    #[must_use]
+    pub fn exit_code(self) -> ExitCode {
         if self.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
@@ -57,7 +59,7 @@ impl fmt::Display for Tally {
 
 /// A name with the time that it took, as in `vm/gnu/boots (1.2 s)`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Timed<'a>(pub(crate) &'a str, pub(crate) Duration);
+pub struct Timed<'a>(pub &'a str, pub Duration);
 
 impl fmt::Display for Timed<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

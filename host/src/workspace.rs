@@ -23,11 +23,11 @@ const BUILD_VARIABLES: [&str; 6] = [
 ];
 
 /// An environment variable of a command: its name and its value.
-pub(crate) type Variable = (&'static str, &'static str);
+pub type Variable = (&'static str, &'static str);
 
 /// The repository on this machine.
 #[derive(Debug)]
-pub(crate) struct Workspace {
+pub struct Workspace {
     root: PathBuf,
     target: PathBuf,
 }
@@ -37,7 +37,7 @@ impl Workspace {
     ///
     /// # Errors
     /// Cargo does not run here, or answers something else than its documented JSON.
-    pub(crate) fn locate() -> Result<Self> {
+    pub fn locate() -> Result<Self> {
         let metadata = cmd!(cargo(), "metadata", "--no-deps", "--format-version", "1")
             .read()
             .context("`cargo metadata` failed: run `cargo xtask` inside the repository")?;
@@ -52,17 +52,19 @@ impl Workspace {
     }
 
     /// The directory of the root `Cargo.toml`.
-    pub(crate) fn root(&self) -> &Path {
+    #[must_use]
+    pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// A path below cargo's output directory.
-    pub(crate) fn output(&self, name: &str) -> PathBuf {
+    #[must_use]
+    pub fn output(&self, name: &str) -> PathBuf {
         self.target.join(name)
     }
 
     /// A cargo command at the root, with these build variables and none of the caller's.
-    pub(crate) fn cargo<I>(&self, arguments: I, variables: &[Variable]) -> Expression
+    pub fn cargo<I>(&self, arguments: I, variables: &[Variable]) -> Expression
     where
         I: IntoIterator,
         I::Item: Into<OsString>,

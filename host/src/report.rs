@@ -28,7 +28,7 @@ const FIELDS: [&str; 12] = [
 
 /// How the guest's call ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// It returned, or ended itself with 0
     Returned,
     /// It ended itself with this code, which is not 0
@@ -42,7 +42,7 @@ pub(crate) enum Outcome {
 /// Why bytes are no report.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub(crate) enum ReportError {
+pub enum ReportError {
     /// Nothing was written
     #[error("the kernel wrote no report")]
     Missing,
@@ -65,7 +65,7 @@ pub(crate) enum ReportError {
 
 /// A report with all its fields.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub struct Report {
     value: Value,
     outcome: Outcome,
 }
@@ -75,7 +75,7 @@ impl Report {
     ///
     /// # Errors
     /// As [`ReportError`] says.
-    pub(crate) fn parse(text: &str) -> Result<Self, ReportError> {
+    pub fn parse(text: &str) -> Result<Self, ReportError> {
         if text.trim().is_empty() {
             return Err(ReportError::Missing);
         }
@@ -94,12 +94,14 @@ impl Report {
     }
 
     /// How the guest's call ended.
-    pub(crate) const fn outcome(&self) -> Outcome {
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
         self.outcome
     }
 
     /// The whole report.
-    pub(crate) const fn value(&self) -> &Value {
+    #[must_use]
+    pub const fn value(&self) -> &Value {
         &self.value
     }
 
@@ -107,7 +109,7 @@ impl Report {
     ///
     /// # Errors
     /// It holds something else.
-    pub(crate) fn figure(&self, field: &'static str) -> Result<u64, ReportError> {
+    pub fn figure(&self, field: &'static str) -> Result<u64, ReportError> {
         whole(&self.value, field)
     }
 
@@ -115,7 +117,7 @@ impl Report {
     ///
     /// # Errors
     /// A memory has no such figure.
-    pub(crate) fn memory_figure(&self, field: &'static str) -> Result<u64, ReportError> {
+    pub fn memory_figure(&self, field: &'static str) -> Result<u64, ReportError> {
         let memories = self.value["memories"].as_array().map_or(&[][..], Vec::as_slice);
         memories.iter().map(|memory| whole(memory, field)).sum()
     }
@@ -124,7 +126,7 @@ impl Report {
     ///
     /// # Errors
     /// It holds something else.
-    pub(crate) fn series(&self, field: &'static str) -> Result<Vec<(u64, u64)>, ReportError> {
+    pub fn series(&self, field: &'static str) -> Result<Vec<(u64, u64)>, ReportError> {
         let pairs = self.value[field].as_array().ok_or(ReportError::NoNumber(field))?;
         let pair = |pair: &Value| Some((pair[0].as_u64()?, pair[1].as_u64()?));
         pairs.iter().map(|found| pair(found).ok_or(ReportError::NoNumber(field))).collect()
@@ -134,7 +136,7 @@ impl Report {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+    pub fn write(&self, path: &Path) -> Result<()> {
         fs::write(path, format!("{:#}\n", self.value))
             .with_context(|| format!("cannot write {}", path.display()))
     }

@@ -14,17 +14,17 @@ use tar::{Builder, EntryType, Header};
 use walkdir::WalkDir;
 
 /// The name of the module that a run executes.
-pub(crate) const GUEST: &str = "guest.wasm";
+pub const GUEST: &str = "guest.wasm";
 
 /// The name of the archive with the directory that the guest sees.
-pub(crate) const ROOT: &str = "root.tar";
+pub const ROOT: &str = "root.tar";
 
 /// The name of what the guest reads from its standard input.
-pub(crate) const INPUT: &str = "stdin";
+pub const INPUT: &str = "stdin";
 
 /// What the kernel shall do in this boot.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Request<'a> {
+pub enum Request<'a> {
     /// Show what Palimpsest does
     Tour,
     /// Run [`GUEST`]
@@ -37,18 +37,18 @@ pub(crate) enum Request<'a> {
 
 /// How the guest is run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run<'a> {
+pub struct Run<'a> {
     /// Who calls what
-    pub(crate) entry: Entry<'a>,
+    pub entry: Entry<'a>,
     /// The arguments, as typed: only the kernel knows a function's type
-    pub(crate) arguments: &'a [String],
+    pub arguments: &'a [String],
     /// The guest's environment: names and values
-    pub(crate) environment: &'a [(String, String)],
+    pub environment: &'a [(String, String)],
 }
 
 /// Who calls what of a guest.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Entry<'a> {
+pub enum Entry<'a> {
     /// One function is called
     Call {
         /// The export; the kernel knows the usual entry points if there is none
@@ -65,7 +65,7 @@ pub(crate) enum Entry<'a> {
 
 /// How the kernel drives a program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Driver {
+pub enum Driver {
     /// A WASI command
     Command,
     /// QuickJS evaluates a script
@@ -78,7 +78,8 @@ pub(crate) enum Driver {
 
 impl Driver {
     /// Its name in the request.
-    pub(crate) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Command => "command",
             Self::QuickJs => "quickjs",
@@ -122,7 +123,7 @@ impl Run<'_> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub(crate) fn write(path: &Path, request: Request<'_>, clock: Clock, files: &[(&str, &[u8])]) -> Result<()> {
+pub fn write(path: &Path, request: Request<'_>, clock: Clock, files: &[(&str, &[u8])]) -> Result<()> {
     pack(request, clock, files)
         .and_then(|bytes| fs::write(path, bytes))
         .with_context(|| format!("cannot write the boot archive {}", path.display()))
@@ -141,7 +142,7 @@ fn pack(request: Request<'_>, clock: Clock, files: &[(&str, &[u8])]) -> io::Resu
 ///
 /// # Errors
 /// A name does not fit into a tar header.
-pub(crate) fn pack_files(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
+pub fn pack_files(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     let mut archive = Builder::new(Vec::new());
     for (name, contents) in files {
         append_file(&mut archive, name, contents)
@@ -155,7 +156,7 @@ pub(crate) fn pack_files(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
 /// # Errors
 /// The directory, or something in it, cannot be read; a name does not fit into a tar header; symbolic links
 /// go in a circle.
-pub(crate) fn pack_directory(directory: &Path) -> Result<Vec<u8>> {
+pub fn pack_directory(directory: &Path) -> Result<Vec<u8>> {
     let shown = directory.display();
     anyhow::ensure!(directory.is_dir(), "{shown} is no directory: name one with --dir");
     let mut archive = Builder::new(Vec::new());
