@@ -118,9 +118,8 @@ impl Account {
         self.hold_many(1)
     }
 
-    /// Charges frames that are about to be taken, all or none.
     #[inline]
-    pub(crate) fn hold_many(&self, frames: u64) -> Result<(), CapReached> {
+    fn hold_many(&self, frames: u64) -> Result<(), CapReached> {
         let before = raise(&self.held_frames, frames, self.most_held_frames())?;
         self.peak_frames.fetch_max(before + frames, Ordering::Relaxed);
         Ok(())

@@ -3,8 +3,7 @@
 //! Frames that were committed ahead of their first touch are taken only while there are enough, so they must
 //! never be the reason why somebody else finds none. When frames run short, those that still hold zeros
 //! become deferred: nobody can tell the page from one that was never touched, and the frames are reclaimed
-//! like other deferred ones. What was written stays, and is not looked at again. A large page is split if it has a
-//! page of zeros.
+//! like other deferred ones. What was written stays, and is not looked at again.
 //!
 //! Invariant: all pages of a region that are marked as committed ahead are in its record's `ahead` range.
 //! Called by: a fault that found no frame, and a lowered limit.
@@ -24,17 +23,8 @@ pub(crate) fn demote_ahead<S: FrameSource, T: Tlb>(
 ) -> u64 {
     let pages = record.take_ahead();
     let (mut batch, mut frames) = (FlushBatch::new(), 0);
-    let has_large = !record.spares.is_empty();
-    if has_large {
-        tables.each_large(pages, |table, part| table.suspend_large(part.start, &mut batch));
-    }
     tables.each_level1(pages, |mut table, piece| table.suspend_ahead(piece, &mut batch));
     batch.flush(host.tlb);
-    if has_large {
-        let spares = &mut record.spares;
-        // SAFETY: the TLB was flushed just now for all large pages that the walk before has suspended.
-        tables.each_large(pages, |table, part| frames += unsafe { table.settle_large(part.start, spares) });
-    }
     // SAFETY: the TLB was flushed just now for all pages that the walk before has suspended.
     tables.each_level1(pages, |mut table, piece| frames += unsafe { table.settle_ahead(piece) });
     record.note_deferred(pages, frames);

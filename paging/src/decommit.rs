@@ -6,13 +6,10 @@
 //! takes one step for each entry and table that exists in the range, not for each page. A table that lies
 //! wholly inside of the range, and has more pages than are flushed one by one, is cut off by one step: its
 //! entries are looked at by the second walk only. A range that is a part of one level-1 table needs no walk
-//! from the top, but if that empties the table. A large page of which a part is
-//! cleared is split on the way.
+//! from the top, but if that empties the table.
 //!
 //! Called by: decommit, a lowered limit, the recall of the sink, the reclaim of deferred frames, the drop of
 //! a region, and a reserve that fails halfway.
-
-mod large;
 
 use core::ops::AddAssign;
 
@@ -26,7 +23,7 @@ use crate::policy::{CoveredTables, Policies, Releases};
 use crate::region::Residency;
 use crate::space::Host;
 use crate::supply::Supply;
-use crate::table::{Detached, Held, Reach, Spares, Table, count, pages_per_table};
+use crate::table::{Detached, Held, Reach, Table, count, pages_per_table};
 use crate::tlb::{FLUSH_SINGLY, FlushBatch, Tlb};
 use crate::window::WindowTables;
 
@@ -67,9 +64,9 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> Decommitted {
-    let (residency, spares) = (&mut record.residency, &mut record.spares);
-    let (policies, tlb, found) = (host.policies, host.tlb, Found::Nothing);
-    let mut detacher = Detacher { what, policies, residency, spares, tlb, batch: FlushBatch::new(), found };
+    let (residency, batch) = (&mut record.residency, FlushBatch::new());
+    let policies = host.policies;
+    let mut detacher = Detacher { what, policies, residency, batch, found: Found::Nothing };
     let way = detacher.detach_all(pages, tables);
     detacher.batch.flush(host.tlb);
     if detacher.found == Found::Nothing {
@@ -77,10 +74,10 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     }
 
     let supply = Supply { memory: tables.memory(), source: host.source, account: Some(&*record.account) };
-    let (block, residency, spares) = (&record.block, &mut record.residency, &mut record.spares);
+    let (block, residency) = (&record.block, &mut record.residency);
     let released = Decommitted::default();
     let batch = FrameBatch::new();
-    let mut reaper = Reaper { block, policies, residency, spares, supply, batch, released, shared: 0 };
+    let mut reaper = Reaper { block, policies, residency, supply, batch, released, shared: 0 };
     // SAFETY: the TLB was flushed just now for everything that the walk before has detached; for deferred
     // pages, when they were deferred.
     unsafe { reaper.reap_all(pages, tables, way) };
@@ -93,12 +90,10 @@ pub(crate) fn sweep<S: FrameSource, T: Tlb>(
 }
 
 /// Clears entries, and detaches the frames that they own.
-struct Detacher<'a, T> {
+struct Detacher<'a> {
     what: Sweep,
     policies: Policies,
     residency: &'a mut Residency,
-    spares: &'a mut Spares,
-    tlb: &'a T,
     batch: FlushBatch,
     found: Found,
 }
@@ -119,7 +114,7 @@ enum Found {
     Frames,
 }
 
-impl<T: Tlb> Detacher<'_, T> {
+impl Detacher<'_> {
     /// Detaches all that is to be swept; a small range needs no walk if its table stays.
     fn detach_all(&mut self, pages: PageRange, tables: &mut WindowTables) -> Way {
         if let Some(mut table) = tables.level1_around(pages) {
@@ -147,10 +142,7 @@ impl<T: Tlb> Detacher<'_, T> {
                 self.batch.add_entry(used.start, table.level());
             }
             (Held::Owned(_), _) => self.detach_below(used, table),
-            (Held::Large(_), Sweep::Everything) => self.detach_large(used, table),
             (Held::Absent | Held::Shared | Held::Deferred(_) | Held::Detached(_), _)
-            | (Held::Large(_), Sweep::Sink | Sweep::Deferred | Sweep::Shared)
-            | (Held::DetachedLarge(_), _)
             | (Held::Sink, Sweep::Deferred | Sweep::Shared) => {}
         });
     }
@@ -193,7 +185,6 @@ struct Reaper<'a, S> {
     block: &'a Block,
     policies: Policies,
     residency: &'a mut Residency,
-    spares: &'a mut Spares,
     supply: Supply<'a, S>,
     batch: FrameBatch,
     released: Decommitted,
@@ -231,15 +222,10 @@ impl<S: FrameSource> Reaper<'_, S> {
             return;
         }
         table.each_used(pages, |table, used| {
-            let reach_below = match (table.held(used.start), reach) {
-                (Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_), _)
-                | (Held::Large(_), Reach::Within) => return,
-                (Held::Owned(_), _) => reach,
-                (Held::Detached(_), _) => Reach::CutOff,
-                (Held::Large(_), Reach::CutOff) | (Held::DetachedLarge(_), _) => {
-                    // SAFETY: forwarded from this function's contract.
-                    return unsafe { self.reap_large(used.start, table) };
-                }
+            let reach_below = match table.held(used.start) {
+                Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_) => return,
+                Held::Owned(_) => reach,
+                Held::Detached(_) => Reach::CutOff,
             };
             if let Some(mut below) = table.below(used.start) {
                 // SAFETY: what is below is a part of what this function's contract covers.

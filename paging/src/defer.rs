@@ -16,7 +16,6 @@ use x86_64::structures::paging::page::PageRange;
 use crate::decommit::{Decommitted, Sweep, sweep};
 use crate::directory::Record;
 use crate::frame::FrameSource;
-use crate::large::split_large;
 use crate::space::{Host, State};
 use crate::tlb::{FlushBatch, Tlb};
 use crate::window::WindowTables;
@@ -28,7 +27,6 @@ pub(crate) fn defer<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> u64 {
-    split_large(pages, record, tables, host);
     let (mut batch, mut frames) = (FlushBatch::new(), 0);
     tables.each_resident(pages, |resident| {
         batch.add(resident.page());

@@ -20,7 +20,7 @@ use crate::image::Attached;
 use crate::placement::Block;
 use crate::region::Residency;
 use crate::run::Run;
-use crate::table::{Spares, count, page_behind};
+use crate::table::{count, page_behind};
 
 /// What the space knows about one region.
 #[derive(Debug)]
@@ -37,8 +37,6 @@ pub(crate) struct Record {
     pub(crate) deferred: PageRange,
     /// Where pages are that were committed ahead, if there are any.
     pub(crate) ahead: PageRange,
-    /// Tables set aside, one for each large page.
-    pub(crate) spares: Spares,
     /// The first writes of late.
     pub(crate) run: Run,
     /// What the region starts with, if that is not zeros.
@@ -60,7 +58,6 @@ impl Record {
             filling: None,
             deferred: none,
             ahead: none,
-            spares: Spares::default(),
             run: Run::new(start),
             image: None,
             account,

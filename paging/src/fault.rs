@@ -13,7 +13,6 @@ mod classify;
 mod commit;
 mod fast_forward;
 mod first_write;
-mod large;
 mod resolve;
 
 use thiserror::Error;

@@ -77,9 +77,8 @@ pub enum Fresh {
 /// 1. every frame that [`allocate`](Self::allocate) returns is usable RAM that nothing else owns or accesses,
 ///    until it comes back through [`release`](Self::release), and
 /// 2. it does not read or write a frame while that is allocated, and
-/// 3. the frames that [`allocate_fresh`](Self::allocate_fresh) and [`allocate_large`](Self::allocate_large) return
-///    are such that `allocate` could return, and hold what it says, and
-/// 4. `allocate_large` returns 512 frames, of which the first one's address is a multiple of 2 MiB.
+/// 3. the frames that [`allocate_fresh`](Self::allocate_fresh) returns are such that `allocate` could return,
+///    and hold what it says.
 ///
 /// The content of a frame from `allocate` may be anything.
 pub unsafe trait FrameSource {
@@ -95,15 +94,6 @@ pub unsafe trait FrameSource {
     fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
         debug_assert!(most > 0, "nobody asks for no frame");
         self.allocate().map(|frame| Fresh::Used(frame.into()))
-    }
-
-    /// Takes the frames of a large page: 512 frames that follow each other from a multiple of 2 MiB on. They come
-    /// back one by one, or in runs of any length.
-    ///
-    /// It is called from the page-fault handler where smaller frames would do, so it returns `None` at once where a
-    /// run would have to be searched for. The default never has one, and then there are no large pages.
-    fn allocate_large(&self) -> Option<Fresh> {
-        None
     }
 
     /// Takes all frames of the batch back. The default releases them one by one.
@@ -136,10 +126,6 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for &S {
         (**self).allocate_fresh(most)
     }
 
-    fn allocate_large(&self) -> Option<Fresh> {
-        (**self).allocate_large()
-    }
-
     fn release_all(&self, frames: &mut FrameBatch) {
         (**self).release_all(frames);
     }
@@ -162,10 +148,6 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for Arc<S> {
     #[inline(always)]
     fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
         (**self).allocate_fresh(most)
-    }
-
-    fn allocate_large(&self) -> Option<Fresh> {
-        (**self).allocate_large()
     }
 
     fn release_all(&self, frames: &mut FrameBatch) {

@@ -34,7 +34,7 @@
 //!
 //! What a space does beyond what it must is a matter of its [`Policies`], each of which can be switched off.
 //! A run of first writes to neighbouring pages commits pages ahead of them ([`FaultAround`]); their frames
-//! are given back before anybody finds none; a long one may commit 2 MiB at once ([`LargePages`]). A `rep stos` of zeros over pages that read as zero is stepped
+//! are given back before anybody finds none. A `rep stos` of zeros over pages that read as zero is stepped
 //! over ([`ZeroStores`]). And an idle loop can have frames zeroed ahead of need ([`FramePool::scrub`]).
 //!
 //! # Starting with something else than zeros
@@ -107,9 +107,8 @@
 //! The address of a frame becomes a pointer in one module, `memory`; tables are reached through owned entries
 //! in one module, `table`. Frames are owned values. A frame is zeroed before it is mapped by its type, or, if
 //! it stayed in its entry, by `Table::take_back`. It is released after the TLB was flushed by the order in
-//! two functions, `decommit::sweep` and `release_stale` in `renew`; it is looked at for zeros after a
-//! flush by the order in `ahead::demote_ahead`; and a large page gives way to a table after a flush by the order in
-//! `Table::split`, and in `demote_ahead`.
+//! two functions, `decommit::sweep` and `release_stale` in `renew`; and it is looked at for zeros after a
+//! flush by the order in `ahead::demote_ahead`.
 
 #![no_std]
 
@@ -123,7 +122,6 @@ mod directory;
 mod fault;
 mod frame;
 mod image;
-mod large;
 mod memory;
 mod placement;
 mod policy;
@@ -148,7 +146,7 @@ pub use self::frame::{
     ReleaseError, ToX86,
 };
 pub use self::image::{AttachError, Image, ImageError};
-pub use self::policy::{CoveredTables, FaultAround, LargePages, Policies, Releases, ZeroStores};
+pub use self::policy::{CoveredTables, FaultAround, Policies, Releases, ZeroStores};
 pub use self::region::{LimitError, RangeError, Region, Residency, ZeroFill};
 pub use self::renew::Recommitted;
 pub use self::space::{AddressSpace, Layout, Pressure, ReserveError, SpaceError, Usage};

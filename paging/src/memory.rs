@@ -13,7 +13,7 @@ use core::sync::atomic::{Ordering, fence};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::{PageTable, PhysFrame};
 
-use crate::frame::{Frame, FrameRun, Fresh};
+use crate::frame::Frame;
 
 /// Words of eight bytes in a frame.
 const FRAME_WORDS: usize = 512;
@@ -42,21 +42,6 @@ impl PhysicalMemory {
         self.zero(&mut frame);
         // SAFETY: it was filled with zeros just now, and its owner has not changed it since.
         unsafe { Blank::new_unchecked(frame) }
-    }
-
-    /// Makes the frames of a large page blank.
-    pub(crate) fn blank_large(self, fresh: Fresh) -> LargeBlank {
-        match fresh {
-            Fresh::Blank(run) => LargeBlank(run),
-            Fresh::Used(run) => {
-                for frame in run.phys() {
-                    // SAFETY: the run owns the frame and is not used meanwhile, and references are made to tables
-                    // only.
-                    unsafe { self.zero_at(frame) };
-                }
-                LargeBlank(run)
-            }
-        }
     }
 
     /// Fills a frame with zeros, before anything that is stored later can be seen by another CPU or by a page
@@ -118,20 +103,16 @@ impl PhysicalMemory {
         fence(Ordering::Release);
     }
 
-    /// Whether a frame holds nothing but zeros. What a CPU that reaches it writes meanwhile may be missed.
+    /// Whether a frame holds nothing but zeros.
     ///
     /// # Safety
     ///
     /// As for [`zero_at`](Self::zero_at).
     pub(crate) unsafe fn is_zero_at(self, frame: PhysFrame) -> bool {
-        let first: *const u64 = self.pointer(frame);
-        (0..FRAME_WORDS).all(|index| {
-            // SAFETY: the index is inside of the frame, which is mapped by the contract of `new`.
-            let word = unsafe { first.add(index) };
-            // SAFETY: the word is mapped and aligned by the contract of `new`; that there is no Rust reference to it
-            // is this function's contract.
-            unsafe { word.read_volatile() == 0 }
-        })
+        let words: *mut [u64; FRAME_WORDS] = self.pointer(frame);
+        // SAFETY: the frame is mapped and aligned by the contract of `new`; that nothing writes it is this
+        // function's contract. The reference ends here.
+        unsafe { &*words }.iter().all(|word| *word == 0)
     }
 
     /// The table that a frame holds.
@@ -189,17 +170,6 @@ impl Blank {
     }
 
     pub(crate) const fn into_frame(self) -> Frame {
-        self.0
-    }
-}
-
-/// The frames of a large page that hold zeros.
-#[must_use = "dropped frames are leaked"]
-#[derive(Debug)]
-pub(crate) struct LargeBlank(FrameRun);
-
-impl LargeBlank {
-    pub(crate) fn into_run(self) -> FrameRun {
         self.0
     }
 }

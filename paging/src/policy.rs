@@ -10,8 +10,6 @@
 pub struct Policies {
     /// What a first write to a page does about the pages behind it.
     pub fault_around: FaultAround,
-    /// What a run of first writes does when it comes to another 2 MiB.
-    pub large_pages: LargePages,
     /// What a fill of zeros does to pages that read as zero.
     pub zero_stores: ZeroStores,
     /// What a clear does with a table that it covers.
@@ -25,7 +23,6 @@ impl Policies {
     /// after the other and one frame after the other.
     pub const OFF: Self = Self {
         fault_around: FaultAround::Off,
-        large_pages: LargePages::Off,
         zero_stores: ZeroStores::Off,
         covered_tables: CoveredTables::Off,
         releases: Releases::Off,
@@ -58,24 +55,6 @@ impl Default for FaultAround {
     fn default() -> Self {
         Self::Adaptive { limit_pages: DEFAULT_LIMIT_PAGES }
     }
-}
-
-/// Whether 2 MiB are mapped by one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LargePages {
-    /// Every page has an entry of its own.
-    Off,
-    /// A run of first writes, as for [`FaultAround`], that has covered the 2 MiB before and written to the last page of
-    /// them, commits the next 2 MiB at once if they can all be used, hold nothing and start as zeros, the account has
-    /// room, and the frame source gives [a run of frames](crate::FrameSource::allocate_large). So no more is
-    /// committed ahead than the run has come through, and what is still zero of it is given back before an access
-    /// finds no frame.
-    ///
-    /// The frames are zeroed in the fault, which takes about 512 times as long as for one, with the lock held and
-    /// uninterrupted. Clearing a part of a large page splits it, which takes no frame: one is set aside for the table
-    /// when it is mapped, and is counted and charged as one of the region's tables.
-    #[default]
-    OnRuns,
 }
 
 /// What becomes of a `rep stosb` or `rep stosq` of zeros that runs over pages which read as zero.

@@ -121,7 +121,7 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
     /// What the region holds now, and what it did.
     #[must_use]
     pub fn residency(&self) -> Residency {
-        self.with_record(|record, _, _| Residency { large_pages: record.spares.count(), ..record.residency })
+        self.with_record(|record, _, _| record.residency)
     }
 
     fn check(&self, pages: PageRange) -> Result<(), RangeError> {
@@ -172,9 +172,6 @@ pub struct Residency {
     pub peak_resident_frames: u64,
     /// Data frames of deferred pages: not resident, and not released yet.
     pub deferred_frames: u64,
-    /// Pages of 2 MiB that one entry maps. Their 512 data frames each are among the resident ones, and the table frame
-    /// that is set aside for each among the table frames.
-    pub large_pages: u64,
     /// Table frames that belong to the region alone. Those that it shares are in the space's
     /// [`Usage`](crate::Usage).
     pub table_frames: u64,

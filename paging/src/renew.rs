@@ -1,7 +1,6 @@
 //! Zeroing pages that stay resident: in place, or by an exchange of their frames.
 //!
-//! No entry leads to the sink: it was recalled before. Pages that are deferred read as zero and stay so. A large page
-//! is zeroed where it is, and split for an exchange.
+//! No entry leads to the sink: it was recalled before. Pages that are deferred read as zero and stay so.
 //!
 //! Invariant of the exchange: an entry always has a frame, so it cannot fail; an old frame is released after
 //! the flush that follows its exchange; at most [`FLUSH_SINGLY`] frames are taken beyond those that the
@@ -12,7 +11,6 @@ use x86_64::structures::paging::page::PageRange;
 
 use crate::directory::Record;
 use crate::frame::FrameSource;
-use crate::large::split_large;
 use crate::space::Host;
 use crate::supply::{Shortage, Supply};
 use crate::table::{Resident, Stale};
@@ -31,11 +29,8 @@ pub struct Recommitted {
 }
 
 /// Fills the resident frames of the pages with zeros, and tells how many there are.
-pub(crate) fn zero_in_place(pages: PageRange, record: &Record, tables: &mut WindowTables) -> u64 {
+pub(crate) fn zero_in_place(pages: PageRange, tables: &mut WindowTables) -> u64 {
     let mut frames = 0;
-    if !record.spares.is_empty() {
-        tables.each_large(pages, |table, part| frames += table.zero_large(part));
-    }
     tables.each_resident(pages, |mut resident| {
         resident.zero();
         frames += 1;
@@ -50,7 +45,6 @@ pub(crate) fn recommit<S: FrameSource, T: Tlb>(
     tables: &mut WindowTables,
     host: Host<'_, S, T>,
 ) -> Recommitted {
-    split_large(pages, record, tables, host);
     // Nobody's account: each page's fresh frame takes over what was charged for the old one.
     let supply = Supply { memory: tables.memory(), source: host.source, account: None };
     let mut exchange = Exchange {

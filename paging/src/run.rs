@@ -22,8 +22,6 @@ const BLOCK_PAGES: u64 = 16;
 /// The first writes of late.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// The page that the run began with.
-    first: Page,
     /// The page that would continue the run.
     next: Page,
     /// How many writes it has.
@@ -35,16 +33,13 @@ pub(crate) struct Run {
 impl Run {
     /// No run, in a region with this first page.
     pub(crate) const fn new(start: Page) -> Self {
-        Self { first: start, next: start, writes: 0, short_at: None }
+        Self { next: start, writes: 0, short_at: None }
     }
 
     /// Notes a first write; tells how many pages behind this one are worth committing.
     #[inline(always)]
     pub(crate) fn note(&mut self, page: Page, policy: FaultAround, frames_released: u64) -> u64 {
-        if page != self.next {
-            (self.first, self.writes) = (page, 0);
-        }
-        self.writes = self.writes.saturating_add(1);
+        self.writes = if page == self.next { self.writes.saturating_add(1) } else { 1 };
         self.next = page_behind(page, 1);
         if self.writes < FIRST_AHEAD { 0 } else { self.pages_ahead(page, policy, frames_released) }
     }
@@ -61,11 +56,6 @@ impl Run {
         let most_pages = u64::from(limit_pages).min(window_pages).max(1);
         let into_block = u64::from(u16::from(page.p1_index())) % BLOCK_PAGES;
         (most_pages - 1).min(most_pages.next_multiple_of(BLOCK_PAGES) - 1 - into_block)
-    }
-
-    /// Whether a first write to this page continues a run over at least so many pages, and may commit pages ahead.
-    pub(crate) fn has_covered(&self, pages: u64, page: Page, frames_released: u64) -> bool {
-        page == self.next && page - self.first >= pages && self.short_at != Some(frames_released)
     }
 
     /// Notes which pages were committed ahead.
@@ -146,20 +136,6 @@ mod tests {
         run.note_shortage(5);
         assert!((0..20).all(|number| run.note(page(number), LIMIT, 5) == 0));
         assert!(run.note(page(20), LIMIT, 6) > 0);
-    }
-
-    #[test]
-    fn a_run_knows_how_far_it_has_come() {
-        let mut run = Run::new(page(0));
-        (10..20).for_each(|number| assert_eq!(run.note(page(number), FaultAround::Off, 0), 0));
-        let covered = |run: &Run, number, pages, released| run.has_covered(pages, page(number), released);
-        assert!(covered(&run, 20, 10, 0) && !covered(&run, 20, 11, 0) && !covered(&run, 21, 1, 0));
-        run.note_ahead(Page::range(page(20), page(30)));
-        assert!(covered(&run, 30, 20, 0));
-        run.note_shortage(7);
-        assert!(!covered(&run, 30, 20, 7) && covered(&run, 30, 20, 8));
-        run.note(page(5), FaultAround::Off, 0);
-        assert!(covered(&run, 6, 1, 0) && !covered(&run, 6, 2, 0), "another run has begun");
     }
 
     #[test]

@@ -14,8 +14,7 @@ use thiserror::Error;
 
 use crate::account::Account;
 use crate::frame::{Frame, FrameBatch, FrameSource, Fresh, PromiseError, Promises};
-use crate::memory::{Blank, LargeBlank, PhysicalMemory};
-use crate::table::LARGE_PAGE_FRAMES;
+use crate::memory::{Blank, PhysicalMemory};
 
 /// A frame source together with whoever pays.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ impl<'a, S: FrameSource> Supply<'a, S> {
 
     /// As [`take`](Self::take), for who overwrites all of the frame: it may hold anything.
     pub(crate) fn take_to_overwrite(&self) -> Result<Frame, Shortage> {
-        self.take_one(Blanks::into_first)
+        self.take_one(|Blanks { fresh: Fresh::Blank(mut run) | Fresh::Used(mut run), .. }| run.next())
     }
 
     #[inline(always)]
@@ -46,38 +45,6 @@ impl<'a, S: FrameSource> Supply<'a, S> {
             self.let_go(1);
             Shortage::SourceEmpty
         })
-    }
-
-    /// Takes the frames of a large page and fills them with zeros, and one more that may hold anything, if they can
-    /// all be charged and are there.
-    pub(crate) fn take_large(&self) -> Option<(LargeBlank, Frame)> {
-        const FRAMES: u64 = LARGE_PAGE_FRAMES + 1;
-        if let Some(account) = self.account {
-            account.hold_many(FRAMES).ok()?;
-        }
-        let Some(fresh) = self.large_run() else {
-            self.let_go(FRAMES);
-            return None;
-        };
-        let Some(spare) = self.blanks(1).and_then(Blanks::into_first) else {
-            self.let_go(1);
-            self.give_back_run(fresh);
-            return None;
-        };
-        Some((self.memory.blank_large(fresh), spare))
-    }
-
-    fn large_run(&self) -> Option<Fresh> {
-        match self.promises() {
-            Some(promises) => promises.allocate_promised_large(),
-            None => self.source.allocate_large(),
-        }
-    }
-
-    fn give_back_run(&self, (Fresh::Blank(run) | Fresh::Used(run)): Fresh) {
-        let mut batch = FrameBatch::new();
-        batch.push_run(run);
-        self.give_back_all(&mut batch);
     }
 
     /// Takes as many frames as are free to be taken, up to `most`, which is not zero, and gives each to
@@ -166,12 +133,6 @@ struct Blanks {
 }
 
 impl Blanks {
-    /// The first frame as it came, whatever it holds; there is no other.
-    fn into_first(self) -> Option<Frame> {
-        let (Fresh::Blank(mut run) | Fresh::Used(mut run)) = self.fresh;
-        run.next()
-    }
-
     fn len(&self) -> u64 {
         let (Fresh::Blank(run) | Fresh::Used(run)) = &self.fresh;
         run.phys().len()

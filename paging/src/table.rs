@@ -11,39 +11,31 @@
 //! | ahead | as owned, `AHEAD` | a data frame of its own that was committed ahead of need; level 1 only |
 //! | deferred | an address, `DEFERRED` | a data frame with old bytes, out of the CPU's reach; level 1 only |
 //! | detached | an address | a frame on its way back: still owned, out of the CPU's reach for good |
-//! | large | as owned or ahead, PS | 512 data frames of its own that follow each other; level 2 only |
-//! | detached large | an address, PS | as large, out of the CPU's reach while the lock is held |
 //!
 //! Invariants: an entry that owns a table counts what keeps that table alive; a table is reached through the
 //! one entry that owns it, so a [`Table`] is an exclusive borrow; a frame that is put into an entry is blank, or
-//! has all bytes of an image's page; for each large page of a region a frame for a table is set aside. All walks are safe code over this module. Called by: the fault path, decommit and reserve, with the
+//! has all bytes of an image's page. All walks are safe code over this module. Called by: the fault path, decommit and reserve, with the
 //! lock held.
 
 mod ahead;
-mod borrowed;
 mod entry;
-mod large;
 mod leaf;
 mod resident;
 mod root;
 mod span;
-mod spares;
 mod vacant;
 
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 use x86_64::structures::paging::{Page, PageTable, PageTableFlags, PageTableIndex, PhysFrame};
 
-pub(crate) use self::borrowed::sink_table;
 pub(crate) use self::entry::Held;
-use self::entry::{OWNED, count_down, count_up, detach, held, is_needed, occupancy};
-pub(crate) use self::large::LARGE_PAGE_FRAMES;
+use self::entry::{OWNED, SHARED, SINK, count_down, count_up, detach, held, is_needed, occupancy};
 pub(crate) use self::leaf::{Detached, Reach};
 pub(crate) use self::resident::{Resident, Stale};
 pub(crate) use self::root::Root;
 pub(crate) use self::span::{count, entry_end, entry_pages, page_behind, pages_per_table, pieces};
 use self::span::{indices, page_at, part, part_start};
-pub(crate) use self::spares::Spares;
 use crate::frame::Frame;
 use crate::memory::{Blank, PhysicalMemory};
 use crate::supply::Shortage;
@@ -149,12 +141,7 @@ impl<'t> Table<'t> {
         let below = level.next_lower_level()?;
         let frame = match held(entry) {
             Held::Owned(frame) | Held::Detached(frame) => frame,
-            Held::Absent
-            | Held::Shared
-            | Held::Sink
-            | Held::Deferred(_)
-            | Held::Large(_)
-            | Held::DetachedLarge(_) => return None,
+            Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_) => return None,
         };
         // SAFETY:
         // 1. The frame holds a table: above level 1 an entry owns only what `put` gave it, a blank frame,
@@ -177,6 +164,26 @@ impl<'t> Table<'t> {
     pub(crate) fn put_copy(&mut self, page: Page, copy: Frame) {
         debug_assert_eq!(self.level, PageTableLevel::One);
         self.set_present(page, copy.into_phys(), OWNED);
+    }
+
+    /// Lets the entry show a frame that it does not own, read-only: the shared zero frame, or one of an image. It was
+    /// absent.
+    pub(crate) fn show(&mut self, page: Page, shared: PhysFrame) {
+        self.set_present(page, shared, SHARED);
+    }
+
+    /// Lets the entry lead to the sink: `target` is what a sink offers for this level.
+    ///
+    /// The entry was absent, or showed a shared frame.
+    pub(crate) fn cover(&mut self, page: Page, target: PhysFrame) {
+        self.set_present(page, target, SINK);
+    }
+
+    /// Clears an entry that shows a shared frame or leads to the sink.
+    pub(crate) fn uncover(&mut self, page: Page) {
+        debug_assert!(matches!(self.held(page), Held::Shared | Held::Sink), "the entry owns a frame");
+        self.entry(page).set_unused();
+        count_down(self.owner, 1);
     }
 
     /// The data frame that the entry owns within the CPU's reach, if this is a table of level 1 and it does.
@@ -273,4 +280,13 @@ impl<'t> Table<'t> {
         let index = self.index(page);
         &mut self.entries[index]
     }
+}
+
+/// Makes a table all of whose entries lead to the sink: to its frame, or to a table like this one below.
+pub(crate) fn sink_table(memory: PhysicalMemory, blank: Blank, target: PhysFrame) -> Frame {
+    let frame = blank.into_frame();
+    // SAFETY: zeros are a table without entries; the frame is owned, and the reference ends here.
+    let entries = unsafe { memory.table(frame.phys()) };
+    entries.iter_mut().for_each(|entry| entry.set_frame(target, SINK));
+    frame
 }

@@ -23,8 +23,8 @@ pub use self::cpu::{CpuError, CpuTlb};
 ///
 /// The implementer guarantees that when a method returns, no CPU on which the address space may be used
 /// translates by entries that were changed before the call:
-/// 1. [`flush`](Self::flush) for the translation of this page, all of a large page that it was a part of, and every
-///    cached reference to a table on the way to it, as `INVLPG` does (Intel SDM Vol 3A, 4.10.4.1);
+/// 1. [`flush`](Self::flush) for the translation of this page and for every cached reference to a table on
+///    the way to it, as `INVLPG` does (Intel SDM Vol 3A, 4.10.4.1);
 /// 2. [`flush_all`](Self::flush_all) for every page of the window;
 ///
 /// and that [`uninterrupted`](Self::uninterrupted) runs the closure exactly once, on the calling CPU, and

@@ -138,12 +138,6 @@ impl WindowTables {
         self.each_used_level3(pages, |table, piece| each_level1(table, piece, &mut visit));
     }
 
-    /// The large pages that a range of pages falls on: for each the level-2 table that has its entry, and its part of
-    /// the range.
-    pub(crate) fn each_large(&mut self, pages: PageRange, mut visit: impl FnMut(&mut Table<'_>, PageRange)) {
-        self.each_used_level3(pages, |mut table, piece| each_large(&mut table, piece, &mut visit));
-    }
-
     /// The lowest table that exists on the way to this page, down to level `floor`.
     #[inline]
     pub(crate) fn descend(&mut self, page: Page, floor: PageTableLevel) -> Table<'_> {
@@ -191,8 +185,7 @@ impl WindowTables {
         }
     }
 
-    /// Shows each page of the range that holds a frame of its own within the CPU's reach, and is not a part of a large
-    /// page.
+    /// Shows each page of the range that holds a frame of its own within the CPU's reach.
     pub(crate) fn each_resident(&mut self, pages: PageRange, mut visit: impl FnMut(Resident<'_>)) {
         self.each_level1(pages, |mut table, piece| {
             table.each_used(piece, |table, used| table.resident(used.start).into_iter().for_each(&mut visit));
@@ -207,13 +200,7 @@ impl WindowTables {
                 left -= 1;
                 left == 0
             }
-            Held::Absent
-            | Held::Shared
-            | Held::Sink
-            | Held::Owned(_)
-            | Held::Detached(_)
-            | Held::Large(_)
-            | Held::DetachedLarge(_) => false,
+            Held::Absent | Held::Shared | Held::Sink | Held::Owned(_) | Held::Detached(_) => false,
         };
         self.find(pages, is_last)
     }
@@ -222,10 +209,8 @@ impl WindowTables {
     /// sink.
     pub(crate) fn first_held(&mut self, pages: PageRange) -> Option<Page> {
         self.find(pages, |held| match held {
-            Held::Owned(_) | Held::Large(_) | Held::Sink => true,
-            Held::Absent | Held::Shared | Held::Deferred(_) | Held::Detached(_) | Held::DetachedLarge(_) => {
-                false
-            }
+            Held::Owned(_) | Held::Sink => true,
+            Held::Absent | Held::Shared | Held::Deferred(_) | Held::Detached(_) => false,
         })
     }
 
@@ -264,17 +249,6 @@ fn each_level1(mut table: Table<'_>, pages: PageRange, visit: &mut impl FnMut(Ta
         if let Some(below) = table.below(used.start) {
             each_level1(below, used, visit);
         }
-    });
-}
-
-fn each_large(table: &mut Table<'_>, pages: PageRange, visit: &mut impl FnMut(&mut Table<'_>, PageRange)) {
-    table.each_used(pages, |table, used| match table.held(used.start) {
-        Held::Large(_) | Held::DetachedLarge(_) => visit(table, used),
-        Held::Owned(_) => {
-            let below = table.below(used.start).filter(|below| below.level() > PageTableLevel::One);
-            below.into_iter().for_each(|mut below| each_large(&mut below, used, visit));
-        }
-        Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_) | Held::Detached(_) => {}
     });
 }
 

@@ -12,7 +12,7 @@ use x86_64::structures::paging::{Page, PhysFrame};
 
 use crate::directory::Record;
 use crate::frame::FrameSource;
-use crate::policy::Policies;
+use crate::policy::FaultAround;
 use crate::space::Host;
 use crate::supply::{Shortage, Supply};
 use crate::table::{Table, entry_pages};
@@ -43,18 +43,11 @@ impl<'a, S: FrameSource, T: Tlb> Commit<'a, S, T> {
     }
 
     /// The page was written and holds nothing.
-    pub(super) fn give_frame(
-        mut self,
-        original: Option<PhysFrame>,
-        policies: Policies,
-    ) -> Result<(), Shortage> {
-        if self.table.level() != PageTableLevel::One && self.give_large(policies.large_pages) {
-            return Ok(());
-        }
+    pub(super) fn give_frame(self, original: Option<PhysFrame>, policy: FaultAround) -> Result<(), Shortage> {
         let Self { page, record, table, host } = self;
         let mut table = level1_table(page, record, table, host.source)?;
         fill(page, original, record, &mut table, host.source)?;
-        let ahead_pages = record.run.note(page, policies.fault_around, record.residency.frames_released);
+        let ahead_pages = record.run.note(page, policy, record.residency.frames_released);
         if ahead_pages > 0 {
             fill_ahead(page, ahead_pages, record, table, host.source);
         }

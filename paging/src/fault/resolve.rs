@@ -100,7 +100,7 @@ fn attempt<S: FrameSource, T: Tlb>(
         Remedy::Retry => {}
         Remedy::Show => commit.show(original.unwrap_or(zero.phys()))?,
         Remedy::TakeBack => commit.take_back(),
-        Remedy::Commit => commit.give_frame(original, *policies)?,
+        Remedy::Commit => commit.give_frame(original, policies.fault_around)?,
         Remedy::Upgrade => commit.replace_shared(original)?,
     }
     record.residency.faults += 1;
@@ -211,6 +211,6 @@ fn place_of(page: Page, record: &Record, lowest: &Table<'_>) -> Place {
         Held::Sink => PageState::Sink,
         Held::Deferred(_) => PageState::Deferred,
         // Detached entries live only while the lock is held. Were one seen, retrying is the answer.
-        Held::Owned(_) | Held::Large(_) | Held::Detached(_) | Held::DetachedLarge(_) => PageState::Own,
+        Held::Owned(_) | Held::Detached(_) => PageState::Own,
     })
 }

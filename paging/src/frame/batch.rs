@@ -58,7 +58,7 @@ impl FrameBatch {
         }
     }
 
-    /// Whether it has 32 runs, so that another frame or run may find no room.
+    /// Whether it has 32 runs, so that another frame may find no room.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.runs.is_full()

@@ -1,7 +1,7 @@
 //! A frame allocator of our own, for kernels that have none.
 //!
 //! It is built from the memory map alone, before there is a heap: its bookkeeping (a table of the ranges and
-//! trees of bits) is carved out of the largest range. Allocating and releasing take at most one step for
+//! two trees of bits) is carved out of the largest range. Allocating and releasing take at most one step for
 //! each level of a tree and a binary search over the ranges, whatever the state of the memory. The lowest
 //! free frame goes first.
 //!
@@ -11,9 +11,7 @@
 //! address space through [`FrameSource`].
 
 mod carve;
-mod contiguous;
 mod error;
-mod frame_set;
 mod free_set;
 mod promise;
 mod run;
@@ -28,7 +26,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use self::carve::{carve, refuse_overlaps};
 pub use self::error::{PoolError, ReleaseError};
-use self::frame_set::{FrameSet, GROUP};
+use self::free_set::FreeSet;
 pub use self::run::FrameRun;
 use self::spans::{Span, Spans};
 use super::{Frame, FrameBatch, FrameSource, Fresh, Promises};
@@ -50,9 +48,9 @@ struct State {
     spans: Spans,
     memory: PhysicalMemory,
     /// Free frames that may hold anything.
-    free: FrameSet,
+    free: FreeSet,
     /// Free frames that hold zeros.
-    scrubbed: FrameSet,
+    scrubbed: FreeSet,
     /// The frames in both sets.
     free_frames: u64,
     scrubbed_frames: u64,
@@ -84,8 +82,8 @@ impl FramePool {
         refuse_overlaps(usable)?;
         // SAFETY: this function's caller guarantees 1 and 2, which are the same there.
         let carved = unsafe { carve(usable, physical_offset) }?;
-        let (free_words, scrubbed_words) = carved.words.split_at_mut(FrameSet::words_for(carved.bound));
-        let mut free = FrameSet::new(carved.bound, free_words);
+        let (free_words, scrubbed_words) = carved.words.split_at_mut(FreeSet::words_for(carved.bound));
+        let mut free = FreeSet::new(carved.bound, free_words);
         carved.spans.iter().flat_map(Span::numbers).for_each(|number| free.insert(number));
         let total_frames = carved.spans.iter().map(|span| span.numbers().len() as u64).sum();
         let state = State {
@@ -93,7 +91,7 @@ impl FramePool {
             // SAFETY: this function's caller guarantees 2, and the methods are called for the pool's frames.
             memory: unsafe { PhysicalMemory::new(physical_offset) },
             free,
-            scrubbed: FrameSet::new(carved.bound, scrubbed_words),
+            scrubbed: FreeSet::new(carved.bound, scrubbed_words),
             free_frames: total_frames,
             scrubbed_frames: 0,
             scrub_depth_frames: scrub::DEFAULT_DEPTH_FRAMES,
@@ -125,6 +123,18 @@ impl FramePool {
     pub fn try_release(&self, frame: Frame) -> Result<(), ReleaseError> {
         self.state.lock().put_back(frame)
     }
+
+    /// Takes `frames` frames that follow each other in one usable range, or returns `None` if there is no
+    /// such run, or too few frames are left that are not promised, or `frames` is zero.
+    ///
+    /// It looks at every frame, so it is for boot: a kernel heap, or a device's buffers.
+    pub fn allocate_contiguous(&self, frames: u64) -> Option<FrameRun> {
+        let mut state = self.state.lock();
+        let run = state.free_run(frames).filter(|_| frames <= state.unpromised_frames())?;
+        let first = state.phys_of(run.start);
+        run.for_each(|number| state.remove(number));
+        Some(FrameRun::new(PhysFrame::range(first, first + frames)))
+    }
 }
 
 // SAFETY:
@@ -132,8 +142,6 @@ impl FramePool {
 //    is RAM that nothing else uses, by the contract of `FramePool::new`.
 // 2. The pool accesses no memory but its bookkeeping, which has no bits, and free frames.
 // 3. `take_scrubbed` hands out frames like 1, and they hold zeros, by the invariant of `scrub`.
-// 4. `take_large` does for 512 frames what 1 and 3 say for one; their numbers are a group, which is aligned and
-//    lies in one range, by the numbering of `carve`.
 unsafe impl FrameSource for FramePool {
     fn allocate(&self) -> Option<Frame> {
         let mut state = self.state.lock();
@@ -152,14 +160,6 @@ unsafe impl FrameSource for FramePool {
         }
         // One frame is one in any case: no more is to be decided for it.
         state.take_fresh(if most > 1 { most.min(unpromised_frames) } else { most })
-    }
-
-    fn allocate_large(&self) -> Option<Fresh> {
-        let mut state = self.state.lock();
-        if state.unpromised_frames() < GROUP as u64 {
-            return None;
-        }
-        state.take_large()
     }
 
     /// Takes the frames back, under one lock.
@@ -261,11 +261,25 @@ impl State {
     fn phys_of(&mut self, number: usize) -> PhysFrame {
         self.spans.with_number(number).frames_from(number, 1).start
     }
+
+    /// The first run of free numbers of this length, within one span.
+    fn free_run(&self, frames: u64) -> Option<Range<usize>> {
+        let length = usize::try_from(frames).ok().filter(|length| *length > 0)?;
+        self.spans.iter().find_map(|span| {
+            let mut start = span.numbers().start;
+            span.numbers().find_map(|number| {
+                if !self.is_free(number) {
+                    start = number + 1;
+                }
+                (number + 1 - start == length).then_some(start..number + 1)
+            })
+        })
+    }
 }
 
 /// Takes up to `most` frames that follow each other out of a set, from the lowest on.
 #[inline(always)]
-fn take_from(set: &mut FrameSet, spans: &mut Spans, most: u64) -> Option<FrameRun> {
+fn take_from(set: &mut FreeSet, spans: &mut Spans, most: u64) -> Option<FrameRun> {
     match most {
         0 => None,
         // What almost every fault takes, in few instructions.

@@ -44,13 +44,6 @@ pub unsafe trait Promises {
         Fresh::Used(self.allocate_promised().into())
     }
 
-    /// As [`allocate_promised`](Self::allocate_promised), the 512 frames of a large page, which were promised; or
-    /// `None` where [`FrameSource::allocate_large`](super::FrameSource::allocate_large) would find no run. The
-    /// default never has one.
-    fn allocate_promised_large(&self) -> Option<Fresh> {
-        None
-    }
-
     /// Takes a frame back and promises one again, in one step: nobody can take it between the two.
     fn release_promised(&self, frame: Frame);
 

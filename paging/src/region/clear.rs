@@ -71,7 +71,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
         self.check(pages)?;
         Ok(self.with_cleared(|record, tables, host| {
             unshare(pages, record, tables, host);
-            zero_in_place(pages, record, tables)
+            zero_in_place(pages, tables)
         }))
     }
 

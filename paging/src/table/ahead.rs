@@ -7,7 +7,7 @@
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
-use super::entry::{OWNED, defer, held_small, is_ahead, suspend};
+use super::entry::{OWNED, defer, held, is_ahead, suspend};
 use super::{Held, Table, indices, page_at};
 use crate::tlb::FlushBatch;
 
@@ -20,7 +20,7 @@ impl Table<'_> {
         let first = indices.start;
         for index in indices {
             let entry = &mut self.entries[index];
-            if matches!(held_small(entry), Held::Owned(_)) && is_ahead(entry) {
+            if matches!(held(entry), Held::Owned(_)) && is_ahead(entry) {
                 suspend(entry);
                 batch.add_with(|| page_at(pages, index - first));
             }
@@ -38,7 +38,7 @@ impl Table<'_> {
         let mut deferred_frames = 0;
         for index in indices(pages, self.level) {
             let entry = &mut self.entries[index];
-            let Held::Deferred(frame) = held_small(entry) else { continue };
+            let Held::Deferred(frame) = held(entry) else { continue };
             if !is_ahead(entry) {
                 continue;
             }

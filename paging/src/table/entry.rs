@@ -26,8 +26,6 @@ const READABLE: PageTableFlags = PageTableFlags::PRESENT
 pub(super) const OWNED: PageTableFlags = READABLE.union(PageTableFlags::WRITABLE);
 /// A data frame of the entry's own that nobody has asked for yet.
 pub(super) const OWNED_AHEAD: PageTableFlags = OWNED.union(AHEAD);
-/// The data frames of a large page of the entry's own.
-const LARGE: PageTableFlags = OWNED.union(PageTableFlags::HUGE_PAGE);
 /// The sink.
 pub(super) const SINK: PageTableFlags = OWNED.union(BORROWED);
 /// The shared zero frame, or a frame of an image.
@@ -65,27 +63,10 @@ pub(crate) enum Held {
     Deferred(PhysFrame),
     /// A frame of its own that the CPU does not reach any more, on its way to the frame source.
     Detached(PhysFrame),
-    /// The data frames of a large page of its own, of which this is the first.
-    Large(PhysFrame),
-    /// The same, out of the CPU's reach: on their way to the frame source, or to where they were.
-    DetachedLarge(PhysFrame),
 }
 
-/// What an entry of any level holds.
 #[inline]
 pub(super) fn held(entry: &PageTableEntry) -> Held {
-    let flags = entry.flags();
-    if !flags.contains(PageTableFlags::HUGE_PAGE) {
-        return held_small(entry);
-    }
-    let first = PhysFrame::containing_address(entry.addr());
-    if flags.contains(PageTableFlags::PRESENT) { Held::Large(first) } else { Held::DetachedLarge(first) }
-}
-
-/// What an entry of level 1 holds, which is never a large page: in the entry the CPU reads the bit of one as another
-/// (Intel SDM Vol 3A, 4.5), and it is never set.
-#[inline]
-pub(super) fn held_small(entry: &PageTableEntry) -> Held {
     if entry.is_unused() {
         return Held::Absent;
     }
@@ -111,17 +92,7 @@ pub(super) fn defer(entry: &mut PageTableEntry) {
     entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(AHEAD)).union(DEFERRED));
 }
 
-/// Makes the entry the owner of the frames of a large page that was committed ahead.
-pub(super) fn set_large_ahead(entry: &mut PageTableEntry, first: PhysFrame) {
-    entry.set_addr(first.start_address(), LARGE.union(AHEAD));
-}
-
-/// Lets the CPU reach again a large page that was detached, and that nobody has to look at again for zeros.
-pub(super) fn reattach_large(entry: &mut PageTableEntry) {
-    entry.set_flags(LARGE);
-}
-
-/// Whether the entry holds data frames that were committed ahead.
+/// Whether the entry holds a data frame that was committed ahead.
 pub(super) fn is_ahead(entry: &PageTableEntry) -> bool {
     entry.flags().contains(AHEAD)
 }
@@ -175,13 +146,6 @@ mod tests {
         assert_eq!(held(&entry(SHARED)), Held::Shared);
         assert_eq!(held(&entry(SINK)), Held::Sink);
         assert_eq!(held(&entry(OWNED_AHEAD)), Held::Owned(frame));
-        let mut large = PageTableEntry::new();
-        set_large_ahead(&mut large, frame);
-        assert_eq!((held(&large), is_ahead(&large)), (Held::Large(frame), true));
-        detach(&mut large);
-        assert_eq!((held(&large), is_ahead(&large)), (Held::DetachedLarge(frame), true));
-        reattach_large(&mut large);
-        assert_eq!((held(&large), is_ahead(&large)), (Held::Large(frame), false));
         let mut fading = entry(OWNED_AHEAD);
         suspend(&mut fading);
         assert_eq!((held(&fading), is_ahead(&fading)), (Held::Deferred(frame), true));
@@ -218,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_cpu_never_writes_an_entry_and_never_executes_or_serves_user_mode_through_it() {
-        for flags in [OWNED, OWNED_AHEAD, LARGE, SHARED, SINK] {
+        for flags in [OWNED, OWNED_AHEAD, SHARED, SINK] {
             assert!(flags.contains(PageTableFlags::ACCESSED | PageTableFlags::DIRTY));
             assert!(flags.contains(PageTableFlags::NO_EXECUTE));
             assert!(!flags.intersects(PageTableFlags::USER_ACCESSIBLE | PageTableFlags::GLOBAL));

@@ -11,8 +11,8 @@ use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
-use super::entry::{OWNED_AHEAD, count_down, count_up, detach, held_small};
-use super::{Held, LARGE_PAGE_FRAMES, Table, indices, page_at};
+use super::entry::{OWNED_AHEAD, count_down, count_up, detach, held};
+use super::{Held, Table, indices, page_at};
 use crate::decommit::Sweep;
 use crate::frame::{FrameRun, frame_behind};
 use crate::memory::Blank;
@@ -23,10 +23,6 @@ use crate::tlb::FlushBatch;
 pub(crate) struct Detached {
     pub(crate) resident_frames: u64,
     pub(crate) deferred_frames: u64,
-}
-
-impl Detached {
-    pub(crate) const LARGE_PAGE: Self = Self { resident_frames: LARGE_PAGE_FRAMES, deferred_frames: 0 };
 }
 
 /// Whether the CPU can walk a table.
@@ -80,7 +76,7 @@ impl Table<'_> {
     #[inline]
     fn detach_run(&mut self, places: Range<usize>) -> usize {
         let entries = self.entries.iter_mut().skip(places.start).take(places.len());
-        entries.take_while(|entry| matches!(held_small(entry), Held::Owned(_))).map(detach).count()
+        entries.take_while(|entry| matches!(held(entry), Held::Owned(_))).map(detach).count()
     }
 
     /// Takes all frames out of their entries that the CPU does not reach for good, and tells which of them
@@ -103,8 +99,8 @@ impl Table<'_> {
         let places = indices(pages, self.level);
         let mut next = places.start;
         while next < places.end {
-            let (frame, counted) = match (held_small(&self.entries[next]), reach) {
-                (Held::Absent | Held::Shared | Held::Sink | Held::Large(_) | Held::DetachedLarge(_), _)
+            let (frame, counted) = match (held(&self.entries[next]), reach) {
+                (Held::Absent | Held::Shared | Held::Sink, _)
                 | (Held::Owned(_) | Held::Deferred(_), Reach::Within) => {
                     next += 1;
                     continue;
@@ -175,8 +171,8 @@ enum Effect {
 
 /// Takes such an entry out of the CPU's reach, if it is to be swept.
 fn detach_other(entry: &mut PageTableEntry, what: Sweep) -> Effect {
-    match (held_small(entry), what) {
-        (Held::Absent | Held::Owned(_) | Held::Detached(_) | Held::Large(_) | Held::DetachedLarge(_), _)
+    match (held(entry), what) {
+        (Held::Absent | Held::Owned(_) | Held::Detached(_), _)
         | (Held::Shared, Sweep::Sink | Sweep::Deferred)
         | (Held::Sink, Sweep::Deferred | Sweep::Shared)
         | (Held::Deferred(_), Sweep::Sink | Sweep::Shared) => Effect::None,

@@ -61,8 +61,8 @@ impl fmt::Debug for CpuTlb {
 }
 
 // SAFETY:
-// 1. INVLPG drops the translation of the page, whatever its size, and all paging-structure caches of the current
-//    process context (Intel SDM Vol 3A, 4.10.4.1); there is one context, because `new` refused CR4.PCIDE.
+// 1. INVLPG drops the translation of the page and all paging-structure caches of the current process context
+//    (Intel SDM Vol 3A, 4.10.4.1); there is one context, because `new` refused CR4.PCIDE.
 // 2. Loading CR3 drops all translations that are not global (same section); this crate maps no global page.
 // 3. With interrupts off nothing else runs on this CPU but exceptions and NMIs, which its own code raises or
 //    which must not use the address space at all.

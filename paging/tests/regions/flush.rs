@@ -22,12 +22,6 @@
 //!   `a_deferred_page_is_not_translated_any_more`.
 //! - `ahead.rs`, `demote_ahead`: no `batch.flush(..)`:
 //!   `ahead::a_page_that_is_given_up_is_not_translated_any_more`.
-//! - `ahead.rs`, `demote_ahead`, for a large page: no `batch.add(..)` in `suspend_large`:
-//!   `large_pages::shortage::an_empty_source_gets_back_what_was_not_written_of_a_large_page`.
-//! - `decommit.rs`, `detach_large`: no `batch.add(..)`:
-//!   `large_pages::clearing::clearing_all_of_it_takes_one_flush_and_gives_everything_back`.
-//! - `table/large.rs`, `split`: no `tlb.flush(..)`, or behind `put_table(..)`:
-//!   `large_pages::clearing::clearing_a_part_frees_exactly_its_frames_and_leaves_the_other_bytes`.
 //! - `tlb/batch.rs`, `add_run`: pages behind the threshold are forgotten: `many_pages_are_flushed_at_once`.
 //! - `tlb/batch.rs`, `add_entry`: one page for a large entry:
 //!   `zero_fill::a_fill_with_something_else_is_led_into_the_sink`.

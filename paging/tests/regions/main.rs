@@ -8,7 +8,6 @@ mod failures;
 mod faults;
 mod flush;
 mod images;
-mod large_pages;
 mod limit;
 mod model;
 mod out_of_frames;

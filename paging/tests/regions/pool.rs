@@ -5,9 +5,7 @@ use std::ops::Range;
 
 use palimpsest_paging::x86_64::PhysAddr;
 use palimpsest_paging::x86_64::structures::paging::PhysFrame;
-use palimpsest_paging::{
-    Frame, FrameBatch, FramePool, FrameSource, Fresh, PoolError, Promises, ReleaseError,
-};
+use palimpsest_paging::{Frame, FramePool, FrameSource, PoolError, ReleaseError};
 
 use crate::world::{Memory, PAGE};
 
@@ -124,70 +122,4 @@ fn a_contiguous_run_is_taken_from_one_range_and_can_be_given_back() {
     assert_eq!(pool.free_frames(), before);
     let all = pool.allocate_contiguous(69).expect("the second range is whole again");
     assert_eq!(all.into_phys().len(), 69);
-}
-
-/// The numbers of the frames of a large run, and whether the pool says that they are blank.
-fn large(pool: &FramePool) -> Option<(bool, Range<u64>)> {
-    let (is_blank, run) = match pool.allocate_large()? {
-        Fresh::Blank(run) => (true, run.into_phys()),
-        Fresh::Used(run) => (false, run.into_phys()),
-    };
-    Some((is_blank, run.start.pfn()..run.end.pfn()))
-}
-
-#[test]
-fn large_runs_are_aligned_and_lie_in_one_range() {
-    let memory = Memory::new(4096);
-    // Two ranges that touch are two ranges.
-    let usable = [frames(700, 2000), frames(2000, 2500), frames(2560, 3072), frames(3073, 4095)];
-    // SAFETY: the memory is leaked, unused, and mapped at its offset; the ranges are inside.
-    let pool = unsafe { FramePool::new(&usable, memory.offset()) }.expect("the ranges are sound");
-    let before = pool.free_frames();
-    assert_eq!(large(&pool), Some((false, 1024..1536)));
-    assert_eq!(large(&pool), Some((false, 2560..3072)));
-    assert_eq!(large(&pool), None, "from 3584 to 4094 one is missing, and so from 2048 on");
-    assert_eq!(pool.free_frames(), before - 1024);
-}
-
-#[test]
-fn a_large_run_is_there_again_when_all_of_its_frames_came_back() {
-    let pool = pool(&[frames(1, 1024)]).expect("the range is sound");
-    let before = pool.free_frames();
-    let Some(Fresh::Used(mut run)) = pool.allocate_large() else { panic!("frames 512 to 1023 are free") };
-    assert!(pool.allocate_large().is_none() && pool.free_frames() == before - 512);
-    let first = run.next().expect("it has 512 frames");
-    run.for_each(|frame| pool.release(frame));
-    assert!(pool.allocate_large().is_none(), "one frame is missing");
-    pool.release(first);
-    assert_eq!((large(&pool), pool.free_frames()), (Some((false, 512..1024)), before - 512));
-}
-
-#[test]
-fn scrubbed_frames_make_a_large_run_that_is_blank() {
-    let pool = pool(&[frames(1, 1024)]).expect("the range is sound");
-    pool.set_scrub_depth(2000);
-    pool.scrub(800);
-    assert!(pool.allocate_large().is_none(), "512 to 1023 are in part scrubbed, and in part not");
-    pool.scrub(2000);
-    let free = pool.free_frames();
-    assert_eq!((pool.scrubbed_frames(), large(&pool)), (free, Some((true, 512..1024))));
-    assert_eq!((pool.scrubbed_frames(), pool.free_frames()), (free - 512, free - 512));
-}
-
-#[test]
-fn promised_frames_are_in_no_large_run_but_their_owners() {
-    let pool = pool(&[frames(1, 1535)]).expect("the range is sound");
-    let promised = pool.free_frames() - 511;
-    pool.promise(promised).expect("they are free");
-    assert!(pool.allocate_large().is_none(), "511 frames are left that are not promised");
-    let Some(Fresh::Used(run)) = pool.allocate_promised_large() else {
-        panic!("frames 512 to 1023 are free")
-    };
-    assert_eq!((run.phys().len(), pool.promised_frames()), (512, promised - 512));
-    assert!(pool.allocate_promised_large().is_none());
-    let mut batch = FrameBatch::new();
-    batch.push_run(run);
-    assert_eq!(batch.len(), 512);
-    pool.release_all_promised(&mut batch);
-    assert_eq!((batch.is_empty(), pool.promised_frames()), (true, promised));
 }

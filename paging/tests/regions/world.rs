@@ -9,9 +9,7 @@ use std::sync::Arc;
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::paging::page::PageRange;
 use palimpsest_paging::x86_64::structures::paging::{Page, PageTable};
-use palimpsest_paging::{
-    Account, AddressSpace, FaultAround, LargePages, Layout, Policies, Pressure, Region, ZeroStores,
-};
+use palimpsest_paging::{Account, AddressSpace, FaultAround, Layout, Policies, Pressure, Region, ZeroStores};
 
 pub(crate) use self::cpu::{Cpu, Entry, REP_STOSB, REP_STOSQ, StringStore};
 pub(crate) use self::mmu::Mmu;
@@ -57,7 +55,6 @@ impl World {
         let space = space.expect("the machine has frames for its tables");
         space.set_policies(Policies {
             fault_around: FaultAround::Off,
-            large_pages: LargePages::Off,
             zero_stores: ZeroStores::Off,
             ..Policies::default()
         });

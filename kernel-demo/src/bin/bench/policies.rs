@@ -2,13 +2,13 @@
 //!
 //! Everything else in this kernel is measured with the policies that an address space has from the start, and
 //! with a pool that nobody scrubs, since nothing is idle in a benchmark. How far fault-around may go is a number:
-//! first touches are measured with several and without large pages, in instructions alone, because the choice is not
-//! the machine's. What images bring is in `segments`.
+//! first touches are measured with several, in instructions alone, because the choice is not the machine's. What
+//! images bring is in `segments`.
 
 use alloc::format;
 
 use kernel_demo::Machine;
-use palimpsest_paging::{CoveredTables, FaultAround, LargePages, Policies, Releases, ZeroStores};
+use palimpsest_paging::{CoveredTables, FaultAround, Policies, Releases, ZeroStores};
 
 use crate::BenchError;
 use crate::figures::Figures;
@@ -17,7 +17,7 @@ use crate::pages::{self, Operation, Variant};
 /// The sizes of the ranges in Wasm pages: 64 KiB, 1 MiB.
 const RANGES: &[u32] = &[1, 16];
 
-/// A range of many tables, or of large pages, which come behind the first 2 MiB: 64 MiB.
+/// A range of many tables: 64 MiB.
 const MANY_TABLES: &[u32] = &[1024];
 
 /// How many pages one fault may commit: its own alone, a quarter of a Wasm page, one, and up to a whole table.
@@ -29,15 +29,10 @@ const TOUCHES: &[Operation] = &[Operation::FirstTouch, Operation::ClearTouch, Op
 /// What comes of clearing them.
 const CLEARS: &[Operation] = &[Operation::Clear];
 
-/// What comes of dense ranges, whole.
-const DENSE: &[Operation] = &[Operation::FirstTouch, Operation::Clear, Operation::ClearTouch];
-
 /// Measures each of them. To be called last: scrubbed frames that are left over stay scrubbed.
 pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     let standing = machine.space().policies();
-    let small = Policies { large_pages: LargePages::Off, ..standing };
     let without = [
-        ("/without large pages", MANY_TABLES, DENSE, small),
         ("/without fault-around", RANGES, TOUCHES, Policies { fault_around: FaultAround::Off, ..standing }),
         (
             "/without stepping over zeros",
@@ -46,10 +41,10 @@ pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), Be
             Policies { zero_stores: ZeroStores::Off, ..standing },
         ),
         (
-            "/without large pages or cutting tables off",
+            "/without cutting tables off",
             MANY_TABLES,
             CLEARS,
-            Policies { covered_tables: CoveredTables::Off, ..small },
+            Policies { covered_tables: CoveredTables::Off, ..standing },
         ),
         ("/without releases in batches", RANGES, CLEARS, Policies { releases: Releases::Off, ..standing }),
     ];
@@ -67,11 +62,11 @@ pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), Be
 
 /// Measures first touches with each limit of fault-around.
 fn limits(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
-    let small = Policies { large_pages: LargePages::Off, ..machine.space().policies() };
+    let standing = machine.space().policies();
     LIMITS_PAGES.into_iter().try_for_each(|limit_pages| {
         let fault_around = FaultAround::Adaptive { limit_pages };
         let suffix = format!("/fault-around up to {limit_pages}");
-        with(machine, Policies { fault_around, ..small }, || {
+        with(machine, Policies { fault_around, ..standing }, || {
             pages::measure_first_touch(machine, &suffix, figures)
         })
     })

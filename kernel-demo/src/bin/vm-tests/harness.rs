@@ -13,7 +13,7 @@ use core::fmt::Debug;
 use core::panic::Location;
 
 use kernel_demo::{ExitStatus, Machine, exit, println};
-use palimpsest_paging::{FaultAround, LargePages, Policies};
+use palimpsest_paging::{FaultAround, Policies};
 
 use crate::fixture::{Guest, MIB, PAGE_BYTES};
 
@@ -163,8 +163,7 @@ impl VmTest {
 /// neighbours were written to, since those that are committed ahead of a run are resident too.
 pub(crate) fn commit_nothing_ahead(machine: &Machine) {
     let space = machine.space();
-    let (fault_around, large_pages) = (FaultAround::Off, LargePages::Off);
-    space.set_policies(Policies { fault_around, large_pages, ..space.policies() });
+    space.set_policies(Policies { fault_around: FaultAround::Off, ..space.policies() });
 }
 
 /// Reserves as many regions at once as a test does: the address space's lists keep the heap that they have needed

@@ -10,15 +10,14 @@ use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::frame::PhysFrameRange;
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::PoolError;
-use super::frame_set::{FrameSet, GROUP};
 use super::spans::Span;
+use super::{FreeSet, PoolError};
 
 /// The storage of a pool: what is managed, and the words for two sets of frames.
 pub(super) struct Carved {
     pub(super) spans: &'static [Span],
     pub(super) words: &'static mut [u64],
-    /// Every number of a span is below it; a multiple of [`GROUP`].
+    /// Every number of a span is below it.
     pub(super) bound: usize,
 }
 
@@ -33,8 +32,8 @@ pub(super) unsafe fn carve(
 ) -> Result<Carved, PoolError> {
     let ranges = || usable.iter().map(whole_frames).filter(|frames| !frames.is_empty());
     let home = ranges().max_by_key(PhysFrameRange::len).ok_or(PoolError::Empty)?;
-    let bound = ranges().map(|frames| most_numbers(to_usize(frames.len()))).sum();
-    let (span_bytes, word_count) = (size_of::<Span>() * ranges().count(), 2 * FrameSet::words_for(bound));
+    let bound = to_usize(ranges().map(|frames| frames.len()).sum());
+    let (span_bytes, word_count) = (size_of::<Span>() * ranges().count(), 2 * FreeSet::words_for(bound));
     let needed_bytes = span_bytes + word_count * size_of::<u64>();
     let needed_frames = (needed_bytes as u64).div_ceil(FRAME_BYTES);
     if needed_frames >= home.len() {
@@ -78,12 +77,6 @@ fn whole_frames(range: &Range<PhysAddr>) -> PhysFrameRange {
     PhysFrame::range(start, end)
 }
 
-/// The numbers that the numbering takes up at most for a span of so many frames: it leaves some out, so that numbers
-/// are aligned as the frames are, and no group of them has frames of two spans.
-const fn most_numbers(frames: usize) -> usize {
-    frames.next_multiple_of(GROUP) + GROUP
-}
-
 fn number_in_order(spans: &mut [Span], ranges: impl Iterator<Item = PhysFrameRange>) {
     for (span, frames) in spans.iter_mut().zip(ranges) {
         *span = Span::new(frames);
@@ -91,8 +84,7 @@ fn number_in_order(spans: &mut [Span], ranges: impl Iterator<Item = PhysFrameRan
     spans.sort_unstable_by_key(Span::start);
     let mut next = 0;
     for span in spans {
-        let into_group = to_usize(span.start().pfn()) % GROUP;
-        next = span.renumber(next + into_group).next_multiple_of(GROUP);
+        next = span.renumber(next);
     }
 }
 

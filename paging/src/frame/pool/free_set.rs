@@ -6,7 +6,7 @@
 //!
 //! Invariants: a bit above level 0 is set if and only if the word that it stands for is not zero; all words
 //! of level 0 before `first_word` are zero.
-//! Called by: `frame_set`, for the numbers of the free frames.
+//! Called by: the frame pool, for the numbers of the free frames.
 
 use core::ops::RangeInclusive;
 
@@ -104,16 +104,6 @@ impl FreeSet {
 
     pub(super) fn contains_any(&self, numbers: RangeInclusive<usize>) -> bool {
         masks(numbers).any(|(word, mask)| self.words[word] & mask != 0)
-    }
-
-    pub(super) fn contains_all(&self, numbers: RangeInclusive<usize>) -> bool {
-        masks(numbers).all(|(word, mask)| self.words[word] & mask == mask)
-    }
-
-    /// Whether the 64 numbers that share a word with this one are all members.
-    #[inline]
-    pub(super) fn is_full_at(&self, number: usize) -> bool {
-        self.words[number / BITS] == u64::MAX
     }
 
     pub(super) fn insert(&mut self, number: usize) {

@@ -3,7 +3,6 @@
 //! Invariant: no more frames are promised than are free, so a promised frame is always there to be taken.
 //! Called by: the address space, for reserved accounts, through [`Promises`].
 
-use super::frame_set::GROUP;
 use super::{Frame, FrameBatch, FramePool, Fresh, Promises, State};
 use crate::frame::PromiseError;
 
@@ -64,19 +63,6 @@ unsafe impl Promises for FramePool {
         let (Fresh::Blank(run) | Fresh::Used(run)) = &fresh;
         state.use_promise(run.phys().len());
         fresh
-    }
-
-    /// As [`allocate_promised`](Self::allocate_promised), 512 frames from a multiple of 2 MiB on, if there are as
-    /// many in a row.
-    ///
-    /// # Panics
-    ///
-    /// If fewer frames are promised: then somebody took more than was promised.
-    fn allocate_promised_large(&self) -> Option<Fresh> {
-        let mut state = self.state.lock();
-        let fresh = state.take_large()?;
-        state.use_promise(GROUP as u64);
-        Some(fresh)
     }
 
     /// Takes a frame back, and promises one.

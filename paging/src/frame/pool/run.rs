@@ -19,12 +19,12 @@ impl FrameRun {
         Self(frames)
     }
 
-    /// Takes the ownership of frames that follow each other.
+    /// Takes the ownership of frames.
     ///
     /// # Safety
     ///
-    /// The caller guarantees for each frame what [`Frame::from_phys`] asks for.
-    pub const unsafe fn from_phys(frames: PhysFrameRange) -> Self {
+    /// As for [`Frame::from_phys`], for each of them.
+    pub(crate) const unsafe fn from_phys(frames: PhysFrameRange) -> Self {
         Self(frames)
     }
 

@@ -1,7 +1,7 @@
 //! The ranges of frames that a pool manages, and how their frames are numbered.
 //!
-//! Invariants: the spans are in the order of their addresses and do not overlap; their numbers ascend with them,
-//! and no span is empty. A lookup tries the span that was found last, and then is a binary
+//! Invariants: the spans are in the order of their addresses and do not overlap; their numbers follow each
+//! other from 0 on, and no span is empty. A lookup tries the span that was found last, and then is a binary
 //! search. Called by: the pool, for each frame that it takes or puts back; made by `carve`.
 
 use core::ops::{Range, RangeInclusive};

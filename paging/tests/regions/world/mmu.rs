@@ -2,19 +2,16 @@
 //! allows.
 //!
 //! It caches translations and references to level-1 and level-2 tables, and drops them only when it is told
-//! to: not on a page fault, and of the references only those on the way to the flushed page. A large page is one
-//! translation, which the flush of any of its pages drops. So a flush that
+//! to: not on a page fault, and of the references only those on the way to the flushed page. So a flush that
 //! is missing shows as an access to a frame that belongs to somebody else; and the frame source asks it, when
 //! a frame is released, whether the frame is still remembered, so a flush that comes too late shows too.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::thread::panicking;
 
 use palimpsest_paging::Tlb;
-use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
-use palimpsest_paging::x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
+use palimpsest_paging::x86_64::structures::paging::page_table::PageTableLevel;
 use palimpsest_paging::x86_64::structures::paging::{
     Page, PageTable, PageTableFlags, PageTableIndex, PhysFrame,
 };
@@ -40,8 +37,6 @@ pub(crate) struct Mmu {
     memory: Memory,
     root: PhysFrame,
     translations: RefCell<HashMap<Page, Translation>>,
-    /// Of large pages, by the number of their 2 MiB; each to the first of its frames.
-    large: RefCell<HashMap<u64, Translation>>,
     /// Tables by their level and by the number of the block of addresses that they translate.
     tables: RefCell<HashMap<(PageTableLevel, u64), PhysFrame>>,
     flushes: Cell<(u64, u64)>,
@@ -49,8 +44,8 @@ pub(crate) struct Mmu {
 
 impl Mmu {
     pub(crate) fn new(memory: Memory, root: PhysFrame) -> Self {
-        let (translations, large, tables) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { memory, root, translations, large, tables, flushes: Cell::new((0, 0)) }
+        let (translations, tables) = (RefCell::default(), RefCell::default());
+        Self { memory, root, translations, tables, flushes: Cell::new((0, 0)) }
     }
 
     /// Single-page flushes and flushes of everything so far.
@@ -68,9 +63,7 @@ impl Mmu {
 
     /// Whether the CPU may still reach a frame, as data or as a table, without looking into the tables again.
     pub(crate) fn remembers(&self, frame: PhysFrame) -> bool {
-        let large = |first: PhysFrame| first <= frame && frame < first + ENTRIES as u64;
         self.translations.borrow().values().any(|translation| translation.frame == frame)
-            || self.large.borrow().values().any(|translation| large(translation.frame))
             || self.tables.borrow().values().any(|table| *table == frame)
     }
 
@@ -88,48 +81,31 @@ impl Mmu {
             Access::Read => PageFaultErrorCode::empty(),
             Access::Write => PageFaultErrorCode::CAUSED_BY_WRITE,
         };
-        if self.cached(page).is_none() {
-            self.walk(page);
-        }
-        let Some(translation) = self.cached(page) else { return Err(write) };
+        let cached = self.translations.borrow().get(&page).copied();
+        let translation = match cached.or_else(|| self.walk(page)) {
+            Some(translation) => translation,
+            None => return Err(write),
+        };
+        self.translations.borrow_mut().insert(page, translation);
         if access == Access::Write && !translation.writable {
             return Err(write | PageFaultErrorCode::PROTECTION_VIOLATION);
         }
         Ok(translation.frame)
     }
 
-    fn cached(&self, page: Page) -> Option<Translation> {
-        let large = self.large.borrow().get(&block(page, PageTableLevel::One)).copied();
-        let within = large.map(|Translation { frame, writable }| {
-            let frame = frame + u64::from(page.p1_index());
-            Translation { frame, writable }
-        });
-        self.translations.borrow().get(&page).copied().or(within)
-    }
-
-    /// Looks into the tables, and caches what is found.
-    fn walk(&self, page: Page) {
+    fn walk(&self, page: Page) -> Option<Translation> {
         let (mut table, mut level) = self.lowest_cached_table(page);
         let mut writable = true;
         loop {
             let (flags, frame) = self.entry(table, page.page_table_index(level).into());
             if !flags.contains(PageTableFlags::PRESENT) {
-                return;
+                return None;
             }
-            assert!(!flags.contains(PageTableFlags::USER_ACCESSIBLE));
+            assert!(!flags.intersects(PageTableFlags::USER_ACCESSIBLE | PageTableFlags::HUGE_PAGE));
             assert!(flags.contains(PageTableFlags::NO_EXECUTE), "{page:?} could be executed");
             assert!(flags.contains(PageTableFlags::ACCESSED), "the CPU would write the entry of {page:?}");
             writable &= flags.contains(PageTableFlags::WRITABLE);
-            if flags.contains(PageTableFlags::HUGE_PAGE) {
-                assert_eq!((level, frame.pfn() % ENTRIES as u64), (PageTableLevel::Two, 0), "{page:?}");
-                let translation = Translation { frame, writable };
-                self.large.borrow_mut().insert(block(page, PageTableLevel::One), translation);
-                return;
-            }
-            let Some(below) = level.next_lower_level() else {
-                self.translations.borrow_mut().insert(page, Translation { frame, writable });
-                return;
-            };
+            let Some(below) = level.next_lower_level() else { return Some(Translation { frame, writable }) };
             self.tables.borrow_mut().insert((below, block(page, below)), frame);
             (table, level) = (frame, below);
         }
@@ -144,26 +120,10 @@ impl Mmu {
     }
 
     fn entry(&self, table: PhysFrame, index: usize) -> (PageTableFlags, PhysFrame) {
-        let entries: *const PageTableEntry = self.memory.bytes(table).cast_const().cast();
-        assert!(index < ENTRIES, "a table has {ENTRIES} entries");
-        // SAFETY: the frame is in the machine's memory and aligned, the index is that of an entry, and the crate under
-        // test is not running, or is in the call of a flush.
-        let entry = unsafe { entries.wrapping_add(index).read_volatile() };
+        let table: *const PageTable = self.memory.bytes(table).cast();
+        // SAFETY: the frame is in the machine's memory and aligned, and the crate under test is not running.
+        let entry = unsafe { &(&*table)[index] };
         (entry.flags(), PhysFrame::containing_address(entry.addr()))
-    }
-
-    /// Refuses small pages in the place of a large one before the CPU has forgotten it: which of the two it uses is
-    /// open (Intel SDM Vol 3A, 4.10.2.3).
-    fn refuse_two_sizes(&self, large: u64) {
-        let page: Page = Page::containing_address(VirtAddr::new_truncate(large << 21));
-        let (mut flags, mut frame) = (PageTableFlags::PRESENT, self.root);
-        for level in [PageTableLevel::Four, PageTableLevel::Three, PageTableLevel::Two] {
-            if flags.contains(PageTableFlags::PRESENT) {
-                (flags, frame) = self.entry(frame, page.page_table_index(level).into());
-            }
-        }
-        let is_table = flags.contains(PageTableFlags::PRESENT) && !flags.contains(PageTableFlags::HUGE_PAGE);
-        assert!(!is_table || panicking(), "{page:?} is small before the CPU has forgotten the large page");
     }
 }
 
@@ -182,10 +142,6 @@ fn block(page: Page, level: PageTableLevel) -> u64 {
 unsafe impl Tlb for Mmu {
     fn flush(&self, page: Page) {
         self.translations.borrow_mut().remove(&page);
-        let large = block(page, PageTableLevel::One);
-        if self.large.borrow_mut().remove(&large).is_some() {
-            self.refuse_two_sizes(large);
-        }
         let mut tables = self.tables.borrow_mut();
         for level in [PageTableLevel::One, PageTableLevel::Two, PageTableLevel::Three] {
             tables.remove(&(level, block(page, level)));
@@ -196,7 +152,6 @@ unsafe impl Tlb for Mmu {
 
     fn flush_all(&self) {
         self.translations.borrow_mut().clear();
-        self.large.borrow_mut().drain().for_each(|(large, _)| self.refuse_two_sizes(large));
         self.tables.borrow_mut().clear();
         let (single, all) = self.flushes.get();
         self.flushes.set((single, all + 1));

@@ -6,7 +6,7 @@ use std::thread::panicking;
 
 use palimpsest_paging::x86_64::structures::paging::PhysFrame;
 use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
-use palimpsest_paging::{Frame, FramePool, FrameSource, Fresh, PromiseError, Promises};
+use palimpsest_paging::{Frame, FramePool, FrameSource, PromiseError, Promises};
 
 use super::Mmu;
 
@@ -49,10 +49,9 @@ impl Memory {
         unsafe { self.start.write_bytes(POISON, self.frames * FRAME_BYTES) };
     }
 
-    /// Fills a frame with rubbish that is owned by the caller.
-    fn poison(self, frame: PhysFrame) {
+    fn poison(self, frame: &Frame) {
         // SAFETY: the frame is in the memory, and owned by the caller.
-        unsafe { self.bytes(frame).write_bytes(POISON, FRAME_BYTES) };
+        unsafe { self.bytes(frame.phys()).write_bytes(POISON, FRAME_BYTES) };
     }
 }
 
@@ -137,28 +136,15 @@ impl Source {
 
     fn hand_out(&self, frame: Frame) -> Frame {
         self.allocations.set(self.allocations.get() + 1);
-        self.memory.poison(frame.phys());
+        self.memory.poison(&frame);
         frame
-    }
-
-    fn hand_out_large(&self, (Fresh::Blank(run) | Fresh::Used(run)): Fresh) -> Fresh {
-        self.allocations.set(self.allocations.get() + 1);
-        run.phys().for_each(|frame| self.memory.poison(frame));
-        Fresh::Used(run)
-    }
-
-    fn spend(&self) -> Option<()> {
-        if let Some(credit) = self.credit.get() {
-            self.credit.set(Some(credit.checked_sub(1)?));
-        }
-        Some(())
     }
 
     fn take_in(&self, frame: &Frame) {
         let remembered = self.cpu.get().is_some_and(|cpu| cpu.remembers(frame.phys()));
         // A test that fails already is not to be aborted by a second panic while it unwinds.
         assert!(!remembered || panicking(), "{frame:?} is released before the CPU has forgotten it");
-        self.memory.poison(frame.phys());
+        self.memory.poison(frame);
     }
 
     /// How many allocations have succeeded so far.
@@ -176,13 +162,10 @@ impl Source {
 // came back.
 unsafe impl FrameSource for Source {
     fn allocate(&self) -> Option<Frame> {
-        self.spend()?;
+        if let Some(credit) = self.credit.get() {
+            self.credit.set(Some(credit.checked_sub(1)?));
+        }
         self.pool.allocate().map(|frame| self.hand_out(frame))
-    }
-
-    fn allocate_large(&self) -> Option<Fresh> {
-        self.spend()?;
-        self.pool.allocate_large().map(|run| self.hand_out_large(run))
     }
 
     fn release(&self, frame: Frame) {
@@ -207,10 +190,6 @@ unsafe impl Promises for Source {
 
     fn allocate_promised(&self) -> Frame {
         self.hand_out(self.pool.allocate_promised())
-    }
-
-    fn allocate_promised_large(&self) -> Option<Fresh> {
-        self.pool.allocate_promised_large().map(|run| self.hand_out_large(run))
     }
 
     fn release_promised(&self, frame: Frame) {
