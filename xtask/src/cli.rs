@@ -4,7 +4,7 @@
 //! carry it in their name.
 
 use crate::bench::BenchOptions;
-use crate::programs::Name;
+use crate::run::Name;
 use clap::{ArgGroup, Args, FromArgMatches, Parser, Subcommand};
 use palimpsest_host::boot::DEFAULT_MEMORY_MIB;
 use palimpsest_host::kernel::Target;

@@ -8,8 +8,6 @@ mod bench;
 mod ci;
 mod cli;
 mod guest;
-mod guests;
-mod programs;
 mod prose;
 mod run;
 mod spec;

@@ -24,7 +24,7 @@ const MAX_COLUMNS: usize = 100;
 
 /// Folders and files whose prose is still to be rewritten. Paths given on the command line are
 /// checked even if they are listed here.
-const UNFINISHED: [&str; 16] = [
+const UNFINISHED: [&str; 17] = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Cargo.toml",
@@ -35,6 +35,7 @@ const UNFINISHED: [&str; 16] = [
     "examples",
     "guests",
     "heap",
+    "host",
     "kernel-demo",
     "paging",
     "spec",

@@ -6,9 +6,13 @@
 //! are the three things to run. What went wrong inside the guest the kernel says itself, in the text that is
 //! passed through.
 
+pub(crate) mod allocators;
+pub(crate) mod churn;
 mod guest;
 mod program;
+mod recording;
 mod status;
+mod table;
 mod tour;
 
 use crate::cli::RunOptions;
@@ -23,6 +27,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub(crate) use guest::file_job;
+pub(crate) use program::Name;
+pub(crate) use recording::Recording;
 pub(crate) use status::conclude;
 
 /// Runs what the options ask for. A guest whose call fails makes the command fail, without a message of ours.

@@ -13,8 +13,8 @@ use super::figure::{Figures, KERNEL, Origin, Source};
 use super::modules::{self, Module};
 use super::options::{BenchOptions, HostRuntimes};
 use super::peers::{Job, LinuxSuite, Peers};
-use crate::guests;
 use anyhow::{Context, Result, ensure};
+use palimpsest_guest_recipes::guest;
 use palimpsest_host::qemu::{Clock, Cpu};
 use palimpsest_host::workspace::Workspace;
 use std::path::Path;
@@ -141,7 +141,7 @@ impl Side {
     /// With CoreMark, if it can be had.
     fn find(workspace: &Workspace, directory: &Path, options: &BenchOptions) -> Result<Self> {
         let mut peers = Peers::find(directory)?;
-        if let Some(bytes) = guests::coremark_function(workspace, options.setup.missing_policy())? {
+        if let Some(bytes) = guest::coremark_function(workspace, options.setup.missing_policy())? {
             let module = Module { file: COREMARK_FILE.to_owned(), bytes };
             peers = peers.with_kernel(workspace.output("peers"), &module, COREMARK_JOB)?;
         }

@@ -1,7 +1,7 @@
 //! The modules that the benchmark kernel gets: real ones, fetched, and some that are made.
 
-use crate::programs::npm::{self, AVIF, AVIF_WASM, LODEPNG, LODEPNG_WASM, QUICKJS, QUICKJS_WASM};
 use anyhow::Result;
+use palimpsest_guest_recipes::npm::{self, AVIF, AVIF_WASM, LODEPNG, LODEPNG_WASM, QUICKJS, QUICKJS_WASM};
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::workspace::Workspace;
 use wasm_encoder::{

@@ -1,16 +1,39 @@
 //! A program that is fetched or built first.
 
+use super::{allocators, churn};
 use super::{conclude, machine, require, with_world};
 use crate::cli::RunOptions;
-use crate::guests::Program;
-use crate::programs::{Name, Programs, Single, allocators, churn};
 use anyhow::{Context, Result};
+use clap::ValueEnum;
+use palimpsest_guest_recipes::guest::Program;
+use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::boot::Session;
 use palimpsest_host::kernel::Image;
 use palimpsest_host::workspace::Workspace;
 use serde_json::Value;
 use std::fs;
 use std::process::ExitCode;
+
+/// What `--program` knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Name {
+    /// A JavaScript engine: `-- -e SCRIPT`, or `--dir DIR -- FILE`
+    Quickjs,
+    /// Decodes a PNG picture: one of its own, or `--dir DIR -- FILE`
+    Lodepng,
+    /// Decodes a WebP picture: one of its own, or `--dir DIR -- FILE`
+    Webp,
+    /// Compresses and decompresses a file: one of its own, or `--dir DIR -- FILE /tmp`
+    Zstd,
+    /// Fills, queries and checks a database: `-- [FILE [ROWS]]`
+    Sqlite,
+    /// A benchmark with its own check: `-- [ITERATIONS]`
+    Coremark,
+    /// Frames over time of a program that allocates and frees, linked in three ways: `-- [MIB]`
+    MallocChurn,
+    /// Patterns of allocation with three allocators: `-- [OPERATIONS]`
+    Allocators,
+}
 
 /// Runs the program; if it cannot be had, why has been said.
 ///

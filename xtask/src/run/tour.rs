@@ -3,8 +3,8 @@
 use super::status::tour_status;
 use super::{machine, require};
 use crate::cli::RunOptions;
-use crate::programs::npm::{self, LODEPNG};
 use anyhow::Result;
+use palimpsest_guest_recipes::npm::{self, LODEPNG};
 use palimpsest_host::archive::Request;
 use palimpsest_host::boot::Session;
 use palimpsest_host::kernel::Image;

@@ -5,9 +5,11 @@
 //! checked, and the plain one is compared. A program that cannot be had is left out, which is said; in CI it
 //! is a failure. Called by `test`.
 
-use crate::guests::{Allocator, Guest, Program};
-use crate::programs::{Programs, Recording, Single, allocators, churn, stock};
+use crate::run::{Recording, allocators, churn};
 use anyhow::{Context, Result, ensure};
+use palimpsest_guest_recipes::guest::{Allocator, Guest, Program};
+use palimpsest_guest_recipes::node;
+use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::archive::pack_files;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
@@ -135,7 +137,7 @@ fn compare(bench: &Bench<'_>, case: &Case) -> Result<Option<()>> {
         job.root = Some(pack_files(&[SCRIPT])?);
     }
     let found = Recording::make(&bench.session, machine(), &job)?;
-    let expected = stock::run(&bench.programs, bench.session.directory(), &job)?;
+    let expected = node::run(&bench.programs, bench.session.directory(), &job)?;
     let (ended, said) = (expected.status.code(), text(&expected.stderr));
     ensure!(
         ended.is_some_and(|code| u64::try_from(code) == Ok(found.exit_code)),
@@ -197,7 +199,7 @@ fn malloc_churn(bench: &Bench<'_>) -> Result<Option<()>> {
     let made = churn::Comparison::make(&bench.programs, &bench.session, machine(), &words)?;
     let plain = bench.programs.job(Single::command(Program::Churn), &words)?;
     let Some((comparison, plain)) = made.zip(plain) else { return Ok(None) };
-    let expected = stock::run(&bench.programs, bench.session.directory(), &plain)?;
+    let expected = node::run(&bench.programs, bench.session.directory(), &plain)?;
     same(comparison.output(), &expected.stdout).with_context(|| text(&expected.stderr))?;
     comparison.judge().with_context(|| comparison.to_string())?;
     Ok(Some(()))

@@ -12,17 +12,17 @@ use std::process;
 
 /// The entries.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     directory: PathBuf,
 }
 
 /// Gathers what goes into an entry.
 #[derive(Clone, Default)]
-pub(super) struct Key(Sha256);
+pub(crate) struct Key(Sha256);
 
 impl Key {
     /// Adds a part. Its length is part of it: "ab" and "c" are not "a" and "bc".
-    pub(super) fn add(&mut self, part: impl AsRef<[u8]>) {
+    pub(crate) fn add(&mut self, part: impl AsRef<[u8]>) {
         let part = part.as_ref();
         self.0.update((part.len() as u64).to_le_bytes());
         self.0.update(part);
@@ -32,7 +32,7 @@ impl Key {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(super) fn add_file(&mut self, path: &Path) -> Result<()> {
+    pub(crate) fn add_file(&mut self, path: &Path) -> Result<()> {
         self.add(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
         Ok(())
     }
@@ -44,12 +44,12 @@ impl Key {
 
 impl Cache {
     /// The entries in this directory, which need not exist yet.
-    pub(super) fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
     /// A directory in here for the outputs of cargo, which has a cache of its own.
-    pub(super) fn cargo_directory(&self, name: &str) -> PathBuf {
+    pub(crate) fn cargo_directory(&self, name: &str) -> PathBuf {
         self.directory.join("cargo").join(name)
     }
 
@@ -57,7 +57,7 @@ impl Cache {
     ///
     /// # Errors
     /// `fill` fails, or the file system does.
-    pub(super) fn entry(
+    pub(crate) fn entry(
         &self,
         name: &str,
         key: &Key,

@@ -4,10 +4,11 @@
 //! Owns the comparison. The program is the same in all runs, down to its output; only what it is linked with
 //! differs. Called by `run` and by the tests.
 
+use super::Recording;
 use super::table::Table;
-use super::{Programs, Recording, Single};
-use crate::guests::{Allocator, Guest, Program};
 use anyhow::{Context, Result, ensure};
+use palimpsest_guest_recipes::guest::{Allocator, Guest, Program};
+use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::boot::Session;
 use palimpsest_host::digits::grouped;
 use palimpsest_host::qemu::{Clock, Machine};

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 /// The directories of the packages.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(crate) struct Sources {
     /// mimalloc 2: `include` and `src`
-    pub(super) mimalloc: PathBuf,
+    pub(crate) mimalloc: PathBuf,
     /// SQLite's amalgamation: `sqlite3.c` and `sqlite3.h`
-    pub(super) sqlite: PathBuf,
+    pub(crate) sqlite: PathBuf,
     /// zstd's `lib`
-    pub(super) zstd: PathBuf,
+    pub(crate) zstd: PathBuf,
 }
 
 impl Sources {
@@ -25,7 +25,7 @@ impl Sources {
     ///
     /// # Errors
     /// A package cannot be fetched, or has another checksum.
-    pub(super) fn fetch(workspace: &Workspace) -> Result<Self> {
+    pub(crate) fn fetch(workspace: &Workspace) -> Result<Self> {
         let manifest = workspace.root().join("guests/c/sources/Cargo.toml");
         let words = ["metadata", "--locked", "--quiet", "--format-version=1", "--manifest-path"];
         let arguments = words.iter().map(Into::into).chain([manifest.into_os_string()]);

@@ -6,27 +6,21 @@
 //! went into it, so nothing is compiled twice. Where a tool or a source cannot be had, the program is left out
 //! and the reason is printed; in CI that is an error, and everywhere it is one if a program does not compile.
 
-mod cache;
-mod clang;
-mod recipe;
-mod rust;
-mod sources;
-
+use crate::cache::Cache;
+use crate::clang::Compiler;
+use crate::rust::{self, Functions};
+use crate::sources::Sources;
+use crate::units::{self, Language};
 use anyhow::{Context, Result};
-use cache::Cache;
-use clang::Compiler;
 use palimpsest_host::clang::Clang;
 use palimpsest_host::packages::Tool;
 use palimpsest_host::setup::{self, MissingPolicy, Need, WASI_TARGET, WASM_TARGET};
 use palimpsest_host::workspace::Workspace;
-use recipe::Language;
-use rust::Functions;
-use sources::Sources;
 use std::fmt;
 
 /// A program, without what it is linked with. Every one is a WASI command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Program {
+pub enum Program {
     /// `churn [MIB]`: a large block that comes and goes, and thousands of small ones
     Churn,
     /// `patterns PATTERN [OPERATIONS]`: patterns that leave an allocator with holes
@@ -43,7 +37,7 @@ pub(crate) enum Program {
 
 /// What a program's `malloc` is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Allocator {
+pub enum Allocator {
     /// dlmalloc, as wasi-libc has it
     WasiLibc,
     /// The same, and the Wasm pages inside of large freed blocks are cleared
@@ -56,16 +50,17 @@ pub(crate) enum Allocator {
 
 /// A program together with its allocator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Guest {
+pub struct Guest {
     /// What runs
-    pub(crate) program: Program,
+    pub program: Program,
     /// What it allocates from
-    pub(crate) allocator: Allocator,
+    pub allocator: Allocator,
 }
 
 impl Program {
     /// The name of its source, and its first argument when it runs.
-    pub(crate) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Churn => "churn",
             Self::Patterns => "patterns",
@@ -79,7 +74,8 @@ impl Program {
 
 impl Allocator {
     /// The name for tables and files.
-    pub(crate) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::WasiLibc => "wasi-libc",
             Self::ClearLarge => "clear-large",
@@ -100,7 +96,7 @@ impl fmt::Display for Guest {
 ///
 /// # Errors
 /// It does not compile; or, in CI, something that it takes cannot be had.
-pub(crate) fn build(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Result<Option<Vec<u8>>> {
+pub fn build(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Result<Option<Vec<u8>>> {
     let (clang, sources) = match prepare(workspace, guest, policy) {
         Ok(prepared) => prepared,
         Err(error) if setup::in_ci() => return Err(error),
@@ -110,7 +106,7 @@ pub(crate) fn build(workspace: &Workspace, guest: Guest, policy: MissingPolicy) 
         }
     };
     let cache = Cache::new(workspace.output("guests"));
-    let drop_in = recipe::drop_in(guest.allocator, workspace, &sources);
+    let drop_in = units::drop_in(guest.allocator, workspace, &sources);
     let compiler = Compiler::new(clang, &cache);
     let objects = drop_in.map(|unit| compiler.compile(&unit)).transpose()?;
     let module = match guest.program.language() {
@@ -125,7 +121,7 @@ pub(crate) fn build(workspace: &Workspace, guest: Guest, policy: MissingPolicy) 
 ///
 /// # Errors
 /// It does not compile; or, in CI, it cannot be had.
-pub(crate) fn coremark_function(workspace: &Workspace, policy: MissingPolicy) -> Result<Option<Vec<u8>>> {
+pub fn coremark_function(workspace: &Workspace, policy: MissingPolicy) -> Result<Option<Vec<u8>>> {
     const FUNCTIONS: Functions =
         Functions { package: "palimpsest-guest-coremark-kernel", library: "coremark_kernel" };
     let prepared = setup::require(workspace, &[Need::Core(WASM_TARGET)], policy)

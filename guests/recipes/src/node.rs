@@ -4,8 +4,8 @@
 //! is told by one argument what to run. Files that the kernel has in memory are unpacked into a directory
 //! here. Node.js comes with npm, and is asked for in the same way. Called by the tests.
 
-use super::Programs;
-use super::npm::{self, QUICKJS};
+use crate::npm::{self, QUICKJS};
+use crate::programs::Programs;
 use anyhow::{Context, Result, bail};
 use duct::cmd;
 use palimpsest_host::archive::Driver;
@@ -24,7 +24,7 @@ const NO_CONCURRENT_MARKING: &str = "--no-concurrent-marking";
 /// # Errors
 /// Node.js cannot be started; the files cannot be written; or the job is a call of one function, which is no
 /// program.
-pub(crate) fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Output> {
+pub fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Output> {
     let Kind::Program { driver, name } = &job.kind else { bail!("a call of a function is no program") };
     let (module, root, scratch) =
         (directory.join("module.wasm"), directory.join("root"), directory.join("scratch"));
@@ -44,7 +44,7 @@ pub(crate) fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Resul
         "driver": driver.name(), "module": module, "name": name, "args": job.arguments, "library": library,
         "env": job.environment, "root": root, "scratch": scratch,
     });
-    let script = programs.workspace.root().join("xtask/src/programs").join(script(*driver));
+    let script = programs.workspace.root().join("guests/recipes/node").join(script(*driver));
     cmd!(npm::NODE, "--no-warnings", NO_CONCURRENT_MARKING, script, task.to_string())
         .env("TZ", "UTC")
         .stdin_bytes(job.input.clone().unwrap_or_default())

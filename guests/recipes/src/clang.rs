@@ -4,10 +4,10 @@
 //! cached under. No optimiser runs on the linked module: clang would start one at link time where it happens to
 //! be installed.
 
-use super::Guest;
-use super::cache::{Cache, Key};
-use super::recipe::{self, Unit};
-use super::sources::Sources;
+use crate::cache::{Cache, Key};
+use crate::guest::Guest;
+use crate::sources::Sources;
+use crate::units::{self, Unit};
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
 use palimpsest_host::clang::Clang;
@@ -21,14 +21,14 @@ const LINK_FLAGS: [&str; 3] = ["-Wl,--stack-first", "-Wl,-z,stack-size=1048576",
 
 /// The compiler, and where its outputs are kept.
 #[derive(Debug)]
-pub(super) struct Compiler<'a> {
+pub(crate) struct Compiler<'a> {
     clang: Clang,
     cache: &'a Cache,
 }
 
 impl<'a> Compiler<'a> {
     /// Compiles with `clang` into `cache`.
-    pub(super) const fn new(clang: Clang, cache: &'a Cache) -> Self {
+    pub(crate) const fn new(clang: Clang, cache: &'a Cache) -> Self {
         Self { clang, cache }
     }
 
@@ -36,7 +36,7 @@ impl<'a> Compiler<'a> {
     ///
     /// # Errors
     /// The compiler fails; it has then said why on standard error.
-    pub(super) fn compile(&self, unit: &Unit) -> Result<Vec<PathBuf>> {
+    pub(crate) fn compile(&self, unit: &Unit) -> Result<Vec<PathBuf>> {
         let mut arguments = self.clang.base_arguments().to_vec();
         arguments.extend(["-O2", "-c"].map(Into::into));
         arguments.extend(unit.flags.iter().cloned());
@@ -60,7 +60,7 @@ impl<'a> Compiler<'a> {
     ///
     /// # Errors
     /// The compiler or the linker fails; it has then said why on standard error.
-    pub(super) fn link(
+    pub(crate) fn link(
         &self,
         guest: Guest,
         workspace: &Workspace,
@@ -68,7 +68,7 @@ impl<'a> Compiler<'a> {
         drop_in: Option<Vec<PathBuf>>,
     ) -> Result<Vec<u8>> {
         let mut objects = Vec::new();
-        for unit in recipe::units(guest.program, workspace, sources)? {
+        for unit in units::units(guest.program, workspace, sources)? {
             objects.extend(self.compile(&unit)?);
         }
         objects.extend(drop_in.into_iter().flatten());

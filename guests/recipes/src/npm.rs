@@ -17,30 +17,30 @@ use std::path::{Path, PathBuf};
 use tar::Archive;
 
 /// Runs JavaScript; where npm is, it is.
-pub(crate) const NODE: &str = "node";
+pub const NODE: &str = "node";
 
 /// LodePNG, the PNG encoder and decoder. MIT licence; no imports.
-pub(crate) const LODEPNG: Package = Package {
+pub const LODEPNG: Package = Package {
     name: "@cwasm/lodepng",
     version: "0.1.9",
     files: &[(LODEPNG_WASM, "26f7e3780b2bb5203a89be59ddda7bda2145aa27cc8387fe37153ffbae5c4744")],
 };
 
 /// The module in [`LODEPNG`].
-pub(crate) const LODEPNG_WASM: &str = "lodepng.wasm";
+pub const LODEPNG_WASM: &str = "lodepng.wasm";
 
 /// libwebp, the decoder of WebP pictures. MIT licence; imports three functions of WASI.
-pub(crate) const WEBP: Package = Package {
+pub const WEBP: Package = Package {
     name: "@cwasm/webp",
     version: "0.1.5",
     files: &[(WEBP_WASM, "b0bc0f19c589f0d7f27cd98191bc113d0779108a10f38538f466cea4985c480e")],
 };
 
 /// The module in [`WEBP`].
-pub(crate) const WEBP_WASM: &str = "webp.wasm";
+pub const WEBP_WASM: &str = "webp.wasm";
 
 /// QuickJS, the JavaScript engine, and the JavaScript that drives it elsewhere. MIT licence.
-pub(crate) const QUICKJS: Package = Package {
+pub const QUICKJS: Package = Package {
     name: "quickjs-wasi",
     version: "3.6.2",
     files: &[
@@ -53,10 +53,10 @@ pub(crate) const QUICKJS: Package = Package {
 };
 
 /// The module in [`QUICKJS`].
-pub(crate) const QUICKJS_WASM: &str = "quickjs.wasm";
+pub const QUICKJS_WASM: &str = "quickjs.wasm";
 
 /// Of a project generator: one picture in two formats. MIT licence.
-pub(crate) const PICTURES: Package = Package {
+pub const PICTURES: Package = Package {
     name: "create-svelte",
     version: "6.4.0",
     files: &[
@@ -66,24 +66,24 @@ pub(crate) const PICTURES: Package = Package {
 };
 
 /// A picture of 2,048 x 495 pixels in [`PICTURES`].
-pub(crate) const PICTURE_PNG: &str = "dist/templates/default/assets/src/lib/images/svelte-welcome.png";
+pub const PICTURE_PNG: &str = "dist/templates/default/assets/src/lib/images/svelte-welcome.png";
 
 /// The same, compressed with losses.
-pub(crate) const PICTURE_WEBP: &str = "dist/templates/default/assets/src/lib/images/svelte-welcome.webp";
+pub const PICTURE_WEBP: &str = "dist/templates/default/assets/src/lib/images/svelte-welcome.webp";
 
 /// The encoder of AVIF pictures: megabytes of code, which are loaded and never run. Apache 2.0 licence.
-pub(crate) const AVIF: Package = Package {
+pub const AVIF: Package = Package {
     name: "@jsquash/avif",
     version: "2.1.1",
     files: &[(AVIF_WASM, "d9f2a95164362af48558d176e619becfd49dd97b50b86c679b47100860522b3d")],
 };
 
 /// The module in [`AVIF`].
-pub(crate) const AVIF_WASM: &str = "codec/enc/avif_enc.wasm";
+pub const AVIF_WASM: &str = "codec/enc/avif_enc.wasm";
 
 /// An npm package, and the files of it that are used.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Package {
+pub struct Package {
     name: &'static str,
     version: &'static str,
     /// Paths in the package, and the SHA-256 of each file
@@ -92,13 +92,14 @@ pub(crate) struct Package {
 
 /// A package whose files are here and are what they should be.
 #[derive(Debug)]
-pub(crate) struct Fetched {
+pub struct Fetched {
     directory: PathBuf,
 }
 
 impl Fetched {
     /// Where the files are, under their paths in the package.
-    pub(crate) fn directory(&self) -> &Path {
+    #[must_use]
+    pub fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -106,7 +107,7 @@ impl Fetched {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(crate) fn read(&self, path: &str) -> Result<Vec<u8>> {
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         let path = self.directory.join(path);
         fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     }
@@ -116,11 +117,7 @@ impl Fetched {
 ///
 /// # Errors
 /// In CI, where nothing may be left out: the package cannot be had.
-pub(crate) fn find(
-    workspace: &Workspace,
-    package: Package,
-    policy: MissingPolicy,
-) -> Result<Option<Fetched>> {
+pub fn find(workspace: &Workspace, package: Package, policy: MissingPolicy) -> Result<Option<Fetched>> {
     let cache = workspace.output("programs");
     let directory = cache.join(package.name).join(package.version);
     if check_files(&package, &directory).is_ok() {

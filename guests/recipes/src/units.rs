@@ -5,8 +5,8 @@
 //! so that overflowing it traps instead of overwriting the data, and is as large as Rust makes it; memory that
 //! is never touched costs nothing.
 
-use super::sources::Sources;
-use super::{Allocator, Program};
+use crate::guest::{Allocator, Program};
+use crate::sources::Sources;
 use anyhow::{Context, Result};
 use palimpsest_host::workspace::Workspace;
 use std::ffi::OsString;
@@ -15,20 +15,20 @@ use std::path::{Path, PathBuf};
 
 /// What one call of the compiler makes: an object per source file.
 #[derive(Debug)]
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// For the cache and for messages
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// The source files; no two may have the same name
-    pub(super) files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Headers of ours that they include; those of crates have their version in their path
-    pub(super) headers: Vec<PathBuf>,
+    pub(crate) headers: Vec<PathBuf>,
     /// Flags of the compiler, beside those of every unit
-    pub(super) flags: Vec<OsString>,
+    pub(crate) flags: Vec<OsString>,
 }
 
 /// What a program is written in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Language {
+pub(crate) enum Language {
     /// C with wasi-libc
     C,
     /// Rust, in the package of this name
@@ -50,7 +50,7 @@ const OUR_FLAGS: [&str; 4] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic"];
 
 impl Program {
     /// What it is written in.
-    pub(super) const fn language(self) -> Language {
+    pub(crate) const fn language(self) -> Language {
         match self {
             Self::Churn | Self::Patterns | Self::Compress | Self::Sqlite => Language::C,
             Self::CoreMark => Language::Rust("palimpsest-guest-coremark"),
@@ -59,7 +59,7 @@ impl Program {
     }
 
     /// Flags of the linker's driver, beside those of every program.
-    pub(super) const fn link_flags(self) -> &'static [&'static str] {
+    pub(crate) const fn link_flags(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &["-lwasi-emulated-getpid"],
             Self::Churn | Self::Patterns | Self::Compress | Self::CoreMark | Self::RustChurn => &[],
@@ -69,7 +69,7 @@ impl Program {
 
 impl Allocator {
     /// Flags of the linker itself that go with the drop-in.
-    pub(super) const fn linker_flags(self) -> &'static [&'static str] {
+    pub(crate) const fn linker_flags(self) -> &'static [&'static str] {
         match self {
             Self::WasiLibc | Self::Mimalloc => &[],
             Self::ClearLarge => &["--wrap=free", "--wrap=realloc"],
@@ -80,7 +80,7 @@ impl Allocator {
 }
 
 /// The unit that takes the place of the C library's allocator, or stands before it.
-pub(super) fn drop_in(allocator: Allocator, workspace: &Workspace, sources: &Sources) -> Option<Unit> {
+pub(crate) fn drop_in(allocator: Allocator, workspace: &Workspace, sources: &Sources) -> Option<Unit> {
     match allocator {
         Allocator::WasiLibc => None,
         Allocator::ClearLarge => Some(ours("palimpsest_clear_large", workspace, None)),
@@ -98,7 +98,7 @@ pub(super) fn drop_in(allocator: Allocator, workspace: &Workspace, sources: &Sou
 ///
 /// # Errors
 /// A library's sources cannot be listed.
-pub(super) fn units(program: Program, workspace: &Workspace, sources: &Sources) -> Result<Vec<Unit>> {
+pub(crate) fn units(program: Program, workspace: &Workspace, sources: &Sources) -> Result<Vec<Unit>> {
     let name = program.name();
     match program {
         Program::Churn | Program::Patterns => Ok(vec![ours(name, workspace, None)]),

@@ -5,8 +5,8 @@
 //! replacement goes in as a static library, all of it, which is linked first. Each allocator has an output
 //! directory of cargo's of its own, so that none evicts another's.
 
-use super::Guest;
-use super::cache::{Cache, Key};
+use crate::cache::{Cache, Key};
+use crate::guest::Guest;
 use anyhow::{Context, Result, ensure};
 use ar::Builder;
 use palimpsest_host::setup::{WASI_TARGET, WASM_TARGET};
@@ -20,11 +20,11 @@ const LIBRARY: &str = "allocator";
 
 /// A package whose library is a module without imports.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Functions {
+pub(crate) struct Functions {
     /// The package's name
-    pub(super) package: &'static str,
+    pub(crate) package: &'static str,
     /// The library's name
-    pub(super) library: &'static str,
+    pub(crate) library: &'static str,
 }
 
 /// Fetches the crates that the packages need for `target`, so that a build which fails afterwards is at fault
@@ -32,7 +32,7 @@ pub(super) struct Functions {
 ///
 /// # Errors
 /// A crate cannot be fetched.
-pub(super) fn fetch(workspace: &Workspace, target: &str) -> Result<()> {
+pub(crate) fn fetch(workspace: &Workspace, target: &str) -> Result<()> {
     let fetch = workspace.cargo(["fetch", "--quiet", "--locked", "--target", target], &[]);
     fetch.run().context("crates cannot be fetched from crates.io: it takes a network, once")?;
     Ok(())
@@ -42,7 +42,7 @@ pub(super) fn fetch(workspace: &Workspace, target: &str) -> Result<()> {
 ///
 /// # Errors
 /// Cargo fails; it has then said why on standard error. A file cannot be written or read.
-pub(super) fn build(
+pub(crate) fn build(
     workspace: &Workspace,
     guest: Guest,
     package: &str,
@@ -69,7 +69,7 @@ pub(super) fn build(
 ///
 /// # Errors
 /// Cargo fails; it has then said why on standard error. A file cannot be read.
-pub(super) fn build_functions(workspace: &Workspace, functions: Functions, cache: &Cache) -> Result<Vec<u8>> {
+pub(crate) fn build_functions(workspace: &Workspace, functions: Functions, cache: &Cache) -> Result<Vec<u8>> {
     let directory = cache.cargo_directory("functions");
     let words = ["rustc", "--quiet", "--locked", "--release", "--package", functions.package, "--lib"];
     let mut arguments: Vec<OsString> = words.map(Into::into).into();

@@ -4,10 +4,11 @@
 //! started with holds what it held at the start, within 5 %. The program prints a line at each step; the
 //! frames are those that are resident when the line is written. Called by `run` and by the tests.
 
+use super::Recording;
 use super::table::Table;
-use super::{Programs, Recording, Single};
-use crate::guests::{Allocator, Guest, Program};
 use anyhow::{Context, Result, ensure};
+use palimpsest_guest_recipes::guest::{Allocator, Guest, Program};
+use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::boot::Session;
 use palimpsest_host::digits::grouped;
 use palimpsest_host::qemu::Machine;
