@@ -202,6 +202,27 @@ pub enum GrowError {
     },
 }
 
+/// A read or a write of the host that ends past the memory. Nothing was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("out of bounds access: offset {offset}, {len} bytes, in a memory of {size} bytes")]
+pub struct MemoryAccessError {
+    /// First byte.
+    pub offset: usize,
+    /// Number of bytes.
+    pub len: usize,
+    /// The memory's size in bytes.
+    pub size: usize,
+}
+
+impl HostError for MemoryAccessError {}
+
+/// Lets a host function end its guest with `?`.
+impl From<MemoryAccessError> for wasmi::Error {
+    fn from(error: MemoryAccessError) -> Self {
+        Self::host(error)
+    }
+}
+
 /// Why pages were not cleared. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -229,6 +250,13 @@ pub enum ClearError {
 }
 
 impl HostError for ClearError {}
+
+/// Lets a host function end its guest with `?`.
+impl From<ClearError> for wasmi::Error {
+    fn from(error: ClearError) -> Self {
+        Self::host(error)
+    }
+}
 
 /// The store wrote into the sink because no frame was left: nothing that its guest does counts any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -34,6 +34,30 @@ impl Extern {
         }
     }
 
+    /// Returns the function, or `None` if this is something else.
+    #[must_use]
+    pub fn into_func(self) -> Option<Func> {
+        if let Self::Func(func) = self { Some(func) } else { None }
+    }
+
+    /// Returns the global variable, or `None` if this is something else.
+    #[must_use]
+    pub fn into_global(self) -> Option<Global> {
+        if let Self::Global(global) = self { Some(global) } else { None }
+    }
+
+    /// Returns the table, or `None` if this is something else.
+    #[must_use]
+    pub fn into_table(self) -> Option<Table> {
+        if let Self::Table(table) = self { Some(table) } else { None }
+    }
+
+    /// Returns the linear memory, or `None` if this is something else.
+    #[must_use]
+    pub fn into_memory(self) -> Option<Memory> {
+        if let Self::Memory(memory) = self { Some(memory) } else { None }
+    }
+
     pub(crate) fn to_wasmi(self) -> wasmi::Extern {
         match self {
             Self::Func(func) => func.into(),
@@ -91,7 +115,7 @@ impl Instance {
         ctx: impl AsContext<Data = StoreState<T>>,
         name: &str,
     ) -> Option<Func> {
-        if let Extern::Func(func) = self.get_export(ctx, name)? { Some(func) } else { None }
+        self.get_export(ctx, name).and_then(Extern::into_func)
     }
 
     /// The function that the instance exports as `name`, with its types checked once.
@@ -118,7 +142,7 @@ impl Instance {
         ctx: impl AsContext<Data = StoreState<T>>,
         name: &str,
     ) -> Option<Memory> {
-        if let Extern::Memory(memory) = self.get_export(ctx, name)? { Some(memory) } else { None }
+        self.get_export(ctx, name).and_then(Extern::into_memory)
     }
 
     /// The table that the instance exports as `name`.
@@ -127,7 +151,7 @@ impl Instance {
         ctx: impl AsContext<Data = StoreState<T>>,
         name: &str,
     ) -> Option<Table> {
-        if let Extern::Table(table) = self.get_export(ctx, name)? { Some(table) } else { None }
+        self.get_export(ctx, name).and_then(Extern::into_table)
     }
 
     /// The global variable that the instance exports as `name`.
@@ -136,7 +160,7 @@ impl Instance {
         ctx: impl AsContext<Data = StoreState<T>>,
         name: &str,
     ) -> Option<Global> {
-        if let Extern::Global(global) = self.get_export(ctx, name)? { Some(global) } else { None }
+        self.get_export(ctx, name).and_then(Extern::into_global)
     }
 
     /// All exports with their names, in no particular order.

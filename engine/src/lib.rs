@@ -45,6 +45,7 @@ extern crate alloc;
 extern crate std;
 
 mod backing;
+mod caller;
 mod config;
 mod engine;
 mod error;
@@ -56,6 +57,7 @@ mod heap;
 mod heap;
 mod instance;
 mod instantiate;
+mod into_func;
 mod linker;
 mod live;
 mod memory;
@@ -71,15 +73,17 @@ pub use backing::{
     Arena, Backing, Cleared, Commit, Fixed, Health, Image, ImagePart, LimitError, Region, Reservation,
     ReserveError, Residency, Shortage, Standing, Strategy,
 };
+pub use caller::Caller;
 pub use config::{Config, Features, Fuel, Images, Limits};
 pub use engine::Engine;
 pub use error::{
-    ClearError, EngineError, GrowError, InstantiateError, MemoryError, ModuleError, OutOfFrames,
-    ReentryTooDeep, TaskError,
+    ClearError, EngineError, GrowError, InstantiateError, MemoryAccessError, MemoryError, ModuleError,
+    OutOfFrames, ReentryTooDeep, TaskError,
 };
 #[cfg(feature = "heap")]
 pub use heap::{BadPointer, HeapError, HeapFunction, HeapOptions, HeapReport};
 pub use instance::{Extern, Instance};
+pub use into_func::IntoFunc;
 pub use linker::{DuplicateDefinition, Linker};
 pub use live::LiveBytes;
 pub use memory::{IndexType, Memory, MemoryType};
@@ -87,17 +91,11 @@ pub use module::Module;
 pub use store::{Store, StoreOptions, StoreReport, StoreState};
 pub use task::{Pause, Poll, Task};
 pub use units::{Span, WasmPageSize};
-/// What goes wrong while a guest runs, re-exported from wasmi.
-pub use wasmi::Error;
+/// The interpreter. Its types are in this crate's signatures.
+pub use wasmi;
 pub use wasmi::{
-    AsContext, AsContextMut, ExportType, ExternRef, ExternType, F32, F64, Func, FuncType, Global, GlobalType,
-    ImportType, Mutability, Nullable, Ref, RefType, Table, TableType, TrapCode, TypedFunc, V128, Val,
-    ValType, WasmParams, WasmResults,
+    AsContext, AsContextMut, Error, ExportType, ExternRef, ExternType, F32, F64, Func, FuncType, Global,
+    GlobalType, ImportType, Mutability, Nullable, Ref, RefType, Table, TableType, TrapCode, TypedFunc, V128,
+    Val, ValType, WasmParams, WasmResults, WasmRet, WasmTy,
     errors::{ErrorKind, HostError},
 };
-
-/// What a host function gets as its first parameter: the store, and the instance that called it.
-///
-/// Its data derefs to the embedder's through [`StoreState`]. Its `get_export` gives wasmi's own items; the engine's
-/// memory comes from [`Memory::exported_by`].
-pub type Caller<'a, T> = wasmi::Caller<'a, StoreState<T>>;

@@ -3,12 +3,14 @@
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
 use core::fmt;
 use thiserror::Error;
-use wasmi::{AsContext, AsContextMut, Caller, Func, FuncType, IntoFunc, StoreContextMut, Val};
+use wasmi::{AsContext, AsContextMut, Func, FuncType, StoreContextMut, Val};
 
 use crate::{
+    caller::Caller,
     error::InstantiateError,
     instance::{Extern, Instance},
     instantiate,
+    into_func::IntoFunc,
     module::Module,
     store::StoreState,
 };
@@ -83,11 +85,12 @@ impl<T: 'static> Linker<T> {
     /// a guest chooses:
     ///
     /// ```
-    /// # use palimpsest_engine::{Caller, Linker, Memory, TrapCode};
+    /// # use palimpsest_engine::{Caller, Extern, Linker, TrapCode};
     /// # fn put(_byte: u8) {}
     /// let mut linker = Linker::<()>::new();
     /// linker.func_wrap("kernel", "print", |caller: Caller<'_, ()>, start: u32, len: u32| {
-    ///     let memory = Memory::exported_by(&caller, "memory").ok_or(TrapCode::MemoryOutOfBounds)?;
+    ///     let memory = caller.get_export("memory").and_then(Extern::into_memory);
+    ///     let memory = memory.ok_or(TrapCode::MemoryOutOfBounds)?;
     ///     let text = memory.data(&caller).get(start as usize..).and_then(|rest| rest.get(..len as usize));
     ///     text.ok_or(TrapCode::MemoryOutOfBounds)?.iter().for_each(|byte| put(*byte));
     ///     Ok::<(), palimpsest_engine::Error>(())
@@ -98,9 +101,9 @@ impl<T: 'static> Linker<T> {
         &mut self,
         module: &str,
         name: &str,
-        func: impl IntoFunc<StoreState<T>, Params, Results> + Clone,
+        func: impl IntoFunc<T, Params, Results> + Clone,
     ) -> Result<&mut Self, DuplicateDefinition> {
-        self.insert(module, name, Definition::Host(Arc::new(move |ctx| Func::wrap(ctx, func.clone()))))
+        self.insert(module, name, Definition::Host(Arc::new(move |ctx| func.clone().into_func(ctx))))
     }
 
     /// Defines a host function of type `ty` over untyped values.
@@ -113,13 +116,16 @@ impl<T: 'static> Linker<T> {
         module: &str,
         name: &str,
         ty: FuncType,
-        func: impl Fn(Caller<'_, StoreState<T>>, &[Val], &mut [Val]) -> Result<(), wasmi::Error>
+        func: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<(), wasmi::Error>
         + Clone
         + Send
         + Sync
         + 'static,
     ) -> Result<&mut Self, DuplicateDefinition> {
-        let make = move |ctx: StoreContextMut<'_, _>| Func::new(ctx, ty.clone(), func.clone());
+        let make = move |ctx: StoreContextMut<'_, _>| {
+            let func = func.clone();
+            Func::new(ctx, ty.clone(), move |caller, params, results| func(caller.into(), params, results))
+        };
         self.insert(module, name, Definition::Host(Arc::new(make)))
     }
 

@@ -18,9 +18,8 @@ pub(crate) use self::{
     record::{MemoryRecord, Reserved},
 };
 use crate::{
-    Caller,
     backing::{Cleared, Residency, Strategy},
-    error::{ClearError, GrowError, MemoryError},
+    error::{ClearError, GrowError, MemoryAccessError, MemoryError},
     store::StoreState,
     units::Span,
 };
@@ -49,15 +48,6 @@ impl Memory {
     ) -> Result<Self, MemoryError> {
         let reserved = Reserved::new(&ctx, ty, 0)?;
         Ok(reserved.establish(&mut ctx)?.memory())
-    }
-
-    /// The memory that the guest which called a host function exports as `name`.
-    ///
-    /// The caller's own `get_export` gives wasmi's memory, which can be read and written, but neither cleared
-    /// nor grown.
-    #[must_use]
-    pub fn exported_by<T: 'static>(caller: &Caller<'_, T>, name: &str) -> Option<Self> {
-        caller.get_export(name).and_then(wasmi::Extern::into_memory).map(Self::from_wasmi)
     }
 
     pub(crate) fn from_wasmi(inner: wasmi::Memory) -> Self {
@@ -267,41 +257,43 @@ impl Memory {
         self.inner.data_mut(ctx)
     }
 
-    /// The bytes and the store's state, both exclusively: for a host function that copies between its own data and
-    /// the guest.
-    pub fn data_and_state_mut<'a, T: 'static>(
+    /// The bytes and the embedder's data, both exclusively: for a host function that copies between the two.
+    pub fn data_and_store_mut<'a, T: 'static>(
         &self,
         ctx: impl Into<StoreContextMut<'a, StoreState<T>>>,
-    ) -> (&'a mut [u8], &'a mut StoreState<T>) {
-        self.inner.data_and_store_mut(ctx)
+    ) -> (&'a mut [u8], &'a mut T) {
+        let (bytes, state) = self.inner.data_and_store_mut(ctx);
+        (bytes, state)
     }
 
     /// Copies `buffer.len()` bytes at `offset` into `buffer`.
     ///
     /// # Errors
     ///
-    /// If the range ends behind the memory; `buffer` is then as it was.
+    /// [`MemoryAccessError`] if the range ends past the memory; `buffer` is then as it was.
     pub fn read<T: 'static>(
         &self,
         ctx: impl AsContext<Data = StoreState<T>>,
         offset: usize,
         buffer: &mut [u8],
-    ) -> Result<(), wasmi::errors::MemoryError> {
-        self.inner.read(ctx, offset, buffer)
+    ) -> Result<(), MemoryAccessError> {
+        let (len, size) = (buffer.len(), self.inner.data_size(&ctx));
+        self.inner.read(ctx, offset, buffer).map_err(|_| MemoryAccessError { offset, len, size })
     }
 
     /// Copies `bytes` to `offset`.
     ///
     /// # Errors
     ///
-    /// If the range ends behind the memory; nothing has changed then.
+    /// [`MemoryAccessError`] if the range ends past the memory; nothing has changed then.
     pub fn write<T: 'static>(
         &self,
         ctx: impl AsContextMut<Data = StoreState<T>>,
         offset: usize,
         bytes: &[u8],
-    ) -> Result<(), wasmi::errors::MemoryError> {
-        self.inner.write(ctx, offset, bytes)
+    ) -> Result<(), MemoryAccessError> {
+        let (len, size) = (bytes.len(), self.inner.data_size(&ctx));
+        self.inner.write(ctx, offset, bytes).map_err(|_| MemoryAccessError { offset, len, size })
     }
 
     /// What the memory holds, in frames.

@@ -31,18 +31,18 @@ pub struct Store<T: 'static> {
 impl<T: 'static> Store<T> {
     /// An empty store with the engine's limits, whose frames are taken as they are touched.
     pub fn new(engine: &Engine, data: T) -> Self {
-        Self::with_options(engine, data, StoreOptions { limits: *engine.limits(), commit: Commit::default() })
+        Self::with_options(engine, data, StoreOptions::default())
     }
 
     /// An empty store with limits and a commit policy of its own.
     ///
     /// The limits that concern modules are those of the engine: a module is loaded before there is a store.
     pub fn with_options(engine: &Engine, data: T, options: StoreOptions) -> Self {
-        let StoreOptions { limits, commit } = options;
+        let limits = options.limits.unwrap_or(*engine.limits());
         let state = StoreState {
             data,
             engine: engine.clone(),
-            arena: engine.backing().open(limits.resident_frames, commit),
+            arena: engine.backing().open(limits.resident_frames, options.commit),
             memories: Vec::new(),
             limiter: Limiter { limits, growth: Growth::Closed },
             depth: 0,
@@ -85,7 +85,7 @@ impl<T: 'static> Store<T> {
     /// # Errors
     ///
     /// If the engine is not metered.
-    pub fn fuel(&self) -> Result<u64, wasmi::Error> {
+    pub fn get_fuel(&self) -> Result<u64, wasmi::Error> {
         self.inner.get_fuel()
     }
 
@@ -156,10 +156,19 @@ impl<T: 'static> AsContextMut for Store<T> {
 }
 
 /// What a store may use up, and when its frames are charged.
-#[derive(Clone, Copy, Debug)]
+///
+/// # Examples
+///
+/// ```
+/// use palimpsest_engine::{Commit, StoreOptions};
+///
+/// let options = StoreOptions { commit: Commit::Reserved, ..StoreOptions::default() };
+/// assert!(options.limits.is_none());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
 pub struct StoreOptions {
-    /// The limits; those of the engine to begin with.
-    pub limits: Limits,
+    /// The limits, or `None` for those of the engine.
+    pub limits: Option<Limits>,
     /// The commit policy.
     pub commit: Commit,
 }

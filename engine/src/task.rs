@@ -118,7 +118,7 @@ impl<T: 'static> Task<T> {
     }
 
     fn of(mut store: Store<T>, calls: Vec<Call>) -> Result<Self, TaskError> {
-        let fuel = store.fuel().map_err(|_| TaskError::Unmetered)?;
+        let fuel = store.get_fuel().map_err(|_| TaskError::Unmetered)?;
         let quota = store.limits().fuel.map(|_| fuel);
         store.set_fuel(0).map_err(|_| TaskError::Unmetered)?;
         Ok(Self { state: State::Ready, calls, results: Vec::new(), quota, granted: 0, store })
@@ -162,7 +162,7 @@ impl<T: 'static> Task<T> {
     /// Units of fuel that the guest has used up so far.
     #[must_use]
     pub fn fuel_used(&self) -> u64 {
-        self.granted.saturating_sub(self.store.fuel().unwrap_or_default())
+        self.granted.saturating_sub(self.store.get_fuel().unwrap_or_default())
     }
 
     /// The store, between two slices: its memories, its report, the embedder's data.
@@ -187,7 +187,7 @@ impl<T: 'static> Task<T> {
         let units = self.quota.map_or(fuel, |quota| quota.min(fuel));
         self.quota = self.quota.map(|quota| quota - units);
         self.granted = self.granted.saturating_add(units);
-        let left = self.store.fuel()?;
+        let left = self.store.get_fuel()?;
         self.store.set_fuel(left.saturating_add(units))
     }
 

@@ -5,7 +5,7 @@
 //! and turning a wait into a pause.
 
 use palimpsest_engine::{
-    Caller, DuplicateDefinition, Error, FuncType, HostError, Linker, Memory, Pause, Val, ValType,
+    Caller, DuplicateDefinition, Error, Extern, FuncType, HostError, Linker, Pause, Val, ValType,
 };
 use thiserror::Error;
 use wasip1::{ERRNO_NOSYS, ERRNO_SUCCESS};
@@ -170,26 +170,18 @@ fn enter<T: 'static>(
     wasi: &impl Fn(&mut T) -> &mut Wasi,
     call: impl FnOnce(&mut Wasi, &mut GuestMemory<'_>) -> Answer,
 ) -> Result<u32, Error> {
-    let exported = Memory::exported_by(caller, "memory").ok_or_else(|| Error::host(NoMemory))?;
-    let (bytes, state) = exported.data_and_state_mut(&mut *caller);
+    let exported = caller.get_export("memory").and_then(Extern::into_memory);
+    let exported = exported.ok_or_else(|| Error::host(NoMemory))?;
+    let (bytes, data) = exported.data_and_store_mut(&mut *caller);
     let mut memory = GuestMemory::new(bytes);
-    let answer = call(wasi(state), &mut memory);
+    let answer = call(wasi(data), &mut memory);
     let units = memory.units();
-    charge(caller, units);
+    caller.charge_fuel(units);
     let success = [Val::I32(ERRNO_SUCCESS.raw().into())];
     match answer {
         Ok(Next::Return) => Ok(ERRNO_SUCCESS.raw().into()),
         Ok(Next::PauseUntil(until_ns)) => Err(Error::host(Pause::until(until_ns, &success))),
         Ok(Next::PauseNow) => Err(Error::host(Pause::now(&success))),
         Err(errno) => Ok(errno.raw().into()),
-    }
-}
-
-/// Charges a call that has happened: a guest that cannot pay is left with nothing, and stops before it does
-/// more that costs something.
-fn charge<T: 'static>(caller: &mut Caller<'_, T>, units: u64) {
-    // An engine without fuel answers both with an error, and there is nothing to charge.
-    if let Ok(left) = caller.get_fuel() {
-        let _ = caller.set_fuel(left.saturating_sub(units));
     }
 }

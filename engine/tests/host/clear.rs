@@ -138,7 +138,7 @@ fn a_clear_in_a_host_function_that_the_guest_called_is_seen_by_the_guest() {
     let mut linker = Linker::new();
     linker
         .func_wrap("env", "clear", |mut caller: Caller<'_, Option<Memory>>| {
-            let memory = (**caller.data()).expect("the test has put it there");
+            let memory = (*caller.data()).expect("the test has put it there");
             memory.clear_pages(&mut caller, 0, 1).map(drop).map_err(Error::host)
         })
         .unwrap();

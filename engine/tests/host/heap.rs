@@ -215,7 +215,7 @@ fn calls_cost_fuel_by_the_pages_they_work_on() {
     let mut cost = |name: &str, arguments: &[u64]| {
         guest.store.set_fuel(100_000).unwrap();
         let result = guest.get(name, arguments);
-        (result, 100_000 - guest.store.fuel().unwrap())
+        (result, 100_000 - guest.store.get_fuel().unwrap())
     };
     let (_, own) = cost("malloc", &[100]);
     let (small, again) = cost("malloc", &[100]);
@@ -241,10 +241,10 @@ fn a_call_costs_a_unit_of_fuel_beside_its_instructions() {
         let mut store = Store::new(&engine, ());
         store.set_fuel(100_000).unwrap();
         let instance = linker.instantiate(&mut store, &module).unwrap();
-        let before = store.fuel().unwrap();
+        let before = store.get_fuel().unwrap();
         let usable_size = instance.get_typed_func::<u32, u32>(&store, "usable_size").unwrap();
         assert_eq!(usable_size.call(&mut store, 0).unwrap(), 0);
-        before - store.fuel().unwrap()
+        before - store.get_fuel().unwrap()
     });
     assert_eq!(costs[0], costs[1] + 1);
 }

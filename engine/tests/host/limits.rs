@@ -2,7 +2,8 @@
 
 use crate::support::{engine_with, instance, module};
 use palimpsest_engine::{
-    AsContextMut, Caller, Commit, Config, Fuel, Limits, Linker, ReentryTooDeep, Store, StoreOptions, TrapCode,
+    AsContextMut, Caller, Commit, Config, Extern, Fuel, Func, Limits, Linker, ReentryTooDeep, Store,
+    StoreOptions, StoreState, TrapCode, wasmi,
 };
 
 #[test]
@@ -24,11 +25,11 @@ fn clearing_costs_fuel_by_the_frames_it_worked_on() {
     store.set_fuel(1_000).unwrap();
     let instance = Linker::new().instantiate(&mut store, &module).unwrap();
     let memory = instance.get_memory(&store, "m").unwrap();
-    let before = store.fuel().unwrap();
+    let before = store.get_fuel().unwrap();
     memory.clear_pages(&mut store, 0, 2).unwrap();
-    assert_eq!(before - store.fuel().unwrap(), 32);
+    assert_eq!(before - store.get_fuel().unwrap(), 32);
     memory.clear_pages(&mut store, 0, 0).unwrap();
-    assert_eq!(before - store.fuel().unwrap(), 33);
+    assert_eq!(before - store.get_fuel().unwrap(), 33);
 }
 
 #[test]
@@ -43,8 +44,8 @@ fn guest_and_host_calling_each_other_ends_at_the_configured_depth() {
     let mut linker = Linker::new();
     linker
         .func_wrap("env", "again", |mut caller: Caller<'_, u32>| {
-            **caller.data_mut() += 1;
-            let run = caller.get_export("run").and_then(wasmi::Extern::into_func).expect("it is exported");
+            *caller.data_mut() += 1;
+            let run = caller.get_export("run").and_then(Extern::into_func).expect("it is exported");
             run.call(caller.as_context_mut(), &[], &mut [])
         })
         .unwrap();
@@ -91,13 +92,13 @@ fn a_million_failing_grows_in_one_call_keep_no_native_stack() {
 #[test]
 fn a_memory_cannot_grow_behind_the_engines_back() {
     let (mut store, instance) = instance(r#"(module (memory (export "m") 1 4) (func (export "touch")))"#);
+    // A function that is made with the interpreter's own API gets the interpreter's own memory.
+    let sneak = Func::wrap(&mut store, |mut caller: wasmi::Caller<'_, StoreState<()>>| -> i32 {
+        let memory = caller.get_export("m").and_then(wasmi::Extern::into_memory).expect("it is exported");
+        i32::from(memory.grow(caller.as_context_mut(), 1).is_ok())
+    });
     let mut linker = Linker::new();
-    linker
-        .func_wrap("env", "sneak", |mut caller: Caller<'_, ()>| -> i32 {
-            let memory = caller.get_export("m").and_then(wasmi::Extern::into_memory).expect("it is exported");
-            i32::from(memory.grow(caller.as_context_mut(), 1).is_ok())
-        })
-        .unwrap();
+    linker.define("env", "sneak", sneak).unwrap();
     let sneaky = module(
         store.engine(),
         r#"(module (import "env" "sneak" (func $sneak (result i32))) (memory (export "m") 1 4)
@@ -117,8 +118,9 @@ fn a_store_has_limits_of_its_own() {
     let mut limits = *engine.limits();
     limits.fuel = Some(500);
     limits.resident_frames = Some(40);
-    let mut store = Store::with_options(&engine, (), StoreOptions { limits, commit: Commit::Reserved });
-    assert_eq!(store.fuel().unwrap(), 500);
+    let mut store =
+        Store::with_options(&engine, (), StoreOptions { limits: Some(limits), commit: Commit::Reserved });
+    assert_eq!(store.get_fuel().unwrap(), 500);
     Linker::new().instantiate(&mut store, &module).unwrap();
     let report = store.report();
     assert_eq!((report.reserved_bytes, report.committed_bytes), (2 << 16, 2 << 16));

@@ -6,6 +6,7 @@ mod bad_input;
 mod clear;
 #[cfg(feature = "heap")]
 mod heap;
+mod host_functions;
 mod images;
 mod limits;
 mod splice;

@@ -3,10 +3,10 @@
 use crate::support::{engine, instance, module};
 use palimpsest_engine::{
     Engine, Error, Extern, Global, InstantiateError, Linker, Memory, MemoryType, Module, Mutability, Store,
-    TypedFunc, Val,
+    TypedFunc, Val, WasmResults,
 };
 
-fn call<R: wasmi::WasmResults>(
+fn call<R: WasmResults>(
     store: &mut Store<()>,
     instance: palimpsest_engine::Instance,
     name: &str,
@@ -264,5 +264,5 @@ fn applying_segments_costs_the_guest_no_fuel() {
     let module = module(&engine, r#"(module (memory 1) (data (i32.const 0) "abc"))"#);
     let mut store = Store::new(&engine, ());
     Linker::new().instantiate(&mut store, &module).unwrap();
-    assert_eq!(store.fuel().unwrap(), 0);
+    assert_eq!(store.get_fuel().unwrap(), 0);
 }

@@ -130,7 +130,7 @@ fn a_pause_ends_the_slice_and_the_host_functions_results_arrive_after_it() {
     let mut linker = Linker::<u32>::new();
     linker
         .func_wrap("host", "sleep", |mut caller: Caller<'_, u32>, until: u64| {
-            **caller.data_mut() += 1;
+            *caller.data_mut() += 1;
             let result = Val::I32(i32::try_from(until).unwrap());
             Err::<i32, _>(Error::host(Pause::until(until, &[result])))
         })

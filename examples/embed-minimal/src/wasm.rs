@@ -6,7 +6,7 @@
 use alloc::{boxed::Box, sync::Arc};
 use core::error::Error;
 
-use palimpsest_engine::{Caller, Config, Engine, Linker, Memory, Module, Paged, Store, TrapCode};
+use palimpsest_engine::{Caller, Config, Engine, Extern, Linker, Module, Paged, Store, TrapCode};
 
 use crate::checks::Checks;
 use crate::console::println;
@@ -54,7 +54,7 @@ pub(crate) fn run(space: &'static Space, checks: &mut Checks) -> Result<(), Box<
 
 /// What the guest imports as `kernel.print`: prints `length` bytes of its memory from `start` on.
 fn print(caller: Caller<'_, ()>, start: u32, length: u32) -> Result<(), palimpsest_engine::Error> {
-    let memory = Memory::exported_by(&caller, "memory");
+    let memory = caller.get_export("memory").and_then(Extern::into_memory);
     let bytes = memory.and_then(|memory| memory.data(&caller).get(start as usize..)?.get(..length as usize));
     println!("{}", bytes.ok_or(TrapCode::MemoryOutOfBounds)?.escape_ascii());
     Ok(())

@@ -86,15 +86,15 @@ fn a_metered_guest_pays_for_what_passes_through_its_memory() {
     let wasi = Wasi::builder().random(Counting(0)).stdout(Written::default());
     let mut guest = Guest::with_engine(&engine, wasi);
     let mut cost = |len: u64| {
-        let before = guest.store.fuel().unwrap();
+        let before = guest.store.get_fuel().unwrap();
         guest.call("random_get", &[0, len]).unwrap();
-        before - guest.store.fuel().unwrap()
+        before - guest.store.get_fuel().unwrap()
     };
     assert_eq!(cost(65_536) - cost(0), 65_536 / 64);
     // Whoever cannot pay all of it is left with nothing, and gets nothing more.
     guest.store.set_fuel(100).unwrap();
     guest.call("random_get", &[0, 65_536]).unwrap();
-    assert_eq!(guest.store.fuel().unwrap(), 0);
+    assert_eq!(guest.store.get_fuel().unwrap(), 0);
     let error = guest.try_call("random_get", &[0, 65_536]).unwrap_err();
     assert_eq!(error.as_trap_code(), Some(TrapCode::OutOfFuel));
 }

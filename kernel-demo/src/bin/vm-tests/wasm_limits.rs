@@ -147,7 +147,7 @@ fn reentry(checks: &mut Checks, machine: &Machine) {
     let mut linker = Linker::new();
     linker
         .func_wrap("host", "again", |mut caller: Caller<'_, u32>| {
-            **caller.data_mut() += 1;
+            *caller.data_mut() += 1;
             let run = caller.get_export("run").and_then(|export| export.into_func());
             run.expect("the guest exports it").call(caller.as_context_mut(), &[], &mut [])
         })

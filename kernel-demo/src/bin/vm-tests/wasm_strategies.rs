@@ -114,7 +114,7 @@ fn deferred_under_shortage(checks: &mut Checks, machine: &Machine) {
 fn reserved(machine: &Machine, wasm: &[u8], limits: Limits) -> Result<Program, InstantiateError> {
     let engine = engine(machine, config(machine));
     let module = module(&engine, wasm);
-    let options = StoreOptions { limits, commit: Commit::Reserved };
+    let options = StoreOptions { limits: Some(limits), commit: Commit::Reserved };
     let mut store = Store::with_options(&engine, (), options);
     let instance = Linker::new().instantiate(&mut store, &module)?;
     Ok(Program::new(store, instance))

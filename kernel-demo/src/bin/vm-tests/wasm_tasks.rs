@@ -44,7 +44,7 @@ fn worker(machine: &Machine, name: &str, arguments: &[Val]) -> Task<()> {
         .expect("the name is free");
     let mut limits = Limits::default();
     limits.resident_frames = Some(CAP_FRAMES);
-    let options = StoreOptions { limits, commit: Default::default() };
+    let options = StoreOptions { limits: Some(limits), ..StoreOptions::default() };
     let store = Store::with_options(&engine, (), options);
     Task::instantiate(store, &linker, &module, name, arguments).expect("the guest links")
 }

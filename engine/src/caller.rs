@@ -1,0 +1,94 @@
+//! What a host function sees of its caller: the store, and the instance that made the call.
+
+use core::fmt;
+use wasmi::{AsContext, AsContextMut, Error, StoreContext, StoreContextMut};
+
+use crate::{Engine, fuel, instance::Extern, module, store::StoreState};
+
+/// The caller of a host function: its store, and the exports of the instance that made the call.
+///
+/// A host function that is defined with [`Linker::func_wrap`](crate::Linker::func_wrap) may take it as its first
+/// parameter. It is passed wherever a method asks for a context.
+pub struct Caller<'a, T: 'static> {
+    inner: wasmi::Caller<'a, StoreState<T>>,
+}
+
+impl<T: 'static> Caller<'_, T> {
+    /// Returns what the calling instance exports as `name`, or `None` if the host made the call.
+    #[must_use]
+    pub fn get_export(&self, name: &str) -> Option<Extern> {
+        if module::is_reserved(name) {
+            return None;
+        }
+        self.inner.get_export(name).map(Extern::from_wasmi)
+    }
+
+    /// The embedder's data.
+    #[must_use]
+    pub fn data(&self) -> &T {
+        self.inner.data()
+    }
+
+    /// The embedder's data, exclusively.
+    pub fn data_mut(&mut self) -> &mut T {
+        self.inner.data_mut()
+    }
+
+    /// The engine that the store belongs to.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.inner.data().engine
+    }
+
+    /// Returns how many units of fuel the store has left.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the engine is not metered.
+    pub fn get_fuel(&self) -> Result<u64, Error> {
+        self.inner.get_fuel()
+    }
+
+    /// Sets how many units of fuel the store has left.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the engine is not metered.
+    pub fn set_fuel(&mut self, units: u64) -> Result<(), Error> {
+        self.inner.set_fuel(units)
+    }
+
+    /// Charges the guest `units` of fuel for work that the host function has done.
+    ///
+    /// A guest that has fewer units keeps none, and stops at its next instruction that costs fuel. The call has no
+    /// effect if the engine is not metered.
+    pub fn charge_fuel(&mut self, units: u64) {
+        fuel::charge(&mut self.inner, units);
+    }
+}
+
+impl<'a, T: 'static> From<wasmi::Caller<'a, StoreState<T>>> for Caller<'a, T> {
+    fn from(inner: wasmi::Caller<'a, StoreState<T>>) -> Self {
+        Self { inner }
+    }
+}
+
+impl<T: 'static> AsContext for Caller<'_, T> {
+    type Data = StoreState<T>;
+
+    fn as_context(&self) -> StoreContext<'_, StoreState<T>> {
+        self.inner.as_context()
+    }
+}
+
+impl<T: 'static> AsContextMut for Caller<'_, T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, StoreState<T>> {
+        self.inner.as_context_mut()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Caller<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("data", self.data()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! Closures as host functions.
+//!
+//! wasmi has a trait of this name, but it is sealed, and its closures take wasmi's own `Caller`. The closures
+//! here take the engine's [`Caller`], or none.
+
+use wasmi::{Func, StoreContextMut, WasmRet, WasmTy};
+
+use crate::{caller::Caller, store::StoreState};
+
+/// A closure or function that can be a host function.
+///
+/// It is implemented for all `Fn(Caller<'_, T>, P1, ..) -> R` and `Fn(P1, ..) -> R` with up to 16 parameters, where
+/// each parameter is a [`WasmTy`] and `R` is a [`WasmRet`]: `()`, a value, a tuple of values, or a `Result` of one of
+/// these with an [`Error`](crate::Error).
+pub trait IntoFunc<T: 'static, Params, Results>: Send + Sync + 'static {
+    /// Allocates the function in a store.
+    #[doc(hidden)]
+    fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>) -> Func;
+}
+
+/// Implements [`IntoFunc`] for closures that have these parameters.
+macro_rules! impl_into_func {
+    ($($param:ident)*) => {
+        impl<T, F, $($param,)* R> IntoFunc<T, ($($param,)*), R> for F
+        where
+            T: 'static,
+            F: Fn($($param),*) -> R + Send + Sync + 'static,
+            $($param: WasmTy,)*
+            R: WasmRet,
+        {
+            fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>) -> Func {
+                Func::wrap(ctx, self)
+            }
+        }
+
+        impl<T, F, $($param,)* R> IntoFunc<T, (Caller<'_, T>, $($param,)*), R> for F
+        where
+            T: 'static,
+            F: Fn(Caller<'_, T>, $($param),*) -> R + Send + Sync + 'static,
+            $($param: WasmTy,)*
+            R: WasmRet,
+        {
+            #[allow(non_snake_case, reason = "a parameter has the name of its type")]
+            fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>) -> Func {
+                Func::wrap(ctx, move |caller: wasmi::Caller<'_, StoreState<T>>, $($param: $param),*| {
+                    self(caller.into(), $($param),*)
+                })
+            }
+        }
+    };
+}
+
+/// Implements [`IntoFunc`] for as many parameters as are listed, and for every smaller number.
+macro_rules! impl_into_func_up_to {
+    () => { impl_into_func!(); };
+    ($first:ident $($rest:ident)*) => {
+        impl_into_func!($first $($rest)*);
+        impl_into_func_up_to!($($rest)*);
+    };
+}
+
+impl_into_func_up_to!(P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P13 P14 P15 P16);
