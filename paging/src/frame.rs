@@ -4,22 +4,25 @@
 //! page-table entry, and unmapping moves it out again. A double free is a type error, a leak is a warning.
 //!
 //! Called by: the address space (every data and table frame), and the embedder, who implements
-//! [`FrameSource`], or wraps an `x86_64` allocator in [`FromX86`], or uses the [`FramePool`].
+//! [`FrameSource`], or wraps an `x86_64` allocator in [`FromX86`], or uses the [`FramePool`](crate::FramePool).
 
 mod adapter;
 mod batch;
-mod pool;
+mod memory;
 mod promise;
+mod run;
+mod shortage;
 
 use alloc::sync::Arc;
 
-use x86_64::PhysAddr;
-use x86_64::structures::paging::{PageSize, PhysFrame, Size4KiB};
+use x86_64::structures::paging::PhysFrame;
 
 pub use self::adapter::{FromX86, ToX86};
 pub use self::batch::FrameBatch;
-pub use self::pool::{FramePool, FrameRun, PoolError, ReleaseError};
+pub(crate) use self::memory::{Blank, PhysicalMemory};
 pub use self::promise::{PromiseError, Promises};
+pub use self::run::FrameRun;
+pub use self::shortage::Shortage;
 
 /// An owned 4 KiB frame of physical memory.
 ///
@@ -157,13 +160,4 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for Arc<S> {
     fn promises(&self) -> Option<&dyn Promises> {
         (**self).promises()
     }
-}
-
-/// The frame so many frames behind this one, both being RAM.
-///
-/// Adding to a [`PhysFrame`] checks each sum, which is too much in a loop over frames.
-#[inline]
-pub(crate) fn frame_behind(frame: PhysFrame, frames: u64) -> PhysFrame {
-    let address = frame.start_address().as_u64() + frames * Size4KiB::SIZE;
-    PhysFrame::containing_address(PhysAddr::new_truncate(address))
 }

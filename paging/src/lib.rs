@@ -102,55 +102,55 @@
 //! }
 //! ```
 //!
+//! # Layers
+//!
+//! A file imports only from its own layer and from those below it, which stand to the left of it here. Layers with a
+//! comma between them do not know each other. A test reads this line and checks every source file.
+//!
+//! ```text
+//! pages < frame, tlb < pool < supply < table < record < state < clear < fault < space
+//! ```
+//!
 //! # Where to audit
 //!
-//! The address of a frame becomes a pointer in one module, `memory`; tables are reached through owned entries
-//! in one module, `table`. Frames are owned values. A frame is zeroed before it is mapped by its type, or, if
-//! it stayed in its entry, by `Table::take_back`. It is released after the TLB was flushed by the order in
-//! two functions, `decommit::sweep` and `release_stale` in `renew`; and it is looked at for zeros after a
-//! flush by the order in `ahead::demote_ahead`.
+//! The address of a frame becomes a pointer in one module, `frame::memory`; tables are reached through owned entries
+//! in one layer, `table`. Frames are owned values. A frame is zeroed before it is mapped by its type, or, if it stayed
+//! in its entry, by `Table::take_back`. It is released after the TLB was flushed by the order in two functions,
+//! `clear::sweep` and `release_stale` in `clear::recommit`; it is searched for zeros after a flush by the order in
+//! `clear::demote_ahead`.
 
 #![no_std]
 
 extern crate alloc;
 
-mod account;
-mod ahead;
-mod decommit;
-mod defer;
-mod directory;
+mod clear;
 mod fault;
 mod frame;
-mod image;
-mod memory;
-mod placement;
-mod policy;
-mod region;
-mod renew;
-mod run;
-mod sink;
+mod pages;
+mod pool;
+mod record;
 mod space;
+mod state;
 mod supply;
 mod table;
 mod tlb;
-mod window;
 
 /// The crate whose types the public items use, so that versions agree.
 pub use x86_64;
 
-pub use self::account::Account;
-pub use self::decommit::Decommitted;
+pub use self::clear::{Decommitted, Recommitted};
 pub use self::fault::{Fault, NotOurs, Outcome, PageState, Place, Remedy, StringRegisters, classify};
 pub use self::frame::{
-    Frame, FrameBatch, FramePool, FrameRun, FrameSource, Fresh, FromX86, PoolError, PromiseError, Promises,
-    ReleaseError, ToX86,
+    Frame, FrameBatch, FrameRun, FrameSource, Fresh, FromX86, PromiseError, Promises, Shortage, ToX86,
 };
-pub use self::image::{AttachError, Image, ImageError};
-pub use self::policy::{CoveredTables, FaultAround, Policies, Releases, ZeroStores};
-pub use self::region::{LimitError, RangeError, Region, Residency, ZeroFill};
-pub use self::renew::Recommitted;
-pub use self::space::{AddressSpace, Layout, Pressure, ReserveError, SpaceError, Usage};
-pub use self::supply::{ChargeError, Shortage};
+pub use self::pool::{FramePool, PoolError, ReleaseError};
+pub use self::record::Residency;
+pub use self::space::{
+    AddressSpace, AttachError, Image, ImageError, Layout, LimitError, Pressure, RangeError, Region,
+    ReserveError, SpaceError, Usage, ZeroFill,
+};
+pub use self::state::{CoveredTables, FaultAround, Policies, Releases, ZeroStores};
+pub use self::supply::{Account, ChargeError};
 pub use self::tlb::Tlb;
 #[cfg(target_arch = "x86_64")]
 pub use self::tlb::{CpuError, CpuTlb};

@@ -8,35 +8,34 @@
 //!
 //! Called by: the embedder, who keeps one in its registry and passes every page fault to it.
 
+mod image;
 mod layout;
 mod pressure;
+mod region;
 mod reserve;
 mod usage;
 
 use core::fmt;
 
 use spin::Mutex;
-use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PhysFrame};
 
+pub use self::image::{AttachError, Image, ImageError};
 pub use self::layout::{Layout, SpaceError};
 pub use self::pressure::Pressure;
+pub use self::region::{LimitError, RangeError, Region, ZeroFill};
 pub use self::reserve::ReserveError;
 pub use self::usage::Usage;
-use crate::decommit::{Sweep, sweep};
-use crate::directory::Directory;
 use crate::fault::{
     Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_first_write, resolve_or_lose,
 };
-use crate::frame::{Frame, FrameSource};
-use crate::memory::PhysicalMemory;
-use crate::placement::Placement;
-use crate::policy::Policies;
-use crate::sink::Sink;
-use crate::supply::{Shortage, Supply};
+use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage};
+use crate::record::{Directory, Placement};
+use crate::state::{Env, Policies, State};
+use crate::supply::Supply;
+use crate::table::{Sink, WindowTables};
 use crate::tlb::Tlb;
-use crate::window::WindowTables;
 
 /// A window of virtual addresses, and the page tables behind it.
 pub struct AddressSpace<S: FrameSource, T: Tlb> {
@@ -49,51 +48,6 @@ pub struct AddressSpace<S: FrameSource, T: Tlb> {
     placement: Mutex<Placement>,
     state: Mutex<State>,
 }
-
-/// What the fault path works on.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) tables: WindowTables,
-    pub(crate) directory: Directory,
-    /// The frame of zeros that all untouched pages show when they are read.
-    pub(crate) zero: Frame,
-    pub(crate) sink: Sink,
-    pub(crate) image_frames: u64,
-    pub(crate) policies: Policies,
-}
-
-impl State {
-    /// Takes the sink back from whichever region has it; its pages that lead there are absent then.
-    pub(crate) fn recall_sink<S: FrameSource, T: Tlb>(&mut self, host: Host<'_, S, T>) {
-        let Some(loan) = self.sink.recall() else { return };
-        if let Some(record) = self.directory.find(loan.base) {
-            sweep(Sweep::Sink, loan.pages, record, &mut self.tables, host);
-        }
-    }
-
-    /// Takes the sink back from the region with this base, if it has it.
-    pub(crate) fn recall_sink_of<S: FrameSource, T: Tlb>(&mut self, base: VirtAddr, host: Host<'_, S, T>) {
-        if self.sink.is_lent_to(base) {
-            self.recall_sink(host);
-        }
-    }
-}
-
-/// What the embedder gave to the space.
-#[derive(Debug)]
-pub(crate) struct Host<'a, S, T> {
-    pub(crate) source: &'a S,
-    pub(crate) tlb: &'a T,
-    pub(crate) policies: Policies,
-}
-
-impl<S, T> Clone for Host<'_, S, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<S, T> Copy for Host<'_, S, T> {}
 
 impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Makes the window usable for regions.
@@ -152,7 +106,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
 
     /// Handles a page fault, and steps over a fill of zeros if the registers show one.
     ///
-    /// As [`handle_fault`](Self::handle_fault); and while a [`ZeroFill`](crate::ZeroFill) guard is up, or
+    /// As [`handle_fault`](Self::handle_fault); and while a [`ZeroFill`] guard is up, or
     /// always if [`ZeroStores`](crate::ZeroStores) says so, RCX and RDI of a `rep stosb` or `rep stosq` of
     /// zeros that runs over pages without a frame of their own are moved to the end of such pages. The caller
     /// puts both registers back into the interrupted context.
@@ -190,7 +144,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
             return nowhere(fault.code);
         }
         let code = interrupted.as_mut();
-        if self.with_state(|state, host| resolve_first_write(state, fault, code, host)) {
+        if self.with_state(|state, env| resolve_first_write(state, fault, code, env)) {
             return Outcome::Handled;
         }
         self.handle_any(fault, interrupted)
@@ -198,10 +152,10 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
 
     #[cold]
     fn handle_any(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
-        let outcome = self.with_state(|state, host| resolve(state, fault, interrupted, host));
+        let outcome = self.with_state(|state, env| resolve(state, fault, interrupted, env));
         outcome.unwrap_or_else(|shortage| {
             self.press(shortage);
-            self.with_state(|state, host| resolve_or_lose(state, fault, host))
+            self.with_state(|state, env| resolve_or_lose(state, fault, env))
         })
     }
 
@@ -210,11 +164,11 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     }
 
     /// Runs `work` under the lock that the fault path takes.
-    pub(crate) fn with_state<R>(&self, work: impl FnOnce(&mut State, Host<'_, S, T>) -> R) -> R {
+    pub(crate) fn with_state<R>(&self, work: impl FnOnce(&mut State, Env<'_, S, T>) -> R) -> R {
         self.tlb.uninterrupted(|| {
             let mut state = self.state.lock();
-            let host = Host { source: &self.frames, tlb: &self.tlb, policies: state.policies };
-            work(&mut state, host)
+            let env = Env { source: &self.frames, tlb: &self.tlb, policies: state.policies };
+            work(&mut state, env)
         })
     }
 }

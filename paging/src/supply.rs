@@ -10,11 +10,14 @@
 //!
 //! Called by: whoever needs a frame: reserve, the limit, the fault path, recommit, decommit.
 
+mod account;
+
 use thiserror::Error;
 
-use crate::account::Account;
-use crate::frame::{Frame, FrameBatch, FrameSource, Fresh, PromiseError, Promises};
-use crate::memory::{Blank, PhysicalMemory};
+pub use self::account::Account;
+use crate::frame::{
+    Blank, Frame, FrameBatch, FrameSource, Fresh, PhysicalMemory, PromiseError, Promises, Shortage,
+};
 
 /// A frame source together with whoever pays.
 #[derive(Debug)]
@@ -150,21 +153,6 @@ impl Iterator for Blanks {
             Fresh::Blank(run) => run.next().map(|frame| unsafe { Blank::new_unchecked(frame) }),
         }
     }
-}
-
-/// Why there was no frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Shortage {
-    /// The frame source has none left, or none that is not promised.
-    #[error("the frame source is empty")]
-    SourceEmpty,
-    /// The account holds as many frames as it may.
-    #[error("the account's cap of {cap_frames} frames is reached")]
-    CapReached {
-        /// The account's cap in frames.
-        cap_frames: u64,
-    },
 }
 
 /// Why a reserved account cannot be charged.

@@ -22,8 +22,10 @@ mod entry;
 mod leaf;
 mod resident;
 mod root;
-mod span;
+mod sink;
+mod sweep;
 mod vacant;
+mod window;
 
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
@@ -34,11 +36,11 @@ use self::entry::{OWNED, SHARED, SINK, count_down, count_up, detach, held, is_ne
 pub(crate) use self::leaf::{Detached, Reach};
 pub(crate) use self::resident::{Resident, Stale};
 pub(crate) use self::root::Root;
-pub(crate) use self::span::{count, entry_end, entry_pages, page_behind, pages_per_table, pieces};
-use self::span::{indices, page_at, part, part_start};
-use crate::frame::Frame;
-use crate::memory::{Blank, PhysicalMemory};
-use crate::supply::Shortage;
+pub(crate) use self::sink::Sink;
+pub(crate) use self::sweep::Sweep;
+pub(crate) use self::window::WindowTables;
+use crate::frame::{Blank, Frame, PhysicalMemory, Shortage};
+use crate::pages::{indices, part};
 
 /// A page table of level 1, 2 or 3, borrowed exclusively.
 #[derive(Debug)]
@@ -280,13 +282,4 @@ impl<'t> Table<'t> {
         let index = self.index(page);
         &mut self.entries[index]
     }
-}
-
-/// Makes a table all of whose entries lead to the sink: to its frame, or to a table like this one below.
-pub(crate) fn sink_table(memory: PhysicalMemory, blank: Blank, target: PhysFrame) -> Frame {
-    let frame = blank.into_frame();
-    // SAFETY: zeros are a table without entries; the frame is owned, and the reference ends here.
-    let entries = unsafe { memory.table(frame.phys()) };
-    entries.iter_mut().for_each(|entry| entry.set_frame(target, SINK));
-    frame
 }

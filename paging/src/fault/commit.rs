@@ -10,12 +10,12 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PhysFrame};
 
-use crate::directory::Record;
-use crate::frame::FrameSource;
-use crate::policy::FaultAround;
-use crate::space::Host;
-use crate::supply::{Shortage, Supply};
-use crate::table::{Table, entry_pages};
+use crate::frame::{FrameSource, Shortage};
+use crate::pages::entry_pages;
+use crate::record::Record;
+use crate::state::Env;
+use crate::supply::Supply;
+use crate::table::Table;
 use crate::tlb::Tlb;
 
 /// A page of a region that is to be given something.
@@ -24,14 +24,14 @@ pub(super) struct Commit<'a, S, T> {
     pub(super) record: &'a mut Record,
     /// The lowest table that exists on the way to the page.
     pub(super) table: Table<'a>,
-    pub(super) host: Host<'a, S, T>,
+    pub(super) env: Env<'a, S, T>,
 }
 
 impl<'a, S: FrameSource, T: Tlb> Commit<'a, S, T> {
     /// The page was read and holds nothing.
     pub(super) fn show(self, shared: PhysFrame) -> Result<(), Shortage> {
-        let Self { page, record, table, host } = self;
-        level1_table(page, record, table, host.source)?.show(page, shared);
+        let Self { page, record, table, env } = self;
+        level1_table(page, record, table, env.source)?.show(page, shared);
         Ok(())
     }
 
@@ -43,22 +43,22 @@ impl<'a, S: FrameSource, T: Tlb> Commit<'a, S, T> {
     }
 
     /// The page was written and holds nothing.
-    pub(super) fn give_frame(self, original: Option<PhysFrame>, policy: FaultAround) -> Result<(), Shortage> {
-        let Self { page, record, table, host } = self;
-        let mut table = level1_table(page, record, table, host.source)?;
-        fill(page, original, record, &mut table, host.source)?;
-        let ahead_pages = record.run.note(page, policy, record.residency.frames_released);
+    pub(super) fn give_frame(self, original: Option<PhysFrame>, limit_pages: u16) -> Result<(), Shortage> {
+        let Self { page, record, table, env } = self;
+        let mut table = level1_table(page, record, table, env.source)?;
+        fill(page, original, record, &mut table, env.source)?;
+        let ahead_pages = record.run.note(page, limit_pages, record.residency.frames_released);
         if ahead_pages > 0 {
-            fill_ahead(page, ahead_pages, record, table, host.source);
+            fill_ahead(page, ahead_pages, record, table, env.source);
         }
         Ok(())
     }
 
     /// The page was written and shows a shared frame, which the TLB may know.
     pub(super) fn replace_shared(self, original: Option<PhysFrame>) -> Result<(), Shortage> {
-        let Self { page, record, mut table, host } = self;
-        fill(page, original, record, &mut table, host.source)?;
-        host.tlb.flush(page);
+        let Self { page, record, mut table, env } = self;
+        fill(page, original, record, &mut table, env.source)?;
+        env.tlb.flush(page);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
 use super::StringRegisters;
-use crate::table::page_behind;
+use crate::pages::page_after;
 
 /// A `rep`-prefixed string store (Intel SDM Vol 2B, "STOS" and "REP").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl ZeroStore<'_> {
             return Page::range(first, end);
         }
         let last = self.registers.rdi + (elements_left << self.element_bits).saturating_sub(1);
-        Page::range(first, page_behind(Page::containing_address(VirtAddr::new_truncate(last)), 1))
+        Page::range(first, page_after(Page::containing_address(VirtAddr::new_truncate(last)), 1))
     }
 
     /// Moves the registers past the elements that end at or before `end`, and says whether there were any.

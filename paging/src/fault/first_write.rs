@@ -18,7 +18,7 @@ use super::commit::fill_ahead;
 use super::fast_forward::{Interrupted, ZeroStore};
 use super::resolve::{end_of_skipping, step_over};
 use crate::frame::FrameSource;
-use crate::space::{Host, State};
+use crate::state::{Env, State};
 use crate::supply::Supply;
 use crate::table::Held;
 
@@ -31,14 +31,14 @@ pub(crate) fn resolve_first_write<S: FrameSource, T>(
     state: &mut State,
     fault: Fault,
     interrupted: Option<&mut Interrupted<'_>>,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> bool {
     if fault.code != FIRST_WRITE {
         return false;
     }
     match interrupted.and_then(|code| code.zero_store(fault.address)) {
         Some(store) => step_over_zeros(state, fault, store),
-        None => commit(state, fault, host.source),
+        None => commit(state, fault, env.source),
     }
 }
 
@@ -77,7 +77,8 @@ fn commit<S: FrameSource>(state: &mut State, fault: Fault, source: &S) -> bool {
     vacant.put(blank);
     record.residency.count_resident(1);
     record.residency.faults += 1;
-    let ahead_pages = record.run.note(page, policies.fault_around, record.residency.frames_released);
+    let ahead_pages =
+        record.run.note(page, policies.fault_around.limit_pages(), record.residency.frames_released);
     if ahead_pages > 0 {
         fill_ahead(page, ahead_pages, record, table, source);
     }

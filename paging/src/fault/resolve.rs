@@ -20,17 +20,13 @@ use super::classify::{PageState, Place, Remedy, classify};
 use super::commit::Commit;
 use super::fast_forward::{Interrupted, ZeroStore};
 use super::{Fault, NotOurs, Outcome};
-use crate::account::Account;
-use crate::ahead::demote_ahead_of;
-use crate::defer::reclaim_from;
-use crate::directory::Record;
-use crate::frame::FrameSource;
-use crate::policy::ZeroStores;
-use crate::space::{Host, State};
-use crate::supply::Shortage;
-use crate::table::{Held, Table};
+use crate::clear::{demote_ahead_of, reclaim_from};
+use crate::frame::{FrameSource, Shortage};
+use crate::record::Record;
+use crate::state::{Env, State, ZeroStores};
+use crate::supply::Account;
+use crate::table::{Held, Table, WindowTables};
 use crate::tlb::Tlb;
-use crate::window::WindowTables;
 
 /// Deferred frames that one fault reclaims at a time: enough for itself and for some that follow, and few
 /// enough not to be felt.
@@ -41,12 +37,12 @@ pub(crate) fn resolve<S: FrameSource, T: Tlb>(
     state: &mut State,
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Result<Outcome, Shortage> {
     loop {
-        match attempt(state, fault, interrupted.take(), host) {
+        match attempt(state, fault, interrupted.take(), env) {
             // It ends: there is a frame less that can be reclaimed each time.
-            Err(shortage) if relieve(fault.address, shortage, state, host) => {}
+            Err(shortage) if relieve(fault.address, shortage, state, env) => {}
             attempt => return attempt,
         }
     }
@@ -56,11 +52,11 @@ pub(crate) fn resolve<S: FrameSource, T: Tlb>(
 pub(crate) fn resolve_or_lose<S: FrameSource, T: Tlb>(
     state: &mut State,
     fault: Fault,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Outcome {
-    match resolve(state, fault, None, host) {
+    match resolve(state, fault, None, env) {
         Ok(outcome) => outcome,
-        Err(Shortage::SourceEmpty | Shortage::CapReached { .. }) => lose(state, fault, host),
+        Err(Shortage::SourceEmpty | Shortage::CapReached { .. }) => lose(state, fault, env),
     }
 }
 
@@ -68,7 +64,7 @@ fn attempt<S: FrameSource, T: Tlb>(
     state: &mut State,
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Result<Outcome, Shortage> {
     let State { tables, directory, zero, policies, .. } = state;
     let page = Page::containing_address(fault.address);
@@ -86,21 +82,21 @@ fn attempt<S: FrameSource, T: Tlb>(
     {
         let pages = store.pages(page, record.next_original(page, end));
         if !step_over(store, pages, page, tables) {
-            return attempt(state, fault, None, host);
+            return attempt(state, fault, None, env);
         }
         record.residency.faults += 1;
         return Ok(Outcome::Handled);
     }
     if takes_frame(remedy) && original.is_none() && record.filling_at(page).is_some() {
-        cover(state, fault, host);
+        cover(state, fault, env);
         return Ok(Outcome::Handled);
     }
-    let commit = Commit { page, record: &mut *record, table, host };
+    let commit = Commit { page, record: &mut *record, table, env };
     match remedy {
         Remedy::Retry => {}
         Remedy::Show => commit.show(original.unwrap_or(zero.phys()))?,
         Remedy::TakeBack => commit.take_back(),
-        Remedy::Commit => commit.give_frame(original, policies.fault_around)?,
+        Remedy::Commit => commit.give_frame(original, policies.fault_around.limit_pages())?,
         Remedy::Upgrade => commit.replace_shared(original)?,
     }
     record.residency.faults += 1;
@@ -152,7 +148,7 @@ fn relieve<S: FrameSource, T: Tlb>(
     address: VirtAddr,
     shortage: Shortage,
     state: &mut State,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> bool {
     let Some(record) = state.directory.find(address) else { return false };
     let payer: *const Account = Arc::as_ptr(&record.account);
@@ -161,9 +157,9 @@ fn relieve<S: FrameSource, T: Tlb>(
         Shortage::SourceEmpty => !record.account.is_reserved(),
         Shortage::CapReached { .. } => Arc::as_ptr(&record.account) == payer,
     };
-    let is_relieved = reclaim_from(helps, RECLAIM_FRAMES, state, host).frames_released > 0
+    let is_relieved = reclaim_from(helps, RECLAIM_FRAMES, state, env).frames_released > 0
         // What this finds is deferred, and reclaimed by the next call.
-        || demote_ahead_of(helps, state, host) > 0;
+        || demote_ahead_of(helps, state, env) > 0;
     if let Some(record) = state.directory.find(address) {
         record.run.note_shortage(record.residency.frames_released);
     }
@@ -171,24 +167,24 @@ fn relieve<S: FrameSource, T: Tlb>(
 }
 
 /// Lets a page that cannot get a frame lead to the sink.
-fn lose<S: FrameSource, T: Tlb>(state: &mut State, fault: Fault, host: Host<'_, S, T>) -> Outcome {
+fn lose<S: FrameSource, T: Tlb>(state: &mut State, fault: Fault, env: Env<'_, S, T>) -> Outcome {
     let Some(record) = state.directory.find(fault.address) else { return nowhere(fault.code) };
     record.account.mark_lost();
-    cover(state, fault, host);
+    cover(state, fault, env);
     Outcome::Handled
 }
 
 /// Lets what is missing on the way to the faulting page lead to the sink.
-fn cover<S: FrameSource, T: Tlb>(state: &mut State, fault: Fault, host: Host<'_, S, T>) {
+fn cover<S: FrameSource, T: Tlb>(state: &mut State, fault: Fault, env: Env<'_, S, T>) {
     let Some(base) = state.directory.find(fault.address).map(|record| record.base()) else { return };
     if state.sink.is_lent_elsewhere(base) {
-        state.recall_sink(host);
+        state.recall_sink(env);
     }
     let State { tables, directory, sink, .. } = state;
     let page = Page::containing_address(fault.address);
     sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
     // The page may have shown a shared frame.
-    host.tlb.flush(page);
+    env.tlb.flush(page);
     if let Some(record) = directory.find(fault.address) {
         record.residency.faults += 1;
     }

@@ -9,7 +9,7 @@ use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PageTableIndex, PhysFrame};
 
-use crate::supply::Shortage;
+use crate::frame::Shortage;
 
 const GIB: u64 = 1 << 30;
 

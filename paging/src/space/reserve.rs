@@ -10,17 +10,15 @@ use alloc::vec::Vec;
 use thiserror::Error;
 use x86_64::VirtAddr;
 
-use super::{AddressSpace, Host, State};
-use crate::account::Account;
-use crate::decommit::{Sweep, sweep};
-use crate::directory::Record;
-use crate::frame::FrameSource;
-use crate::placement::{Block, Placement};
-use crate::region::Region;
-use crate::supply::{ChargeError, Shortage, Supply};
+use super::{AddressSpace, Region};
+use crate::clear::sweep;
+use crate::frame::{FrameSource, Shortage};
+use crate::pages::PAGE_BYTES;
+use crate::record::{Block, Placement, Record};
+use crate::state::{Env, State};
+use crate::supply::{Account, ChargeError, Supply};
+use crate::table::Sweep;
 use crate::tlb::Tlb;
-
-const PAGE_BYTES: u64 = 4096;
 
 impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Reserves addresses for a memory of up to `bytes` bytes, rounded up to whole pages.
@@ -46,7 +44,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         self.make_room();
         let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
         let pages = record.pages;
-        if let Err(shortage) = self.with_state(|state, host| pin_tables(&mut record, state, host)) {
+        if let Err(shortage) = self.with_state(|state, env| pin_tables(&mut record, state, env)) {
             self.dissolve(record, &mut placement);
             return Err(shortage.into());
         }
@@ -57,11 +55,13 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Ends the region with this base: releases its frames and its addresses.
     pub(crate) fn end_region(&self, base: VirtAddr) {
         let mut placement = self.placement.lock();
-        let record = self.with_state(|state, host| {
-            state.recall_sink_of(base, host);
+        let record = self.with_state(|state, env| {
+            state.recall_sink_of(base, env);
             let mut record = state.directory.remove(base)?;
-            state.tables.unpin(&record.block);
-            sweep(Sweep::Everything, record.block.pages(), &mut record, &mut state.tables, host);
+            if let Some(level) = record.block.lowest_shared_tables() {
+                state.tables.unpin(record.pages.start, level);
+            }
+            sweep(Sweep::Everything, record.block.pages(), &mut record, &mut state.tables, env);
             Some(record)
         });
         self.dissolve(record.expect("a region has a record until it ends"), &mut placement);
@@ -104,11 +104,12 @@ fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveErr
 fn pin_tables<S: FrameSource, T: Tlb>(
     record: &mut Record,
     state: &mut State,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Result<(), Shortage> {
-    let supply = Supply { memory: state.tables.memory(), source: host.source, account: None };
-    state.tables.pin(&record.block, &supply).inspect_err(|_| {
-        sweep(Sweep::Everything, record.block.pages(), record, &mut state.tables, host);
+    let Some(level) = record.block.lowest_shared_tables() else { return Ok(()) };
+    let supply = Supply { memory: state.tables.memory(), source: env.source, account: None };
+    state.tables.pin(record.pages.start, level, &supply).inspect_err(|_| {
+        sweep(Sweep::Everything, record.block.pages(), record, &mut state.tables, env);
     })
 }
 

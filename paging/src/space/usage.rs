@@ -5,7 +5,7 @@
 
 use super::AddressSpace;
 use crate::frame::FrameSource;
-use crate::sink::Sink;
+use crate::table::Sink;
 use crate::tlb::Tlb;
 
 impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {

@@ -8,7 +8,8 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::entry::{OWNED, defer, held, is_ahead, suspend};
-use super::{Held, Table, indices, page_at};
+use super::{Held, Table};
+use crate::pages::{indices, page_at};
 use crate::tlb::FlushBatch;
 
 impl Table<'_> {

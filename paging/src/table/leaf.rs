@@ -12,10 +12,9 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
 use super::entry::{OWNED_AHEAD, count_down, count_up, detach, held};
-use super::{Held, Table, indices, page_at};
-use crate::decommit::Sweep;
-use crate::frame::{FrameRun, frame_behind};
-use crate::memory::Blank;
+use super::{Held, Sweep, Table};
+use crate::frame::{Blank, FrameRun};
+use crate::pages::{frame_after, indices, page_at};
 use crate::tlb::FlushBatch;
 
 /// What entries owned that do not reach it, or do not own it, any more.
@@ -114,7 +113,7 @@ impl Table<'_> {
             if let Some(frames) = counted {
                 *frames += taken as u64;
             }
-            let run = PhysFrame::range(frame, frame_behind(frame, taken as u64));
+            let run = PhysFrame::range(frame, frame_after(frame, taken as u64));
             // SAFETY: the entries owned the frames and are cleared; by this function's contract no CPU translates
             // by the entries any more.
             take(unsafe { FrameRun::from_phys(run) });
@@ -130,7 +129,7 @@ impl Table<'_> {
         let mut next = frame;
         let follows = |entry: &&mut PageTableEntry| {
             let is_next = entry.flags() == flags && entry.addr() == next.start_address();
-            next = frame_behind(next, 1);
+            next = frame_after(next, 1);
             is_next
         };
         let entries = self.entries.iter_mut().skip(places.start).take(places.len());

@@ -8,8 +8,7 @@ use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 use super::entry::{OWNED, defer};
-use crate::frame::Frame;
-use crate::memory::{Blank, PhysicalMemory};
+use crate::frame::{Blank, Frame, PhysicalMemory};
 
 /// A present entry that owns a data frame.
 #[derive(Debug)]

@@ -9,8 +9,7 @@ use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
 use super::Table;
 use super::entry::{OWNED, is_needed};
-use crate::frame::Frame;
-use crate::memory::{Blank, PhysicalMemory};
+use crate::frame::{Blank, Frame, PhysicalMemory};
 
 /// An owned level-3 table.
 #[derive(Debug)]

@@ -7,9 +7,10 @@ use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
+use super::Table;
 use super::entry::{OWNED, count_up};
-use super::{Table, entry_end, indices, part_start};
-use crate::memory::Blank;
+use crate::frame::Blank;
+use crate::pages::{entry_end, indices, part_start};
 
 /// An absent entry of a level-1 table.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::Tlb;
-use crate::table::{count, page_behind};
+use crate::pages::{count, page_after};
 
 /// The largest number of pages that are flushed one by one.
 ///
@@ -53,7 +53,7 @@ impl FlushBatch {
             return;
         };
         self.room = room;
-        let end = page_behind(first, count as u64);
+        let end = page_after(first, count as u64);
         match self.runs.last_mut() {
             Some(run) if run.end == first => run.end = end,
             Some(_) | None => self.runs.push(Page::range(first, end)),
@@ -85,7 +85,7 @@ impl FlushBatch {
     pub(crate) fn flush(&mut self, tlb: &impl Tlb) {
         match self.scope {
             Scope::Pages => self.runs.iter().for_each(|run| {
-                (0..count(*run)).for_each(|number| tlb.flush(page_behind(run.start, number)));
+                (0..count(*run)).for_each(|number| tlb.flush(page_after(run.start, number)));
             }),
             Scope::Everything => tlb.flush_all(),
         }

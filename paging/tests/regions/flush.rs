@@ -3,24 +3,24 @@
 //! The machine's MMU keeps every translation until it is told to drop it, and its frame source refuses frames
 //! that the MMU still knows. Mutations that are caught, each tried by hand, and a test that fails for it:
 //!
-//! - `decommit.rs`, `sweep`: no `batch.flush(..)`, or behind the second walk: every test that releases a
+//! - `clear/decommit.rs`, `sweep`: no `batch.flush(..)`, or behind the second walk: every test that releases a
 //!   frame.
 //! - `table/leaf.rs`, `detach_pages`: no `batch.add_run(..)`: `a_decommitted_page_is_not_translated_any_more`; no
 //!   `batch.add(..)`: `a_zero_page_is_not_translated_after_its_decommit`.
-//! - `decommit.rs`, `detach_below`: no `batch.add(..)`: `a_shared_table_is_not_walked_after_its_last_region`
+//! - `clear/decommit.rs`, `detach_below`: no `batch.add(..)`: `a_shared_table_is_not_walked_after_its_last_region`
 //!   and `a_table_that_a_reclaim_empties_is_not_walked_any_more`; no `batch.add_everything()`:
 //!   `a_table_that_is_cut_off_is_not_translated_through_any_more`.
-//! - `decommit.rs`, `detach`: no `batch.add_entry(..)`: `sink::a_recalled_sink_is_not_written_any_more`.
+//! - `clear/decommit.rs`, `detach`: no `batch.add_entry(..)`: `sink::a_recalled_sink_is_not_written_any_more`.
 //! - `fault/commit.rs`, `replace_zero`: no `tlb.flush(..)`:
 //!   `an_upgraded_page_is_not_read_from_the_zero_frame`.
 //! - `fault/resolve.rs`, `cover`: no `tlb.flush(..)`:
 //!   `zero_fill::a_page_that_shows_zero_is_filled_without_a_frame` and
 //!   `out_of_frames::an_upgrade_that_finds_no_frame_goes_into_the_sink`.
-//! - `renew.rs`, `release_stale`: no `flush(..)`, or behind the loop; `renew`: no `batch.add(..)`:
+//! - `clear/recommit.rs`, `release_stale`: no `flush(..)`, or behind the loop; `renew`: no `batch.add(..)`:
 //!   `a_recommitted_page_is_translated_to_its_fresh_frame`.
-//! - `defer.rs`, `defer`: no `batch.flush(..)`, or no `batch.add(..)`:
+//! - `clear/defer.rs`, `defer`: no `batch.flush(..)`, or no `batch.add(..)`:
 //!   `a_deferred_page_is_not_translated_any_more`.
-//! - `ahead.rs`, `demote_ahead`: no `batch.flush(..)`:
+//! - `clear/demote.rs`, `demote_ahead`: no `batch.flush(..)`:
 //!   `ahead::a_page_that_is_given_up_is_not_translated_any_more`.
 //! - `tlb/batch.rs`, `add_run`: pages behind the threshold are forgotten: `many_pages_are_flushed_at_once`.
 //! - `tlb/batch.rs`, `add_entry`: one page for a large entry:

@@ -12,11 +12,10 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PageTableFlags, PageTableIndex, PhysFrame};
 
-use crate::frame::FrameSource;
-use crate::memory::PhysicalMemory;
-use crate::placement::Block;
-use crate::supply::{Shortage, Supply};
-use crate::table::{Held, Resident, Root, Table, count, entry_end, pages_per_table, pieces};
+use super::{Held, Resident, Root, Table};
+use crate::frame::{FrameSource, PhysicalMemory, Shortage};
+use crate::pages::{count, entry_end, pages_per_table, pieces};
+use crate::supply::Supply;
 
 /// Flags of the root's entries. What they may do is decided further down.
 const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
@@ -160,29 +159,27 @@ impl WindowTables {
         if is_part { self.level1(pages.start) } else { None }
     }
 
-    /// Makes the tables exist that the block shares with its neighbours, and pins them.
+    /// Makes the shared table of this level over the page exist, and pins it.
     ///
-    /// The lowest of them is pinned; it pins the one above, because it is a present entry of it. After an
-    /// error a sweep over the block frees what was made.
+    /// It pins the table above, because it is a present entry of it. After an error a sweep over the page frees the
+    /// tables that were made.
     pub(crate) fn pin<S: FrameSource>(
         &mut self,
-        block: &Block,
+        page: Page,
+        level: PageTableLevel,
         supply: &Supply<'_, S>,
     ) -> Result<(), Shortage> {
-        let Some(level) = block.lowest_shared_tables() else { return Ok(()) };
         let mut made = 0;
         let take = || supply.take().inspect(|_| made += 1);
-        let start = block.pages().start;
-        let outcome = self.descend(start, level).reach(start, level, take).map(|mut table| table.pin());
+        let outcome = self.descend(page, level).reach(page, level, take).map(|mut table| table.pin());
         self.shared_frames += made;
         outcome
     }
 
-    /// Takes the pin of a block back. A sweep over the block frees what is not needed any more.
-    pub(crate) fn unpin(&mut self, block: &Block) {
-        if let Some(level) = block.lowest_shared_tables() {
-            self.descend(block.pages().start, level).unpin();
-        }
+    /// Takes back a pin on the table of this level over the page. A sweep over the page frees the tables that are not
+    /// needed any more.
+    pub(crate) fn unpin(&mut self, page: Page, level: PageTableLevel) {
+        self.descend(page, level).unpin();
     }
 
     /// Shows each page of the range that holds a frame of its own within the CPU's reach.

@@ -16,10 +16,11 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PhysFrame};
 
-use crate::frame::{Frame, FrameSource};
-use crate::memory::PhysicalMemory;
-use crate::supply::{Shortage, Supply};
-use crate::table::{Table, entry_pages, sink_table};
+use super::Table;
+use super::entry::SINK;
+use crate::frame::{Blank, Frame, FrameSource, PhysicalMemory, Shortage};
+use crate::pages::entry_pages;
+use crate::supply::Supply;
 
 /// The frames of the sink, and who has it.
 #[derive(Debug)]
@@ -114,6 +115,15 @@ impl Sink {
     pub(crate) fn frames(&self) -> [PhysFrame; 3] {
         [&self.frame, &self.level1, &self.level2].map(Frame::phys)
     }
+}
+
+/// Makes a table all of whose entries lead to the sink: to its frame, or to a table like this one below.
+fn sink_table(memory: PhysicalMemory, blank: Blank, target: PhysFrame) -> Frame {
+    let frame = blank.into_frame();
+    // SAFETY: zeros are a table without entries; the frame is owned, and the reference ends here.
+    let entries = unsafe { memory.table(frame.phys()) };
+    entries.iter_mut().for_each(|entry| entry.set_frame(target, SINK));
+    frame
 }
 
 /// The smallest range that has the pages of both.

@@ -13,10 +13,11 @@ use core::sync::atomic::{Ordering, fence};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::{PageTable, PhysFrame};
 
-use crate::frame::Frame;
+use super::Frame;
+use crate::pages::PAGE_LEN;
 
 /// Words of eight bytes in a frame.
-const FRAME_WORDS: usize = 512;
+const FRAME_WORDS: usize = PAGE_LEN / size_of::<u64>();
 
 /// Words that are zeroed in a row, so that the loop around them costs little.
 const GROUP_WORDS: usize = 32;
@@ -80,7 +81,7 @@ impl PhysicalMemory {
     ///
     /// If they do not fit.
     pub(crate) fn write(self, frame: &mut Frame, at: usize, bytes: &[u8]) {
-        let content: *mut [u8; FRAME_WORDS * 8] = self.pointer(frame.phys());
+        let content: *mut [u8; PAGE_LEN] = self.pointer(frame.phys());
         // SAFETY: the frame is mapped by the contract of `new`, owned and borrowed exclusively; every byte is a
         // `u8`. The reference ends here.
         let content = unsafe { &mut *content };

@@ -3,8 +3,8 @@
 //! Invariant: no more frames are promised than are free, so a promised frame is always there to be taken.
 //! Called by: the address space, for reserved accounts, through [`Promises`].
 
-use super::{Frame, FrameBatch, FramePool, Fresh, Promises, State};
-use crate::frame::PromiseError;
+use super::{FramePool, State};
+use crate::frame::{Frame, FrameBatch, Fresh, PromiseError, Promises};
 
 impl FramePool {
     /// Free frames that are promised, and that [`allocate`](crate::FrameSource::allocate) leaves alone.

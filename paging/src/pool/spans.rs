@@ -6,11 +6,11 @@
 
 use core::ops::{Range, RangeInclusive};
 
+use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::frame::PhysFrameRange;
-use x86_64::structures::paging::{PageSize, PhysFrame, Size4KiB};
 
 use super::carve::to_usize;
-use crate::frame::frame_behind;
+use crate::pages::{PAGE_BYTES, frame_after};
 
 /// Frames that follow each other in physical memory, and so do their numbers.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ impl Span {
     #[inline]
     fn number_of(&self, frame: PhysFrame) -> Option<usize> {
         let (from, to) = (self.start.start_address().as_u64(), frame.start_address().as_u64());
-        let number = self.first_number + to_usize(to.checked_sub(from)? / Size4KiB::SIZE);
+        let number = self.first_number + to_usize(to.checked_sub(from)? / PAGE_BYTES);
         (number < self.end_number).then_some(number)
     }
 
@@ -63,8 +63,8 @@ impl Span {
     /// The frames from this number on, `count` of them, all of which are the span's.
     #[inline]
     pub(super) fn frames_from(&self, number: usize, count: usize) -> PhysFrameRange {
-        let start = frame_behind(self.start, (number - self.first_number) as u64);
-        PhysFrame::range(start, frame_behind(start, count as u64))
+        let start = frame_after(self.start, (number - self.first_number) as u64);
+        PhysFrame::range(start, frame_after(start, count as u64))
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn frame(number: u64) -> PhysFrame {
-        PhysFrame::containing_address(PhysAddr::new(number * Size4KiB::SIZE))
+        PhysFrame::containing_address(PhysAddr::new(number * PAGE_BYTES))
     }
 
     /// Frames 16 to 19, 32 and 64 to 127, which are the numbers 0 to 3, 4 and 5 to 68.

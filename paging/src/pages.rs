@@ -1,15 +1,21 @@
-//! How a range of pages falls onto the entries of a table.
+//! Arithmetic on page and frame numbers, and how a range of pages falls onto the entries of a table.
 //!
-//! Called by: every walk. A walk takes one step for each entry that is used, and a compare for each that is
-//! absent, whatever number of pages the entry covers. All of it counts in page numbers, because it is the
-//! inner loop of every walk: adding to a [`Page`] checks each sum.
+//! The functions compute on numbers because they are in the inner loop of every walk: addition on a [`Page`] or a
+//! [`PhysFrame`] checks every sum. The caller guarantees that a result stays inside of the same half of the address
+//! space, or inside of RAM.
 
 use core::ops::Range;
 
-use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
-use x86_64::structures::paging::{Page, PageSize, Size4KiB};
+use x86_64::structures::paging::{Page, PageSize, PhysFrame, Size4KiB};
+use x86_64::{PhysAddr, VirtAddr};
+
+/// The bytes of a page, and of a frame.
+pub(crate) const PAGE_BYTES: u64 = Size4KiB::SIZE;
+
+/// The same as the length of a slice.
+pub(crate) const PAGE_LEN: usize = 4096;
 
 /// The base-2 logarithm of the number of entries in a table.
 const TABLE_BITS: u32 = 9;
@@ -25,7 +31,7 @@ pub(crate) const fn pages_per_table(level: PageTableLevel) -> u64 {
     1 << (entry_bits(level) + TABLE_BITS)
 }
 
-/// The page behind those that the entry for this page covers in a table at this level.
+/// The first page after those that the entry for this page covers in a table at this level.
 #[inline]
 pub(crate) fn entry_end(page: Page, level: PageTableLevel) -> Page {
     page_of(((number_of(page) >> entry_bits(level)) + 1) << entry_bits(level))
@@ -39,7 +45,7 @@ pub(crate) fn entry_pages(page: Page, level: PageTableLevel) -> PageRange {
 
 /// The indices of the entries that a range falls on, in the table at this level that its first page is in.
 #[inline]
-pub(super) fn indices(pages: PageRange, level: PageTableLevel) -> Range<usize> {
+pub(crate) fn indices(pages: PageRange, level: PageTableLevel) -> Range<usize> {
     let (start, end) = (number_of(pages.start), number_of(pages.end));
     if start >= end {
         return 0..0;
@@ -47,20 +53,20 @@ pub(super) fn indices(pages: PageRange, level: PageTableLevel) -> Range<usize> {
     let (first, last) = (start >> entry_bits(level), (end - 1) >> entry_bits(level));
     let index = usize::from(pages.start.page_table_index(level));
     // One table has 512 of them.
-    let count = usize::try_from(last - first).map_or(usize::MAX, |behind_first| behind_first + 1);
+    let count = usize::try_from(last - first).map_or(usize::MAX, |entries| entries + 1);
     index..index.saturating_add(count).min(1 << TABLE_BITS)
 }
 
-/// The first page of the range that falls on the entry `skipped` entries behind its first one, or its end.
+/// The first page of the range that falls on the entry `skipped` entries after its first one, or the range's end.
 #[inline]
-pub(super) fn part_start(pages: PageRange, level: PageTableLevel, skipped: usize) -> Page {
+pub(crate) fn part_start(pages: PageRange, level: PageTableLevel, skipped: usize) -> Page {
     let (start, end) = (number_of(pages.start), number_of(pages.end));
     let entry = (start >> entry_bits(level)) + skipped as u64;
     page_of((entry << entry_bits(level)).clamp(start, end))
 }
 
-/// The part of the range that falls on the entry `skipped` entries behind its first one.
-pub(super) fn part(pages: PageRange, level: PageTableLevel, skipped: usize) -> PageRange {
+/// The part of the range that falls on the entry `skipped` entries after its first one.
+pub(crate) fn part(pages: PageRange, level: PageTableLevel, skipped: usize) -> PageRange {
     let (start, end) = (number_of(pages.start), number_of(pages.end));
     let entry = (start >> entry_bits(level)) + skipped as u64;
     let part_start = start.max(entry << entry_bits(level));
@@ -68,15 +74,22 @@ pub(super) fn part(pages: PageRange, level: PageTableLevel, skipped: usize) -> P
     Page::range(page_of(part_start), page_of(part_end))
 }
 
-/// The page so many pages behind the first one of a range.
-pub(super) fn page_at(pages: PageRange, skipped: usize) -> Page {
-    page_behind(pages.start, skipped as u64)
+/// The page `skipped` pages after the first one of a range.
+pub(crate) fn page_at(pages: PageRange, skipped: usize) -> Page {
+    page_after(pages.start, skipped as u64)
 }
 
-/// The page so many pages behind this one, both being addresses of one half.
+/// The page `count` pages after this one.
 #[inline]
-pub(crate) fn page_behind(page: Page, pages: u64) -> Page {
-    page_of(number_of(page) + pages)
+pub(crate) fn page_after(page: Page, count: u64) -> Page {
+    page_of(number_of(page) + count)
+}
+
+/// The frame `count` frames after this one.
+#[inline]
+pub(crate) fn frame_after(frame: PhysFrame, count: u64) -> PhysFrame {
+    let address = frame.start_address().as_u64() + count * PAGE_BYTES;
+    PhysFrame::containing_address(PhysAddr::new_truncate(address))
 }
 
 /// The number of pages of a range.
@@ -100,12 +113,12 @@ pub(crate) fn pieces(pages: PageRange, level: PageTableLevel) -> impl Iterator<I
 
 #[inline]
 fn number_of(page: Page) -> u64 {
-    page.start_address().as_u64() / Size4KiB::SIZE
+    page.start_address().as_u64() / PAGE_BYTES
 }
 
 #[inline]
 fn page_of(number: u64) -> Page {
-    Page::containing_address(VirtAddr::new_truncate(number * Size4KiB::SIZE))
+    Page::containing_address(VirtAddr::new_truncate(number * PAGE_BYTES))
 }
 
 #[cfg(test)]

@@ -6,14 +6,13 @@
 use x86_64::structures::paging::Page;
 
 use super::{LimitError, Region};
-use crate::ahead::demote_ahead;
-use crate::decommit::{Sweep, sweep};
-use crate::directory::Record;
+use crate::clear::{demote_ahead, sweep};
 use crate::frame::FrameSource;
-use crate::space::Host;
+use crate::record::Record;
+use crate::state::Env;
 use crate::supply::Supply;
+use crate::table::{Sweep, WindowTables};
 use crate::tlb::Tlb;
-use crate::window::WindowTables;
 
 impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// The number of bytes from the base on that can be used.
@@ -44,11 +43,11 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
         if bytes > capacity_bytes {
             return Err(LimitError::BeyondCapacity { requested_bytes: bytes, capacity_bytes });
         }
-        self.with_record(|record, tables, host| {
+        self.with_record(|record, tables, env| {
             if bytes < record.limit_bytes() {
-                lower(bytes, record, tables, host)
+                lower(bytes, record, tables, env)
             } else {
-                raise(bytes, record, tables, host)
+                raise(bytes, record, tables, env)
             }
         })
     }
@@ -58,7 +57,7 @@ fn raise<S: FrameSource, T: Tlb>(
     bytes: u64,
     record: &mut Record,
     tables: &WindowTables,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Result<(), LimitError> {
     if !record.account.is_reserved() {
         record.set_limit(bytes);
@@ -66,7 +65,7 @@ fn raise<S: FrameSource, T: Tlb>(
     }
     let charged_frames = record.most_frames();
     let raised_from = record.set_limit(bytes);
-    let supply = Supply { memory: tables.memory(), source: host.source, account: Some(&record.account) };
+    let supply = Supply { memory: tables.memory(), source: env.source, account: Some(&record.account) };
     if let Err(error) = supply.promise(record.most_frames() - charged_frames) {
         record.set_limit(raised_from);
         return Err(error.into());
@@ -78,10 +77,10 @@ fn lower<S: FrameSource, T: Tlb>(
     bytes: u64,
     record: &mut Record,
     tables: &mut WindowTables,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Result<(), LimitError> {
     // Nobody has asked for the pages that were committed ahead: they are no obstacle.
-    demote_ahead(record, tables, host);
+    demote_ahead(record, tables, env);
     let (charged_frames, before) = (record.most_frames(), record.usable_end());
     let lowered_from = record.set_limit(bytes);
     let given_up = Page::range(record.usable_end(), before);
@@ -90,8 +89,8 @@ fn lower<S: FrameSource, T: Tlb>(
         return Err(LimitError::Resident { page });
     }
     record.forget_image(given_up);
-    sweep(Sweep::Everything, given_up, record, tables, host);
-    let supply = Supply { memory: tables.memory(), source: host.source, account: Some(&record.account) };
+    sweep(Sweep::Everything, given_up, record, tables, env);
+    let supply = Supply { memory: tables.memory(), source: env.source, account: Some(&record.account) };
     supply.withdraw(charged_frames - record.most_frames());
     Ok(())
 }

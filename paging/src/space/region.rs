@@ -21,14 +21,13 @@ use x86_64::structures::paging::{Page, PageSize, Size4KiB};
 
 pub use self::error::{LimitError, RangeError};
 pub use self::zero_fill::ZeroFill;
-use crate::decommit::{Sweep, sweep};
-use crate::directory::Record;
+use super::{AddressSpace, AttachError, Image};
+use crate::clear::sweep;
 use crate::frame::FrameSource;
-use crate::image::{AttachError, Image};
-use crate::space::{AddressSpace, Host};
-use crate::table::Detached;
+use crate::record::{Record, Residency};
+use crate::state::Env;
+use crate::table::{Sweep, WindowTables};
 use crate::tlb::Tlb;
-use crate::window::WindowTables;
 
 /// A reserved range of virtual addresses, whose pages get a frame when they are first written.
 ///
@@ -103,13 +102,13 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
             return Err(AttachError::BeyondLimit { image_bytes, limit_bytes });
         }
         let attached = image.attach();
-        self.with_record(|record, tables, host| {
+        self.with_record(|record, tables, env| {
             let mut pages = image.pages(record.pages.start);
             let (first, last) = (pages.next(), pages.next_back());
             let extent = first.map(|first| Page::range(first, last.unwrap_or(first) + 1));
             if extent.is_some_and(|extent| tables.is_used(extent)) {
                 for page in image.pages(record.pages.start) {
-                    sweep(Sweep::Everything, Page::range(page, page + 1), record, tables, host);
+                    sweep(Sweep::Everything, Page::range(page, page + 1), record, tables, env);
                 }
             }
             record.image = Some(attached);
@@ -135,18 +134,18 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
     }
 
     /// As [`with_record`](Self::with_record), for what clears pages: no page leads to the sink any more.
-    fn with_cleared<R>(&self, work: impl FnOnce(&mut Record, &mut WindowTables, Host<'_, S, T>) -> R) -> R {
-        self.space.with_state(|state, host| {
-            state.recall_sink_of(self.base(), host);
+    fn with_cleared<R>(&self, work: impl FnOnce(&mut Record, &mut WindowTables, Env<'_, S, T>) -> R) -> R {
+        self.space.with_state(|state, env| {
+            state.recall_sink_of(self.base(), env);
             let record = state.directory.find(self.base());
-            work(record.expect("a region has a record as long as it lives"), &mut state.tables, host)
+            work(record.expect("a region has a record as long as it lives"), &mut state.tables, env)
         })
     }
 
-    fn with_record<R>(&self, work: impl FnOnce(&mut Record, &mut WindowTables, Host<'_, S, T>) -> R) -> R {
-        self.space.with_state(|state, host| {
+    fn with_record<R>(&self, work: impl FnOnce(&mut Record, &mut WindowTables, Env<'_, S, T>) -> R) -> R {
+        self.space.with_state(|state, env| {
             let record = state.directory.find(self.base());
-            work(record.expect("a region has a record as long as it lives"), &mut state.tables, host)
+            work(record.expect("a region has a record as long as it lives"), &mut state.tables, env)
         })
     }
 }
@@ -160,36 +159,5 @@ impl<S: FrameSource, T: Tlb> Drop for Region<'_, S, T> {
 impl<S: FrameSource, T: Tlb> fmt::Debug for Region<'_, S, T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Region").field("pages", &self.pages).finish_non_exhaustive()
-    }
-}
-
-/// The frames of a region, and the events of its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Residency {
-    /// Data frames that are mapped in the region, touched or committed ahead.
-    pub resident_frames: u64,
-    /// The largest number of data frames that were ever mapped in it at once.
-    pub peak_resident_frames: u64,
-    /// Data frames of deferred pages: not resident, and not released yet.
-    pub deferred_frames: u64,
-    /// Table frames that belong to the region alone. Those that it shares are in the space's
-    /// [`Usage`](crate::Usage).
-    pub table_frames: u64,
-    /// Page faults that were handled in the region.
-    pub faults: u64,
-    /// Data frames that were released since the region was made.
-    pub frames_released: u64,
-}
-
-impl Residency {
-    #[inline]
-    pub(crate) fn count_resident(&mut self, frames: u64) {
-        self.resident_frames += frames;
-        self.peak_resident_frames = self.peak_resident_frames.max(self.resident_frames);
-    }
-
-    pub(crate) const fn forget(&mut self, detached: Detached) {
-        self.resident_frames -= detached.resident_frames;
-        self.deferred_frames -= detached.deferred_frames;
     }
 }

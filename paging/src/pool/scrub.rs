@@ -8,7 +8,8 @@
 //! Invariant: every byte of a scrubbed frame is zero, since nothing writes a free frame. Called by: the
 //! kernel's idle loop.
 
-use super::{Frame, FramePool, FrameRun, Fresh, State, take_from};
+use super::{FramePool, State, take_from};
+use crate::frame::{Frame, FrameRun, Fresh};
 
 /// 4 MiB: what a guest that starts is likely to touch before the kernel is idle again.
 pub(super) const DEFAULT_DEPTH_FRAMES: u64 = 1024;

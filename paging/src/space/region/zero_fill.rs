@@ -9,8 +9,9 @@ use core::fmt;
 use x86_64::structures::paging::page::PageRange;
 
 use super::Region;
-use crate::decommit::{Sweep, sweep};
+use crate::clear::sweep;
 use crate::frame::FrameSource;
+use crate::table::Sweep;
 use crate::tlb::Tlb;
 
 /// While it lives, zeros are being written over pages that read as zero.
@@ -24,10 +25,10 @@ pub struct ZeroFill<'r, 'a, S: FrameSource, T: Tlb> {
 
 impl<'r, 'a, S: FrameSource, T: Tlb> ZeroFill<'r, 'a, S, T> {
     pub(super) fn begin(region: &'r mut Region<'a, S, T>, pages: PageRange) -> Self {
-        region.with_cleared(|record, tables, host| {
+        region.with_cleared(|record, tables, env| {
             if record.residency.deferred_frames > 0 {
                 // What is deferred reads as zero too, and need not be zeroed to be filled with zeros.
-                sweep(Sweep::Deferred, pages, record, tables, host);
+                sweep(Sweep::Deferred, pages, record, tables, env);
             }
             record.filling = Some(pages);
         });

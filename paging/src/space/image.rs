@@ -8,8 +8,6 @@
 //! Invariants: nobody writes a frame of an image once it is made, and every region that may show one keeps the
 //! image alive. Called by: the owner of a memory; the fault path and whatever clears pages use the [`Attached`].
 
-mod attached;
-
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
@@ -20,16 +18,14 @@ use core::mem;
 
 use thiserror::Error;
 use x86_64::VirtAddr;
-use x86_64::structures::paging::{Page, PhysFrame};
+use x86_64::structures::paging::Page;
 
-pub(crate) use self::attached::Attached;
-use crate::frame::{Frame, FrameSource};
-use crate::space::AddressSpace;
-use crate::supply::{Shortage, Supply};
+use super::AddressSpace;
+use crate::frame::{Frame, FrameSource, Shortage};
+use crate::pages::{PAGE_BYTES, PAGE_LEN};
+use crate::record::{Attached, Originals};
+use crate::supply::Supply;
 use crate::tlb::Tlb;
-
-const PAGE_BYTES: u64 = 4096;
-const PAGE_LEN: usize = 4096;
 
 /// What regions of one address space can start with.
 ///
@@ -40,10 +36,6 @@ pub struct Image<'a, S: FrameSource, T: Tlb> {
     space: &'a AddressSpace<S, T>,
     originals: Arc<Originals>,
 }
-
-/// The frames of an image, each with its page's number in a region, in ascending order.
-#[derive(Debug)]
-pub(crate) struct Originals(Box<[(u64, PhysFrame)]>);
 
 impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Makes an image of parts, each with its distance in bytes from the start of a region. Where parts overlap the
@@ -66,7 +58,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         let frames = mem::take(&mut draft.frames).into_iter();
         let originals: Box<[_]> = frames.map(|(number, frame)| (number, frame.into_phys())).collect();
         self.with_state(|state, _| state.image_frames += originals.len() as u64);
-        Ok(Image { space: self, originals: Arc::new(Originals(originals)) })
+        Ok(Image { space: self, originals: Arc::new(Originals::new(originals)) })
     }
 }
 
@@ -74,7 +66,7 @@ impl<S: FrameSource, T: Tlb> Image<'_, S, T> {
     /// The number of frames that it holds.
     #[must_use]
     pub fn frames(&self) -> u64 {
-        self.originals.0.len() as u64
+        self.originals.frames()
     }
 
     /// The bytes from the start of a region to the end of the image's last page.
@@ -85,7 +77,7 @@ impl<S: FrameSource, T: Tlb> Image<'_, S, T> {
 
     /// Its pages in a region with this first page, in ascending order.
     pub(crate) fn pages(&self, start: Page) -> impl DoubleEndedIterator<Item = Page> {
-        self.originals.0.iter().map(move |(number, _)| start + *number)
+        self.originals.iter().map(move |(number, _)| start + number)
     }
 
     pub(crate) fn is_of(&self, space: &AddressSpace<S, T>) -> bool {
@@ -100,16 +92,16 @@ impl<S: FrameSource, T: Tlb> Image<'_, S, T> {
 
 impl<S: FrameSource, T: Tlb> Drop for Image<'_, S, T> {
     fn drop(&mut self) {
-        let Originals(originals) = &*self.originals;
-        self.space.with_state(|state, host| {
-            let supply = Supply { memory: state.tables.memory(), source: host.source, account: None };
-            for (_, frame) in originals {
+        let originals = &*self.originals;
+        self.space.with_state(|state, env| {
+            let supply = Supply { memory: state.tables.memory(), source: env.source, account: None };
+            for (_, frame) in originals.iter() {
                 // SAFETY: 1. the frame was an owned one when the image was made, and is taken out of it once, here.
                 //         2. nothing translates to it: the regions that showed it are gone, because each of them
                 //            keeps the image alive, and the TLB was flushed when they went.
-                supply.give_back(unsafe { Frame::from_phys(*frame) });
+                supply.give_back(unsafe { Frame::from_phys(frame) });
             }
-            state.image_frames -= originals.len() as u64;
+            state.image_frames -= originals.frames();
         });
     }
 }
@@ -117,18 +109,6 @@ impl<S: FrameSource, T: Tlb> Drop for Image<'_, S, T> {
 impl<S: FrameSource, T: Tlb> fmt::Debug for Image<'_, S, T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Image").field("frames", &self.frames()).finish_non_exhaustive()
-    }
-}
-
-impl Originals {
-    /// The index of the first page from this number on.
-    fn index_from(&self, number: u64) -> usize {
-        self.0.partition_point(|(at, _)| *at < number)
-    }
-
-    /// The number behind that of the last page.
-    fn end_number(&self) -> u64 {
-        self.0.last().map_or(0, |(number, _)| number + 1)
     }
 }
 
@@ -157,8 +137,8 @@ impl<S: FrameSource, T: Tlb> Draft<'_, S, T> {
     fn frame(&mut self, number: u64) -> Result<&mut Frame, Shortage> {
         let space = self.space;
         let take = || {
-            space.with_state(|state, host| {
-                Supply { memory: state.tables.memory(), source: host.source, account: None }.take()
+            space.with_state(|state, env| {
+                Supply { memory: state.tables.memory(), source: env.source, account: None }.take()
             })
         };
         match self.frames.entry(number) {
@@ -172,8 +152,8 @@ impl<S: FrameSource, T: Tlb> Drop for Draft<'_, S, T> {
     fn drop(&mut self) {
         // The heap is used outside of the lock.
         let mut frames: Vec<_> = mem::take(&mut self.frames).into_values().collect();
-        self.space.with_state(|state, host| {
-            let supply = Supply { memory: state.tables.memory(), source: host.source, account: None };
+        self.space.with_state(|state, env| {
+            let supply = Supply { memory: state.tables.memory(), source: env.source, account: None };
             frames.drain(..).for_each(|frame| supply.give_back(frame));
         });
     }

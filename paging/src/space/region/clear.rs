@@ -10,14 +10,12 @@
 use x86_64::structures::paging::page::PageRange;
 
 use super::{RangeError, Region};
-use crate::decommit::{Decommitted, Sweep, sweep};
-use crate::defer::{defer, reclaim};
-use crate::directory::Record;
+use crate::clear::{Decommitted, Recommitted, defer, reclaim, recommit, sweep, zero_in_place};
 use crate::frame::FrameSource;
-use crate::renew::{Recommitted, recommit, zero_in_place};
-use crate::space::Host;
+use crate::record::Record;
+use crate::state::Env;
+use crate::table::{Sweep, WindowTables};
 use crate::tlb::Tlb;
-use crate::window::WindowTables;
 
 impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// Takes pages back to what they were before they were touched: no frame behind them, and reading as
@@ -35,9 +33,9 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// Nothing has changed then.
     pub fn decommit(&mut self, pages: PageRange) -> Result<Decommitted, RangeError> {
         self.check(pages)?;
-        Ok(self.with_record(|record, tables, host| {
+        Ok(self.with_record(|record, tables, env| {
             record.forget_image(pages);
-            sweep(Sweep::Everything, pages, record, tables, host)
+            sweep(Sweep::Everything, pages, record, tables, env)
         }))
     }
 
@@ -53,9 +51,9 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn recommit(&mut self, pages: PageRange) -> Result<Recommitted, RangeError> {
         self.check(pages)?;
-        Ok(self.with_cleared(|record, tables, host| {
-            unshare(pages, record, tables, host);
-            recommit(pages, record, tables, host)
+        Ok(self.with_cleared(|record, tables, env| {
+            unshare(pages, record, tables, env);
+            recommit(pages, record, tables, env)
         }))
     }
 
@@ -69,8 +67,8 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn zero_in_place(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_cleared(|record, tables, host| {
-            unshare(pages, record, tables, host);
+        Ok(self.with_cleared(|record, tables, env| {
+            unshare(pages, record, tables, env);
             zero_in_place(pages, tables)
         }))
     }
@@ -87,9 +85,9 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn defer(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_cleared(|record, tables, host| {
-            unshare(pages, record, tables, host);
-            defer(pages, record, tables, host)
+        Ok(self.with_cleared(|record, tables, env| {
+            unshare(pages, record, tables, env);
+            defer(pages, record, tables, env)
         }))
     }
 
@@ -98,7 +96,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     ///
     /// It walks the tables of that part of the region only in which there are deferred pages.
     pub fn reclaim(&mut self, budget_frames: u64) -> Decommitted {
-        self.with_record(|record, tables, host| reclaim(budget_frames, record, tables, host))
+        self.with_record(|record, tables, env| reclaim(budget_frames, record, tables, env))
     }
 }
 
@@ -107,10 +105,10 @@ fn unshare<S: FrameSource, T: Tlb>(
     pages: PageRange,
     record: &mut Record,
     tables: &mut WindowTables,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) {
     if record.image.is_some() {
         record.forget_image(pages);
-        sweep(Sweep::Shared, pages, record, tables, host);
+        sweep(Sweep::Shared, pages, record, tables, env);
     }
 }

@@ -47,6 +47,16 @@ pub enum FaultAround {
     },
 }
 
+impl FaultAround {
+    /// The largest number of pages that one fault commits.
+    pub(crate) const fn limit_pages(self) -> u16 {
+        match self {
+            Self::Off => 1,
+            Self::Adaptive { limit_pages } => limit_pages,
+        }
+    }
+}
+
 /// A fault costs less than zeroing a page: with 64 of them it is hardly felt any more, and more pages would hold more
 /// and gain little. `cargo xtask bench --icount` compares several limits.
 const DEFAULT_LIMIT_PAGES: u16 = 64;

@@ -9,8 +9,7 @@
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
-use crate::policy::FaultAround;
-use crate::table::page_behind;
+use crate::pages::page_after;
 
 /// The write of a run that is the first to commit pages behind its own. Fewer neighbours are no evidence: two
 /// pages in a row are what any object across a border takes.
@@ -38,16 +37,15 @@ impl Run {
 
     /// Notes a first write; tells how many pages behind this one are worth committing.
     #[inline(always)]
-    pub(crate) fn note(&mut self, page: Page, policy: FaultAround, frames_released: u64) -> u64 {
+    pub(crate) fn note(&mut self, page: Page, limit_pages: u16, frames_released: u64) -> u64 {
         self.writes = if page == self.next { self.writes.saturating_add(1) } else { 1 };
-        self.next = page_behind(page, 1);
-        if self.writes < FIRST_AHEAD { 0 } else { self.pages_ahead(page, policy, frames_released) }
+        self.next = page_after(page, 1);
+        if self.writes < FIRST_AHEAD { 0 } else { self.pages_ahead(page, limit_pages, frames_released) }
     }
 
     /// How many pages behind this one are worth committing, which is the last one of a run.
     #[inline(never)]
-    fn pages_ahead(&self, page: Page, policy: FaultAround, frames_released: u64) -> u64 {
-        let FaultAround::Adaptive { limit_pages } = policy else { return 0 };
+    fn pages_ahead(&self, page: Page, limit_pages: u16, frames_released: u64) -> u64 {
         let windows_before = self.writes - FIRST_AHEAD;
         if self.short_at == Some(frames_released) {
             return 0;
@@ -75,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    const LIMIT: FaultAround = FaultAround::Adaptive { limit_pages: 64 };
+    const LIMIT: u16 = 64;
 
     fn page(number: u64) -> Page {
         Page::containing_address(VirtAddr::new(0x4000_0000 + number * 4096))
@@ -124,8 +122,7 @@ mod tests {
     fn the_limit_counts_the_page_that_is_written() {
         for (limit_pages, expected) in [(0, 0), (1, 0), (2, 1), (10, 9), (16, 13), (17, 16)] {
             let mut run = Run::new(page(0));
-            let policy = FaultAround::Adaptive { limit_pages };
-            let ahead = (0..5).map(|number| run.note(page(number), policy, 0)).max();
+            let ahead = (0..5).map(|number| run.note(page(number), limit_pages, 0)).max();
             assert_eq!(ahead, Some(expected), "{limit_pages}");
         }
     }
@@ -141,6 +138,6 @@ mod tests {
     #[test]
     fn off_commits_nothing_ahead() {
         let mut run = Run::new(page(0));
-        assert!((0..20).all(|number| run.note(page(number), FaultAround::Off, 0) == 0));
+        assert!((0..20).all(|number| run.note(page(number), 1, 0) == 0));
     }
 }

@@ -10,7 +10,36 @@ use core::ops::Range;
 
 use x86_64::structures::paging::PhysFrame;
 
-use super::Originals;
+/// The frames of an image, each with its page's number in a region, in ascending order.
+#[derive(Debug)]
+pub(crate) struct Originals(Box<[(u64, PhysFrame)]>);
+
+impl Originals {
+    /// These frames, in the order of their pages' numbers.
+    pub(crate) const fn new(frames: Box<[(u64, PhysFrame)]>) -> Self {
+        Self(frames)
+    }
+
+    /// The number of frames.
+    pub(crate) fn frames(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// The frames, each with the number of its page.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, PhysFrame)> {
+        self.0.iter().copied()
+    }
+
+    /// The index of the first page from this number on.
+    fn index_from(&self, number: u64) -> usize {
+        self.0.partition_point(|(at, _)| *at < number)
+    }
+
+    /// The number behind that of the last page.
+    pub(crate) fn end_number(&self) -> u64 {
+        self.0.last().map_or(0, |(number, _)| number + 1)
+    }
+}
 
 /// Bits in a word of [`Attached::taken`].
 const WORD_BITS: usize = 64;
@@ -24,7 +53,7 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
-    pub(super) fn new(originals: &Arc<Originals>) -> Self {
+    pub(crate) fn new(originals: &Arc<Originals>) -> Self {
         let words = originals.0.len().div_ceil(WORD_BITS);
         Self { originals: Arc::clone(originals), taken: vec![u64::MAX; words].into() }
     }

@@ -8,23 +8,23 @@
 //! Invariant: all pages of a region that are marked as committed ahead are in its record's `ahead` range.
 //! Called by: a fault that found no frame, and a lowered limit.
 
-use crate::directory::Record;
 use crate::frame::FrameSource;
-use crate::space::{Host, State};
+use crate::record::Record;
+use crate::state::{Env, State};
+use crate::table::WindowTables;
 use crate::tlb::{FlushBatch, Tlb};
-use crate::window::WindowTables;
 
 /// Makes the region's pages that were committed ahead and hold zeros deferred ones, and tells how many there
 /// are.
 pub(crate) fn demote_ahead<S: FrameSource, T: Tlb>(
     record: &mut Record,
     tables: &mut WindowTables,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> u64 {
     let pages = record.take_ahead();
     let (mut batch, mut frames) = (FlushBatch::new(), 0);
     tables.each_level1(pages, |mut table, piece| table.suspend_ahead(piece, &mut batch));
-    batch.flush(host.tlb);
+    batch.flush(env.tlb);
     // SAFETY: the TLB was flushed just now for all pages that the walk before has suspended.
     tables.each_level1(pages, |mut table, piece| frames += unsafe { table.settle_ahead(piece) });
     record.note_deferred(pages, frames);
@@ -35,9 +35,9 @@ pub(crate) fn demote_ahead<S: FrameSource, T: Tlb>(
 pub(crate) fn demote_ahead_of<S: FrameSource, T: Tlb>(
     eligible: impl Fn(&Record) -> bool,
     state: &mut State,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> u64 {
     let State { tables, directory, .. } = state;
     let records = directory.records_mut().iter_mut().filter(|record| eligible(record));
-    records.map(|record| demote_ahead(record, tables, host)).sum()
+    records.map(|record| demote_ahead(record, tables, env)).sum()
 }

@@ -9,13 +9,12 @@
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::page::PageRange;
 
-use crate::directory::Record;
-use crate::frame::FrameSource;
-use crate::space::Host;
-use crate::supply::{Shortage, Supply};
-use crate::table::{Resident, Stale};
+use crate::frame::{FrameSource, Shortage};
+use crate::record::Record;
+use crate::state::Env;
+use crate::supply::Supply;
+use crate::table::{Resident, Stale, WindowTables};
 use crate::tlb::{FLUSH_SINGLY, FlushBatch, Tlb};
-use crate::window::WindowTables;
 
 /// What a recommit did with the frames of resident pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,13 +42,13 @@ pub(crate) fn recommit<S: FrameSource, T: Tlb>(
     pages: PageRange,
     record: &mut Record,
     tables: &mut WindowTables,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Recommitted {
     // Nobody's account: each page's fresh frame takes over what was charged for the old one.
-    let supply = Supply { memory: tables.memory(), source: host.source, account: None };
+    let supply = Supply { memory: tables.memory(), source: env.source, account: None };
     let mut exchange = Exchange {
         supply,
-        tlb: host.tlb,
+        tlb: env.tlb,
         batch: FlushBatch::new(),
         stale: ArrayVec::new(),
         outcome: Recommitted::default(),

@@ -13,19 +13,19 @@
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
-use crate::decommit::{Decommitted, Sweep, sweep};
-use crate::directory::Record;
+use super::{Decommitted, sweep};
 use crate::frame::FrameSource;
-use crate::space::{Host, State};
+use crate::record::Record;
+use crate::state::{Env, State};
+use crate::table::{Sweep, WindowTables};
 use crate::tlb::{FlushBatch, Tlb};
-use crate::window::WindowTables;
 
 /// Takes the resident frames of the pages out of the CPU's reach, and tells how many there are.
 pub(crate) fn defer<S: FrameSource, T: Tlb>(
     pages: PageRange,
     record: &mut Record,
     tables: &mut WindowTables,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> u64 {
     let (mut batch, mut frames) = (FlushBatch::new(), 0);
     tables.each_resident(pages, |resident| {
@@ -33,7 +33,7 @@ pub(crate) fn defer<S: FrameSource, T: Tlb>(
         resident.defer();
         frames += 1;
     });
-    batch.flush(host.tlb);
+    batch.flush(env.tlb);
     record.note_deferred(pages, frames);
     frames
 }
@@ -44,7 +44,7 @@ pub(crate) fn reclaim<S: FrameSource, T: Tlb>(
     budget_frames: u64,
     record: &mut Record,
     tables: &mut WindowTables,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Decommitted {
     if budget_frames == 0 || record.residency.deferred_frames == 0 {
         return Decommitted::default();
@@ -53,7 +53,7 @@ pub(crate) fn reclaim<S: FrameSource, T: Tlb>(
     let last = if is_enough { None } else { tables.nth_deferred(all, budget_frames) };
     let reached = last.map_or(all.end, |last| last + 1);
     record.deferred = Page::range(reached, all.end);
-    sweep(Sweep::Deferred, Page::range(all.start, reached), record, tables, host)
+    sweep(Sweep::Deferred, Page::range(all.start, reached), record, tables, env)
 }
 
 /// Releases up to `budget_frames` deferred frames of the regions that are `eligible`, in the order of their
@@ -62,12 +62,12 @@ pub(crate) fn reclaim_from<S: FrameSource, T: Tlb>(
     eligible: impl Fn(&Record) -> bool,
     budget_frames: u64,
     state: &mut State,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Decommitted {
     let State { tables, directory, .. } = state;
     let mut released = Decommitted::default();
     for record in directory.records_mut().iter_mut().filter(|record| eligible(record)) {
-        released += reclaim(budget_frames - released.frames_released, record, tables, host);
+        released += reclaim(budget_frames - released.frames_released, record, tables, env);
     }
     released
 }

@@ -12,6 +12,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::spans::Span;
 use super::{FreeSet, PoolError};
+use crate::pages::PAGE_BYTES;
 
 /// The storage of a pool: what is managed, and the words for two sets of frames.
 pub(super) struct Carved {
@@ -35,7 +36,7 @@ pub(super) unsafe fn carve(
     let bound = to_usize(ranges().map(|frames| frames.len()).sum());
     let (span_bytes, word_count) = (size_of::<Span>() * ranges().count(), 2 * FreeSet::words_for(bound));
     let needed_bytes = span_bytes + word_count * size_of::<u64>();
-    let needed_frames = (needed_bytes as u64).div_ceil(FRAME_BYTES);
+    let needed_frames = (needed_bytes as u64).div_ceil(PAGE_BYTES);
     if needed_frames >= home.len() {
         return Err(PoolError::NoRoom { needed_frames, largest_frames: home.len() });
     }
@@ -66,13 +67,11 @@ pub(super) fn refuse_overlaps(usable: &[Range<PhysAddr>]) -> Result<(), PoolErro
     Ok(())
 }
 
-const FRAME_BYTES: u64 = 4096;
-
 /// The frames that lie wholly inside of a range, but for the one at physical address zero.
 fn whole_frames(range: &Range<PhysAddr>) -> PhysFrameRange {
     let end = PhysFrame::containing_address(range.end);
     let first = PhysFrame::containing_address(range.start);
-    let is_whole = range.start.is_aligned(FRAME_BYTES) && !range.start.is_null();
+    let is_whole = range.start.is_aligned(PAGE_BYTES) && !range.start.is_null();
     let start = if is_whole || first >= end { first } else { first + 1 };
     PhysFrame::range(start, end)
 }

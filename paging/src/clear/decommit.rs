@@ -16,16 +16,13 @@ use core::ops::AddAssign;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
-use crate::directory::Record;
 use crate::frame::{Frame, FrameBatch, FrameRun, FrameSource};
-use crate::placement::Block;
-use crate::policy::{CoveredTables, Policies, Releases};
-use crate::region::Residency;
-use crate::space::Host;
+use crate::pages::{count, pages_per_table};
+use crate::record::{Block, Record, Residency};
+use crate::state::{CoveredTables, Env, Policies, Releases};
 use crate::supply::Supply;
-use crate::table::{Detached, Held, Reach, Table, count, pages_per_table};
+use crate::table::{Detached, Held, Reach, Sweep, Table, WindowTables};
 use crate::tlb::{FLUSH_SINGLY, FlushBatch, Tlb};
-use crate::window::WindowTables;
 
 /// What a decommit or a reclaim gave back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,37 +40,24 @@ impl AddAssign for Decommitted {
     }
 }
 
-/// What a sweep takes out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sweep {
-    /// Every page.
-    Everything,
-    /// The sink only; an entry that leads to it is removed whole, even if it reaches out of the range.
-    Sink,
-    /// Deferred pages only.
-    Deferred,
-    /// Pages only that show a shared frame.
-    Shared,
-}
-
 /// Takes pages of one region out of the tables, and releases what was behind them.
 pub(crate) fn sweep<S: FrameSource, T: Tlb>(
     what: Sweep,
     pages: PageRange,
     record: &mut Record,
     tables: &mut WindowTables,
-    host: Host<'_, S, T>,
+    env: Env<'_, S, T>,
 ) -> Decommitted {
     let (residency, batch) = (&mut record.residency, FlushBatch::new());
-    let policies = host.policies;
+    let policies = env.policies;
     let mut detacher = Detacher { what, policies, residency, batch, found: Found::Nothing };
     let way = detacher.detach_all(pages, tables);
-    detacher.batch.flush(host.tlb);
+    detacher.batch.flush(env.tlb);
     if detacher.found == Found::Nothing {
         return Decommitted::default();
     }
 
-    let supply = Supply { memory: tables.memory(), source: host.source, account: Some(&*record.account) };
+    let supply = Supply { memory: tables.memory(), source: env.source, account: Some(&*record.account) };
     let (block, residency) = (&record.block, &mut record.residency);
     let released = Decommitted::default();
     let batch = FrameBatch::new();

@@ -14,7 +14,7 @@ use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
-use crate::table::pages_per_table;
+use crate::pages::pages_per_table;
 
 /// One half of the address space has 2^35 pages, so no block is larger, and orders 0 to 35 are enough.
 const ORDERS: usize = 36;

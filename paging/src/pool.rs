@@ -14,7 +14,6 @@ mod carve;
 mod error;
 mod free_set;
 mod promise;
-mod run;
 mod scrub;
 mod spans;
 
@@ -27,10 +26,8 @@ use x86_64::{PhysAddr, VirtAddr};
 use self::carve::{carve, refuse_overlaps};
 pub use self::error::{PoolError, ReleaseError};
 use self::free_set::FreeSet;
-pub use self::run::FrameRun;
 use self::spans::{Span, Spans};
-use super::{Frame, FrameBatch, FrameSource, Fresh, Promises};
-use crate::memory::PhysicalMemory;
+use crate::frame::{Frame, FrameBatch, FrameRun, FrameSource, Fresh, PhysicalMemory, Promises};
 
 /// A pool of all frames of some ranges of physical memory.
 ///
@@ -133,7 +130,8 @@ impl FramePool {
         let run = state.free_run(frames).filter(|_| frames <= state.unpromised_frames())?;
         let first = state.phys_of(run.start);
         run.for_each(|number| state.remove(number));
-        Some(FrameRun::new(PhysFrame::range(first, first + frames)))
+        // SAFETY: the frames were free, so the pool owned them, and are in neither set of free frames any more.
+        Some(unsafe { FrameRun::from_phys(PhysFrame::range(first, first + frames)) })
     }
 }
 
@@ -280,18 +278,20 @@ impl State {
 /// Takes up to `most` frames that follow each other out of a set, from the lowest on.
 #[inline(always)]
 fn take_from(set: &mut FreeSet, spans: &mut Spans, most: u64) -> Option<FrameRun> {
-    match most {
-        0 => None,
+    let frames = match most {
+        0 => return None,
         // What almost every fault takes, in few instructions.
         1 => {
             let number = set.take_first()?;
-            Some(FrameRun::new(spans.with_number(number).frames_from(number, 1)))
+            spans.with_number(number).frames_from(number, 1)
         }
         _ => {
             let first = set.first()?;
             let span = spans.with_number(first);
             let count = set.take_run(first, most.min(span.frames_behind(first)));
-            Some(FrameRun::new(span.frames_from(first, count)))
+            span.frames_from(first, count)
         }
-    }
+    };
+    // SAFETY: the numbers were in a set of free frames, so the pool owned the frames, and are not in it any more.
+    Some(unsafe { FrameRun::from_phys(frames) })
 }

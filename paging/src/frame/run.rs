@@ -5,7 +5,8 @@
 use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::frame::PhysFrameRange;
 
-use crate::frame::{Frame, frame_behind};
+use super::Frame;
+use crate::pages::frame_after;
 
 /// Frames that follow each other in physical memory, owned together.
 ///
@@ -15,7 +16,7 @@ use crate::frame::{Frame, frame_behind};
 pub struct FrameRun(PhysFrameRange);
 
 impl FrameRun {
-    pub(in crate::frame) const fn new(frames: PhysFrameRange) -> Self {
+    pub(super) const fn new(frames: PhysFrameRange) -> Self {
         Self(frames)
     }
 
@@ -56,7 +57,7 @@ impl Iterator for FrameRun {
         if frame >= self.0.end {
             return None;
         }
-        self.0.start = frame_behind(frame, 1);
+        self.0.start = frame_after(frame, 1);
         // SAFETY: the run owned the frame, and the range that is left of it does not contain it any more.
         Some(unsafe { Frame::from_phys(frame) })
     }
