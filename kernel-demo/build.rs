@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Folders of `guests/` whose texts become `OUT_DIR/<folder>/<name>.wasm`.
-const GUESTS: [&str; 3] = ["bench", "tour", "vm-tests"];
+const GUESTS: [&str; 2] = ["tour", "vm-tests"];
 
 fn main() {
     let manifest = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR for build scripts");

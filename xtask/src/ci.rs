@@ -39,7 +39,7 @@ struct Check(&'static str, Platform, &'static str);
 const ENGINE_ALONE: &str = "clippy --package=palimpsest-engine --no-default-features -- -D warnings";
 
 /// Everything that ends up in the kernel.
-const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-engine \
+const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel --package=palimpsest-engine \
                       --package=palimpsest-paging --package=palimpsest-wasi -- -D warnings";
 
 /// The command stream of the specification's tests, as xtask itself uses it.
@@ -49,7 +49,7 @@ const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-featur
 const EXAMPLE: &str = "clippy --package=palimpsest-embed-minimal -- -D warnings";
 
 /// The documentation of what only builds for a kernel's target.
-const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-embed-minimal";
+const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel --package=palimpsest-embed-minimal";
 
 /// The guests' library, as guests use it, and what is built for the same target.
 const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimpsest-guest-coremark-kernel --lib \

@@ -107,7 +107,7 @@ impl Bench {
     /// # Errors
     /// It does not build.
     pub(super) fn new(workspace: &Workspace, target: Target) -> Result<Self> {
-        let session = Session::new(workspace, target, Image::new("palimpsest-kernel-demo", "bench"))?;
+        let session = Session::new(workspace, target, Image::new("palimpsest-bench-kernel", "bench"))?;
         Ok(Self { session, target, segments: modules::with_segments() })
     }
 

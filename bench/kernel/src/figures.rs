@@ -5,11 +5,10 @@
 //! that whoever reads the report needs no table of names.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use kernel_demo::timer::{self, TickRate};
 use kernel_demo::{Machine, clock, println, serial};
-use serde::Serialize;
+use palimpsest_protocol::{Figure, Measurements, Sample, Unit};
 
 /// Runs of a figure whose clock is the host's: enough for a median that a busy moment does not move.
 const TIMED_RUNS: usize = 9;
@@ -17,38 +16,6 @@ const TIMED_RUNS: usize = 9;
 /// Runs of a figure that counts instructions, which differ by what the run before left in caches of ours
 /// alone.
 const COUNTED_RUNS: usize = 3;
-
-/// What a figure is measured in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Unit {
-    /// Time.
-    Ns,
-    /// Time for each 4 KiB page.
-    NsPerPage,
-    /// Executed instructions.
-    Instructions,
-    /// Executed instructions for each 4 KiB page.
-    InstructionsPerPage,
-    /// Frames of 4 KiB.
-    Frames,
-    /// Bytes.
-    Bytes,
-    /// Instances.
-    Instances,
-}
-
-#[derive(Debug, Serialize)]
-struct Figure {
-    name: String,
-    unit: Unit,
-    median: f64,
-    min: f64,
-    runs: usize,
-    /// What the measured function returned, if it is one of a guest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<i32>,
-}
 
 /// What the ticks of this machine's clock are.
 #[derive(Clone, Copy, Debug)]
@@ -61,23 +28,7 @@ enum Ticks {
 #[derive(Debug)]
 pub(crate) struct Figures {
     ticks: Ticks,
-    list: Vec<Figure>,
-    /// Of the density of instances: those alive, and the bytes of frames and heap that they have taken.
-    samples: Vec<Sample>,
-}
-
-/// A moment in the filling of a machine.
-#[derive(Debug, Serialize)]
-struct Sample {
-    name: String,
-    instances: u64,
-    bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    figures: &'a [Figure],
-    samples: &'a [Sample],
+    measured: Measurements,
 }
 
 impl Figures {
@@ -85,7 +36,7 @@ impl Figures {
     pub(crate) fn new(machine: &Machine) -> Self {
         let ticks =
             if machine.request().icount { Ticks::Instructions } else { Ticks::Time(timer::calibrate()) };
-        Self { ticks, list: Vec::new(), samples: Vec::new() }
+        Self { ticks, measured: Measurements::default() }
     }
 
     /// How often a figure is to be measured.
@@ -121,7 +72,7 @@ impl Figures {
 
     /// Adds the cost of a guest's function and what it returned.
     pub(crate) fn call(&mut self, name: impl Into<String>, readings: &mut [u64], result: i32) {
-        self.add(name.into(), [Unit::Ns, Unit::Instructions], readings, 1, Some(result));
+        self.add(name.into(), [Unit::Ns, Unit::Instructions], readings, 1, Some(result.into()));
     }
 
     /// Adds a cost for each page: every reading is of `pages` pages.
@@ -137,7 +88,7 @@ impl Figures {
 
     /// Adds a sample of the instances alive and the bytes that they have taken.
     pub(crate) fn sample(&mut self, name: &str, instances: u64, bytes: u64) {
-        self.samples.push(Sample { name: name.into(), instances, bytes });
+        self.measured.samples.push(Sample { name: name.into(), instances, bytes });
     }
 
     fn add(
@@ -146,7 +97,7 @@ impl Figures {
         [time, instructions]: [Unit; 2],
         readings: &mut [u64],
         parts: u64,
-        result: Option<i32>,
+        result: Option<i64>,
     ) {
         readings.sort_unstable();
         let value = |ticks: u64| match self.ticks {
@@ -158,18 +109,18 @@ impl Figures {
             Ticks::Instructions => instructions,
         };
         let (median, min) = (value(readings[readings.len() / 2]), value(readings[0]));
-        self.push(Figure { name, unit, median, min, runs: readings.len(), result });
+        self.push(Figure { name, unit, median, min, runs: readings.len() as u64, result });
     }
 
     fn push(&mut self, figure: Figure) {
-        println!("{}: {:.1} {:?}, {:.1} at least", figure.name, figure.median, figure.unit, figure.min);
-        self.list.push(figure);
+        println!("{}: {:.1} {}, {:.1} at least", figure.name, figure.median, figure.unit, figure.min);
+        self.measured.figures.push(figure);
     }
 
     /// Sends them through the second serial port.
     pub(crate) fn send(&self) {
-        let report = Report { figures: &self.list, samples: &self.samples };
-        let json = serde_json::to_string(&report).expect("the report has string keys and finite depth");
+        let json =
+            serde_json::to_string(&self.measured).expect("the report has string keys and finite depth");
         if let Err(error) = serial::report(&json) {
             println!("no JSON report: {error}");
         }

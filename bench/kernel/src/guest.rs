@@ -13,10 +13,10 @@ use palimpsest_engine::{
 
 use crate::{BenchError, doing};
 
-/// The bytes of a guest of `guests/bench`.
+/// The bytes of a guest in `bench/kernel/guests`.
 macro_rules! guest {
     ($name:literal) => {
-        include_bytes!(concat!(env!("OUT_DIR"), "/bench/", $name, ".wasm"))
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".wasm"))
     };
 }
 pub(crate) use guest;

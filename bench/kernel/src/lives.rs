@@ -4,8 +4,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernel_demo::Machine;
+use palimpsest_protocol::Unit;
 
-use crate::figures::{Figures, Unit, timed};
+use crate::figures::{Figures, timed};
 use crate::guest::{Loaded, guest};
 use crate::{BenchError, doing};
 

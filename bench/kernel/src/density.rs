@@ -11,7 +11,9 @@ use alloc::vec::Vec;
 use kernel_demo::Machine;
 
 use crate::BenchError;
-use crate::figures::{Figures, Unit};
+use palimpsest_protocol::Unit;
+
+use crate::figures::Figures;
 use crate::guest::{Loaded, Running, guest};
 
 const FRAME_BYTES: u64 = 4 << 10;

@@ -10,9 +10,10 @@ use alloc::vec::Vec;
 
 use kernel_demo::Machine;
 use palimpsest_engine::Module;
+use palimpsest_protocol::Unit;
 use wasmi::CompilationMode;
 
-use crate::figures::{Figures, Unit, timed};
+use crate::figures::{Figures, timed};
 use crate::plan::Plan;
 use crate::{BenchError, doing, guest};
 

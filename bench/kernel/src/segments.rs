@@ -9,8 +9,9 @@ use alloc::vec::Vec;
 
 use kernel_demo::Machine;
 use palimpsest_engine::Images;
+use palimpsest_protocol::Unit;
 
-use crate::figures::{Figures, Unit, timed};
+use crate::figures::{Figures, timed};
 use crate::guest::Loaded;
 use crate::{BenchError, doing};
 

@@ -19,7 +19,7 @@ const LEAST_CALLS: usize = 3;
 const MOST_CALLS: usize = 25;
 const LEAST_MILLISECONDS: u64 = 100;
 
-/// The exports of `guests/bench/loops.wat` with their arguments: some 100,000 instructions of Wasm each.
+/// The exports of `guests/loops.wat` with their arguments: some 100,000 instructions of Wasm each.
 const LOOPS: [(&str, i32); 5] =
     [("calls", 18), ("arithmetic", 20_000), ("memory_words", 2), ("table_calls", 10_000), ("floats", 20_000)];
 

@@ -12,8 +12,9 @@ use core::hint::black_box;
 use kernel_demo::Machine;
 use palimpsest_engine::{Engine, Memory, MemoryType, Store};
 use palimpsest_paging::FramePool;
+use palimpsest_protocol::Unit;
 
-use crate::figures::{Figures, Unit, timed};
+use crate::figures::{Figures, timed};
 use crate::{BenchError, doing, guest};
 
 const PAGE_BYTES: u64 = 4 << 10;
