@@ -1,4 +1,4 @@
-//! Furnishing a world before its program starts.
+//! Builds a [`Wasi`] before its program starts.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
@@ -6,27 +6,27 @@ use core::fmt;
 use crate::{
     fd::{Descriptor, Descriptors, Place, Stream},
     fs::{ArchiveError, ROOT, Volume},
-    wasi::{Outside, Wasi},
+    wasi::{Host, Wasi},
     world::{Blocks, Clock, Input, Output, Random},
 };
 
-/// Descriptors that may be open at once, unless the embedder says otherwise.
+/// The default limit of open descriptors.
 const OPEN_FILES: usize = 64;
 
-/// Files and directories of one scratch directory, unless the embedder says otherwise.
+/// The default limit of files and directories in one scratch directory.
 const SCRATCH_FILES: usize = 4096;
 
-/// Collects what a program is to see; made by [`Wasi::builder`].
+/// Collects what a program may use. Returned by [`Wasi::builder`].
 pub struct WasiBuilder {
     args: Vec<Vec<u8>>,
     environ: Vec<Vec<u8>>,
-    outside: Outside,
+    host: Host,
     preopened: Vec<(Box<str>, Tree)>,
     open_files: usize,
     scratch_files: usize,
 }
 
-/// What a preopened directory is made of.
+/// The contents of a preopened directory.
 enum Tree {
     Archive(Volume),
     Scratch(Box<dyn Blocks>),
@@ -37,14 +37,15 @@ impl WasiBuilder {
         Self {
             args: Vec::new(),
             environ: Vec::new(),
-            outside: Outside::default(),
+            host: Host::default(),
             preopened: Vec::new(),
             open_files: OPEN_FILES,
             scratch_files: SCRATCH_FILES,
         }
     }
 
-    /// Adds an argument; the first one is the program's name. To a C program it ends at a NUL byte.
+    /// Adds an argument. The first one is the program's name. A C program reads an argument up to
+    /// its first NUL byte.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<Vec<u8>>) -> Self {
         self.args.push(arg.into());
@@ -57,7 +58,8 @@ impl WasiBuilder {
         args.into_iter().fold(self, Self::arg)
     }
 
-    /// Adds an environment variable. To a C program its value ends at a NUL byte, and its name at a `=`.
+    /// Adds an environment variable. A C program reads the value up to its first NUL byte, and the
+    /// name up to its first `=`.
     #[must_use]
     pub fn env(mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
         let mut variable = name.into();
@@ -67,77 +69,80 @@ impl WasiBuilder {
         self
     }
 
-    /// Sets where standard input comes from. To the guest it is no terminal, so programs do not start a
-    /// dialogue.
+    /// Sets the source of standard input. The guest sees it as a file and not as a terminal, so
+    /// most programs do not prompt.
     #[must_use]
     pub fn stdin(mut self, stdin: impl Input + 'static) -> Self {
-        self.outside.stdin = Box::new(stdin);
+        self.host.stdin = Box::new(stdin);
         self
     }
 
-    /// Sets where standard output goes to. To the guest it is a terminal, so programs write line by line.
+    /// Sets the destination of standard output. The guest sees it as a terminal, so most programs
+    /// flush after each line.
     #[must_use]
     pub fn stdout(mut self, stdout: impl Output + 'static) -> Self {
-        self.outside.stdout = Box::new(stdout);
+        self.host.stdout = Box::new(stdout);
         self
     }
 
-    /// Sets where standard error goes to.
+    /// Sets the destination of standard error.
     #[must_use]
     pub fn stderr(mut self, stderr: impl Output + 'static) -> Self {
-        self.outside.stderr = Box::new(stderr);
+        self.host.stderr = Box::new(stderr);
         self
     }
 
-    /// Gives the program the time, and a way to wait.
+    /// Provides the time, and a way to wait. Without a clock, calls that need one return `ENOSYS`.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.outside.clock = Some(Box::new(clock));
+        self.host.clock = Some(Box::new(clock));
         self
     }
 
-    /// Gives the program random numbers.
+    /// Provides random numbers. Without them, `random_get` returns `ENOSYS`.
     #[must_use]
     pub fn random(mut self, random: impl Random + 'static) -> Self {
-        self.outside.random = Some(Box::new(random));
+        self.host.random = Some(Box::new(random));
         self
     }
 
-    /// Opens the directory tree in `tar` for the program, to be read, under the name `guest_path`: `/` or
+    /// Preopens the directory tree in `tar`, read-only, as `guest_path`, for example `/` or
     /// `/data`.
     ///
     /// # Errors
     ///
-    /// [`ArchiveError`]: it is no tar archive, or there is something in it that a guest should not or cannot
-    /// see.
+    /// Returns an [`ArchiveError`] if `tar` is not a tar archive, or contains an entry that a guest
+    /// may not see or cannot use.
     pub fn archive(mut self, guest_path: &str, tar: &'static [u8]) -> Result<Self, ArchiveError> {
         self.preopened.push((guest_path.into(), Tree::Archive(Volume::archive(tar)?)));
         Ok(self)
     }
 
-    /// Opens an empty directory for the program, to be read and written, under the name `guest_path`: `/tmp`.
+    /// Preopens an empty directory as `guest_path`, for example `/tmp`. The guest can read and
+    /// write it. Its files consist of `blocks`.
     #[must_use]
     pub fn scratch(mut self, guest_path: &str, blocks: impl Blocks + 'static) -> Self {
         self.preopened.push((guest_path.into(), Tree::Scratch(Box::new(blocks))));
         self
     }
 
-    /// Sets how many descriptors may be open at once, standard streams and preopened directories included:
-    /// 64.
+    /// Sets the limit of open descriptors, including the standard streams and the preopened
+    /// directories. The default is 64.
     #[must_use]
     pub fn open_files(mut self, limit: usize) -> Self {
         self.open_files = limit;
         self
     }
 
-    /// Sets how many files and directories each scratch directory may hold, itself included: 4096.
+    /// Sets the limit of files and directories in each scratch directory, including itself. The
+    /// default is 4096.
     #[must_use]
     pub fn scratch_files(mut self, limit: usize) -> Self {
         self.scratch_files = limit;
         self
     }
 
-    /// The world as it is furnished now.
+    /// Returns the world with everything that was added.
     #[must_use]
     pub fn build(self) -> Wasi {
         let mut descriptors: Vec<_> =
@@ -154,7 +159,7 @@ impl WasiBuilder {
             volumes.push(volume);
         }
         let descriptors = Descriptors::new(descriptors, self.open_files);
-        Wasi { args: self.args, environ: self.environ, outside: self.outside, descriptors, volumes }
+        Wasi { args: self.args, environ: self.environ, host: self.host, descriptors, volumes }
     }
 }
 

@@ -1,7 +1,7 @@
-//! The functions of preview 1, one Rust function each, by the names and parameters that they have there.
+//! The functions of preview 1, under the names and with the parameters that they have there.
 //!
-//! Each gets the world and the calling guest's memory, checks everything before it changes anything, and
-//! answers with an error code or with how the guest goes on. The linker is their only caller.
+//! Each function gets the program's [`Wasi`](crate::Wasi) and the calling guest's memory. It checks
+//! all arguments before it changes anything, and returns an error code or how the guest continues.
 
 pub(crate) mod args;
 pub(crate) mod clock;
@@ -15,16 +15,16 @@ pub(crate) mod transfer;
 
 use wasip1::Errno;
 
-/// How a guest goes on after a call that did what it should.
+/// How a guest continues after a call that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// At once.
+    /// The call returns at once.
     Return,
-    /// When the monotonic clock shows this many nanoseconds.
+    /// The call returns when the monotonic clock reaches this many nanoseconds.
     PauseUntil(u64),
-    /// When it is its turn again.
+    /// The call returns when the guest is scheduled again.
     PauseNow,
 }
 
-/// What a call answers.
+/// The result of a call.
 pub(crate) type Answer = Result<Next, Errno>;

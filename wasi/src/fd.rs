@@ -1,8 +1,8 @@
-//! Descriptors: what a guest's small numbers stand for, and what may be done with them.
+//! Descriptors, and the rights of each.
 //!
-//! 0, 1 and 2 are the standard streams, 3 and on the preopened directories, as preview 1 has it. A new one
-//! gets the lowest number that is free. Rights are checked here; what is open in a volume is counted by
-//! [`Wasi`](crate::Wasi), which owns both.
+//! As preview 1 requires, 0, 1 and 2 are the standard streams, followed by the preopened
+//! directories. A new descriptor gets the lowest free number. Rights are checked here.
+//! [`Wasi`](crate::Wasi) keeps the volumes' counts of open nodes consistent with the descriptors.
 
 use alloc::{boxed::Box, vec::Vec};
 use wasip1::{
@@ -11,7 +11,7 @@ use wasip1::{
 
 use crate::fs::{Access, Inode};
 
-/// What may be done with a file.
+/// The rights of a file.
 const FILE_RIGHTS: Rights = wasip1::RIGHTS_FD_READ
     | wasip1::RIGHTS_FD_SEEK
     | wasip1::RIGHTS_FD_TELL
@@ -24,7 +24,7 @@ const FILE_RIGHTS: Rights = wasip1::RIGHTS_FD_READ
     | wasip1::RIGHTS_FD_FILESTAT_SET_SIZE
     | wasip1::RIGHTS_POLL_FD_READWRITE;
 
-/// What may be done with a directory of an archive.
+/// The rights of a directory in an archive.
 const ARCHIVE_RIGHTS: Rights = wasip1::RIGHTS_PATH_OPEN
     | wasip1::RIGHTS_PATH_READLINK
     | wasip1::RIGHTS_PATH_FILESTAT_GET
@@ -33,7 +33,7 @@ const ARCHIVE_RIGHTS: Rights = wasip1::RIGHTS_PATH_OPEN
     | wasip1::RIGHTS_FD_FDSTAT_SET_FLAGS
     | wasip1::RIGHTS_FD_SYNC;
 
-/// What changes a directory.
+/// The rights to change a directory.
 pub(crate) const CHANGE_RIGHTS: Rights = wasip1::RIGHTS_PATH_CREATE_DIRECTORY
     | wasip1::RIGHTS_PATH_CREATE_FILE
     | wasip1::RIGHTS_PATH_FILESTAT_SET_SIZE
@@ -42,14 +42,14 @@ pub(crate) const CHANGE_RIGHTS: Rights = wasip1::RIGHTS_PATH_CREATE_DIRECTORY
     | wasip1::RIGHTS_PATH_REMOVE_DIRECTORY
     | wasip1::RIGHTS_PATH_UNLINK_FILE;
 
-/// What may be done with a scratch directory.
+/// The rights of a scratch directory.
 const SCRATCH_RIGHTS: Rights = ARCHIVE_RIGHTS | CHANGE_RIGHTS;
 
-/// What may be done with a standard stream that is read.
+/// The rights of a standard stream that is read.
 const INPUT_RIGHTS: Rights = wasip1::RIGHTS_FD_READ | STREAM_RIGHTS;
-/// What may be done with a standard stream that is written.
+/// The rights of a standard stream that is written.
 const OUTPUT_RIGHTS: Rights = wasip1::RIGHTS_FD_WRITE | STREAM_RIGHTS;
-/// Without `FD_SEEK` and `FD_TELL`, by which wasi-libc tells a terminal from a file.
+/// `FD_SEEK` and `FD_TELL` are missing: from that, wasi-libc distinguishes a terminal from a file.
 const STREAM_RIGHTS: Rights = wasip1::RIGHTS_FD_FDSTAT_SET_FLAGS
     | wasip1::RIGHTS_FD_FILESTAT_GET
     | wasip1::RIGHTS_FD_SYNC
@@ -63,15 +63,15 @@ pub(crate) enum Stream {
     Error,
 }
 
-/// A node of one of the volumes.
+/// A node of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The volume's index.
+    /// The index of the volume.
     pub(crate) volume: usize,
     pub(crate) inode: Inode,
 }
 
-/// What a descriptor stands for.
+/// The object that a descriptor refers to.
 #[derive(Clone, Debug)]
 pub(crate) enum Object {
     Stream(Stream),
@@ -80,7 +80,7 @@ pub(crate) enum Object {
 }
 
 impl Object {
-    /// The node, unless it is a stream.
+    /// Returns the node, or None for a stream.
     pub(crate) fn place(&self) -> Option<Place> {
         match *self {
             Self::Stream(_) => None,
@@ -88,7 +88,7 @@ impl Object {
         }
     }
 
-    /// The rights that a descriptor of it can have at all.
+    /// Returns all rights that a descriptor of this object can have.
     pub(crate) fn possible_rights(&self) -> Rights {
         match self {
             Self::Stream(_) => INPUT_RIGHTS | OUTPUT_RIGHTS,
@@ -98,21 +98,21 @@ impl Object {
     }
 }
 
-/// Something open.
+/// An open object.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     pub(crate) object: Object,
     pub(crate) base: Rights,
     pub(crate) inheriting: Rights,
     pub(crate) flags: Fdflags,
-    /// Where a file is read and written next, in bytes.
+    /// The offset of the next read or write of a file, in bytes.
     pub(crate) position: u64,
-    /// The path that the guest knows a preopened directory by.
+    /// The guest's name for a preopened directory.
     pub(crate) preopened: Option<Box<str>>,
 }
 
 impl Descriptor {
-    /// A standard stream.
+    /// Creates the descriptor of a standard stream.
     pub(crate) fn stream(stream: Stream) -> Self {
         let base = match stream {
             Stream::Input => INPUT_RIGHTS,
@@ -121,13 +121,14 @@ impl Descriptor {
         Self::new(Object::Stream(stream), base, 0)
     }
 
-    /// A preopened directory.
+    /// Creates the descriptor of a preopened directory.
     pub(crate) fn preopened(place: Place, access: Access, guest_path: Box<str>) -> Self {
         let base = match access {
             Access::ReadOnly => ARCHIVE_RIGHTS,
             Access::ReadWrite => SCRATCH_RIGHTS,
         };
-        // Writing is passed on in an archive too, so that opening a file for it says `EROFS`.
+        // In an archive too, files inherit the right to write: opening one for writing must fail
+        // with `EROFS`, not because of a missing right.
         let preopened = Self::new(Object::Directory(place), base, base | FILE_RIGHTS);
         Self { preopened: Some(guest_path), ..preopened }
     }
@@ -143,7 +144,7 @@ impl Descriptor {
         if self.base & rights == rights { Ok(()) } else { Err(ERRNO_NOTCAPABLE) }
     }
 
-    /// The file that this is.
+    /// Returns the file that this descriptor refers to.
     ///
     /// # Errors
     ///
@@ -156,11 +157,11 @@ impl Descriptor {
         }
     }
 
-    /// The directory that this is.
+    /// Returns the directory that this descriptor refers to.
     ///
     /// # Errors
     ///
-    /// `ENOTDIR` for anything else.
+    /// `ENOTDIR` for a stream or a file.
     pub(crate) fn directory(&self) -> Result<Place, Errno> {
         match self.object {
             Object::Directory(place) => Ok(place),
@@ -169,47 +170,47 @@ impl Descriptor {
     }
 }
 
-/// All descriptors of a guest, by number.
+/// The descriptors of a guest, indexed by number.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     slots: Vec<Option<Descriptor>>,
-    /// The most that may be open.
+    /// The limit of open descriptors.
     limit: usize,
 }
 
 impl Descriptors {
-    /// A table that starts with `initial`, and is full when `limit` are open.
+    /// Creates a table that contains `initial` and is full when `limit` descriptors are open.
     pub(crate) fn new(initial: Vec<Descriptor>, limit: usize) -> Self {
         Self { slots: initial.into_iter().map(Some).collect(), limit }
     }
 
     /// # Errors
     ///
-    /// `EBADF` if it is not open.
+    /// `EBADF` if `fd` is not open.
     pub(crate) fn get(&self, fd: u32) -> Result<&Descriptor, Errno> {
         self.slots.get(index(fd)?).and_then(Option::as_ref).ok_or(ERRNO_BADF)
     }
 
     /// # Errors
     ///
-    /// `EBADF` if it is not open.
+    /// `EBADF` if `fd` is not open.
     pub(crate) fn get_mut(&mut self, fd: u32) -> Result<&mut Descriptor, Errno> {
         self.slots.get_mut(index(fd)?).and_then(Option::as_mut).ok_or(ERRNO_BADF)
     }
 
     /// # Errors
     ///
-    /// `EBADF` if it is not open.
+    /// `EBADF` if `fd` is not open.
     pub(crate) fn take(&mut self, fd: u32) -> Result<Descriptor, Errno> {
         self.slots.get_mut(index(fd)?).and_then(Option::take).ok_or(ERRNO_BADF)
     }
 
-    /// The lowest number that is free.
+    /// Returns the lowest free number.
     ///
     /// # Errors
     ///
-    /// `EMFILE` if as many are open as may be.
-    pub(crate) fn free(&self) -> Result<u32, Errno> {
+    /// `EMFILE` if the limit is reached.
+    pub(crate) fn lowest_free(&self) -> Result<u32, Errno> {
         if self.slots.iter().flatten().count() >= self.limit {
             return Err(ERRNO_MFILE);
         }
@@ -217,12 +218,12 @@ impl Descriptors {
         u32::try_from(free).map_err(|_| ERRNO_MFILE)
     }
 
-    /// Opens `descriptor` under `fd`, which is open or what [`free`](Self::free) has said, and returns what
-    /// was open under it.
+    /// Opens `descriptor` as `fd` and returns the descriptor that it replaces. `fd` must be open,
+    /// or be the result of [`lowest_free`](Self::lowest_free).
     ///
     /// # Errors
     ///
-    /// `EBADF` for another number.
+    /// `EBADF` for any other number.
     pub(crate) fn put(&mut self, fd: u32, descriptor: Descriptor) -> Result<Option<Descriptor>, Errno> {
         let index = index(fd)?;
         if index == self.slots.len() {

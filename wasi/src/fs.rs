@@ -1,9 +1,10 @@
-//! Volumes: trees of files in memory, each behind one preopened directory.
+//! Volumes: trees of files in memory, one for each preopened directory.
 //!
-//! A [`Volume`] owns its nodes in a table and speaks of them by number; there is no recursion and nothing to
-//! lock. One with blocks can be written; one without is an archive, and every change is `EROFS`. A file that
-//! is removed while it is open stays until it is closed. Changes to the tree are in [`change`], the way from
-//! a path to a node in [`path`].
+//! A [`Volume`] owns its nodes in a table. Nodes refer to each other by number, so no walk needs
+//! recursion or a lock. A scratch volume has a source of blocks. A volume without one is an
+//! archive, and every change to it fails with `EROFS`. A file that is removed while it is open
+//! exists until its last descriptor is closed. [`change`] contains the changes to the tree, and
+//! [`path`] the resolution of paths.
 
 mod archive;
 mod change;
@@ -22,22 +23,25 @@ use self::{
 };
 pub(crate) use self::{
     node::{Inode, ROOT},
-    path::{Links, Spot},
+    path::{Links, Resolved},
 };
 use crate::{layout::Stat, world::Blocks};
+
+/// The reason why a lookup by number succeeds.
+const NODE_EXISTS: &str = "a node exists while it has a name or a descriptor";
 
 /// A tree of files.
 pub(crate) struct Volume {
     nodes: BTreeMap<Inode, Node>,
-    /// The number of the next node.
+    /// The number of the next new node.
     next: Inode,
-    /// The most nodes there may be.
+    /// The limit of nodes.
     nodes_max: usize,
-    /// Where blocks come from, if files can be written.
+    /// The source of blocks; None in an archive.
     source: Option<Box<dyn Blocks>>,
 }
 
-/// Whether a volume's files can be written.
+/// Whether the files of a volume can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     ReadOnly,
@@ -45,7 +49,8 @@ pub(crate) enum Access {
 }
 
 impl Volume {
-    /// An empty tree for up to `nodes_max` files and directories, whose blocks come from `source`.
+    /// Creates an empty tree of up to `nodes_max` files and directories, whose blocks `source`
+    /// allocates.
     pub(crate) fn scratch(source: Box<dyn Blocks>, nodes_max: usize) -> Self {
         Self { nodes_max, source: Some(source), ..Self::empty() }
     }
@@ -55,7 +60,7 @@ impl Volume {
         Self { nodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, nodes_max: usize::MAX, source: None }
     }
 
-    /// Whether files can be written.
+    /// Returns whether files can be written.
     pub(crate) fn access(&self) -> Access {
         if self.source.is_some() { Access::ReadWrite } else { Access::ReadOnly }
     }
@@ -70,23 +75,23 @@ impl Volume {
         }
     }
 
-    /// What kind of node it is.
+    /// Returns the type of a node.
     pub(crate) fn filetype(&self, inode: Inode) -> Filetype {
         self.node(inode).kind.filetype()
     }
 
-    /// What is known about a node. `device` is the number of the volume.
+    /// Returns the attributes of a node. `device` is the number of the volume.
     pub(crate) fn stat(&self, inode: Inode, device: u64) -> Stat {
         let Node { kind, modified_ns, links, .. } = self.node(inode);
         let (filetype, size) = (kind.filetype(), kind.size());
         Stat { device, inode, filetype, links: *links, size, modified_ns: *modified_ns }
     }
 
-    /// The path that a symbolic link stands for.
+    /// Returns the target of a symbolic link.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is something else.
+    /// `EINVAL` if the node is not a link.
     pub(crate) fn target(&self, inode: Inode) -> Result<&'static str, Errno> {
         match &self.node(inode).kind {
             Kind::Link(target) => Ok(target),
@@ -94,11 +99,11 @@ impl Volume {
         }
     }
 
-    /// The entries of a directory with the number `first` or a higher one.
+    /// Returns the entries of a directory whose number is at least `first`.
     ///
     /// # Errors
     ///
-    /// `ENOTDIR` if it is something else.
+    /// `ENOTDIR` if the node is not a directory.
     pub(crate) fn list_from(
         &self,
         inode: Inode,
@@ -108,16 +113,16 @@ impl Volume {
         Ok(entries.map(|(inode, name)| (inode, self.filetype(inode), name)))
     }
 
-    /// The directory above one; the root's is the root.
+    /// Returns the parent of a directory. The root is its own parent.
     ///
     /// # Errors
     ///
-    /// `ENOTDIR` if it is something else.
+    /// `ENOTDIR` if the node is not a directory.
     pub(crate) fn parent(&self, inode: Inode) -> Result<Inode, Errno> {
         self.directory(inode).map(|directory| directory.parent)
     }
 
-    /// Reads from a file; fewer bytes than `buffer` has only at the file's end.
+    /// Reads from a file. Returns fewer bytes than `buffer` has only at the end of the file.
     ///
     /// # Errors
     ///
@@ -130,11 +135,11 @@ impl Volume {
         }
     }
 
-    /// Writes to a file, and returns how much was written: less than all when the blocks run out.
+    /// Writes to a file. Returns fewer bytes than were passed if no block is free for the rest.
     ///
     /// # Errors
     ///
-    /// `EROFS`, `EISDIR`, `EFBIG`, and `ENOSPC` if there was no block for the first byte.
+    /// `EROFS`, `EISDIR`, `EFBIG`; `ENOSPC` if no block is free for the first byte.
     pub(crate) fn write(
         &mut self,
         inode: Inode,
@@ -143,7 +148,7 @@ impl Volume {
         now_ns: u64,
     ) -> Result<usize, Errno> {
         let source = self.source.as_deref_mut().ok_or(ERRNO_ROFS)?;
-        let node = self.nodes.get_mut(&inode).expect("a number stands for a node while it is open or named");
+        let node = self.nodes.get_mut(&inode).expect(NODE_EXISTS);
         let written = node.content()?.write(source, offset, bytes)?;
         node.modified_ns = now_ns;
         Ok(written)
@@ -162,23 +167,24 @@ impl Volume {
         Ok(())
     }
 
-    /// Notes that a node is open under one more descriptor.
+    /// Counts one more descriptor of a node.
     pub(crate) fn open(&mut self, inode: Inode) {
         self.node_mut(inode).opens += 1;
     }
 
-    /// Notes that one descriptor less holds the node, and frees it if nothing leads to it any more.
+    /// Counts one descriptor of a node less, and frees the node if it has neither names nor
+    /// descriptors.
     pub(crate) fn close(&mut self, inode: Inode) {
         self.node_mut(inode).opens -= 1;
         self.free_if_unused(inode);
     }
 
     fn node(&self, inode: Inode) -> &Node {
-        self.nodes.get(&inode).expect("a number stands for a node while it is open or named")
+        self.nodes.get(&inode).expect(NODE_EXISTS)
     }
 
     fn node_mut(&mut self, inode: Inode) -> &mut Node {
-        self.nodes.get_mut(&inode).expect("a number stands for a node while it is open or named")
+        self.nodes.get_mut(&inode).expect(NODE_EXISTS)
     }
 
     fn directory(&self, inode: Inode) -> Result<&Directory, Errno> {
@@ -195,11 +201,11 @@ impl Volume {
         }
     }
 
-    /// Adds a node under a name that is free.
+    /// Adds a node under a free name.
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if there are as many as there may be, `ENOENT` in a directory that was removed, `ENOTDIR`.
+    /// `ENOSPC` at the limit of nodes, `ENOENT` in a directory that was removed, `ENOTDIR`.
     fn add(&mut self, parent: Inode, name: &str, kind: Kind, now_ns: u64) -> Result<Inode, Errno> {
         if self.nodes.len() >= self.nodes_max {
             return Err(ERRNO_NOSPC);
@@ -224,7 +230,7 @@ impl Volume {
 }
 
 impl Node {
-    /// The bytes of a file.
+    /// Returns the bytes of a file.
     ///
     /// # Errors
     ///

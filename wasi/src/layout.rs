@@ -1,8 +1,8 @@
-//! The records of preview 1 as bytes: what goes through a guest's memory.
+//! Encodes and decodes the records of preview 1.
 //!
-//! Offsets are those of `wasip1`'s `repr(C)` types, which hold numbers of fixed size alone; the two records
-//! with a `size` in them, which is the guest's 32 bits and not ours, are laid out here. The calls are the
-//! only users.
+//! Offsets are those of the `repr(C)` types of `wasip1` whose fields have a fixed size. Two records
+//! contain a `size`, which has 32 bits in the guest but not in the host. Their offsets are defined
+//! here.
 
 use core::mem::offset_of;
 use wasip1::{
@@ -12,21 +12,21 @@ use wasip1::{
 
 use crate::memory::{u32_at, u64_at};
 
-/// The bytes of a `dirent`, without the name that follows it.
+/// The size of a `dirent`, without the name that follows it.
 pub(crate) const DIRENT_BYTES: usize = size_of::<Dirent>();
-/// The bytes of an `event`.
+/// The size of an `event`.
 pub(crate) const EVENT_BYTES: u32 = 32;
-/// The bytes of an `fdstat`.
+/// The size of an `fdstat`.
 pub(crate) const FDSTAT_BYTES: u32 = 24;
-/// The bytes of a `filestat`.
+/// The size of a `filestat`.
 pub(crate) const FILESTAT_BYTES: u32 = 64;
-/// The bytes of a `prestat`.
+/// The size of a `prestat`.
 pub(crate) const PRESTAT_BYTES: u32 = 8;
-/// The bytes of a `subscription`.
+/// The size of a `subscription`.
 pub(crate) const SUBSCRIPTION_BYTES: u32 = 48;
-/// The bytes of a `size`, which is also what a descriptor has.
+/// The size of a `size`, and of a descriptor.
 pub(crate) const SIZE_BYTES: u32 = 4;
-/// The bytes of a `filesize`, a `filedelta` and a `timestamp`.
+/// The size of a `filesize`, a `filedelta` and a `timestamp`.
 pub(crate) const FILESIZE_BYTES: u32 = 8;
 
 const _: () = {
@@ -36,7 +36,7 @@ const _: () = {
     assert!(size_of::<Subscription>() == SUBSCRIPTION_BYTES as usize);
 };
 
-/// What is known about a file, a directory or a stream.
+/// The attributes of a file, a directory or a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) device: u64,
@@ -44,12 +44,12 @@ pub(crate) struct Stat {
     pub(crate) filetype: Filetype,
     pub(crate) links: u64,
     pub(crate) size: u64,
-    /// The one time that is kept; it stands for all three.
+    /// The time of the last change. The guest sees it as all three times.
     pub(crate) modified_ns: u64,
 }
 
 impl Stat {
-    /// As a `filestat`.
+    /// Encodes a `filestat`.
     pub(crate) fn encode(&self) -> [u8; FILESTAT_BYTES as usize] {
         let mut record = [0; FILESTAT_BYTES as usize];
         set(&mut record, offset_of!(Filestat, dev), self.device.to_le_bytes());
@@ -64,7 +64,7 @@ impl Stat {
     }
 }
 
-/// An `fdstat`.
+/// Encodes an `fdstat`.
 pub(crate) fn fdstat(
     filetype: Filetype,
     flags: Fdflags,
@@ -79,7 +79,7 @@ pub(crate) fn fdstat(
     record
 }
 
-/// The `prestat` of a directory whose name has `name_bytes` bytes.
+/// Encodes the `prestat` of a directory whose name has `name_bytes` bytes.
 pub(crate) fn prestat(name_bytes: u32) -> [u8; PRESTAT_BYTES as usize] {
     let mut record = [0; PRESTAT_BYTES as usize];
     set(&mut record, 0, [PREOPENTYPE_DIR.raw()]);
@@ -87,7 +87,7 @@ pub(crate) fn prestat(name_bytes: u32) -> [u8; PRESTAT_BYTES as usize] {
     record
 }
 
-/// A `dirent`: `cookie` is where the entry behind this one is found.
+/// Encodes a `dirent`. `cookie` is the position of the next entry.
 pub(crate) fn dirent(cookie: u64, inode: u64, name_bytes: u32, filetype: Filetype) -> [u8; DIRENT_BYTES] {
     let mut record = [0; DIRENT_BYTES];
     set(&mut record, offset_of!(Dirent, d_next), cookie.to_le_bytes());
@@ -97,19 +97,19 @@ pub(crate) fn dirent(cookie: u64, inode: u64, name_bytes: u32, filetype: Filetyp
     record
 }
 
-/// Something that happened to a subscription.
+/// The event of a subscription.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Happened {
+pub(crate) struct Occurred {
     pub(crate) userdata: u64,
     pub(crate) error: Errno,
-    /// The subscription's own tag.
+    /// The tag of the subscription.
     pub(crate) tag: u8,
-    /// Bytes that can be read, for one that asks for that.
+    /// The bytes that can be read, for a subscription to a readable descriptor.
     pub(crate) available: u64,
 }
 
-impl Happened {
-    /// As an `event`.
+impl Occurred {
+    /// Encodes an `event`.
     pub(crate) fn encode(&self) -> [u8; EVENT_BYTES as usize] {
         let mut record = [0; EVENT_BYTES as usize];
         set(&mut record, offset_of!(Event, userdata), self.userdata.to_le_bytes());
@@ -121,51 +121,51 @@ impl Happened {
     }
 }
 
-/// What a guest waits for.
+/// A subscription.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscribed {
     pub(crate) userdata: u64,
     pub(crate) tag: u8,
-    pub(crate) what: What,
+    pub(crate) what: Awaited,
 }
 
-/// The kinds of subscriptions.
+/// The event that a subscription waits for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum What {
-    /// A clock's time: absolute, or from now on.
+pub(crate) enum Awaited {
+    /// A time of a clock: absolute, or relative to now.
     Clock { id: u32, timeout_ns: u64, flags: u16 },
-    /// A descriptor that can be read.
+    /// This descriptor is readable.
     Read(u32),
-    /// A descriptor that can be written.
+    /// This descriptor is writable.
     Write(u32),
 }
 
 impl Subscribed {
-    /// Out of a `subscription`.
+    /// Decodes a `subscription`.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a tag that preview 1 does not have.
+    /// `EINVAL` if the tag is unknown.
     pub(crate) fn decode(record: &[u8]) -> Result<Self, Errno> {
         const UNION: usize = offset_of!(Subscription, u) + offset_of!(SubscriptionU, u);
         let tag = record[offset_of!(Subscription, u) + offset_of!(SubscriptionU, tag)];
         let descriptor = u32_at(record, UNION + offset_of!(SubscriptionFdReadwrite, file_descriptor));
         let flags = UNION + offset_of!(SubscriptionClock, flags);
         let what = match tag {
-            tag if tag == wasip1::EVENTTYPE_CLOCK.raw() => What::Clock {
+            tag if tag == wasip1::EVENTTYPE_CLOCK.raw() => Awaited::Clock {
                 id: u32_at(record, UNION + offset_of!(SubscriptionClock, id)),
                 timeout_ns: u64_at(record, UNION + offset_of!(SubscriptionClock, timeout)),
                 flags: u16::from_le_bytes([record[flags], record[flags + 1]]),
             },
-            tag if tag == wasip1::EVENTTYPE_FD_READ.raw() => What::Read(descriptor),
-            tag if tag == wasip1::EVENTTYPE_FD_WRITE.raw() => What::Write(descriptor),
+            tag if tag == wasip1::EVENTTYPE_FD_READ.raw() => Awaited::Read(descriptor),
+            tag if tag == wasip1::EVENTTYPE_FD_WRITE.raw() => Awaited::Write(descriptor),
             _ => return Err(ERRNO_INVAL),
         };
         Ok(Self { userdata: u64_at(record, offset_of!(Subscription, userdata)), tag, what })
     }
 }
 
-/// Writes one field.
+/// Writes a field at `offset`.
 fn set<const N: usize>(record: &mut [u8], offset: usize, field: [u8; N]) {
     record[offset..offset + N].copy_from_slice(&field);
 }

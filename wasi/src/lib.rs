@@ -1,10 +1,13 @@
-//! WASI preview 1 for Palimpsest's guests: programs built with wasi-libc or Rust's `wasm32-wasip1` run in a
-//! kernel that has no processes, no devices and no disk.
+//! WASI preview 1 for kernels and firmware that embed Palimpsest.
 //!
-//! A [`Wasi`] is the world of one program: arguments, environment, three streams, a clock, random numbers,
-//! and directories in memory. It lives in the data of the program's store; [`add_to_linker`] defines the
-//! functions that look for it there. What the world is made of comes from the embedder, through small traits:
-//! [`Input`], [`Output`], [`Clock`], [`Random`], [`Blocks`].
+//! Programs built with wasi-libc or for Rust's `wasm32-wasip1` run on it without an operating
+//! system: the kernel needs no processes, no devices and no disk.
+//!
+//! A [`Wasi`] is everything that one program can reach: arguments, environment, three streams, a
+//! clock, random numbers, and directories in memory. It is a part of the data of the program's
+//! store. [`add_to_linker`] defines the functions of preview 1, with a closure that finds the
+//! [`Wasi`] in that data. The embedder implements small traits: [`Input`], [`Output`], [`Clock`],
+//! [`Random`], [`Blocks`].
 //!
 //! # Examples
 //!
@@ -22,7 +25,7 @@
 //! struct Serial;
 //! impl Output for Serial {
 //!     fn write(&mut self, bytes: &[u8]) {
-//!         // one byte after the other, into the port
+//!         // Write each byte to the port.
 //!     }
 //! }
 //!
@@ -40,22 +43,27 @@
 //!
 //! # Directories
 //!
-//! [`WasiBuilder::archive`] gives a guest a tar archive to read, [`WasiBuilder::scratch`] a directory to
-//! write in, whose blocks come from the embedder. Each is a tree of its own behind a descriptor of its own. A
-//! guest that has `/` and `/tmp` reaches the second by that name, since wasi-libc takes the longest preopened
-//! path; through the descriptor of `/`, the name `tmp` is whatever the archive has there.
+//! [`WasiBuilder::archive`] preopens a tar archive, read-only. [`WasiBuilder::scratch`] preopens an
+//! empty directory that the guest can write to. Its blocks come from the embedder.
 //!
-//! # What is there
+//! Each preopened directory is a separate tree with a separate descriptor. If a guest has `/` and
+//! `/tmp`, wasi-libc opens `/tmp/a` in the second, because it takes the longest preopened prefix.
+//! The path `tmp` relative to the descriptor of `/` is the archive's entry with that name, if it
+//! has one.
 //!
-//! Every function of preview 1 is defined, so that every module links. Hard and symbolic links, times that
-//! are set, rights that are dropped, signals and sockets answer `ENOSYS`; `fd_allocate` answers `ENOTSUP`.
-//! Without a clock, or a source of random numbers, what needs it answers `ENOSYS`.
+//! # What is supported
+//!
+//! Every function of preview 1 is defined, so that every module can be linked. Creating links,
+//! setting times, reducing rights, signals and sockets return `ENOSYS`. `fd_allocate` returns
+//! `ENOTSUP`. Functions that need a clock or random numbers return `ENOSYS` if the embedder
+//! provides none.
 //!
 //! # Hostile guests
 //!
-//! Pointers, lengths, descriptors and paths are checked before anything happens; a mistake is an error code,
-//! never a panic. Nothing is allocated in a size that the guest chose, and descriptors, files, blocks, and
-//! the bytes of one call are bounded. A metered guest pays for what passes through its memory.
+//! Pointers, lengths, descriptors and paths are checked before a call has any effect. An invalid
+//! one is an error code, never a panic. No allocation has a size that the guest chose. The numbers
+//! of descriptors, files and blocks, and the bytes that one call moves, are limited. A metered
+//! guest pays fuel for the bytes that its calls read and write.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,8 +1,8 @@
-//! Defines preview 1 in a linker: names and types on one side, [`calls`](crate::calls) on the other.
+//! Defines the functions of preview 1 in a linker.
 //!
-//! The two lists here name every function of preview 1, those that work and those that are `ENOSYS`. What all
-//! calls have in common happens here as well: finding the guest's memory and its world, paying for the call,
-//! and turning a wait into a pause.
+//! The lists here name every function, including those that return `ENOSYS`. The steps that all
+//! calls share are here too: find the guest's memory and its [`Wasi`], charge fuel for the call,
+//! and convert a wait to a pause. The functions themselves are in [`calls`](crate::calls).
 
 use palimpsest_engine::{
     Caller, DuplicateDefinition, Error, Extern, FuncType, HostError, Linker, Pause, Val, ValType,
@@ -19,13 +19,13 @@ use crate::{
 /// The module that preview 1 is imported from.
 const MODULE: &str = "wasi_snapshot_preview1";
 
-/// What an absent function takes.
+/// A parameter of an unsupported function.
 const I32: ValType = ValType::I32;
-/// What an absent function takes.
+/// A parameter of an unsupported function.
 const I64: ValType = ValType::I64;
 
-/// Functions that answer `ENOSYS`, with their parameters.
-const ABSENT: [(&str, &[ValType]); 10] = [
+/// Functions that return `ENOSYS`, with their parameters.
+const UNSUPPORTED: [(&str, &[ValType]); 10] = [
     ("fd_fdstat_set_rights", &[I32, I64, I64]),
     ("fd_filestat_set_times", &[I32, I64, I64, I32]),
     ("path_filestat_set_times", &[I32, I32, I32, I32, I64, I64, I32]),
@@ -38,26 +38,27 @@ const ABSENT: [(&str, &[ValType]); 10] = [
     ("sock_shutdown", &[I32, I32]),
 ];
 
-/// The guest has called `proc_exit`: found in the engine's error with `downcast_ref`.
+/// The guest called `proc_exit`. `downcast_ref` finds it in the engine's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the guest exited with code {code}")]
 pub struct Exit {
-    /// What it has to say about that; 0 is success.
+    /// The exit code; 0 is success.
     pub code: u32,
 }
 
 impl HostError for Exit {}
 
-/// A guest has called a function of preview 1 without exporting the memory that its pointers point into.
+/// A guest called a function of preview 1 but does not export the memory that its pointers refer
+/// to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the guest calls `{MODULE}` and exports no memory as `memory`")]
+#[error("the guest calls `{MODULE}` but exports no memory named `memory`; export its memory under that name")]
 #[non_exhaustive]
 pub struct NoMemory;
 
 impl HostError for NoMemory {}
 
-/// Defines functions in the linker, one for each line: the name and parameters that preview 1 has, and the
-/// function behind it.
+/// Defines one function for each line: its name and parameters in preview 1, and the function that
+/// implements it.
 macro_rules! define {
     ($linker:ident, $wasi:ident; $($name:ident($($arg:ident: $ty:ty),*) => $call:path;)*) => {$({
         let wasi = $wasi.clone();
@@ -67,11 +68,11 @@ macro_rules! define {
     })*};
 }
 
-/// Defines `wasi_snapshot_preview1`, and nothing else. `wasi` finds the program's world in the store's data.
+/// Defines `wasi_snapshot_preview1`. `wasi` returns the program's [`Wasi`] in the store's data.
 ///
 /// # Errors
 ///
-/// [`DuplicateDefinition`] if one of the functions is defined already.
+/// [`DuplicateDefinition`] if one of the functions is already defined.
 pub fn add_to_linker<T: 'static>(
     linker: &mut Linker<T>,
     wasi: impl Fn(&mut T) -> &mut Wasi + Clone + Send + Sync + 'static,
@@ -79,7 +80,7 @@ pub fn add_to_linker<T: 'static>(
     add_process(linker, wasi.clone())?;
     add_descriptors(linker, wasi.clone())?;
     add_paths(linker, wasi)?;
-    add_absent(linker)
+    add_unsupported(linker)
 }
 
 fn add_process<T: 'static>(
@@ -149,8 +150,8 @@ fn add_paths<T: 'static>(
     Ok(())
 }
 
-fn add_absent<T: 'static>(linker: &mut Linker<T>) -> Result<(), DuplicateDefinition> {
-    for (name, params) in ABSENT {
+fn add_unsupported<T: 'static>(linker: &mut Linker<T>) -> Result<(), DuplicateDefinition> {
+    for (name, params) in UNSUPPORTED {
         let ty = FuncType::new(params.iter().copied(), [ValType::I32]);
         linker.func_new(MODULE, name, ty, |_, _, results| {
             results.fill(Val::I32(ERRNO_NOSYS.raw().into()));
@@ -160,11 +161,11 @@ fn add_absent<T: 'static>(linker: &mut Linker<T>) -> Result<(), DuplicateDefinit
     Ok(())
 }
 
-/// Runs a call for the guest that made it.
+/// Runs a call on the memory and the [`Wasi`] of the calling guest.
 ///
 /// # Errors
 ///
-/// [`NoMemory`], or a [`Pause`] for a call that waits.
+/// [`NoMemory`], or a [`Pause`] if the call waits.
 fn enter<T: 'static>(
     caller: &mut Caller<'_, T>,
     wasi: &impl Fn(&mut T) -> &mut Wasi,

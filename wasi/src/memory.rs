@@ -1,35 +1,35 @@
-//! The guest's memory as the calls see it: every pointer and length is checked here and nowhere else.
+//! The guest's memory during one call. Every pointer and length is checked here.
 //!
-//! Pointers need no alignment. A range that ends behind the memory is `EFAULT`; nothing is allocated in a
-//! size that a guest chose. A call checks all its ranges and reads all that it is told through pointers
-//! before it writes: buffers that overlap are filled in the order of their vector, and results are written
-//! last. Owned by one call; counts the bytes that go through, which is what the call costs in fuel.
+//! Pointers need no alignment. A range that ends beyond the memory is `EFAULT`. No allocation has a
+//! size that the guest chose. A call checks all ranges and reads all inputs before it writes.
+//! Overlapping buffers are filled in the order of their vector, and results are written last. The
+//! bytes that a call reads and writes determine its price in fuel.
 
 use alloc::vec::Vec;
 use core::{cell::Cell, mem, ops::Range, str};
 use wasip1::{ERRNO_FAULT, ERRNO_ILSEQ, ERRNO_INVAL, ERRNO_NAMETOOLONG, Errno};
 
-/// A guest's pointer.
+/// A pointer of the guest.
 pub(crate) type Pointer = u32;
 
-/// The most vectors in one call, which is `IOV_MAX` of most systems.
+/// The limit of vectors in one call: `IOV_MAX` on most systems.
 const VECTORS_MAX: u32 = 1024;
 
-/// The bytes of an `iovec` or `ciovec` of a 32-bit guest: a pointer and a length.
+/// The size of an `iovec` or `ciovec` of a 32-bit guest: a pointer and a length.
 const VECTOR_BYTES: u32 = 8;
 
-/// The most bytes of a path, which is `PATH_MAX` of most systems.
+/// The limit of bytes in a path: `PATH_MAX` on most systems.
 const PATH_MAX: u32 = 4096;
 
-/// Bytes that one unit of fuel pays for.
+/// The number of bytes that one unit of fuel pays for.
 const BYTES_PER_UNIT: u64 = 64;
 
 /// The memory that the calling guest exports.
 #[derive(Debug)]
 pub(crate) struct GuestMemory<'a> {
     bytes: &'a mut [u8],
-    /// Bytes that were read or written.
-    passed: Cell<u64>,
+    /// The number of bytes that were read or written.
+    transferred: Cell<u64>,
 }
 
 /// A checked range of a [`GuestMemory`].
@@ -37,19 +37,19 @@ pub(crate) struct GuestMemory<'a> {
 pub(crate) struct Buffer(Range<usize>);
 
 impl Buffer {
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Takes the first `len` bytes off, or all that there are.
+    /// Splits off the first `len` bytes, or all if there are fewer.
     pub(crate) fn split_off_start(&mut self, len: usize) -> Self {
         let middle = self.0.end.min(self.0.start.saturating_add(len));
         let start = mem::replace(&mut self.0.start, middle);
         Self(start..middle)
     }
 
-    /// Drops all but the first `len` bytes.
+    /// Keeps only the first `len` bytes.
     fn truncate(&mut self, len: usize) {
         self.0.end = self.0.end.min(self.0.start.saturating_add(len));
     }
@@ -57,19 +57,20 @@ impl Buffer {
 
 impl<'a> GuestMemory<'a> {
     pub(crate) fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, passed: Cell::new(0) }
+        Self { bytes, transferred: Cell::new(0) }
     }
 
-    /// What the call costs so far, in units of fuel.
+    /// Returns the price of the call so far, in units of fuel.
     pub(crate) fn units(&self) -> u64 {
-        1 + self.passed.get() / BYTES_PER_UNIT
+        1 + self.transferred.get() / BYTES_PER_UNIT
     }
 
-    /// The range of `len` bytes at `start`. An empty one at the memory's end is inside.
+    /// Returns the range of `len` bytes at `start`. An empty range at the end of the memory is
+    /// valid.
     ///
     /// # Errors
     ///
-    /// `EFAULT` if it ends behind the memory.
+    /// `EFAULT` if it ends beyond the memory.
     pub(crate) fn buffer(&self, start: Pointer, len: u32) -> Result<Buffer, Errno> {
         let range = usize::try_from(start).ok().zip(usize::try_from(len).ok());
         let (start, len) = range.ok_or(ERRNO_FAULT)?;
@@ -77,30 +78,31 @@ impl<'a> GuestMemory<'a> {
         Ok(Buffer(start..end))
     }
 
-    /// The bytes of a range.
+    /// Returns the bytes of a range.
     pub(crate) fn get(&self, buffer: &Buffer) -> &[u8] {
-        self.passed.set(self.passed.get() + buffer.len() as u64);
+        self.transferred.set(self.transferred.get() + buffer.len() as u64);
         &self.bytes[buffer.0.clone()]
     }
 
-    /// The bytes of a range, to be written.
+    /// Returns the bytes of a range for writing.
     pub(crate) fn get_mut(&mut self, buffer: &Buffer) -> &mut [u8] {
-        self.passed.set(self.passed.get() + buffer.len() as u64);
+        self.transferred.set(self.transferred.get() + buffer.len() as u64);
         &mut self.bytes[buffer.0.clone()]
     }
 
-    /// Writes a result, as much of it as the range holds.
+    /// Writes a result, truncated to the range.
     pub(crate) fn put(&mut self, buffer: &Buffer, value: &[u8]) {
         for (to, from) in self.get_mut(buffer).iter_mut().zip(value) {
             *to = *from;
         }
     }
 
-    /// A path.
+    /// Returns a path.
     ///
     /// # Errors
     ///
-    /// `EFAULT`; `ENAMETOOLONG` above 4096 bytes; `EILSEQ` if it is not UTF-8, `EINVAL` with a NUL in it.
+    /// `EFAULT`; `ENAMETOOLONG` above 4096 bytes; `EILSEQ` if it is not UTF-8; `EINVAL` if it
+    /// contains a NUL.
     pub(crate) fn path(&self, start: Pointer, len: u32) -> Result<&str, Errno> {
         let buffer = self.buffer(start, len)?;
         if len > PATH_MAX {
@@ -110,13 +112,13 @@ impl<'a> GuestMemory<'a> {
         if path.contains('\0') { Err(ERRNO_INVAL) } else { Ok(path) }
     }
 
-    /// The ranges that `count` vectors at `start` name, as many of them as fit into `limit` bytes: what is
-    /// left out makes the transfer a short one.
+    /// Returns the ranges of `count` vectors at `start`, truncated to `limit` bytes in total. The
+    /// truncation makes the transfer a short one.
     ///
     /// # Errors
     ///
-    /// `EFAULT` if the vectors or one of their ranges end behind the memory; `EINVAL` if there are more than
-    /// 1024 or their lengths add up to more than a `size` holds.
+    /// `EFAULT` if the vectors or one of their ranges end beyond the memory; `EINVAL` for more than
+    /// 1024 vectors, or if the sum of their lengths does not fit into a `size`.
     pub(crate) fn vectors(&self, start: Pointer, count: u32, limit: usize) -> Result<Vec<Buffer>, Errno> {
         if count > VECTORS_MAX {
             return Err(ERRNO_INVAL);
@@ -139,27 +141,27 @@ impl<'a> GuestMemory<'a> {
     }
 }
 
-/// The little-endian number at `offset` of a record.
+/// Returns the little-endian number at `offset` of a record.
 ///
 /// # Panics
 ///
-/// If it ends behind the record, whose length is a constant of the caller.
+/// Panics if the number ends beyond the record. Both are constants of the caller.
 pub(crate) fn u32_at(record: &[u8], offset: usize) -> u32 {
     u32::from_le_bytes(array_at(record, offset))
 }
 
-/// Like [`u32_at`].
+/// Returns the little-endian number at `offset` of a record.
 ///
 /// # Panics
 ///
-/// Likewise.
+/// Panics if the number ends beyond the record. Both are constants of the caller.
 pub(crate) fn u64_at(record: &[u8], offset: usize) -> u64 {
     u64::from_le_bytes(array_at(record, offset))
 }
 
 fn array_at<const N: usize>(record: &[u8], offset: usize) -> [u8; N] {
     let field = record.get(offset..).and_then(|rest| rest.first_chunk());
-    *field.expect("a field is inside of its record")
+    *field.expect("a field is inside its record")
 }
 
 #[cfg(test)]
@@ -198,7 +200,7 @@ mod tests {
         bytes[..12].copy_from_slice(&[20, 0, 0, 0, 4, 0, 0, 0, 20, 0, 0, 0]);
         let memory = GuestMemory::new(&mut bytes);
         let error = |start, count| memory.vectors(start, count, usize::MAX).err();
-        // The second length is 2^32 - 1: by itself it is out of bounds, after the first it overflows.
+        // The second length is 2^32 - 1. It is out of bounds, and added to the first it overflows.
         assert_eq!((error(8, 1), error(0, 2)), (Some(ERRNO_FAULT), Some(ERRNO_INVAL)));
         assert_eq!((error(0, 1025), error(0, 1024)), (Some(ERRNO_INVAL), Some(ERRNO_FAULT)));
     }

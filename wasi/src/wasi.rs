@@ -1,7 +1,7 @@
-//! The world of one program, and the ways through it that several calls share.
+//! The world of one program.
 //!
-//! [`Wasi`] owns the descriptors and the volumes, and keeps one invariant between them: a node's count of
-//! opens in its volume is the number of descriptors that stand for it. The functions of preview 1 are in
+//! [`Wasi`] owns the descriptors and the volumes, and keeps them consistent: a node's count of
+//! opens is the number of descriptors that refer to it. The functions of preview 1 are in
 //! [`calls`](crate::calls).
 
 use alloc::{boxed::Box, vec::Vec};
@@ -16,19 +16,19 @@ use crate::{
     world::{Clock, Empty, Input, Output, Random},
 };
 
-/// What one program sees of the world; lives in its store's data.
+/// Everything that one program can reach. It is a part of the data of the program's store.
 pub struct Wasi {
-    /// Without the NUL at the end of each.
+    /// Without terminating NULs.
     pub(crate) args: Vec<Vec<u8>>,
-    /// `name=value`, without the NUL at the end of each.
+    /// `name=value`, without terminating NULs.
     pub(crate) environ: Vec<Vec<u8>>,
-    pub(crate) outside: Outside,
+    pub(crate) host: Host,
     pub(crate) descriptors: Descriptors,
     pub(crate) volumes: Vec<Volume>,
 }
 
 /// What the embedder provides.
-pub(crate) struct Outside {
+pub(crate) struct Host {
     pub(crate) stdin: Box<dyn Input>,
     pub(crate) stdout: Box<dyn Output>,
     pub(crate) stderr: Box<dyn Output>,
@@ -36,7 +36,7 @@ pub(crate) struct Outside {
     pub(crate) random: Option<Box<dyn Random>>,
 }
 
-impl Default for Outside {
+impl Default for Host {
     fn default() -> Self {
         Self {
             stdin: Box::new(Empty),
@@ -49,42 +49,42 @@ impl Default for Outside {
 }
 
 impl Wasi {
-    /// A world to be furnished: without arguments, with empty streams, without clock, random numbers and
-    /// files.
+    /// Returns a builder of a world without arguments, clock, random numbers and files, whose
+    /// streams are empty.
     #[must_use]
     pub fn builder() -> WasiBuilder {
         WasiBuilder::new()
     }
 
-    /// The stream that standard output or error goes to; nothing for the input.
+    /// Returns the destination of standard output or error, or None for the input.
     pub(crate) fn output(&mut self, stream: Stream) -> Option<&mut dyn Output> {
         match stream {
             Stream::Input => None,
-            Stream::Output => Some(&mut *self.outside.stdout),
-            Stream::Error => Some(&mut *self.outside.stderr),
+            Stream::Output => Some(&mut *self.host.stdout),
+            Stream::Error => Some(&mut *self.host.stderr),
         }
     }
 
     /// # Errors
     ///
-    /// `ENOSYS` if the embedder gave none.
+    /// `ENOSYS` if the embedder provides no clock.
     pub(crate) fn clock(&mut self) -> Result<&mut dyn Clock, Errno> {
-        self.outside.clock.as_deref_mut().map(|clock| clock as _).ok_or(ERRNO_NOSYS)
+        self.host.clock.as_deref_mut().map(|clock| clock as _).ok_or(ERRNO_NOSYS)
     }
 
     /// # Errors
     ///
-    /// `ENOSYS` if the embedder gave none.
+    /// `ENOSYS` if the embedder provides no random numbers.
     pub(crate) fn random(&mut self) -> Result<&mut dyn Random, Errno> {
-        self.outside.random.as_deref_mut().map(|random| random as _).ok_or(ERRNO_NOSYS)
+        self.host.random.as_deref_mut().map(|random| random as _).ok_or(ERRNO_NOSYS)
     }
 
-    /// The time that changes of files are noted with; the epoch if there is no clock.
+    /// Returns the time for changes of files, or 0 without a clock.
     pub(crate) fn now_ns(&mut self) -> u64 {
         self.clock().map_or(0, |clock| clock.realtime_ns())
     }
 
-    /// The file behind a descriptor that has `rights`.
+    /// Returns the file of a descriptor that has `rights`.
     ///
     /// # Errors
     ///
@@ -96,12 +96,12 @@ impl Wasi {
         Ok(place)
     }
 
-    /// The directory behind a descriptor that has `rights`. Whoever may not change anything in an archive is
-    /// told so by the volume: `EROFS` says more than a missing right.
+    /// Returns the directory of a descriptor that has `rights`.
     ///
     /// # Errors
     ///
-    /// `EBADF`, `ENOTDIR`, `ENOTCAPABLE`; `EROFS` in place of it for a change in an archive.
+    /// `EBADF`, `ENOTDIR`, `ENOTCAPABLE`. A change in an archive is `EROFS`, which is more precise
+    /// than a missing right.
     pub(crate) fn directory(&self, fd: u32, rights: Rights) -> Result<Place, Errno> {
         let descriptor = self.descriptors.get(fd)?;
         let place = descriptor.directory()?;
@@ -114,16 +114,16 @@ impl Wasi {
         Ok(place)
     }
 
-    /// What is known about a node; the streams' device has the number 0.
+    /// Returns the attributes of a node. Device 0 is that of the streams.
     pub(crate) fn stat(&self, place: Place) -> Stat {
         self.volumes[place.volume].stat(place.inode, place.volume as u64 + 1)
     }
 
-    /// Opens `descriptor`, which stands for a node of a volume, under `fd`.
+    /// Opens `descriptor` as `fd`, and counts it in the volume of its node.
     ///
     /// # Errors
     ///
-    /// `EBADF` if `fd` is neither open nor what [`Descriptors::free`] has said.
+    /// `EBADF` if `fd` is neither open nor the result of [`Descriptors::lowest_free`].
     pub(crate) fn install(&mut self, fd: u32, descriptor: Descriptor) -> Result<(), Errno> {
         let place = descriptor.object.place();
         let replaced = self.descriptors.put(fd, descriptor)?;
@@ -136,7 +136,7 @@ impl Wasi {
         Ok(())
     }
 
-    /// Lets go of what a descriptor stood for.
+    /// Releases the node of a descriptor that was closed.
     pub(crate) fn discard(&mut self, descriptor: &Descriptor) {
         if let Some(place) = descriptor.object.place() {
             self.volumes[place.volume].close(place.inode);

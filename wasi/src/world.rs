@@ -1,76 +1,77 @@
-//! What the embedder provides: streams, time, randomness and blocks, each a small trait.
+//! What the embedder provides: streams, time, random numbers and blocks. Each is a small trait.
 //!
-//! Each is called from the host function that a guest has called, without any lock held, and holds up that
-//! guest for as long as it runs: a clock that should not wait answers [`Wait::Pause`].
+//! The methods are called from a host function, without a lock held, and block the calling guest
+//! until they return. A clock that must not block returns [`Wait::Pause`].
 
 use alloc::boxed::Box;
 use core::fmt::Debug;
 
-/// The bytes of one block of a scratch directory.
+/// The size of one block of a scratch directory, in bytes.
 pub const BLOCK_BYTES: usize = 4096;
 
-/// Where a guest's standard input comes from.
+/// The source of a guest's standard input.
 pub trait Input: Send {
-    /// Puts bytes into the start of `buffer`, which is not empty, and says how many; 0 is the end.
+    /// Writes bytes to the start of `buffer`, which is not empty, and returns how many. 0 is the
+    /// end of the input.
     fn read(&mut self, buffer: &mut [u8]) -> usize;
 }
 
-/// Where a guest's standard output or error goes to.
+/// The destination of a guest's standard output or error.
 pub trait Output: Send {
-    /// Takes all of `bytes`, which come as the guest writes them: lines are not put together.
+    /// Takes all of `bytes`. They come as the guest writes them, not line by line.
     fn write(&mut self, bytes: &[u8]);
 }
 
 /// Time, in nanoseconds.
 pub trait Clock: Send {
-    /// Nanoseconds since 1970-01-01T00:00:00Z.
+    /// Returns the nanoseconds since 1970-01-01T00:00:00Z.
     fn realtime_ns(&mut self) -> u64;
 
-    /// Nanoseconds since some moment; never fewer than before.
+    /// Returns the nanoseconds since an arbitrary moment. The result must never decrease.
     fn monotonic_ns(&mut self) -> u64;
 
-    /// The steps that both advance in; at least 1.
+    /// Returns the resolution of both clocks in nanoseconds, at least 1.
     fn resolution_ns(&self) -> u64;
 
-    /// Waits until the monotonic clock shows `until_ns`, or says that the guest shall be paused.
+    /// Waits until the monotonic clock reaches `until_ns`, or requests that the guest is paused.
     fn wait_until(&mut self, until_ns: u64) -> Wait;
 
-    /// Lets others have the CPU, or says that the guest shall be paused.
+    /// Yields the CPU, or requests that the guest is paused.
     fn yield_now(&mut self) -> Wait;
 }
 
 /// How a wait ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// It is over.
+    /// The wait is over.
     Done,
-    /// The guest's call ends in a [`Pause`](palimpsest_engine::Pause), which a
-    /// [`Task`](palimpsest_engine::Task) resumes when the time has come.
+    /// The guest's call ends in a [`Pause`](palimpsest_engine::Pause). A
+    /// [`Task`](palimpsest_engine::Task) resumes it when the time has come.
     Pause,
 }
 
 /// Random numbers.
 pub trait Random: Send {
-    /// Fills `bytes` with numbers that a guest may make keys from.
+    /// Fills `bytes` with random numbers that are good enough for cryptographic keys.
     fn fill(&mut self, bytes: &mut [u8]);
 }
 
 /// Memory for the files of a scratch directory.
 pub trait Blocks: Send {
-    /// One zeroed block of 4096 bytes, or `None` when there is none: the guest gets `ENOSPC`.
+    /// Returns a zeroed block, or None if none is free. The guest then gets `ENOSPC`.
     fn allocate(&mut self) -> Option<Box<dyn Block>>;
 }
 
-/// A block that a file owns. Dropping it gives it back.
+/// A block that a file owns. Dropping it releases it.
 pub trait Block: Send + Debug {
-    /// The bytes.
+    /// Returns the bytes.
     fn bytes(&self) -> &[u8; BLOCK_BYTES];
 
-    /// The bytes, to be changed.
+    /// Returns the bytes for writing.
     fn bytes_mut(&mut self) -> &mut [u8; BLOCK_BYTES];
 }
 
-/// No stream: an input at its end, an output that keeps nothing.
+/// An input without bytes, and an output that discards them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Empty;
 

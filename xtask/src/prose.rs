@@ -24,7 +24,7 @@ const MAX_COLUMNS: usize = 100;
 
 /// Folders and files whose prose is still to be rewritten. Paths given on the command line are
 /// checked even if they are listed here.
-const UNFINISHED: [&str; 17] = [
+const UNFINISHED: &[&str] = &[
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Cargo.toml",
@@ -38,9 +38,9 @@ const UNFINISHED: [&str; 17] = [
     "host",
     "kernel-demo",
     "paging",
+    "protocol",
     "spec",
     "tests",
-    "wasi",
     "xtask",
 ];
 
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn given_paths_are_checked_although_they_are_unfinished() {
-        for unfinished in UNFINISHED.map(Path::new) {
+        for unfinished in UNFINISHED.iter().map(Path::new) {
             assert!(!is_selected(&unfinished.join("a.rs"), &[]));
             assert!(is_selected(&unfinished.join("a.rs"), &[PathBuf::from("."), unfinished.to_owned()]));
         }

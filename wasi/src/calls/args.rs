@@ -1,4 +1,4 @@
-//! Arguments and environment: two lists of strings, handed over in the same way.
+//! Arguments and environment: two lists of strings, passed to the guest in the same way.
 
 use alloc::vec::Vec;
 use wasip1::{ERRNO_OVERFLOW, Errno};
@@ -46,7 +46,7 @@ pub(crate) fn environ_sizes_get(
     sizes(memory, &wasi.environ, count, bytes)
 }
 
-/// Writes each string with a NUL behind it, and where each of them starts.
+/// Writes each string followed by a NUL, and an array of pointers to the strings.
 fn strings(memory: &mut GuestMemory<'_>, strings: &[Vec<u8>], pointers: Pointer, buffer: Pointer) -> Answer {
     let (count, bytes) = totals(strings)?;
     let array = memory.buffer(pointers, count.checked_mul(SIZE_BYTES).ok_or(ERRNO_OVERFLOW)?)?;
@@ -74,7 +74,7 @@ fn sizes(memory: &mut GuestMemory<'_>, strings: &[Vec<u8>], count: Pointer, byte
     Ok(Next::Return)
 }
 
-/// The number of strings, and their bytes with the NULs.
+/// Returns the number of strings, and their size in bytes including the NULs.
 fn totals(strings: &[Vec<u8>]) -> Result<(u32, u32), Errno> {
     let count = u32::try_from(strings.len()).map_err(|_| ERRNO_OVERFLOW)?;
     let mut sum = 0_u32;

@@ -1,5 +1,7 @@
-//! Clocks. There are two: real time and monotonic time. A guest's share of the CPU is not measured, so its
-//! two clocks are `EINVAL`, which is what preview 1 says for those that are not supported.
+//! Clocks: real time and monotonic time.
+//!
+//! The CPU time of a guest is not measured. Its two clocks return `EINVAL`, which is what preview 1
+//! requires for a clock that is not supported.
 
 use wasip1::{CLOCKID_MONOTONIC, CLOCKID_REALTIME, ERRNO_INVAL, Errno};
 
@@ -10,7 +12,7 @@ use crate::{
     wasi::Wasi,
 };
 
-/// The clocks that there are.
+/// The supported clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClockId {
     Realtime,
@@ -20,7 +22,7 @@ pub(super) enum ClockId {
 impl ClockId {
     /// # Errors
     ///
-    /// `EINVAL` for any other.
+    /// `EINVAL` if the clock is not supported.
     pub(super) fn new(id: u32) -> Result<Self, Errno> {
         match id {
             id if id == CLOCKID_REALTIME.raw() => Ok(Self::Realtime),
@@ -43,7 +45,7 @@ pub(crate) fn clock_res_get(
     Ok(Next::Return)
 }
 
-/// The precision that the guest asks for is what the clock has.
+/// Ignores the requested precision: the result is as precise as the clock.
 pub(crate) fn clock_time_get(
     wasi: &mut Wasi,
     memory: &mut GuestMemory<'_>,

@@ -1,4 +1,4 @@
-//! What is done with a descriptor besides reading and writing.
+//! Operations on a descriptor other than reading and writing.
 
 use wasip1::{
     ERRNO_BADF, ERRNO_INVAL, ERRNO_NAMETOOLONG, ERRNO_NOTSUP, ERRNO_OVERFLOW, Errno, FDFLAGS_APPEND,
@@ -16,14 +16,14 @@ use crate::{
     wasi::Wasi,
 };
 
-/// The flags that a descriptor can have. All but `APPEND` make no difference: nothing is written later.
+/// The flags that a descriptor can have. Only `APPEND` has an effect, because no write is deferred.
 pub(super) const FDFLAGS: Fdflags =
     FDFLAGS_APPEND | FDFLAGS_DSYNC | FDFLAGS_NONBLOCK | FDFLAGS_RSYNC | FDFLAGS_SYNC;
 
-/// The kinds of advice are 0 to 5.
+/// The largest valid advice. All from 0 to 5 are valid.
 const ADVICE_MAX: u32 = wasip1::ADVICE_NOREUSE.raw() as u32;
 
-/// The device number of the standard streams; volumes count from 1 on.
+/// The device number of the standard streams. Volumes have the numbers from 1.
 const STREAM_DEVICE: u64 = 0;
 
 pub(crate) fn fd_close(wasi: &mut Wasi, _memory: &mut GuestMemory<'_>, fd: u32) -> Answer {
@@ -32,7 +32,7 @@ pub(crate) fn fd_close(wasi: &mut Wasi, _memory: &mut GuestMemory<'_>, fd: u32) 
     Ok(Next::Return)
 }
 
-/// Both must be open; `to` is closed.
+/// Moves `from` to `to` and closes what was open as `to`. Both must be open.
 pub(crate) fn fd_renumber(wasi: &mut Wasi, _memory: &mut GuestMemory<'_>, from: u32, to: u32) -> Answer {
     wasi.descriptors.get(to)?;
     let descriptor = wasi.descriptors.take(from)?;
@@ -73,19 +73,19 @@ pub(crate) fn fd_tell(wasi: &mut Wasi, memory: &mut GuestMemory<'_>, fd: u32, re
     Ok(Next::Return)
 }
 
-/// Nothing is kept back, so there is nothing to do.
+/// Does nothing, because no write is deferred.
 pub(crate) fn fd_sync(wasi: &mut Wasi, _memory: &mut GuestMemory<'_>, fd: u32) -> Answer {
     wasi.descriptors.get(fd)?.require(RIGHTS_FD_SYNC)?;
     Ok(Next::Return)
 }
 
-/// Nothing is kept back, so there is nothing to do.
+/// Does nothing, because no write is deferred.
 pub(crate) fn fd_datasync(wasi: &mut Wasi, _memory: &mut GuestMemory<'_>, fd: u32) -> Answer {
     wasi.descriptors.get(fd)?.require(RIGHTS_FD_DATASYNC)?;
     Ok(Next::Return)
 }
 
-/// Taken note of and left at that: everything is in memory.
+/// Checks the arguments and ignores the advice, because all files are in memory.
 pub(crate) fn fd_advise(
     wasi: &mut Wasi,
     _memory: &mut GuestMemory<'_>,
@@ -98,7 +98,7 @@ pub(crate) fn fd_advise(
     if advice > ADVICE_MAX { Err(ERRNO_INVAL) } else { Ok(Next::Return) }
 }
 
-/// Blocks come when they are written. To promise them, or to say that there are none, is not supported.
+/// Not supported: blocks are allocated when they are written, and cannot be reserved before.
 pub(crate) fn fd_allocate(
     wasi: &mut Wasi,
     _memory: &mut GuestMemory<'_>,
@@ -137,7 +137,7 @@ pub(crate) fn fd_fdstat_set_flags(
 
 /// # Errors
 ///
-/// `EINVAL` if there is another among them.
+/// `EINVAL` if `flags` contains an unknown flag.
 pub(super) fn known_flags(flags: u32) -> Result<Fdflags, Errno> {
     u16::try_from(flags).ok().filter(|flags| flags & !FDFLAGS == 0).ok_or(ERRNO_INVAL)
 }
@@ -207,7 +207,7 @@ pub(crate) fn fd_prestat_dir_name(
     Ok(Next::Return)
 }
 
-/// What a guest is told that something open is. Preview 1 has no name for a pipe.
+/// Returns the type that the guest sees. Preview 1 has no type for a pipe.
 fn filetype(object: &Object) -> Filetype {
     match object {
         Object::Stream(Stream::Input) => FILETYPE_UNKNOWN,

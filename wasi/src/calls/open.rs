@@ -1,4 +1,4 @@
-//! Opening a path, the one call with flags of four kinds.
+//! `path_open`.
 
 use wasip1::{
     ERRNO_EXIST, ERRNO_INVAL, ERRNO_ISDIR, ERRNO_LOOP, ERRNO_NOENT, ERRNO_NOTDIR, Errno, FILETYPE_DIRECTORY,
@@ -9,34 +9,36 @@ use wasip1::{
 use super::{Answer, Next, fd::known_flags, path::links};
 use crate::{
     fd::{Descriptor, Object, Place},
-    fs::Spot,
+    fs::Resolved,
     layout::SIZE_BYTES,
     memory::{GuestMemory, Pointer},
     wasi::Wasi,
 };
 
-/// How a path is to be opened.
+/// The flags and rights that a path is opened with.
 #[derive(Clone, Copy, Debug)]
-struct How {
+struct OpenMode {
     flags: Oflags,
     base: Rights,
     inheriting: Rights,
 }
 
-impl How {
+impl OpenMode {
     fn has(self, flag: Oflags) -> bool {
         self.flags & flag != 0
     }
 
-    /// Whether a file would be written.
+    /// Returns whether opening a file with these flags and rights can change it.
     fn writes(self) -> bool {
         self.base & RIGHTS_FD_WRITE != 0 || self.has(OFLAGS_TRUNC)
     }
 }
 
-/// The rights of the new descriptor are those that were asked for and that the directory passes on; wasi-libc
-/// and Rust ask for more than they need. To write a file of an archive is `EROFS` already here.
-#[expect(clippy::too_many_arguments, reason = "preview 1 has as many")]
+/// Opens or creates a file, or opens a directory.
+///
+/// The new descriptor has those of the requested rights that the directory passes on. wasi-libc and
+/// Rust request more than they need. Opening a file of an archive for writing fails with `EROFS`.
+#[expect(clippy::too_many_arguments, reason = "these are the parameters of preview 1")]
 pub(crate) fn path_open(
     wasi: &mut Wasi,
     memory: &mut GuestMemory<'_>,
@@ -55,15 +57,16 @@ pub(crate) fn path_open(
     let path = memory.path(path, path_len)?;
     let (links, fd_flags) = (links(lookup)?, known_flags(fd_flags)?);
     let passed_on = wasi.descriptors.get(fd)?.inheriting;
-    let how = How { flags: known_oflags(flags)?, base: base & passed_on, inheriting: inheriting & passed_on };
-    let new_fd = wasi.descriptors.free()?;
-    let spot = wasi.volumes[place.volume].walk(place.inode, path, links)?;
-    let object = match spot.inode {
-        Some(inode) => open_existing(wasi, fd, Place { inode, ..place }, how)?,
-        None => create(wasi, fd, place, spot, how)?,
+    let mode =
+        OpenMode { flags: known_oflags(flags)?, base: base & passed_on, inheriting: inheriting & passed_on };
+    let new_fd = wasi.descriptors.lowest_free()?;
+    let resolved = wasi.volumes[place.volume].walk(place.inode, path, links)?;
+    let object = match resolved.inode {
+        Some(inode) => open_existing(wasi, fd, Place { inode, ..place }, mode)?,
+        None => create(wasi, fd, place, resolved, mode)?,
     };
-    let base = how.base & object.possible_rights();
-    let mut descriptor = Descriptor::new(object, base, how.inheriting);
+    let base = mode.base & object.possible_rights();
+    let mut descriptor = Descriptor::new(object, base, mode.inheriting);
     descriptor.flags = fd_flags;
     wasi.install(new_fd, descriptor)?;
     memory.put(&result, &new_fd.to_le_bytes());
@@ -77,26 +80,26 @@ fn known_oflags(flags: u32) -> Result<Oflags, Errno> {
     if makes_directory { Err(ERRNO_INVAL) } else { Ok(flags) }
 }
 
-fn open_existing(wasi: &mut Wasi, fd: u32, place: Place, how: How) -> Result<Object, Errno> {
+fn open_existing(wasi: &mut Wasi, fd: u32, place: Place, mode: OpenMode) -> Result<Object, Errno> {
     let volume = &wasi.volumes[place.volume];
-    if how.has(OFLAGS_CREAT) && how.has(OFLAGS_EXCL) {
+    if mode.has(OFLAGS_CREAT) && mode.has(OFLAGS_EXCL) {
         return Err(ERRNO_EXIST);
     }
     let filetype = volume.filetype(place.inode);
     if filetype == FILETYPE_DIRECTORY {
-        let is_meant = how.has(OFLAGS_DIRECTORY) || !how.writes();
+        let is_meant = mode.has(OFLAGS_DIRECTORY) || !mode.writes();
         return if is_meant { Ok(Object::Directory(place)) } else { Err(ERRNO_ISDIR) };
     }
-    if how.has(OFLAGS_DIRECTORY) {
+    if mode.has(OFLAGS_DIRECTORY) {
         return Err(ERRNO_NOTDIR);
     }
     if filetype != FILETYPE_REGULAR_FILE {
         return Err(ERRNO_LOOP);
     }
-    if how.writes() {
+    if mode.writes() {
         volume.require_writable()?;
     }
-    if how.has(OFLAGS_TRUNC) {
+    if mode.has(OFLAGS_TRUNC) {
         wasi.directory(fd, RIGHTS_PATH_FILESTAT_SET_SIZE)?;
         let now_ns = wasi.now_ns();
         wasi.volumes[place.volume].resize(place.inode, 0, now_ns)?;
@@ -104,12 +107,18 @@ fn open_existing(wasi: &mut Wasi, fd: u32, place: Place, how: How) -> Result<Obj
     Ok(Object::File(place))
 }
 
-fn create(wasi: &mut Wasi, fd: u32, place: Place, spot: Spot<'_>, how: How) -> Result<Object, Errno> {
-    if !how.has(OFLAGS_CREAT) {
+fn create(
+    wasi: &mut Wasi,
+    fd: u32,
+    place: Place,
+    resolved: Resolved<'_>,
+    mode: OpenMode,
+) -> Result<Object, Errno> {
+    if !mode.has(OFLAGS_CREAT) {
         return Err(ERRNO_NOENT);
     }
     wasi.directory(fd, RIGHTS_PATH_CREATE_FILE)?;
     let now_ns = wasi.now_ns();
-    let inode = wasi.volumes[place.volume].create_file(spot, now_ns)?;
+    let inode = wasi.volumes[place.volume].create_file(resolved, now_ns)?;
     Ok(Object::File(Place { inode, ..place }))
 }

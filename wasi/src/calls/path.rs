@@ -1,4 +1,4 @@
-//! What is done with a path, which is relative to an open directory.
+//! Operations on a path relative to an open directory.
 
 use wasip1::{
     ERRNO_INVAL, ERRNO_XDEV, Errno, LOOKUPFLAGS_SYMLINK_FOLLOW, RIGHTS_PATH_CREATE_DIRECTORY,
@@ -9,7 +9,7 @@ use wasip1::{
 use super::{Answer, Next};
 use crate::{
     fd::Place,
-    fs::{Links, Spot, Volume},
+    fs::{Links, Resolved, Volume},
     layout::{FILESTAT_BYTES, SIZE_BYTES},
     memory::{GuestMemory, Pointer},
     wasi::Wasi,
@@ -33,8 +33,8 @@ pub(crate) fn path_filestat_get(
     Ok(Next::Return)
 }
 
-/// Links are those of the archive; a target that does not fit is cut off, as POSIX has it.
-#[expect(clippy::too_many_arguments, reason = "preview 1 has as many")]
+/// Writes the target of a symbolic link. Truncates it to the guest's buffer, as POSIX requires.
+#[expect(clippy::too_many_arguments, reason = "these are the parameters of preview 1")]
 pub(crate) fn path_readlink(
     wasi: &mut Wasi,
     memory: &mut GuestMemory<'_>,
@@ -52,7 +52,7 @@ pub(crate) fn path_readlink(
     let volume = &wasi.volumes[place.volume];
     let target = volume.target(volume.walk(place.inode, path, Links::Stop)?.existing()?)?;
     memory.put(&buffer, target.as_bytes());
-    let written = u32::try_from(target.len().min(buffer.len())).expect("it is at most `len`");
+    let written = u32::try_from(target.len().min(buffer.len())).expect("the buffer has at most `len` bytes");
     memory.put(&result, &written.to_le_bytes());
     Ok(Next::Return)
 }
@@ -93,8 +93,9 @@ pub(crate) fn path_remove_directory(
     change(wasi, place, path, Volume::remove_directory)
 }
 
-/// From one preopened directory to another it is `EXDEV`: each is a volume of its own.
-#[expect(clippy::too_many_arguments, reason = "preview 1 has as many")]
+/// Renames within one preopened directory. Between two of them it fails with `EXDEV`, because each
+/// is a separate volume.
+#[expect(clippy::too_many_arguments, reason = "these are the parameters of preview 1")]
 pub(crate) fn path_rename(
     wasi: &mut Wasi,
     memory: &mut GuestMemory<'_>,
@@ -122,7 +123,7 @@ pub(crate) fn path_rename(
 
 /// # Errors
 ///
-/// `EINVAL` for a flag that preview 1 does not have.
+/// `EINVAL` if `lookup` contains an unknown flag.
 pub(super) fn links(lookup: u32) -> Result<Links, Errno> {
     match lookup {
         0 => Ok(Links::Stop),
@@ -131,16 +132,16 @@ pub(super) fn links(lookup: u32) -> Result<Links, Errno> {
     }
 }
 
-/// Changes what a path below the directory `place` names, itself and not what a link leads to.
+/// Applies `change` to what `path` names below `place`. A symbolic link at its end is not followed.
 fn change(
     wasi: &mut Wasi,
     place: Place,
     path: &str,
-    change: impl FnOnce(&mut Volume, Spot<'_>, u64) -> Result<(), Errno>,
+    change: impl FnOnce(&mut Volume, Resolved<'_>, u64) -> Result<(), Errno>,
 ) -> Answer {
     let now_ns = wasi.now_ns();
     let volume = &mut wasi.volumes[place.volume];
-    let spot = volume.walk(place.inode, path, Links::Stop)?;
-    change(volume, spot, now_ns)?;
+    let resolved = volume.walk(place.inode, path, Links::Stop)?;
+    change(volume, resolved, now_ns)?;
     Ok(Next::Return)
 }

@@ -1,8 +1,8 @@
-//! Waiting: for a time, for a descriptor, or for nothing but one's turn.
+//! `poll_oneoff` and `sched_yield`: waiting for a time or a descriptor.
 //!
-//! Files and streams are always ready, so a poll that has one of them comes back at once. The events of a
-//! poll that waits are written before it does, as they will be when the time has come: a guest that is paused
-//! is not entered again in the middle of the call.
+//! Files and streams are always ready, so a poll that contains one returns at once. A poll that
+//! waits writes its events before it waits. The guest cannot observe this, because it is paused
+//! until the time has come.
 
 use alloc::vec::Vec;
 use wasip1::{
@@ -13,16 +13,16 @@ use wasip1::{
 use super::{Answer, Next, clock::ClockId};
 use crate::{
     fd::Object,
-    layout::{EVENT_BYTES, Happened, SIZE_BYTES, SUBSCRIPTION_BYTES, Subscribed, What},
+    layout::{Awaited, EVENT_BYTES, Occurred, SIZE_BYTES, SUBSCRIPTION_BYTES, Subscribed},
     memory::{GuestMemory, Pointer},
     wasi::Wasi,
     world::Wait,
 };
 
-/// The most subscriptions of one call.
+/// The limit of subscriptions in one call.
 const SUBSCRIPTIONS_MAX: u32 = 1024;
 
-/// Lets others have the CPU.
+/// Yields the CPU.
 pub(crate) fn sched_yield(wasi: &mut Wasi, _memory: &mut GuestMemory<'_>) -> Answer {
     match wasi.clock()?.yield_now() {
         Wait::Done => Ok(Next::Return),
@@ -30,7 +30,7 @@ pub(crate) fn sched_yield(wasi: &mut Wasi, _memory: &mut GuestMemory<'_>) -> Ans
     }
 }
 
-/// Subscriptions are all read before an event is written, so the two arrays may overlap.
+/// Reads all subscriptions before it writes an event, so the two arrays may overlap.
 pub(crate) fn poll_oneoff(
     wasi: &mut Wasi,
     memory: &mut GuestMemory<'_>,
@@ -50,11 +50,11 @@ pub(crate) fn poll_oneoff(
         let subscribed = Subscribed::decode(record)?;
         pending.push((subscribed, due(wasi, subscribed)));
     }
-    let (until_ns, happened) = first(wasi, &pending);
-    let records: Vec<u8> = happened.iter().flat_map(Happened::encode).collect();
+    let (until_ns, occurred) = first(wasi, &pending);
+    let records: Vec<u8> = occurred.iter().flat_map(Occurred::encode).collect();
     memory.put(&events, &records);
-    let happened = u32::try_from(happened.len()).expect("there are at most 1024");
-    memory.put(&result, &happened.to_le_bytes());
+    let occurred = u32::try_from(occurred.len()).expect("there are at most 1024 subscriptions");
+    memory.put(&result, &occurred.to_le_bytes());
     match until_ns {
         None => Ok(Next::Return),
         Some(until_ns) => match wasi.clock()?.wait_until(until_ns) {
@@ -64,27 +64,27 @@ pub(crate) fn poll_oneoff(
     }
 }
 
-/// When a subscription has its event.
+/// When the event of a subscription occurs.
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    /// At once, with so many bytes to read.
+    /// Immediately, with this many bytes to read.
     Now(u64),
-    /// When the monotonic clock shows this many nanoseconds.
+    /// When the monotonic clock reaches this many nanoseconds.
     At(u64),
-    /// At once, and the event is that it cannot be waited for.
+    /// Immediately, with an error, because the subscription is not valid.
     Never(Errno),
 }
 
 fn due(wasi: &mut Wasi, subscribed: Subscribed) -> Due {
     let due = match subscribed.what {
-        What::Clock { id, timeout_ns, flags } => deadline_ns(wasi, id, timeout_ns, flags).map(Due::At),
-        What::Read(fd) => ready(wasi, fd, RIGHTS_FD_READ),
-        What::Write(fd) => ready(wasi, fd, RIGHTS_FD_WRITE),
+        Awaited::Clock { id, timeout_ns, flags } => deadline_ns(wasi, id, timeout_ns, flags).map(Due::At),
+        Awaited::Read(fd) => ready(wasi, fd, RIGHTS_FD_READ),
+        Awaited::Write(fd) => ready(wasi, fd, RIGHTS_FD_WRITE),
     };
     due.unwrap_or_else(Due::Never)
 }
 
-/// When a time comes, on the monotonic clock.
+/// Returns the time of a clock subscription on the monotonic clock.
 fn deadline_ns(wasi: &mut Wasi, id: u32, timeout_ns: u64, flags: u16) -> Result<u64, Errno> {
     let clock = wasi.clock()?;
     let id = ClockId::new(id)?;
@@ -99,7 +99,8 @@ fn deadline_ns(wasi: &mut Wasi, id: u32, timeout_ns: u64, flags: u16) -> Result<
     }
 }
 
-/// Whether a descriptor could be read or written, now or with an error: that is what being ready means.
+/// Returns the bytes that can be read from a descriptor. Every descriptor is ready, because no read
+/// or write on it blocks.
 fn ready(wasi: &Wasi, fd: u32, rights: Rights) -> Result<Due, Errno> {
     let descriptor = wasi.descriptors.get(fd)?;
     descriptor.require(rights)?;
@@ -110,15 +111,15 @@ fn ready(wasi: &Wasi, fd: u32, rights: Rights) -> Result<Due, Errno> {
     }
 }
 
-/// The events that come first, and the time to wait for before they do.
-fn first(wasi: &mut Wasi, pending: &[(Subscribed, Due)]) -> (Option<u64>, Vec<Happened>) {
+/// Returns the earliest events and, if they are in the future, the time to wait for.
+fn first(wasi: &mut Wasi, pending: &[(Subscribed, Due)]) -> (Option<u64>, Vec<Occurred>) {
     let now_ns = wasi.clock().map_or(0, |clock| clock.monotonic_ns());
     let times = pending.iter().map(|(_, due)| match due {
         Due::Now(_) | Due::Never(_) => now_ns,
         Due::At(at_ns) => *at_ns,
     });
     let first_ns = times.min().unwrap_or(now_ns).max(now_ns);
-    let mut happened = Vec::new();
+    let mut occurred = Vec::new();
     for (Subscribed { userdata, tag, .. }, due) in pending {
         let (error, available) = match due {
             Due::At(at_ns) if *at_ns > first_ns => continue,
@@ -126,7 +127,7 @@ fn first(wasi: &mut Wasi, pending: &[(Subscribed, Due)]) -> (Option<u64>, Vec<Ha
             Due::Now(bytes) => (ERRNO_SUCCESS, *bytes),
             Due::Never(error) => (*error, 0),
         };
-        happened.push(Happened { userdata: *userdata, error, tag: *tag, available });
+        occurred.push(Occurred { userdata: *userdata, error, tag: *tag, available });
     }
-    ((first_ns > now_ns).then_some(first_ns), happened)
+    ((first_ns > now_ns).then_some(first_ns), occurred)
 }

@@ -1,4 +1,4 @@
-//! Random numbers.
+//! `random_get`.
 
 use wasip1::ERRNO_INVAL;
 
@@ -8,10 +8,10 @@ use crate::{
     wasi::Wasi,
 };
 
-/// The most bytes of one call: they cannot be fewer than the guest asks for, as a transfer can.
+/// The limit of bytes in one call. Unlike a read, this call cannot return fewer than requested.
 const RANDOM_BYTES_MAX: u32 = 16 << 20;
 
-/// Fills the buffer; above 16 MiB it is `EINVAL`.
+/// Fills the buffer. Returns `EINVAL` for more than 16 MiB.
 pub(crate) fn random_get(wasi: &mut Wasi, memory: &mut GuestMemory<'_>, buffer: Pointer, len: u32) -> Answer {
     let random = wasi.random()?;
     let buffer = memory.buffer(buffer, len)?;

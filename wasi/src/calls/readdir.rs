@@ -1,7 +1,8 @@
-//! Listing a directory.
+//! `fd_readdir`.
 //!
-//! A cookie says where to go on: 0 at `.`, 1 at `..`, and from 2 on at the entry with that number or the next
-//! higher one. Numbers stay, so entries that come and go between two calls move no others.
+//! A cookie is the position in the listing: 0 for `.`, 1 for `..`, and from 2 the number of the
+//! entry, or of the next higher one. Numbers are not reused, so entries that are added or removed
+//! between two calls do not move others.
 
 use wasip1::{FILETYPE_DIRECTORY, Filetype, RIGHTS_FD_READDIR};
 
@@ -13,11 +14,12 @@ use crate::{
     wasi::Wasi,
 };
 
-/// The cookie of the first entry that is neither `.` nor `..`: the root is nobody's entry.
+/// The cookie of the first entry after `.` and `..`. The root is in no directory, so all entries
+/// have higher numbers than it.
 const FIRST_ENTRY: u64 = ROOT + 1;
 
-/// Fills the buffer with entries; the last one may be cut off in the middle, which tells the guest that there
-/// is more.
+/// Fills the buffer with entries. The last one may be truncated, from which the guest knows that
+/// the listing continues.
 pub(crate) fn fd_readdir(
     wasi: &mut Wasi,
     memory: &mut GuestMemory<'_>,
@@ -44,20 +46,20 @@ pub(crate) fn fd_readdir(
         }
         listing.add(inode + 1, inode, filetype, name);
     }
-    let left = u32::try_from(listing.left.len()).expect("it is a part of `len` bytes");
+    let left = u32::try_from(listing.left.len()).expect("the rest of the buffer has at most `len` bytes");
     memory.put(&result, &(len - left).to_le_bytes());
     Ok(Next::Return)
 }
 
-/// The entries written so far.
+/// Writes entries into the guest's buffer.
 struct Listing<'a, 'b> {
     memory: &'a mut GuestMemory<'b>,
-    /// What is left of the guest's buffer.
+    /// The rest of the buffer.
     left: Buffer,
 }
 
 impl Listing<'_, '_> {
-    /// Adds as much of an entry as there is room for.
+    /// Writes an entry, truncated to the rest of the buffer.
     fn add(&mut self, cookie: u64, inode: Inode, filetype: Filetype, name: &str) {
         let name_bytes = u32::try_from(name.len()).expect("a name has at most 255 bytes");
         let record = layout::dirent(cookie, inode, name_bytes, filetype);

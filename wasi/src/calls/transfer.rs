@@ -1,8 +1,8 @@
-//! Reading and writing: between a guest's buffers and a stream or a file.
+//! Reads and writes between a guest's buffers and a stream or a file.
 //!
-//! One call moves a bounded number of bytes, so that a guest cannot keep the host busy for long: more than
-//! that makes a short read or write, which every program has to expect. A call that has moved some bytes
-//! succeeds; what stopped it is found by the next one.
+//! One call moves a bounded number of bytes, so that it cannot keep the host busy for long. A
+//! larger request becomes a short read or write, which every program must expect. A call that has
+//! moved some bytes succeeds even if an error stopped it; the next call returns the error.
 
 use wasip1::{
     ERRNO_FBIG, ERRNO_ISDIR, ERRNO_NOTCAPABLE, Errno, FDFLAGS_APPEND, RIGHTS_FD_READ, RIGHTS_FD_SEEK,
@@ -17,10 +17,10 @@ use crate::{
     wasi::Wasi,
 };
 
-/// The most bytes that one call reads from or writes to a stream, which may be a slow one.
+/// The limit of bytes that one call moves from or to a stream, which may be slow.
 const STREAM_BYTES_MAX: usize = 64 << 10;
 
-/// The most bytes that one call reads from or writes to a file.
+/// The limit of bytes that one call moves from or to a file.
 const FILE_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) fn fd_read(
@@ -91,7 +91,7 @@ pub(crate) fn fd_write(
     answer(memory, &result, written)
 }
 
-/// Writes at `offset`, also to a file that is open for appending.
+/// Writes at `offset`, even if the file is open for appending.
 pub(crate) fn fd_pwrite(
     wasi: &mut Wasi,
     memory: &mut GuestMemory<'_>,
@@ -108,7 +108,8 @@ pub(crate) fn fd_pwrite(
     answer(memory, &result, written)
 }
 
-/// What is open, if it may be read or written. A directory may be neither, and is told so as such.
+/// Returns the object of a descriptor that has `rights`. A directory can be neither read nor
+/// written, which is `EISDIR` even if a right is missing.
 fn object(wasi: &Wasi, fd: u32, rights: Rights) -> Result<Object, Errno> {
     let descriptor = wasi.descriptors.get(fd)?;
     match descriptor.object {
@@ -124,11 +125,12 @@ fn limit(object: &Object) -> usize {
     }
 }
 
-/// Reads into the first buffer alone: asking for more could wait for it, though there is something already.
+/// Reads into the first buffer only. A read into the second could block although bytes have
+/// arrived.
 fn read_input(wasi: &mut Wasi, memory: &mut GuestMemory<'_>, buffers: &[Buffer]) -> usize {
     buffers.first().map_or(0, |buffer| {
         let bytes = memory.get_mut(buffer);
-        wasi.outside.stdin.read(bytes).min(bytes.len())
+        wasi.host.stdin.read(bytes).min(bytes.len())
     })
 }
 
@@ -181,7 +183,7 @@ fn write_file(
         let at = offset.checked_add(total as u64).ok_or(ERRNO_FBIG);
         match at.and_then(|at| volume.write(place.inode, at, memory.get(buffer), now_ns)) {
             Ok(written) if written == buffer.len() => total += written,
-            // The blocks ran out in the middle of the buffer.
+            // There was no block for the rest of the buffer.
             Ok(written) => return Ok(total + written),
             Err(error) if total == 0 => return Err(error),
             Err(_) => break,
@@ -191,7 +193,7 @@ fn write_file(
 }
 
 fn answer(memory: &mut GuestMemory<'_>, result: &Buffer, bytes: usize) -> Answer {
-    let bytes = u32::try_from(bytes).expect("a transfer is at most 16 MiB");
+    let bytes = u32::try_from(bytes).expect("a transfer has at most 16 MiB");
     memory.put(result, &bytes.to_le_bytes());
     Ok(Next::Return)
 }

@@ -1,8 +1,8 @@
-//! A tar archive as a read-only tree, whose files stay where they are in memory.
+//! Reads a tar archive as a tree. The bytes of its files are not copied.
 //!
-//! The archive is the embedder's, but what is in it may be anybody's: every name stays below the root,
-//! nothing is overwritten, and what cannot be represented is an error that names it. Directories need no
-//! entries of their own. Hard links are files with the same bytes; symbolic links stay links.
+//! The contents of an archive are not trusted. Every name stays below the root, no entry replaces
+//! another, and an entry that cannot be represented is an error that names it. A directory needs no
+//! entry. A hard link becomes a file with the same bytes, a symbolic link remains one.
 
 use alloc::string::{String, ToString};
 use tar_no_std::{CorruptDataError, PosixHeader, TarArchiveRef, TypeFlag};
@@ -11,81 +11,79 @@ use wasip1::Errno;
 
 use super::{Content, Directory, Inode, Kind, Links, ROOT, Volume};
 
-/// The bytes of a block of a tar archive.
+/// The size of a block of a tar archive.
 const TAR_BLOCK_BYTES: usize = 512;
 
-/// The most files and directories of an archive.
+/// The limit of files and directories in an archive.
 const NODES_MAX: usize = 1 << 16;
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Why an archive is not a directory tree.
+/// Why an archive cannot be used as a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// The bytes are no tar archive, or one with extensions of GNU's own.
-    #[error("not a tar archive that can be read: {0}; pack it with `--format=ustar`")]
+    /// The bytes are not a tar archive, or use extensions of GNU tar.
+    #[error("not a readable tar archive: {0}; pack it with `--format=ustar`")]
     Corrupt(#[source] CorruptDataError),
     /// A POSIX extended header gives an entry another name, link target or size.
     #[error("the extended header at block {block} sets `{key}`; pack the archive with `--format=ustar`")]
     Extended {
-        /// Which block of the archive, counted in 512 bytes.
+        /// The number of the 512-byte block of the header.
         block: usize,
-        /// What it sets.
+        /// The field that the header sets: `path`, `linkpath` or `size`.
         key: String,
     },
     /// A name is not UTF-8.
     #[error("the name or link target at block {block} is not UTF-8; rename the file")]
     NotUtf8 {
-        /// Which block of the archive, counted in 512 bytes.
+        /// The number of the 512-byte block of the header.
         block: usize,
     },
     /// A name leads out of the archive.
-    #[error(
-        "`{name}` is no path below the archive's root; pack paths that are relative to it and without `..`"
-    )]
+    #[error("`{name}` is not below the archive's root; pack relative paths without `..`")]
     Outside {
         /// The name.
         name: String,
     },
-    /// Two entries have one name, and not both are directories.
-    #[error("`{name}` is in the archive twice; pack it anew instead of appending to it")]
+    /// Two entries have the same name, and at least one is not a directory.
+    #[error("`{name}` is in the archive twice; create the archive anew instead of appending to it")]
     Duplicate {
         /// The name.
         name: String,
     },
-    /// A file or link has a name below that of another file or link.
-    #[error("`{name}` lies below something that is no directory")]
+    /// The path of an entry continues after the name of a file or link.
+    #[error("`{name}` is below an entry that is not a directory; rename one of them")]
     BelowFile {
         /// The name.
         name: String,
     },
-    /// A device or a pipe.
-    #[error("`{name}` is a {kind}, which a guest cannot use; leave it out")]
+    /// An entry is a device or a pipe.
+    #[error("`{name}` is a {kind}, which a guest cannot use; leave it out of the archive")]
     Unsupported {
         /// The name.
         name: String,
-        /// What it is.
+        /// The type of the entry.
         kind: &'static str,
     },
-    /// A hard link to something that is no file before it in the archive.
-    #[error("`{name}` is a hard link to `{target}`, which is no file before it in the archive")]
+    /// A hard link has no earlier file as its target.
+    #[error("`{name}` is a hard link to `{target}`, which is not an earlier file; pack that file first")]
     NoTarget {
         /// The name.
         name: String,
-        /// What it links to.
+        /// The target of the link.
         target: String,
     },
-    /// The archive has more files and directories than a volume may hold.
+    /// The archive has more files and directories than a volume can contain.
     #[error("the archive has more than {limit} files and directories; split it")]
     TooMany {
-        /// The most there may be.
+        /// The limit.
         limit: usize,
     },
 }
 
 impl Volume {
-    /// The tree that is in `tar`.
+    /// Reads the tree in `tar`.
     ///
     /// # Errors
     ///
@@ -106,7 +104,7 @@ impl Volume {
         header: &'static PosixHeader,
     ) -> Result<(), ArchiveError> {
         let name = name_of(header).ok_or(ArchiveError::NotUtf8 { block })?;
-        let flag = header.typeflag.try_to_type_flag().expect("the archive was checked as a whole");
+        let flag = header.typeflag.try_to_type_flag().expect("`TarArchiveRef::new` checked all headers");
         let kind = match flag {
             TypeFlag::XHDTYPE | TypeFlag::XGLTYPE => {
                 return require_plain(payload(tar, block, header), block);
@@ -140,7 +138,7 @@ impl Volume {
         }
     }
 
-    /// The directory at `path`, made with all above it where they are missing.
+    /// Returns the directory at `path`. Creates it and its parents where they are missing.
     fn directories(&mut self, path: &str, header: &PosixHeader) -> Result<Inode, ArchiveError> {
         if path.starts_with('/') {
             return Err(ArchiveError::Outside { name: path.to_string() });
@@ -168,12 +166,12 @@ impl Volume {
         kind: Kind,
         header: &PosixHeader,
     ) -> Result<Inode, ArchiveError> {
-        // The parent is a directory that is there, so the number of nodes is all that can be in the way.
+        // `parent` is an existing directory, so `add` fails only at the limit of nodes.
         let too_many = |_: Errno| ArchiveError::TooMany { limit: NODES_MAX };
         self.add(parent, name, kind, modified_ns(header)).map_err(too_many)
     }
 
-    /// The content of a file that is there already.
+    /// Returns the content of a file that was added before.
     fn archived(&self, path: &str) -> Option<Content> {
         let inode = self.walk(ROOT, path, Links::Stop).ok()?.inode?;
         match &self.node(inode).kind {
@@ -183,7 +181,7 @@ impl Volume {
     }
 }
 
-/// The whole name of an entry; the prefix is there in the POSIX form alone, whose version is `00`.
+/// Returns the full name of an entry. Only the POSIX format, whose version is `00`, has a prefix.
 fn name_of(header: &PosixHeader) -> Option<String> {
     let name = header.name.as_str().ok()?;
     let is_posix = header.magic.as_str() == Ok("ustar") && header.version.as_str() == Ok("00");
@@ -193,21 +191,23 @@ fn name_of(header: &PosixHeader) -> Option<String> {
     Some(name.to_string())
 }
 
-/// The bytes behind a header.
+/// Returns the bytes that follow a header.
 fn payload(tar: &'static [u8], block: usize, header: &PosixHeader) -> &'static [u8] {
-    let size: usize = header.size.as_number().expect("the archive was checked as a whole");
+    let size: usize = header.size.as_number().expect("`TarArchiveRef::new` checked all headers");
     let start = (block + 1) * TAR_BLOCK_BYTES;
     &tar[start..start + size]
 }
 
-/// The time in a header; none, or one that is not a number, is the epoch. `tar-no-std` has the field as
-/// decimal, but it is octal like all others (POSIX, pax, "ustar Interchange Format").
+/// Returns the time in a header, or 0 if it is missing or not a number.
+///
+/// `tar-no-std` declares the field as decimal. It is octal like all others (POSIX, pax, "ustar
+/// Interchange Format").
 fn modified_ns(header: &PosixHeader) -> u64 {
     let digits = header.mtime.as_inner().as_str_until_first_space().unwrap_or_default();
     u64::from_str_radix(digits, 8).unwrap_or_default().saturating_mul(NS_PER_SECOND)
 }
 
-/// Makes sure that an extended header sets nothing but what can be left out: its records are
+/// Checks that an extended header sets only fields that may be ignored. Its records have the form
 /// `length key=value\n` (POSIX, pax, "pax Extended Header").
 fn require_plain(records: &[u8], block: usize) -> Result<(), ArchiveError> {
     for record in records.split(|byte| *byte == b'\n') {

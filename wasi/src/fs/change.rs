@@ -1,39 +1,40 @@
-//! Changes to the tree: making, removing and renaming.
+//! Changes to the tree: create, remove and rename.
 //!
-//! Every operation finds all that can go wrong before it changes anything. In an archive all of them are
-//! `EROFS`. A directory that is open while it is removed stays as it is, and nothing can be made in it.
+//! Every operation checks for all errors before it changes anything. In an archive, all fail with
+//! `EROFS`. A directory that is removed while it is open remains readable, but nothing can be
+//! created in it.
 
 use wasip1::{
     ERRNO_BUSY, ERRNO_EXIST, ERRNO_INVAL, ERRNO_ISDIR, ERRNO_NOENT, ERRNO_NOTDIR, ERRNO_NOTEMPTY, Errno,
     FILETYPE_DIRECTORY,
 };
 
-use super::{Content, Directory, Inode, Kind, Spot, Volume};
+use super::{Content, Directory, Inode, Kind, Resolved, Volume};
 
 impl Volume {
-    /// Makes an empty file.
+    /// Creates an empty file.
     ///
     /// # Errors
     ///
-    /// `EROFS`, `EEXIST`, `ENOSPC`, `ENOENT` in a directory that was removed; `EISDIR` for a path that ends in
-    /// a slash.
-    pub(crate) fn create_file(&mut self, spot: Spot<'_>, now_ns: u64) -> Result<Inode, Errno> {
+    /// `EROFS`, `EEXIST`, `ENOSPC`; `ENOENT` in a directory that was removed; `EISDIR` if the path
+    /// ends in a slash.
+    pub(crate) fn create_file(&mut self, resolved: Resolved<'_>, now_ns: u64) -> Result<Inode, Errno> {
         self.require_writable()?;
-        let (parent, name) = spot.free()?;
-        if spot.directory_only {
+        let (parent, name) = resolved.new_entry()?;
+        if resolved.directory_only {
             return Err(ERRNO_ISDIR);
         }
         self.add(parent, name, Kind::File(Content::scratch()), now_ns)
     }
 
-    /// Makes an empty directory.
+    /// Creates an empty directory.
     ///
     /// # Errors
     ///
-    /// `EROFS`, `EEXIST`, `ENOSPC`, `ENOENT` in a directory that was removed.
-    pub(crate) fn create_directory(&mut self, spot: Spot<'_>, now_ns: u64) -> Result<(), Errno> {
+    /// `EROFS`, `EEXIST`, `ENOSPC`; `ENOENT` in a directory that was removed.
+    pub(crate) fn create_directory(&mut self, resolved: Resolved<'_>, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
-        let (parent, name) = spot.free()?;
+        let (parent, name) = resolved.new_entry()?;
         self.add(parent, name, Kind::Directory(Directory::new(parent)), now_ns)?;
         Ok(())
     }
@@ -43,10 +44,10 @@ impl Volume {
     /// # Errors
     ///
     /// `EROFS`, `ENOENT`, `EISDIR`.
-    pub(crate) fn remove_file(&mut self, spot: Spot<'_>, now_ns: u64) -> Result<(), Errno> {
+    pub(crate) fn remove_file(&mut self, resolved: Resolved<'_>, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
-        let inode = spot.existing()?;
-        let entry = spot.entry.ok_or(ERRNO_ISDIR)?;
+        let inode = resolved.existing()?;
+        let entry = resolved.entry.ok_or(ERRNO_ISDIR)?;
         if self.filetype(inode) == FILETYPE_DIRECTORY {
             return Err(ERRNO_ISDIR);
         }
@@ -57,24 +58,24 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `EROFS`, `ENOENT`, `ENOTDIR`, `ENOTEMPTY`; `EINVAL` for a path that ends in `.` or `..`.
-    pub(crate) fn remove_directory(&mut self, spot: Spot<'_>, now_ns: u64) -> Result<(), Errno> {
+    /// `EROFS`, `ENOENT`, `ENOTDIR`, `ENOTEMPTY`; `EINVAL` if the path ends in `.` or `..`.
+    pub(crate) fn remove_directory(&mut self, resolved: Resolved<'_>, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
-        let directory = self.directory(spot.existing()?)?;
-        let entry = spot.entry.ok_or(ERRNO_INVAL)?;
+        let directory = self.directory(resolved.existing()?)?;
+        let entry = resolved.entry.ok_or(ERRNO_INVAL)?;
         if !directory.is_empty() {
             return Err(ERRNO_NOTEMPTY);
         }
         self.detach(entry, now_ns)
     }
 
-    /// Gives what is at `from` the name `to`, in place of what has it.
+    /// Renames `from` to `to`. Replaces what `to` was.
     ///
     /// # Errors
     ///
-    /// `EROFS`, `ENOENT`; `EBUSY` for a path that ends in `.` or `..`; `EINVAL` if a directory would come
-    /// below itself; `ENOTDIR`, `EISDIR`, `ENOTEMPTY` if the two do not fit.
-    pub(crate) fn rename(&mut self, from: Spot<'_>, to: Spot<'_>, now_ns: u64) -> Result<(), Errno> {
+    /// `EROFS`, `ENOENT`; `EBUSY` if a path ends in `.` or `..`; `EINVAL` if a directory would be
+    /// moved below itself; `ENOTDIR`, `EISDIR`, `ENOTEMPTY` if the one cannot replace the other.
+    pub(crate) fn rename(&mut self, from: Resolved<'_>, to: Resolved<'_>, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
         let inode = from.existing()?;
         let (old_parent, old_name) = from.entry.ok_or(ERRNO_BUSY)?;
@@ -107,8 +108,8 @@ impl Volume {
         Ok(())
     }
 
-    /// Whether `new` may take the place of `old`: a directory that of an empty one, anything else that of
-    /// anything else.
+    /// Checks that `new` may replace `old`. A directory may replace an empty directory. A file or
+    /// link may replace a file or link.
     fn require_replaceable(&self, new: Inode, old: Inode) -> Result<(), Errno> {
         match (&self.node(new).kind, &self.node(old).kind) {
             (Kind::Directory(_), Kind::Directory(old)) if old.is_empty() => Ok(()),
@@ -119,7 +120,7 @@ impl Volume {
         }
     }
 
-    /// Takes the name from a node, and frees it if it is not open.
+    /// Removes an entry. Frees its node if no descriptor refers to it.
     fn detach(&mut self, (parent, name): (Inode, &str), now_ns: u64) -> Result<(), Errno> {
         let inode = self.directory_mut(parent)?.remove(name).ok_or(ERRNO_NOENT)?;
         self.node_mut(parent).modified_ns = now_ns;
@@ -129,9 +130,9 @@ impl Volume {
     }
 }
 
-impl<'a> Spot<'a> {
-    /// The directory and the name in it, for something new.
-    fn free(&self) -> Result<(Inode, &'a str), Errno> {
+impl<'a> Resolved<'a> {
+    /// Returns the parent directory and the name for a new entry.
+    fn new_entry(&self) -> Result<(Inode, &'a str), Errno> {
         match self.inode {
             Some(_) => Err(ERRNO_EXIST),
             None => self.entry.ok_or(ERRNO_EXIST),

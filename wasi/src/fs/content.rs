@@ -1,8 +1,8 @@
-//! The bytes of a file: a part of an archive, or blocks that come when they are written.
+//! The bytes of a file: a slice of an archive, or blocks that are allocated on write.
 //!
-//! A file of blocks may have holes, which read as zero and take nothing. What lies behind its end is zero in
-//! the blocks too, so that a file which grows again shows nothing of what it was. Used by
-//! [`Volume`](super::Volume).
+//! A file of blocks may have holes, which read as zeros and use no block. The bytes of the last
+//! block beyond the end of the file are zero. A file that is truncated and extended therefore shows
+//! none of its previous bytes.
 
 use alloc::{
     boxed::Box,
@@ -12,28 +12,28 @@ use wasip1::{ERRNO_FBIG, ERRNO_NOSPC, ERRNO_ROFS, Errno};
 
 use crate::world::{BLOCK_BYTES, Block, Blocks};
 
-/// The largest size of a file in bytes: what a `filedelta` can name.
+/// The largest size of a file in bytes. It is the largest `filedelta`.
 pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 
-/// What a block that was never written reads as.
+/// The bytes of a block that was never written.
 static HOLE: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
-/// A file's bytes.
+/// The bytes of a file.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// Part of an archive; never changes.
+    /// A slice of an archive. It never changes.
     Archived(&'static [u8]),
-    /// Blocks by their number in the file, where something was written.
+    /// The blocks that were written, indexed by their number in the file.
     Scratch { len: u64, blocks: BTreeMap<u64, Box<dyn Block>> },
 }
 
 impl Content {
-    /// A file without bytes that can be written.
+    /// Creates an empty file that can be written.
     pub(super) fn scratch() -> Self {
         Self::Scratch { len: 0, blocks: BTreeMap::new() }
     }
 
-    /// The number of bytes.
+    /// Returns the size in bytes.
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Archived(bytes) => bytes.len() as u64,
@@ -41,14 +41,14 @@ impl Content {
         }
     }
 
-    /// Reads from `offset` on, as much as there is, and returns how much that was.
+    /// Reads the bytes from `offset`, and returns how many were read.
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> usize {
         let left = self.len().saturating_sub(offset);
         let len = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let buffer = &mut buffer[..len];
         match self {
             Self::Archived(bytes) => {
-                let start = bytes.len() - usize::try_from(left).expect("an archive is in memory");
+                let start = bytes.len() - usize::try_from(left).expect("`left` is at most `bytes.len()`");
                 buffer.copy_from_slice(&bytes[start..start + len]);
             }
             Self::Scratch { blocks, .. } => {
@@ -63,12 +63,13 @@ impl Content {
         len
     }
 
-    /// Writes at `offset`, with blocks from `source`, and returns how much was written: less than all if
-    /// there are no more blocks.
+    /// Writes at `offset` into blocks from `source`. Returns fewer bytes than were passed if
+    /// `source` has no block for the rest.
     ///
     /// # Errors
     ///
-    /// `EROFS` in an archive, `EFBIG` beyond the largest size, `ENOSPC` if there is no block at all.
+    /// `EROFS` in an archive, `EFBIG` beyond the largest size, `ENOSPC` if `source` has no block
+    /// for the first byte.
     pub(super) fn write(
         &mut self,
         source: &mut dyn Blocks,
@@ -100,7 +101,7 @@ impl Content {
         Ok(written)
     }
 
-    /// Cuts the file off at `size`, or lets it end there, behind a hole.
+    /// Truncates the file to `size`, or extends it with a hole.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl Content {
     }
 }
 
-/// The parts of a range of a file, block by block.
+/// Divides a range of a file at the boundaries of blocks.
 struct Pieces {
     block: u64,
     start: usize,
@@ -128,13 +129,13 @@ struct Pieces {
     left: usize,
 }
 
-/// The part of a range that lies in one block.
+/// The part of a range in one block.
 struct Piece {
-    /// Which block of the file.
+    /// The number of the block in the file.
     block: u64,
-    /// The first byte in the block.
+    /// The offset of the part in the block.
     start: usize,
-    /// The first byte in the range.
+    /// The offset of the part in the range.
     at: usize,
     /// The number of bytes.
     len: usize,
@@ -142,7 +143,7 @@ struct Piece {
 
 impl Pieces {
     fn new(offset: u64, len: usize) -> Self {
-        let start = usize::try_from(offset % BLOCK_BYTES as u64).expect("it is below 4096");
+        let start = usize::try_from(offset % BLOCK_BYTES as u64).expect("the remainder is below 4096");
         Self { block: offset / BLOCK_BYTES as u64, start, at: 0, left: len }
     }
 }

@@ -1,37 +1,37 @@
-//! What a volume is made of: directories, files and links, each a node with a number.
+//! The nodes of a volume: directories, files and links.
 //!
-//! A directory finds its entries by name, and lists them by number: numbers only go up and are never given
-//! again, so one can serve as the place to go on listing at while entries come and go. Nothing here checks
-//! who may do what; [`Volume`](super::Volume) does.
+//! A directory looks up its entries by name, and lists them by number. Numbers increase and are not
+//! reused, so a listing can continue at a number while entries are added and removed. The checks of
+//! permissions are in [`Volume`](super::Volume).
 
 use alloc::{collections::BTreeMap, sync::Arc};
 use wasip1::{FILETYPE_DIRECTORY, FILETYPE_REGULAR_FILE, FILETYPE_SYMBOLIC_LINK, Filetype};
 
 use super::content::Content;
 
-/// The number of a node, unique in its volume for all time. The root has [`ROOT`].
+/// The number of a node. It is unique in its volume and not reused. The root is [`ROOT`].
 pub(crate) type Inode = u64;
 
 /// The number of a volume's root directory.
 pub(crate) const ROOT: Inode = 1;
 
-/// A file, directory or link.
+/// A file, directory or symbolic link.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) modified_ns: u64,
-    /// Names that lead to it: one, or none once it is removed.
+    /// The number of names: 1, or 0 after the node was removed.
     pub(super) links: u64,
-    /// Descriptors that it is open under.
+    /// The number of descriptors that refer to the node.
     pub(super) opens: u32,
 }
 
-/// What a node is.
+/// The type of a node, with its contents.
 #[derive(Debug)]
 pub(super) enum Kind {
     Directory(Directory),
     File(Content),
-    /// A symbolic link, which only archives have, and the path that it stands for.
+    /// The target of a symbolic link. Only archives contain links.
     Link(&'static str),
 }
 
@@ -44,7 +44,7 @@ impl Kind {
         }
     }
 
-    /// The size that a guest is told, in bytes.
+    /// Returns the size that the guest sees, in bytes.
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Directory(_) => 0,
@@ -57,7 +57,7 @@ impl Kind {
 /// The entries of a directory.
 #[derive(Debug)]
 pub(super) struct Directory {
-    /// Where `..` leads to; the root is its own parent.
+    /// The target of `..`. The root is its own parent.
     pub(super) parent: Inode,
     by_name: BTreeMap<Arc<str>, Inode>,
     by_number: BTreeMap<Inode, Arc<str>>,
@@ -76,21 +76,21 @@ impl Directory {
         self.by_name.is_empty()
     }
 
-    /// Adds an entry under a name that is free.
+    /// Adds an entry. `name` must be free.
     pub(super) fn insert(&mut self, name: &str, inode: Inode) {
         let name = Arc::<str>::from(name);
         self.by_number.insert(inode, Arc::clone(&name));
         self.by_name.insert(name, inode);
     }
 
-    /// Removes an entry, if there is one.
+    /// Removes an entry and returns its node. Returns None if `name` is free.
     pub(super) fn remove(&mut self, name: &str) -> Option<Inode> {
         let inode = self.by_name.remove(name)?;
         self.by_number.remove(&inode);
         Some(inode)
     }
 
-    /// The entries with the number `first` or a higher one, in the order of their numbers.
+    /// Returns the entries whose number is at least `first`, sorted by number.
     pub(super) fn list_from(&self, first: Inode) -> impl Iterator<Item = (Inode, &str)> {
         self.by_number.range(first..).map(|(inode, name)| (*inode, &**name))
     }

@@ -1,58 +1,58 @@
-//! The way from a directory along a path: step by step, without recursion, and never out of the directory.
+//! Resolves a path relative to a directory, without recursion and never to a node outside it.
 //!
-//! Paths are relative. `..` leads up to the directory where the path began and no further. Symbolic links,
-//! which only archives have, are followed from the directory that they are in, under the same rule.
+//! `..` leads up to the directory at which the path began and no further. Symbolic links, which
+//! only archives contain, are resolved from the directory that contains them, under the same rule.
 
 use alloc::vec::Vec;
 use wasip1::{ERRNO_LOOP, ERRNO_NAMETOOLONG, ERRNO_NOENT, ERRNO_NOTCAPABLE, Errno};
 
 use super::{Inode, Kind, Volume};
 
-/// The most bytes of one component of a path, which is `NAME_MAX` of most systems.
+/// The limit of bytes in one component of a path: `NAME_MAX` on most systems.
 pub(super) const NAME_MAX: usize = 255;
 
-/// The most symbolic links on one way.
+/// The limit of symbolic links in the resolution of one path.
 const LINKS_MAX: usize = 8;
 
-/// What to do with a symbolic link at the end of a path.
+/// Whether a symbolic link at the end of a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Links {
-    /// Go where it leads to.
+    /// Resolve to the target of the link.
     Follow,
-    /// Stop at the link itself.
+    /// Resolve to the link itself.
     Stop,
 }
 
-/// Where a path leads to.
+/// The result of resolving a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Spot<'a> {
-    /// What is there, if anything is.
+pub(crate) struct Resolved<'a> {
+    /// The node, or None if the last component does not exist.
     pub(crate) inode: Option<Inode>,
-    /// The directory and the name in it; nothing where the path ends in `.` or `..`.
+    /// The parent directory and the name in it. None if the path ends in `.` or `..`.
     pub(crate) entry: Option<(Inode, &'a str)>,
-    /// The path ends in a slash: only a directory is meant.
+    /// The path ends in a slash, so it must be a directory.
     pub(crate) directory_only: bool,
 }
 
-impl<'a> Spot<'a> {
-    /// What is there.
+impl<'a> Resolved<'a> {
+    /// Returns the node.
     ///
     /// # Errors
     ///
-    /// `ENOENT` if nothing is.
+    /// `ENOENT` if it does not exist.
     pub(crate) fn existing(&self) -> Result<Inode, Errno> {
         self.inode.ok_or(ERRNO_NOENT)
     }
 }
 
 impl Volume {
-    /// Goes from the directory `base` along `path`. The last component need not exist.
+    /// Resolves `path` from the directory `base`. The last component need not exist.
     ///
     /// # Errors
     ///
-    /// `ENOENT` (also for an empty path), `ENOTDIR`, `ENAMETOOLONG`, `ELOOP`; `ENOTCAPABLE` for an absolute
-    /// path and for one that leaves `base`.
-    pub(crate) fn walk<'a>(&self, base: Inode, path: &'a str, links: Links) -> Result<Spot<'a>, Errno> {
+    /// `ENOENT` (also for an empty path), `ENOTDIR`, `ENAMETOOLONG`, `ELOOP`; `ENOTCAPABLE` if the
+    /// path is absolute or leads out of `base`.
+    pub(crate) fn walk<'a>(&self, base: Inode, path: &'a str, links: Links) -> Result<Resolved<'a>, Errno> {
         if path.is_empty() {
             return Err(ERRNO_NOENT);
         }
@@ -71,7 +71,7 @@ impl Volume {
                 name if name.len() > NAME_MAX => return Err(ERRNO_NAMETOOLONG),
                 name => match directory.get(name) {
                     None if rest.is_over() => {
-                        return Ok(Spot { inode: None, entry: Some((at, name)), directory_only });
+                        return Ok(Resolved { inode: None, entry: Some((at, name)), directory_only });
                     }
                     None => return Err(ERRNO_NOENT),
                     Some(inode) => match &self.node(inode).kind {
@@ -90,10 +90,10 @@ impl Volume {
         if directory_only {
             self.directory(at)?;
         }
-        Ok(Spot { inode: Some(at), entry, directory_only })
+        Ok(Resolved { inode: Some(at), entry, directory_only })
     }
 
-    /// Whether `inode` is `directory` or lies below it.
+    /// Returns whether `inode` is `directory` or below it.
     pub(super) fn is_within(&self, inode: Inode, directory: Inode) -> Result<bool, Errno> {
         let mut at = inode;
         while at != directory {
@@ -107,7 +107,7 @@ impl Volume {
     }
 }
 
-/// What is left of a path, and of those of the links on it.
+/// The components that are still to be resolved, including those of the links on the way.
 struct Rest<'a> {
     paths: Vec<&'a str>,
     pushed: usize,
@@ -120,7 +120,7 @@ impl<'a> Rest<'a> {
         Ok(rest)
     }
 
-    /// Puts a path in front of what is left.
+    /// Inserts the path of a link before the rest.
     fn push(&mut self, path: &'a str) -> Result<(), Errno> {
         if path.starts_with('/') {
             return Err(ERRNO_NOTCAPABLE);
@@ -133,7 +133,7 @@ impl<'a> Rest<'a> {
         Ok(())
     }
 
-    /// Takes the next component.
+    /// Removes and returns the next component.
     fn next(&mut self) -> Option<&'a str> {
         loop {
             let path = self.paths.last_mut()?;
@@ -142,13 +142,13 @@ impl<'a> Rest<'a> {
                 self.paths.pop();
                 continue;
             }
-            let (component, behind) = left.split_at(left.find('/').unwrap_or(left.len()));
-            *path = behind;
+            let (component, after) = left.split_at(left.find('/').unwrap_or(left.len()));
+            *path = after;
             return Some(component);
         }
     }
 
-    /// Whether no component is left.
+    /// Returns whether no component is left.
     fn is_over(&self) -> bool {
         self.paths.iter().all(|path| path.bytes().all(|byte| byte == b'/'))
     }

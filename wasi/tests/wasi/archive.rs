@@ -8,7 +8,7 @@ const DIR: u8 = wasip1::FILETYPE_DIRECTORY.raw();
 const FILE: u8 = wasip1::FILETYPE_REGULAR_FILE.raw();
 const LINK: u8 = wasip1::FILETYPE_SYMBOLIC_LINK.raw();
 
-/// The archive's descriptor.
+/// The descriptor of the archive.
 const ROOT: u32 = 3;
 
 fn guest() -> Guest {
@@ -81,7 +81,7 @@ fn kind_size_and_time_are_those_of_the_archive() {
     assert_eq!(guest.stat(ROOT, "a/b/"), Ok((DIR, 0)));
     let file = guest.open(ROOT, "hello.txt", 0).unwrap();
     guest.call("fd_filestat_get", &[file.into(), 0]).unwrap();
-    // Device, links, size, and the time of modification in nanoseconds: 8 seconds.
+    // Device, links, size, and the modification time in nanoseconds: 8 seconds.
     let found = [0, 24, 32, 48].map(|at| guest.u64_at(at));
     assert_eq!(found, [1, 1, 12, 8_000_000_000]);
 }
@@ -98,7 +98,7 @@ fn paths_do_not_leave_their_directory() {
 }
 
 #[test]
-fn paths_that_are_no_paths_are_told_apart() {
+fn each_kind_of_invalid_path_has_its_error() {
     let mut guest = guest();
     let long = "n".repeat(256);
     let longest = "x/".repeat(2048) + "x";
@@ -174,12 +174,12 @@ fn preopened_directories_are_found_by_number() {
     for fd in [0, 1, 2, 5, u64::from(u32::MAX)] {
         assert_eq!(guest.call("fd_prestat_get", &[fd, 0]), errno(wasip1::ERRNO_BADF), "{fd}");
     }
-    // Through the archive's own descriptor the name is the archive's.
+    // Relative to the archive's descriptor, the name is resolved in the archive.
     let entries = [3, 4].map(|fd| guest.stat(fd, if fd == 3 { "tmp/archived" } else { "archived" }));
     assert_eq!(entries, [Ok((FILE, 0)), errno(wasip1::ERRNO_NOENT)]);
 }
 
-/// An archive with links: hard, symbolic, in a circle, out of the archive.
+/// An archive with links: hard, symbolic, in a cycle, and out of the archive.
 fn linked() -> Guest {
     let mut builder = tar::Builder::new(Vec::new());
     let mut add = |kind, name: &str, target: &str, content: &[u8]| {
@@ -210,7 +210,7 @@ fn linked() -> Guest {
 }
 
 #[test]
-fn links_are_followed_inside_of_the_archive() {
+fn links_are_followed_inside_the_archive() {
     let mut guest = linked();
     for path in ["hard", "soft", "d/up", "dir/file", "dir/up"] {
         assert_eq!(guest.content(ROOT, path), Ok(b"linked".to_vec()), "{path}");
@@ -227,7 +227,7 @@ fn links_are_followed_inside_of_the_archive() {
 }
 
 #[test]
-fn a_link_itself_has_a_kind_and_a_target() {
+fn a_link_itself_has_a_type_and_a_target() {
     let mut guest = linked();
     assert_eq!(guest.stat(ROOT, "soft"), Ok((LINK, 6)));
     assert_eq!(guest.stat(ROOT, "hard"), Ok((FILE, 6)));

@@ -1,4 +1,4 @@
-//! Making, removing and renaming in a scratch directory.
+//! Create, remove and rename in a scratch directory.
 
 use crate::support::{Guest, errno};
 use crate::world::{Pool, tar_of};
@@ -7,7 +7,7 @@ use palimpsest_wasi::Wasi;
 const DIR: u8 = wasip1::FILETYPE_DIRECTORY.raw();
 const FILE: u8 = wasip1::FILETYPE_REGULAR_FILE.raw();
 
-/// The scratch directory's descriptor.
+/// The descriptor of the scratch directory.
 const ROOT: u32 = 3;
 
 fn guest() -> Guest {
@@ -15,7 +15,7 @@ fn guest() -> Guest {
 }
 
 #[test]
-fn creation_minds_what_is_there() {
+fn creation_checks_existing_entries() {
     let mut guest = guest();
     let (creat, excl) = (wasip1::OFLAGS_CREAT, wasip1::OFLAGS_EXCL);
     guest.open(ROOT, "f", creat | excl).unwrap();
@@ -33,7 +33,7 @@ fn creation_minds_what_is_there() {
 }
 
 #[test]
-fn removal_minds_the_kind() {
+fn removal_checks_the_type() {
     let mut guest = guest();
     guest.at_path("path_create_directory", ROOT, "d/").unwrap();
     guest.create(ROOT, "d/f").unwrap();
@@ -78,7 +78,7 @@ fn directories_move_with_what_is_in_them() {
     guest.rename(ROOT, "a/b", ROOT, "c/b2").unwrap();
     assert_eq!(guest.content(ROOT, "c/b2/f"), Ok(b"moved".to_vec()));
     assert_eq!(guest.content(b, "f"), Ok(b"moved".to_vec()));
-    // `..` is the new directory above.
+    // `..` is the new parent.
     assert_eq!(guest.stat(ROOT, "c/b2/../b2/f"), Ok((FILE, 5)));
     assert_eq!(guest.stat(ROOT, "a/b"), errno(wasip1::ERRNO_NOENT));
 }
@@ -129,7 +129,8 @@ fn a_listing_goes_on_while_its_entries_are_removed() {
     }
     let (mut cookie, mut removed) = (2, 0);
     loop {
-        // Room for three entries of 24 bytes and a name; each is removed before the next call.
+        // The buffer has room for three entries of 24 bytes and a name. They are removed before the
+        // next call.
         guest.call("fd_readdir", &[ROOT.into(), 0, 100, cookie, 200]).unwrap();
         if guest.u32_at(200) == 0 {
             break;
@@ -143,7 +144,7 @@ fn a_listing_goes_on_while_its_entries_are_removed() {
 }
 
 #[test]
-fn a_directory_passes_on_no_right_that_it_was_not_given_to_pass_on() {
+fn a_directory_passes_on_only_its_inheriting_rights() {
     let mut guest = guest();
     guest.at_path("path_create_directory", ROOT, "d").unwrap();
     guest.create(ROOT, "d/f").unwrap();

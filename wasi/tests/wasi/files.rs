@@ -1,12 +1,12 @@
 //! Files in a scratch directory, and their blocks.
 
 use crate::support::{ALL_RIGHTS, Guest, errno};
-use crate::world::{Pool, StandStill};
+use crate::world::{ManualClock, Pool};
 use palimpsest_wasi::{Wait, Wasi};
 
 const FILE: u8 = wasip1::FILETYPE_REGULAR_FILE.raw();
 
-/// The scratch directory's descriptor.
+/// The descriptor of the scratch directory.
 const ROOT: u32 = 3;
 
 fn guest(blocks: u64) -> (Guest, Pool) {
@@ -15,7 +15,7 @@ fn guest(blocks: u64) -> (Guest, Pool) {
 }
 
 #[test]
-fn what_is_written_is_read_and_takes_blocks_until_it_is_removed() {
+fn written_bytes_are_read_back_and_use_blocks_until_removed() {
     let (mut guest, pool) = guest(10);
     let file = guest.create(ROOT, "f").unwrap();
     let bytes: Vec<u8> = (0..10_000_u32).map(|index| index.to_le_bytes()[0]).collect();
@@ -42,7 +42,7 @@ fn a_removed_file_stays_while_it_is_open() {
 }
 
 #[test]
-fn blocks_go_back_when_the_program_is_dropped_or_a_file_is_replaced() {
+fn blocks_are_released_when_the_program_is_dropped_or_a_file_is_replaced() {
     let (mut guest, pool) = guest(10);
     let (old, new) = (guest.create(ROOT, "old").unwrap(), guest.create(ROOT, "new").unwrap());
     guest.write(old, b"old").unwrap();
@@ -68,7 +68,7 @@ fn without_blocks_a_write_is_short_and_then_enospc() {
     assert_eq!((guest.write(file, &[7; 9000]), pool.left()), (Ok(2 * 4096 - 4000), 0));
     assert_eq!(guest.write(file, b"x"), errno(wasip1::ERRNO_NOSPC));
     assert_eq!(guest.stat(ROOT, "f"), Ok((FILE, 8192)));
-    // What has a block can still be written.
+    // A block that the file already has can still be written.
     guest.seek(file, 0, wasip1::WHENCE_SET.raw()).unwrap();
     assert_eq!(guest.write(file, b"x"), Ok(1));
 }
@@ -85,7 +85,7 @@ fn holes_read_zero_and_take_no_block() {
 }
 
 #[test]
-fn a_file_that_shrinks_and_grows_shows_nothing_of_what_it_was() {
+fn a_file_that_shrinks_and_grows_shows_none_of_its_previous_bytes() {
     let (mut guest, pool) = guest(10);
     let file = guest.create(ROOT, "f").unwrap();
     guest.write(file, &[7; 9000]).unwrap();
@@ -158,7 +158,7 @@ fn files_and_descriptors_are_limited() {
 }
 
 #[test]
-fn rights_that_were_not_asked_for_are_not_there() {
+fn a_descriptor_has_only_the_requested_rights() {
     let (mut guest, _) = guest(10);
     let written = guest.open_with(ROOT, "f", wasip1::OFLAGS_CREAT, wasip1::RIGHTS_FD_WRITE, 0).unwrap();
     guest.write(written, b"x").unwrap();
@@ -173,17 +173,17 @@ fn rights_that_were_not_asked_for_are_not_there() {
 
 #[test]
 fn the_time_of_a_change_is_the_clocks() {
-    let clock = StandStill::new(500, Wait::Done);
+    let clock = ManualClock::new(500, Wait::Done);
     let mut guest = Guest::new(Wasi::builder().scratch("/tmp", Pool::of(1)).clock(clock));
     let file = guest.create(ROOT, "f").unwrap();
     for fd in [file, ROOT] {
         guest.call("fd_filestat_get", &[fd.into(), 0]).unwrap();
-        assert_eq!(guest.u64_at(48), StandStill::EPOCH_NS + 500);
+        assert_eq!(guest.u64_at(48), ManualClock::EPOCH_NS + 500);
     }
 }
 
 #[test]
-fn what_is_harmless_succeeds_and_promises_are_not_made() {
+fn sync_and_advice_succeed_and_allocation_is_not_supported() {
     let (mut guest, _) = guest(10);
     let file = u64::from(guest.create(ROOT, "f").unwrap());
     guest.call("fd_sync", &[file]).unwrap();

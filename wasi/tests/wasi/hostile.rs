@@ -1,25 +1,25 @@
-//! Every function with arguments that no honest program passes: an error code comes back, nothing panics, and
-//! the world still works.
+//! Calls every function with arguments that no correct program passes. Each call returns an error
+//! code, does not panic, and leaves a world that still works.
 
 use crate::{
     preview1::FUNCTIONS,
     support::{Guest, MEMORY_BYTES},
-    world::{Counting, Pool, StandStill, Written, tar_of},
+    world::{Counting, ManualClock, Pool, Written, tar_of},
 };
 use palimpsest_wasi::{Wait, Wasi};
 
-/// Combinations that are tried of each function's arguments; all of them where there are fewer.
+/// The number of combinations of arguments that are tried for each function, if it has as many.
 const TRIES: u64 = 1000;
 
 /// The highest number of an error code.
 const ERRNO_MAX: u16 = wasip1::ERRNO_NOTCAPABLE.raw();
 
-/// Where a vector is that names itself, and one with a length near 2^32 behind it.
+/// The address of a vector that refers to itself, followed by one with a length near 2^32.
 const SELF_VECTOR: u32 = 1024;
-/// Where a path is.
+/// The address of a path.
 const PATH: u32 = 2048;
 
-/// What a parameter of 32 bits is given: descriptors, counts, flags, pointers and lengths alike.
+/// The values for a parameter of 32 bits: descriptors, counts, flags, pointers and lengths alike.
 const WORDS: [u32; 19] = [
     0,
     1,
@@ -42,7 +42,7 @@ const WORDS: [u32; 19] = [
     u32::MAX,
 ];
 
-/// What a parameter of 64 bits is given: offsets, sizes, times, rights.
+/// The values for a parameter of 64 bits: offsets, sizes, times and rights.
 const LONGS: [u64; 9] =
     [0, 1, 4095, 1 << 31, 1 << 32, i64::MAX as u64, i64::MIN.cast_unsigned(), u64::MAX - 1, u64::MAX];
 
@@ -53,7 +53,7 @@ fn guest() -> Guest {
         .env("KEY", "value")
         .stdin(b"input".as_slice())
         .stdout(Written::default())
-        .clock(StandStill::new(0, Wait::Done))
+        .clock(ManualClock::new(0, Wait::Done))
         .random(Counting(0))
         .scratch("/tmp", Pool::of(64))
         .archive("/", tar)
@@ -67,7 +67,7 @@ fn guest() -> Guest {
     guest
 }
 
-/// The `index`th of all combinations of arguments.
+/// Returns the combination of arguments with the number `index`.
 fn arguments(params: &[&str], mut index: u64) -> Vec<u64> {
     let mut argument = |param: &&str| {
         let choices = if *param == "i64" { LONGS.len() } else { WORDS.len() };
@@ -78,7 +78,7 @@ fn arguments(params: &[&str], mut index: u64) -> Vec<u64> {
     params.iter().map(&mut argument).collect()
 }
 
-/// How many combinations there are.
+/// Returns the number of combinations.
 fn combinations(params: &[&str]) -> u64 {
     params.iter().map(|param| if *param == "i64" { LONGS.len() } else { WORDS.len() } as u64).product()
 }
@@ -89,8 +89,7 @@ fn no_arguments_do_more_than_return_an_error_code() {
         let all = combinations(params);
         let mut guest = guest();
         for index in 0..all.min(TRIES) {
-            // A stride without a divisor in common with the number of choices goes through different ones of
-            // all.
+            // The stride and the number of combinations are coprime, so all indexes are different.
             let index = if all <= TRIES { index } else { index.wrapping_mul(0x9E37_79B9_7F4A_7C15) % all };
             let arguments = arguments(params, index);
             let answer = guest.try_call(name, &arguments);
@@ -100,16 +99,16 @@ fn no_arguments_do_more_than_return_an_error_code() {
     }
 }
 
-/// The guest's world is in order: what was closed can be opened, written and read.
+/// Checks that the world works: what was closed can be opened, written and read again.
 fn assert_alive(guest: &mut Guest, name: &str) {
     guest.call("args_sizes_get", &[0, 4]).unwrap();
     assert_eq!((guest.u32_at(0), guest.u32_at(4)), (1, 8), "after {name}");
-    // These two have closed the preopened directories, as they were told to.
+    // These two have closed the preopened directories.
     if ["fd_close", "fd_renumber"].contains(&name) {
         return;
     }
     for fd in 6..64 {
-        // Most of them are not open, and that is fine.
+        // Most of them are not open.
         let _ = guest.close(fd);
     }
     let file = guest.create(3, "alive").unwrap();
@@ -148,7 +147,7 @@ fn a_result_that_cannot_be_written_keeps_the_effect_from_happening() {
     guest.put(0, &[0, 1, 0, 0, 4, 0, 0, 0]);
     for fd in [1, file.into()] {
         assert_eq!(guest.call("fd_write", &[fd, 0, 1, outside]), fault);
-        // The second vector is outside: the first one is not written either.
+        // The second vector is out of bounds, so the first one is not written either.
         guest.put(8, &[0xF0; 8]);
         assert_eq!(guest.call("fd_write", &[fd, 0, 2, 64]), fault);
     }

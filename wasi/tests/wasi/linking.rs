@@ -1,9 +1,9 @@
-//! What the linker defines, and what a call needs and costs.
+//! What the linker defines, what a call requires, and what it costs.
 
 use crate::{
     preview1::{FUNCTIONS, guest_wat},
     support::{Guest, engine, errno, linker},
-    world::{Counting, StandStill, Written},
+    world::{Counting, ManualClock, Written},
 };
 use palimpsest_engine::{Config, Fuel, Limits, Linker, Module, Store, TrapCode};
 use palimpsest_wasi::{Exit, NoMemory, Wait, Wasi, add_to_linker};
@@ -29,15 +29,16 @@ fn a_name_that_is_taken_is_refused() {
 }
 
 #[test]
-fn what_is_absent_answers_enosys() {
+fn unsupported_functions_return_enosys() {
     let mut guest = Guest::new(Wasi::builder());
-    let absent = |(name, params): &&(&str, &[&str])| {
+    let unsupported = |(name, params): &&(&str, &[&str])| {
         let arguments = vec![1; params.len()];
         guest.call(name, &arguments) == errno(wasip1::ERRNO_NOSYS)
     };
-    // Not among them: what is `ENOSYS` because this guest has neither clock nor random numbers.
+    // Functions that return `ENOSYS` only because this guest has no clock and no random numbers are
+    // not in the list.
     let without = ["clock_res_get", "clock_time_get", "random_get", "sched_yield"];
-    let names: Vec<_> = FUNCTIONS.iter().filter(absent).map(|(name, _)| *name).collect();
+    let names: Vec<_> = FUNCTIONS.iter().filter(unsupported).map(|(name, _)| *name).collect();
     let names: Vec<_> = names.into_iter().filter(|name| !without.contains(name)).collect();
     assert_eq!(
         names,
@@ -67,7 +68,7 @@ fn the_exit_code_is_found_in_the_error() {
 }
 
 #[test]
-fn a_guest_without_a_memory_is_told_so() {
+fn a_call_without_an_exported_memory_fails() {
     let engine = engine(Config::default());
     let wat = guest_wat().replace(r#"(export "memory")"#, "");
     let module = Module::new(&engine, &wat::parse_str(wat).unwrap()).unwrap();
@@ -79,7 +80,7 @@ fn a_guest_without_a_memory_is_told_so() {
 }
 
 #[test]
-fn a_metered_guest_pays_for_what_passes_through_its_memory() {
+fn a_metered_guest_pays_for_the_bytes_that_it_reads_and_writes() {
     let mut limits = Limits::default();
     limits.fuel = Some(1_000_000);
     let engine = engine(Config::default().fuel(Fuel::Metered).limits(limits));
@@ -91,7 +92,7 @@ fn a_metered_guest_pays_for_what_passes_through_its_memory() {
         before - guest.store.get_fuel().unwrap()
     };
     assert_eq!(cost(65_536) - cost(0), 65_536 / 64);
-    // Whoever cannot pay all of it is left with nothing, and gets nothing more.
+    // A guest that cannot pay the full price keeps no fuel, and its next call ends in an error.
     guest.store.set_fuel(100).unwrap();
     guest.call("random_get", &[0, 65_536]).unwrap();
     assert_eq!(guest.store.get_fuel().unwrap(), 0);
@@ -104,7 +105,7 @@ fn two_programs_of_one_linker_have_a_world_each() {
     let engine = engine(Config::default());
     let outputs = [Written::default(), Written::default()];
     let mut guests = outputs.clone().map(|stdout| {
-        Guest::with_engine(&engine, Wasi::builder().stdout(stdout).clock(StandStill::new(0, Wait::Done)))
+        Guest::with_engine(&engine, Wasi::builder().stdout(stdout).clock(ManualClock::new(0, Wait::Done)))
     });
     guests[0].write(1, b"first").unwrap();
     guests[1].write(1, b"second").unwrap();

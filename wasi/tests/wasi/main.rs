@@ -1,4 +1,4 @@
-//! Preview 1 as guests see it, on the `fixed` backing, on a host.
+//! Tests preview 1 from the guest's side, on the host, over the `fixed` backing.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 

@@ -1,4 +1,4 @@
-//! Archives that are no directory trees, or not ones that a guest should see.
+//! Archives that are not directory trees, or that contain entries which a guest must not see.
 
 use crate::world::tar_of;
 use palimpsest_wasi::{ArchiveError, Wasi};
@@ -8,10 +8,10 @@ fn error(tar: &'static [u8]) -> ArchiveError {
     Wasi::builder().archive("/", tar).map(drop).unwrap_err()
 }
 
-/// Kind, name, link target, content.
+/// The type, name, link target and content of an entry.
 type Entry<'a> = (EntryType, &'a [u8], &'a [u8], &'a [u8]);
 
-/// An archive with one entry, whose name the `tar` crate would not write.
+/// Returns an archive with one entry. The `tar` crate refuses to write some of these names.
 fn entry(kind: EntryType, name: &[u8], target: &[u8], content: &[u8]) -> &'static [u8] {
     archive(&[(kind, name, target, content)])
 }
@@ -31,7 +31,7 @@ fn archive(entries: &[Entry<'_>]) -> &'static [u8] {
 }
 
 #[test]
-fn bytes_that_are_no_archive_are_refused() {
+fn bytes_that_are_not_an_archive_are_refused() {
     let whole = tar_of(&[("file", b"content")]);
     for end in [0, 1, 511, 512, 1024, whole.len() - 1] {
         assert!(matches!(error(&whole[..end]), ArchiveError::Corrupt(_)), "{end} bytes");
@@ -40,7 +40,7 @@ fn bytes_that_are_no_archive_are_refused() {
     broken[0] ^= 1;
     assert_eq!(
         error(broken.leak()).to_string(),
-        "not a tar archive that can be read: header at block 0 has an invalid checksum; pack it with \
+        "not a readable tar archive: header at block 0 has an invalid checksum; pack it with \
          `--format=ustar`"
     );
 }
@@ -65,7 +65,7 @@ fn names_without_a_name_are_the_root_or_refused() {
 }
 
 #[test]
-fn a_name_stands_once_for_one_thing() {
+fn two_entries_cannot_have_the_same_name() {
     let (file, dir) = (EntryType::Regular, EntryType::Directory);
     let of = |first: (EntryType, &str), second: (EntryType, &str)| {
         archive(&[(first.0, first.1.as_bytes(), b"", b""), (second.0, second.1.as_bytes(), b"", b"")])
@@ -78,7 +78,7 @@ fn a_name_stands_once_for_one_thing() {
 }
 
 #[test]
-fn what_a_guest_cannot_use_is_named() {
+fn an_unsupported_entry_is_named() {
     for (kind, expected) in [
         (EntryType::Char, "character device"),
         (EntryType::Block, "block device"),

@@ -1,16 +1,16 @@
-//! The functions of preview 1, all of them, with the types that the crate `wasip1` declares them with.
+//! All functions of preview 1, with the types that the crate `wasip1` declares.
 
-/// A function's name, and its parameters in the text format's terms.
+/// A function's name, and its parameters in the text format.
 pub(crate) type Function = (&'static str, &'static [&'static str]);
 
 macro_rules! functions {
     ($($name:ident($($param:ident),*);)*) => {
-        /// All functions but `proc_exit`; each has one result, an error code.
+        /// All functions but `proc_exit`. Each returns an error code.
         pub(crate) const FUNCTIONS: &[Function] = &[$((stringify!($name), &[$(stringify!($param)),*])),*];
 
-        /// Does not compile if a name or a type above is another in `wasip1`. Generic, so that nothing asks
-        /// the linker for the functions.
-        #[expect(dead_code, reason = "what counts is that it compiles")]
+        /// Fails to compile if a name or a type differs from `wasip1`. It is generic, so that the
+        /// host's linker does not look for the functions.
+        #[expect(dead_code, reason = "the test is that it compiles")]
         fn types_are_those_of_wasip1<T>(_: T) {
             $(let _: unsafe extern "C" fn($($param),*) -> i32 = wasip1::wasi_snapshot_preview1::$name;)*
         }
@@ -65,7 +65,7 @@ functions! {
     sock_shutdown(i32, i32);
 }
 
-/// A guest that exports each function of preview 1 as a function of its own that does nothing but call it.
+/// Returns a guest that exports a wrapper for each function of preview 1.
 pub(crate) fn guest_wat() -> String {
     let mut imports = String::new();
     let mut exports = String::new();

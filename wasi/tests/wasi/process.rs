@@ -1,7 +1,7 @@
-//! Arguments, environment, clocks, random numbers.
+//! Arguments, environment, clocks and random numbers.
 
 use crate::support::{Guest, MEMORY_BYTES, errno};
-use crate::world::{Counting, StandStill};
+use crate::world::{Counting, ManualClock};
 use palimpsest_wasi::{Wait, Wasi};
 
 #[test]
@@ -38,9 +38,9 @@ fn arguments_that_do_not_fit_change_nothing() {
 }
 
 #[test]
-fn both_clocks_tell_the_embedders_time_and_others_are_invalid() {
-    let mut guest = Guest::new(Wasi::builder().clock(StandStill::new(500, Wait::Done)));
-    for (id, expected) in [(0, 500 + StandStill::EPOCH_NS), (1, 500)] {
+fn both_clocks_return_the_embedders_time_and_others_are_invalid() {
+    let mut guest = Guest::new(Wasi::builder().clock(ManualClock::new(500, Wait::Done)));
+    for (id, expected) in [(0, 500 + ManualClock::EPOCH_NS), (1, 500)] {
         guest.call("clock_time_get", &[id, 1, 8]).unwrap();
         assert_eq!(guest.u64_at(8), expected);
         guest.call("clock_res_get", &[id, 16]).unwrap();
@@ -53,7 +53,7 @@ fn both_clocks_tell_the_embedders_time_and_others_are_invalid() {
 }
 
 #[test]
-fn what_the_embedder_does_not_give_is_not_there() {
+fn functions_that_need_a_missing_provider_return_enosys() {
     let mut guest = Guest::new(Wasi::builder());
     for (name, arguments) in [
         ("clock_time_get", [1, 1, 8].as_slice()),

@@ -4,7 +4,7 @@ use crate::support::{Guest, errno};
 use crate::world::Written;
 use palimpsest_wasi::{Empty, Wasi};
 
-/// The vectors `(100, 3)`, `(200, 0)`, `(103, 4)` at 0.
+/// Writes vectors to address 0, for example `(100, 3)`, `(200, 0)`, `(103, 4)`.
 const VECTORS: [u32; 6] = [100, 3, 200, 0, 103, 4];
 
 fn put_vectors(guest: &mut Guest, words: &[u32]) {
@@ -70,7 +70,7 @@ fn output_looks_like_a_terminal_and_input_does_not() {
     });
     let terminal = wasip1::FILETYPE_CHARACTER_DEVICE.raw();
     assert_eq!(filetypes, [wasip1::FILETYPE_UNKNOWN.raw(), terminal, terminal]);
-    // wasi-libc's `isatty` asks for both: the kind, and that there is no position.
+    // The `isatty` of wasi-libc checks both: the type, and that the right to seek is missing.
     let rights = guest.u64_at(8);
     assert_eq!(rights & (wasip1::RIGHTS_FD_SEEK | wasip1::RIGHTS_FD_TELL), 0);
 }
@@ -82,7 +82,7 @@ fn a_closed_stream_is_gone_and_its_number_is_the_next_one() {
     guest.close(1).unwrap();
     assert_eq!(guest.write(1, b"x"), errno(wasip1::ERRNO_BADF));
     assert_eq!(guest.close(1), errno(wasip1::ERRNO_BADF));
-    // Renumbering needs both: 1 is closed now, 0 is open.
+    // Both numbers must be open. 1 is closed, 0 is open.
     assert_eq!(guest.call("fd_renumber", &[2, 1]), errno(wasip1::ERRNO_BADF));
     guest.call("fd_renumber", &[2, 0]).unwrap();
     assert_eq!(guest.write(0, b"moved"), Ok(5));

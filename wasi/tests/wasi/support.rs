@@ -1,4 +1,4 @@
-//! A guest that can call everything, with the ways to call that the tests share.
+//! A guest that can call every function, with helpers that the tests share.
 
 use palimpsest_engine::{Config, Engine, Error, Fixed, Instance, Linker, Memory, Module, Store, Val};
 use palimpsest_wasi::{Wasi, WasiBuilder, add_to_linker};
@@ -13,35 +13,35 @@ pub(crate) const MEMORY_BYTES: u32 = 2 << 16;
 /// Every right that preview 1 has.
 pub(crate) const ALL_RIGHTS: u64 = (1 << 30) - 1;
 
-/// An engine over a slice of its own.
+/// Returns an engine over newly allocated memory.
 pub(crate) fn engine(config: Config) -> Engine {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 4 << 20].into_boxed_slice());
     Engine::new(config, Arc::new(Fixed::new(bytes, 1 << 20))).unwrap()
 }
 
-/// A linker with preview 1, for stores whose data is the world itself.
+/// Returns a linker with preview 1, for stores whose data is a [`Wasi`].
 pub(crate) fn linker() -> Linker<Wasi> {
     let mut linker = Linker::new();
     add_to_linker(&mut linker, |wasi| wasi).unwrap();
     linker
 }
 
-/// An instance that exports all functions of preview 1.
+/// An instance that exports a wrapper for every function of preview 1.
 pub(crate) struct Guest {
     pub(crate) store: Store<Wasi>,
     pub(crate) instance: Instance,
     pub(crate) memory: Memory,
 }
 
-/// Where [`Guest`]'s own helpers put paths.
+/// Where the helpers of [`Guest`] write paths.
 const PATH_AT: u32 = 60_000;
-/// Where they put a second path.
+/// Where they write a second path.
 const OTHER_PATH_AT: u32 = 70_000;
-/// Where they put vectors.
+/// Where they write vectors.
 const VECTOR_AT: u32 = 80_000;
 /// Where they have results written.
 pub(crate) const RESULT_AT: u32 = 80_100;
-/// Where they put data.
+/// Where they write data.
 const DATA_AT: u32 = 90_000;
 
 impl Guest {
@@ -57,7 +57,8 @@ impl Guest {
         Self { store, instance, memory }
     }
 
-    /// Calls a function of preview 1. Of an argument for an `i32` the low half is taken.
+    /// Calls a function of preview 1. For a parameter of 32 bits, the low half of the argument is
+    /// used.
     pub(crate) fn try_call(&mut self, name: &str, arguments: &[u64]) -> Result<u16, Error> {
         let (_, params) = FUNCTIONS.iter().find(|(function, _)| *function == name).unwrap();
         assert_eq!(params.len(), arguments.len(), "{name}");
@@ -72,7 +73,7 @@ impl Guest {
         Ok(u16::try_from(results[0].i32().unwrap()).unwrap())
     }
 
-    /// Calls a function of preview 1, which comes back.
+    /// Calls a function of preview 1 that returns.
     pub(crate) fn call(&mut self, name: &str, arguments: &[u64]) -> Result<(), u16> {
         match self.try_call(name, arguments).unwrap() {
             0 => Ok(()),
@@ -96,7 +97,7 @@ impl Guest {
         u64::from_le_bytes(self.get(at, 8).try_into().unwrap())
     }
 
-    /// Puts a path and returns where it is, as two arguments.
+    /// Writes a path and returns its address and length, as two arguments.
     fn path(&mut self, path: &str) -> [u64; 2] {
         self.put(PATH_AT, path.as_bytes());
         [PATH_AT.into(), path.len() as u64]
@@ -115,7 +116,7 @@ impl Guest {
         self.call("path_rename", &[[fd.into(), at, len], to].concat())
     }
 
-    /// Opens with all rights that do not write, following links.
+    /// Opens with all rights except those to write, and follows links.
     pub(crate) fn open(&mut self, fd: u32, path: &str, flags: u16) -> Result<u32, u16> {
         self.open_with(fd, path, flags, ALL_RIGHTS & !wasip1::RIGHTS_FD_WRITE, 0)
     }
@@ -134,7 +135,7 @@ impl Guest {
         Ok(self.u32_at(RESULT_AT))
     }
 
-    /// Opens a file for reading and writing, and makes it if it is not there.
+    /// Opens a file for reading and writing, and creates it if it does not exist.
     pub(crate) fn create(&mut self, fd: u32, path: &str) -> Result<u32, u16> {
         self.open_with(fd, path, wasip1::OFLAGS_CREAT, ALL_RIGHTS, 0)
     }
@@ -166,14 +167,14 @@ impl Guest {
         self.call("fd_close", &[fd.into()])
     }
 
-    /// Kind and size of what is at a path, links not followed.
+    /// Returns the type and size of what is at a path. Does not follow a link.
     pub(crate) fn stat(&mut self, fd: u32, path: &str) -> Result<(u8, u64), u16> {
         let [at, len] = self.path(path);
         self.call("path_filestat_get", &[fd.into(), 0, at, len, DATA_AT.into()])?;
         Ok((self.get(DATA_AT + 16, 1)[0], self.u64_at(DATA_AT + 32)))
     }
 
-    /// The content of a whole file.
+    /// Returns the content of a file.
     pub(crate) fn content(&mut self, fd: u32, path: &str) -> Result<Vec<u8>, u16> {
         let file = self.open(fd, path, 0)?;
         let content = self.read(file, 10_000);
@@ -181,7 +182,7 @@ impl Guest {
         content
     }
 
-    /// The names in a directory with their kinds, read through a buffer of `room` bytes.
+    /// Returns the names in a directory with their types, read through a buffer of `room` bytes.
     pub(crate) fn list(&mut self, fd: u32, room: u32) -> Result<Vec<(String, u8)>, u16> {
         let mut entries = Vec::new();
         let mut cookie = 0;
@@ -205,17 +206,17 @@ impl Guest {
                 return Ok(entries);
             }
             assert!(entries.len() > before, "no entry fits into {room} bytes");
-            assert!(entries.len() < 1000, "the listing goes round in circles");
+            assert!(entries.len() < 1000, "the listing does not end");
         }
     }
 }
 
-/// The low 32 bits.
+/// Returns the low 32 bits.
 fn low_half(argument: u64) -> u32 {
     u32::try_from(argument & u64::from(u32::MAX)).unwrap()
 }
 
-/// The number of an error code.
+/// Returns the error with the number of an error code.
 pub(crate) fn errno<T>(errno: Errno) -> Result<T, u16> {
     Err(errno.raw())
 }

@@ -1,17 +1,17 @@
-//! Polls, yields, and what becomes of them in a task.
+//! Polls and yields, outside a task and in one.
 
 use crate::support::{Guest, engine, errno, linker};
-use crate::world::StandStill;
+use crate::world::ManualClock;
 use palimpsest_engine::{Config, Fuel, Limits, Module, Pause, Poll, Store, Task, Val};
 use palimpsest_wasi::{Wait, Wasi};
 use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
 
-/// Where subscriptions are, and where events go.
+/// The addresses of subscriptions and of events.
 const IN: u32 = 0;
 const OUT: u32 = 1000;
 const COUNT: u32 = 2000;
 
-/// A clock's subscription as bytes.
+/// Encodes a subscription to a clock.
 fn clock(userdata: u64, id: u32, timeout_ns: u64, flags: u16) -> Vec<u8> {
     let mut record = vec![0; 48];
     record[..8].copy_from_slice(&userdata.to_le_bytes());
@@ -21,7 +21,7 @@ fn clock(userdata: u64, id: u32, timeout_ns: u64, flags: u16) -> Vec<u8> {
     record
 }
 
-/// A descriptor's subscription as bytes.
+/// Encodes a subscription to a descriptor.
 fn descriptor(userdata: u64, tag: u8, fd: u32) -> Vec<u8> {
     let mut record = vec![0; 48];
     record[..8].copy_from_slice(&userdata.to_le_bytes());
@@ -30,7 +30,7 @@ fn descriptor(userdata: u64, tag: u8, fd: u32) -> Vec<u8> {
     record
 }
 
-/// Polls, and returns each event's user data, error and kind.
+/// Polls, and returns the user data, error and type of each event.
 fn poll(guest: &mut Guest, subscriptions: &[Vec<u8>]) -> Result<Vec<(u64, u16, u8)>, u16> {
     guest.put(IN, &subscriptions.concat());
     let count = subscriptions.len() as u64;
@@ -47,7 +47,7 @@ fn events(guest: &Guest) -> Vec<(u64, u16, u8)> {
 }
 
 fn guest() -> (Guest, Arc<AtomicU64>) {
-    let clock = StandStill::new(1000, Wait::Done);
+    let clock = ManualClock::new(1000, Wait::Done);
     let now = Arc::clone(&clock.now);
     (Guest::new(Wasi::builder().clock(clock)), now)
 }
@@ -62,7 +62,7 @@ fn a_poll_waits_for_the_first_of_its_times() {
 #[test]
 fn absolute_times_are_those_of_their_clock() {
     let (mut guest, now) = guest();
-    let happened = poll(&mut guest, &[clock(1, 0, StandStill::EPOCH_NS + 1500, 1), clock(2, 1, 1600, 1)]);
+    let happened = poll(&mut guest, &[clock(1, 0, ManualClock::EPOCH_NS + 1500, 1), clock(2, 1, 1600, 1)]);
     assert_eq!((happened, now.load(Ordering::Relaxed)), (Ok(vec![(1, 0, 0)]), 1500));
     let happened = poll(&mut guest, &[clock(1, 0, 5, 1), clock(2, 1, 5, 1), clock(3, 1, 1, 0)]);
     assert_eq!((happened, now.load(Ordering::Relaxed)), (Ok(vec![(1, 0, 0), (2, 0, 0)]), 1500));
@@ -76,7 +76,7 @@ fn a_descriptor_is_ready_at_once_so_the_time_is_not_waited_for() {
 }
 
 #[test]
-fn what_cannot_be_waited_for_is_an_event_with_its_error() {
+fn an_invalid_subscription_is_an_event_with_its_error() {
     let (mut guest, _) = guest();
     let (bad, incapable) = (wasip1::ERRNO_BADF.raw(), wasip1::ERRNO_NOTCAPABLE.raw());
     let happened = poll(&mut guest, &[descriptor(1, 1, 77), descriptor(2, 2, 0), clock(3, 9, 1, 0)]);
@@ -101,7 +101,7 @@ fn events_may_take_the_place_of_their_subscriptions() {
 
 #[test]
 fn outside_of_a_task_a_pause_is_an_error_after_the_events_are_written() {
-    let mut guest = Guest::new(Wasi::builder().clock(StandStill::new(1000, Wait::Pause)));
+    let mut guest = Guest::new(Wasi::builder().clock(ManualClock::new(1000, Wait::Pause)));
     guest.put(IN, &clock(9, 1, 500, 0));
     let error = guest.try_call("poll_oneoff", &[IN.into(), OUT.into(), 1, COUNT.into()]).unwrap_err();
     assert!(error.downcast_ref::<Pause>().is_some(), "{error}");
@@ -124,7 +124,7 @@ fn a_task_is_resumed_with_success_after_its_waits() {
             (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200))
             (i32.load (i32.const 200))))"#;
     let module = Module::new(&engine, &wat::parse_str(wat).unwrap()).unwrap();
-    let store = Store::new(&engine, Wasi::builder().clock(StandStill::new(1000, Wait::Pause)).build());
+    let store = Store::new(&engine, Wasi::builder().clock(ManualClock::new(1000, Wait::Pause)).build());
     let mut task = Task::instantiate(store, &linker(), &module, "run", &[]).unwrap();
     assert!(matches!(task.run(10_000), Poll::Runnable));
     assert!(matches!(task.run(10_000), Poll::Waiting { until_ns: 1500 }));

@@ -1,4 +1,4 @@
-//! What the embedder provides, in a form that can be watched.
+//! Implementations of the embedder's traits that tests can observe.
 
 use palimpsest_wasi::{BLOCK_BYTES, Block, Blocks, Clock, Output, Random, Wait};
 use std::sync::{
@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// Standard output that can be looked at.
+/// Standard output that a test can read.
 #[derive(Clone, Default)]
 pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -22,7 +22,7 @@ impl Output for Written {
     }
 }
 
-/// Blocks out of a limited number, which counts those that are not given back.
+/// A limited number of blocks. It counts those that are not in use.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<AtomicU64>);
 
@@ -31,7 +31,7 @@ impl Pool {
         Self(Arc::new(AtomicU64::new(blocks)))
     }
 
-    /// Blocks that nobody has.
+    /// The number of free blocks.
     pub(crate) fn left(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -71,14 +71,14 @@ impl Drop for Pooled {
     }
 }
 
-/// A clock that stands still but for waits, which it goes through at once or leaves to a task.
-pub(crate) struct StandStill {
+/// A clock that advances only in waits. It ends a wait at once, or pauses the guest.
+pub(crate) struct ManualClock {
     pub(crate) now: Arc<AtomicU64>,
     pub(crate) wait: Wait,
 }
 
-impl StandStill {
-    /// Real time is this much ahead of monotonic time.
+impl ManualClock {
+    /// The difference of real time and monotonic time.
     pub(crate) const EPOCH_NS: u64 = 1_000_000;
 
     pub(crate) fn new(now_ns: u64, wait: Wait) -> Self {
@@ -86,7 +86,7 @@ impl StandStill {
     }
 }
 
-impl Clock for StandStill {
+impl Clock for ManualClock {
     fn realtime_ns(&mut self) -> u64 {
         self.monotonic_ns() + Self::EPOCH_NS
     }
@@ -111,7 +111,7 @@ impl Clock for StandStill {
     }
 }
 
-/// Numbers that can be foretold.
+/// Predictable numbers.
 pub(crate) struct Counting(pub(crate) u8);
 
 impl Random for Counting {
@@ -123,7 +123,7 @@ impl Random for Counting {
     }
 }
 
-/// A tar archive of files; a name that ends in `/` is a directory.
+/// Returns a tar archive of files. A name that ends in `/` is a directory.
 pub(crate) fn tar_of(files: &[(&str, &[u8])]) -> &'static [u8] {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in files {
