@@ -1,7 +1,7 @@
 //! The list of goals, and the figures that each is made from.
 
-use super::super::figure::{Figure, Figures, KERNEL, Origin, Source, geometric_mean};
 use super::{Bound, Goal};
+use crate::figure::{Figure, Figures, KERNEL, Origin, Source, geometric_mean};
 use palimpsest_host::kernel::Target;
 use palimpsest_host::qemu::{Clock, Cpu};
 

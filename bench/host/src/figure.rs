@@ -12,7 +12,7 @@ use std::fmt;
 /// What a figure is measured in.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     /// Time
     Ns,
     /// Time for each 4 KiB page
@@ -45,29 +45,29 @@ impl fmt::Display for Unit {
 
 /// Something that was measured.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(super) struct Figure {
+pub(crate) struct Figure {
     /// What, and behind a `/` for which case
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What both numbers are in
-    pub(super) unit: Unit,
+    pub(crate) unit: Unit,
     /// The median of the runs
-    pub(super) median: f64,
+    pub(crate) median: f64,
     /// The smallest of them
-    pub(super) min: f64,
+    pub(crate) min: f64,
     /// How many there were
-    pub(super) runs: u64,
+    pub(crate) runs: u64,
     /// What the function returned, if one of a guest was measured
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) result: Option<i64>,
+    pub(crate) result: Option<i64>,
 }
 
 /// The prefix of the names of figures that are run times of the peers' kernels, ours and Linux's.
-pub(super) const KERNEL: &str = "kernel/";
+pub(crate) const KERNEL: &str = "kernel/";
 
 impl Figure {
     /// What ratios are made of: the median, but for run times of Wasm the smallest, as the peers' own suite does
     /// it.
-    pub(super) fn compared(&self) -> f64 {
+    pub(crate) fn compared(&self) -> f64 {
         if self.name.starts_with(KERNEL) { self.min } else { self.median }
     }
 
@@ -83,7 +83,7 @@ impl Figure {
 
 /// Who measures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// Our kernel, built for this target
     Kernel(Target),
     /// Linux in the emulator
@@ -107,29 +107,29 @@ impl fmt::Display for Source {
 
 /// Who measured a figure, and under which conditions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// Who
-    pub(super) source: Source,
+    pub(crate) source: Source,
     /// The CPU that the emulator played; on the host, without meaning
-    pub(super) cpu: Cpu,
+    pub(crate) cpu: Cpu,
     /// What the clock counted
-    pub(super) clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 /// All figures of a measurement.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     list: Vec<(Origin, Figure)>,
 }
 
 impl Figures {
     /// Figures of one origin.
-    pub(super) fn of(origin: Origin, figures: Vec<Figure>) -> Self {
+    pub(crate) fn of(origin: Origin, figures: Vec<Figure>) -> Self {
         Self { list: figures.into_iter().map(|figure| (origin, figure)).collect() }
     }
 
     /// What rounds of the same measurement come to, each figure in the place where it first stands.
-    pub(super) fn of_rounds(rounds: Vec<Self>) -> Self {
+    pub(crate) fn of_rounds(rounds: Vec<Self>) -> Self {
         let mut groups: Vec<(Origin, Vec<Figure>)> = Vec::new();
         for (origin, figure) in rounds.into_iter().flat_map(|round| round.list) {
             let same = |(of, group): &&mut (Origin, Vec<Figure>)| {
@@ -145,43 +145,43 @@ impl Figures {
     }
 
     /// Adds figures of another boot or peer.
-    pub(super) fn extend(&mut self, other: Self) {
+    pub(crate) fn extend(&mut self, other: Self) {
         self.list.extend(other.list);
     }
 
     /// The figure with this name and origin.
-    pub(super) fn find(&self, origin: Origin, name: &str) -> Option<&Figure> {
+    pub(crate) fn find(&self, origin: Origin, name: &str) -> Option<&Figure> {
         self.of_origin(origin).find(|figure| figure.name == name)
     }
 
     /// All figures with this origin, in the order in which they were measured.
-    pub(super) fn of_origin(&self, origin: Origin) -> impl Iterator<Item = &Figure> {
+    pub(crate) fn of_origin(&self, origin: Origin) -> impl Iterator<Item = &Figure> {
         self.list.iter().filter(move |(of, _)| *of == origin).map(|(_, figure)| figure)
     }
 
     /// All figures with their origins.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(Origin, Figure)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Origin, Figure)> {
         self.list.iter()
     }
 }
 
 /// The geometric mean; none of nothing.
-pub(super) fn geometric_mean(ratios: impl Iterator<Item = f64>) -> Option<f64> {
+pub(crate) fn geometric_mean(ratios: impl Iterator<Item = f64>) -> Option<f64> {
     let logarithms: Vec<_> = ratios.map(f64::ln).collect();
     let sum: f64 = logarithms.iter().sum();
     (!logarithms.is_empty()).then(|| (sum / logarithms.len() as f64).exp())
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Our kernel for gnu, on the host's clock.
-    pub(in crate::bench) const OURS: Origin =
+    pub(crate) const OURS: Origin =
         Origin { source: Source::Kernel(Target::Gnu), cpu: Cpu::Max, clock: Clock::Host };
 
     /// A figure of one run.
-    pub(in crate::bench) fn figure(name: &str, unit: Unit, value: f64) -> Figure {
+    pub(crate) fn figure(name: &str, unit: Unit, value: f64) -> Figure {
         Figure { name: name.to_owned(), unit, median: value, min: value, runs: 1, result: None }
     }
 

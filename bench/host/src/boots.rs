@@ -3,9 +3,9 @@
 //! Owns the benchmark kernel of a target, and what is packed into its boots: the plan, and the modules that
 //! the plan names. A boot counts only if the kernel ended it with success and sent all of its figures.
 
-use super::figure::{Figure, Figures, Origin, Source};
-use super::modules::{self, Module};
-use super::peers::Job;
+use crate::figure::{Figure, Figures, Origin, Source};
+use crate::modules::{self, Module};
+use crate::peers::Job;
 use anyhow::{Context, Result, ensure};
 use palimpsest_host::archive::Request;
 use palimpsest_host::boot::Session;
@@ -26,7 +26,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(600);
 
 /// A group of figures that one boot measures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Suite {
+pub(crate) enum Suite {
     /// From reset to the first Wasm instruction
     Boot,
     /// Pages, instances, growth, loops of Wasm
@@ -62,7 +62,7 @@ impl Suite {
 
 /// The benchmark kernel of a target.
 #[derive(Debug)]
-pub(super) struct Bench {
+pub(crate) struct Bench {
     session: Session,
     target: Target,
     segments: Vec<Module>,
@@ -70,22 +70,22 @@ pub(super) struct Bench {
 
 /// What a boot measured.
 #[derive(Debug, Default)]
-pub(super) struct Measured {
+pub(crate) struct Measured {
     /// The figures
-    pub(super) figures: Figures,
+    pub(crate) figures: Figures,
     /// Of the density of instances alone
-    pub(super) samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// A moment in the filling of a machine.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// Which instances
-    pub(super) name: String,
+    pub(crate) name: String,
     /// How many were alive
-    pub(super) instances: u64,
+    pub(crate) instances: u64,
     /// What they had taken of frames and heap, in bytes
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl From<Figures> for Measured {
@@ -106,7 +106,7 @@ impl Bench {
     ///
     /// # Errors
     /// It does not build.
-    pub(super) fn new(workspace: &Workspace, target: Target) -> Result<Self> {
+    pub(crate) fn new(workspace: &Workspace, target: Target) -> Result<Self> {
         let session = Session::new(workspace, target, Image::new("palimpsest-bench-kernel", "bench"))?;
         Ok(Self { session, target, segments: modules::with_segments() })
     }
@@ -115,7 +115,7 @@ impl Bench {
     ///
     /// # Errors
     /// The machine ends in another way than with success, or its report is damaged.
-    pub(super) fn measure(&self, suite: Suite, cpu: Cpu, clock: Clock) -> Result<Measured> {
+    pub(crate) fn measure(&self, suite: Suite, cpu: Cpu, clock: Clock) -> Result<Measured> {
         let segments = match suite {
             Suite::Costs => self.segments.as_slice(),
             Suite::Boot | Suite::Density | Suite::Load | Suite::Kernels => &[],
@@ -127,7 +127,7 @@ impl Bench {
     ///
     /// # Errors
     /// As [`measure`](Self::measure).
-    pub(super) fn load(&self, modules: &[Module], cpu: Cpu, clock: Clock) -> Result<Measured> {
+    pub(crate) fn load(&self, modules: &[Module], cpu: Cpu, clock: Clock) -> Result<Measured> {
         if modules.is_empty() {
             return Ok(Measured::default());
         }
@@ -139,7 +139,7 @@ impl Bench {
     ///
     /// # Errors
     /// As [`measure`](Self::measure).
-    pub(super) fn run(&self, jobs: &[Job], files: &[Module], cpu: Cpu) -> Result<Measured> {
+    pub(crate) fn run(&self, jobs: &[Job], files: &[Module], cpu: Cpu) -> Result<Measured> {
         let plan = Plan { modules: &[], jobs };
         self.boot(Suite::Kernels, plan, files, Conditions { cpu, clock: Clock::Host })
     }

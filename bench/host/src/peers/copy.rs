@@ -5,8 +5,8 @@
 //! original and shares its cache of builds. A file that is there already is left alone: cargo looks at the time
 //! of its last change.
 
-use super::super::modules::Module;
 use super::job;
+use crate::modules::Module;
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::ErrorKind;

@@ -8,27 +8,27 @@
 mod copy;
 mod job;
 mod lines;
-pub(super) mod runtimes;
+pub(crate) mod runtimes;
 
-use super::figure::{Figures, Origin, Source};
-use super::modules::Module;
+use crate::figure::{Figures, Origin, Source};
+use crate::modules::Module;
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
 use palimpsest_host::qemu::{Clock, Cpu};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(super) use job::Job;
+pub(crate) use job::Job;
 
 /// The folder of the peers.
 #[derive(Debug)]
-pub(super) struct Peers {
+pub(crate) struct Peers {
     directory: PathBuf,
 }
 
 /// What Linux measures in one boot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum LinuxSuite {
+pub(crate) enum LinuxSuite {
     /// Page operations
     Pages,
     /// The kernels in wasmi
@@ -40,7 +40,7 @@ impl Peers {
     ///
     /// # Errors
     /// They are not there.
-    pub(super) fn find(directory: &Path) -> Result<Self> {
+    pub(crate) fn find(directory: &Path) -> Result<Self> {
         let run = directory.join("linux-guest/run");
         ensure!(run.is_file(), "there is no {}: name the folder of the peers", run.display());
         let directory = fs::canonicalize(directory).context("cannot resolve the peers' folder")?;
@@ -51,7 +51,7 @@ impl Peers {
     ///
     /// # Errors
     /// The copy cannot be made.
-    pub(super) fn with_kernel(self, copy: PathBuf, module: &Module, word: &str) -> Result<Self> {
+    pub(crate) fn with_kernel(self, copy: PathBuf, module: &Module, word: &str) -> Result<Self> {
         copy::with_kernel(&self.directory, &copy, module, word).context("cannot copy the peers' folder")?;
         Ok(Self { directory: copy })
     }
@@ -60,7 +60,7 @@ impl Peers {
     ///
     /// # Errors
     /// The guest's script cannot be read, or names none.
-    pub(super) fn jobs(&self) -> Result<Vec<Job>> {
+    pub(crate) fn jobs(&self) -> Result<Vec<Job>> {
         let script = self.directory.join(copy::SCRIPT);
         let text =
             fs::read_to_string(&script).with_context(|| format!("cannot read {}", script.display()))?;
@@ -73,7 +73,7 @@ impl Peers {
     ///
     /// # Errors
     /// One of them cannot be read.
-    pub(super) fn modules(&self, jobs: &[Job]) -> Result<Vec<Module>> {
+    pub(crate) fn modules(&self, jobs: &[Job]) -> Result<Vec<Module>> {
         let mut files: Vec<_> = jobs.iter().map(|job| job.file.clone()).collect();
         files.sort_unstable();
         files.dedup();
@@ -89,7 +89,7 @@ impl Peers {
     ///
     /// # Errors
     /// Its script fails, which has then said why.
-    pub(super) fn linux(&self, suite: LinuxSuite, cpu: Cpu) -> Result<Figures> {
+    pub(crate) fn linux(&self, suite: LinuxSuite, cpu: Cpu) -> Result<Figures> {
         let suite = match suite {
             LinuxSuite::Pages => "memns",
             LinuxSuite::Wasm => "wasm",
@@ -107,7 +107,7 @@ impl Peers {
     ///
     /// # Errors
     /// Its script fails, which has then said why.
-    pub(super) fn floor(&self) -> Result<Figures> {
+    pub(crate) fn floor(&self) -> Result<Figures> {
         let lines = self.script("floor/run", [])?;
         let origin = Origin { source: Source::Floor, cpu: Cpu::Max, clock: Clock::Host };
         Ok(Figures::of(origin, lines::figures(&lines)?))
@@ -117,7 +117,7 @@ impl Peers {
     ///
     /// # Errors
     /// Their script fails, which has then said why.
-    pub(super) fn host_runtimes(&self, rounds: u32) -> Result<Figures> {
+    pub(crate) fn host_runtimes(&self, rounds: u32) -> Result<Figures> {
         runtimes::measure(self, rounds)
     }
 

@@ -5,14 +5,14 @@
 //! that is gone and one that the baseline does not know fail the check; one that is a tenth better is only
 //! told. The ways to zero memory are the machine's and not ours: they are left out.
 
-use super::figure::{Figures, Origin, Source, Unit};
+use crate::figure::{Figures, Origin, Source, Unit};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// The file, from the repository's root.
-pub(super) const FILE: &str = "bench/baseline.json";
+pub(crate) const FILE: &str = "bench/baseline.json";
 
 /// A change of this part of a count fails the check, or is told: one tenth.
 const NOTABLE_PART: f64 = 10.0;
@@ -21,7 +21,7 @@ const NOTABLE_PART: f64 = 10.0;
 type Counts = BTreeMap<String, f64>;
 
 /// The file for these figures: for each target, counts by name.
-pub(super) fn of(before: Option<&str>, figures: &Figures) -> Result<String> {
+pub(crate) fn of(before: Option<&str>, figures: &Figures) -> Result<String> {
     let mut file: Map<String, Value> = before.map_or_else(|| Ok(Map::new()), parse)?;
     for (target, counts) in by_target(figures) {
         file.insert(target, counts.into_iter().map(|(name, count)| (name, Value::from(count))).collect());
@@ -33,7 +33,7 @@ pub(super) fn of(before: Option<&str>, figures: &Figures) -> Result<String> {
 ///
 /// # Errors
 /// The file is not what [`of`] writes.
-pub(super) fn compare(file: &str, figures: &Figures) -> Result<Comparison> {
+pub(crate) fn compare(file: &str, figures: &Figures) -> Result<Comparison> {
     let file = parse(file)?;
     let mut comparison = Comparison::default();
     for (target, counts) in by_target(figures) {
@@ -74,7 +74,7 @@ fn by_target(figures: &Figures) -> BTreeMap<String, Counts> {
 
 /// What came of it.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Comparison {
+pub(crate) struct Comparison {
     compared: usize,
     worse: Vec<String>,
     better: Vec<String>,
@@ -82,7 +82,7 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// Whether nothing got worse, and something was compared at all.
-    pub(super) const fn is_good(&self) -> bool {
+    pub(crate) const fn is_good(&self) -> bool {
         self.worse.is_empty() && self.compared > 0
     }
 
@@ -129,8 +129,8 @@ impl fmt::Display for Comparison {
 
 #[cfg(test)]
 mod tests {
-    use super::super::figure::tests::{OURS, figure};
     use super::*;
+    use crate::figure::tests::{OURS, figure};
     use palimpsest_host::kernel::Target;
 
     fn figures(counts: &[(&str, f64)]) -> Figures {

@@ -3,7 +3,7 @@
 //! A line is of one of three forms: time for a page, for a call of a guest, or for anything else. What has no time
 //! is about the run, and left out.
 
-use super::super::figure::{Figure, KERNEL, Unit};
+use crate::figure::{Figure, KERNEL, Unit};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 

@@ -4,9 +4,9 @@
 //! the document's figures; one whose figures were not measured is not written. Axes are linear; where a plot
 //! needs powers, their exponents are drawn, and labelled as what they stand for.
 
-use super::document::Document;
-use super::figure::{Origin, Source};
-use super::timelines::Timeline;
+use crate::document::Document;
+use crate::figure::{Origin, Source};
+use crate::timelines::Timeline;
 use anyhow::{Result, anyhow};
 use palimpsest_host::kernel::Target;
 use palimpsest_host::qemu::{Clock, Cpu};
@@ -62,7 +62,7 @@ struct Frame<'a> {
 ///
 /// # Errors
 /// A file cannot be written.
-pub(super) fn write(directory: &Path, document: &Document, timelines: &[Timeline]) -> Result<()> {
+pub(crate) fn write(directory: &Path, document: &Document, timelines: &[Timeline]) -> Result<()> {
     fs::create_dir_all(directory)?;
     cost_per_page(&directory.join("cost-per-page.svg"), document)?;
     instances(&directory.join("instances.svg"), document)?;
@@ -224,8 +224,8 @@ fn whole(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::timelines::Line;
     use super::*;
+    use crate::timelines::Line;
 
     #[test]
     fn a_plot_has_units_at_its_axes_and_a_legend() -> Result<()> {

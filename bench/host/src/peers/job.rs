@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// A function of type `(i32) -> i32` that is called again and again.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::bench) struct Job {
+pub(crate) struct Job {
     /// The module's file
     pub(super) file: String,
     function: String,
@@ -50,7 +50,7 @@ impl Job {
     }
 
     /// As it stands in the kernel's plan.
-    pub(in crate::bench) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let instances = match self.instances {
             Instances::One => "one",
             Instances::New => "new",

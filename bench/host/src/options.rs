@@ -1,17 +1,18 @@
 //! The command line of `cargo xtask bench`.
 
-use clap::{Args, ValueEnum};
+use clap::{Parser, ValueEnum};
 use palimpsest_host::kernel::Target;
 use palimpsest_host::qemu::Cpu;
 use palimpsest_host::setup::SetupOptions;
 use std::path::PathBuf;
 
-/// Options of `bench`.
-#[derive(Args, Debug)]
+/// Measures what things cost, against Linux in the same emulator and against the checked-in baseline.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask bench")]
 pub(crate) struct BenchOptions {
     /// The folder with the peer programs, whose figures are then measured in the same run
     #[arg(long, value_name = "DIR", conflicts_with_all = ["icount", "check", "update_baseline"])]
-    pub(super) peers: Option<PathBuf>,
+    pub(crate) peers: Option<PathBuf>,
     /// With the peers: also the other runtimes on this machine, without an emulator, if they have been built
     #[arg(long, requires = "peers")]
     runtimes: bool,
@@ -23,37 +24,37 @@ pub(crate) struct BenchOptions {
         value_parser = clap::value_parser!(u32).range(1..),
         conflicts_with_all = ["icount", "check", "update_baseline"]
     )]
-    pub(super) rounds: u32,
+    pub(crate) rounds: u32,
     /// Write all figures and goals to this file
     #[arg(long, value_name = "PATH", conflicts_with_all = ["check", "update_baseline"])]
-    pub(super) json: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
     /// Count instructions only: the figures are the same on every machine
     #[arg(long)]
-    pub(super) icount: bool,
+    pub(crate) icount: bool,
     /// Count instructions, and fail if a figure is a tenth worse than the baseline
     #[arg(long)]
-    pub(super) check: bool,
+    pub(crate) check: bool,
     /// Count instructions, and make them the baseline
     #[arg(long, conflicts_with = "check")]
-    pub(super) update_baseline: bool,
+    pub(crate) update_baseline: bool,
     /// Write docs/bench.md and docs/plots, which need a full measurement
     #[arg(long, conflicts_with_all = ["icount", "check", "update_baseline"])]
-    pub(super) docs: bool,
+    pub(crate) docs: bool,
     /// The compilation target of the kernel; without it instructions of both, times of gnu, and of none those of
     /// running Wasm
     #[arg(long, value_enum)]
     target: Option<Target>,
     /// The CPU that the emulator plays
     #[arg(long, value_enum, default_value_t = CpuChoice::Both)]
-    pub(super) cpu: CpuChoice,
+    pub(crate) cpu: CpuChoice,
     /// Whether missing things are installed
     #[command(flatten)]
-    pub(super) setup: SetupOptions,
+    pub(crate) setup: SetupOptions,
 }
 
 /// The CPUs to measure on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum CpuChoice {
+pub(crate) enum CpuChoice {
     /// All that the emulator can: it then claims fast string instructions, which Linux uses and the emulator
     /// lacks
     Max,
@@ -65,7 +66,7 @@ pub(super) enum CpuChoice {
 
 impl CpuChoice {
     /// The CPUs in the order in which they are measured.
-    pub(super) const fn models(self) -> &'static [Cpu] {
+    pub(crate) const fn models(self) -> &'static [Cpu] {
         match self {
             Self::Max => &[Cpu::Max],
             Self::WithoutErms => &[Cpu::WithoutErms],
@@ -76,7 +77,7 @@ impl CpuChoice {
 
 /// Whether the runtimes of this machine are measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum HostRuntimes {
+pub(crate) enum HostRuntimes {
     /// They are not asked for
     LeftOut,
     /// They are, where they have been built
@@ -85,12 +86,12 @@ pub(super) enum HostRuntimes {
 
 impl BenchOptions {
     /// Whether the runtimes of this machine are to be measured.
-    pub(super) const fn host_runtimes(&self) -> HostRuntimes {
+    pub(crate) const fn host_runtimes(&self) -> HostRuntimes {
         if self.runtimes { HostRuntimes::Measured } else { HostRuntimes::LeftOut }
     }
 
     /// The targets, the one that everything is measured on first.
-    pub(super) fn targets(&self) -> Vec<Target> {
+    pub(crate) fn targets(&self) -> Vec<Target> {
         self.target.map_or_else(|| vec![Target::Gnu, Target::None], |target| vec![target])
     }
 }

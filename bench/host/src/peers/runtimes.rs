@@ -4,9 +4,9 @@
 //! `memory/M/R` for a new instance of the memory guest M, `peak/M/R` for the memory that the process had then. A
 //! memory guest is named with its argument, because one is run with several.
 
-use super::super::figure::{Figure, Figures, Origin, Source, Unit};
 use super::Peers;
 use super::lines;
+use crate::figure::{Figure, Figures, Origin, Source, Unit};
 use anyhow::{Context, Result};
 use palimpsest_host::qemu::{Clock, Cpu};
 use serde_json::Value;
@@ -15,12 +15,12 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The runtime that all others are compared with.
-pub(in crate::bench) const REFERENCE: &str = "wasmi";
+pub(crate) const REFERENCE: &str = "wasmi";
 
 /// The memory guests: one with 65,536 Wasm pages that touches the last byte, and one that grows by 1 as often as
 /// this.
-pub(in crate::bench) const WHOLE: &str = "mem4g -1";
-pub(in crate::bench) const GROWING: (&str, f64) = ("grow 4096", 4096.0);
+pub(crate) const WHOLE: &str = "mem4g -1";
+pub(crate) const GROWING: (&str, f64) = ("grow 4096", 4096.0);
 
 const SUITE: &str = "runtimes/suite.py";
 
@@ -85,8 +85,7 @@ fn parse(line: &str) -> Result<(Value, String, Figure)> {
 }
 
 /// Where these figures come from.
-pub(in crate::bench) const ORIGIN: Origin =
-    Origin { source: Source::Host, cpu: Cpu::Max, clock: Clock::Host };
+pub(crate) const ORIGIN: Origin = Origin { source: Source::Host, cpu: Cpu::Max, clock: Clock::Host };
 
 #[cfg(test)]
 mod tests {

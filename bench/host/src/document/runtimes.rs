@@ -1,9 +1,9 @@
 //! The table of the runtimes on this machine: code against wasmi's, and what memories cost.
 
-use super::super::figure::{Figure, Figures, KERNEL, geometric_mean};
-use super::super::peers::runtimes::{GROWING, ORIGIN, REFERENCE, WHOLE};
 use super::words::number;
 use super::{line, section};
+use crate::figure::{Figure, Figures, KERNEL, geometric_mean};
+use crate::peers::runtimes::{GROWING, ORIGIN, REFERENCE, WHOLE};
 
 const HEADS: [&str; 5] = [
     "runtime",
@@ -55,9 +55,9 @@ fn mean_ratio(figures: &Figures, runtime: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::figure::Unit;
-    use super::super::super::figure::tests::figure;
     use super::*;
+    use crate::figure::Unit;
+    use crate::figure::tests::figure;
 
     #[test]
     fn a_runtime_stands_with_its_mean_against_wasmi() {

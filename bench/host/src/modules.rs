@@ -16,18 +16,18 @@ const SEGMENTS: [usize; 2] = [1 << 20, 8 << 20];
 
 /// A file of the boot archive.
 #[derive(Clone, Debug)]
-pub(super) struct Module {
+pub(crate) struct Module {
     /// Its name there
-    pub(super) file: String,
+    pub(crate) file: String,
     /// The module
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Programs that somebody else compiled, small and large; those that cannot be had are left out, and said.
 ///
 /// # Errors
 /// In CI, where nothing may be left out: one cannot be had.
-pub(super) fn real(workspace: &Workspace, policy: MissingPolicy) -> Result<Vec<Module>> {
+pub(crate) fn real(workspace: &Workspace, policy: MissingPolicy) -> Result<Vec<Module>> {
     let mut modules = Vec::new();
     for (package, path) in [(LODEPNG, LODEPNG_WASM), (QUICKJS, QUICKJS_WASM), (AVIF, AVIF_WASM)] {
         if let Some(package) = npm::find(workspace, package, policy)? {
@@ -39,7 +39,7 @@ pub(super) fn real(workspace: &Workspace, policy: MissingPolicy) -> Result<Vec<M
 }
 
 /// Modules whose memory is full of data from the start.
-pub(super) fn with_segments() -> Vec<Module> {
+pub(crate) fn with_segments() -> Vec<Module> {
     let module = |bytes| Module { file: format!("segments-{bytes}.wasm"), bytes: with_segment(bytes) };
     SEGMENTS.into_iter().map(module).collect()
 }

@@ -6,9 +6,9 @@
 mod runtimes;
 mod words;
 
-use super::boots::{Measured, Sample};
-use super::figure::{Figure, Figures, Origin, Source};
-use super::goals;
+use crate::boots::{Measured, Sample};
+use crate::figure::{Figure, Figures, Origin, Source};
+use crate::goals;
 use anyhow::{Context, Result};
 use duct::cmd;
 use palimpsest_host::kernel::Target;
@@ -35,11 +35,11 @@ the CPU without them stands beside it. Boots have all of their memory touched be
 
 /// A measurement.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// All figures
-    pub(super) figures: Figures,
+    pub(crate) figures: Figures,
     /// Moments in the filling of a machine with instances
-    pub(super) samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
     emulator: String,
     processor: String,
 }
@@ -49,20 +49,20 @@ impl Document {
     ///
     /// # Errors
     /// QEMU does not tell its version.
-    pub(super) fn new(figures: Figures) -> Result<Self> {
+    pub(crate) fn new(figures: Figures) -> Result<Self> {
         let version = cmd!(Tool::Qemu.executable(), "--version").read().context("QEMU tells no version")?;
         let emulator = version.lines().next().unwrap_or_default().to_owned();
         Ok(Self { figures, samples: Vec::new(), emulator, processor: processor() })
     }
 
     /// Adds what a boot or a peer measured.
-    pub(super) fn add(&mut self, measured: Measured) {
+    pub(crate) fn add(&mut self, measured: Measured) {
         self.figures.extend(measured.figures);
         self.samples.extend(measured.samples);
     }
 
     /// For programs.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let figures: Vec<_> =
             self.figures.iter().map(|(origin, figure)| figure_json(*origin, figure)).collect();
         let goals: Vec<_> = goals::evaluate(&self.figures).iter().map(goals::Goal::json).collect();
@@ -76,7 +76,7 @@ impl Document {
     }
 
     /// For people.
-    pub(super) fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let mut text = format!("# Measured\n\n{PREFACE}\n{} on {}.\n", self.emulator, self.processor);
         if self.figures.iter().any(|(origin, _)| origin.clock == Clock::Host) {
             text.push_str(&self.goals());
@@ -217,9 +217,9 @@ fn processor() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::figure::Unit;
-    use super::super::figure::tests::{OURS, figure};
     use super::*;
+    use crate::figure::Unit;
+    use crate::figure::tests::{OURS, figure};
 
     fn document(figures: Figures) -> Document {
         let (emulator, processor) = ("QEMU".to_owned(), "a processor".to_owned());

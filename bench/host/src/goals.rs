@@ -6,13 +6,13 @@
 
 mod list;
 
-use super::figure::Figures;
+use crate::figure::Figures;
 use serde_json::{Value, json};
 use std::fmt;
 
 /// What a value has to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Bound {
+pub(crate) enum Bound {
     /// Not above this
     AtMost(f64),
     /// Not below this
@@ -30,15 +30,15 @@ impl fmt::Display for Bound {
 
 /// A goal and what came of it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Goal {
+pub(crate) struct Goal {
     /// What, against what
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What it has to be
-    pub(super) bound: Bound,
+    pub(crate) bound: Bound,
     /// What it is, if it was measured
-    pub(super) value: Option<f64>,
+    pub(crate) value: Option<f64>,
     /// What people are told beside the value: which of several it is, and what another clock says
-    pub(super) note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 impl Goal {
@@ -51,7 +51,7 @@ impl Goal {
     }
 
     /// Whether it is met; what was not measured is not.
-    pub(super) fn is_met(&self) -> bool {
+    pub(crate) fn is_met(&self) -> bool {
         self.value.is_some_and(|value| match self.bound {
             Bound::AtMost(limit) => value <= limit,
             Bound::AtLeast(limit) => value >= limit,
@@ -59,23 +59,23 @@ impl Goal {
     }
 
     /// As it stands in the JSON file.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let goal = self.bound.to_string();
         json!({ "name": self.name, "goal": goal, "value": self.value, "met": self.is_met() })
     }
 }
 
 /// All goals, in the order of their table.
-pub(super) fn evaluate(figures: &Figures) -> Vec<Goal> {
+pub(crate) fn evaluate(figures: &Figures) -> Vec<Goal> {
     list::all(figures)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::figure::tests::{OURS, figure};
-    use super::super::figure::{Origin, Source, Unit};
     use super::list::{KIB_64, MIB_1, MIB_64};
     use super::*;
+    use crate::figure::tests::{OURS, figure};
+    use crate::figure::{Origin, Source, Unit};
     use palimpsest_host::kernel::Target;
     use palimpsest_host::qemu::Clock;
 

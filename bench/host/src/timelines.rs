@@ -4,14 +4,13 @@
 //! whose report has the frames that were resident at each moment, and the time that the program took. A
 //! program that cannot be had is left out, and said; the documentation then lacks its plot.
 
-use super::figure::{Figure, Figures, Origin, Source, Unit};
+use crate::figure::{Figure, Figures, Origin, Source, Unit};
+
 use anyhow::{Context, Result};
-use duct::cmd;
 use palimpsest_host::kernel::Target;
 use palimpsest_host::qemu::{Clock, Cpu};
 use palimpsest_host::workspace::Workspace;
 use serde_json::Value;
-use std::env;
 use std::fs;
 
 /// Builds an array of 64 MiB and drops it, three times.
@@ -30,27 +29,27 @@ const PROGRAMS: [(&str, &[&str]); 7] = [
 
 /// What a program held over time.
 #[derive(Clone, Debug)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     /// Its name
-    pub(super) program: &'static str,
+    pub(crate) program: &'static str,
     /// One for each way that it was linked in
-    pub(super) lines: Vec<Line>,
+    pub(crate) lines: Vec<Line>,
 }
 
 /// The frames of one run.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// What it is called
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Units of fuel used, and frames resident then
-    pub(super) points: Vec<(f64, f64)>,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// Runs all programs; also gives the time of each that was run in one way.
 ///
 /// # Errors
 /// Its own executable cannot be found, or a report is damaged.
-pub(super) fn record(workspace: &Workspace) -> Result<(Vec<Timeline>, Figures)> {
+pub(crate) fn record(workspace: &Workspace) -> Result<(Vec<Timeline>, Figures)> {
     let (mut timelines, mut figures) = (Vec::new(), Vec::new());
     for (program, words) in PROGRAMS {
         let Some(report) = run(workspace, program, words)? else {
@@ -69,12 +68,12 @@ pub(super) fn record(workspace: &Workspace) -> Result<(Vec<Timeline>, Figures)> 
 
 /// The program's report, or none if the command failed, which has then said why.
 fn run(workspace: &Workspace, program: &str, words: &[&str]) -> Result<Option<Value>> {
-    let xtask = env::current_exe().context("cannot find the running xtask")?;
     let path = workspace.output(&format!("timeline-{program}-{}.json", std::process::id()));
     let file = path.to_string_lossy();
     let command = ["run", "--program", program, "--timeout", "600", "--json", &file, "--"];
     println!("$ cargo xtask run --program {program} -- {}", words.join(" "));
-    let ran = cmd(xtask, command.iter().chain(words)).dir(workspace.root()).stdout_null().unchecked().run();
+    let command = ["xtask"].iter().chain(&command).chain(words);
+    let ran = workspace.cargo(command, &[]).stdout_null().unchecked().run();
     let ran = ran.with_context(|| format!("cannot run {program}"))?;
     let report = fs::read_to_string(&path);
     // It is not there if the command failed; one that is left in cargo's output directory does no harm.

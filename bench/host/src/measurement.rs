@@ -7,12 +7,12 @@
 //! is measured once. A kernel that returns something else than Linux's ends the measurement: a fast wrong answer is
 //! no figure.
 
-use super::boots::{Bench, Suite};
-use super::document::Document;
-use super::figure::{Figures, KERNEL, Origin, Source};
-use super::modules::{self, Module};
-use super::options::{BenchOptions, HostRuntimes};
-use super::peers::{Job, LinuxSuite, Peers};
+use crate::boots::{Bench, Suite};
+use crate::document::Document;
+use crate::figure::{Figures, KERNEL, Origin, Source};
+use crate::modules::{self, Module};
+use crate::options::{BenchOptions, HostRuntimes};
+use crate::peers::{Job, LinuxSuite, Peers};
 use anyhow::{Context, Result, ensure};
 use palimpsest_guest_recipes::guest;
 use palimpsest_host::qemu::{Clock, Cpu};
@@ -36,7 +36,7 @@ const COREMARK_JOB: &str = "coremark.wasm:run:30";
 ///
 /// # Errors
 /// A kernel or a peer does not build, run or answer; or two of them do not compute the same.
-pub(super) fn run(workspace: &Workspace, options: &BenchOptions) -> Result<Document> {
+pub(crate) fn run(workspace: &Workspace, options: &BenchOptions) -> Result<Document> {
     let measurement = Measurement::prepare(workspace, options)?;
     let mut rounds = Vec::new();
     for round in 1..=options.rounds {
@@ -174,9 +174,9 @@ fn agree(figures: &Figures) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::figure::tests::{OURS, figure};
-    use super::super::figure::{Figure, Unit};
     use super::*;
+    use crate::figure::tests::{OURS, figure};
+    use crate::figure::{Figure, Unit};
     use palimpsest_host::kernel::Target;
 
     #[test]

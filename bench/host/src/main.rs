@@ -28,7 +28,8 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(crate) use options::BenchOptions;
+use clap::Parser;
+use options::BenchOptions;
 
 /// Where the table and the plots of the documentation are, from the repository's root.
 const DOCS: &str = "docs";
@@ -36,11 +37,22 @@ const DOCS: &str = "docs";
 /// Modules of other people cannot be had everywhere: the baseline has no counts of them.
 const NO_MODULES: &[Module] = &[];
 
+fn main() -> ExitCode {
+    let options = BenchOptions::parse();
+    match Workspace::locate().and_then(|workspace| run(&workspace, &options)) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Does what the options ask for. A count that is worse than the baseline makes the command fail.
 ///
 /// # Errors Something is missing and may not be installed; the kernel or a peer does not build, run or
 /// answer; a file cannot be written.
-pub(crate) fn run(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
+fn run(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
     let mut needs: Vec<Need> = options.targets().iter().map(|target| Need::Core(target.triple())).collect();
     needs.push(EMULATOR);
     setup::require(workspace, &needs, options.setup.missing_policy())?;

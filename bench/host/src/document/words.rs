@@ -1,6 +1,6 @@
 //! How names and numbers are written in a table.
 
-use super::super::figure::Figure;
+use crate::figure::Figure;
 use palimpsest_host::digits::grouped;
 
 /// The median, and the smallest where it is another.
