@@ -1,15 +1,16 @@
-;; A guest whose memory is 1 GiB: sixteen times as much as the kernel has for everything.
+;; A guest with a memory of 1 GiB, sixteen times the memory of the whole machine.
 (module
   (import "kernel" "print" (func $print (param $start i32) (param $length i32)))
   (import "palimpsest" "clear_pages" (func $clear_pages (param $start i32) (param $count i32) (result i32)))
   (memory (export "memory") 16384 16384)
-  ;; In the last Wasm page.
+  ;; This address is in the last Wasm page.
   (data (i32.const 0x3fff0000) "the guest says hello")
 
   (func (export "greet")
     (call $print (i32.const 0x3fff0000) (i32.const 20)))
 
-  ;; Writes its own number into each of the first `count` Wasm pages, and adds up what it reads there.
+  ;; Writes the number of each of the first `count` Wasm pages to it, and adds up what it reads
+  ;; there.
   (func (export "write") (param $count i32) (result i64)
     (local $page i32) (local $address i32) (local $sum i64)
     (loop $next
@@ -22,6 +23,6 @@
           (br $next))))
     (local.get $sum))
 
-  ;; Gives the first `count` Wasm pages back; 0 says that their frames were released.
+  ;; Clears the first `count` Wasm pages. Returns 0 if their frames were released.
   (func (export "give_back") (param $count i32) (result i32)
     (call $clear_pages (i32.const 0) (local.get $count))))

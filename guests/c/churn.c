@@ -1,11 +1,11 @@
 /*
- * A program with ups and downs, as ordinary ones have them: a table that stays, a large block that comes and
- * goes four times, and thousands of small ones. It knows nothing of Palimpsest and prints one line per step, so
- * that whoever watches its memory knows what it has in use at that moment.
+ * An ordinary program whose use of memory rises and falls: a table that stays, a large block that
+ * is allocated and freed four times, and thousands of small ones. It does not depend on Palimpsest.
+ * It prints one line per step, so that its memory can be plotted against its steps.
  *
- *     churn [MIB]      the large block's size, 64 MiB if it is not given
+ *     churn [MIB]      MIB is the size of the large block, 64 by default
  *
- * The exit status is 0 if every block held what was written into it.
+ * The exit status is 0 if every block contained what was written into it.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ enum {
     SMALL_BLOCKS = 20000,
     SMALLEST = 16,
     SIZES = 1009,
-    /* Memory is touched once per this many bytes: no machine has smaller pages. */
+    /* One byte in this many is written, so that every 4 KiB page is touched. */
     STRIDE = 4096
 };
 

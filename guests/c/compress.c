@@ -1,10 +1,10 @@
 /*
- * Compresses a file with zstd, decompresses what came out, and compares that with the file byte by byte.
+ * Compresses a file with zstd, decompresses the result, and compares the copy with the file.
  *
- *     compress FILE DIRECTORY      DIRECTORY takes the compressed file and the copy
+ *     compress FILE DIRECTORY      DIRECTORY receives the compressed file and the copy
  *
- * Everything goes through the library's streaming interface and the C library's files. Prints the sizes in
- * bytes and an FNV-1a checksum of the copy; the exit status is 0 if the copy equals the file.
+ * It uses the library's streaming interface and the files of the C library. It prints the sizes in
+ * bytes and an FNV-1a checksum of the copy. The exit status is 0 if the copy equals the file.
  */
 #include <stdint.h>
 #include <stdio.h>

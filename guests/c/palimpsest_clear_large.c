@@ -1,25 +1,28 @@
 /*
- * The C library's own allocator, with the Wasm pages inside of large freed blocks given back: link this object
- * into an unchanged program, and have the linker put it before `free` and `realloc`.
+ * Keeps the C library's allocator, but clears the whole Wasm pages inside large blocks when they
+ * are freed. Link this object into an unchanged program, and let the linker wrap `free` and
+ * `realloc`:
  *
- *     clang --target=wasm32-wasi program.c palimpsest_clear_large.c -Wl,--wrap=free,--wrap=realloc ...
+ *     clang --target=wasm32-wasi program.c palimpsest_clear_large.c \
+ *         -Wl,--wrap=free,--wrap=realloc -o program.wasm
  *
- * The addresses stay with the allocator, which goes on to merge and reuse them; only the frames behind them go.
- * For hosts that have `clear_pages` but no heap, and to compare. Blocks that hold no whole Wasm page are not
- * touched, so their frames stay, however many are free side by side.
+ * The allocator still owns the addresses, and merges and reuses them. Only their frames are
+ * released. This is for hosts that have `clear_pages` but no heap, and for comparison. Blocks
+ * without a whole Wasm page are not cleared, so their frames remain in use even if many adjacent
+ * blocks are free.
  *
- * What must not be cleared is what dlmalloc (wasi-libc's allocator) keeps in a *free* block of `usable` bytes at
- * `block`. Words are of the size of size_t:
+ * dlmalloc, the allocator of wasi-libc, keeps the following words in and around a *free* block of
+ * `usable` bytes at `block`. They must not be cleared. A word has the size of size_t:
  *
- *     block - 2 words   size of the chunk before, if that one is free   not in the block
- *     block - 1 word    this chunk's size and flags                     not in the block
- *     block             links of the free list: next, previous; for a large chunk also two children, the
- *                       parent and the tree's index: 6 words
- *     block + usable - 1 word   this chunk's size again, for the chunk behind it
- *     block + usable    the next chunk's size and flags                 not in the block
+ *     block - 2 words           size of the previous chunk, if it is free   outside the block
+ *     block - 1 word            size and flags of this chunk                outside the block
+ *     block                     6 words: links of the free list to the next and previous chunk. A
+ *                               large chunk also has two children, a parent and the tree's index
+ *     block + usable - 1 word   size of this chunk again, for the next chunk
+ *     block + usable            size and flags of the next chunk            outside the block
  *
- * A chunk that is merged with free neighbours keeps these words at its new ends, outside of the block. dlmalloc
- * never takes the rest of a free chunk to be zero or anything else; even its calloc writes the zeros itself.
+ * A chunk that is merged with free neighbours keeps these words at its new ends, outside the block.
+ * dlmalloc assumes nothing about the other bytes of a free chunk. Even its calloc writes zeros.
  */
 #include "palimpsest.h"
 
@@ -34,14 +37,14 @@ void __wrap_free(void *block);
 #define LINKS (6 * WORD)
 #define SIZE_AT_THE_END WORD
 
-/* Clears inside of bytes that belong to a free chunk: all of its payload. */
+/* Clears the payload of a free chunk, except for the words that dlmalloc keeps in it. */
 static void clear_free_chunk(char *payload, size_t length)
 {
     if (length > LINKS + SIZE_AT_THE_END)
         palimpsest_clear_inside(payload + LINKS, length - LINKS - SIZE_AT_THE_END);
 }
 
-/* The block is still the caller's when it is cleared: dlmalloc writes its links afterwards. */
+/* Clears before it frees, because dlmalloc then writes its links into the block. */
 void __wrap_free(void *block)
 {
     palimpsest_clear_inside(block, malloc_usable_size(block));
@@ -49,8 +52,8 @@ void __wrap_free(void *block)
 }
 
 /*
- * dlmalloc frees the old block, or its tail, by a call of its own that no linker can redirect: what it freed is
- * found by comparing before and after.
+ * dlmalloc frees the old block, or its tail, by an internal call that no linker can wrap. Comparing
+ * the block before and after the call shows what was freed.
  */
 void *__wrap_realloc(void *block, size_t size)
 {
@@ -63,7 +66,7 @@ void *__wrap_realloc(void *block, size_t size)
         clear_free_chunk((char *)old, before);
         return result;
     }
-    /* The tail's payload begins behind its size and flags. */
+    /* The payload of the tail starts after its size and flags. */
     const size_t after = malloc_usable_size(result);
     if (after + WORD < before)
         clear_free_chunk(result + after + WORD, before - after - WORD);

@@ -1,15 +1,18 @@
 /*
- * The C library's malloc family over the host heap: link this object into an unchanged program, and what it
- * frees goes back to the machine.
+ * The malloc family of the C library over the host heap. Link this object into an unchanged
+ * program, and the memory that it frees returns to the kernel.
  *
- *     clang --target=wasm32-wasi program.c palimpsest_malloc.c -Wl,--export=__heap_base -o program.wasm
+ *     clang --target=wasm32-wasi program.c palimpsest_malloc.c \
+ *         -Wl,--export=__heap_base -o program.wasm
  *
- * It defines every name that wasi-libc's own allocator (the member dlmalloc.o of libc.a) defines, so that the
- * linker has no reason to take that one as well; the C library's own calls come here too. The export tells the
- * host where the program's data ends; without it the heap begins at the end of the initial memory.
+ * It defines every name that wasi-libc's allocator (dlmalloc.o in libc.a) defines, so the linker
+ * does not include that one, and calls from inside the C library reach this one too. The exported
+ * `__heap_base` is the end of the program's data, where the heap starts. Without the export, the
+ * heap starts at the end of the initial memory.
  *
- * Works for every program that is linked with wasi-libc, Rust's wasm32-wasip1 among them. There it has to be a
- * static library, because rustc puts those before the C library and single objects behind it:
+ * It works for every program that is linked with wasi-libc, including Rust's wasm32-wasip1. There
+ * it must be a static library, because rustc places libraries before the C library and objects
+ * after it:
  *
  *     clang --target=wasm32-wasi -O2 -c palimpsest_malloc.c
  *     llvm-ar crs libpalimpsest_malloc.a palimpsest_malloc.o
@@ -29,7 +32,7 @@ int posix_memalign(void **result, size_t alignment, size_t size);
 size_t malloc_usable_size(void *block);
 void free(void *block);
 
-/* What wasi-libc calls where a program may have replaced `malloc`. */
+/* The names by which wasi-libc itself calls the allocator. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void __libc_free(void *block);
@@ -56,7 +59,7 @@ void *calloc(size_t count, size_t size)
     return or_enomem(palimpsest_calloc(count, size));
 }
 
-/* A block whose new size is 0 stays, as it does with wasi-libc's own: C leaves that open. */
+/* If the new size is 0, the block is not freed, as in wasi-libc. C leaves this open. */
 void *realloc(void *block, size_t size)
 {
     return or_enomem(palimpsest_realloc(block, size));
@@ -76,7 +79,7 @@ void *memalign(size_t alignment, size_t size)
     return aligned_alloc(alignment, size);
 }
 
-/* POSIX: the error is the result, errno is left alone, and so is `*result` on an error. */
+/* As POSIX requires, returns the error. An error changes neither errno nor `*result`. */
 int posix_memalign(void **result, size_t alignment, size_t size)
 {
     if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)

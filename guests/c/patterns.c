@@ -1,17 +1,18 @@
 /*
- * Patterns of allocation that leave an allocator with holes, to compare how much memory allocators keep in them
- * and how long they take. An ordinary program: which allocator it gets is decided when it is linked.
+ * Allocation patterns that cause fragmentation, to compare how much memory and time allocators
+ * need. It does not depend on Palimpsest: the linker chooses the allocator.
  *
  *     patterns PATTERN [OPERATIONS]
  *
  *     every-second     many small blocks, every second one freed
- *     growing-realloc  buffers that grow in turns
- *     long-lived       few blocks that stay among many that do not
- *     random           malloc, aligned_alloc, realloc and free in any order, sizes from 1 byte to 1 MiB
+ *     growing-realloc  buffers that grow in turn
+ *     long-lived       a few long-lived blocks among many short-lived ones
+ *     random           malloc, aligned_alloc, realloc and free in any order, 1 byte to 1 MiB
  *
- * After each phase a line says how many bytes are live; the last line gives the number of operations and a
- * checksum of all contents, which is the same with every allocator. In every block the first byte, the last and
- * one in every 4096 are written, so that all of its memory is in use while the time is the allocator's.
+ * After each phase it prints the number of live bytes. The last line contains the number of
+ * operations and a checksum of all contents, which is the same with every allocator. It writes the
+ * first byte of every block, the last, and one in every 4096: all pages are then in use, and most
+ * of the time is the allocator's.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@ enum {
     SLOTS = 65536,
     BUFFERS = 16,
     STRIDE = 4096,
-    /* A Wasm page. */
+    /* The size of a Wasm page. */
     ALIGNMENT = 65536,
     DEFAULT_OPERATIONS = 20000,
     LEAST_OPERATIONS = 1000,
@@ -53,7 +54,7 @@ static void fail(const char *what)
     exit(EXIT_FAILURE);
 }
 
-/* Marsaglia's xorshift: the same numbers on every machine. */
+/* Marsaglia's xorshift. It generates the same numbers on every machine. */
 static uint32_t next_random(void)
 {
     random_state ^= random_state << 13;
@@ -67,8 +68,8 @@ static void phase(const char *what)
     printf("%s: %s, %zu bytes live\n", running, what, live_bytes);
 }
 
-/* One step of FNV-1a, for sizes and contents. */
-static void note(uint32_t value)
+/* Adds a size or contents to the checksum: one step of FNV-1a. */
+static void add_to_checksum(uint32_t value)
 {
     checksum = (checksum ^ value) * 16777619u;
 }
@@ -77,7 +78,7 @@ static void check(const struct slot *slot)
 {
     if (slot->block[0] != slot->fill || slot->block[slot->size - 1] != slot->fill)
         fail("a block does not hold what was written into it");
-    note((uint32_t)slot->size ^ slot->fill);
+    add_to_checksum((uint32_t)slot->size ^ slot->fill);
 }
 
 static void fill(struct slot *slot)
@@ -104,7 +105,7 @@ static void allocate(struct slot *slot, size_t size)
     take(slot, malloc(size), size);
 }
 
-/* At a boundary where an allocator's own data is the nearest. */
+/* Allocates at a multiple of the Wasm page, next to which an allocator may keep its data. */
 static void allocate_aligned(struct slot *slot, size_t size)
 {
     unsigned char *block = aligned_alloc(ALIGNMENT, (size / ALIGNMENT + 1) * ALIGNMENT);
@@ -188,7 +189,7 @@ static void long_lived(unsigned long operations)
     release_all();
 }
 
-/* Small ones are the most frequent: each power of two is as likely as the next. */
+/* Returns a size whose power of two is evenly distributed, so small sizes are the most frequent. */
 static size_t random_size(void)
 {
     return 1 + next_random() % (1u << (1 + next_random() % 20));

@@ -1,12 +1,12 @@
 /*
- * Puts a database through its paces: a table of many rows, inserted in transactions of 10,000, an index on it,
- * aggregates, a join, an update, a deletion, and SQLite's own check of the file.
+ * Exercises a database: a table of many rows, inserted in transactions of 10,000, an index on it,
+ * aggregates, a join, an update, a deletion, and SQLite's integrity check.
  *
- *     sqlite [FILE [ROWS]]     a new database in FILE, /tmp/rows.db if it is not given, `:memory:` for none;
- *                              100,000 rows if it is not said
+ *     sqlite [FILE [ROWS]]     creates a database in FILE, `/tmp/rows.db` by default, or in memory
+ *                              for `:memory:`; ROWS is 100,000 by default
  *
- * Prints what the queries answer, one line each. The values come from formulas, so every machine prints the
- * same. The exit status is 0 if every statement ran and the check says `ok`.
+ * It prints the results of the queries, one line each. All values are computed, so every machine
+ * prints the same. The exit status is 0 if every statement ran and the check returned `ok`.
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -37,7 +37,7 @@ static sqlite3_stmt *prepare(const char *statement)
     return prepared;
 }
 
-/* Runs a statement whose parameters are bound, and makes it ready for the next ones. */
+/* Runs a statement whose parameters are bound, and resets it. */
 static void step_and_reset(sqlite3_stmt *prepared)
 {
     if (sqlite3_step(prepared) != SQLITE_DONE || sqlite3_reset(prepared) != SQLITE_OK)
@@ -70,7 +70,7 @@ static void fill_rows(int rows)
     sqlite3_finalize(insert);
 }
 
-/* Prints the answer, its columns separated by spaces. */
+/* Prints the rows of the result, with spaces between the columns. */
 static void answer(const char *label, const char *query)
 {
     sqlite3_stmt *prepared = prepare(query);
@@ -106,7 +106,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "sqlite: the number of rows is from 1 to %d\n", MOST_ROWS);
         return EXIT_FAILURE;
     }
-    /* WASI has no file locks; nobody else opens the file. */
+    /* WASI has no file locks, and no other program opens the file. */
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
     if (sqlite3_open_v2(path, &database, flags, "unix-none") != SQLITE_OK)
         fail(path);
@@ -116,7 +116,7 @@ int main(int argc, char **argv)
     execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, grp INTEGER NOT NULL, value INTEGER NOT NULL, text TEXT)");
     fill_groups();
     fill_rows((int)rows);
-    /* In one go, by sorting: keeping it up to date row by row takes twice as long. The update does that. */
+    /* Creating the index now takes half the time of updating it with each row. */
     execute("CREATE INDEX by_group ON rows (grp, value)");
 
     answer("rows", "SELECT count(*), sum(value), min(value), max(value), sum(length(text)) FROM rows");

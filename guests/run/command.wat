@@ -1,7 +1,7 @@
-;; A WASI command that shows what it is given. Writes to its standard output, without a line feed: its arguments and
-;; its environment as they lie in memory, each with a NUL byte behind it; then what it reads from its standard input;
-;; then the file `letters/a.txt` of its root directory, if there is one. Writes `!` to its standard error, and ends
-;; itself with the number of its arguments.
+;; A WASI command that prints its inputs. To standard output it writes, without line feeds, its
+;; arguments and its environment, each string followed by a NUL; then its standard input; then the
+;; file `letters/a.txt` of its root directory, if there is one. It writes `!` to standard error, and
+;; exits with the number of its arguments.
 (module
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
@@ -14,7 +14,8 @@
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
 
-  ;; 0: a count, 4: a size, 8: one vector, 16: bytes read or written, 20: a descriptor; 64: pointers; 1024: bytes.
+  ;; 0: a count, 4: a size, 8: a vector, 16: bytes read or written, 20: a descriptor, 64: pointers,
+  ;; 1024: bytes.
   (memory (export "memory") 2)
   (data (i32.const 32) "letters/a.txt")
   (data (i32.const 48) "!")
@@ -25,7 +26,7 @@
     (i32.store (i32.const 12) (local.get $length))
     (drop (call $fd_write (local.get $to) (i32.const 8) (i32.const 1) (i32.const 16))))
 
-  ;; Copies what can be read from a descriptor to the standard output.
+  ;; Copies a descriptor to standard output.
   (func $copy (param $from i32)
     (block $end
       (loop $more
@@ -36,11 +37,11 @@
         (call $write (i32.const 1) (i32.const 1024) (i32.load (i32.const 16)))
         (br $more))))
 
-  ;; Copies the file, if the first directory is the one with a name of a single byte, `/`.
+  ;; Copies the file if the first preopened directory has a name of a single byte, which is `/`.
   (func $copy_file
     (block $none
       (br_if $none (call $fd_prestat_dir_name (i32.const 3) (i32.const 1024) (i32.const 1)))
-      ;; 2: the right to read.
+      ;; 2 is the right to read.
       (br_if $none
         (call $path_open (i32.const 3) (i32.const 0) (i32.const 32) (i32.const 13) (i32.const 0)
           (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 20)))

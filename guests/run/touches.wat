@@ -1,4 +1,5 @@
-;; Writes into four pages of 4 KiB in two Wasm pages, then clears the first Wasm page with three of them.
+;; Writes to four 4 KiB pages in two Wasm pages, then clears the first Wasm page, with three of
+;; them.
 (module
   (import "palimpsest" "clear_pages" (func $clear (param i32 i32) (result i32)))
   (memory 2 16)

@@ -1,4 +1,4 @@
-;; A function for each of several traps.
+;; One function for each of several traps.
 (module
   (memory 1 1)
   (func $fail unreachable)

@@ -1,4 +1,4 @@
-;; Grows. The tour's step 5.
+;; Grows its memory. Step 5 of the tour.
 (module
   (memory (export "memory") 1 65536)
   (func (export "grow") (param $wasm_pages i32) (result i32)

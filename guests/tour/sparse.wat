@@ -1,9 +1,9 @@
-;; 4 GiB of memory, touched here and there. The tour's steps 1 to 4.
+;; A memory of 4 GiB that is touched sparsely. Steps 1 to 4 of the tour.
 (module
   (import "palimpsest" "clear_pages" (func $clear_pages (param i32 i32) (result i32)))
   (memory (export "memory") 65536 65536)
 
-  ;; Page $n of those that are written: 4 MiB + 4 KiB apart, so that each has a page table of its own.
+  ;; Returns the address of page $n. Pages are 4 MiB + 4 KiB apart, so each has its own page table.
   (func $address (param $n i32) (result i32)
     (i32.mul (local.get $n) (i32.const 4198400)))
 
@@ -17,7 +17,7 @@
           (local.set $n (i32.add (local.get $n) (i32.const 1)))
           (br $next)))))
 
-  ;; Adds up one byte of each of $count pages, $distance bytes behind those that are written.
+  ;; Adds up one byte of each of $count pages, $distance bytes after those that are written.
   (func (export "sum") (param $count i32) (param $distance i32) (result i32)
     (local $n i32) (local $sum i32)
     (loop $next
@@ -30,6 +30,6 @@
           (br $next))))
     (local.get $sum))
 
-  ;; Clears Wasm pages: 0 if all of their frames are back with the kernel.
+  ;; Clears Wasm pages. Returns 0 if all frames were released.
   (func (export "clear") (param $start i32) (param $count i32) (result i32)
     (call $clear_pages (local.get $start) (local.get $count))))

@@ -1,4 +1,4 @@
-;; Works on pages that it has had from the start.
+;; Computes on pages that it wrote at the start.
 (module
   (memory (export "memory") 2 65536)
   (func (export "start")

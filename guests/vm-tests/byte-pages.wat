@@ -1,4 +1,4 @@
-;; A memory whose pages are bytes: 5 frames and a half.
+;; A memory of one-byte pages: 5.5 frames.
 (module
   (memory (export "memory") 22528 100000 (pagesize 1))
   (func (export "fill") (memory.fill (i32.const 0) (i32.const 0xaa) (memory.size)))

@@ -1,4 +1,4 @@
-;; A life in one call: writes a page of each of its first Wasm pages, grows, clears.
+;; A whole life in one call: writes one page in each of its Wasm pages, grows, and clears.
 (module
   (import "palimpsest" "clear_pages" (func $clear_pages (param i32 i32) (result i32)))
   (memory (export "memory") 4 1024)

@@ -1,4 +1,4 @@
-;; Data in three pages of 4 KiB, in two Wasm pages, and a page of it that is written at run time.
+;; Data in three 4 KiB pages of two Wasm pages. One of them is also written at run time.
 (module
   (memory (export "memory") 4)
   (data (i32.const 0) "one")

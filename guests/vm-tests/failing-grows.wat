@@ -1,4 +1,4 @@
-;; A million growths that fail, in one call each.
+;; A million failing `memory.grow` in one call.
 (module
   (memory 1 1)
   (table 1 1 funcref)

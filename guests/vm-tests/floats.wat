@@ -1,4 +1,4 @@
-;; Adds up numbers that live in registers while every step touches a page that is not there yet.
+;; Adds up numbers that are kept in registers, while every step touches a page for the first time.
 (module
   (memory 4096 4096)
   (func (export "run") (result f64)

@@ -1,4 +1,4 @@
-;; Writes a byte to every page there is, and tells the host after each thousand.
+;; Writes to every page of its memory, and reports every thousandth to the host.
 (module
   (import "host" "progress" (func $progress (param i32)))
   (memory (export "memory") 65536 65536)

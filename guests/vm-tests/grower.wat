@@ -1,4 +1,4 @@
-;; Grows by a Wasm page and writes to it, until it is told that there is no more.
+;; Grows by one Wasm page and writes to it, until growing fails.
 (module
   (memory (export "memory") 0 65536)
   (func (export "run") (result i32)

@@ -17,13 +17,13 @@
       (i32.store8 (local.get $object) (i32.const 1))
       (call $free (local.get $object))
       (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1))))))
-  ;; The same loop with two calls that the heap has nothing to do for.
+  ;; The same loop with two calls for which the heap does no work.
   (func (export "nothing") (param $count i32)
     (loop $next
       (call $free (i32.const 0))
       (call $free (i32.const 0))
       (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1))))))
-  ;; Allocates objects of $size bytes until there are no more, and tells how many.
+  ;; Allocates objects of $size bytes until that fails, and returns their number.
   (func (export "exhaust") (param $size i32) (result i32)
     (local $count i32)
     (loop $next

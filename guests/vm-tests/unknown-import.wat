@@ -1,2 +1,2 @@
-;; Cannot be linked.
+;; Imports a function that no linker defines.
 (module (import "env" "missing" (func)) (memory 100))

@@ -1,10 +1,11 @@
-;; One of many: computes over pages of its own, or does one of the things that must not hurt the others.
+;; One of many guests. Computes on its pages, or does one of the things that must not harm others.
 (module
   (import "palimpsest" "clear_pages" (func $clear_pages (param i32 i32) (result i32)))
   (import "host" "sleep_until" (func $sleep_until (param i64)))
   (memory (export "memory") 4 1024)
 
-  ;; Fills 16 pages with numbers made from `seed`, clears their Wasm page, fills them again, and adds them up.
+  ;; Fills 16 pages with numbers derived from `seed`, clears their Wasm page, fills them again, and
+  ;; adds them up.
   (func $work (export "work") (param $seed i64) (result i64)
     (local $round i32) (local $address i32) (local $sum i64)
     (loop $again

@@ -33,7 +33,7 @@ const UNFINISHED: &[&str] = &[
     "docs",
     "engine",
     "examples",
-    "guests",
+    "guests/recipes",
     "heap",
     "host",
     "kernel-demo",

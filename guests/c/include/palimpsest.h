@@ -1,12 +1,12 @@
 /*
- * What Palimpsest offers to its guests beside WebAssembly itself: clearing that gives memory back to the
- * machine, and a heap that is kept outside of the guest's memory.
+ * Functions that Palimpsest provides to its guests: clearing memory, which returns its frames to
+ * the kernel, and a heap whose book-keeping is outside the guest's memory.
  *
- * C99 and later, and C++; wasm32 and wasm64. Every function is an import of the module "palimpsest" and acts on
- * memory 0; a module that calls none of them imports none. A runtime that has no such module refuses to
- * instantiate one that does.
+ * For C99 and later, and C++; wasm32 and wasm64. Every function is an import from the module
+ * "palimpsest" and acts on memory 0. A module imports only the functions that it calls. Other
+ * runtimes refuse to instantiate a module with these imports.
  *
- * Units: a Wasm page is 65,536 bytes; addresses, sizes and alignments are in bytes.
+ * A Wasm page has 65,536 bytes. Addresses, sizes and alignments are in bytes.
  */
 #ifndef PALIMPSEST_H
 #define PALIMPSEST_H
@@ -23,91 +23,95 @@ extern "C" {
 
 #define PALIMPSEST_IMPORT(name) __attribute__((import_module("palimpsest"), import_name(name)))
 
-/* What became of the frames behind cleared memory; the bytes read zero in either case. */
+/* The fate of the frames of cleared memory. The memory reads zero in either case. */
 enum {
-    /* All of them are free again. */
+    /* All frames are free. */
     PALIMPSEST_RELEASED = 0,
-    /* They were zeroed, and the host kept some: its strategy says so, or it has no MMU. */
+    /* The host kept some frames and zeroed them: its strategy requires it, or it has no MMU. */
     PALIMPSEST_RETAINED = 1
 };
 
-/* --- Clearing ---------------------------------------------------------------------------------------------- */
+/* --- Clearing --------------------------------------------------------------------------------- */
 
 /*
- * Makes `count` Wasm pages from the Wasm page number `start` on read zero, and gives their frames back. The
- * memory's size stays, and the pages can be written again. `count` may be 0.
+ * Zeroes `count` Wasm pages from page number `start`, and releases their frames. The size of the
+ * memory does not change, and the pages can be written again. `count` may be 0.
  *
- * Returns PALIMPSEST_RELEASED or PALIMPSEST_RETAINED. Traps if a page lies outside of the memory.
+ * Returns PALIMPSEST_RELEASED or PALIMPSEST_RETAINED. Traps if a page is out of bounds.
  */
 PALIMPSEST_IMPORT("clear_pages")
 int32_t palimpsest_clear_pages(size_t start, size_t count);
 
 /*
- * The same with an address and a length in bytes, both multiples of the Wasm page.
+ * Like palimpsest_clear_pages, with an address and a length in bytes. Both must be multiples of the
+ * Wasm page.
  *
- * Returns PALIMPSEST_RELEASED or PALIMPSEST_RETAINED. Traps if one of them is no multiple, or if a byte lies
- * outside of the memory.
+ * Returns PALIMPSEST_RELEASED or PALIMPSEST_RETAINED. Traps if one of them is not a multiple, or if
+ * a byte is out of bounds.
  */
 PALIMPSEST_IMPORT("discard")
 int32_t palimpsest_discard(void *address, size_t length);
 
 /*
- * Gives back the Wasm pages that lie entirely inside of a block which is no longer needed. Bytes of the block
- * before the first and behind the last of these pages are left as they are. `length` may be 0.
+ * Clears the whole Wasm pages inside a block that is no longer needed. Does not change the bytes of
+ * the block before the first and after the last of these pages. `length` may be 0.
  *
- * Returns the number of bytes that were cleared, a multiple of the Wasm page. Traps if the block does not lie
- * inside of the memory.
+ * Returns the number of bytes that were cleared, a multiple of the Wasm page. Traps if the block is
+ * out of bounds.
  */
 static inline size_t palimpsest_clear_inside(void *block, size_t length)
 {
     const uintptr_t page = PALIMPSEST_WASM_PAGE;
     const uintptr_t start = (uintptr_t)block;
-    /* Dividing first keeps a block at the end of the address space from wrapping around. */
+    /* Dividing before adding prevents an overflow at the end of the address space. */
     const uintptr_t first = start / page + (start % page != 0);
-    const uintptr_t behind = (start + length) / page;
-    if (length < page || behind <= first)
+    const uintptr_t end = (start + length) / page;
+    if (length < page || end <= first)
         return 0;
-    palimpsest_clear_pages(first, behind - first);
-    return (behind - first) * page;
+    palimpsest_clear_pages(first, end - first);
+    return (end - first) * page;
 }
 
-/* --- The host heap ----------------------------------------------------------------------------------------- */
+/* --- The host heap ---------------------------------------------------------------------------- */
 
 /*
- * The functions of <stdlib.h>, with their book-keeping in the host: no write of the guest's can damage it. A
- * large block, from about 4 KiB on, has pages of its own, and their frames are free as soon as it is, but for a
- * few that the host may keep back for the next one. Blocks of 16 bytes and more are aligned to 16, smaller ones
- * to 8. No function sets errno; `palimpsest_malloc.c` defines the C library's names on top of these, which do.
+ * The allocation functions of <stdlib.h>. Their book-keeping is in the host, so that no write of
+ * the guest can damage it. A block of about 4 KiB or more has pages that it shares with no other
+ * block. Freeing it releases their frames, except for a few that the host may keep for the next
+ * block.
  *
- * A pointer that no function here has returned, or that was freed before, traps in `free`, `realloc` and
- * `usable_size`, unless the host is set up to ignore it.
+ * Blocks of 16 bytes and more are aligned to 16 bytes, smaller ones to 8. No function sets errno.
+ * `palimpsest_malloc.c` defines the functions of the C library with these, and sets errno there.
+ *
+ * `free`, `realloc` and `usable_size` trap on a pointer that no function here has returned, or that
+ * was freed, unless the host is configured to ignore it.
  */
 
-/* A block of at least `size` bytes, with undefined contents. NULL if the memory cannot grow that far. */
+/* Allocates at least `size` bytes, not initialized. Returns NULL if the memory cannot grow. */
 PALIMPSEST_IMPORT("malloc")
 void *palimpsest_malloc(size_t size);
 
-/* A block of `count` times `size` bytes that reads zero. NULL also if the product is no size. */
+/* Allocates `count` times `size` zeroed bytes. Returns NULL also if the product overflows. */
 PALIMPSEST_IMPORT("calloc")
 void *palimpsest_calloc(size_t count, size_t size);
 
 /*
- * Changes a block's size and keeps its contents as far as both sizes go; the block may move. NULL, and the old
- * block as it was, if the memory cannot grow that far. A NULL `block` makes a new one; a `size` of 0 keeps the
- * block, as small as can be.
+ * Resizes a block, which may move, and keeps its contents up to the smaller of both sizes. If the
+ * memory cannot grow, returns NULL and leaves the block unchanged. Allocates if `block` is NULL. If
+ * `size` is 0, shrinks the block to the smallest size but does not free it.
  */
 PALIMPSEST_IMPORT("realloc")
 void *palimpsest_realloc(void *block, size_t size);
 
-/* A block at a multiple of `alignment`. NULL also if that is no power of two. */
+/* Allocates at a multiple of `alignment`. Returns NULL also if that is not a power of two. */
 PALIMPSEST_IMPORT("aligned_alloc")
 void *palimpsest_aligned_alloc(size_t alignment, size_t size);
 
-/* Ends a block. NULL is ignored. */
+/* Frees a block. Ignores NULL. */
 PALIMPSEST_IMPORT("free")
 void palimpsest_free(void *block);
 
-/* How many bytes the block has, at least as many as were asked for; 0 for NULL. */
+/* Returns the size of a block, which is at least the requested size. Returns 0 for NULL. */
 PALIMPSEST_IMPORT("usable_size")
 size_t palimpsest_usable_size(void *block);
 

@@ -1,8 +1,9 @@
-//! An ordinary Rust program with ups and downs, the counterpart of `guests/c/churn.c`.
+//! An ordinary Rust program whose use of memory rises and falls: the counterpart of
+//! `guests/c/churn.c`.
 //!
-//! It uses the standard library and knows nothing of Palimpsest: which allocator it gets is decided when it is
-//! linked. Prints one line per step, so that whoever watches its memory knows what it has in use at that
-//! moment. The argument is the size of the large vector in MiB, 64 if it is not given.
+//! It uses the standard library and does not depend on Palimpsest: the linker chooses the
+//! allocator. It prints one line per step, so that its memory can be plotted against its steps. The
+//! argument is the size of the large vector in MiB, 64 by default.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 const MIB: usize = 1 << 20;
 const ROUNDS: u8 = 4;
 const NAMES: usize = 20_000;
-/// A vector is checked once in so many bytes
+/// One byte in this many is checked.
 const STRIDE: usize = 4096;
 
 fn main() -> ExitCode {

@@ -1,9 +1,8 @@
-//! CoreMark as one exported function, for interpreters that offer a guest neither a clock nor WASI.
+//! CoreMark as one exported function, for interpreters that provide neither a clock nor WASI.
 //!
-//! The algorithms are those of the crate `coremark`, unchanged; its driver is not used, because it reads a clock.
-//! The seeds and sizes are those of CoreMark's performance run, and the checksum that comes back is the one that
-//! its report calls `crcfinal`. Who calls the function takes the time: `cargo xtask bench`, in our kernel and on
-//! Linux.
+//! The algorithms are those of the crate `coremark`, unchanged. Its driver is not used, because it
+//! reads a clock. Seeds and sizes are those of CoreMark's performance run, and the result is the
+//! checksum that its report calls `crcfinal`. The caller measures the time.
 
 use coremark::list::{List, core_list_init};
 use coremark::matrix::core_init_matrix;
@@ -11,14 +10,15 @@ use coremark::state::core_init_state;
 use coremark::types::{ALL_ALGORITHMS_MASK, CoreResults, NUM_ALGORITHMS, TOTAL_DATA_SIZE};
 use coremark::util::crcu16;
 
-/// The third seed of the performance run; the other two are zero.
+/// The third seed of the performance run. The other two are zero.
 const SEED_3: i16 = 0x66;
 
-/// An iteration looks elements of the list up by their indices from the first of these on, and then by their values,
-/// which is what a negative index stands for.
+/// The lookups of one iteration: by index, starting with 1, and by value, which a negative number
+/// selects.
 const LOOKUPS: [i16; 2] = [1, -1];
 
-/// Runs `iterations` iterations and returns the checksum of all of them, which is 0 for no iterations or fewer.
+/// Runs `iterations` iterations and returns their checksum. Returns 0 if `iterations` is not
+/// positive.
 #[unsafe(no_mangle)]
 pub extern "C" fn run(iterations: i32) -> i32 {
     let (mut list, mut results) = performance_run();
@@ -31,7 +31,8 @@ pub extern "C" fn run(iterations: i32) -> i32 {
     results.crc.into()
 }
 
-/// The list, whose elements stand for work on what else there is.
+/// Returns the list of the performance run, and the state of the other algorithms. Elements of the
+/// list run them.
 fn performance_run() -> (List, CoreResults) {
     let size = TOTAL_DATA_SIZE / NUM_ALGORITHMS;
     let mut results =
@@ -50,13 +51,13 @@ mod tests {
     fn the_checksum_is_that_of_the_benchmarks_own_driver() {
         for iterations in [1, 2, 10] {
             let whole = coremark::run(&Config { iterations, ..Config::default() });
-            let iterations = i32::try_from(iterations).expect("they are few");
+            let iterations = i32::try_from(iterations).expect("the number is at most 10");
             assert_eq!(run(iterations), whole.crcfinal.into(), "{iterations} iterations");
         }
     }
 
     #[test]
-    fn without_iterations_there_is_no_checksum() {
+    fn the_checksum_of_no_iterations_is_zero() {
         assert_eq!([run(0), run(-1)], [0, 0]);
     }
 }

@@ -1,8 +1,9 @@
-//! CoreMark as a WASI command: `coremark [ITERATIONS]`, 200 if the number is not given.
+//! CoreMark as a WASI command: `coremark [ITERATIONS]`, 200 by default.
 //!
-//! The benchmark is the crate `coremark`, unchanged. Its own check decides the exit status: the checksums of
-//! its three algorithms must be those that the reference gives for the standard seeds. A run of less than ten
-//! seconds is no valid result by CoreMark's rules, and the report says so; it does not fail here.
+//! The benchmark is the crate `coremark`, unchanged. The exit status is that of its self-check: the
+//! checksums of its three algorithms must equal the known ones for the standard seeds. A run of
+//! less than ten seconds is not a valid result by CoreMark's rules. The report states this, but the
+//! command does not fail.
 
 use std::process::ExitCode;
 

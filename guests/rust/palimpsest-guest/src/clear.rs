@@ -1,8 +1,7 @@
-//! Clearing a slice: zeros in it, and its frames back at the machine.
+//! Clears a slice: zeroes its bytes, and releases the frames of its whole Wasm pages.
 //!
-//! Owns the arithmetic of which whole Wasm pages lie inside of a slice; only those have frames of their own.
-//! The bytes before and behind them are zeroed by writing. The slice is borrowed exclusively and every bit
-//! pattern is a `u8`, so nobody can see anything but bytes that became zero: that makes it safe.
+//! Only whole Wasm pages can be released, so the bytes before and after them are zeroed by writing.
+//! Clearing is safe because the slice is borrowed exclusively and zero is a valid `u8`.
 
 use core::ops::Range;
 
@@ -11,27 +10,27 @@ use crate::release::release;
 /// The size of a Wasm page in bytes.
 pub const WASM_PAGE: usize = 65536;
 
-/// What became of the frames behind cleared Wasm pages.
+/// The fate of the frames of cleared Wasm pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frames {
-    /// All of them are free again.
+    /// All frames are free.
     Released,
-    /// They were zeroed and some stay with the guest: the host's strategy says so, or there is no MMU, or no
-    /// Palimpsest.
+    /// The guest keeps some frames, zeroed: the host's strategy requires it, it has no MMU, or it
+    /// is not Palimpsest.
     Retained,
 }
 
-/// What a clear did beside writing zeros.
+/// The result of [`clear`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cleared {
-    /// How many whole Wasm pages the slice holds
+    /// The number of whole Wasm pages in the slice.
     pub wasm_pages: usize,
-    /// What became of their frames; [`Frames::Released`] if there was no Wasm page
+    /// The fate of their frames. [`Frames::Released`] if there are no whole Wasm pages.
     pub frames: Frames,
 }
 
-/// Makes all bytes zero, and gives the frames of the whole Wasm pages among them back to the machine. The next
-/// write to such a page takes a new frame.
+/// Zeroes all bytes, and releases the frames of the whole Wasm pages among them. The next write to
+/// such a page allocates a new frame.
 ///
 /// # Examples
 /// ```
@@ -42,15 +41,16 @@ pub struct Cleared {
 /// ```
 pub fn clear(bytes: &mut [u8]) -> Cleared {
     let inside = whole_wasm_pages(bytes.as_ptr().addr(), bytes.len());
-    let (rest, behind) = bytes.split_at_mut(inside.end);
+    let (rest, after) = bytes.split_at_mut(inside.end);
     let (before, pages) = rest.split_at_mut(inside.start);
     before.fill(0);
-    behind.fill(0);
+    after.fill(0);
     let frames = if pages.is_empty() { Frames::Released } else { release(pages) };
     Cleared { wasm_pages: pages.len() / WASM_PAGE, frames }
 }
 
-/// The offsets, from `address` on, of the whole Wasm pages inside of `length` bytes; `0..0` if there are none.
+/// Returns the whole Wasm pages in `length` bytes at `address`, as offsets from `address`. Returns
+/// `0..0` if there are none.
 fn whole_wasm_pages(address: usize, length: usize) -> Range<usize> {
     let Some(first) = address.checked_next_multiple_of(WASM_PAGE) else { return 0..0 };
     let start = first - address;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_address_space_is_no_wasm_page() {
+    fn an_incomplete_wasm_page_at_the_end_of_the_address_space_is_ignored() {
         assert_eq!(whole_wasm_pages(usize::MAX - 100, 100), 0..0);
     }
 

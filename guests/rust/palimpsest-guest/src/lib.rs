@@ -1,15 +1,15 @@
-//! What Palimpsest offers to guests that are written in Rust.
+//! What Palimpsest provides to guests that are written in Rust.
 //!
-//! - [`clear`] makes bytes zero and gives the whole Wasm pages among them back to the machine. It is safe, and
-//!   works anywhere: outside of WebAssembly it only writes the zeros.
-//! - [`HostHeap`] is a global allocator over the host's heap: what the program drops is free memory of the
-//!   machine, and no stray write of the program can damage the heap's book-keeping.
-//! - [`imports`] has the functions of the Wasm module `palimpsest` as they are.
+//! - [`clear`] zeroes bytes and releases the frames of the whole Wasm pages among them. It is safe
+//!   and works everywhere: outside WebAssembly it only writes the zeros.
+//! - [`HostHeap`] is a global allocator over the host's heap. Dropping a large value releases its
+//!   frames, and no stray write of the guest can damage the heap's book-keeping.
+//! - [`imports`] declares the functions of the Wasm module `palimpsest`.
 //!
-//! The last two exist only inside of WebAssembly. A module imports what it uses and nothing else; a runtime other
-//! than Palimpsest does not instantiate it then.
+//! The last two exist only inside WebAssembly. A module imports only what it uses. Runtimes other
+//! than Palimpsest refuse to instantiate a module with these imports.
 //!
-//! For `wasm32-unknown-unknown`, where the standard library has an allocator of its own, it takes two lines:
+//! For `wasm32-unknown-unknown`, use the allocator with two lines:
 //!
 //! ```
 //! # #[cfg(target_family = "wasm")]
@@ -17,8 +17,8 @@
 //! static HEAP: palimpsest_guest::HostHeap = palimpsest_guest::HostHeap;
 //! ```
 //!
-//! A program for `wasm32-wasip1` needs no line at all, because its standard library allocates through the C
-//! library: linked with `guests/c/palimpsest_malloc.c`, which says how, it uses the host's heap unchanged.
+//! A program for `wasm32-wasip1` needs no change, because its standard library allocates through
+//! the C library. Link it with `guests/c/palimpsest_malloc.c`, which describes how.
 
 #![no_std]
 

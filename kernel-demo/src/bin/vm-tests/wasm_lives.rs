@@ -81,7 +81,7 @@ fn failed_instantiation_leaves_nothing(checks: &mut Checks, machine: &Machine) {
     checks.equal("the memory is named", named, true);
     checks.equal("free frames behind it", machine.frames().free_frames(), free);
     checks.equal("regions behind it", machine.space().usage().regions, 0);
-    let error = Program::try_start(machine, guest!("segment-behind-the-end")).err();
+    let error = Program::try_start(machine, guest!("segment-out-of-bounds")).err();
     checks.equal("the segment is refused", matches!(error, Some(InstantiateError::Segment(_))), true);
 }
 
@@ -146,7 +146,7 @@ fn bytes_seen_after(machine: &Machine, first: u32, ending: Ending, second: u32) 
         }
         Ending::BeforeAFailure => {
             drop(writer);
-            Program::try_start(machine, guest!("segment-behind-the-end")).ok()
+            Program::try_start(machine, guest!("segment-out-of-bounds")).ok()
         }
     };
     let mut reader = Program::start(machine, guest!("accesses"));

@@ -1,7 +1,8 @@
-//! A program for `wasm32-unknown-unknown` that gives memory back, by dropping and by clearing.
+//! A program for `wasm32-unknown-unknown` that releases memory, by dropping and by clearing.
 //!
-//! Build it with `cargo build --release --package palimpsest-guest --target wasm32-unknown-unknown --example
-//! gives-back`, and run it with `cargo xtask run gives_back.wasm --invoke build 32`, or `--invoke clear 32`.
+//! Build it with `cargo build --release --package palimpsest-guest --target wasm32-unknown-unknown
+//! --example release-memory`. Run it with `cargo xtask run release_memory.wasm --invoke build 32`,
+//! or `--invoke clear 32`.
 
 #![cfg(target_family = "wasm")]
 
@@ -15,22 +16,23 @@ static HEAP: HostHeap = HostHeap;
 /// In bytes
 const MIB: usize = 1 << 20;
 
-/// A type with an alignment that no `malloc` gives by itself.
+/// A type whose alignment is larger than that of `malloc`.
 #[derive(Clone, Copy)]
 #[repr(align(4096))]
 struct Page([u8; 4096]);
 
 impl Page {
-    /// A page full of the number's lowest byte.
+    /// Returns a page filled with the lowest byte of `number`.
     const fn numbered(number: usize) -> Self {
         Self([number.to_le_bytes()[0]; 4096])
     }
 }
 
-/// Builds and drops a vector of `mib` MiB and a map of strings. Returns the number of MiB that were in use.
+/// Builds and drops a vector of `mib` MiB and a map of strings. Returns the number of MiB that were
+/// in use.
 ///
 /// # Panics
-/// A value does not hold what was put into it.
+/// Panics if a value does not contain what was written to it.
 #[unsafe(no_mangle)]
 pub extern "C" fn build(mib: usize) -> usize {
     let pages: Vec<_> = (0..mib * MIB / size_of::<Page>()).map(Page::numbered).collect();
@@ -40,10 +42,10 @@ pub extern "C" fn build(mib: usize) -> usize {
     size_of_val(pages.as_slice()) / MIB
 }
 
-/// Fills `mib` MiB, clears them, and looks at every byte. Returns how many Wasm pages had their frames released.
+/// Fills `mib` MiB, clears them, and checks every byte. Returns how many Wasm pages were released.
 ///
 /// # Panics
-/// A byte is not zero.
+/// Panics if a byte is not zero.
 #[unsafe(no_mangle)]
 pub extern "C" fn clear(mib: usize) -> usize {
     let mut bytes = vec![1_u8; mib * MIB];
