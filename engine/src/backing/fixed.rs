@@ -5,12 +5,8 @@
 //! headroom that the embedder chooses.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{
-    alloc::Layout,
-    mem::MaybeUninit,
-    ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use core::{alloc::Layout, mem::MaybeUninit, ptr::NonNull};
+use spin::Mutex;
 
 use super::{
     Cleared, Health, Image, ImagePart, LimitError, Reservation, ReserveError, Residency, Shortage, Standing,
@@ -68,21 +64,36 @@ impl Fixed {
 #[derive(Debug)]
 struct Account {
     cap: u64,
-    held: AtomicU64,
-    peak: AtomicU64,
+    frames: Mutex<Frames>,
+}
+
+/// Frames that a store holds. The two figures are read together, so one lock protects both.
+#[derive(Clone, Copy, Debug, Default)]
+struct Frames {
+    held: u64,
+    peak: u64,
 }
 
 impl Account {
     fn new(cap: u64) -> Self {
-        Self { cap, held: AtomicU64::new(0), peak: AtomicU64::new(0) }
+        Self { cap, frames: Mutex::default() }
     }
 
-    fn charge(&self, frames: u64) -> Result<(), Shortage> {
-        let raise = |held: u64| held.checked_add(frames).filter(|&sum| sum <= self.cap);
-        let raised = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise);
-        let held = raised.map_err(|held| Shortage::Cap { cap: self.cap, held, needed: frames })?;
-        self.peak.fetch_max(held + frames, Ordering::Relaxed);
+    fn frames(&self) -> Frames {
+        *self.frames.lock()
+    }
+
+    fn charge(&self, needed: u64) -> Result<(), Shortage> {
+        let mut frames = self.frames.lock();
+        let (cap, held) = (self.cap, frames.held);
+        let raised = held.checked_add(needed).filter(|&sum| sum <= cap);
+        frames.held = raised.ok_or(Shortage::Cap { cap, held, needed })?;
+        frames.peak = frames.peak.max(frames.held);
         Ok(())
+    }
+
+    fn release(&self, released: u64) {
+        self.frames.lock().held -= released;
     }
 }
 
@@ -95,9 +106,8 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn account_standing(&self) -> Standing {
-        let held_frames = self.account.held.load(Ordering::Relaxed);
-        let peak_frames = self.account.peak.load(Ordering::Relaxed);
-        Standing { health: Health::Sound, held_frames, peak_frames, charged_frames: held_frames }
+        let Frames { held, peak } = self.account.frames();
+        Standing { health: Health::Sound, held_frames: held, peak_frames: peak, charged_frames: held }
     }
 
     pub(super) fn slot(&self, size: Reservation) -> Result<Slot, ReserveError> {
@@ -112,7 +122,7 @@ impl Slots {
         let frames = layout.size() as u64 / FRAME_BYTES;
         self.account.charge(frames).map_err(|cause| ReserveError::OutOfFrames { requested, cause })?;
         let Some(block) = self.backing.heap.allocate(layout) else {
-            self.account.held.fetch_sub(frames, Ordering::Relaxed);
+            self.account.release(frames);
             return Err(ReserveError::NoAddresses { requested });
         };
         Ok(Slot { block, limit: requested, account: Arc::clone(&self.account) })
@@ -187,6 +197,6 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.account.held.fetch_sub(self.block.len() / FRAME_BYTES, Ordering::Relaxed);
+        self.account.release(self.block.len() / FRAME_BYTES);
     }
 }
