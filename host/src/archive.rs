@@ -1,138 +1,30 @@
-//! What the kernel is told: one tar file, which QEMU hands over as the single PVH module.
+//! The boot archive: one tar file, which QEMU hands over as the single PVH module.
 //!
-//! Owns the request's JSON form and the names of the files inside. `request.json` comes first, then the files
-//! that it speaks of; a directory for the guest to see is a tar file of its own among them. The same request
-//! always makes the same bytes. `run` and the test runner build one per boot.
+//! The request comes first, then the files that it needs. A directory for the guest to see is a tar
+//! file of its own among them. Equal requests make equal bytes.
 
-use crate::qemu::Clock;
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use palimpsest_protocol::{Request, files};
 use std::fs;
 use std::io;
 use std::path::Path;
 use tar::{Builder, EntryType, Header};
 use walkdir::WalkDir;
 
-/// The name of the module that a run executes.
-pub const GUEST: &str = "guest.wasm";
-
-/// The name of the archive with the directory that the guest sees.
-pub const ROOT: &str = "root.tar";
-
-/// The name of what the guest reads from its standard input.
-pub const INPUT: &str = "stdin";
-
-/// What the kernel shall do in this boot.
-#[derive(Clone, Copy, Debug)]
-pub enum Request<'a> {
-    /// Show what Palimpsest does
-    Tour,
-    /// Run [`GUEST`]
-    Run(Run<'a>),
-    /// Print the names of the emulator tests
-    List,
-    /// Run one emulator test
-    Test(&'a str),
-}
-
-/// How the guest is run.
-#[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
-    /// Who calls what
-    pub entry: Entry<'a>,
-    /// The arguments, as typed: only the kernel knows a function's type
-    pub arguments: &'a [String],
-    /// The guest's environment: names and values
-    pub environment: &'a [(String, String)],
-}
-
-/// Who calls what of a guest.
-#[derive(Clone, Copy, Debug)]
-pub enum Entry<'a> {
-    /// One function is called
-    Call {
-        /// The export; the kernel knows the usual entry points if there is none
-        invoke: Option<&'a str>,
-    },
-    /// The guest is run as a program
-    Program {
-        /// How the kernel drives it
-        driver: Driver,
-        /// Its argument 0
-        name: &'a str,
-    },
-}
-
-/// How the kernel drives a program.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Driver {
-    /// A WASI command
-    Command,
-    /// QuickJS evaluates a script
-    QuickJs,
-    /// LodePNG decodes a picture
-    LodePng,
-    /// libwebp decodes a picture
-    WebP,
-}
-
-impl Driver {
-    /// Its name in the request.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Command => "command",
-            Self::QuickJs => "quickjs",
-            Self::LodePng => "lodepng",
-            Self::WebP => "webp",
-        }
-    }
-}
-
-impl Request<'_> {
-    fn to_json(self, clock: Clock) -> Value {
-        let mut json = match self {
-            Self::Tour => json!({ "mode": "tour" }),
-            Self::Run(run) => run.to_json(),
-            Self::List => json!({ "mode": "list" }),
-            Self::Test(name) => json!({ "mode": "test", "test": name }),
-        };
-        json["icount"] = match clock {
-            Clock::Host => false.into(),
-            Clock::Instructions => true.into(),
-        };
-        json
-    }
-}
-
-impl Run<'_> {
-    fn to_json(self) -> Value {
-        let mut json = json!({ "mode": "run", "args": self.arguments, "env": self.environment });
-        match self.entry {
-            Entry::Call { invoke } => json["invoke"] = invoke.into(),
-            Entry::Program { driver, name } => {
-                json["program"] = driver.name().into();
-                json["name"] = name.into();
-            }
-        }
-        json
-    }
-}
-
 /// Writes the archive of one boot to `path`. `files` are pairs of name and contents.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(path: &Path, request: Request<'_>, clock: Clock, files: &[(&str, &[u8])]) -> Result<()> {
-    pack(request, clock, files)
+pub fn write(path: &Path, request: &Request, files: &[(&str, &[u8])]) -> Result<()> {
+    pack(request, files)
         .and_then(|bytes| fs::write(path, bytes))
         .with_context(|| format!("cannot write the boot archive {}", path.display()))
 }
 
-fn pack(request: Request<'_>, clock: Clock, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
-    let request = request.to_json(clock).to_string();
+fn pack(request: &Request, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
+    let request = serde_json::to_vec(request)?;
     let mut archive = Builder::new(Vec::new());
-    for (name, contents) in [("request.json", request.as_bytes())].iter().chain(files) {
+    for (name, contents) in [(files::REQUEST, request.as_slice())].iter().chain(files) {
         append_file(&mut archive, name, contents)?;
     }
     archive.into_inner()
@@ -151,11 +43,12 @@ pub fn pack_files(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     Ok(archive.into_inner()?)
 }
 
-/// Packs a directory with everything in it for the guest to see. Symbolic links become what they lead to.
+/// Packs a directory with everything in it for the guest to see. Symbolic links become what they
+/// lead to.
 ///
 /// # Errors
-/// The directory, or something in it, cannot be read; a name does not fit into a tar header; symbolic links
-/// go in a circle.
+/// The directory, or something in it, cannot be read; a name does not fit into a tar header;
+/// symbolic links go in a circle.
 pub fn pack_directory(directory: &Path) -> Result<Vec<u8>> {
     let shown = directory.display();
     anyhow::ensure!(directory.is_dir(), "{shown} is no directory: name one with --dir");
@@ -199,6 +92,7 @@ fn append_file(archive: &mut Builder<Vec<u8>>, name: impl AsRef<Path>, contents:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use palimpsest_protocol::Task;
     use std::io::Read;
 
     fn entries(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
@@ -213,47 +107,19 @@ mod tests {
     }
 
     #[test]
-    fn a_call_names_its_function_and_keeps_arguments_as_typed() {
-        let arguments = ["-1".to_owned(), "18446744073709551615".to_owned()];
-        let entry = Entry::Call { invoke: Some("add") };
-        let request = Request::Run(Run { entry, arguments: &arguments, environment: &[] });
-        assert_eq!(
-            request.to_json(Clock::Instructions).to_string(),
-            r#"{"mode":"run","args":["-1","18446744073709551615"],"env":[],"invoke":"add","icount":true}"#
-        );
-    }
-
-    #[test]
-    fn a_program_has_a_name_and_an_environment() {
-        let entry = Entry::Program { driver: Driver::Command, name: "ls.wasm" };
-        let environment = [("HOME".to_owned(), "/".to_owned())];
-        let request = Request::Run(Run { entry, arguments: &[], environment: &environment });
-        assert_eq!(
-            request.to_json(Clock::Host).to_string(),
-            r#"{"mode":"run","args":[],"env":[["HOME","/"]],"program":"command","name":"ls.wasm","icount":false}"#
-        );
-    }
-
-    #[test]
-    fn a_test_is_asked_for_by_name() {
-        assert_eq!(
-            Request::Test("page-zero").to_json(Clock::Host).to_string(),
-            r#"{"mode":"test","test":"page-zero","icount":false}"#
-        );
-    }
-
-    #[test]
     fn the_request_comes_first_and_files_keep_their_bytes() -> Result<()> {
-        let bytes = pack(Request::Tour, Clock::Host, &[(GUEST, b"\0asm")])?;
-        let request = Request::Tour.to_json(Clock::Host).to_string().into_bytes();
-        let expected = [("request.json".to_owned(), request), (GUEST.to_owned(), b"\0asm".to_vec())];
+        let request = Request::new(Task::Tour);
+        let bytes = pack(&request, &[(files::GUEST, b"\0asm")])?;
+        let request = serde_json::to_vec(&request)?;
+        let expected = [(files::REQUEST.to_owned(), request), (files::GUEST.to_owned(), b"\0asm".to_vec())];
         assert_eq!(entries(&bytes)?, expected);
         Ok(())
     }
 
     #[test]
     fn equal_requests_make_equal_archives() -> Result<()> {
-        assert_eq!(pack(Request::List, Clock::Host, &[])?, pack(Request::List, Clock::Host, &[])?);
+        let request = Request::new(Task::ListTests);
+        assert_eq!(pack(&request, &[])?, pack(&request, &[])?);
         Ok(())
     }
 

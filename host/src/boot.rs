@@ -4,13 +4,15 @@
 //! not mix their boot archives; it is removed when the session is dropped. What a guest writes is passed on
 //! while it runs. `run` boots once for each guest, the test runner once per test.
 
-use crate::archive::{self, Request};
+use crate::answer::{self, AnswerError};
+use crate::archive;
 use crate::follow::follow;
 use crate::kernel::{self, Image, Target};
 use crate::qemu::{self, Ending, Files, Machine};
-use crate::report::{Report, ReportError};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
+use palimpsest_protocol::{Request, Task};
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
@@ -41,19 +43,19 @@ impl Session {
         Ok(Self { kernel, directory })
     }
 
-    /// Boots the image with a request and the `files` that belong to it, and passes on its text line by line.
+    /// Boots the image with a task and the `files` that it needs, and passes on its text line by line.
     ///
     /// # Errors
     /// The archive cannot be written, or QEMU cannot be started or listened to.
     pub fn boot(
         &self,
         machine: Machine,
-        request: Request<'_>,
+        task: Task,
         files: &[(&str, &[u8])],
         on_line: impl FnMut(&str),
     ) -> Result<Ending> {
         let archive = self.directory.join("boot.tar");
-        archive::write(&archive, request, machine.clock, files)?;
+        archive::write(&archive, &Request { task, clock: machine.clock }, files)?;
         qemu::boot(machine, self.files(Some(&archive)), on_line)
     }
 
@@ -64,7 +66,7 @@ impl Session {
     pub fn boot_guest(
         &self,
         machine: Machine,
-        request: Request<'_>,
+        task: Task,
         files: &[(&str, &[u8])],
         streams: Streams<'_>,
     ) -> Result<Ending> {
@@ -78,7 +80,7 @@ impl Session {
                 let (end, ended) = mpsc::channel();
                 (end, scope.spawn(move || follow(&path, ended, to)))
             });
-            let ending = self.boot(machine, request, files, console);
+            let ending = self.boot(machine, task, files, console);
             for (end, follower) in followers {
                 drop(end);
                 let followed = follower.join().expect("a follower has nothing that panics");
@@ -112,21 +114,13 @@ impl Session {
         &self.directory
     }
 
-    /// What the last boot wrote to its second serial port, as it is.
+    /// Returns the answer of the last boot.
     ///
     /// # Errors
-    /// It cannot be read.
-    pub fn report_text(&self) -> Result<String> {
-        fs::read_to_string(self.report_file()).context("the kernel's report cannot be read")
-    }
-
-    /// What the last boot wrote to its second serial port.
-    ///
-    /// # Errors
-    /// It wrote no report, or one that is damaged.
-    pub fn report(&self) -> Result<Report, ReportError> {
-        let text = fs::read_to_string(self.report_file()).map_err(ReportError::Unreadable)?;
-        Report::parse(&text)
+    /// The kernel sent no answer, or a damaged one.
+    pub fn answer<T: DeserializeOwned>(&self) -> Result<T, AnswerError> {
+        let text = fs::read_to_string(self.report_file()).map_err(AnswerError::Unreadable)?;
+        answer::parse(&text)
     }
 
     fn report_file(&self) -> PathBuf {

@@ -7,13 +7,15 @@
 //! - [`packages`], [`clang`] and [`setup`]: which tools a command needs, and how they are installed;
 //! - [`kernel`]: how a kernel is compiled for each of its targets;
 //! - [`qemu`]: the virtual machine, from its command line to its exit status;
-//! - [`archive`], [`report`] and [`boot`]: one boot, with its request, its files and its report;
+//! - [`archive`], [`answer`] and [`boot`]: one boot, with its request, its files and its answer;
+//! - [`protocol`]: the types of requests and answers;
 //! - [`job`]: a guest with everything that it is given, ready to be booted;
 //! - [`tally`] and [`digits`]: counts and numbers as people read them.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::missing_panics_doc, reason = "each `expect` states why it cannot fail")]
 
+pub mod answer;
 pub mod archive;
 pub mod boot;
 pub mod clang;
@@ -23,7 +25,8 @@ pub mod job;
 pub mod kernel;
 pub mod packages;
 pub mod qemu;
-pub mod report;
 pub mod setup;
 pub mod tally;
 pub mod workspace;
+
+pub use palimpsest_protocol as protocol;

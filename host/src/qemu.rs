@@ -6,9 +6,12 @@
 //! `run` and the test runner boot through here and nowhere else.
 
 use crate::packages::Tool;
+pub use palimpsest_protocol::Clock;
+
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use duct::{ReaderHandle, cmd};
+use palimpsest_protocol::{EXIT_PORT, ExitStatus as KernelStatus};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufRead, BufReader};
@@ -27,15 +30,6 @@ pub enum Accelerator {
     Kvm,
     /// macOS's hypervisor
     Hvf,
-}
-
-/// What the virtual machine's clock counts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Clock {
-    /// The host's time
-    Host,
-    /// Executed instructions, one nanosecond each: reproducible
-    Instructions,
 }
 
 /// The CPU that the emulator plays.
@@ -144,15 +138,17 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// The `isa-debug-exit` device ends QEMU with `(value << 1) | 1`; the kernel writes 0x10, 0x11 or 0x12.
     /// Under `-no-reboot` a reset ends QEMU with 0, which must not be taken for success.
     fn from_status(status: ExitStatus) -> Self {
-        match status.code() {
-            Some(33) => Self::Success,
-            Some(35) => Self::GuestFailed,
-            Some(37) => Self::KernelDied,
-            Some(0) => Self::Rebooted,
-            Some(_) | None => Self::Unknown(status),
+        let Some(code) = status.code().and_then(|code| u32::try_from(code).ok()) else {
+            return Self::Unknown(status);
+        };
+        match KernelStatus::from_qemu_code(code) {
+            Some(KernelStatus::Success) => Self::Success,
+            Some(KernelStatus::GuestFailed) => Self::GuestFailed,
+            Some(KernelStatus::KernelFailed) => Self::KernelDied,
+            None if code == 0 => Self::Rebooted,
+            None => Self::Unknown(status),
         }
     }
 }
@@ -209,8 +205,8 @@ fn arguments(machine: Machine, files: Files) -> Vec<OsString> {
         Clock::Instructions => &["-icount", "shift=0,sleep=off"],
     };
     let fixed = ["-nodefaults", "-display", "none", "-no-reboot", "-smp", "1", "-serial", "stdio"];
-    let exit_device = ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"];
-    let words = [accelerator, clock, &fixed, &exit_device].concat();
+    let exit_device = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04");
+    let words = [accelerator, clock, &fixed, &["-device", &exit_device]].concat();
 
     let memory = format!("{}M", machine.memory_mib);
     let mut arguments: Vec<OsString> = words.into_iter().map(Into::into).collect();

@@ -11,15 +11,16 @@ mod mapping;
 mod ram;
 mod start_info;
 
+use palimpsest_protocol::ExitStatus;
 use thiserror::Error;
 use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
 
 use crate::cpu;
-use crate::exit::{ExitStatus, die, exit};
+use crate::exit::{die, exit};
+use crate::files::{BootFiles, RequestError};
 use crate::machine::Machine;
 use crate::memory::{self, MemoryError};
-use crate::request::{BootFiles, RequestError};
 use crate::serial;
 
 use mapping::{KernelTables, MappingError};

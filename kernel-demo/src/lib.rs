@@ -32,10 +32,10 @@ mod cpu;
 pub mod entropy;
 pub mod executor;
 mod exit;
+mod files;
 mod heap;
 mod machine;
 pub mod memory;
-mod request;
 pub mod rtc;
 pub mod serial;
 pub mod stack;
@@ -43,10 +43,10 @@ pub mod timer;
 mod trap;
 
 pub use boot::{MemoryKind, MemoryRange};
-pub use exit::{ExitStatus, exit};
+pub use exit::exit;
 pub use heap::HeapUsage;
 pub use machine::Machine;
-pub use request::{Mode, Program, Request};
+pub use palimpsest_protocol::ExitStatus;
 
 /// Makes `$main`, a `fn(Machine) -> ExitStatus`, the function that runs once the kernel has booted.
 #[macro_export]

@@ -4,11 +4,12 @@
 //! There is one `Machine`, made by `boot` and handed to the function of `boot_main!`.
 
 use palimpsest_paging::FramePool;
+use palimpsest_protocol::Request;
 
 use crate::boot::{CommandLine, MemoryMap, MemoryRange};
+use crate::files::BootFiles;
 use crate::heap::{self, HeapUsage};
 use crate::memory::{self, Space};
-use crate::request::{BootFiles, Request};
 
 /// The machine after boot.
 #[derive(Debug)]

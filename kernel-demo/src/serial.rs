@@ -10,6 +10,7 @@ use core::fmt;
 use core::fmt::Write;
 
 use log::{LevelFilter, Log, Metadata, Record};
+use serde::Serialize;
 use spin::{Mutex, Once};
 use thiserror::Error;
 use uart_16550::backend::PioBackend;
@@ -125,14 +126,19 @@ pub fn print(text: fmt::Arguments<'_>) {
     }
 }
 
-/// Sends `line` and a line feed through the second serial port.
+/// Sends `answer` to the host: one line of JSON through the second serial port. Each boot has one answer.
 ///
 /// # Errors
 ///
 /// [`ReportError::NoPort`] if the machine has no such port.
-pub fn report(line: &str) -> Result<(), ReportError> {
+///
+/// # Panics
+///
+/// If `answer` has no form in JSON. Every type of `palimpsest_protocol` has one.
+pub fn report(answer: &impl Serialize) -> Result<(), ReportError> {
     let port = REPORT.get().ok_or(ReportError::NoPort { base: REPORT_PORT })?;
-    writeln!(port.lock(), "{line}").expect("writing to a serial port reports no errors");
+    let json = serde_json::to_string(answer).expect("an answer has string keys and finite depth");
+    writeln!(port.lock(), "{json}").expect("writing to a serial port reports no errors");
     Ok(())
 }
 

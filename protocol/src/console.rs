@@ -7,9 +7,10 @@ pub const TOUR_PASSED: &str = "tour passed";
 
 /// The last line of an emulator test: `TESTS_COMPLETE`, and how many checks passed.
 ///
-/// A test passes only if this line is there *and* the count is the declared one *and* the exit status is
-/// [`Success`](crate::ExitStatus::Success). A kernel that triple-faults ends QEMU with status 0, and a test
-/// that returns early may have printed everything else.
+/// A test passes only if this line is there *and* the count is the declared one *and* the exit
+/// status is
+/// [`Success`](crate::ExitStatus::Success). A kernel that triple-faults ends QEMU with status 0,
+/// and a test that returns early may have printed everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TestsComplete(pub u32);
 

@@ -11,7 +11,8 @@ pub enum ExitStatus {
     Success = 0x10,
     /// The guest's call failed, or a check of a test did. QEMU exits with 35.
     GuestFailed = 0x11,
-    /// The kernel panicked, took a fault that it does not handle, or could not boot. QEMU exits with 37.
+    /// The kernel panicked, took a fault that it does not handle, or could not boot. QEMU exits
+    /// with 37.
     KernelFailed = 0x12,
 }
 

@@ -12,5 +12,6 @@ pub const ROOT: &str = "root.tar";
 /// What the guest reads from its standard input.
 pub const INPUT: &str = "stdin";
 
-/// The PNG library that the tour demonstrates. The tour leaves that step out when the file is absent.
+/// The PNG library that the tour demonstrates. The tour leaves that step out when the file is
+/// absent.
 pub const LODEPNG: &str = "lodepng.wasm";

@@ -1,7 +1,7 @@
 //! What a Palimpsest kernel and the program that boots it say to each other.
 //!
-//! A boot carries one request and one answer. Both sides use the types of this crate, so a field or a
-//! number is defined once.
+//! A boot carries one request and one answer. Both sides use the types of this crate, so a field or
+//! a number is defined once.
 //!
 //! | from | through | what |
 //! | --- | --- | --- |

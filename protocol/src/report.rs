@@ -12,8 +12,8 @@ pub type Series = Vec<(u64, u64)>;
 
 /// What a run came to. The kernel sends it once, after the guest's store was dropped.
 ///
-/// Every field is in the JSON, also one without a value. A report that lacks a field was damaged on its
-/// way, and is refused.
+/// Every field is in the JSON, also one without a value. A report that lacks a field was damaged on
+/// its way, and is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {

@@ -1,4 +1,5 @@
-//! The list of the emulator tests, which the test kernel sends for [`Task::ListTests`](crate::Task::ListTests).
+//! The list of the emulator tests, which the test kernel sends for
+//! [`Task::ListTests`](crate::Task::ListTests).
 
 use alloc::string::String;
 use alloc::vec::Vec;

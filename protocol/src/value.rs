@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// A value that the guest's function returned.
 ///
-/// A float has its bit pattern beside its value, because a NaN and the infinities have no number in JSON.
+/// A float has its bit pattern beside its value, because a NaN and the infinities have no number in
+/// JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Value {

@@ -22,6 +22,7 @@ use palimpsest_host::job::Job;
 use palimpsest_host::qemu::{Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, Need};
 use palimpsest_host::workspace::Workspace;
+use serde::Serialize;
 use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -56,7 +57,7 @@ fn require(workspace: &Workspace, options: &RunOptions) -> Result<()> {
 /// # Errors
 /// The directory or the file cannot be read.
 fn with_world(mut job: Job, options: &RunOptions) -> Result<Job> {
-    job.environment.clone_from(&options.env);
+    job.run.environment.clone_from(&options.env);
     if let Some(directory) = &options.dir {
         job.root = Some(archive::pack_directory(directory)?);
     }
@@ -76,4 +77,14 @@ pub(crate) fn machine(options: &RunOptions) -> Machine {
         time_limit: Duration::from_secs(options.timeout),
         setting: Setting::Trying,
     }
+}
+
+/// Writes `report` as indented JSON to the path that the options give, if they give one.
+///
+/// # Errors
+/// The file cannot be written.
+fn write_json(options: &RunOptions, report: &impl Serialize) -> Result<()> {
+    let Some(path) = &options.json else { return Ok(()) };
+    let json = serde_json::to_string_pretty(report).expect("a report has string keys and finite depth");
+    fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
 }

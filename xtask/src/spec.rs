@@ -14,9 +14,9 @@ mod values;
 use anyhow::{Context, Result};
 use judge::{Ended, Run};
 use known_misses::KnownMisses;
-use palimpsest_host::archive::Request;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::protocol::Task;
 use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, MissingPolicy, Need};
 use palimpsest_host::tally::{Tally, Timed};
@@ -37,9 +37,6 @@ const HOST_PROGRAM: [&str; 2] = ["--package=palimpsest-spec", "--bin=spec-host"]
 
 /// The name that the kernel knows the stream by.
 const STREAM: &str = "spec.stream";
-
-/// How the kernel's program is asked for the tests; it knows no others.
-const REQUEST: Request<'_> = Request::Test("spec");
 
 /// How long the kernel may take for all tests. On two cores it takes 6 seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(400);
@@ -148,7 +145,7 @@ impl Tests {
         let mut output = Output::new(detail);
         let start = Instant::now();
         let files = [(STREAM, self.stream.as_slice())];
-        let ending = session.boot(machine, REQUEST, &files, |line| output.add(line))?;
+        let ending = session.boot(machine, Task::Specification, &files, |line| output.add(line))?;
         let run = Run { ended: Ended::from(ending), output: output.text };
         verdict.add(&name, &run, self.directives, start.elapsed());
         Ok(())

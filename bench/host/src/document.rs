@@ -6,13 +6,14 @@
 mod runtimes;
 mod words;
 
-use crate::boots::{Measured, Sample};
-use crate::figure::{Figure, Figures, Origin, Source};
+use crate::boots::Measured;
+use crate::figure::{Figure, Figures, Origin, Source, compared};
 use crate::goals;
 use anyhow::{Context, Result};
 use duct::cmd;
 use palimpsest_host::kernel::Target;
 use palimpsest_host::packages::Tool;
+use palimpsest_host::protocol::Sample;
 use palimpsest_host::qemu::{Clock, Cpu};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -113,7 +114,7 @@ impl Document {
         let standing = self.figures.of_origin(ours).filter(|figure| plain_name(&figure.name).is_none());
         for figure in standing {
             let linux = self.figures.find(linux, &figure.name);
-            let ratio = linux.map(|linux| number(figure.compared() / linux.compared())).unwrap_or_default();
+            let ratio = linux.map(|linux| number(compared(figure) / compared(linux))).unwrap_or_default();
             let linux = linux.map(cell).unwrap_or_default();
             line(&mut text, &[&case(&figure.name), &figure.unit.to_string(), &cell(figure), &linux, &ratio]);
         }

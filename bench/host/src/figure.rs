@@ -5,80 +5,26 @@
 //! whose conditions are alike are ever divided by each other.
 
 use palimpsest_host::kernel::Target;
+pub(crate) use palimpsest_host::protocol::{Figure, Unit};
 use palimpsest_host::qemu::{Clock, Cpu};
-use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// What a figure is measured in.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Unit {
-    /// Time
-    Ns,
-    /// Time for each 4 KiB page
-    NsPerPage,
-    /// Executed instructions
-    Instructions,
-    /// Executed instructions for each 4 KiB page
-    InstructionsPerPage,
-    /// Frames of 4 KiB
-    Frames,
-    /// Bytes
-    Bytes,
-    /// Instances
-    Instances,
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Ns => "ns",
-            Self::NsPerPage => "ns per page",
-            Self::Instructions => "instructions",
-            Self::InstructionsPerPage => "instructions per page",
-            Self::Frames => "frames",
-            Self::Bytes => "bytes",
-            Self::Instances => "instances",
-        })
-    }
-}
-
-/// Something that was measured.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Figure {
-    /// What, and behind a `/` for which case
-    pub(crate) name: String,
-    /// What both numbers are in
-    pub(crate) unit: Unit,
-    /// The median of the runs
-    pub(crate) median: f64,
-    /// The smallest of them
-    pub(crate) min: f64,
-    /// How many there were
-    pub(crate) runs: u64,
-    /// What the function returned, if one of a guest was measured
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) result: Option<i64>,
-}
 
 /// The prefix of the names of figures that are run times of the peers' kernels, ours and Linux's.
 pub(crate) const KERNEL: &str = "kernel/";
 
-impl Figure {
-    /// What ratios are made of: the median, but for run times of Wasm the smallest, as the peers' own suite does
-    /// it.
-    pub(crate) fn compared(&self) -> f64 {
-        if self.name.starts_with(KERNEL) { self.min } else { self.median }
-    }
+/// What ratios are made of: the median, but for run times of Wasm the smallest, as the peers' own suite does
+/// it.
+pub(crate) fn compared(figure: &Figure) -> f64 {
+    if figure.name.starts_with(KERNEL) { figure.min } else { figure.median }
+}
 
-    /// What the same figure of several rounds comes to: the median of the medians, the smallest of all runs.
-    fn of_rounds(mut rounds: Vec<Self>) -> Self {
-        let min = rounds.iter().map(|figure| figure.min).fold(f64::INFINITY, f64::min);
-        let runs = rounds.iter().map(|figure| figure.runs).sum();
-        rounds.sort_by(|one, other| one.median.total_cmp(&other.median));
-        let middle = rounds.swap_remove(rounds.len() / 2);
-        Self { min, runs, ..middle }
-    }
+/// What the same figure of several rounds comes to: the median of the medians, the smallest of all runs.
+fn of_rounds(mut rounds: Vec<Figure>) -> Figure {
+    let min = rounds.iter().map(|figure| figure.min).fold(f64::INFINITY, f64::min);
+    let runs = rounds.iter().map(|figure| figure.runs).sum();
+    rounds.sort_by(|one, other| one.median.total_cmp(&other.median));
+    let middle = rounds.swap_remove(rounds.len() / 2);
+    Figure { min, runs, ..middle }
 }
 
 /// Who measures.
@@ -140,7 +86,7 @@ impl Figures {
                 None => groups.push((origin, vec![figure])),
             }
         }
-        let list = groups.into_iter().map(|(origin, group)| (origin, Figure::of_rounds(group)));
+        let list = groups.into_iter().map(|(origin, group)| (origin, of_rounds(group)));
         Self { list: list.collect() }
     }
 

@@ -17,10 +17,11 @@ mod plots;
 mod timelines;
 
 use anyhow::{Context, Result};
-use boots::{Bench, Suite};
+use boots::Bench;
 use document::Document;
 use figure::Figures;
 use modules::Module;
+use palimpsest_host::protocol::Suite;
 use palimpsest_host::qemu::{Clock, Cpu};
 use palimpsest_host::setup::{self, EMULATOR, Need};
 use palimpsest_host::workspace::Workspace;

@@ -7,14 +7,15 @@
 //! is measured once. A kernel that returns something else than Linux's ends the measurement: a fast wrong answer is
 //! no figure.
 
-use crate::boots::{Bench, Suite};
+use crate::boots::Bench;
 use crate::document::Document;
 use crate::figure::{Figures, KERNEL, Origin, Source};
 use crate::modules::{self, Module};
 use crate::options::{BenchOptions, HostRuntimes};
-use crate::peers::{Job, LinuxSuite, Peers};
+use crate::peers::{LinuxSuite, Peers};
 use anyhow::{Context, Result, ensure};
 use palimpsest_guest_recipes::guest;
+use palimpsest_host::protocol::{Job, Suite};
 use palimpsest_host::qemu::{Clock, Cpu};
 use palimpsest_host::workspace::Workspace;
 use std::path::Path;

@@ -14,11 +14,10 @@ use crate::figure::{Figures, Origin, Source};
 use crate::modules::Module;
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
+use palimpsest_host::protocol::Job;
 use palimpsest_host::qemu::{Clock, Cpu};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-pub(crate) use job::Job;
 
 /// The folder of the peers.
 #[derive(Debug)]
@@ -64,7 +63,7 @@ impl Peers {
         let script = self.directory.join(copy::SCRIPT);
         let text =
             fs::read_to_string(&script).with_context(|| format!("cannot read {}", script.display()))?;
-        let jobs = Job::all_in(&text);
+        let jobs = job::all_in(&text);
         ensure!(!jobs.is_empty(), "{} names no kernels", script.display());
         Ok(jobs)
     }

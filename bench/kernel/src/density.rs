@@ -9,10 +9,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernel_demo::Machine;
-
-use crate::BenchError;
 use palimpsest_protocol::Unit;
 
+use crate::BenchError;
 use crate::figures::Figures;
 use crate::guest::{Loaded, Running, guest};
 

@@ -34,8 +34,11 @@ pub(crate) struct Figures {
 impl Figures {
     /// None yet. Calibrates the clock, unless it counts instructions.
     pub(crate) fn new(machine: &Machine) -> Self {
-        let ticks =
-            if machine.request().icount { Ticks::Instructions } else { Ticks::Time(timer::calibrate()) };
+        let ticks = if machine.request().counts_instructions() {
+            Ticks::Instructions
+        } else {
+            Ticks::Time(timer::calibrate())
+        };
         Self { ticks, measured: Measurements::default() }
     }
 
@@ -119,9 +122,7 @@ impl Figures {
 
     /// Sends them through the second serial port.
     pub(crate) fn send(&self) {
-        let json =
-            serde_json::to_string(&self.measured).expect("the report has string keys and finite depth");
-        if let Err(error) = serial::report(&json) {
+        if let Err(error) = serial::report(&self.measured) {
             println!("no JSON report: {error}");
         }
     }

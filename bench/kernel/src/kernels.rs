@@ -1,4 +1,4 @@
-//! Running Wasm: the functions of the plan, and a few loops that are always there.
+//! Running Wasm: the functions of the request, and a few loops that are always there.
 //!
 //! A function is called once before anything is measured, which translates it and makes its pages resident;
 //! then again and again, as often and for as long as the peers' runner does it. What it returned goes with
@@ -8,10 +8,10 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kernel_demo::Machine;
+use palimpsest_protocol::{Instances, Job};
 
 use crate::figures::{Figures, timed};
 use crate::guest::{Loaded, Running, guest};
-use crate::plan::{Instances, Job, Plan};
 use crate::{BenchError, doing};
 
 /// A function is called this often at least, and more often until it has run for so long.
@@ -23,9 +23,9 @@ const LEAST_MILLISECONDS: u64 = 100;
 const LOOPS: [(&str, i32); 5] =
     [("calls", 18), ("arithmetic", 20_000), ("memory_words", 2), ("table_calls", 10_000), ("floats", 20_000)];
 
-/// Measures the functions of the plan.
-pub(crate) fn measure(machine: &Machine, plan: &Plan, figures: &mut Figures) -> Result<(), BenchError> {
-    for job in &plan.jobs {
+/// Measures the functions of the request.
+pub(crate) fn measure(machine: &Machine, jobs: &[Job], figures: &mut Figures) -> Result<(), BenchError> {
+    for job in jobs {
         let wasm = machine.file(&job.file).ok_or("a module is not in the boot archive");
         let loaded = Loaded::new(machine, doing("kernels", wasm)?)?;
         let (mut readings, result) = readings(&loaded, job, figures)?;

@@ -6,6 +6,7 @@
 //! are not valid.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use kernel_demo::Machine;
@@ -14,12 +15,15 @@ use palimpsest_protocol::Unit;
 use wasmi::CompilationMode;
 
 use crate::figures::{Figures, timed};
-use crate::plan::Plan;
 use crate::{BenchError, doing, guest};
 
-/// Measures every module of the plan.
-pub(crate) fn measure(machine: &Machine, plan: &Plan, figures: &mut Figures) -> Result<(), BenchError> {
-    for name in &plan.modules {
+/// Measures every module.
+pub(crate) fn measure(
+    machine: &Machine,
+    modules: &[String],
+    figures: &mut Figures,
+) -> Result<(), BenchError> {
+    for name in modules {
         let wasm = doing("loading", machine.file(name).ok_or("a module is not in the boot archive"))?;
         let (mut ours, mut alone, mut unchecked) = (Vec::new(), Vec::new(), Vec::new());
         // In turns, so that a change of the machine's speed meets all.

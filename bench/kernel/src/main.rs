@@ -1,6 +1,6 @@
 //! The benchmark kernel: measures one suite in a boot, and sends its figures.
 //!
-//! `cargo xtask bench` boots it once for each suite, with `bench.json` in the boot archive. Whatever is
+//! `cargo xtask bench` boots it once for each suite, which is in the request. Whatever is
 //! measured goes through the public API of the two crates; what it is compared with is measured in other
 //! boots, or, for loading, by the interpreter alone in this very binary. A suite that cannot be measured ends
 //! the machine with a failing status and one line that says why.
@@ -19,7 +19,6 @@ mod kernels;
 mod lives;
 mod load;
 mod pages;
-mod plan;
 mod policies;
 mod segments;
 mod zeroing;
@@ -28,10 +27,10 @@ use alloc::string::{String, ToString};
 use core::fmt;
 
 use kernel_demo::{ExitStatus, Machine, boot_main, println};
+use palimpsest_protocol::{Suite, Task};
 use thiserror::Error;
 
 use figures::Figures;
-use plan::{Plan, Suite};
 
 boot_main!(main);
 
@@ -62,21 +61,23 @@ fn main(machine: Machine) -> ExitStatus {
 }
 
 fn measure(machine: &Machine) -> Result<Figures, BenchError> {
-    let plan = Plan::read(machine)?;
-    if plan.suite == Suite::Boot {
-        // Nothing comes before it, the calibration of the clock neither.
+    let Task::Measure(suite) = &machine.request().task else {
+        return doing("the request", Err("this kernel supports the task Measure only"));
+    };
+    if *suite == Suite::Boot {
+        // Nothing comes before it, not even the calibration of the clock.
         let reached = boot::reach_the_first_instruction(machine)?;
         let mut figures = Figures::new(machine);
         figures.once("boot/first_instruction", reached);
         return Ok(figures);
     }
     let mut figures = Figures::new(machine);
-    match plan.suite {
+    match suite {
         Suite::Boot => unreachable!("it has returned above"),
         Suite::Costs => costs(machine, &mut figures)?,
         Suite::Density => density::measure(machine, &mut figures)?,
-        Suite::Load => load::measure(machine, &plan, &mut figures)?,
-        Suite::Kernels => kernels::measure(machine, &plan, &mut figures)?,
+        Suite::Load(modules) => load::measure(machine, modules, &mut figures)?,
+        Suite::Kernels(jobs) => kernels::measure(machine, jobs, &mut figures)?,
     }
     Ok(figures)
 }

@@ -52,7 +52,7 @@ pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), Be
         let variant = Variant { suffix, kept, scrubbed: None };
         with(machine, policies, || pages::measure_variant(machine, ranges, variant, figures))?;
     }
-    if machine.request().icount {
+    if machine.request().counts_instructions() {
         limits(machine, figures)?;
     }
     let suffix = "/with scrubbed frames";

@@ -8,8 +8,8 @@ use crate::npm::{self, QUICKJS};
 use crate::programs::Programs;
 use anyhow::{Context, Result, bail};
 use duct::cmd;
-use palimpsest_host::archive::Driver;
-use palimpsest_host::job::{Job, Kind};
+use palimpsest_host::job::Job;
+use palimpsest_host::protocol::{Driver, Entry};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ const NO_CONCURRENT_MARKING: &str = "--no-concurrent-marking";
 /// Node.js cannot be started; the files cannot be written; or the job is a call of one function, which is no
 /// program.
 pub fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Output> {
-    let Kind::Program { driver, name } = &job.kind else { bail!("a call of a function is no program") };
+    let Entry::Program { driver, name } = &job.run.entry else { bail!("a call of a function is no program") };
     let (module, root, scratch) =
         (directory.join("module.wasm"), directory.join("root"), directory.join("scratch"));
     for fresh in [&root, &scratch] {
@@ -41,8 +41,8 @@ pub fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Outpu
         Driver::Command | Driver::LodePng | Driver::WebP => None,
     };
     let task = json!({
-        "driver": driver.name(), "module": module, "name": name, "args": job.arguments, "library": library,
-        "env": job.environment, "root": root, "scratch": scratch,
+        "driver": driver, "module": module, "name": name, "args": job.run.arguments, "library": library,
+        "env": job.run.environment, "root": root, "scratch": scratch,
     });
     let script = programs.workspace.root().join("guests/recipes/node").join(script(*driver));
     cmd!(npm::NODE, "--no-warnings", NO_CONCURRENT_MARKING, script, task.to_string())

@@ -8,8 +8,9 @@
 use crate::guest::{self, Allocator, Guest, Program};
 use crate::npm::{self, Fetched};
 use anyhow::{Context, Result};
-use palimpsest_host::archive::{Driver, pack_files};
-use palimpsest_host::job::{Job, Kind};
+use palimpsest_host::archive::pack_files;
+use palimpsest_host::job::Job;
+use palimpsest_host::protocol::{Driver, Entry};
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::workspace::Workspace;
 
@@ -58,7 +59,7 @@ impl Programs<'_> {
         };
         Ok(job.map(|mut job| {
             if !words.is_empty() {
-                job.arguments = words.to_vec();
+                job.run.arguments = words.to_vec();
             }
             job
         }))
@@ -92,12 +93,12 @@ impl Programs<'_> {
     fn guest(&self, guest: Guest, words: &[String]) -> Result<Option<Job>> {
         let Some(module) = guest::build(self.workspace, guest, self.policy)? else { return Ok(None) };
         let name = guest.program.name().to_owned();
-        let job = Job::new(module, Kind::Program { driver: Driver::Command, name });
+        let job = Job::new(module, Entry::Program { driver: Driver::Command, name });
         match guest.program {
             Program::Compress => {
                 let job = self.with_file(job, words, npm::QUICKJS, npm::QUICKJS_WASM)?;
                 Ok(job.map(|mut job| {
-                    job.arguments.push(SCRATCH.to_owned());
+                    job.run.arguments.push(SCRATCH.to_owned());
                     job
                 }))
             }
@@ -121,7 +122,7 @@ impl Programs<'_> {
         let Some(package) = self.package(package)? else { return Ok(None) };
         let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
         job.root = Some(pack_files(&[(name, &package.read(path)?)])?);
-        job.arguments = vec![name.to_owned()];
+        job.run.arguments = vec![name.to_owned()];
         Ok(Some(job))
     }
 }
@@ -131,5 +132,5 @@ const SCRATCH: &str = "/tmp";
 
 fn library(package: &Fetched, path: &str, driver: Driver) -> Result<Job> {
     let module = package.read(path).context("the package was complete a moment ago")?;
-    Ok(Job::new(module, Kind::Program { driver, name: path.to_owned() }))
+    Ok(Job::new(module, Entry::Program { driver, name: path.to_owned() }))
 }

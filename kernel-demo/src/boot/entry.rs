@@ -16,9 +16,9 @@ use x86_64::structures::gdt::DescriptorFlags;
 use x86_64::structures::paging::{PageSize, PageTable, PageTableFlags, Size2MiB};
 
 use crate::boot::start;
-use crate::exit::{EXIT_PORT, ExitStatus};
 use crate::serial::CONSOLE_PORT;
 use crate::stack::{GUARD_BYTES, KERNEL_STACK, KERNEL_STACK_BYTES, PAINT};
+use palimpsest_protocol::{EXIT_PORT, ExitStatus};
 
 /// Level-2 tables of 1 GiB each: everything that a 32-bit loader can have written is below 4 GiB.
 const LEVEL_2_TABLES: usize = 4;

@@ -12,7 +12,7 @@ use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::boot::Session;
 use palimpsest_host::digits::grouped;
 use palimpsest_host::qemu::{Clock, Machine};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::fmt;
 
 /// The patterns that the program knows.
@@ -78,7 +78,7 @@ impl Comparison {
         let mut json = Map::new();
         for run in &self.runs {
             let pattern = json.entry(run.pattern).or_insert_with(|| Value::Object(Map::new()));
-            pattern[run.allocator.name()] = run.recording.report.value().clone();
+            pattern[run.allocator.name()] = json!(run.recording.report);
         }
         Value::Object(json)
     }
@@ -91,9 +91,9 @@ impl Run {
             pattern,
             allocator,
             operations: operations(recording.text()?)?,
-            peak_frames: report.memory_figure("peak_resident_frames")?,
-            frames_at_end: report.memory_figure("resident_frames")?,
-            nanoseconds: report.figure("nanoseconds_to_run")?,
+            peak_frames: report.sum(|memory| memory.peak_resident_frames),
+            frames_at_end: report.sum(|memory| memory.resident_frames),
+            nanoseconds: report.nanoseconds_to_run.context("the report has no time")?,
             recording,
         })
     }

@@ -12,7 +12,7 @@ use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::boot::Session;
 use palimpsest_host::digits::grouped;
 use palimpsest_host::qemu::Machine;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 
 /// The ways to link it, as columns of the table.
@@ -78,7 +78,7 @@ impl Comparison {
 
     /// The report of each run, by its way.
     pub(crate) fn to_json(&self) -> Value {
-        self.runs.iter().map(|(way, run)| ((*way).to_owned(), run.report.value().clone())).collect()
+        self.runs.iter().map(|(way, run)| ((*way).to_owned(), json!(run.report))).collect()
     }
 }
 

@@ -4,10 +4,10 @@ use super::{conclude, machine, require, with_world};
 use crate::cli::RunOptions;
 use crate::guest;
 use anyhow::{Result, ensure};
-use palimpsest_host::archive::Driver;
 use palimpsest_host::boot::Session;
-use palimpsest_host::job::{Job, Kind};
+use palimpsest_host::job::Job;
 use palimpsest_host::kernel::Image;
+use palimpsest_host::protocol::{Driver, Entry};
 use palimpsest_host::workspace::Workspace;
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,19 +32,20 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, file: &Path) -> R
 pub(crate) fn file_job(options: &RunOptions, file: &Path) -> Result<Job> {
     let module = guest::load(file)?;
     let mut words = options.invoke.iter().chain(&options.more_arguments).cloned();
-    let kind = if !options.invoke.is_empty() {
-        Kind::Call { invoke: words.next() }
+    let entry = if !options.invoke.is_empty() {
+        Entry::Call { invoke: words.next() }
     } else if guest::is_program(&module) {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Kind::Program { driver: Driver::Command, name }
+        Entry::Program { driver: Driver::Command, name }
     } else {
         ensure!(
             options.more_arguments.is_empty(),
             "{} is no program, it imports no WASI: name the function that takes the words with --invoke",
             file.display()
         );
-        Kind::Call { invoke: None }
+        Entry::Call { invoke: None }
     };
-    let arguments = words.collect();
-    with_world(Job { arguments, ..Job::new(module, kind) }, options)
+    let mut job = Job::new(module, entry);
+    job.run.arguments = words.collect();
+    with_world(job, options)
 }

@@ -1,17 +1,15 @@
 //! A program that is fetched or built first.
 
 use super::{allocators, churn};
-use super::{conclude, machine, require, with_world};
+use super::{conclude, machine, require, with_world, write_json};
 use crate::cli::RunOptions;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use palimpsest_guest_recipes::guest::Program;
 use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::boot::Session;
 use palimpsest_host::kernel::Image;
 use palimpsest_host::workspace::Workspace;
-use serde_json::Value;
-use std::fs;
 use std::process::ExitCode;
 
 /// What `--program` knows.
@@ -87,9 +85,4 @@ fn run_allocators(programs: &Programs<'_>, options: &RunOptions) -> Result<Optio
 
 fn session(programs: &Programs<'_>, options: &RunOptions) -> Result<Session> {
     Session::new(programs.workspace, options.target, Image::KERNEL)
-}
-
-fn write_json(options: &RunOptions, json: &Value) -> Result<()> {
-    let Some(path) = &options.json else { return Ok(()) };
-    fs::write(path, format!("{json:#}\n")).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -6,8 +6,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use palimpsest_host::boot::{Session, Streams};
 use palimpsest_host::job::Job;
+use palimpsest_host::protocol::{Outcome, Report};
 use palimpsest_host::qemu::{Ending, Machine};
-use palimpsest_host::report::{Outcome, Report};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Recording {
     /// The program's standard error
     errors: Vec<u8>,
     /// What it ended with
-    pub(crate) exit_code: u64,
+    pub(crate) exit_code: u32,
     /// The kernel's report
     pub(crate) report: Report,
 }
@@ -37,15 +37,15 @@ impl Recording {
         let ending = job.boot(session, machine, streams)?;
         let said =
             || format!("{}{}{console}", String::from_utf8_lossy(&output), String::from_utf8_lossy(&errors));
-        let report = session.report().with_context(said)?;
-        let exit_code = match (&ending, report.outcome()) {
+        let report = session.answer::<Report>().with_context(said)?;
+        let exit_code = match (&ending, report.outcome) {
             (Ending::Success, Outcome::Returned) => 0,
-            (Ending::GuestFailed, Outcome::Exited(code)) => code,
-            (_, Outcome::Returned | Outcome::Exited(_) | Outcome::Trap | Outcome::Error) => {
+            (Ending::GuestFailed, Outcome::Exited) => report.exit_code.with_context(said)?,
+            (_, Outcome::Returned | Outcome::Exited | Outcome::Trap | Outcome::Error) => {
                 bail!("{ending}; it said:\n{}", said())
             }
         };
-        let (start, end) = (report.figure("free_frames_at_start")?, report.figure("free_frames_at_end")?);
+        let (start, end) = (report.free_frames_at_start, report.free_frames_at_end);
         ensure!(start == end, "{start} frames are free at the start, {end} at the end");
         Ok(Self { output, errors, exit_code, report })
     }
@@ -73,7 +73,7 @@ impl Recording {
     /// # Errors
     /// The output is no text, or the report has no figure for a line.
     pub(crate) fn frames_by_line(&self) -> Result<Vec<(&str, u64)>> {
-        by_line(self.text()?, &self.report.series("output_timeline")?)
+        by_line(self.text()?, &self.report.output_timeline)
     }
 }
 

@@ -3,15 +3,14 @@
 //! Owns what counts as success: the kernel's own exit status *and*, for a guest, a complete report that
 //! agrees with it; for the tour, its verdict. A program's exit code becomes the command's.
 
+use super::write_json;
 use crate::cli::RunOptions;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use palimpsest_host::answer::AnswerError;
 use palimpsest_host::boot::Session;
+use palimpsest_host::protocol::{Outcome, Report, console::TOUR_PASSED};
 use palimpsest_host::qemu::Ending;
-use palimpsest_host::report::{Outcome, Report, ReportError};
 use std::process::ExitCode;
-
-/// How the last line of a tour that went well begins.
-const TOUR_PASSED: &str = "tour passed";
 
 /// The largest exit code that is passed on: shells use those above for commands that they could not run or
 /// that died of a signal.
@@ -23,33 +22,38 @@ const LARGEST_EXIT_CODE: u8 = 125;
 /// The machine ended in a way that is neither success nor the guest's failure; the report is missing, damaged
 /// or cannot be written.
 pub(crate) fn conclude(session: &Session, options: &RunOptions, ending: &Ending) -> Result<ExitCode> {
-    let report = session.report();
-    if let (Ok(report), Some(path)) = (&report, &options.json) {
-        report.write(path)?;
+    let report = session.answer();
+    if let Ok(report) = &report {
+        write_json(options, report)?;
     }
     guest_status(ending, report)
 }
 
-fn guest_status(ending: &Ending, report: Result<Report, ReportError>) -> Result<ExitCode> {
+fn guest_status(ending: &Ending, report: Result<Report, AnswerError>) -> Result<ExitCode> {
     match ending {
-        Ending::Success => match report?.outcome() {
+        Ending::Success => match report?.outcome {
             Outcome::Returned => Ok(ExitCode::SUCCESS),
-            Outcome::Exited(_) | Outcome::Trap | Outcome::Error => {
+            Outcome::Exited | Outcome::Trap | Outcome::Error => {
                 bail!("the kernel ended with success, its report with a failure")
             }
         },
-        Ending::GuestFailed => match report?.outcome() {
-            Outcome::Exited(code) => Ok(exit_code(code)),
-            Outcome::Trap | Outcome::Error => Ok(ExitCode::FAILURE),
-            Outcome::Returned => bail!("the kernel ended with a failure, its report with success"),
-        },
+        Ending::GuestFailed => {
+            let report = report?;
+            match report.outcome {
+                Outcome::Exited => {
+                    Ok(exit_code(report.exit_code.context("the kernel's report lacks the exit code")?))
+                }
+                Outcome::Trap | Outcome::Error => Ok(ExitCode::FAILURE),
+                Outcome::Returned => bail!("the kernel ended with a failure, its report with success"),
+            }
+        }
         Ending::TimedOut(_) => bail!("{ending}: set another limit with --timeout"),
         Ending::KernelDied | Ending::Rebooted | Ending::Unknown(_) => bail!("{ending}"),
     }
 }
 
 /// What the command ends with when the guest ends itself with `code`.
-fn exit_code(code: u64) -> ExitCode {
+fn exit_code(code: u32) -> ExitCode {
     match u8::try_from(code) {
         Ok(code) if code <= LARGEST_EXIT_CODE => ExitCode::from(code),
         Ok(_) | Err(_) => {
@@ -78,10 +82,11 @@ pub(super) fn tour_status(ending: &Ending, verdict: &str) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use palimpsest_host::answer;
     use std::time::Duration;
 
-    fn report(outcome: &str) -> Result<Report, ReportError> {
-        Report::parse(&format!(
+    fn report(outcome: &str) -> Result<Report, AnswerError> {
+        answer::parse(&format!(
             r#"{{"outcome":"{outcome}","results":[],"error":null,"exit_code":200,"memories":[],
             "free_frames_at_start":1,"free_frames_at_end":1,"instructions_to_instantiate":null,
             "instructions_to_run":null,"nanoseconds_to_run":null,"timeline":[],"output_timeline":[]}}"#
@@ -96,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_report_that_contradicts_the_status_is_an_error() {
-        for report in [report("trap"), report("error"), report("exited"), Report::parse("")] {
+        for report in [report("trap"), report("error"), report("exited"), answer::parse("")] {
             assert!(guest_status(&Ending::Success, report).is_err());
         }
         assert!(guest_status(&Ending::GuestFailed, report("returned")).is_err());
@@ -110,11 +115,18 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_ended_itself_has_an_exit_code() -> Result<()> {
+        let report = Report { exit_code: None, ..report("exited")? };
+        assert!(guest_status(&Ending::GuestFailed, Ok(report)).is_err());
+        Ok(())
+    }
+
+    #[test]
     fn an_exit_code_is_passed_on_as_far_as_it_goes() -> Result<()> {
         assert_eq!(exit_code(3), ExitCode::from(3));
         assert_eq!(exit_code(125), ExitCode::from(125));
         assert_eq!(guest_status(&Ending::GuestFailed, report("exited"))?, ExitCode::from(125));
-        assert_eq!(exit_code(u64::from(u32::MAX)), ExitCode::from(125));
+        assert_eq!(exit_code(u32::MAX), ExitCode::from(125));
         Ok(())
     }
 

@@ -1,13 +1,13 @@
 //! The tour: the kernel shows what Palimpsest does.
 
 use super::status::tour_status;
-use super::{machine, require};
+use super::{machine, require, write_json};
 use crate::cli::RunOptions;
 use anyhow::Result;
 use palimpsest_guest_recipes::npm::{self, LODEPNG};
-use palimpsest_host::archive::Request;
 use palimpsest_host::boot::Session;
 use palimpsest_host::kernel::Image;
+use palimpsest_host::protocol::{Report, Task, files};
 use palimpsest_host::workspace::Workspace;
 use std::process::ExitCode;
 
@@ -20,18 +20,18 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions) -> Result<ExitCod
     require(workspace, options)?;
     let lodepng = npm::find(workspace, LODEPNG, options.setup.missing_policy())?;
     let lodepng = lodepng.map(|package| package.read(npm::LODEPNG_WASM)).transpose()?;
-    let modules: Vec<_> = lodepng.iter().map(|bytes| (npm::LODEPNG_WASM, bytes.as_slice())).collect();
+    let modules: Vec<_> = lodepng.iter().map(|bytes| (files::LODEPNG, bytes.as_slice())).collect();
     let session = Session::new(workspace, options.target, Image::KERNEL)?;
     let mut verdict = String::new();
-    let ending = session.boot(machine(options), Request::Tour, &modules, |line| {
+    let ending = session.boot(machine(options), Task::Tour, &modules, |line| {
         println!("{line}");
         if !line.is_empty() {
             line.clone_into(&mut verdict);
         }
     })?;
     let status = tour_status(&ending, &verdict)?;
-    if let Some(path) = &options.json {
-        session.report()?.write(path)?;
+    if options.json.is_some() {
+        write_json(options, &session.answer::<Report>()?)?;
     }
     Ok(status)
 }

@@ -6,66 +6,28 @@
 //! but the end; so no single sign is enough. The expectation [`Expected::Flaw`] turns the verdict round: such
 //! a kernel must be reported as failed, for the right reason. Called by `vm` once per boot.
 
+use palimpsest_host::protocol::console::TestsComplete;
+use palimpsest_host::protocol::{Expected, Flaw};
 use palimpsest_host::qemu::Ending;
 use std::time::Duration;
 use thiserror::Error;
 
-/// How the kernel's last line of a test begins; the number of checks follows.
-const COMPLETE: &str = "TESTS_COMPLETE ";
-
-/// What must come of a test.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Expected {
-    /// Success, after exactly this many checks
-    Checks(u32),
-    /// The kernel dies before its end and prints this text
-    Death(String),
-    /// The runner sees it fail, for this reason
-    Flaw(Flaw),
-}
-
-impl Expected {
-    /// How long the test may take.
-    pub(super) const fn time_limit(&self) -> Duration {
-        match self {
-            Self::Flaw(Flaw::Hang) => Duration::from_secs(10),
-            Self::Checks(_) | Self::Death(_) | Self::Flaw(Flaw::TripleFault | Flaw::Panic) => {
-                Duration::from_secs(120)
-            }
+/// Returns how long a test with this expectation may take.
+pub(super) const fn time_limit(expected: &Expected) -> Duration {
+    match expected {
+        Expected::Flaw(Flaw::Hang) => Duration::from_secs(10),
+        Expected::Checks(_) | Expected::Death(_) | Expected::Flaw(Flaw::TripleFault | Flaw::Panic) => {
+            Duration::from_secs(120)
         }
     }
 }
 
-/// A way in which a kernel can fail without saying so, each made by a test of the runner itself.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Flaw {
-    /// The processor is reset
-    TripleFault,
-    /// The kernel does nothing any more
-    Hang,
-    /// The kernel panics
-    Panic,
-}
-
-impl Flaw {
-    /// All of them; a list of tests must have each.
-    pub(super) const ALL: [Self; 3] = [Self::TripleFault, Self::Hang, Self::Panic];
-
-    /// The test that makes it.
-    pub(super) const fn test_name(self) -> &'static str {
-        match self {
-            Self::TripleFault => "selftest-triple-fault",
-            Self::Hang => "selftest-hang",
-            Self::Panic => "selftest-panic",
-        }
-    }
-
-    const fn explains(self, ending: &Ending) -> bool {
-        match self {
-            Self::TripleFault => matches!(ending, Ending::Rebooted),
-            Self::Hang => matches!(ending, Ending::TimedOut(_)),
-            Self::Panic => matches!(ending, Ending::KernelDied),
-        }
+/// Whether `ending` shows `flaw` and no other.
+const fn shows(ending: &Ending, flaw: Flaw) -> bool {
+    match flaw {
+        Flaw::TripleFault => matches!(ending, Ending::Rebooted),
+        Flaw::Hang => matches!(ending, Ending::TimedOut(_)),
+        Flaw::Panic => matches!(ending, Ending::KernelDied),
     }
 }
 
@@ -76,16 +38,16 @@ pub(super) enum Failure {
     /// The machine ended in the wrong way
     #[error("{0}")]
     Ended(Ending),
-    /// The status says success, and the line that counts the checks is missing
-    #[error("ended with success, but without the line TESTS_COMPLETE")]
+    /// The status is success, but the line that counts the checks is missing
+    #[error("ended with success, but without the line TESTS_COMPLETE and its number")]
     NotComplete,
     /// Some checks did not run, or too many
-    #[error("{declared} checks are declared, the kernel says it ran {ran}")]
+    #[error("{declared} checks are declared, the kernel reports {ran}")]
     WrongCount {
         /// The number in the list
         declared: u32,
-        /// What follows TESTS_COMPLETE
-        ran: String,
+        /// The number in the line TESTS_COMPLETE
+        ran: u32,
     },
     /// It should have died
     #[error("should have died, but the last line says TESTS_COMPLETE")]
@@ -111,7 +73,7 @@ pub(super) fn judge(expected: &Expected, ending: &Ending, output: &str) -> Resul
         Expected::Death(text) => judge_death(text, ending, output),
         Expected::Flaw(flaw) => match judge_completion(1, ending, output) {
             Ok(()) => Err(Failure::FlawMissed),
-            Err(Failure::Ended(ending)) if flaw.explains(&ending) => Ok(()),
+            Err(Failure::Ended(ending)) if shows(&ending, *flaw) => Ok(()),
             Err(failure) => Err(Failure::FlawMistaken(Box::new(failure))),
         },
     }
@@ -121,15 +83,15 @@ fn judge_completion(declared: u32, ending: &Ending, output: &str) -> Result<(), 
     if *ending != Ending::Success {
         return Err(Failure::Ended(ending.clone()));
     }
-    let ran = completion(output).ok_or(Failure::NotComplete)?;
-    if ran.parse() != Ok(declared) {
-        return Err(Failure::WrongCount { declared, ran: ran.to_owned() });
+    let TestsComplete(ran) = TestsComplete::find(output).ok_or(Failure::NotComplete)?;
+    if ran != declared {
+        return Err(Failure::WrongCount { declared, ran });
     }
     Ok(())
 }
 
 fn judge_death(text: &str, ending: &Ending, output: &str) -> Result<(), Failure> {
-    if completion(output).is_some() {
+    if TestsComplete::find(output).is_some() {
         return Err(Failure::Survived);
     }
     if *ending != Ending::KernelDied {
@@ -139,11 +101,6 @@ fn judge_death(text: &str, ending: &Ending, output: &str) -> Result<(), Failure>
         return Err(Failure::OtherDeath(text.to_owned()));
     }
     Ok(())
-}
-
-/// What follows TESTS_COMPLETE.
-fn completion(output: &str) -> Option<&str> {
-    output.lines().find_map(|line| line.strip_prefix(COMPLETE))
 }
 
 #[cfg(test)]
@@ -175,7 +132,7 @@ mod tests {
     #[test]
     fn a_skipped_check_fails() {
         let verdict = judge(&Expected::Checks(5), &Ending::Success, COMPLETE_4);
-        assert_eq!(verdict, Err(Failure::WrongCount { declared: 5, ran: "4".to_owned() }));
+        assert_eq!(verdict, Err(Failure::WrongCount { declared: 5, ran: 4 }));
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn compare(bench: &Bench<'_>, case: &Case) -> Result<Option<()>> {
     let expected = node::run(&bench.programs, bench.session.directory(), &job)?;
     let (ended, said) = (expected.status.code(), text(&expected.stderr));
     ensure!(
-        ended.is_some_and(|code| u64::try_from(code) == Ok(found.exit_code)),
+        ended.is_some_and(|code| u32::try_from(code) == Ok(found.exit_code)),
         "exit code {}; under the stock runtime {ended:?}: {said}",
         found.exit_code
     );
@@ -186,7 +186,7 @@ fn arrays(bench: &Bench<'_>) -> Result<Option<()>> {
             return Ok(None);
         };
         let recording = Recording::make(&bench.session, machine(), &job)?.successful()?;
-        peaks.push(recording.report.memory_figure("peak_resident_frames")?);
+        peaks.push(recording.report.sum(|memory| memory.peak_resident_frames));
     }
     ensure!(peaks[0] >= ARRAY_FRAMES, "one array took {} frames, not {ARRAY_FRAMES}", peaks[0]);
     ensure!(peaks[1] * 10 <= peaks[0] * 11, "three arrays took {} frames, one {}", peaks[1], peaks[0]);
@@ -214,8 +214,8 @@ fn rust_churn(bench: &Bench<'_>) -> Result<Option<()>> {
         let single = Single::Guest(Guest { program: Program::RustChurn, allocator });
         let Some(job) = bench.programs.job(single, &words)? else { return Ok(None) };
         let recording = Recording::make(&bench.session, machine(), &job)?.successful()?;
-        let figure = |name| recording.report.memory_figure(name);
-        let (last, peak) = (figure("resident_frames")?, figure("peak_resident_frames")?);
+        let last = recording.report.sum(|memory| memory.resident_frames);
+        let peak = recording.report.sum(|memory| memory.peak_resident_frames);
         runs.push((recording, last, peak));
     }
     let [(plain, plain_last, plain_peak), (heap, heap_last, heap_peak)] = &runs[..] else {

@@ -3,11 +3,12 @@
 //! Owns their list. Each ends as a test of `vm-tests` does, with a status and the number of its checks. Called
 //! by `vm`, behind its own tests.
 
-use super::judge::Expected;
+use super::judge::time_limit;
 use super::vm::Boot;
 use anyhow::Result;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::protocol::Expected;
 use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
 use palimpsest_host::tally::Tally;
 use palimpsest_host::workspace::Workspace;
@@ -76,7 +77,7 @@ impl Solo {
             memory_mib: self.memory_mib,
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
-            time_limit: expected.time_limit(),
+            time_limit: time_limit(&expected),
             setting: Setting::Trying,
         };
         let boot = Boot::record(|on_line| session.boot_without_archive(machine, on_line))?;

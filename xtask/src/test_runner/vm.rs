@@ -4,13 +4,13 @@
 //! leaves nothing behind for the next one, since each has a machine of its own. An image that does not build,
 //! and a list that cannot be read, count as one failure each. Called by `test`, and by `ci` for each target.
 
-use super::judge::{Expected, judge};
-use super::plan::{self, PlannedTest};
+use super::judge::{judge, time_limit};
+use super::plan;
 use super::{show, solo};
 use anyhow::Result;
-use palimpsest_host::archive::Request;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::protocol::{Expected, ListedTest, Task};
 use palimpsest_host::qemu::{Accelerator, Clock, Ending, Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, MissingPolicy, Need};
 use palimpsest_host::tally::{Tally, Timed};
@@ -53,22 +53,23 @@ pub(super) fn run(
 }
 
 /// Asks the kernel for its tests; `None` if it has no proper answer, which is then counted.
-fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<Vec<PlannedTest>>> {
-    let list = boot(session, Request::List, LIST_TIME_LIMIT, Clock::Host)?;
+fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<Vec<ListedTest>>> {
+    let list = boot(session, Task::ListTests, LIST_TIME_LIMIT, Clock::Host)?;
+    let tests = session.answer().map_err(anyhow::Error::from).and_then(|list| Ok(plan::check(list)?));
     let reject = |error| {
-        let reason = format!("{error}; {}", list.ending);
+        let reason = format!("{error:#}; {}", list.ending);
         tally.fail(&format_args!("vm/{target}/list"), &reason, &list.output);
     };
-    Ok(plan::parse(&list.output).map_err(reject).ok())
+    Ok(tests.map_err(reject).ok())
 }
 
 /// Runs one test; returns what a passed one has printed.
-fn run_one(session: &Session, target: Target, test: &PlannedTest, tally: &mut Tally) -> Result<String> {
-    let boot = boot(session, Request::Test(&test.name), test.expected.time_limit(), test.clock)?;
+fn run_one(session: &Session, target: Target, test: &ListedTest, tally: &mut Tally) -> Result<String> {
+    let boot = boot(session, Task::Test(test.name.clone()), time_limit(&test.expected), test.clock)?;
     Ok(boot.conclude(&format!("vm/{target}/{}", test.name), &test.expected, tally))
 }
 
-fn boot(session: &Session, request: Request<'_>, time_limit: Duration, clock: Clock) -> Result<Boot> {
+fn boot(session: &Session, task: Task, time_limit: Duration, clock: Clock) -> Result<Boot> {
     let machine = Machine {
         memory_mib: DEFAULT_MEMORY_MIB,
         accelerator: Accelerator::Tcg,
@@ -76,7 +77,7 @@ fn boot(session: &Session, request: Request<'_>, time_limit: Duration, clock: Cl
         time_limit,
         setting: Setting::Trying,
     };
-    Boot::record(|on_line| session.boot(machine, request, &[], on_line))
+    Boot::record(|on_line| session.boot(machine, task, &[], on_line))
 }
 
 /// What one boot left.

@@ -2,7 +2,7 @@
 
 use super::words::number;
 use super::{line, section};
-use crate::figure::{Figure, Figures, KERNEL, geometric_mean};
+use crate::figure::{Figure, Figures, KERNEL, compared, geometric_mean};
 use crate::peers::runtimes::{GROWING, ORIGIN, REFERENCE, WHOLE};
 
 const HEADS: [&str; 5] = [
@@ -48,7 +48,7 @@ fn mean_ratio(figures: &Figures, runtime: &str) -> Option<f64> {
         figures.of_origin(ORIGIN).filter(|figure| figure.name.starts_with(KERNEL)).filter_map(|figure| {
             let (kernel, _) = figure.name.rsplit_once('/').filter(|(_, of)| *of == runtime)?;
             let reference = figures.find(ORIGIN, &format!("{kernel}/{REFERENCE}"))?;
-            Some(figure.compared() / reference.compared())
+            Some(compared(figure) / compared(reference))
         });
     geometric_mean(ratios)
 }

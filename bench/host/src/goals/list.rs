@@ -1,7 +1,7 @@
 //! The list of goals, and the figures that each is made from.
 
 use super::{Bound, Goal};
-use crate::figure::{Figure, Figures, KERNEL, Origin, Source, geometric_mean};
+use crate::figure::{Figure, Figures, KERNEL, Origin, Source, compared, geometric_mean};
 use palimpsest_host::kernel::Target;
 use palimpsest_host::qemu::{Clock, Cpu};
 
@@ -174,7 +174,7 @@ impl View<'_> {
             .filter(|figure| figure.name.starts_with(KERNEL) && !NOT_CODE.contains(&figure.name.as_str()));
         let ratios = kernels.filter_map(|ours| {
             let linux = self.find(Source::Linux, Clock::Host, &ours.name)?;
-            Some((ours.name.clone(), ours.compared() / linux.compared()))
+            Some((ours.name.clone(), compared(ours) / compared(linux)))
         });
         ratios.collect()
     }

@@ -3,71 +3,39 @@
 //! Owns the words' grammar, `FILE:FUNCTION:ARGUMENT` and `:new` behind it if each call has an instance of its own.
 //! Our kernel gets the same jobs in its plan, so that both sides run the same.
 
-use serde_json::{Value, json};
+use palimpsest_host::protocol::{Instances, Job};
 
-/// A function of type `(i32) -> i32` that is called again and again.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Job {
-    /// The module's file
-    pub(super) file: String,
-    function: String,
-    argument: i32,
-    instances: Instances,
+/// The job that a word stands for, if it stands for one.
+fn parse(word: &str) -> Option<Job> {
+    let mut parts = word.split(':');
+    let (file, function, argument) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
+    let instances = match (parts.next(), parts.next()) {
+        (None, None) => Instances::One,
+        (Some("new"), None) => Instances::New,
+        (Some(_), _) | (None, Some(_)) => return None,
+    };
+    // A job is called after its file, except for those of the file that contains many.
+    let name = match file.strip_suffix(".wasm")? {
+        "kernels" => function,
+        stem => stem,
+    };
+    Some(Job {
+        name: name.to_owned(),
+        file: file.to_owned(),
+        function: function.to_owned(),
+        argument,
+        instances,
+    })
 }
 
-/// What is called.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Instances {
-    One,
-    New,
-}
-
-impl Job {
-    /// The job that a word stands for, if it stands for one.
-    pub(super) fn parse(word: &str) -> Option<Self> {
-        let mut parts = word.split(':');
-        let (file, function, argument) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
-        let instances = match (parts.next(), parts.next()) {
-            (None, None) => Instances::One,
-            (Some("new"), None) => Instances::New,
-            (Some(_), _) | (None, Some(_)) => return None,
-        };
-        let is_module = file.ends_with(".wasm");
-        is_module.then(|| Self { file: file.to_owned(), function: function.to_owned(), argument, instances })
-    }
-
-    /// The jobs among a script's words.
-    pub(super) fn all_in(script: &str) -> Vec<Self> {
-        script.split_ascii_whitespace().filter_map(Self::parse).collect()
-    }
-
-    /// Called after its file, but for the file that holds many.
-    fn name(&self) -> &str {
-        match self.file.trim_end_matches(".wasm") {
-            "kernels" => &self.function,
-            file => file,
-        }
-    }
-
-    /// As it stands in the kernel's plan.
-    pub(crate) fn to_json(&self) -> Value {
-        let instances = match self.instances {
-            Instances::One => "one",
-            Instances::New => "new",
-        };
-        json!({
-            "name": self.name(),
-            "file": self.file,
-            "function": self.function,
-            "argument": self.argument,
-            "instances": instances,
-        })
-    }
+/// The jobs among a script's words.
+pub(super) fn all_in(script: &str) -> Vec<Job> {
+    script.split_ascii_whitespace().filter_map(parse).collect()
 }
 
 /// The script with one more word behind the last of its jobs; none if it has no jobs.
 pub(super) fn add_to(script: &str, word: &str) -> Option<String> {
-    let last = script.split_ascii_whitespace().rfind(|word| Job::parse(word).is_some())?;
+    let last = script.split_ascii_whitespace().rfind(|word| parse(word).is_some())?;
     let end = script.rfind(last)? + last.len();
     let (before, behind) = script.split_at(end);
     Some(format!("{before} {word}{behind}"))
@@ -79,10 +47,10 @@ mod tests {
 
     #[test]
     fn jobs_are_found_among_the_words_of_a_script() {
-        let jobs = Job::all_in(
+        let jobs = all_in(
             "/bin/runner --runs 3 fib.wasm:run:24 kernels.wasm:sieve:-2 \\\n grow.wasm:run:256:new a:b:c",
         );
-        let found: Vec<_> = jobs.iter().map(|job| (job.name(), job.argument, job.instances)).collect();
+        let found: Vec<_> = jobs.iter().map(|job| (job.name.as_str(), job.argument, job.instances)).collect();
         let expected =
             [("fib", 24, Instances::One), ("sieve", -2, Instances::One), ("grow", 256, Instances::New)];
         assert_eq!(found, expected);

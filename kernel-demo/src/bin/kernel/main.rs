@@ -18,16 +18,17 @@ mod tour;
 mod values;
 mod world;
 
-use kernel_demo::{ExitStatus, Machine, Mode, boot_main, println};
+use kernel_demo::{ExitStatus, Machine, boot_main, println};
+use palimpsest_protocol::Task;
 
 boot_main!(main);
 
 fn main(machine: Machine) -> ExitStatus {
-    match machine.request().mode {
-        Mode::Tour => tour::give(&machine),
-        Mode::Run => run::guest(&machine),
-        mode @ (Mode::List | Mode::Test) => {
-            println!("mode {mode:?} is for `vm-tests`: the kernel knows the modes Tour and Run");
+    match &machine.request().task {
+        Task::Tour => tour::give(&machine),
+        Task::Run(request) => run::guest(&machine, request),
+        other @ (Task::ListTests | Task::Test(_) | Task::Specification | Task::Measure(_)) => {
+            println!("this kernel supports the tasks Tour and Run, not {other:?}");
             ExitStatus::GuestFailed
         }
     }

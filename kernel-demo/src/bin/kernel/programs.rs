@@ -10,7 +10,7 @@ mod quickjs;
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
-use kernel_demo::{Machine, clock};
+use kernel_demo::clock;
 use palimpsest_engine::{
     Config, Engine, Fuel, Instance, Linker, Memory, Module, Paged, Store, TypedFunc, Val, WasmParams,
     WasmResults,
@@ -19,7 +19,7 @@ use palimpsest_wasi::Output;
 use thiserror::Error;
 
 use crate::{
-    run::{Ended, Measured, RunError},
+    run::{Ended, Guest, Measured, RunError},
     slices::Sliced,
     world::{StandardError, Time},
 };
@@ -45,18 +45,17 @@ struct Library<T: 'static> {
 }
 
 impl<T: 'static> Library<T> {
-    /// Instantiates `wasm` with what `linker` has, and initializes it.
+    /// Instantiates `guest` with what `linker` has, and initializes it.
     fn load(
-        machine: &Machine,
-        wasm: &[u8],
+        guest: Guest<'_>,
         linker: &Linker<T>,
         time: Time,
         data: T,
         measured: &mut Measured,
     ) -> Result<Self, RunError> {
         let config = Config::default().fuel(Fuel::Metered);
-        let engine = Engine::new(config, Arc::new(Paged::new(machine.space())))?;
-        let module = Module::new(&engine, wasm)?;
+        let engine = Engine::new(config, Arc::new(Paged::new(guest.machine.space())))?;
+        let module = Module::new(&engine, guest.wasm)?;
         let mut store = Store::new(&engine, data);
         // For a start function, which is called before there is a task.
         store.set_fuel(START_FUEL).expect("the engine above is metered");
@@ -64,7 +63,7 @@ impl<T: 'static> Library<T> {
         let instance = linker.instantiate(&mut store, &module)?;
         measured.instantiate_ticks = Some(clock::ticks() - before);
         let memory = instance.get_memory(&store, "memory").ok_or_else(|| other_library("memory"))?;
-        let mut library = Self { sliced: Sliced::new(store, machine.space(), time), instance, memory };
+        let mut library = Self { sliced: Sliced::new(store, guest.machine.space(), time), instance, memory };
         if instance.get_func(&*library.store()?, INITIALIZE).is_some() {
             library.call(INITIALIZE, &[])?;
         }

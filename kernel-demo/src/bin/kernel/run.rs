@@ -10,23 +10,22 @@ mod error;
 
 use alloc::{string::ToString, vec::Vec};
 
-use kernel_demo::{ExitStatus, Machine, Program};
+use kernel_demo::{ExitStatus, Machine};
 use palimpsest_engine::Store;
+use palimpsest_protocol::{Driver, Entry, MemoryReport, Outcome, Report, Run, Value, files};
 use palimpsest_wasi::Exit;
 
-use crate::{
-    programs,
-    report::{MemoryReport, Outcome, Report},
-    samples::Samples,
-    slices::SliceError,
-    values::Value,
-    world::SharedOutputLog,
-};
+use crate::{programs, report, samples::Samples, slices::SliceError, world::SharedOutputLog};
 
 pub(crate) use error::RunError;
 
-/// The file that is run.
-const GUEST: &str = "guest.wasm";
+/// A guest, and what its run depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guest<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) request: &'a Run,
+    pub(crate) wasm: &'a [u8],
+}
 
 /// How a run that was carried through ended.
 #[derive(Debug)]
@@ -67,19 +66,16 @@ pub(crate) struct Measured {
 impl Measured {
     /// Takes the figures of all memories in `store`.
     pub(crate) fn note_memories<T: 'static>(&mut self, store: &Store<T>) {
-        let report = |memory: palimpsest_engine::Memory| {
-            MemoryReport::new(memory.size(store), memory.residency(store))
-        };
-        self.memories = store.memories().map(report).collect();
+        self.memories = store.memories().map(|memory| report::of_memory(store, memory)).collect();
     }
 }
 
-/// Runs `guest.wasm` as the request says, and reports.
-pub(crate) fn guest(machine: &Machine) -> ExitStatus {
+/// Runs `guest.wasm` as `request` says, and reports.
+pub(crate) fn guest(machine: &Machine, request: &Run) -> ExitStatus {
     let free_frames_at_start = machine.frames().free_frames();
     let mut measured = Measured::default();
-    let ended = run(machine, &mut measured);
-    let icount = |ticks: Option<u64>| ticks.filter(|_| machine.request().icount);
+    let ended = run(machine, request, &mut measured);
+    let icount = |ticks: Option<u64>| ticks.filter(|_| machine.request().counts_instructions());
     let (outcome, results, exit_code, error) = match ended {
         Ok(Ended::Returned(results)) => (Outcome::Returned, results, None, None),
         Ok(Ended::Exited(0)) => (Outcome::Returned, Vec::new(), Some(0), None),
@@ -97,20 +93,23 @@ pub(crate) fn guest(machine: &Machine) -> ExitStatus {
         instructions_to_instantiate: icount(measured.instantiate_ticks),
         instructions_to_run: icount(measured.run_ticks),
         nanoseconds_to_run: measured.run_ns,
-        timeline: measured.timeline,
-        output_timeline: core::mem::take(&mut measured.output.lock().samples),
+        timeline: measured.timeline.into_series(),
+        output_timeline: core::mem::take(&mut measured.output.lock().samples).into_series(),
     };
-    report.publish();
+    report::publish(&report);
     if outcome == Outcome::Returned { ExitStatus::Success } else { ExitStatus::GuestFailed }
 }
 
-fn run(machine: &Machine, measured: &mut Measured) -> Result<Ended, RunError> {
-    let wasm = machine.file(GUEST).ok_or(RunError::NoGuest)?;
-    match machine.request().program {
-        None => call::run(machine, wasm, measured),
-        Some(Program::Command) => command::run(machine, wasm, measured),
-        Some(Program::QuickJs) => programs::quickjs(machine, wasm, measured),
-        Some(Program::LodePng) => programs::lodepng(machine, wasm, measured),
-        Some(Program::WebP) => programs::webp(machine, wasm, measured),
+fn run(machine: &Machine, request: &Run, measured: &mut Measured) -> Result<Ended, RunError> {
+    let wasm = machine.file(files::GUEST).ok_or(RunError::NoGuest)?;
+    let guest = Guest { machine, request, wasm };
+    match &request.entry {
+        Entry::Call { invoke } => call::run(guest, invoke.as_deref(), measured),
+        Entry::Program { driver, .. } => match driver {
+            Driver::Command => command::run(guest, measured),
+            Driver::QuickJs => programs::quickjs(guest, measured),
+            Driver::LodePng => programs::lodepng(guest, measured),
+            Driver::WebP => programs::webp(guest, measured),
+        },
     }
 }

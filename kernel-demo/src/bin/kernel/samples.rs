@@ -5,21 +5,18 @@
 //! time.
 
 use alloc::vec::Vec;
-use serde::Serialize;
+use palimpsest_protocol::Series;
 
 /// The most points in a series.
 const CAPACITY: usize = 512;
 
 /// Points of two numbers, in the order in which they were measured.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
+#[derive(Debug)]
 pub(crate) struct Samples {
-    points: Vec<(u64, u64)>,
+    points: Series,
     /// Measurements for each point that is kept.
-    #[serde(skip)]
     stride: u64,
     /// Measurements so far.
-    #[serde(skip)]
     measured: u64,
 }
 
@@ -30,7 +27,12 @@ impl Default for Samples {
 }
 
 impl Samples {
-    /// Notes that `value` was measured at `position`.
+    /// The points so far.
+    pub(crate) fn into_series(self) -> Series {
+        self.points
+    }
+
+    /// Records that `value` was measured at `position`.
     pub(crate) fn add(&mut self, position: u64, value: u64) {
         if self.points.len() == CAPACITY {
             let mut position_in_series = 0;

@@ -17,10 +17,10 @@ use kernel_demo::{ExitStatus, Machine, println};
 use palimpsest_engine::{
     Config, Engine, Instance, Linker, Memory, Module, Paged, Store, WasmParams, WasmResults,
 };
+use palimpsest_protocol::{MemoryReport, Outcome, Report, Series, console};
 use thiserror::Error;
 
-use crate::report::{MemoryReport, Outcome, Report};
-use crate::samples::Samples;
+use crate::report;
 
 /// Why the tour ended early.
 #[derive(Debug, Error)]
@@ -85,7 +85,9 @@ pub(crate) fn give(machine: &Machine) -> ExitStatus {
     let error = went.err().map(|error| error.to_string());
     let outcome = if error.is_none() { Outcome::Returned } else { Outcome::Error };
     match &error {
-        None => println!("\ntour passed: 7 steps, every figure as it must be, every frame is back"),
+        None => {
+            println!("\n{}: 7 steps, every figure as it must be, every frame is back", console::TOUR_PASSED);
+        }
         Some(error) => println!("\ntour failed: {error}"),
     }
     let report = Report {
@@ -99,10 +101,10 @@ pub(crate) fn give(machine: &Machine) -> ExitStatus {
         instructions_to_run: None,
         nanoseconds_to_run: None,
         exit_code: None,
-        timeline: Samples::default(),
-        output_timeline: Samples::default(),
+        timeline: Series::new(),
+        output_timeline: Series::new(),
     };
-    report.send();
+    report::send(&report);
     if outcome == Outcome::Returned { ExitStatus::Success } else { ExitStatus::GuestFailed }
 }
 
@@ -110,7 +112,7 @@ fn steps(machine: &Machine, memories: &mut Vec<MemoryReport>) -> Result<(), Tour
     let free = machine.frames().free_frames();
     let sparse = sparse::steps_1_to_4(machine)?;
     let memory = sparse.memory()?;
-    memories.push(MemoryReport::new(memory.size(&sparse.store), memory.residency(&sparse.store)));
+    memories.push(report::of_memory(&sparse.store, memory));
     let grown = grow::step_5(machine)?;
     let png = png::step_6(machine)?;
 

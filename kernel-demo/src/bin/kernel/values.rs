@@ -1,9 +1,8 @@
 //! Wasm values as text: arguments as they were typed, results as they are printed and reported.
 
-use alloc::{format, string::String, vec::Vec};
-use core::fmt;
+use alloc::{string::String, vec::Vec};
 use palimpsest_engine::{F32, F64, FuncType, Nullable, V128, Val, ValType};
-use serde::Serialize;
+use palimpsest_protocol::Value;
 use thiserror::Error;
 
 /// Why words are no arguments of a function.
@@ -100,47 +99,19 @@ fn form(ty: ValType) -> &'static str {
     }
 }
 
-/// A result. Floats have their bit pattern too, since a NaN has no other exact form.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub(crate) enum Value {
-    I32 { value: i32 },
-    I64 { value: i64 },
-    F32 { value: f32, bits: u32 },
-    F64 { value: f64, bits: u64 },
-    V128 { value: String },
-    FuncRef { value: Option<&'static str> },
-    ExternRef { value: Option<&'static str> },
-}
-
-impl From<&Val> for Value {
-    fn from(val: &Val) -> Self {
-        match val {
-            Val::I32(value) => Self::I32 { value: *value },
-            Val::I64(value) => Self::I64 { value: *value },
-            Val::F32(value) => Self::F32 { value: value.to_float(), bits: value.to_bits() },
-            Val::F64(value) => Self::F64 { value: value.to_float(), bits: value.to_bits() },
-            Val::V128(value) => Self::V128 { value: format!("{:#034x}", value.as_u128()) },
-            Val::FuncRef(value) => Self::FuncRef { value: reference(value.is_null()) },
-            Val::ExternRef(value) => Self::ExternRef { value: reference(value.is_null()) },
-        }
+/// A result, as it is printed and reported.
+pub(crate) fn result(val: &Val) -> Value {
+    match val {
+        Val::I32(value) => Value::I32 { value: *value },
+        Val::I64(value) => Value::I64 { value: *value },
+        Val::F32(value) => Value::f32(value.to_bits()),
+        Val::F64(value) => Value::f64(value.to_bits()),
+        Val::V128(value) => Value::v128(value.as_u128()),
+        Val::FuncRef(value) => Value::FuncRef { value: reference(value.is_null()) },
+        Val::ExternRef(value) => Value::ExternRef { value: reference(value.is_null()) },
     }
 }
 
-fn reference(null: bool) -> Option<&'static str> {
-    (!null).then_some("reference")
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::I32 { value } => write!(f, "i32 {value}"),
-            Self::I64 { value } => write!(f, "i64 {value}"),
-            Self::F32 { value, bits } => write!(f, "f32 {value:?} (bits {bits:#010x})"),
-            Self::F64 { value, bits } => write!(f, "f64 {value:?} (bits {bits:#018x})"),
-            Self::V128 { value } => write!(f, "v128 {value}"),
-            Self::FuncRef { value } => write!(f, "funcref {}", value.unwrap_or("null")),
-            Self::ExternRef { value } => write!(f, "externref {}", value.unwrap_or("null")),
-        }
-    }
+fn reference(null: bool) -> Option<String> {
+    (!null).then(|| String::from("reference"))
 }

@@ -12,16 +12,12 @@ use kernel_demo::memory::{self, BLOCK_BYTES, Space};
 use kernel_demo::serial::{self, GuestStream};
 use kernel_demo::timer::{self, TickRate};
 use kernel_demo::{Machine, clock, rtc};
+use palimpsest_protocol::{Entry, files};
 use palimpsest_wasi::{ArchiveError, Block, Blocks, Clock, Output, Random, Wait, Wasi};
 use spin::Mutex;
 
+use crate::run::Guest;
 use crate::samples::Samples;
-
-/// The archive of the files that a guest sees.
-const ROOT: &str = "root.tar";
-
-/// What a guest reads from its standard input.
-const INPUT: &str = "stdin";
 
 /// What becomes of a guest that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,26 +39,30 @@ pub(crate) struct OutputLog {
 /// Shared by the guest's world and whoever reports.
 pub(crate) type SharedOutputLog = Arc<Mutex<OutputLog>>;
 
-/// The world that the request describes.
+/// The world that the request of `guest` describes.
 pub(crate) fn of(
-    machine: &Machine,
+    guest: Guest<'_>,
     time: Time,
     waiting: Waiting,
     log: &SharedOutputLog,
 ) -> Result<Wasi, ArchiveError> {
-    let request = machine.request();
+    let Guest { machine, request, .. } = guest;
+    let name = match &request.entry {
+        Entry::Call { .. } => "",
+        Entry::Program { name, .. } => name,
+    };
     let mut builder = Wasi::builder()
-        .arg(request.name.as_bytes())
-        .args(request.args.iter().map(|word| word.as_bytes()))
-        .stdin(machine.file(INPUT).unwrap_or_default())
+        .arg(name.as_bytes())
+        .args(request.arguments.iter().map(|word| word.as_bytes()))
+        .stdin(machine.file(files::INPUT).unwrap_or_default())
         .stdout(StandardOutput::new(machine, log))
         .stderr(StandardError)
         .clock(Clocks { time, waiting })
         .random(Randomness(Entropy::new()));
-    for (name, value) in &request.env {
+    for (name, value) in &request.environment {
         builder = builder.env(name.as_bytes(), value.as_bytes());
     }
-    if let Some(root) = machine.file(ROOT) {
+    if let Some(root) = machine.file(files::ROOT) {
         builder = builder.archive("/", root)?;
     }
     Ok(builder.scratch("/tmp", Frames).build())

@@ -1,6 +1,6 @@
 //! What a test is, and how one is run to its verdict.
 //!
-//! Owns the protocol on the console: `TEST` lines, `FAILED` lines, `TESTS_COMPLETE`. A test declares how many
+//! A check that fails prints a line `FAILED` and ends the machine. A test declares how many
 //! checks it makes, so that one that ends early cannot pass, or with which words the kernel is to die. After
 //! every test two checks are made for it: as many frames are free, and as many heap bytes in use, as before.
 //!
@@ -8,12 +8,15 @@
 //! what the boot is to have is the end of the test's name. A test that counts frames which a policy moves by
 //! design sets that one itself, and says why.
 
+use alloc::format;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::panic::Location;
 
 use kernel_demo::{ExitStatus, Machine, exit, println};
 use palimpsest_paging::{FaultAround, Policies};
+use palimpsest_protocol::console::TestsComplete;
+use palimpsest_protocol::{self as protocol, Clock, ListedTest};
 
 use crate::fixture::{Guest, MIB, PAGE_BYTES};
 
@@ -81,14 +84,6 @@ pub(crate) struct VmTest {
     run: fn(&mut Checks, &Machine),
 }
 
-/// What `clock::ticks` counts during a test.
-enum Clock {
-    /// Something like time.
-    Time,
-    /// Instructions: `cargo xtask` starts QEMU with `-icount`.
-    Instructions,
-}
-
 /// How a test ends.
 enum Expected {
     /// It returns after this many checks of its own.
@@ -100,7 +95,7 @@ enum Expected {
 impl VmTest {
     /// A test that makes `checks` checks of its own.
     pub(crate) const fn new(name: &'static str, checks: u32, run: fn(&mut Checks, &Machine)) -> Self {
-        Self { name, expected: Expected::Checks(checks), clock: Clock::Time, run }
+        Self { name, expected: Expected::Checks(checks), clock: Clock::Host, run }
     }
 
     /// The same for a test that compares instruction counts.
@@ -114,7 +109,7 @@ impl VmTest {
         text: &'static str,
         run: fn(&mut Checks, &Machine),
     ) -> Self {
-        Self { name, expected: Expected::Death(text), clock: Clock::Time, run }
+        Self { name, expected: Expected::Death(text), clock: Clock::Host, run }
     }
 
     /// Whether this is its name in a boot with such policies.
@@ -122,19 +117,13 @@ impl VmTest {
         name.strip_suffix(policies.suffix()) == Some(self.name)
     }
 
-    /// Prints the line of the list for a boot with such policies.
-    pub(crate) fn announce(&self, policies: BootPolicies) {
-        let (name, suffix) = (self.name, policies.suffix());
-        match self.expected {
-            Expected::Checks(checks) => {
-                let clock = match self.clock {
-                    Clock::Time => "",
-                    Clock::Instructions => " clock=instructions",
-                };
-                println!("TEST {name}{suffix} {}{clock}", checks + ACCOUNTING_CHECKS);
-            }
-            Expected::Death(text) => println!("TEST {name}{suffix} 0 death={text}"),
-        }
+    /// Describes the test in a boot with such policies.
+    pub(crate) fn listed(&self, policies: BootPolicies) -> ListedTest {
+        let expected = match self.expected {
+            Expected::Checks(checks) => protocol::Expected::Checks(checks + ACCOUNTING_CHECKS),
+            Expected::Death(text) => protocol::Expected::Death(text.into()),
+        };
+        ListedTest { name: format!("{}{}", self.name, policies.suffix()), expected, clock: self.clock }
     }
 
     /// Runs the test; returns only if nothing failed on the way.
@@ -215,7 +204,7 @@ impl Checks {
 
     /// Prints the completion line and compares the number of checks with the declared one.
     fn complete(self, declared: u32) -> ExitStatus {
-        println!("TESTS_COMPLETE {}", self.passed);
+        println!("{}", TestsComplete(self.passed));
         if self.passed == declared {
             return ExitStatus::Success;
         }

@@ -1,9 +1,8 @@
 //! The emulator tests: one boot per test and set of policies, chosen by the request in the boot archive.
 //!
-//! Owns the list of all tests. Mode `list` prints one line per test; mode `test` runs the named one and ends
-//! with `TESTS_COMPLETE n` and exit status success, if all went as declared. `cargo xtask test --vm` is the
-//! one that calls it and judges the outcome: a test passes only if status, completion line and time limit
-//! agree.
+//! `cargo xtask test --vm` boots this kernel once for the list of tests, and then once for each test. A test
+//! that passes ends with the line [`TestsComplete`](palimpsest_protocol::console::TestsComplete) and the exit
+//! status success. The host judges: a test passes only if status, line and time limit agree.
 
 #![no_std]
 #![no_main]
@@ -50,7 +49,10 @@ mod float_calls {
     pub(crate) const TESTS: &[crate::harness::VmTest] = &[];
 }
 
-use kernel_demo::{ExitStatus, Machine, Mode, boot_main, println};
+use alloc::vec::Vec;
+
+use kernel_demo::{ExitStatus, Machine, boot_main, println, serial};
+use palimpsest_protocol::{ListedTest, Task, TestList};
 
 use harness::{BootPolicies, Topic, VmTest};
 use self_tests::SelfTest;
@@ -82,35 +84,36 @@ fn tests() -> impl Iterator<Item = (&'static VmTest, BootPolicies)> {
 }
 
 fn main(machine: Machine) -> ExitStatus {
-    match machine.request().mode {
-        Mode::List => list(),
-        Mode::Test => run_requested(&machine),
-        mode @ (Mode::Tour | Mode::Run) => {
-            println!("mode {mode:?} is for the kernel: vm-tests knows the modes List and Test");
+    match &machine.request().task {
+        Task::ListTests => list(),
+        Task::Test(name) => run_one(&machine, name),
+        other @ (Task::Tour | Task::Run(_) | Task::Specification | Task::Measure(_)) => {
+            println!("this kernel supports the tasks ListTests and Test, not {other:?}");
             ExitStatus::GuestFailed
         }
     }
 }
 
 fn list() -> ExitStatus {
-    tests().for_each(|(test, policies)| test.announce(policies));
-    self_tests::ALL.iter().for_each(SelfTest::announce);
-    println!("LIST_COMPLETE {}", tests().count() + self_tests::ALL.len());
-    ExitStatus::Success
+    let tests = tests().map(|(test, policies)| test.listed(policies));
+    let tests: Vec<ListedTest> = tests.chain(self_tests::ALL.iter().map(SelfTest::listed)).collect();
+    match serial::report(&TestList { tests }) {
+        Ok(()) => ExitStatus::Success,
+        Err(error) => {
+            println!("the list cannot be sent: {error}");
+            ExitStatus::GuestFailed
+        }
+    }
 }
 
-fn run_requested(machine: &Machine) -> ExitStatus {
-    let Some(name) = machine.request().test.as_deref() else {
-        println!("the request names no test");
-        return ExitStatus::GuestFailed;
-    };
+fn run_one(machine: &Machine, name: &str) -> ExitStatus {
     if let Some(self_test) = self_tests::ALL.iter().find(|test| test.name == name) {
         (self_test.run)();
     }
     match tests().find(|(test, policies)| test.is_named(name, *policies)) {
         Some((test, policies)) => test.run_on(machine, policies),
         None => {
-            println!("there is no test named {name}: mode List shows them all");
+            println!("there is no test named {name}: the task ListTests lists them all");
             ExitStatus::GuestFailed
         }
     }

@@ -2,30 +2,33 @@
 
 use core::arch::asm;
 
-use kernel_demo::println;
+use palimpsest_protocol::{Clock, Expected, Flaw, ListedTest};
 use x86_64::VirtAddr;
 use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
 
 /// Something that must be reported as failed.
 pub(crate) struct SelfTest {
-    /// What the machine does.
+    /// The test's name.
     pub(crate) name: &'static str,
+    /// What the machine does.
+    flaw: Flaw,
     /// Does it.
     pub(crate) run: fn() -> !,
 }
 
 impl SelfTest {
-    /// Prints the line of the list.
-    pub(crate) fn announce(&self) {
-        println!("SELFTEST {}", self.name);
+    /// Describes the test.
+    pub(crate) fn listed(&self) -> ListedTest {
+        let expected = Expected::Flaw(self.flaw);
+        ListedTest { name: self.name.into(), expected, clock: Clock::Host }
     }
 }
 
 pub(crate) const ALL: &[SelfTest] = &[
-    SelfTest { name: "selftest-triple-fault", run: triple_fault },
-    SelfTest { name: "selftest-hang", run: hang },
-    SelfTest { name: "selftest-panic", run: panic },
+    SelfTest { name: "selftest-triple-fault", flaw: Flaw::TripleFault, run: triple_fault },
+    SelfTest { name: "selftest-hang", flaw: Flaw::Hang, run: hang },
+    SelfTest { name: "selftest-panic", flaw: Flaw::Panic, run: panic },
 ];
 
 /// With an empty IDT no exception can be delivered, and not the double fault of that either.

@@ -7,14 +7,13 @@
 use alloc::{format, string::String};
 use core::fmt::Write;
 
-use kernel_demo::Machine;
 use palimpsest_engine::Linker;
 use palimpsest_wasi::{Output, Wasi};
 use sha2::{Digest, Sha256};
 
 use super::{Library, ProgramError, conclude};
 use crate::{
-    run::{Ended, Measured, RunError},
+    run::{Ended, Guest, Measured, RunError},
     world::{self, StandardOutput, Time, Waiting},
 };
 
@@ -22,13 +21,13 @@ use crate::{
 const PIXEL_BYTES: usize = 4;
 
 /// Decodes the picture that the request names.
-pub(crate) fn lodepng(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Result<Ended, RunError> {
-    run(machine, wasm, measured, decode_png)
+pub(crate) fn lodepng(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
+    run(guest, measured, decode_png)
 }
 
 /// Decodes the picture that the request names.
-pub(crate) fn webp(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Result<Ended, RunError> {
-    run(machine, wasm, measured, decode_webp)
+pub(crate) fn webp(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
+    run(guest, measured, decode_webp)
 }
 
 /// A picture in the library's memory.
@@ -42,18 +41,18 @@ struct Picture {
 /// Decodes the file at an address with a length.
 type Decode = fn(&mut Library<Wasi>, u32, u32) -> Result<Picture, ProgramError>;
 
-fn run(machine: &Machine, wasm: &[u8], measured: &mut Measured, decode: Decode) -> Result<Ended, RunError> {
-    let (name, file) = match asked_for(machine) {
+fn run(guest: Guest<'_>, measured: &mut Measured, decode: Decode) -> Result<Ended, RunError> {
+    let (name, file) = match asked_for(guest) {
         Ok(asked_for) => asked_for,
         Err(error) => return conclude(Err(error)),
     };
     let time = Time::start();
-    let wasi = world::of(machine, time, Waiting::Pause, &measured.output)?;
+    let wasi = world::of(guest, time, Waiting::Pause, &measured.output)?;
     let mut linker = Linker::new();
     palimpsest_wasi::add_to_linker(&mut linker, |wasi| wasi)?;
-    let mut library = Library::load(machine, wasm, &linker, time, wasi, measured)?;
+    let mut library = Library::load(guest, &linker, time, wasi, measured)?;
     let described = describe(&mut library, file, decode).map(|text| {
-        let mut output = StandardOutput::new(machine, &measured.output);
+        let mut output = StandardOutput::new(guest.machine, &measured.output);
         output.write(format!("{name}: {text}\n").as_bytes());
     });
     library.conclude(measured);
@@ -61,13 +60,13 @@ fn run(machine: &Machine, wasm: &[u8], measured: &mut Measured, decode: Decode) 
 }
 
 /// The name and the content of the picture that the request names.
-fn asked_for(machine: &Machine) -> Result<(&str, &'static [u8]), ProgramError> {
-    let [name] = machine.request().args.as_slice() else {
+fn asked_for(guest: Guest<'_>) -> Result<(&str, &'static [u8]), ProgramError> {
+    let [name] = guest.request.arguments.as_slice() else {
         let usage = "name one picture, a file of the directory given with --dir";
         return Err(ProgramError::Said(usage.into()));
     };
     let missing = || ProgramError::Said(format!("{name}: there is no such file in the directory"));
-    let file = machine.guest_file(name).ok_or_else(missing)?;
+    let file = guest.machine.guest_file(name).ok_or_else(missing)?;
     Ok((name, file))
 }
 

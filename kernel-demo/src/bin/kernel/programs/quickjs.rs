@@ -10,13 +10,12 @@ mod host;
 
 use alloc::{format, string::String, vec::Vec};
 
-use kernel_demo::Machine;
 use palimpsest_engine::Linker;
 
 use self::host::Host;
 use super::{Library, ProgramError, conclude};
 use crate::{
-    run::{Ended, Measured, RunError},
+    run::{Ended, Guest, Measured, RunError},
     world::{self, StandardOutput, Time, Waiting},
 };
 
@@ -31,32 +30,32 @@ const GLOBAL_SCRIPT: u32 = 0;
 const STACK_BYTES: u32 = 128 << 10;
 
 /// Evaluates the script that the request names: `-e SCRIPT`, or a file.
-pub(crate) fn quickjs(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Result<Ended, RunError> {
-    let (name, script) = match asked_for(machine) {
+pub(crate) fn quickjs(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
+    let (name, script) = match asked_for(guest) {
         Ok(asked_for) => asked_for,
         Err(error) => return conclude(Err(error)),
     };
     let time = Time::start();
     let host = Host::new(
-        world::of(machine, time, Waiting::Pause, &measured.output)?,
-        StandardOutput::new(machine, &measured.output),
+        world::of(guest, time, Waiting::Pause, &measured.output)?,
+        StandardOutput::new(guest.machine, &measured.output),
     );
     let mut linker = Linker::new();
     palimpsest_wasi::add_to_linker(&mut linker, Host::wasi)?;
     host::define(&mut linker)?;
-    let mut library = Library::load(machine, wasm, &linker, time, host, measured)?;
+    let mut library = Library::load(guest, &linker, time, host, measured)?;
     let evaluated = start(&mut library).and_then(|()| evaluate(&mut library, name, script));
     library.conclude(measured);
     conclude(evaluated)
 }
 
 /// The name and the text of the script that the request names.
-fn asked_for(machine: &Machine) -> Result<(&str, &[u8]), ProgramError> {
-    match machine.request().args.as_slice() {
+fn asked_for(guest: Guest<'_>) -> Result<(&str, &[u8]), ProgramError> {
+    match guest.request.arguments.as_slice() {
         [option, script] if option == "-e" => Ok(("<command line>", script.as_bytes())),
         [name] if name != "-e" => {
             let missing = || ProgramError::Said(format!("{name}: there is no such file in the directory"));
-            Ok((name, machine.guest_file(name).ok_or_else(missing)?))
+            Ok((name, guest.machine.guest_file(name).ok_or_else(missing)?))
         }
         _ => Err(ProgramError::Said(
             "say `-e SCRIPT`, or name a file of the directory given with --dir".into(),

@@ -5,24 +5,29 @@
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
-use kernel_demo::{Machine, clock, println};
+use kernel_demo::{clock, println};
 use palimpsest_engine::{Config, Engine, Func, Instance, Linker, Module, Paged, Store, Val};
 use palimpsest_wasi::Wasi;
 
-use super::{Ended, Measured, RunError};
+use super::{Ended, Guest, Measured, RunError};
 use crate::{
     slices::SliceError,
-    values::{self, Value},
+    values,
     world::{self, Time, Waiting},
 };
 
 /// What is called where no name is given, as command modules of WASI export it.
 const DEFAULT_EXPORT: &str = "_start";
 
-pub(super) fn run(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Result<Ended, RunError> {
-    let engine = Engine::new(Config::default(), Arc::new(Paged::new(machine.space())))?;
-    let module = Module::new(&engine, wasm)?;
-    let mut store = Store::new(&engine, world::of(machine, Time::start(), Waiting::Spin, &measured.output)?);
+pub(super) fn run(
+    guest: Guest<'_>,
+    invoke: Option<&str>,
+    measured: &mut Measured,
+) -> Result<Ended, RunError> {
+    let engine = Engine::new(Config::default(), Arc::new(Paged::new(guest.machine.space())))?;
+    let module = Module::new(&engine, guest.wasm)?;
+    let world = world::of(guest, Time::start(), Waiting::Spin, &measured.output)?;
+    let mut store = Store::new(&engine, world);
     let mut linker = Linker::new();
     palimpsest_wasi::add_to_linker(&mut linker, |wasi| wasi)?;
     let before = clock::ticks();
@@ -30,7 +35,7 @@ pub(super) fn run(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Re
     measured.instantiate_ticks = Some(clock::ticks() - before);
     let ended = instance.map_err(RunError::from).and_then(|instance| {
         let before = clock::ticks();
-        let ended = invoke(machine, &module, &mut store, instance);
+        let ended = call(&module, &mut store, instance, invoke, &guest.request.arguments);
         measured.run_ticks = Some(clock::ticks() - before);
         ended
     });
@@ -38,22 +43,22 @@ pub(super) fn run(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Re
     ended
 }
 
-fn invoke(
-    machine: &Machine,
+fn call(
     module: &Module,
     store: &mut Store<Wasi>,
     instance: Instance,
+    invoke: Option<&str>,
+    words: &[String],
 ) -> Result<Ended, RunError> {
-    let request = machine.request();
-    let Some((name, func)) = chosen(module, store, instance, request.invoke.as_deref())? else {
+    let Some((name, func)) = chosen(module, store, instance, invoke)? else {
         println!("instantiated; {}", callable(module));
         return Ok(Ended::Returned(Vec::new()));
     };
     let ty = func.ty(&*store);
-    let arguments = values::parse_arguments(name, &ty, &request.args)?;
+    let arguments = values::parse_arguments(name, &ty, words)?;
     let mut results: Vec<Val> = ty.results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
     match func.call(store, &arguments, &mut results) {
-        Ok(()) => Ok(Ended::Returned(results.iter().map(Value::from).collect())),
+        Ok(()) => Ok(Ended::Returned(results.iter().map(values::result).collect())),
         Err(cause) => Ended::by_failure(name, SliceError::Guest(cause)),
     }
 }

@@ -2,10 +2,9 @@
 
 use alloc::sync::Arc;
 
-use kernel_demo::Machine;
 use palimpsest_engine::{Config, Engine, Fuel, Linker, Module, Paged, Store};
 
-use super::{Ended, Measured, RunError};
+use super::{Ended, Guest, Measured, RunError};
 use crate::{
     slices::Sliced,
     world::{self, Time, Waiting},
@@ -14,15 +13,15 @@ use crate::{
 /// The one function that a command exports (WASI application ABI).
 const ENTRY: &str = "_start";
 
-pub(super) fn run(machine: &Machine, wasm: &[u8], measured: &mut Measured) -> Result<Ended, RunError> {
+pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
     let config = Config::default().fuel(Fuel::Metered);
-    let engine = Engine::new(config, Arc::new(Paged::new(machine.space())))?;
-    let module = Module::new(&engine, wasm)?;
+    let engine = Engine::new(config, Arc::new(Paged::new(guest.machine.space())))?;
+    let module = Module::new(&engine, guest.wasm)?;
     let time = Time::start();
-    let wasi = world::of(machine, time, Waiting::Pause, &measured.output)?;
+    let wasi = world::of(guest, time, Waiting::Pause, &measured.output)?;
     let mut linker = Linker::new();
     palimpsest_wasi::add_to_linker(&mut linker, |wasi| wasi)?;
-    let mut sliced = Sliced::new(Store::new(&engine, wasi), machine.space(), time);
+    let mut sliced = Sliced::new(Store::new(&engine, wasi), guest.machine.space(), time);
     let ended = sliced.start(&linker, &module, ENTRY);
     sliced.conclude(measured);
     match ended {

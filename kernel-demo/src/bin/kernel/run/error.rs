@@ -3,15 +3,16 @@
 use alloc::string::String;
 
 use palimpsest_engine::{DuplicateDefinition, EngineError, Error, InstantiateError, ModuleError, TaskError};
+use palimpsest_protocol::{Outcome, files};
 use palimpsest_wasi::ArchiveError;
 use thiserror::Error;
 
-use crate::{report::Outcome, slices::SliceError, values::ArgumentError};
+use crate::{slices::SliceError, values::ArgumentError};
 
 /// Why a guest did not return.
 #[derive(Debug, Error)]
 pub(crate) enum RunError {
-    #[error("error: there is no guest.wasm in the boot archive; pass a Wasm file")]
+    #[error("error: there is no {} in the boot archive; pass a Wasm file", files::GUEST)]
     NoGuest,
     #[error("error: {0}")]
     Engine(#[from] EngineError),

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use kernel_demo::{Machine, println};
+use palimpsest_protocol::files;
 
 use super::{Program, TourError, doing, must_be};
 
@@ -20,7 +21,7 @@ struct Block {
 
 /// Returns the program, unless the module did not come with the kernel.
 pub(super) fn step_6(machine: &Machine) -> Result<Option<Program>, TourError> {
-    let Some(wasm) = machine.file("lodepng.wasm") else {
+    let Some(wasm) = machine.file(files::LODEPNG) else {
         println!(
             "6. a real program: lodepng.wasm is not here (it is fetched from npm); this step is left out"
         );
