@@ -1,4 +1,4 @@
-//! Hands the linker script to the linker, and assembles the guest.
+//! Passes the linker script to the linker, and assembles the guest.
 
 use std::{env, fs, path::Path};
 
@@ -7,7 +7,7 @@ fn main() {
     let manifest = Path::new(&manifest);
     let script = manifest.join("kernel.ld");
     println!("cargo:rerun-if-changed={}", script.display());
-    // `--no-pie`: the loader does not relocate, so the addresses of the script are final.
+    // `--no-pie`, because the loader does not relocate: the addresses in the script are final.
     for argument in ["--no-pie", "--build-id=none", &format!("-T{}", script.display())] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }

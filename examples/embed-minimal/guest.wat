@@ -24,5 +24,5 @@
     (local.get $sum))
 
   ;; Clears the first `count` Wasm pages. Returns 0 if their frames were released.
-  (func (export "give_back") (param $count i32) (result i32)
+  (func (export "clear") (param $count i32) (result i32)
     (call $clear_pages (i32.const 0) (local.get $count))))

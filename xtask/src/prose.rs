@@ -32,7 +32,6 @@ const UNFINISHED: &[&str] = &[
     "bench",
     "docs",
     "engine",
-    "examples",
     "guests/recipes",
     "heap",
     "host",

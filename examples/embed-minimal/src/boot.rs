@@ -1,10 +1,10 @@
-//! From the loader's first instruction to the first Rust function.
+//! From the first instruction after the loader to the first Rust function.
 //!
-//! Owns the PVH note, the page tables and the first segments. A PVH loader (`qemu -kernel`) jumps to
-//! `boot_entry` in 32-bit protected mode, without paging and with interrupts off. The tables are complete in
-//! the file: the linker knows their addresses. They stay in force, and map [`MAPPED_BYTES`] at their own
-//! addresses but for the first 2 MiB. When Rust is entered, `.bss` is zero, and CR0.WP and EFER.NXE are set,
-//! which Palimpsest asks for.
+//! A PVH loader (`qemu -kernel`) finds `boot_entry` in a note. It jumps there in 32-bit protected
+//! mode, without paging and with interrupts off. The linker knows all addresses, so the page tables
+//! are complete in the file. They map [`MAPPED_BYTES`] at their own addresses, except for the first
+//! 2 MiB, and stay active. When Rust is entered, `.bss` is zeroed, and CR0.WP and EFER.NXE are set,
+//! as Palimpsest requires.
 
 use core::arch::global_asm;
 
@@ -16,16 +16,16 @@ use x86_64::structures::paging::{PageSize, PageTableFlags, Size2MiB};
 use crate::kernel_main;
 use crate::memory::MAPPED_BYTES;
 
-/// `XEN_ELFNOTE_PHYS32_ENTRY`: the note has the address of the 32-bit entry.
+/// `XEN_ELFNOTE_PHYS32_ENTRY`: the note contains the address of the 32-bit entry.
 const PVH_NOTE_TYPE: u32 = 18;
 
-/// The EFER register's number (Intel SDM Vol 4, table 2-2).
+/// The number of the EFER register (Intel SDM Vol 4, table 2-2).
 const EFER_MSR: u32 = 0xc000_0080;
 
 const TABLE: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE);
 const LARGE_PAGE: PageTableFlags = TABLE.union(PageTableFlags::HUGE_PAGE);
 
-/// Entries of the level-2 table that map something; the first one does not.
+/// The number of mapped entries in the level-2 table. The first entry is not mapped.
 const LARGE_PAGES: u64 = MAPPED_BYTES / Size2MiB::SIZE - 1;
 
 global_asm!(
@@ -72,7 +72,8 @@ global_asm!(
     code_segment = const DescriptorFlags::KERNEL_CODE64.bits(),
 );
 
-// 32-bit code: `.bss`, paging and long mode (Intel SDM Vol 3A, 11.8.5), a far return into 64-bit code.
+// 32-bit code: zeroes `.bss`, enables paging and long mode (Intel SDM Vol 3A, 11.8.5), and enters
+// 64-bit code with a far return.
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     ".code32",
@@ -80,7 +81,7 @@ global_asm!(
     "boot_entry:",
     "cld",
     "lea esp, [__stack_top]",
-    // The loader need not have zeroed what the file does not hold.
+    // The loader need not zero the part of the segment that is not in the file.
     "lea edi, [__bss_start]",
     "lea ecx, [__bss_end]",
     "sub ecx, edi",
@@ -104,7 +105,7 @@ global_asm!(
     "retf",
     ".code64",
     "boot_long_mode:",
-    // Data segments are ignored in 64-bit mode; a null SS is what ring 0 of it expects.
+    // 64-bit mode ignores data segments, and ring 0 requires a null SS.
     "xor eax, eax",
     "mov ds, eax",
     "mov es, eax",

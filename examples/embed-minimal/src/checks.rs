@@ -1,31 +1,31 @@
-//! What the example claims, checked while it runs.
+//! Checks the example while it runs.
 //!
-//! A check prints one line and counts itself; one that fails panics, and the kernel with it. The last line
-//! says how many there were, so that none can be left out unseen. Called by `main` and `wasm`.
+//! A check that holds prints a line, and one that fails panics. The last line contains their
+//! number, so that a missing check is noticed.
 
 use core::fmt::Debug;
 
 use crate::console::println;
 
-/// How many checks held.
+/// Counts the checks that held.
 #[derive(Default)]
 pub(crate) struct Checks {
     held: u32,
 }
 
 impl Checks {
-    /// Checks that `found` is what it must be.
+    /// Checks that `found` equals `expected`.
     ///
     /// # Panics
     ///
-    /// If it is not.
+    /// Panics if they differ.
     pub(crate) fn equal<T: Debug + PartialEq>(&mut self, what: &str, found: T, expected: T) {
         println!("{what}: {found:?}");
         assert_eq!(found, expected, "{what}");
         self.held += 1;
     }
 
-    /// Prints the last line.
+    /// Prints the number of checks.
     pub(crate) fn complete(self) {
         println!("TESTS_COMPLETE {}", self.held);
     }

@@ -1,57 +1,56 @@
-//! The way out of the machine: text through the first serial port, a status through QEMU's exit device.
+//! Output: text through the first serial port, and a status through QEMU's exit device.
 //!
-//! No state and no lock: the kernel has one CPU and enables no interrupts, and each byte goes out by itself.
-//! Called from everywhere, the panic handler included.
+//! It needs neither state nor a lock: the kernel has one CPU and never enables interrupts.
 
 use core::fmt::{self, Write};
 
 use x86_64::instructions::hlt;
 use x86_64::instructions::port::Port;
 
-/// COM1's data register.
+/// The data register of COM1.
 const DATA_PORT: u16 = 0x3f8;
-/// COM1's line status register.
+/// The line status register of COM1.
 const STATUS_PORT: u16 = DATA_PORT + 5;
-/// In the line status register: the next byte may be written.
+/// In the line status register: the next byte can be written.
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
-/// Where QEMU is told to place the device `isa-debug-exit`.
+/// The port that the command line of QEMU assigns to the device `isa-debug-exit`.
 const EXIT_PORT: u16 = 0xf4;
 
-/// How the kernel ended. QEMU's exit status is twice the number plus one.
+/// How the kernel ended. QEMU exits with twice the number plus one.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Status {
-    /// QEMU ends with 33.
+    /// QEMU exits with 33.
     Success = 0x10,
-    /// QEMU ends with 37.
+    /// QEMU exits with 37.
     Failure = 0x12,
 }
 
-/// Ends the emulator. Without the exit device the CPU halts for good.
+/// Ends the emulator. Halts the CPU if the exit device is missing.
 pub(crate) fn exit(status: Status) -> ! {
-    // SAFETY: the port belongs to the exit device or to nobody.
+    // SAFETY: the port belongs to the exit device. Without that device, the write has no effect.
     unsafe { Port::new(EXIT_PORT).write(status as u32) };
     loop {
         hlt();
     }
 }
 
-/// Prints a line. The macro `println!` is the usual way here.
+/// Prints a line. Use the macro `println!` instead.
 ///
 /// # Panics
 ///
-/// If the `Display` implementation of an argument reports an error.
+/// Panics if the `Display` implementation of an argument fails.
 pub(crate) fn print_line(text: fmt::Arguments<'_>) {
-    writeln!(Console, "{text}").expect("only a broken `Display` reports an error: the port never does");
+    writeln!(Console, "{text}").expect("`Console` never fails, only a broken `Display` does");
 }
 
-/// Prints a line, as `std`'s macro of this name does.
+/// Prints a line, like the macro of `std`.
 macro_rules! println {
     ($($argument:tt)*) => { $crate::console::print_line(format_args!($($argument)*)) };
 }
 pub(crate) use println;
 
-/// What `core::fmt` writes to.
+/// Connects `core::fmt` to the serial port.
 struct Console;
 
 impl Write for Console {
@@ -62,8 +61,8 @@ impl Write for Console {
 }
 
 fn put(byte: u8) {
-    // SAFETY: reading the line status register of COM1 changes no memory.
+    // SAFETY: reading the line status register of COM1 does not change memory.
     while unsafe { Port::<u8>::new(STATUS_PORT).read() } & TRANSMITTER_EMPTY == 0 {}
-    // SAFETY: the byte goes out through the serial line and nowhere else.
+    // SAFETY: writing the data register of COM1 sends the byte and does not change memory.
     unsafe { Port::new(DATA_PORT).write(byte) };
 }

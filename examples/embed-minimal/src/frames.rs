@@ -1,41 +1,44 @@
 //! The kernel's frame allocator: a stack of free frames, with the traits of the `x86_64` crate.
 //!
-//! It stands for the one that a kernel has already. Palimpsest gets a handle to it, so that the rest of the
-//! kernel can go on using it. It is called from the page-fault handler: it does not allocate, and it touches
-//! no guest's memory. Invariant: a frame is in the stack if and only if nobody uses it. Filled by `memory`.
+//! It stands for the allocator that a kernel already has. Palimpsest gets a handle to it, and the
+//! rest of the kernel still uses it. The page-fault handler calls it, so it must not allocate and
+//! must not touch the memory of a guest. Invariant: the stack contains exactly the frames that are
+//! not in use.
 
 use arrayvec::ArrayVec;
 use spin::Mutex;
 use x86_64::structures::paging::frame::PhysFrameRange;
 use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size4KiB};
 
-/// The most frames that can be free: 16 MiB.
+/// The largest number of free frames: 16 MiB.
 pub(crate) const CAPACITY: usize = 4096;
 
-/// A kernel that enables interrupts takes this lock with interrupts off: the page-fault handler takes it too.
+/// The page-fault handler takes this lock too. A kernel that enables interrupts must disable them
+/// while it holds it.
 static FREE: Mutex<ArrayVec<PhysFrame, CAPACITY>> = Mutex::new(ArrayVec::new_const());
 
-/// A handle to the allocator.
+/// A handle to the frame allocator.
 pub(crate) struct KernelFrames(());
 
 impl KernelFrames {
-    /// Adds `frames` to the free ones, and makes a handle.
+    /// Adds `frames` to the free frames and returns a handle.
     ///
     /// # Panics
     ///
-    /// If there are more than [`CAPACITY`] then.
+    /// Panics if more than [`CAPACITY`] frames are then free.
     ///
     /// # Safety
     ///
-    /// The caller guarantees that the frames are RAM that nothing else uses, and that none is passed twice.
+    /// The caller guarantees that the frames are RAM that is not otherwise used, and that none is
+    /// passed twice.
     pub(crate) unsafe fn new(frames: PhysFrameRange) -> Self {
         FREE.lock().extend(frames);
         Self(())
     }
 }
 
-// SAFETY: a frame that is popped is in the stack no more, and all of them were unused when they came in: by
-// the contracts of `KernelFrames::new` and of `deallocate_frame`.
+// SAFETY: popping a frame removes it from the stack. All frames in it are unused, by the contracts
+// of `KernelFrames::new` and of `deallocate_frame`.
 unsafe impl FrameAllocator<Size4KiB> for KernelFrames {
     fn allocate_frame(&mut self) -> Option<PhysFrame> {
         FREE.lock().pop()
@@ -48,7 +51,7 @@ impl FrameDeallocator<Size4KiB> for KernelFrames {
     }
 }
 
-/// How many frames are free.
+/// Returns the number of free frames.
 pub(crate) fn free() -> usize {
     FREE.lock().len()
 }

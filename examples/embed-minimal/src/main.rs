@@ -1,9 +1,9 @@
-//! The smallest kernel that runs Wasm guests on Palimpsest, to be copied from.
+//! The smallest kernel that runs Wasm guests on Palimpsest. Copy from it.
 //!
-//! `boot`, `console`, `frames`, `memory` and `trap` are what every kernel has in one form or another. What
-//! Palimpsest adds to them is the address space in `memory`, one call in `trap`, and `wasm`, where a guest
-//! lives from its bytes to its end. The kernel checks what it sees and ends the emulator: QEMU's exit status
-//! is 33 if every check held. By hand, in this directory:
+//! Every kernel has `boot`, `console`, `frames`, `memory` and `trap` in some form. Palimpsest adds
+//! the address space in `memory`, one call in `trap`, and `wasm`, which loads and runs a guest. The
+//! kernel checks its own results and then ends the emulator. QEMU exits with 33 if every check
+//! held. To run it by hand, in this directory:
 //!
 //! ```text
 //! cargo build --release --target x86_64-unknown-none
@@ -32,9 +32,10 @@ use core::panic::PanicInfo;
 use checks::Checks;
 use console::{Status, exit, println};
 
-/// The first Rust function. `boot` calls it once, on the stack below the kernel, with interrupts off.
+/// The first Rust function. `boot` calls it once, on the stack below the kernel, with interrupts
+/// off.
 extern "sysv64" fn kernel_main() -> ! {
-    // SAFETY: 1. `boot` mapped the heap. 2. This is the one call.
+    // SAFETY: 1. `boot` mapped the heap. 2. This is the only call.
     unsafe { memory::init_heap() };
     trap::init();
     match run() {
@@ -44,7 +45,7 @@ extern "sysv64" fn kernel_main() -> ! {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    // SAFETY: 1. The tables of `boot` are in force for good. 2. This is the one call.
+    // SAFETY: 1. The tables of `boot` stay active. 2. This is the only call.
     let space = unsafe { memory::init_space() }?;
     let free_frames = frames::free();
     println!("{free_frames} frames of 4 KiB are free");

@@ -1,8 +1,8 @@
-//! Exceptions: a page fault is the address space's or ends the kernel, every other exception ends it.
+//! Exceptions. The address space resolves page faults in guests' memories. All others are fatal.
 //!
-//! Owns the GDT, the TSS and the IDT, which come from the heap and stay. Page faults have a stack of their
-//! own: they are taken wherever the interpreter touches a guest's memory. There are two gates; the CPU turns
-//! an exception that finds none into a double fault (Intel SDM Vol 3A, 7.15). `main` calls `init` once.
+//! The GDT, the TSS and the IDT are allocated once and never freed. Page faults have a separate
+//! stack, because they occur wherever the interpreter touches a guest's memory. The IDT has two
+//! gates. Any other exception becomes a double fault (Intel SDM Vol 3A, 7.15).
 
 use alloc::boxed::Box;
 use core::arch::naked_asm;
@@ -18,15 +18,15 @@ use x86_64::structures::tss::TaskStateSegment;
 
 use crate::memory;
 
-/// Where the TSS has the stack for page faults.
+/// The index of the stack for page faults in the TSS.
 const PAGE_FAULT_STACK: u16 = 0;
-/// Where the TSS has the stack for double faults.
+/// The index of the stack for double faults in the TSS.
 const DOUBLE_FAULT_STACK: u16 = 1;
 
-/// 16 KiB, aligned to 16 bytes: the handlers print, and do not recurse.
+/// 16 KiB, aligned to 16 bytes. That is enough because the handlers print but do not recurse.
 type Stack = [u128; 1024];
 
-/// Loads the tables.
+/// Creates and loads the tables.
 pub(crate) fn init() {
     let mut tss = TaskStateSegment::new();
     tss.interrupt_stack_table[usize::from(PAGE_FAULT_STACK)] = new_stack();
@@ -36,9 +36,9 @@ pub(crate) fn init() {
     let code = gdt.append(Descriptor::kernel_code_segment());
     let tss = gdt.append(Descriptor::tss_segment(Box::leak(Box::new(tss))));
     gdt.load();
-    // SAFETY: it is the 64-bit code segment of the table that was just loaded.
+    // SAFETY: `code` is the 64-bit code segment of the table that was just loaded.
     unsafe { CS::set_reg(code) };
-    // SAFETY: it is the task state of the same table, and is loaded for the first time.
+    // SAFETY: `tss` is the task state segment of that table, and was not loaded before.
     unsafe { load_tss(tss) };
 
     let idt = Box::leak(Box::new(InterruptDescriptorTable::new()));
@@ -47,7 +47,7 @@ pub(crate) fn init() {
     idt.load();
 }
 
-/// The address just above a new stack.
+/// Returns the end of a new stack.
 fn new_stack() -> VirtAddr {
     let stack: &Stack = Box::leak(Box::new([0; _]));
     VirtAddr::from_ptr(stack) + size_of::<Stack>() as u64
@@ -55,17 +55,18 @@ fn new_stack() -> VirtAddr {
 
 fn set<F>(gate: &mut Entry<F>, entry: extern "sysv64" fn(), stack: u16) {
     let address = VirtAddr::from_ptr(entry as *const ());
-    // SAFETY: 1. Both entries expect an error code, and the CPU pushes one for both exceptions. 2. One restores
-    // what it changes and ends in IRETQ, the other never ends.
+    // SAFETY: 1. Both entries expect an error code, and the CPU pushes one for both exceptions. 2.
+    // One restores all registers that it changes and ends in IRETQ, the other never returns.
     let options = unsafe { gate.set_handler_addr(address) };
-    // SAFETY: the TSS has a stack at both numbers, each for one exception alone.
+    // SAFETY: the TSS has a stack at each index, and each is used for one exception only.
     unsafe { options.set_stack_index(stack) };
 }
 
-/// Saves what a Rust function may change. The target has soft floats, so there are no more registers.
+/// Saves the registers that a Rust function may change. The target has soft floats, so these are
+/// all.
 ///
-/// The CPU aligned the stack to 16 bytes and pushed 6 words, the error code last (Intel SDM Vol 3A, 7.14.2);
-/// ten more keep it aligned for the call. RBP is among them for that reason only.
+/// The CPU aligned the stack to 16 bytes and pushed 6 words, the error code last (Intel SDM Vol 3A,
+/// 7.14.2). Ten more words keep it aligned for the call. RBP is saved for that reason only.
 #[unsafe(naked)]
 extern "sysv64" fn page_fault_entry() {
     naked_asm!(
@@ -73,28 +74,28 @@ extern "sysv64" fn page_fault_entry() {
         "push \\register",
         ".endr",
         "mov rdi, [rsp + 10 * 8]",
-        // The interrupted code may be copying backwards.
+        // The interrupted code may have set the direction flag.
         "cld",
         "call {page_fault}",
         ".irp register, rbp,r11,r10,r9,r8,rdi,rsi,rdx,rcx,rax",
         "pop \\register",
         ".endr",
-        // The error code.
+        // Remove the error code.
         "add rsp, 8",
         "iretq",
         page_fault = sym page_fault,
     )
 }
 
-/// Saves nothing: there is no way back.
+/// Saves no registers, because it does not return.
 #[unsafe(naked)]
 extern "sysv64" fn double_fault_entry() {
     naked_asm!("cld", "call {double_fault}", double_fault = sym double_fault)
 }
 
-/// Returns if the interrupted instruction can run again.
+/// Resolves a page fault. Returns if the interrupted instruction can be restarted.
 extern "sysv64" fn page_fault(error_code: u64) {
-    let address = Cr2::read().expect("the CPU reports canonical addresses");
+    let address = Cr2::read().expect("the CPU stores only canonical addresses in CR2");
     let code = PageFaultErrorCode::from_bits_retain(error_code);
     match memory::space().map(|space| space.handle_fault(Fault { address, code })) {
         Some(Outcome::Handled) => {}

@@ -1,7 +1,6 @@
-//! A guest, from its bytes to its end: all that this kernel has to know of Wasm.
+//! Runs a guest: all the code for Wasm in this kernel.
 //!
-//! The guest has an engine and a store of its own; when both are dropped, nothing is left of it. Called by
-//! `main`.
+//! The guest has an engine and a store. Dropping them releases everything that it used.
 
 use alloc::{boxed::Box, sync::Arc};
 use core::error::Error;
@@ -16,11 +15,11 @@ use crate::memory::Space;
 /// `guest.wat`, assembled by `build.rs`.
 const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
 
-/// Runs the guest.
+/// Runs the guest and checks its memory on the way.
 ///
 /// # Errors
 ///
-/// Whatever keeps it from running, or ends it.
+/// Returns the first error of loading, linking or running the guest.
 pub(crate) fn run(space: &'static Space, checks: &mut Checks) -> Result<(), Box<dyn Error>> {
     let engine = Engine::new(Config::default(), Arc::new(Paged::new(space)))?;
     let module = Module::new(&engine, GUEST)?;
@@ -41,8 +40,8 @@ pub(crate) fn run(space: &'static Space, checks: &mut Checks) -> Result<(), Box<
     memory.read(&store, 200 << 16, &mut number)?;
     checks.equal("number 200, read by the kernel", number, [200]);
 
-    let give_back = instance.get_typed_func::<u32, u32>(&store, "give_back")?;
-    checks.equal("the guest clears 128 Wasm pages, answer", give_back.call(&mut store, 128)?, 0);
+    let clear = instance.get_typed_func::<u32, u32>(&store, "clear")?;
+    checks.equal("the guest clears 128 Wasm pages, answer", clear.call(&mut store, 128)?, 0);
     checks.equal("data frames now", memory.residency(&store).resident_frames, 128);
     let cleared = memory.clear_pages(&mut store, 128, 128)?;
     checks.equal("the kernel clears the others, frames released", cleared.frames_released, 128);
@@ -52,7 +51,7 @@ pub(crate) fn run(space: &'static Space, checks: &mut Checks) -> Result<(), Box<
     Ok(())
 }
 
-/// What the guest imports as `kernel.print`: prints `length` bytes of its memory from `start` on.
+/// The import `kernel.print`: prints `length` bytes of the guest's memory from `start`.
 fn print(caller: Caller<'_, ()>, start: u32, length: u32) -> Result<(), palimpsest_engine::Error> {
     let memory = caller.get_export("memory").and_then(Extern::into_memory);
     let bytes = memory.and_then(|memory| memory.data(&caller).get(start as usize..)?.get(..length as usize));
