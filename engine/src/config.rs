@@ -7,7 +7,7 @@ use bitflags::bitflags;
 use wasmi::CustomFuelCosts;
 use wasmparser::WasmFeatures;
 
-use crate::{backing::Strategy, heap::HeapOptions};
+use crate::backing::Strategy;
 
 bitflags! {
     /// The Wasm proposals that a module may use. All are on by default.
@@ -90,10 +90,6 @@ pub struct Limits {
     pub tables: usize,
     /// Elements in one table: 131,072.
     pub table_elements: usize,
-    /// Blocks of whole pages, slabs of small blocks, and free ranges between them, together, in the heap that
-    /// guests have in one memory through `palimpsest.malloc`: 16,384. One takes up to 350 bytes of the kernel's
-    /// heap. At the limit a guest gets small blocks as long as there are slots, and 0 otherwise.
-    pub heap_entries: usize,
     /// Frames that a store may hold, table frames included: as many as there are.
     pub resident_frames: Option<u64>,
     /// Fuel that a store starts with, where the engine is metered: none.
@@ -120,7 +116,6 @@ impl Default for Limits {
             memory_bytes: 2 << 40,
             tables: 128,
             table_elements: 1 << 17,
-            heap_entries: 1 << 14,
             resident_frames: None,
             fuel: None,
             call_depth: 10_000,
@@ -162,7 +157,6 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) fuel: Fuel,
     pub(crate) strategy: Strategy,
-    pub(crate) heap: HeapOptions,
     pub(crate) images: Images,
 }
 

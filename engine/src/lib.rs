@@ -2,9 +2,9 @@
 //!
 //! A memory of any size is address space and nothing else; the first touch of a page commits that page, and
 //! [`Memory::clear_pages`] zeroes whole Wasm pages *and* has their frames back in the kernel's frame source
-//! when it returns. Guests reach the same through the import `palimpsest.clear_pages`, the instruction
-//! `memory.discard`, and a heap whose books are in the kernel: `palimpsest.malloc` and its like. Interpreting is wasmi's work; this crate rewrites modules so that wasmi's memories are
-//! ours, and speaks to memory through one seam, [`Backing`].
+//! when it returns. Guests reach the same through the import `palimpsest.clear_pages` and the instruction
+//! `memory.discard`; the crate `palimpsest-heap` gives them a `malloc` whose `free` does it. Interpreting is wasmi's
+//! work; this crate rewrites modules so that wasmi's memories are ours, and speaks to memory through one seam, [`Backing`].
 //!
 //! # The life of a page
 //!
@@ -50,11 +50,6 @@ mod config;
 mod engine;
 mod error;
 mod fuel;
-#[cfg(feature = "heap")]
-mod heap;
-#[cfg(not(feature = "heap"))]
-#[path = "heap/absent.rs"]
-mod heap;
 mod instance;
 mod instantiate;
 mod into_func;
@@ -80,8 +75,6 @@ pub use error::{
     ClearError, EngineError, GrowError, InstantiateError, MemoryAccessError, MemoryError, ModuleError,
     OutOfFrames, ReentryTooDeep, TaskError,
 };
-#[cfg(feature = "heap")]
-pub use heap::{BadPointer, HeapError, HeapFunction, HeapOptions, HeapReport};
 pub use instance::{Extern, Instance};
 pub use into_func::IntoFunc;
 pub use linker::{DuplicateDefinition, Linker};

@@ -148,9 +148,8 @@ impl<T: 'static> Linker<T> {
 
     /// Instantiates `module` and runs its start function.
     ///
-    /// The imports `palimpsest.clear_pages` and `palimpsest.discard`, and `env.__wbindgen_memory_discard`, and with
-    /// the feature `heap` `palimpsest.malloc`, `calloc`, `realloc`, `aligned_alloc`, `free` and `usable_size`, are
-    /// provided where the module asks for them and nothing else is defined under their names.
+    /// The imports `palimpsest.clear_pages`, `palimpsest.discard` and `env.__wbindgen_memory_discard` are provided if
+    /// the module imports them and the linker does not define their names.
     ///
     /// # Errors
     ///

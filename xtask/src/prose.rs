@@ -33,7 +33,6 @@ const UNFINISHED: &[&str] = &[
     "docs",
     "engine",
     "guests/recipes",
-    "heap",
     "host",
     "kernel-demo",
     "paging",

@@ -10,6 +10,7 @@ use palimpsest_engine::{
     Config, Engine, Images, Instance, Limits, Linker, Memory, Module, Paged, Residency, Store, WasmParams,
     WasmResults,
 };
+use palimpsest_heap::Heap;
 
 use crate::{BenchError, doing};
 
@@ -38,9 +39,9 @@ fn engine_with(machine: &Machine, images: Images) -> Result<Engine, BenchError> 
 }
 
 /// A module that can be instantiated again and again.
-pub(crate) struct Loaded {
+pub(crate) struct Loaded<T: 'static = ()> {
     module: Module,
-    linker: Linker<()>,
+    linker: Linker<T>,
 }
 
 impl Loaded {
@@ -56,31 +57,43 @@ impl Loaded {
         doing("defining an import", linker.func_wrap("env", "nop", |value: i32| value.wrapping_add(1)))?;
         Ok(Self { module, linker })
     }
+}
 
+impl Loaded<Heap> {
+    /// Loads `wasm` with an engine of its own, for instances that allocate with `palimpsest.malloc`.
+    pub(crate) fn with_heap(machine: &Machine, wasm: &[u8]) -> Result<Self, BenchError> {
+        let module = doing("loading", Module::new(&engine(machine)?, wasm))?;
+        let mut linker = Linker::new();
+        doing("defining the heap", palimpsest_heap::add_to_linker(&mut linker, |heap| heap))?;
+        Ok(Self { module, linker })
+    }
+}
+
+impl<T: Default + 'static> Loaded<T> {
     /// An empty store for it.
-    pub(crate) fn store(&self) -> Store<()> {
-        Store::new(self.module.engine(), ())
+    pub(crate) fn store(&self) -> Store<T> {
+        Store::new(self.module.engine(), T::default())
     }
 
     /// An instance in a store of its own.
-    pub(crate) fn instantiate(&self) -> Result<Running, BenchError> {
+    pub(crate) fn instantiate(&self) -> Result<Running<T>, BenchError> {
         self.instantiate_in(self.store())
     }
 
     /// An instance in `store`.
-    pub(crate) fn instantiate_in(&self, mut store: Store<()>) -> Result<Running, BenchError> {
+    pub(crate) fn instantiate_in(&self, mut store: Store<T>) -> Result<Running<T>, BenchError> {
         let instance = doing("instantiating", self.linker.instantiate(&mut store, &self.module))?;
         Ok(Running { store, instance })
     }
 }
 
 /// A store with one instance.
-pub(crate) struct Running {
-    pub(crate) store: Store<()>,
+pub(crate) struct Running<T: 'static = ()> {
+    pub(crate) store: Store<T>,
     instance: Instance,
 }
 
-impl Running {
+impl<T: 'static> Running<T> {
     /// Calls the export `name`.
     pub(crate) fn call<P: WasmParams, R: WasmResults>(
         &mut self,

@@ -1,5 +1,4 @@
-//! The functions that a guest may import to act on its memory 0, without the embedder's doing: those of its
-//! heap, and those that clear.
+//! The functions that every guest may import to clear pages of its memory 0. The embedder need not define them.
 //!
 //! | import | type, `i` being the memory's index type | bad arguments |
 //! | --- | --- | --- |
@@ -15,7 +14,6 @@ use wasmi::{AsContextMut, Caller, Func, FuncType, ValType};
 use crate::{
     backing::Cleared,
     error::ClearError,
-    heap,
     memory::{IndexType, MemoryRecord, clear},
     store::StoreState,
     units::Span,
@@ -30,8 +28,6 @@ pub(super) enum Provided {
     Discard,
     /// `env.__wbindgen_memory_discard`.
     DiscardVoid,
-    /// One of those of the heap.
-    Heap(heap::Import),
 }
 
 /// The unit of the two arguments.
@@ -50,7 +46,7 @@ impl Provided {
             ("palimpsest", "clear_pages") => Some(Self::ClearPages),
             ("palimpsest", "discard") => Some(Self::Discard),
             ("env", "__wbindgen_memory_discard") => Some(Self::DiscardVoid),
-            _ => heap::Import::named(module, name).map(Self::Heap),
+            _ => None,
         }
     }
 
@@ -63,7 +59,6 @@ impl Provided {
         match self {
             Self::ClearPages | Self::Discard => FuncType::new([param, param], [ValType::I32]),
             Self::DiscardVoid => FuncType::new([param, param], []),
-            Self::Heap(import) => import.ty(index),
         }
     }
 
@@ -77,7 +72,6 @@ impl Provided {
             Self::ClearPages => answering_clear(ctx, Arc::clone(record), Form::WasmPages),
             Self::Discard => answering_clear(ctx, Arc::clone(record), Form::Bytes),
             Self::DiscardVoid => discard(ctx, Arc::clone(record)),
-            Self::Heap(import) => import.make(ctx, record),
         }
     }
 }

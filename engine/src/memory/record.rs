@@ -11,7 +11,6 @@ use super::{Memory, MemoryType};
 use crate::{
     backing::{Region, Reservation, Residency, Strategy},
     error::MemoryError,
-    heap::HeapCell,
     live::{self, RegionCell},
     store::{Growth, StoreState},
 };
@@ -30,8 +29,6 @@ pub(crate) struct MemoryRecord {
     region: Arc<RegionCell>,
     /// What clears do that do not say it themselves.
     strategy: Mutex<Strategy>,
-    /// What guests have allocated in it through the engine's imports.
-    heap: HeapCell,
 }
 
 /// A region that no wasmi memory points into yet; dropping it leaves nothing behind.
@@ -80,13 +77,11 @@ impl Reserved {
         ctx.data_mut().limiter.growth = Growth::Closed;
         let (inner, region) = made.map_err(MemoryError::Refused)?;
         let base = bytes.cast::<u8>().addr().get();
-        let config = ctx.data().engine.config();
-        let strategy = Mutex::new(config.strategy);
-        let heap = HeapCell::new(config.heap, ctx.data().limiter.limits.heap_entries);
+        let strategy = Mutex::new(ctx.data().engine.config().strategy);
         let capacity = bytes.len() as u64;
         let maximum_wasm_pages = self.ty.page_size().pages_in(capacity.min(self.ty.maximum_bytes()));
         let record =
-            MemoryRecord { inner, ty: self.ty, base, capacity, maximum_wasm_pages, region, strategy, heap };
+            MemoryRecord { inner, ty: self.ty, base, capacity, maximum_wasm_pages, region, strategy };
         let record = Arc::new(record);
         ctx.data_mut().memories.push(Arc::clone(&record));
         Ok(record)
@@ -117,14 +112,6 @@ impl MemoryRecord {
     /// Bytes of address space that are reserved for it.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
-    }
-
-    #[cfg_attr(
-        not(feature = "heap"),
-        expect(dead_code, reason = "no function is provided that would use it")
-    )]
-    pub(crate) fn heap(&self) -> &HeapCell {
-        &self.heap
     }
 
     pub(crate) fn strategy(&self) -> Strategy {

@@ -4,8 +4,6 @@
 
 mod bad_input;
 mod clear;
-#[cfg(feature = "heap")]
-mod heap;
 mod host_functions;
 mod images;
 mod limits;

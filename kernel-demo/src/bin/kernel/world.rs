@@ -1,4 +1,4 @@
-//! What a guest sees of the world: the kernel's ports, clocks, files and frames as WASI's.
+//! What a guest sees of the world: the kernel's ports, clocks, files and frames as WASI's, and a heap.
 //!
 //! Owns the adapters between `kernel_demo` and `palimpsest_wasi`. Standard output and error are serial ports
 //! of their own; `/` is the directory that came with the kernel, read-only; the blocks of `/tmp` are frames
@@ -12,6 +12,8 @@ use kernel_demo::memory::{self, BLOCK_BYTES, Space};
 use kernel_demo::serial::{self, GuestStream};
 use kernel_demo::timer::{self, TickRate};
 use kernel_demo::{Machine, clock, rtc};
+use palimpsest_engine::{DuplicateDefinition, Linker, Module};
+use palimpsest_heap::Heap;
 use palimpsest_protocol::{Entry, files};
 use palimpsest_wasi::{ArchiveError, Block, Blocks, Clock, Output, Random, Wait, Wasi};
 use spin::Mutex;
@@ -66,6 +68,31 @@ pub(crate) fn of(
         builder = builder.archive("/", root)?;
     }
     Ok(builder.scratch("/tmp", Frames).build())
+}
+
+/// The data of a program's store.
+pub(crate) struct World {
+    wasi: Wasi,
+    heap: Heap,
+}
+
+impl World {
+    /// Returns the data for a program in the world `wasi`.
+    pub(crate) fn new(wasi: Wasi) -> Self {
+        Self { wasi, heap: Heap::default() }
+    }
+}
+
+/// Returns a linker with WASI and, in the form for the memory that `module` exports, the heap functions.
+pub(crate) fn linker(module: &Module) -> Result<Linker<World>, DuplicateDefinition> {
+    let mut linker = Linker::new();
+    palimpsest_wasi::add_to_linker(&mut linker, |world: &mut World| &mut world.wasi)?;
+    if module.exports().any(|export| export.ty().memory().is_some_and(|memory| memory.is_64())) {
+        palimpsest_heap::add_to_linker64(&mut linker, |world: &mut World| &mut world.heap)?;
+    } else {
+        palimpsest_heap::add_to_linker(&mut linker, |world: &mut World| &mut world.heap)?;
+    }
+    Ok(linker)
 }
 
 /// Standard output: every write is sent at once, and noted.

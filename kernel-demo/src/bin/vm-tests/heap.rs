@@ -1,10 +1,11 @@
-//! The guests' heap against the frames that are really there.
+//! Compares the blocks that guests allocate from `palimpsest-heap` with the frames that their memories hold.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use kernel_demo::{Machine, clock, println};
-use palimpsest_engine::{HeapOptions, Linker, Store};
+use palimpsest_engine::{Linker, Store};
+use palimpsest_heap::{Heap, HeapOptions};
 
 use crate::fixture::{MIB, PAGE_BYTES};
 use crate::{
@@ -23,11 +24,13 @@ pub(crate) const TESTS: &[VmTest] = &[
 ];
 
 /// Starts the guest with these options for its heap.
-fn start(machine: &Machine, options: HeapOptions) -> Program {
-    let engine = engine(machine, config(machine).heap(options));
+fn start(machine: &Machine, options: HeapOptions) -> Program<Heap> {
+    let engine = engine(machine, config(machine));
     let module = module(&engine, guest!("heap"));
-    let mut store = Store::new(&engine, ());
-    let instance = Linker::new().instantiate(&mut store, &module).expect("the guest links");
+    let mut store = Store::new(&engine, Heap::new(options));
+    let mut linker = Linker::new();
+    palimpsest_heap::add_to_linker(&mut linker, |heap| heap).expect("the linker is empty");
+    let instance = linker.instantiate(&mut store, &module).expect("the guest links");
     Program::new(store, instance)
 }
 
@@ -62,7 +65,7 @@ impl Random {
 
 /// Blocks of a guest, all of whose pages were touched.
 struct Blocks {
-    program: Program,
+    program: Program<Heap>,
     /// Address, bytes and the byte that was written to each page.
     live: Vec<(u32, u32, u8)>,
     live_bytes: u64,
@@ -82,7 +85,7 @@ fn pages_of(address: u32, bytes: u32) -> impl Iterator<Item = u32> {
 }
 
 impl Blocks {
-    fn new(program: Program) -> Self {
+    fn new(program: Program<Heap>) -> Self {
         Self { program, live: Vec::new(), live_bytes: 0, pages: BTreeMap::new(), wrong_bytes: 0 }
     }
 
@@ -135,7 +138,7 @@ impl Blocks {
 }
 
 /// Runs random operations, and compares the frames with the live blocks' pages again and again.
-fn random_operations(checks: &mut Checks, program: Program, operations: u32, most_surplus: u64) {
+fn random_operations(checks: &mut Checks, program: Program<Heap>, operations: u32, most_surplus: u64) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut blocks = Blocks::new(program);
     let mut largest = 0;
@@ -207,16 +210,17 @@ fn moving(checks: &mut Checks, machine: &Machine) {
 }
 
 fn entries(checks: &mut Checks, machine: &Machine) {
-    const ENTRIES: u64 = 16_384;
-    let mut program = start(machine, HeapOptions::default());
+    let options = HeapOptions::default();
+    let entries = options.entries as u64;
+    let mut program = start(machine, options);
     let before = machine.heap().used_bytes;
     let objects = program.must::<u32, u32>("exhaust", 3840);
-    let report = program.memory().heap_report(&program.store);
+    let report = program.store.data().report();
     checks.equal("objects, 16 in a slab", u64::from(objects), report.slabs * 16);
-    checks.at_most("slabs", report.slabs, ENTRIES);
+    checks.at_most("slabs", report.slabs, entries);
     let spent = (machine.heap().used_bytes - before) as u64;
     println!("{} bytes of heap for each of {} slabs", spent / report.slabs, report.slabs);
-    checks.at_most("bytes of heap", spent, ENTRIES * 350);
+    checks.at_most("bytes of heap", spent, entries * 350);
 }
 
 fn cost(checks: &mut Checks, machine: &Machine) {

@@ -18,8 +18,8 @@ macro_rules! guest {
 pub(crate) use guest;
 
 /// An instance with everything that belongs to it.
-pub(crate) struct Program {
-    pub(crate) store: Store<()>,
+pub(crate) struct Program<T: 'static = ()> {
+    pub(crate) store: Store<T>,
     instance: Instance,
 }
 
@@ -41,11 +41,6 @@ pub(crate) fn module(engine: &Engine, wasm: &[u8]) -> Module {
 }
 
 impl Program {
-    /// An instance in a store that the test has made itself.
-    pub(crate) fn new(store: Store<()>, instance: Instance) -> Self {
-        Self { store, instance }
-    }
-
     /// Loads and instantiates `wasm` on an engine of its own.
     pub(crate) fn start(machine: &Machine, wasm: &[u8]) -> Self {
         Self::try_start(machine, wasm).expect("the guest links")
@@ -58,6 +53,13 @@ impl Program {
         let mut store = Store::new(&engine, ());
         let instance = Linker::new().instantiate(&mut store, &module)?;
         Ok(Self { store, instance })
+    }
+}
+
+impl<T: 'static> Program<T> {
+    /// An instance in a store that the test has made itself.
+    pub(crate) fn new(store: Store<T>, instance: Instance) -> Self {
+        Self { store, instance }
     }
 
     /// Calls the export `name`.

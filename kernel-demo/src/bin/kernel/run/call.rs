@@ -1,19 +1,18 @@
 //! A plain call: an export is called once, with arguments from the command line, and its results are printed.
 //!
 //! The guest is not metered and runs in one piece, so that what it costs is what the engine costs. A module
-//! that imports WASI gets it.
+//! that imports WASI or the heap functions gets them.
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use kernel_demo::{clock, println};
-use palimpsest_engine::{Config, Engine, Func, Instance, Linker, Module, Paged, Store, Val};
-use palimpsest_wasi::Wasi;
+use palimpsest_engine::{Config, Engine, Func, Instance, Module, Paged, Store, Val};
 
 use super::{Ended, Guest, Measured, RunError};
 use crate::{
     slices::SliceError,
     values,
-    world::{self, Time, Waiting},
+    world::{self, Time, Waiting, World},
 };
 
 /// What is called where no name is given, as command modules of WASI export it.
@@ -26,10 +25,9 @@ pub(super) fn run(
 ) -> Result<Ended, RunError> {
     let engine = Engine::new(Config::default(), Arc::new(Paged::new(guest.machine.space())))?;
     let module = Module::new(&engine, guest.wasm)?;
-    let world = world::of(guest, Time::start(), Waiting::Spin, &measured.output)?;
-    let mut store = Store::new(&engine, world);
-    let mut linker = Linker::new();
-    palimpsest_wasi::add_to_linker(&mut linker, |wasi| wasi)?;
+    let wasi = world::of(guest, Time::start(), Waiting::Spin, &measured.output)?;
+    let mut store = Store::new(&engine, World::new(wasi));
+    let linker = world::linker(&module)?;
     let before = clock::ticks();
     let instance = linker.instantiate(&mut store, &module);
     measured.instantiate_ticks = Some(clock::ticks() - before);
@@ -45,7 +43,7 @@ pub(super) fn run(
 
 fn call(
     module: &Module,
-    store: &mut Store<Wasi>,
+    store: &mut Store<World>,
     instance: Instance,
     invoke: Option<&str>,
     words: &[String],
@@ -66,7 +64,7 @@ fn call(
 /// The function to call: the requested one, else `_start`, else none.
 fn chosen<'a>(
     module: &Module,
-    store: &Store<Wasi>,
+    store: &Store<World>,
     instance: Instance,
     invoke: Option<&'a str>,
 ) -> Result<Option<(&'a str, Func)>, RunError> {

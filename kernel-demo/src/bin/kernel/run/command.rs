@@ -2,12 +2,12 @@
 
 use alloc::sync::Arc;
 
-use palimpsest_engine::{Config, Engine, Fuel, Linker, Module, Paged, Store};
+use palimpsest_engine::{Config, Engine, Fuel, Module, Paged, Store};
 
 use super::{Ended, Guest, Measured, RunError};
 use crate::{
     slices::Sliced,
-    world::{self, Time, Waiting},
+    world::{self, Time, Waiting, World},
 };
 
 /// The one function that a command exports (WASI application ABI).
@@ -19,9 +19,8 @@ pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, Ru
     let module = Module::new(&engine, guest.wasm)?;
     let time = Time::start();
     let wasi = world::of(guest, time, Waiting::Pause, &measured.output)?;
-    let mut linker = Linker::new();
-    palimpsest_wasi::add_to_linker(&mut linker, |wasi| wasi)?;
-    let mut sliced = Sliced::new(Store::new(&engine, wasi), guest.machine.space(), time);
+    let linker = world::linker(&module)?;
+    let mut sliced = Sliced::new(Store::new(&engine, World::new(wasi)), guest.machine.space(), time);
     let ended = sliced.start(&linker, &module, ENTRY);
     sliced.conclude(measured);
     match ended {

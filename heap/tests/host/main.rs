@@ -1,15 +1,17 @@
-//! The host heap through its imports, on the fixed backing: what C promises, and what a guest can do wrong.
+//! The heap functions called by guests, on the `fixed` backing, on a host.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
 mod guest;
 mod places;
 mod pointers;
 
-use self::guest::{Guest, INDEX_TYPES};
-use crate::support::{engine, engine_with, module};
-use palimpsest_engine::{Config, Fuel, HeapOptions, InstantiateError, Limits, Linker, Store};
+use crate::guest::{Guest, INDEX_TYPES, Setup, engine, linker, module};
+use palimpsest_engine::{Config, Fuel, InstantiateError, Linker, Store};
+use palimpsest_heap::{Heap, HeapOptions, add_to_linker};
 
 #[test]
-fn blocks_are_aligned_distinct_and_as_large_as_asked_for() {
+fn blocks_are_aligned_disjoint_and_large_enough() {
     for index in INDEX_TYPES {
         let mut guest = Guest::new(index, "1 64");
         let mut blocks: Vec<(u64, u64)> = Vec::new();
@@ -31,7 +33,7 @@ fn blocks_are_aligned_distinct_and_as_large_as_asked_for() {
 }
 
 #[test]
-fn alignments_are_powers_of_two_or_refused() {
+fn alignments_that_are_not_powers_of_two_are_refused() {
     for index in INDEX_TYPES {
         let mut guest = Guest::new(index, "1 64");
         for alignment in (0..21).map(|log2| 1 << log2) {
@@ -49,9 +51,10 @@ fn alignments_are_powers_of_two_or_refused() {
 }
 
 #[test]
-fn calloc_reads_zero_where_others_have_written() {
+fn calloc_reads_zero_where_earlier_blocks_were_written() {
     let mut guest = Guest::new("i32", "1 64");
-    // Small ones share pages, 2304 bytes reach over the end of one, and 9000 bytes were given back as a whole.
+    // 24 bytes share a page, some blocks of 2304 bytes cross a page boundary, and 9000 bytes are
+    // whole pages.
     for size in [24, 2304, 9000] {
         let blocks: Vec<u64> = (0..12).map(|_| guest.get("malloc", &[size])).collect();
         blocks.iter().for_each(|block| guest.fill(*block, size, 0xFF));
@@ -77,8 +80,8 @@ fn calloc_refuses_products_that_overflow() {
 }
 
 #[test]
-fn realloc_keeps_what_both_sizes_have() {
-    // Each size with the next: within a class, between classes, to pages and back.
+fn realloc_keeps_the_bytes_that_both_sizes_have() {
+    // From each size to the next: within a class, between classes, to whole pages and back.
     let sizes = [
         1, 8, 20, 30, 3000, 3840, 4000, 9000, 70_000, 300_000, 2_500_000, 3_500_000, 90_000, 600, 90_000,
         4096, 600, 5,
@@ -96,20 +99,21 @@ fn realloc_keeps_what_both_sizes_have() {
 }
 
 #[test]
-fn a_long_block_that_has_to_move_arrives_whole() {
+fn a_long_block_that_must_move_arrives_whole() {
     const BYTES: u64 = (3 << 20) + 5000;
     let mut guest = Guest::new("i32", "1 200");
-    let (block, behind) = (guest.get("malloc", &[BYTES]), guest.get("malloc", &[4096]));
+    let block = guest.get("malloc", &[BYTES]);
+    let next = guest.get("malloc", &[4096]);
     guest.pattern(block, 0, BYTES);
     let moved = guest.get("realloc", &[block, BYTES + 4096]);
-    assert!(moved > behind, "the page behind is taken");
+    assert!(moved > next, "the page after the block is taken");
     guest.expect_pattern(moved, BYTES);
     assert_eq!(guest.report().live_pages, BYTES.div_ceil(4096) + 2);
     assert_eq!(guest.get("malloc", &[BYTES]), block, "its addresses are free");
 }
 
 #[test]
-fn zeros_that_move_replace_what_was_there() {
+fn zeros_that_move_replace_stale_bytes() {
     let mut guest = Guest::new("i32", "1 64");
     let (used, kept) = (guest.get("malloc", &[200]), guest.get("malloc", &[200]));
     guest.fill(used, 200, 0xFF);
@@ -122,10 +126,10 @@ fn zeros_that_move_replace_what_was_there() {
 }
 
 #[test]
-fn empty_pages_go_after_as_many_calls_as_the_options_say() {
+fn empty_pages_are_released_after_the_configured_number_of_calls() {
     let mut options = HeapOptions::default();
     options.idle_operations = 3;
-    let mut guest = Guest::with_config(Config::default().heap(options), "i32", "1 64", "");
+    let mut guest = Guest::with(Setup { options, ..Setup::default() }, "i32", "1 64");
     let block = guest.get("malloc", &[100]);
     guest.free(block);
     let idle = [(); 4].map(|()| {
@@ -136,7 +140,7 @@ fn empty_pages_go_after_as_many_calls_as_the_options_say() {
 }
 
 #[test]
-fn realloc_stays_in_place_where_the_pages_behind_are_free() {
+fn realloc_stays_in_place_if_the_pages_after_the_block_are_free() {
     let mut guest = Guest::new("i32", "1 64");
     let first = guest.get("malloc", &[8192]);
     let second = guest.get("malloc", &[8192]);
@@ -151,7 +155,7 @@ fn realloc_stays_in_place_where_the_pages_behind_are_free() {
 }
 
 #[test]
-fn null_pointers_and_sizes_of_0_are_fine() {
+fn null_pointers_and_sizes_of_0_are_accepted() {
     let mut guest = Guest::new("i32", "1 64");
     assert_eq!((guest.get("free", &[0]), guest.get("usable_size", &[0])), (0, 0));
     let (first, second) = (guest.get("malloc", &[0]), guest.get("realloc", &[0, 0]));
@@ -164,9 +168,9 @@ fn null_pointers_and_sizes_of_0_are_fine() {
 }
 
 #[test]
-fn what_does_not_fit_is_0_and_room_that_comes_back_is_used() {
+fn a_full_heap_returns_0_and_reuses_freed_room() {
     for index in INDEX_TYPES {
-        // 4 Wasm pages: 64 pages, 16 of which are not the heap's.
+        // 4 Wasm pages are 64 pages, of which the first 16 do not belong to the heap.
         let mut guest = Guest::new(index, "1 4");
         assert_eq!(guest.get("malloc", &[3 * 65_536 + 1]), 0);
         let all = guest.get("malloc", &[3 * 65_536]);
@@ -184,7 +188,7 @@ fn what_does_not_fit_is_0_and_room_that_comes_back_is_used() {
 }
 
 #[test]
-fn pages_that_are_kept_for_later_make_room_when_they_are_needed() {
+fn idle_pages_are_released_when_the_heap_is_full() {
     let mut guest = Guest::new("i32", "1 2");
     let small: Vec<u64> = (0..15).map(|_| guest.get("malloc", &[2304])).collect();
     small.iter().for_each(|block| guest.free(*block));
@@ -194,24 +198,25 @@ fn pages_that_are_kept_for_later_make_room_when_they_are_needed() {
 }
 
 #[test]
-fn the_limit_of_entries_ends_in_0_and_not_in_a_full_kernel() {
-    let mut limits = Limits::default();
-    limits.heap_entries = 8;
-    let mut guest = Guest::with_config(Config::default().limits(limits), "i32", "1 64", "");
-    // Each large block is an entry, and so is the free range behind the last one.
+fn the_limit_of_entries_is_enforced() {
+    let mut options = HeapOptions::default();
+    options.entries = 8;
+    let mut guest = Guest::with(Setup { options, ..Setup::default() }, "i32", "1 64");
+    // Each large block is an entry, and so is the free run after the last one.
     let blocks: Vec<u64> = (0..20).map(|_| guest.get("malloc", &[4096])).collect();
     let made = blocks.iter().filter(|block| **block != 0).count();
     assert_eq!(made, 7);
-    assert_eq!(guest.get("malloc", &[1]), 0, "a slab is an entry, too");
+    assert_eq!(guest.get("malloc", &[1]), 0, "a slab is an entry as well");
     guest.free(blocks[0]);
     guest.free(blocks[1]);
     assert_ne!(guest.get("malloc", &[1]), 0);
-    assert_ne!(guest.get("malloc", &[1]), 0, "and a slot is none");
+    assert_ne!(guest.get("malloc", &[1]), 0, "a slot in an existing slab is not");
 }
 
 #[test]
-fn calls_cost_fuel_by_the_pages_they_work_on() {
-    let mut guest = Guest::with_config(Config::default().fuel(Fuel::Metered), "i32", "1 64", "");
+fn a_call_costs_fuel_for_each_page_that_it_works_on() {
+    let config = Config::default().fuel(Fuel::Metered);
+    let mut guest = Guest::with(Setup { config, ..Setup::default() }, "i32", "1 64");
     let mut cost = |name: &str, arguments: &[u64]| {
         guest.store.set_fuel(100_000).unwrap();
         let result = guest.get(name, arguments);
@@ -232,18 +237,22 @@ fn calls_cost_fuel_by_the_pages_they_work_on() {
 }
 
 #[test]
-fn a_call_costs_a_unit_of_fuel_beside_its_instructions() {
-    let engine = guest::engine(Config::default().fuel(Fuel::Metered));
-    let module = module(&engine, &guest::text("i32", "1 64", ""));
-    let mut own_definition = Linker::new();
-    own_definition.func_wrap("palimpsest", "usable_size", |_: u32| 0).unwrap();
-    let costs = [Linker::new(), own_definition].map(|linker| {
-        let mut store = Store::new(&engine, ());
+fn a_call_costs_a_unit_of_fuel_in_addition_to_its_instructions() {
+    let engine = engine(Config::default().fuel(Fuel::Metered));
+    let wat = r#"(module
+        (import "palimpsest" "usable_size" (func $usable_size (param i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "run") (result i32) (call $usable_size (i32.const 0))))"#;
+    let module = module(&engine, wat);
+    let mut free_of_charge = Linker::new();
+    free_of_charge.func_wrap("palimpsest", "usable_size", |_: u32| 0).unwrap();
+    let costs = [linker("i32"), free_of_charge].map(|linker| {
+        let mut store = Store::new(&engine, Heap::default());
         store.set_fuel(100_000).unwrap();
         let instance = linker.instantiate(&mut store, &module).unwrap();
         let before = store.get_fuel().unwrap();
-        let usable_size = instance.get_typed_func::<u32, u32>(&store, "usable_size").unwrap();
-        assert_eq!(usable_size.call(&mut store, 0).unwrap(), 0);
+        let run = instance.get_typed_func::<(), u32>(&store, "run").unwrap();
+        assert_eq!(run.call(&mut store, ()).unwrap(), 0);
         before - store.get_fuel().unwrap()
     });
     assert_eq!(costs[0], costs[1] + 1);
@@ -251,32 +260,21 @@ fn a_call_costs_a_unit_of_fuel_beside_its_instructions() {
 
 #[test]
 fn imports_of_another_type_are_refused() {
-    let engine = engine();
-    for wat in [
-        r#"(module (import "palimpsest" "malloc" (func (param i64) (result i64))) (memory 1))"#,
-        r#"(module (import "palimpsest" "free" (func (param i32) (result i32))) (memory 1))"#,
-        r#"(module (import "palimpsest" "realloc" (func (param i32 i32) (result i32))) (memory i64 1))"#,
+    let engine = engine(Config::default());
+    for (index, wat) in [
+        ("i32", r#"(module (import "palimpsest" "malloc" (func (param i64) (result i64))) (memory 1))"#),
+        ("i32", r#"(module (import "palimpsest" "free" (func (param i32) (result i32))) (memory 1))"#),
+        ("i64", r#"(module (import "palimpsest" "realloc" (func (param i32 i32) (result i32))) (memory 1))"#),
     ] {
-        let error = Linker::new().instantiate(Store::new(&engine, ()), &module(&engine, wat)).unwrap_err();
+        let store = Store::new(&engine, Heap::default());
+        let error = linker(index).instantiate(store, &module(&engine, wat)).unwrap_err();
         assert!(matches!(error, InstantiateError::ImportType { .. }), "{error}");
     }
-    let wat = r#"(module (import "palimpsest" "malloc" (func (param i32) (result i32))))"#;
-    let error = Linker::new().instantiate(Store::new(&engine, ()), &module(&engine, wat)).unwrap_err();
-    assert!(matches!(error, InstantiateError::NoMemory { .. }), "{error}");
 }
 
 #[test]
-fn the_embedders_own_definition_comes_first() {
-    let (engine, _) = engine_with(Config::default());
-    let guest = module(
-        &engine,
-        r#"(module (import "palimpsest" "malloc" (func $malloc (param i32) (result i32))) (memory 1)
-            (func (export "malloc") (param i32) (result i32) (call $malloc (local.get 0))))"#,
-    );
-    let mut linker = Linker::new();
-    linker.func_wrap("palimpsest", "malloc", |size: u32| size + 1).unwrap();
-    let mut store = Store::new(&engine, ());
-    let instance = linker.instantiate(&mut store, &guest).unwrap();
-    let malloc = instance.get_typed_func::<u32, u32>(&store, "malloc").unwrap();
-    assert_eq!(malloc.call(&mut store, 41).unwrap(), 42);
+fn the_functions_are_defined_once() {
+    let mut linker = linker("i32");
+    let error = add_to_linker(&mut linker, |heap| heap).unwrap_err();
+    assert_eq!((error.module.as_str(), error.name.as_str()), ("palimpsest", "malloc"));
 }

@@ -1,36 +1,40 @@
-//! What the heap has to say about a guest's pointers.
+//! Why a call of a heap function ends the guest.
 
 use core::fmt;
+use palimpsest_engine::HostError;
 use thiserror::Error;
-use wasmi::errors::HostError;
 
-/// A pointer that is not that of a live block. Nothing has changed.
+/// A mistake of the guest. Nothing in the heap has changed.
 ///
-/// Travels inside an [`Error`](crate::Error), where `downcast_ref` finds it.
+/// It is carried by an [`Error`](palimpsest_engine::Error), whose `downcast_ref` returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HeapError {
-    /// There can be a block at the pointer, and there is none: it was freed before.
-    #[error("double free: {function}({pointer:#x}), where there is no live block any more")]
+    /// The block at the pointer was freed before. A block could start at the pointer, but none is
+    /// live.
+    #[error("double free: {function}({pointer:#x}), where no block is live")]
     Freed {
         /// The function that was called.
         function: HeapFunction,
-        /// What it was given.
+        /// The pointer that it was called with.
         pointer: u64,
     },
-    /// The heap has not made the pointer: it is outside of its memory, or in the middle of a block.
+    /// The heap never returned the pointer: it is outside the heap, or in the middle of a block.
     #[error("bad pointer: {function}({pointer:#x}), which is not the start of a block of the heap")]
     Foreign {
         /// The function that was called.
         function: HeapFunction,
-        /// What it was given.
+        /// The pointer that it was called with.
         pointer: u64,
     },
+    /// The instance that called exports no memory as `memory`.
+    #[error("the guest calls a heap function and exports no memory as `memory`; export it under that name")]
+    NoMemory,
 }
 
 impl HostError for HeapError {}
 
-/// The functions of the heap that take a pointer. Displayed as their names.
+/// A heap function that takes a pointer. Displayed as its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeapFunction {
@@ -52,9 +56,9 @@ impl fmt::Display for HeapFunction {
     }
 }
 
-/// Why a pointer is not that of a live block.
+/// Why a pointer is not the start of a live block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotABlock {
+pub(crate) enum NotABlock {
     /// See [`HeapError::Freed`].
     Freed,
     /// See [`HeapError::Foreign`].
@@ -62,8 +66,8 @@ pub(super) enum NotABlock {
 }
 
 impl NotABlock {
-    /// The error of `function`, which was given `pointer`.
-    pub(super) fn at(self, function: HeapFunction, pointer: u64) -> HeapError {
+    /// Returns the error of `function`, which was called with `pointer`.
+    pub(crate) fn at(self, function: HeapFunction, pointer: u64) -> HeapError {
         match self {
             Self::Freed => HeapError::Freed { function, pointer },
             Self::Foreign => HeapError::Foreign { function, pointer },

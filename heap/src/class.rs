@@ -1,41 +1,41 @@
-//! Size classes: which slots there are, and of how many pages a slab of them is made.
+//! Size classes: the sizes of slots, and the number of pages in a slab of each.
 //!
-//! 8 bytes, multiples of 16 up to 128, then eight evenly spaced classes for each doubling: at most an eighth of
-//! what is asked for is added to it. A slab has as many pages as make a whole number of slots, so that
-//! nothing is left at its end, and at most [`MOST_SLOTS`](Class::MOST_SLOTS) slots. Slots of 16 bytes and more
-//! are aligned to 16.
+//! The sizes are 8 bytes, multiples of 16 bytes up to 128, and then eight evenly spaced classes for
+//! each doubling. Above 128 bytes a slot is larger than the request by an eighth at most. A slab
+//! has a whole number of slots, so no space is left at its end, and at most
+//! [`MAX_SLOTS`](Class::MAX_SLOTS) of them. Slots of 16 bytes and more are aligned to 16 bytes.
 
 use core::ops::{Range, RangeInclusive};
 
-use super::pages::PAGE_LEN;
+use crate::pages::PAGE_LEN;
 
-/// A size class, by its number in ascending order.
+/// A size class, numbered in ascending order of size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Class(u8);
+pub(crate) struct Class(u8);
 
-/// Classes of 8, 16, 32, ... 128 bytes; behind them come those that share a doubling.
+/// The number of classes of 8, 16, 32, ... 128 bytes. The classes after them divide a doubling.
 const EVEN: u8 = 9;
-/// The base-2 logarithm of the classes in a doubling.
+/// The base-2 logarithm of the number of classes in a doubling.
 const STEPS_LOG2: u32 = 3;
 
 impl Class {
-    /// How many there are.
-    pub(super) const COUNT: usize = 48;
-    /// The bytes of the largest slot. Anything larger takes whole pages.
-    pub(super) const LARGEST_BYTES: u64 = 3840;
-    /// The most slots that a slab has.
-    pub(super) const MOST_SLOTS: usize = 512;
-    /// The most pages that a slab has.
-    pub(super) const MOST_PAGES: usize = 16;
+    /// The number of classes.
+    pub(crate) const COUNT: usize = 48;
+    /// The bytes of the largest slot. Larger blocks take whole pages.
+    pub(crate) const LARGEST_BYTES: u64 = 3840;
+    /// The maximum number of slots in a slab.
+    pub(crate) const MAX_SLOTS: usize = 512;
+    /// The maximum number of pages in a slab.
+    pub(crate) const MAX_PAGES: usize = 16;
 
-    /// The class with the smallest slots that hold `bytes`.
-    pub(super) fn of(bytes: u64) -> Option<Self> {
+    /// Returns the class with the smallest slots that have room for `bytes`.
+    pub(crate) fn of(bytes: u64) -> Option<Self> {
         let number = match bytes {
             0..=8 => 0,
             9..=128 => bytes.div_ceil(16),
             129..=Self::LARGEST_BYTES => {
                 let doubling = (bytes - 1).ilog2();
-                // 8 to 15: the slot has as many eighths of the doubling, and one more.
+                // The slot has one eighth of the doubling more than these 8 to 15.
                 let eighths = (bytes - 1) >> (doubling - STEPS_LOG2);
                 u64::from(EVEN) + u64::from(doubling - 7) * 8 + (eighths - 8)
             }
@@ -44,13 +44,13 @@ impl Class {
         Some(Self(u8::try_from(number).expect("there are 48 classes")))
     }
 
-    /// Its number, below [`COUNT`](Self::COUNT).
-    pub(super) fn index(self) -> usize {
+    /// Returns its number, which is less than [`COUNT`](Self::COUNT).
+    pub(crate) fn index(self) -> usize {
         self.0.into()
     }
 
-    /// The bytes of a slot.
-    pub(super) fn slot_bytes(self) -> usize {
+    /// Returns the bytes of a slot.
+    pub(crate) fn slot_bytes(self) -> usize {
         match self.0 {
             0 => 8,
             number @ 1..EVEN => usize::from(number) * 16,
@@ -58,8 +58,8 @@ impl Class {
         }
     }
 
-    /// The pages of a slab.
-    pub(super) fn pages(self) -> usize {
+    /// Returns the number of pages in a slab.
+    pub(crate) fn pages(self) -> usize {
         match self.0 {
             0 => 1,
             number @ 1..EVEN => usize::from(number) * 2,
@@ -67,24 +67,25 @@ impl Class {
         }
     }
 
-    /// The slots of a slab.
-    pub(super) fn slots(self) -> usize {
+    /// Returns the number of slots in a slab.
+    pub(crate) fn slots(self) -> usize {
         self.pages() * PAGE_LEN / self.slot_bytes()
     }
 
-    /// 9 to 16: the eighths of its doubling that a slot has. As many pages hold a power of two of such slots.
+    /// Returns the size of a slot in eighths of its doubling: 9 to 16. That many pages have room
+    /// for a power of two of such slots.
     fn units(self) -> usize {
         usize::from((self.0 - EVEN) % 8) + 9
     }
 
-    /// The slots whose first byte is in page `page` of the slab.
-    pub(super) fn slots_from(self, page: usize) -> Range<usize> {
+    /// Returns the slots whose first byte is in page `page` of the slab.
+    pub(crate) fn slots_from(self, page: usize) -> Range<usize> {
         let first = |page: usize| (page * PAGE_LEN).div_ceil(self.slot_bytes());
         first(page)..first(page + 1)
     }
 
-    /// The pages of the slab that `slot` has bytes in: one, or two.
-    pub(super) fn pages_of(self, slot: usize) -> RangeInclusive<usize> {
+    /// Returns the pages of the slab that `slot` has bytes in: one or two.
+    pub(crate) fn pages_of(self, slot: usize) -> RangeInclusive<usize> {
         let start = slot * self.slot_bytes();
         start / PAGE_LEN..=(start + self.slot_bytes() - 1) / PAGE_LEN
     }
@@ -93,6 +94,7 @@ impl Class {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     fn classes() -> impl Iterator<Item = Class> {
         (0..48).map(Class)
@@ -103,8 +105,8 @@ mod tests {
     }
 
     #[test]
-    fn every_size_gets_the_smallest_slot_that_holds_it() {
-        let sizes: std::vec::Vec<u64> = classes().map(|class| class.slot_bytes() as u64).collect();
+    fn every_size_gets_the_smallest_slot_with_room_for_it() {
+        let sizes: Vec<u64> = classes().map(|class| class.slot_bytes() as u64).collect();
         assert!(sizes.is_sorted_by(|small, large| small < large), "{sizes:?}");
         assert_eq!((sizes.len(), sizes.last()), (Class::COUNT, Some(&Class::LARGEST_BYTES)));
         for bytes in 0..=Class::LARGEST_BYTES {
@@ -118,7 +120,7 @@ mod tests {
     #[test]
     fn at_most_an_eighth_is_wasted_above_128_bytes() {
         for bytes in 129..=Class::LARGEST_BYTES {
-            let slot = slot_for(bytes).expect("it is not above the largest");
+            let slot = slot_for(bytes).expect("the size is at most the largest slot");
             assert!((slot - bytes) * 8 <= bytes, "{bytes} in {slot}");
         }
     }
@@ -129,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn slabs_are_full_to_the_last_byte_and_within_their_bounds() {
+    fn slabs_have_no_space_left_and_stay_within_their_bounds() {
         for class in classes() {
             assert_eq!(class.slots() * class.slot_bytes(), class.pages() * PAGE_LEN, "{class:?}");
-            assert!(class.slots() <= Class::MOST_SLOTS, "{class:?}");
-            assert!(class.pages() <= Class::MOST_PAGES, "{class:?}");
+            assert!(class.slots() <= Class::MAX_SLOTS, "{class:?}");
+            assert!(class.pages() <= Class::MAX_PAGES, "{class:?}");
         }
     }
 

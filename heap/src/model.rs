@@ -1,21 +1,22 @@
-//! Random operations on the books, compared with a model that knows live blocks and resident pages only.
+//! Random operations on the books, compared with a model of live blocks and resident pages.
 //!
-//! The model plays both sides: the guest, which touches all of each block that it gets, and the memory, which
-//! grows up to its maximum and forgets what is released.
+//! The model stands for the guest, which touches every page of each block, and for the memory,
+//! which grows up to its maximum and loses the contents of released pages.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
 
-use super::{
-    book::{Block, Book, NoRoom, Resized, Retention, Wanted},
+use crate::{
+    block::Block,
+    book::{Book, Drain, NoRoom, Request, Resized},
     error::NotABlock,
     options::HeapOptions,
     pages::{PAGE_BYTES, Pages},
 };
 
-/// A xorshift generator: the same numbers on every run.
+/// A xorshift generator, which returns the same numbers on every run.
 struct Random(u64);
 
 impl Random {
@@ -30,7 +31,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// As many small sizes as large ones: 1 byte to 4 MiB.
+    /// Returns 1 byte to 4 MiB, with each magnitude equally likely.
     fn size(&mut self) -> u64 {
         let magnitude = self.below(23);
         1 + self.below(1 << magnitude)
@@ -40,10 +41,11 @@ impl Random {
 struct Model {
     book: Book,
     idle_pages: u64,
-    /// The memory's size and its maximum, in pages.
+    /// The memory's size in pages.
     end: u64,
+    /// The memory's maximum in pages.
     maximum: u64,
-    /// Bytes by address.
+    /// Lengths of live blocks in bytes, by address.
     live: BTreeMap<u64, u64>,
     resident: BTreeSet<u64>,
     refused: u64,
@@ -54,16 +56,17 @@ fn pages_of(address: u64, bytes: u64) -> impl Iterator<Item = u64> {
 }
 
 impl Model {
-    fn new(options: HeapOptions, most_entries: usize, maximum: u64) -> Self {
-        let mut book = Book::new(options, most_entries);
+    fn new(options: HeapOptions, maximum: u64) -> Self {
+        let mut book = Book::new(options);
         book.extend(Pages::new(2, 14));
         let (live, resident) = (BTreeMap::new(), BTreeSet::new());
         Self { book, idle_pages: options.idle_pages, end: 16, maximum, live, resident, refused: 0 }
     }
 
     fn allocate(&mut self, bytes: u64, alignment: u64) -> Option<u64> {
-        let wanted = Wanted::new(bytes, alignment).expect("the sum fits");
-        let block = match self.book.allocate(wanted).or_else(|cause| self.grow_and_allocate(wanted, cause)) {
+        let request = Request::new(bytes, alignment).expect("the sum fits");
+        let block = match self.book.allocate(request).or_else(|cause| self.grow_and_allocate(request, cause))
+        {
             Ok(block) => block,
             Err(NoRoom::Entries | NoRoom::Addresses { .. }) => {
                 self.refused += 1;
@@ -81,14 +84,14 @@ impl Model {
         Some(block.address)
     }
 
-    fn grow_and_allocate(&mut self, wanted: Wanted, cause: NoRoom) -> Result<Block, NoRoom> {
+    fn grow_and_allocate(&mut self, request: Request, cause: NoRoom) -> Result<Block, NoRoom> {
         let NoRoom::Addresses { pages, align_pages } = cause else { return Err(cause) };
         let missing = self.book.missing(pages, align_pages, self.end).expect("the sum fits");
         if missing > self.maximum - self.end {
             return Err(cause);
         }
         self.grow(missing);
-        let block = self.book.allocate(wanted);
+        let block = self.book.allocate(request);
         assert!(block.is_ok() || block == Err(NoRoom::Entries), "the memory has grown by what was missing");
         block
     }
@@ -98,7 +101,7 @@ impl Model {
         self.end += pages;
     }
 
-    /// Enters a live block, all of which the guest touches.
+    /// Records a live block, all of which the guest touches.
     fn enter(&mut self, address: u64, bytes: u64) {
         assert!(address >= 2 * PAGE_BYTES && address + bytes <= self.end * PAGE_BYTES, "inside the heap");
         let before = self.live.range(..address + bytes).next_back();
@@ -122,7 +125,7 @@ impl Model {
         let resized = self.book.resize(address, bytes).expect("it is live");
         let usable = self.book.usable_size(address).expect("it is still there");
         self.live.entry(address).and_modify(|old| *old = usable.min(*old));
-        self.release(Retention::AsConfigured);
+        self.release(Drain::Due);
         match resized {
             Resized::InPlace => {
                 assert!(usable >= bytes && usable - bytes < PAGE_BYTES, "{usable} for {bytes}");
@@ -138,21 +141,21 @@ impl Model {
         }
     }
 
-    /// Frees what is not a block.
+    /// Frees an address at which no block starts.
     fn misuse(&mut self, random: &mut Random) {
         let address = random.below(self.end * PAGE_BYTES);
         if self.live.contains_key(&address) {
             return;
         }
-        let cause = self.book.free(address).expect_err("there is no block");
+        let cause = self.book.free(address).expect_err("no block is live there");
         assert_eq!(self.book.usable_size(address), Err(cause));
         let inside = self.live.range(..address).next_back().is_some_and(|(at, len)| at + len > address);
         assert!(!inside || cause == NotABlock::Foreign, "in the middle of a block");
     }
 
-    /// Forgets what is released, as the memory does.
-    fn release(&mut self, retention: Retention) {
-        while let Some(pages) = self.book.next_release(retention) {
+    /// Removes the contents of released pages, as the memory does.
+    fn release(&mut self, drain: Drain) {
+        while let Some(pages) = self.book.next_release(drain) {
             self.resident.retain(|page| !pages.contains(*page));
             let before = self.live.range(..pages.end() * PAGE_BYTES).next_back();
             assert!(before.is_none_or(|(at, len)| at + len <= pages.address()), "a live page is released");
@@ -185,17 +188,17 @@ impl Model {
             }
             _ => self.misuse(random),
         }
-        self.release(Retention::AsConfigured);
+        self.release(Drain::Due);
     }
 
-    /// Frees everything: no page stays, and no slab.
+    /// Frees everything, and checks that no page and no slab is left.
     fn finish(mut self) {
         while let Some((&address, _)) = self.live.first_key_value() {
             self.free(address);
-            self.release(Retention::AsConfigured);
+            self.release(Drain::Due);
         }
         self.check();
-        self.release(Retention::Nothing);
+        self.release(Drain::All);
         assert!(self.resident.is_empty());
         let report = self.book.report();
         assert_eq!((report.slabs, report.idle_pages), (0, 0));
@@ -203,12 +206,12 @@ impl Model {
     }
 }
 
-/// Runs 4,000 random operations for each of two seeds, and returns how many of them were refused.
-fn run(options: HeapOptions, most_entries: usize, maximum: u64) -> u64 {
+/// Runs 4,000 random operations for each of two seeds, and returns the number that were refused.
+fn run(options: HeapOptions, maximum: u64) -> u64 {
     let seeds = 1..=2_u64;
     let refused = seeds.map(|seed| {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mut model = Model::new(options, most_entries, maximum);
+        let mut model = Model::new(options, maximum);
         for number in 0..4_000 {
             model.step(&mut random);
             if number % 16 == 0 {
@@ -227,30 +230,31 @@ fn options(idle_pages: u64, idle_operations: u64) -> HeapOptions {
 }
 
 #[test]
-fn random_operations_agree_with_the_model_whatever_the_hysteresis() {
+fn random_operations_agree_with_the_model_for_every_hysteresis() {
     for (pages, operations) in [(0, 0), (16, 0), (1000, 7), (3, 2)] {
-        assert_eq!(run(options(pages, operations), 1 << 14, 1 << 20), 0);
+        assert_eq!(run(options(pages, operations), 1 << 20), 0);
     }
 }
 
 #[test]
 fn random_operations_agree_with_the_model_where_addresses_are_scarce() {
-    assert!(run(options(16, 0), 1 << 14, 2_000) > 100);
+    assert!(run(options(16, 0), 2_000) > 100);
 }
 
 #[test]
 fn random_operations_agree_with_the_model_where_entries_are_scarce() {
-    assert!(run(options(16, 0), 40, 1 << 20) > 100);
+    let options = HeapOptions { entries: 40, ..options(16, 0) };
+    assert!(run(options, 1 << 20) > 100);
 }
 
 #[test]
-fn small_objects_that_are_all_freed_but_one_a_page_keep_those_pages_only() {
-    let mut model = Model::new(options(0, 0), 1 << 14, 1 << 20);
+fn small_blocks_keep_the_pages_that_contain_one() {
+    let mut model = Model::new(options(0, 0), 1 << 20);
     let addresses: Vec<u64> = (0..64 * 1024).map(|_| model.allocate(64, 1).expect("there is room")).collect();
     assert_eq!(model.resident.len(), 1024);
     for address in addresses.iter().filter(|address| *address % (4 * PAGE_BYTES) != 0) {
         model.free(*address);
-        model.release(Retention::AsConfigured);
+        model.release(Drain::Due);
     }
     model.check();
     assert_eq!(model.resident.len(), 256);
@@ -259,14 +263,14 @@ fn small_objects_that_are_all_freed_but_one_a_page_keep_those_pages_only() {
 
 #[test]
 fn a_guest_that_grows_its_memory_itself_splits_the_heap() {
-    let mut model = Model::new(options(0, 0), 1 << 14, 1 << 20);
+    let mut model = Model::new(options(0, 0), 1 << 20);
     let first = model.allocate(14 * PAGE_BYTES, 1).expect("it is all there is");
-    // Pages of the guest's own: the memory is longer, the heap is not.
+    // The guest grows its memory itself; the heap does not get the new pages.
     model.end += 10;
     let second = model.allocate(2 * PAGE_BYTES, 1).expect("the memory grows");
     assert_eq!((first / PAGE_BYTES, second / PAGE_BYTES), (2, 26));
     model.free(first);
-    model.release(Retention::AsConfigured);
+    model.release(Drain::Due);
     assert_eq!(model.book.free(20 * PAGE_BYTES), Err(NotABlock::Foreign));
     assert_eq!(model.book.free(2 * PAGE_BYTES), Err(NotABlock::Freed));
     let third = model.allocate(15 * PAGE_BYTES, 1).expect("the memory grows");
@@ -275,13 +279,14 @@ fn a_guest_that_grows_its_memory_itself_splits_the_heap() {
 
 #[test]
 fn the_last_block_grows_with_the_memory_and_others_do_not() {
-    let mut model = Model::new(options(0, 0), 1 << 14, 1 << 20);
+    let mut model = Model::new(options(0, 0), 1 << 20);
     let first = model.allocate(5000, 1).expect("there is room");
     let last = model.allocate(5000, 1).expect("there is room");
-    assert_eq!(model.book.missing_behind(first, 1 << 20, model.end), None);
-    // Pages 2 and 3, then 4 and 5: 256 pages from page 4 on end 244 behind the memory.
-    assert_eq!(model.book.missing_behind(last, 1 << 20, model.end), Some(244));
+    assert_eq!(model.book.missing_after(first, 1 << 20, model.end), None);
+    // `first` is pages 2 and 3, `last` is 4 and 5. 256 pages from page 4 on end 244 pages past the
+    // memory.
+    assert_eq!(model.book.missing_after(last, 1 << 20, model.end), Some(244));
     model.grow(244);
     assert_eq!(model.book.resize(last, 1 << 20), Ok(Resized::InPlace));
-    assert_eq!(model.book.missing_behind(last, u64::MAX, model.end), Some((1 << 52) + 4 - model.end));
+    assert_eq!(model.book.missing_after(last, u64::MAX, model.end), Some((1 << 52) + 4 - model.end));
 }

@@ -1,7 +1,7 @@
-//! Pointers that are none, and arguments that nobody would pass by mistake.
+//! Bad pointers and hostile arguments.
 
-use super::guest::{Guest, INDEX_TYPES};
-use palimpsest_engine::{BadPointer, Config, HeapError, HeapFunction, HeapOptions};
+use crate::guest::{Guest, INDEX_TYPES, Setup};
+use palimpsest_heap::{BadPointer, HeapError, HeapFunction, HeapOptions};
 
 const FUNCTIONS: [(&str, HeapFunction); 3] = [
     ("free", HeapFunction::Free),
@@ -9,7 +9,7 @@ const FUNCTIONS: [(&str, HeapFunction); 3] = [
     ("usable_size", HeapFunction::UsableSize),
 ];
 
-/// Calls `name` with `pointer`, and returns the error that it traps with.
+/// Calls `name` with `pointer`, and returns the error with which it traps.
 fn refused(guest: &mut Guest, name: &str, pointer: u64) -> HeapError {
     let arguments = if name == "realloc" { vec![pointer, 64] } else { vec![pointer] };
     let error = guest.call(name, &arguments).unwrap_err();
@@ -17,7 +17,7 @@ fn refused(guest: &mut Guest, name: &str, pointer: u64) -> HeapError {
 }
 
 #[test]
-fn a_double_free_traps_and_says_so() {
+fn a_double_free_traps_with_its_name() {
     for index in INDEX_TYPES {
         for (name, function) in FUNCTIONS {
             for size in [24, 5000] {
@@ -32,7 +32,7 @@ fn a_double_free_traps_and_says_so() {
 }
 
 #[test]
-fn a_pointer_that_the_heap_has_not_made_traps_and_says_so() {
+fn a_pointer_that_the_heap_never_returned_traps_with_its_name() {
     for index in INDEX_TYPES {
         for (name, function) in FUNCTIONS {
             let mut guest = Guest::new(index, "1 64");
@@ -55,7 +55,7 @@ fn the_errors_name_the_function_and_the_pointer() {
     let function = HeapFunction::UsableSize;
     assert_eq!(
         HeapError::Freed { function, pointer: 0x1_0000 }.to_string(),
-        "double free: usable_size(0x10000), where there is no live block any more"
+        "double free: usable_size(0x10000), where no block is live"
     );
     assert_eq!(
         HeapError::Foreign { function, pointer: 1 }.to_string(),
@@ -67,7 +67,7 @@ fn the_errors_name_the_function_and_the_pointer() {
 fn bad_pointers_can_be_ignored() {
     let mut options = HeapOptions::default();
     options.bad_pointer = BadPointer::Ignore;
-    let mut guest = Guest::with_config(Config::default().heap(options), "i32", "1 64", "");
+    let mut guest = Guest::with(Setup { options, ..Setup::default() }, "i32", "1 64");
     let block = guest.get("malloc", &[5000]);
     let before = guest.report();
     for pointer in [1, block + 16, 0xFFFF_F000] {
@@ -80,7 +80,7 @@ fn bad_pointers_can_be_ignored() {
     assert_eq!(guest.report().live_blocks, 0);
 }
 
-/// A xorshift generator: the same numbers on every run.
+/// Returns the next number of a xorshift generator, which yields the same numbers on every run.
 fn next(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -92,7 +92,7 @@ fn below(number: u64, len: usize) -> usize {
     usize::try_from(number % len as u64).expect("below a length")
 }
 
-/// Numbers near the borders of what the heap computes with.
+/// Returns a number near a live block or near a limit of the heap's arithmetic.
 fn hostile(state: &mut u64, live: &[u64]) -> u64 {
     let borders =
         [0, 1 << 12, 1 << 16, 5 << 16, 1 << 31, 1 << 32, 1 << 44, 1 << 52, 1 << 63, u64::MAX, 3840, 128, 16];
@@ -105,7 +105,7 @@ fn hostile(state: &mut u64, live: &[u64]) -> u64 {
 }
 
 #[test]
-fn hostile_arguments_never_panic_and_never_break_the_books() {
+fn hostile_arguments_neither_panic_nor_damage_the_books() {
     let names = ["malloc", "calloc", "realloc", "aligned_alloc", "free", "usable_size"];
     for (index, limits) in [("i32", "1 8"), ("i64", "1 8"), ("i32", "0 65536"), ("i64", "0")] {
         let mut guest = Guest::new(index, limits);

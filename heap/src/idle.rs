@@ -1,53 +1,57 @@
-//! Hysteresis: pages that became empty a short while ago and still have their frames.
+//! Hysteresis: slab pages that contain no live block and keep their frames for a while.
 //!
-//! Owns their order. A program that frees an object and makes another finds the page as it left it and does
-//! not fault; what stays empty longer is released, oldest first: when there are more pages than the
-//! threshold, or when the delay is over. Time is the number of calls of the heap's functions.
+//! A program that frees a block and allocates another of the same size reuses the page without a
+//! fault. Pages are released in the order in which they became empty: when there are more of them
+//! than a threshold, or when a delay has passed. The delay is measured in calls of heap functions.
 
 use alloc::collections::VecDeque;
 
-use super::options::HeapOptions;
+use crate::options::HeapOptions;
 
-/// A page that is empty and was not released.
+/// A page that has become empty and was not released.
 #[derive(Clone, Copy, Debug)]
 struct Empty {
     page: u64,
-    /// The operation that emptied it.
+    /// The number of the operation that emptied it.
     since: u64,
 }
 
-/// The empty pages, in the order in which they became so: no more than the threshold, and two.
+/// The idle pages, in the order in which they became empty.
+///
+/// At most two more than the threshold, because a block in a slab has bytes in at most two pages
+/// and the caller releases what is due after each operation.
 #[derive(Debug, Default)]
-pub(super) struct Idle {
+pub(crate) struct Idle {
     pages: VecDeque<Empty>,
     operations: u64,
 }
 
 impl Idle {
-    /// How many there are.
-    pub(super) fn len(&self) -> u64 {
+    /// Returns the number of idle pages.
+    pub(crate) fn len(&self) -> u64 {
         self.pages.len() as u64
     }
 
     /// Counts an operation.
-    pub(super) fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.operations += 1;
     }
 
-    /// Notes that `page` has become empty.
-    pub(super) fn push(&mut self, page: u64) {
+    /// Adds `page`, which has become empty.
+    pub(crate) fn push(&mut self, page: u64) {
         self.pages.push_back(Empty { page, since: self.operations });
     }
 
-    /// Notes that `page` is in use again. Looks at the youngest first: it is often the one.
-    pub(super) fn remove(&mut self, page: u64) {
+    /// Removes `page`, which is in use again. Searches the youngest first, because it is usually
+    /// the one.
+    pub(crate) fn remove(&mut self, page: u64) {
         if let Some(index) = self.pages.iter().rposition(|empty| empty.page == page) {
             self.pages.remove(index);
         }
     }
 
-    /// Takes out the oldest page, if `options` say that it has to go.
-    pub(super) fn pop_due(&mut self, options: &HeapOptions) -> Option<u64> {
+    /// Removes and returns the oldest page if `options` require its release.
+    pub(crate) fn pop_due(&mut self, options: &HeapOptions) -> Option<u64> {
         let oldest = self.pages.front()?;
         let too_many = self.len() > options.idle_pages;
         let too_old =
@@ -55,8 +59,8 @@ impl Idle {
         if too_many || too_old { self.pop() } else { None }
     }
 
-    /// Takes out the oldest page.
-    pub(super) fn pop(&mut self) -> Option<u64> {
+    /// Removes and returns the oldest page.
+    pub(crate) fn pop(&mut self) -> Option<u64> {
         self.pages.pop_front().map(|empty| empty.page)
     }
 }
@@ -82,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_due_when_the_delay_is_over_and_not_before() {
+    fn a_page_is_due_when_the_delay_has_passed_and_not_before() {
         let (mut idle, options) = (Idle::default(), options(16, 3));
         idle.push(1);
         idle.tick();

@@ -1,0 +1,284 @@
+//! One call of a heap function: what the books leave to be done in the guest's memory.
+//!
+//! A [`Call`] grows the memory when the books have no room, releases the pages that they free,
+//! zeroes and copies bytes, and charges fuel: one unit for the call, and one for each page that it
+//! releases, zeroes or copies.
+
+use alloc::boxed::Box;
+use core::ops::Range;
+use palimpsest_engine::{Caller, Error, Extern, Memory, Mutability, Val};
+
+use crate::{
+    block::Block,
+    book::{Book, Drain, NoRoom, Request, Resized},
+    error::{HeapError, HeapFunction, NotABlock},
+    heap::Heap,
+    options::BadPointer,
+    pages::{PAGE_BYTES, PAGE_LEN, Pages, first_usable},
+};
+
+/// The export by which the functions find the guest's memory.
+const MEMORY: &str = "memory";
+
+/// The constant global with which wasm-ld marks the end of a module's own data.
+const HEAP_BASE: &str = "__heap_base";
+
+/// The number of bytes by which a moving block may take more memory than its two sizes need.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// A page that reads zero.
+static ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
+
+/// A call that is being served.
+pub(crate) struct Call<'a, T: 'static> {
+    caller: Caller<'a, T>,
+    memory: Memory,
+    book: Box<Book>,
+    /// The fuel that the call has cost so far, apart from what [`Memory::release`] charges itself.
+    units: u64,
+}
+
+/// Serves a call with `function`. The first call for a memory makes its books.
+///
+/// # Errors
+///
+/// [`HeapError::NoMemory`], and those of `function`.
+pub(crate) fn serve<T: 'static, R>(
+    mut caller: Caller<'_, T>,
+    heap: &impl Fn(&mut T) -> &mut Heap,
+    function: impl FnOnce(&mut Call<'_, T>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let exported = caller.get_export(MEMORY).and_then(Extern::into_memory);
+    let memory = exported.ok_or_else(|| Error::host(HeapError::NoMemory))?;
+    let base = memory.data(&caller).as_ptr().addr();
+    let books = heap(caller.data_mut());
+    let existing = books.take(base);
+    let is_new = existing.is_none();
+    let book = existing.unwrap_or_else(|| books.new_book());
+    let mut call = Call { caller, memory, book, units: 1 };
+    if is_new {
+        call.adopt();
+    }
+    call.book.tick();
+    let served = function(&mut call);
+    call.release(Drain::Due);
+    let Call { mut caller, book, units, .. } = call;
+    caller.charge_fuel(units);
+    heap(caller.data_mut()).put(base, book);
+    served
+}
+
+impl<T: 'static> Call<'_, T> {
+    /// Allocates a block of `bytes` bytes. Returns its address, or 0 if the heap is full.
+    pub(crate) fn malloc(&mut self, bytes: u64) -> u64 {
+        self.allocate(Request::new(bytes, 1)).map_or(0, |block| block.address)
+    }
+
+    /// Allocates a block of `count * size` bytes that reads zero.
+    pub(crate) fn calloc(&mut self, count: u64, size: u64) -> u64 {
+        let request = count.checked_mul(size).and_then(|bytes| Request::new(bytes, 1));
+        let Some(block) = self.allocate(request) else { return 0 };
+        self.zero(block.stale);
+        block.address
+    }
+
+    /// Allocates a block of `bytes` bytes at a multiple of `alignment`. Returns 0 if that is not a
+    /// power of two.
+    pub(crate) fn aligned_alloc(&mut self, alignment: u64, bytes: u64) -> u64 {
+        if !alignment.is_power_of_two() {
+            return 0;
+        }
+        self.allocate(Request::new(bytes, alignment)).map_or(0, |block| block.address)
+    }
+
+    /// Frees the block at `pointer`.
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError`] for a bad pointer, if the options require it.
+    pub(crate) fn free(&mut self, pointer: u64) -> Result<(), Error> {
+        if pointer == 0 {
+            return Ok(());
+        }
+        let freed = self.book.free(pointer);
+        freed.or_else(|cause| self.bad_pointer(HeapFunction::Free, pointer, cause))
+    }
+
+    /// Returns the length of the block at `pointer`.
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError`] for a bad pointer, if the options require it.
+    pub(crate) fn usable_size(&self, pointer: u64) -> Result<u64, Error> {
+        if pointer == 0 {
+            return Ok(0);
+        }
+        let found = self.book.usable_size(pointer);
+        found.or_else(|cause| self.bad_pointer(HeapFunction::UsableSize, pointer, cause).map(|()| 0))
+    }
+
+    /// Changes the size of the block at `pointer` to `bytes`, and returns its new address, or 0 if
+    /// the heap is full.
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError`] for a bad pointer, if the options require it.
+    pub(crate) fn realloc(&mut self, pointer: u64, bytes: u64) -> Result<u64, Error> {
+        if pointer == 0 {
+            return Ok(self.malloc(bytes));
+        }
+        let resized = self.book.resize(pointer, bytes);
+        self.release(Drain::Due);
+        match resized {
+            Ok(Resized::InPlace) => Ok(pointer),
+            Ok(Resized::Elsewhere { bytes: old }) => {
+                Ok(self.extend(pointer, bytes).unwrap_or_else(|| self.relocate(pointer, old, bytes)))
+            }
+            Err(cause) => self.bad_pointer(HeapFunction::Realloc, pointer, cause).map(|()| 0),
+        }
+    }
+
+    fn bad_pointer(&self, function: HeapFunction, pointer: u64, cause: NotABlock) -> Result<(), Error> {
+        match self.book.options().bad_pointer {
+            BadPointer::Trap => Err(Error::host(cause.at(function, pointer))),
+            BadPointer::Ignore => Ok(()),
+        }
+    }
+
+    /// Adds the pages between the guest's own data and the end of its memory to the new books. They
+    /// are cleared first, because the guest may have written to them.
+    fn adopt(&mut self) {
+        let size = self.size_bytes();
+        let pages = Pages::inside(self.heap_base().unwrap_or(size), size);
+        self.clear(pages);
+        self.book.extend(pages);
+    }
+
+    /// Returns the value of the global [`HEAP_BASE`], if the instance exports it as a constant
+    /// address.
+    fn heap_base(&self) -> Option<u64> {
+        let global = self.caller.get_export(HEAP_BASE)?.into_global()?;
+        if global.ty(&self.caller).mutability() != Mutability::Const {
+            return None;
+        }
+        match global.get(&self.caller) {
+            Val::I32(base) => Some(base.cast_unsigned().into()),
+            Val::I64(base) => Some(base.cast_unsigned()),
+            Val::F32(_) | Val::F64(_) | Val::V128(_) | Val::FuncRef(_) | Val::ExternRef(_) => None,
+        }
+    }
+
+    /// Allocates a block. If the heap is full and cannot grow, releases the idle pages and tries
+    /// again.
+    fn allocate(&mut self, request: Option<Request>) -> Option<Block> {
+        let request = request?;
+        self.allocate_or_grow(request).or_else(|| {
+            self.release(Drain::All);
+            self.allocate_or_grow(request)
+        })
+    }
+
+    fn allocate_or_grow(&mut self, request: Request) -> Option<Block> {
+        match self.book.allocate(request) {
+            Ok(block) => Some(block),
+            Err(NoRoom::Entries) => None,
+            Err(NoRoom::Addresses { pages, align_pages }) => {
+                let missing = self.book.missing(pages, align_pages, first_usable(self.size_bytes()))?;
+                self.grow(missing)?;
+                self.book.allocate(request).ok()
+            }
+        }
+    }
+
+    /// Extends the large block at `pointer` to `bytes` by growing the memory. Returns `None` unless
+    /// it is the last block.
+    fn extend(&mut self, pointer: u64, bytes: u64) -> Option<u64> {
+        let missing = self.book.missing_after(pointer, bytes, first_usable(self.size_bytes()))?;
+        self.grow(missing)?;
+        (self.book.resize(pointer, bytes) == Ok(Resized::InPlace)).then_some(pointer)
+    }
+
+    /// Moves the block at `pointer`, of `old` bytes, into a new block of `bytes`, and returns the
+    /// new address. If the heap is full the block stays, and the result is 0 if it is too small.
+    ///
+    /// A long block moves in chunks, the last one first. Each chunk is released before the next one
+    /// is copied, so that the move takes at most a chunk of additional frames.
+    fn relocate(&mut self, pointer: u64, old: u64, bytes: u64) -> u64 {
+        let Some(block) = self.allocate(Request::new(bytes, 1)) else {
+            return if bytes <= old { pointer } else { 0 };
+        };
+        let mut left = old.min(block.bytes);
+        while left > CHUNK_BYTES {
+            left -= CHUNK_BYTES;
+            self.copy(pointer + left, &block, left..left + CHUNK_BYTES);
+            let cut = self.book.resize(pointer, left);
+            debug_assert_eq!(cut, Ok(Resized::InPlace), "a block longer than a chunk is a large block");
+            self.release(Drain::Due);
+        }
+        self.copy(pointer, &block, 0..left);
+        self.book.free(pointer).expect("the block was found at the start of the call");
+        block.address
+    }
+
+    /// Copies bytes at `from` to the part `part` of a new block, page by page. Pages of zeros are
+    /// skipped if the block reads zero, because writing them would take frames.
+    fn copy(&mut self, from: u64, block: &Block, part: Range<u64>) {
+        let bytes = self.memory.data_mut(&mut self.caller);
+        let from = offset(from);
+        let to = offset(block.address + part.start);
+        let len = offset(part.end - part.start);
+        for start in (0..len).step_by(PAGE_LEN) {
+            let end = len.min(start + PAGE_LEN);
+            let source = from + start..from + end;
+            if block.stale.is_empty() && bytes[source.clone()] == ZEROS[..end - start] {
+                continue;
+            }
+            bytes.copy_within(source, to + start);
+        }
+        self.units += len.div_ceil(PAGE_LEN) as u64;
+    }
+
+    fn zero(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let bytes = self.memory.data_mut(&mut self.caller);
+        bytes[offset(range.start)..offset(range.end)].fill(0);
+        self.units += range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
+    }
+
+    /// Releases the pages that the books no longer need.
+    fn release(&mut self, drain: Drain) {
+        while let Some(pages) = self.book.next_release(drain) {
+            self.clear(pages);
+        }
+    }
+
+    fn clear(&mut self, pages: Pages) {
+        if pages.count == 0 {
+            return;
+        }
+        let released = self.memory.release(&mut self.caller, pages.address(), pages.bytes());
+        released.expect("the heap's pages are inside its memory, which never shrinks");
+    }
+
+    /// Grows the memory by at least `missing` pages and adds them to the books. Returns `None` if
+    /// that fails.
+    fn grow(&mut self, missing: u64) -> Option<()> {
+        let end = self.size_bytes();
+        let grown = first_usable(end).checked_add(missing)?.checked_mul(PAGE_BYTES)?;
+        let wasm_pages = (grown - end).div_ceil(self.memory.ty(&self.caller).page_size().bytes());
+        self.memory.grow(&mut self.caller, wasm_pages).ok()?;
+        self.book.extend(Pages::inside(end, self.size_bytes()));
+        Some(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.memory.size_bytes(&self.caller)
+    }
+}
+
+/// Returns `number`, an address or a length inside the memory, as an offset in its slice.
+fn offset(number: u64) -> usize {
+    usize::try_from(number).expect("a memory is inside the address space")
+}

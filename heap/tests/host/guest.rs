@@ -1,0 +1,152 @@
+//! A guest whose exports pass their arguments to the heap functions, for either index type.
+
+use palimpsest_engine::{Config, Engine, Error, Fixed, Instance, Linker, Memory, Module, Store, Val};
+use palimpsest_heap::{Heap, HeapOptions, HeapReport, add_to_linker, add_to_linker64};
+use std::{boxed::Box, mem::MaybeUninit, ops::Range, sync::Arc};
+
+/// Both index types, as the text format writes them.
+pub(crate) const INDEX_TYPES: [&str; 2] = ["i32", "i64"];
+
+/// The bytes that the memories of an engine share.
+const SLICE_BYTES: usize = 24 << 20;
+
+/// An instance with a store.
+pub(crate) struct Guest {
+    pub(crate) store: Store<Heap>,
+    instance: Instance,
+    index: &'static str,
+}
+
+/// How a guest is made.
+#[derive(Default)]
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) options: HeapOptions,
+    /// Additional fields of the module.
+    pub(crate) extra: &'static str,
+}
+
+/// Returns a module with a memory of the given limits and `extra` fields.
+pub(crate) fn text(index: &str, limits: &str, extra: &str) -> String {
+    let functions =
+        [("malloc", 1), ("calloc", 2), ("realloc", 2), ("aligned_alloc", 2), ("free", 1), ("usable_size", 1)];
+    let mut imports = String::new();
+    let mut exports = String::new();
+    for (name, count) in functions {
+        let params = format!("(param{})", format!(" {index}").repeat(count));
+        let result = if name == "free" { String::new() } else { format!("(result {index})") };
+        let arguments: String = (0..count).map(|number| format!("(local.get {number})")).collect();
+        imports += &format!("(import \"palimpsest\" \"{name}\" (func ${name} {params} {result}))\n");
+        exports += &format!("(func (export \"{name}\") {params} {result} (call ${name} {arguments}))\n");
+    }
+    format!("(module {imports} (memory (export \"memory\") {index} {limits}) {exports} {extra})")
+}
+
+/// Returns an engine over a slice that has room for the memories of these tests.
+pub(crate) fn engine(config: Config) -> Engine {
+    let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
+    Engine::new(config, Arc::new(Fixed::new(bytes, 16 << 20))).expect("a test build's dispatch is flat")
+}
+
+/// Assembles and loads `wat`.
+pub(crate) fn module(engine: &Engine, wat: &str) -> Module {
+    let wasm = wat::parse_str(wat).expect("the test's text is well-formed");
+    Module::new(engine, &wasm).expect("the test's module is valid")
+}
+
+/// Returns a linker with the heap functions for guests of index type `index`.
+pub(crate) fn linker(index: &str) -> Linker<Heap> {
+    let mut linker = Linker::new();
+    let added = match index {
+        "i32" => add_to_linker(&mut linker, |heap| heap),
+        _ => add_to_linker64(&mut linker, |heap| heap),
+    };
+    added.expect("the linker is empty");
+    linker
+}
+
+impl Guest {
+    /// Returns a guest with a memory of `limits`, as the text format writes them.
+    pub(crate) fn new(index: &'static str, limits: &str) -> Self {
+        Self::with(Setup::default(), index, limits)
+    }
+
+    pub(crate) fn with(setup: Setup, index: &'static str, limits: &str) -> Self {
+        let engine = engine(setup.config);
+        let module = module(&engine, &text(index, limits, setup.extra));
+        let mut store = Store::new(&engine, Heap::new(setup.options));
+        let instance = linker(index).instantiate(&mut store, &module).expect("the guest links");
+        Self { store, instance, index }
+    }
+
+    /// Calls the export `name` with arguments of the index type, and returns its result, or 0 if it
+    /// has none.
+    pub(crate) fn call(&mut self, name: &str, arguments: &[u64]) -> Result<u64, Error> {
+        let value = |number: &u64| match self.index {
+            "i32" => Val::I32(low_half(*number).cast_signed()),
+            _ => Val::I64(number.cast_signed()),
+        };
+        let arguments: Vec<Val> = arguments.iter().map(value).collect();
+        let func = self.instance.get_func(&self.store, name).expect("it is exported");
+        let mut results = vec![Val::I32(0); func.ty(&self.store).results().len()];
+        func.call(&mut self.store, &arguments, &mut results)?;
+        Ok(match results.first() {
+            Some(Val::I32(number)) => u64::from(number.cast_unsigned()),
+            Some(Val::I64(number)) => number.cast_unsigned(),
+            _ => 0,
+        })
+    }
+
+    /// Calls the export `name`, which must not trap.
+    pub(crate) fn get(&mut self, name: &str, arguments: &[u64]) -> u64 {
+        self.call(name, arguments).unwrap_or_else(|error| panic!("{name}({arguments:x?}): {error}"))
+    }
+
+    /// Frees a live block.
+    pub(crate) fn free(&mut self, block: u64) {
+        self.get("free", &[block]);
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        self.instance.get_memory(&self.store, "memory").expect("it is exported")
+    }
+
+    pub(crate) fn report(&self) -> HeapReport {
+        self.store.data().report()
+    }
+
+    pub(crate) fn bytes(&self, at: u64, len: u64) -> &[u8] {
+        &self.memory().data(&self.store)[range(at, len)]
+    }
+
+    pub(crate) fn fill(&mut self, at: u64, len: u64, byte: u8) {
+        self.memory().data_mut(&mut self.store)[range(at, len)].fill(byte);
+    }
+
+    /// Writes bytes `from..to` of the pattern to the block at `at`. Some pages of the pattern are
+    /// zero.
+    pub(crate) fn pattern(&mut self, at: u64, from: u64, to: u64) {
+        let part = &mut self.memory().data_mut(&mut self.store)[range(at + from, to.saturating_sub(from))];
+        (from..).zip(part).for_each(|(offset, byte)| *byte = pattern_byte(offset));
+    }
+
+    /// Checks that the block at `at` starts with `len` bytes of the pattern.
+    pub(crate) fn expect_pattern(&self, at: u64, len: u64) {
+        let wrong = (0..len).zip(self.bytes(at, len)).find(|(offset, byte)| **byte != pattern_byte(*offset));
+        assert_eq!(wrong, None);
+    }
+}
+
+fn range(at: u64, len: u64) -> Range<usize> {
+    let offset = |number: u64| usize::try_from(number).expect("it is inside the memory");
+    offset(at)..offset(at + len)
+}
+
+/// Returns the part of `number` that a 32-bit guest can pass.
+fn low_half(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).expect("it has 32 bits")
+}
+
+fn pattern_byte(offset: u64) -> u8 {
+    if (offset / 4096) % 3 == 1 { 0 } else { (offset % 251).to_le_bytes()[0] }
+}
