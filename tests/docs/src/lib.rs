@@ -1,0 +1,12 @@
+//! The documents, so that their code blocks are compiled as documentation tests.
+//!
+//! `tests/documents.rs` checks that no document with a block of Rust is missing here.
+
+#[doc = include_str!("../../../docs/semantics.md")]
+pub mod semantics {}
+
+#[doc = include_str!("../../../README.md")]
+pub mod readme {}
+
+#[doc = include_str!("../../../heap/README.md")]
+pub mod heap {}

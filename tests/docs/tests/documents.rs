@@ -1,0 +1,154 @@
+//! Checks what the compiler cannot: links, paths, names of functions, and blocks that are not Rust.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Languages of code blocks. The blocks in Rust are documentation tests of this crate.
+const LANGUAGES: [&str; 8] = ["rust", "toml", "text", "console", "sh", "wat", "asm", "c"];
+/// Endings by which a quoted word is recognised as the path of a file.
+const FILES: [&str; 7] = [".rs", ".md", ".toml", ".wast", ".wat", ".txt", ".svg"];
+
+struct Document {
+    /// Relative to the root of the repository
+    path: PathBuf,
+    text: String,
+}
+
+#[derive(Debug)]
+struct Block {
+    line: usize,
+    /// The words after the backticks, separated by commas
+    info: String,
+    text: String,
+}
+
+impl Block {
+    fn language(&self) -> &str {
+        self.info.split(',').next().unwrap_or_default()
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// All Markdown files of the repository.
+fn documents() -> Vec<Document> {
+    let root = root();
+    let mut folders = vec![root.clone()];
+    let mut documents = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the repository can be read") {
+            let path = entry.expect("the repository can be read").path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path.is_dir() && !name.starts_with('.') && name != "target" {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                let text = fs::read_to_string(&path).expect("documents are UTF-8");
+                let path = path.strip_prefix(&root).expect("the root was the start").to_owned();
+                documents.push(Document { path, text });
+            }
+        }
+    }
+    documents.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(documents.iter().any(|document| document.path == Path::new("README.md")));
+    documents
+}
+
+/// Splits a document into its code blocks and the lines of prose with their numbers.
+fn split(text: &str) -> (Vec<Block>, Vec<(usize, &str)>) {
+    let (mut blocks, mut prose): (Vec<Block>, Vec<_>) = (Vec::new(), Vec::new());
+    let mut is_inside = false;
+    for (line, words) in (1..).zip(text.lines()) {
+        match (words.trim_start().strip_prefix("```"), is_inside) {
+            (Some(_), true) => is_inside = false,
+            (Some(info), false) => {
+                is_inside = true;
+                blocks.push(Block { line, info: info.to_owned(), text: String::new() });
+            }
+            (None, true) => {
+                let block = blocks.last_mut().expect("a block was opened");
+                block.text.push_str(words);
+                block.text.push('\n');
+            }
+            (None, false) => prose.push((line, words)),
+        }
+    }
+    (blocks, prose)
+}
+
+/// The quoted words of a line of prose.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// The targets of a line's links.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next())
+}
+
+/// Whether a quoted word is meant as a path of this repository: it has a folder and an ending, and
+/// nothing that only a pattern or a placeholder has.
+fn is_path(word: &str) -> bool {
+    let is_plain = !word.contains([' ', '*', '<', '{', '$', ':']) && !word.starts_with(['/', '.', '~']);
+    is_plain && word.contains('/') && FILES.iter().any(|ending| word.ends_with(ending))
+}
+
+#[test]
+fn every_block_has_a_language() {
+    let mut wrong = Vec::new();
+    for Document { path, text } in documents() {
+        let (blocks, _) = split(&text);
+        let unknown = blocks.iter().filter(|block| !LANGUAGES.contains(&block.language()));
+        wrong.extend(unknown.map(|block| format!("{}:{}: {:?}", path.display(), block.line, block.info)));
+    }
+    assert!(wrong.is_empty(), "give these blocks one of {LANGUAGES:?}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_block_of_rust_is_a_documentation_test() {
+    let library = include_str!("../src/lib.rs");
+    for Document { path, text } in documents() {
+        let (blocks, _) = split(&text);
+        if let Some(block) = blocks.iter().find(|block| block.language() == "rust") {
+            let included = format!("include_str!(\"../../../{}\")", path.display());
+            assert!(library.contains(&included), "{}:{} is not compiled", path.display(), block.line);
+            assert!(!block.info.contains("ignore"), "{}:{} is not compiled", path.display(), block.line);
+        }
+    }
+}
+
+#[test]
+fn blocks_of_configuration_parse() {
+    for Document { path, text } in documents() {
+        let (blocks, _) = split(&text);
+        for block in blocks.iter().filter(|block| block.language() == "toml") {
+            let parsed = block.text.parse::<toml::Table>();
+            assert!(parsed.is_ok(), "{}:{}: {parsed:?}", path.display(), block.line);
+        }
+    }
+}
+
+#[test]
+fn links_and_paths_lead_to_files() {
+    let root = root();
+    let mut missing = Vec::new();
+    for Document { path, text } in documents() {
+        let folder = root.join(path.parent().unwrap_or(Path::new("")));
+        let (_, prose) = split(&text);
+        for (line, words) in prose {
+            for target in links(words).filter(|target| !target.contains("://") && !target.starts_with('#')) {
+                let file = target.split('#').next().unwrap_or_default();
+                if !folder.join(file).exists() {
+                    missing.push(format!("{}:{line}: {target}", path.display()));
+                }
+            }
+            for word in quoted(words).filter(|word| is_path(word)) {
+                if !root.join(word).exists() && !folder.join(word).exists() {
+                    missing.push(format!("{}:{line}: {word}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in the repository:\n{}", missing.join("\n"));
+}
