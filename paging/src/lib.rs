@@ -53,7 +53,7 @@
 //! # What the embedder provides
 //!
 //! - A [`FrameSource`]: its own, an allocator of the `x86_64` crate in [`FromX86`], or a [`FramePool`]. For
-//!   reserved accounts it makes [`Promises`], as the pool does.
+//!   reserved accounts it must be able to [reserve](FrameSource::reserve) frames, as the pool is.
 //! - A [`Tlb`]: [`CpuTlb`] for one CPU, which checks that the CPU is set up for it.
 //! - A [`Layout`]: the window, the offset at which all physical memory is mapped, and the level-4 table.
 //! - A global allocator, which is used by `reserve` and by the drop of a region, never by the fault path.
@@ -141,9 +141,9 @@ pub use x86_64;
 pub use self::clear::{Decommitted, Recommitted};
 pub use self::fault::{Fault, NotOurs, Outcome, PageState, Place, Remedy, StringRegisters, classify};
 pub use self::frame::{
-    Frame, FrameBatch, FrameRun, FrameSource, Fresh, FromX86, PromiseError, Promises, Shortage, ToX86,
+    Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, FromX86, Request, Shortage,
 };
-pub use self::pool::{FramePool, PoolError, ReleaseError};
+pub use self::pool::{FramePool, PoolError};
 pub use self::record::Residency;
 pub use self::space::{
     AddressSpace, AttachError, Image, ImageError, Layout, LimitError, Pressure, RangeError, Region,

@@ -6,14 +6,13 @@
 //! free frame goes first.
 //!
 //! Invariants: a frame has a bit in one of the trees if and only if it is free; `free_frames` counts the
-//! bits, and `promised_frames` is not larger; the frames of the bookkeeping have no bit. A release of a frame
+//! bits, and `reserved_frames` is not larger; the frames of the bookkeeping have no bit. A release of a frame
 //! that is free or was never managed is refused in every build. Called by: the embedder at boot, then the
 //! address space through [`FrameSource`].
 
 mod carve;
 mod error;
 mod free_set;
-mod promise;
 mod scrub;
 mod spans;
 
@@ -24,10 +23,13 @@ use x86_64::structures::paging::PhysFrame;
 use x86_64::{PhysAddr, VirtAddr};
 
 use self::carve::{carve, refuse_overlaps};
-pub use self::error::{PoolError, ReleaseError};
+pub use self::error::PoolError;
+use self::error::ReleaseError;
 use self::free_set::FreeSet;
 use self::spans::{Span, Spans};
-use crate::frame::{Frame, FrameBatch, FrameRun, FrameSource, Fresh, PhysicalMemory, Promises};
+use crate::frame::{
+    Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, PhysicalMemory, Request,
+};
 
 /// A pool of all frames of some ranges of physical memory.
 ///
@@ -53,8 +55,8 @@ struct State {
     scrubbed_frames: u64,
     /// How many frames may be scrubbed.
     scrub_depth_frames: u64,
-    /// Free frames that `allocate` leaves alone.
-    promised_frames: u64,
+    /// Free frames that only a request for reserved frames takes.
+    reserved_frames: u64,
 }
 
 impl FramePool {
@@ -92,15 +94,21 @@ impl FramePool {
             free_frames: total_frames,
             scrubbed_frames: 0,
             scrub_depth_frames: scrub::DEFAULT_DEPTH_FRAMES,
-            promised_frames: 0,
+            reserved_frames: 0,
         };
         Ok(Self { state: Mutex::new(state), total_frames })
     }
 
-    /// Frames that are free now, promised or not.
+    /// Frames that are free now, reserved or not.
     #[must_use]
     pub fn free_frames(&self) -> u64 {
         self.state.lock().free_frames
+    }
+
+    /// Free frames that are reserved.
+    #[must_use]
+    pub fn reserved_frames(&self) -> u64 {
+        self.state.lock().reserved_frames
     }
 
     /// Frames that the pool manages, free or allocated. Its own bookkeeping is not among them.
@@ -109,25 +117,27 @@ impl FramePool {
         self.total_frames
     }
 
-    /// Takes a frame back.
+    /// Allocates one frame, which may hold anything, or returns `None` if none is free and not reserved.
+    pub fn allocate_frame(&self) -> Option<Frame> {
+        self.allocate(Request { frames: 1, zeroed: false, reserved: false })?.frames.next()
+    }
+
+    /// Releases one frame.
     ///
-    /// # Errors
+    /// # Panics
     ///
-    /// - [`ReleaseError::Foreign`]: the pool does not manage this frame.
-    /// - [`ReleaseError::AlreadyFree`]: the frame is free: somebody made two [`Frame`]s of it.
-    ///
-    /// The pool has not changed then.
-    pub fn try_release(&self, frame: Frame) -> Result<(), ReleaseError> {
-        self.state.lock().put_back(frame)
+    /// As for [`release`](FrameSource::release).
+    pub fn release_frame(&self, frame: Frame) {
+        self.release(&mut FrameBatch::from(frame), false);
     }
 
     /// Takes `frames` frames that follow each other in one usable range, or returns `None` if there is no
-    /// such run, or too few frames are left that are not promised, or `frames` is zero.
+    /// such run, or too few frames are left that are not reserved, or `frames` is zero.
     ///
     /// It looks at every frame, so it is for boot: a kernel heap, or a device's buffers.
     pub fn allocate_contiguous(&self, frames: u64) -> Option<FrameRun> {
         let mut state = self.state.lock();
-        let run = state.free_run(frames).filter(|_| frames <= state.unpromised_frames())?;
+        let run = state.free_run(frames).filter(|_| frames <= state.unreserved_frames())?;
         let first = state.phys_of(run.start);
         run.for_each(|number| state.remove(number));
         // SAFETY: the frames were free, so the pool owned them, and are in neither set of free frames any more.
@@ -136,74 +146,84 @@ impl FramePool {
 }
 
 // SAFETY:
-// 1. A frame is handed out only when its bit says that it is free, and the bit is cleared under the lock; it
+// 1. A frame is handed out only when its bit says that it is free, and the bit is cleared under the lock. It
 //    is RAM that nothing else uses, by the contract of `FramePool::new`.
-// 2. The pool accesses no memory but its bookkeeping, which has no bits, and free frames.
-// 3. `take_scrubbed` hands out frames like 1, and they hold zeros, by the invariant of `scrub`.
+// 2. `State::take_scrubbed` alone returns frames as zeroed, and scrubbed frames hold zeros.
+// 3. `reserve`, `allocate` and `allocate_contiguous` leave as many frames free as are reserved.
 unsafe impl FrameSource for FramePool {
-    fn allocate(&self) -> Option<Frame> {
-        let mut state = self.state.lock();
-        if state.unpromised_frames() == 0 {
-            return None;
-        }
-        state.take_first()
-    }
-
     #[inline(always)]
-    fn allocate_fresh(&self, most: u64) -> Option<Fresh> {
+    fn allocate(&self, request: Request) -> Option<Allocation> {
         let mut state = self.state.lock();
-        let unpromised_frames = state.unpromised_frames();
-        if unpromised_frames == 0 {
+        let available_frames =
+            if request.reserved { state.reserved_frames } else { state.unreserved_frames() };
+        if available_frames == 0 {
             return None;
         }
-        // One frame is one in any case: no more is to be decided for it.
-        state.take_fresh(if most > 1 { most.min(unpromised_frames) } else { most })
-    }
-
-    /// Takes the frames back, under one lock.
-    ///
-    /// # Panics
-    ///
-    /// As for `release`.
-    fn release_all(&self, frames: &mut FrameBatch) {
-        let mut state = self.state.lock();
-        while let Some(run) = frames.next_run() {
-            state.put_back_run(run);
+        // A request for one frame, which nearly every fault makes, has no use for the minimum.
+        let most = if request.frames > 1 { request.frames.min(available_frames) } else { request.frames };
+        let allocation = if request.zeroed { state.take_zeroed(most) } else { state.take_any(most) }?;
+        if request.reserved {
+            state.reserved_frames -= allocation.frames.phys().len();
         }
+        Some(allocation)
     }
 
-    /// Takes a frame back.
+    /// Takes the frames back under one lock.
     ///
     /// # Panics
     ///
-    /// If [`FramePool::try_release`] refuses the frame: then there were two owners of it, and memory is
-    /// corrupt already.
-    fn release(&self, frame: Frame) {
-        self.state.lock().put_back_for_sure(frame);
+    /// If a frame is free already, or was never one of the pool's. It had two owners then, or none, so
+    /// memory is corrupt.
+    fn release(&self, frames: &mut FrameBatch, reserved: bool) {
+        let mut state = self.state.lock();
+        if reserved {
+            state.reserved_frames += frames.len();
+        }
+        frames.for_each(|run| state.put_back_run(run));
     }
 
-    fn promises(&self) -> Option<&dyn Promises> {
-        Some(self)
+    fn reserve(&self, frames: u64) -> Result<(), FrameReserveError> {
+        let mut state = self.state.lock();
+        let available_frames = state.unreserved_frames();
+        if frames > available_frames {
+            return Err(FrameReserveError::TooFew { requested_frames: frames, available_frames });
+        }
+        state.reserved_frames += frames;
+        Ok(())
+    }
+
+    /// Makes `frames` reserved frames available to all requests again.
+    ///
+    /// # Panics
+    ///
+    /// If fewer frames are reserved and free. The reservation belongs to another account then.
+    fn unreserve(&self, frames: u64) {
+        let mut state = self.state.lock();
+        let reserved_frames = state.reserved_frames;
+        state.reserved_frames = reserved_frames
+            .checked_sub(frames)
+            .unwrap_or_else(|| panic!("{frames} frames unreserved, and only {reserved_frames} are reserved"));
     }
 }
 
 impl State {
-    const fn unpromised_frames(&self) -> u64 {
-        self.free_frames - self.promised_frames
+    const fn unreserved_frames(&self) -> u64 {
+        self.free_frames - self.reserved_frames
     }
 
-    /// Takes the lowest free frame that is not scrubbed, or else the lowest that is; promised or not.
-    fn take_first(&mut self) -> Option<Frame> {
-        self.take_used(1).or_else(|| self.take_scrubbed(1))?.next()
+    /// Takes up to `most` free frames that follow each other, reserved or not, from the lowest on that is not
+    /// scrubbed, or from the lowest scrubbed one if there is no other.
+    fn take_any(&mut self, most: u64) -> Option<Allocation> {
+        self.take_used(most).or_else(|| self.take_scrubbed(most))
     }
 
-    /// Takes up to `most` free frames that follow each other, from the lowest on that is not scrubbed,
-    /// promised or not.
+    /// Takes up to `most` free frames that follow each other and are not scrubbed, from the lowest on, reserved
+    /// or not.
     #[inline(always)]
-    fn take_used(&mut self, most: u64) -> Option<FrameRun> {
+    fn take_used(&mut self, most: u64) -> Option<Allocation> {
         let frames = take_from(&mut self.free, &mut self.spans, most)?;
         self.free_frames -= frames.phys().len();
-        Some(frames)
+        Some(Allocation { frames, zeroed: false })
     }
 
     fn is_free(&self, number: usize) -> bool {

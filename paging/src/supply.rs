@@ -1,7 +1,7 @@
 //! Zeroed frames for somebody's account, and their way back.
 //!
 //! Invariants: a frame is charged before it is taken and uncharged after it went back; a frame for a reserved
-//! account was promised before, and is promised again when it goes back, until the promise is given up.
+//! account was reserved before, and is reserved again when it goes back, until the reservation is given up.
 //! Frames that no owner pays for (the zero frame, the tables of the space, the tables that regions share, the
 //! two sides of an exchange) come without an account.
 //!
@@ -16,7 +16,7 @@ use thiserror::Error;
 
 pub use self::account::Account;
 use crate::frame::{
-    Blank, Frame, FrameBatch, FrameSource, Fresh, PhysicalMemory, PromiseError, Promises, Shortage,
+    Allocation, Blank, Frame, FrameBatch, FrameReserveError, FrameSource, PhysicalMemory, Request, Shortage,
 };
 
 /// A frame source together with whoever pays.
@@ -28,30 +28,35 @@ pub(crate) struct Supply<'a, S> {
 }
 
 impl<'a, S: FrameSource> Supply<'a, S> {
-    /// Takes a frame and fills it with zeros. It never fails for a reserved account that was charged for it.
+    /// Takes a zeroed frame. It never fails for a reserved account that was charged for it.
     #[inline]
     pub(crate) fn take(&self) -> Result<Blank, Shortage> {
-        self.take_one(|mut blanks| blanks.next())
+        self.charge_one()?;
+        self.blanks(1).and_then(|mut blanks| blanks.next()).ok_or_else(|| self.source_is_empty())
     }
 
-    /// As [`take`](Self::take), for who overwrites all of the frame: it may hold anything.
+    /// As [`take`](Self::take), for a caller that overwrites the whole frame: it may hold anything.
     pub(crate) fn take_to_overwrite(&self) -> Result<Frame, Shortage> {
-        self.take_one(|Blanks { fresh: Fresh::Blank(mut run) | Fresh::Used(mut run), .. }| run.next())
+        self.charge_one()?;
+        let request = Request { frames: 1, zeroed: false, reserved: self.is_reserved() };
+        let allocation = self.source.allocate(request);
+        allocation.and_then(|mut taken| taken.frames.next()).ok_or_else(|| self.source_is_empty())
     }
 
     #[inline(always)]
-    fn take_one<F>(&self, first: impl FnOnce(Blanks) -> Option<F>) -> Result<F, Shortage> {
-        if let Some(account) = self.account {
-            account.hold().map_err(|cap| Shortage::CapReached { cap_frames: cap.cap_frames })?;
-        }
-        self.blanks(1).and_then(first).ok_or_else(|| {
-            self.let_go(1);
-            Shortage::SourceEmpty
-        })
+    fn charge_one(&self) -> Result<(), Shortage> {
+        let Some(account) = self.account else { return Ok(()) };
+        account.hold().map_err(|cap| Shortage::CapReached { cap_frames: cap.cap_frames })
     }
 
-    /// Takes as many frames as are free to be taken, up to `most`, which is not zero, and gives each to
-    /// `put`, filled with zeros; tells how many there were.
+    /// Takes back the charge of a frame that the source did not have.
+    fn source_is_empty(&self) -> Shortage {
+        self.let_go(1);
+        Shortage::SourceEmpty
+    }
+
+    /// Takes as many frames as there are, up to `most`, which is not zero, and passes each to `put`, zeroed.
+    /// Returns their number.
     pub(crate) fn take_up_to(&self, most: u64, put: &mut dyn FnMut(Blank)) -> u64 {
         let charged = self.account.map_or(most, |account| account.hold_up_to(most));
         let mut taken = 0;
@@ -65,61 +70,51 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         taken
     }
 
-    /// Up to `most` frames of zeros: some that were zeroed ahead of need, or that are zeroed when they come
-    /// out.
+    /// Allocates up to `frames` frames. Those that were not zeroed ahead of need are zeroed one by one, as they
+    /// are taken out.
     #[inline(always)]
-    fn blanks(&self, most: u64) -> Option<Blanks> {
-        let fresh = match self.promises() {
-            Some(promises) => promises.allocate_promised_fresh(most),
-            None => self.source.allocate_fresh(most)?,
-        };
-        Some(Blanks { memory: self.memory, fresh })
+    fn blanks(&self, frames: u64) -> Option<Blanks> {
+        let request = Request { frames, zeroed: true, reserved: self.is_reserved() };
+        let allocation = self.source.allocate(request)?;
+        Some(Blanks { memory: self.memory, allocation })
     }
 
     pub(crate) fn give_back(&self, frame: Frame) {
-        match self.promises() {
-            Some(promises) => promises.release_promised(frame),
-            None => self.source.release(frame),
-        }
-        self.let_go(1);
+        self.give_back_all(&mut FrameBatch::from(frame));
     }
 
-    /// Gives back all frames of the batch.
+    /// Releases all frames of the batch.
     pub(crate) fn give_back_all(&self, frames: &mut FrameBatch) {
         let count = frames.len();
-        match self.promises() {
-            Some(promises) => promises.release_all_promised(frames),
-            None => self.source.release_all(frames),
-        }
-        debug_assert!(frames.is_empty(), "the source has not taken all frames back");
+        self.source.release(frames, self.is_reserved());
+        debug_assert!(frames.is_empty(), "the source has left {} frames in the batch", frames.len());
         self.let_go(count);
     }
 
-    /// Charges a reserved account for frames, which the source then promises. Others are charged on touch.
+    /// Charges a reserved account for frames, which the source reserves. Others are charged on touch.
     pub(crate) fn promise(&self, frames: u64) -> Result<(), ChargeError> {
         let Some(account) = self.account.filter(|account| account.is_reserved()) else { return Ok(()) };
-        let promises = self.source.promises().ok_or(ChargeError::NoPromises)?;
         account.charge(frames).map_err(|cap| ChargeError::CapReached {
             requested_frames: frames,
             charged_frames: cap.charged_frames,
             cap_frames: cap.cap_frames,
         })?;
-        promises.promise(frames).inspect_err(|_| account.uncharge(frames))?;
+        self.source.reserve(frames).inspect_err(|_| account.uncharge(frames))?;
         Ok(())
     }
 
-    /// Gives up a promise, of frames that went back.
+    /// Gives up a reservation, of frames that went back.
     pub(crate) fn withdraw(&self, frames: u64) {
-        if let (Some(promises), Some(account)) = (self.promises(), self.account) {
-            promises.withdraw(frames);
+        if let Some(account) = self.account.filter(|account| account.is_reserved()) {
+            self.source.unreserve(frames);
             account.uncharge(frames);
         }
     }
 
-    /// The promises of the source, if the frames come out of them.
-    fn promises(&self) -> Option<&'a dyn Promises> {
-        self.account.filter(|account| account.is_reserved())?;
-        Some(self.source.promises().expect("a reserve for such an account was refused"))
+    /// Whether the source has reserved the frames that the account may hold.
+    #[inline]
+    fn is_reserved(&self) -> bool {
+        self.account.is_some_and(Account::is_reserved)
     }
 
     fn let_go(&self, frames: u64) {
@@ -129,16 +124,15 @@ impl<'a, S: FrameSource> Supply<'a, S> {
     }
 }
 
-/// Frames that come out filled with zeros.
+/// Allocated frames that come out zeroed.
 struct Blanks {
     memory: PhysicalMemory,
-    fresh: Fresh,
+    allocation: Allocation,
 }
 
 impl Blanks {
     fn len(&self) -> u64 {
-        let (Fresh::Blank(run) | Fresh::Used(run)) = &self.fresh;
-        run.phys().len()
+        self.allocation.frames.phys().len()
     }
 }
 
@@ -147,10 +141,12 @@ impl Iterator for Blanks {
 
     #[inline]
     fn next(&mut self) -> Option<Blank> {
-        match &mut self.fresh {
-            Fresh::Used(run) => run.next().map(|frame| self.memory.blank(frame)),
-            // SAFETY: the frames hold zeros, by guarantee 3 of `FrameSource`.
-            Fresh::Blank(run) => run.next().map(|frame| unsafe { Blank::new_unchecked(frame) }),
+        let frame = self.allocation.frames.next()?;
+        if self.allocation.zeroed {
+            // SAFETY: the frame holds zeros, by guarantee 2 of `FrameSource`.
+            Some(unsafe { Blank::new_unchecked(frame) })
+        } else {
+            Some(self.memory.blank(frame))
         }
     }
 }
@@ -172,10 +168,7 @@ pub enum ChargeError {
         /// The account's cap in frames.
         cap_frames: u64,
     },
-    /// The frame source has not enough frames.
-    #[error("the frame source cannot promise the frames")]
-    Unpromised(#[from] PromiseError),
-    /// The frame source makes no promises at all.
-    #[error("the account is reserved, and the frame source makes no promises")]
-    NoPromises,
+    /// The frame source cannot reserve the frames.
+    #[error("the frame source cannot reserve the frames of the account")]
+    Unreserved(#[from] FrameReserveError),
 }

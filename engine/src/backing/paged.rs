@@ -6,8 +6,8 @@
 use alloc::sync::Arc;
 use core::{fmt, ptr::NonNull};
 use palimpsest_paging::{
-    Account, AddressSpace, ChargeError, Decommitted, FrameSource, LimitError as PagingLimitError,
-    PromiseError, ReserveError as PagingError, Tlb,
+    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource,
+    LimitError as PagingLimitError, ReserveError as PagingError, Tlb,
     x86_64::structures::paging::{Page, page::PageRange},
 };
 
@@ -117,11 +117,11 @@ impl<S: FrameSource, T: Tlb> Share<S, T> {
             ChargeError::CapReached { requested_frames, charged_frames, cap_frames } => {
                 Shortage::Cap { cap: cap_frames, held: charged_frames, needed: requested_frames }
             }
-            ChargeError::Unpromised(PromiseError::TooFew { requested_frames, available_frames }) => {
+            ChargeError::Unreserved(FrameReserveError::TooFew { requested_frames, available_frames }) => {
                 Shortage::Source { available: available_frames, needed: requested_frames }
             }
-            ChargeError::NoPromises => Shortage::NoPromises,
-            ChargeError::Unpromised(_) | _ => Shortage::Source { available: 0, needed: 1 },
+            ChargeError::Unreserved(FrameReserveError::Unsupported { .. }) => Shortage::NoPromises,
+            ChargeError::Unreserved(_) | _ => Shortage::Source { available: 0, needed: 1 },
         };
         ReserveError::OutOfFrames { requested: size.initial, cause }
     }

@@ -4,7 +4,7 @@
 //! owns its frame: it is zeroed when it is allocated, and back in the pool when the block is dropped. Used
 //! for what guests keep in files.
 
-use palimpsest_paging::{Frame, FrameSource};
+use palimpsest_paging::Frame;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::{PageSize, Size4KiB};
 
@@ -27,7 +27,7 @@ impl Block {
     /// A block of zeros, or `None` if no frame is free.
     #[must_use]
     pub fn allocate() -> Option<Self> {
-        let frame = pool().allocate()?;
+        let frame = pool().allocate_frame()?;
         let bytes = PHYSICAL_OFFSET + frame.phys().start_address().as_u64();
         let mut block = Self { frame: Some(frame), bytes };
         block.bytes_mut().fill(0);
@@ -58,7 +58,7 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if let Some(frame) = self.frame.take() {
-            pool().release(frame);
+            pool().release_frame(frame);
         }
     }
 }

@@ -234,7 +234,7 @@ impl<S: FrameSource> Reaper<'_, S> {
                 if self.batch.is_full() {
                     self.release_batch();
                 }
-                self.batch.push_run(frames);
+                self.batch.push(frames);
             }
         }
     }

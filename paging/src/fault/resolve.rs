@@ -153,7 +153,7 @@ fn relieve<S: FrameSource, T: Tlb>(
     let Some(record) = state.directory.find(address) else { return false };
     let payer: *const Account = Arc::as_ptr(&record.account);
     let helps = |record: &Record| match shortage {
-        // Frames of reserved accounts stay promised to them.
+        // Frames of reserved accounts stay reserved for them.
         Shortage::SourceEmpty => !record.account.is_reserved(),
         Shortage::CapReached { .. } => Arc::as_ptr(&record.account) == payer,
     };

@@ -1,21 +1,18 @@
-//! Adapters between [`FrameSource`] and the frame-allocator traits of the `x86_64` crate, in both directions.
-//!
-//! [`FromX86`] lets a kernel that has an `x86_64` allocator use it for regions as it is; [`ToX86`] lets the
-//! `x86_64` mappers take their table frames from a frame source. Neither adds a behaviour; and because the
-//! traits of the `x86_64` crate do not tell how many frames are left, [`FromX86`] makes no
-//! [`Promises`](super::Promises).
+//! The adapter from the frame-allocator traits of the `x86_64` crate to [`FrameSource`].
 
 use core::fmt;
 
 use spin::Mutex;
-use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size4KiB};
+use x86_64::structures::paging::{FrameAllocator, FrameDeallocator, Size4KiB};
 
-use super::{Frame, FrameSource};
+use super::{Allocation, Frame, FrameBatch, FrameSource, Request};
 
 /// A frame source over an allocator that has the traits of the `x86_64` crate.
 ///
-/// The allocator sits behind a spin lock, because [`FrameSource`] is shared and the `x86_64` traits are not.
-/// It is called from the page-fault handler: it must not use the heap, as a `Vec` of frames would.
+/// The allocator is in a spin lock, because [`FrameSource`] has shared methods and the `x86_64` traits do
+/// not. The page-fault handler calls it, so it must not use the heap, as a growing `Vec` of frames would.
+/// It serves no [reserved](crate::Account::reserved) account, because the `x86_64` traits cannot keep frames
+/// free for later.
 pub struct FromX86<A>(Mutex<A>);
 
 impl<A> FromX86<A>
@@ -27,14 +24,15 @@ where
         Self(Mutex::new(allocator))
     }
 
-    /// Lets `work` use the allocator, to count its free frames for instance.
+    /// Calls `work` with the allocator, for example to count its free frames.
     ///
-    /// A page fault waits for the same lock: interrupts are off meanwhile, and `work` touches no region.
+    /// The caller must switch interrupts off, and `work` must touch no region: a page fault waits for the
+    /// same lock.
     pub fn with<R>(&self, work: impl FnOnce(&mut A) -> R) -> R {
         work(&mut self.0.lock())
     }
 
-    /// Gives the allocator back.
+    /// Returns the allocator.
     pub fn into_inner(self) -> A {
         self.0.into_inner()
     }
@@ -46,47 +44,23 @@ impl<A> fmt::Debug for FromX86<A> {
     }
 }
 
-// SAFETY:
-// 1. `FrameAllocator` is an unsafe trait, whose implementer guarantees unique unused frames.
-// 2. The adapter itself accesses no frame.
+// SAFETY: 1. The implementer of `FrameAllocator` guarantees unique unused frames. 2. No allocation says that
+// it is zeroed. 3. No frame is ever reserved.
 unsafe impl<A> FrameSource for FromX86<A>
 where
     A: FrameAllocator<Size4KiB> + FrameDeallocator<Size4KiB>,
 {
-    fn allocate(&self) -> Option<Frame> {
+    fn allocate(&self, _: Request) -> Option<Allocation> {
         let frame = self.0.lock().allocate_frame()?;
         // SAFETY: `FrameAllocator` guarantees that the frame is usable, unused and handed out once.
-        Some(unsafe { Frame::from_phys(frame) })
+        Some(unsafe { Frame::from_phys(frame) }.into())
     }
 
-    fn release(&self, frame: Frame) {
+    fn release(&self, frames: &mut FrameBatch, _: bool) {
         let mut allocator = self.0.lock();
-        // SAFETY: the owner of the frame gave it up by moving it here, so it is unused.
-        unsafe { allocator.deallocate_frame(frame.into_phys()) };
-    }
-}
-
-/// An allocator with the traits of the `x86_64` crate over a frame source.
-#[derive(Debug)]
-pub struct ToX86<'a, S: ?Sized>(&'a S);
-
-impl<'a, S: FrameSource + ?Sized> ToX86<'a, S> {
-    /// Wraps `source`.
-    pub const fn new(source: &'a S) -> Self {
-        Self(source)
-    }
-}
-
-// SAFETY: a `Frame` is owned, so the frame is unique and unused.
-unsafe impl<S: FrameSource + ?Sized> FrameAllocator<Size4KiB> for ToX86<'_, S> {
-    fn allocate_frame(&mut self) -> Option<PhysFrame> {
-        self.0.allocate().map(Frame::into_phys)
-    }
-}
-
-impl<S: FrameSource + ?Sized> FrameDeallocator<Size4KiB> for ToX86<'_, S> {
-    unsafe fn deallocate_frame(&mut self, frame: PhysFrame) {
-        // SAFETY: this function's caller guarantees that the frame is unused; it came out of this source.
-        self.0.release(unsafe { Frame::from_phys(frame) });
+        for frame in frames.flatten() {
+            // SAFETY: the owner of the frame gave it up by moving it here, so it is unused.
+            unsafe { allocator.deallocate_frame(frame.into_phys()) };
+        }
     }
 }

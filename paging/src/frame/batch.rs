@@ -1,20 +1,21 @@
 //! Frames that go back to their source together.
-//!
-//! A clear releases many frames at once. Handing them over by the batch takes the source's lock once for all
-//! of them; and frames that follow each other, as those do that were taken in a row, are one run.
-//! Called by: whatever releases frames, which fills a batch, and the frame source, which empties it.
 
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::frame::PhysFrameRange;
 
 use super::{Frame, FrameRun};
 
-/// Enough that the lock does not count, and half a kilobyte on the stack of a fault handler.
+/// With 32 runs, taking the source's lock once per batch costs next to nothing, and a batch takes half a
+/// kilobyte on the stack of a fault handler.
 const RUNS: usize = 32;
 
-/// Owned frames: up to 32 runs of them.
-#[must_use = "dropped frames are leaked: give them back to their frame source"]
-#[derive(Debug, Default)]
+/// Up to 32 runs of owned frames, to be released together.
+///
+/// A clear releases many frames at once, and the source takes its lock once for all of them. Frames that
+/// were added one after the other, and follow each other in physical memory, are one run. A batch iterates
+/// over its runs, in no particular order, and is empty afterwards.
+#[must_use = "dropped frames are leaked: release them to their frame source"]
+#[derive(Debug)]
 pub struct FrameBatch {
     runs: ArrayVec<PhysFrameRange, RUNS>,
     frames: u64,
@@ -22,34 +23,17 @@ pub struct FrameBatch {
 
 impl FrameBatch {
     /// An empty batch.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { runs: ArrayVec::new_const(), frames: 0 }
-    }
-
-    /// Takes out a run: frames that were added one after the other, and follow each other in physical memory.
-    pub fn next_run(&mut self) -> Option<FrameRun> {
-        let run = self.runs.pop()?;
-        self.frames -= run.len();
-        Some(FrameRun::new(run))
-    }
-
-    /// Adds a frame.
-    ///
-    /// # Panics
-    ///
-    /// If the batch is full.
-    #[inline]
-    pub fn push(&mut self, frame: Frame) {
-        self.push_run(frame.into());
     }
 
     /// Adds frames that follow each other.
     ///
     /// # Panics
     ///
-    /// If the batch is full.
+    /// If the batch [is full](Self::is_full) and the frames do not follow those that were added last.
     #[inline]
-    pub fn push_run(&mut self, frames: FrameRun) {
+    pub(crate) fn push(&mut self, frames: FrameRun) {
         let frames = frames.into_phys();
         self.frames += frames.len();
         match self.runs.last_mut() {
@@ -58,9 +42,9 @@ impl FrameBatch {
         }
     }
 
-    /// Whether it has 32 runs, so that another frame may find no room.
+    /// Whether the batch has 32 runs, so that there may be no room for more frames.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.runs.is_full()
     }
 
@@ -70,9 +54,27 @@ impl FrameBatch {
         self.frames
     }
 
-    /// Whether there is no frame.
+    /// Whether the batch has no frame.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.frames == 0
+    }
+}
+
+impl From<Frame> for FrameBatch {
+    fn from(frame: Frame) -> Self {
+        let mut batch = Self::new();
+        batch.push(frame.into());
+        batch
+    }
+}
+
+impl Iterator for FrameBatch {
+    type Item = FrameRun;
+
+    fn next(&mut self) -> Option<FrameRun> {
+        let run = self.runs.pop()?;
+        self.frames -= run.len();
+        Some(FrameRun::new(run))
     }
 }

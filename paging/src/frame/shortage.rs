@@ -6,7 +6,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Shortage {
-    /// The frame source has none left, or none that is not promised.
+    /// The frame source has none left, or none that is not reserved.
     #[error("the frame source is empty")]
     SourceEmpty,
     /// The account holds as many frames as it may.

@@ -34,7 +34,7 @@ pub enum PoolError {
 /// Why a pool refuses to take a frame back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum ReleaseError {
+pub(super) enum ReleaseError {
     /// The frame is not one of the pool's.
     #[error("{frame:?} is not a frame of this pool")]
     Foreign {

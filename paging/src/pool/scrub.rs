@@ -9,7 +9,7 @@
 //! kernel's idle loop.
 
 use super::{FramePool, State, take_from};
-use crate::frame::{Frame, FrameRun, Fresh};
+use crate::frame::{Allocation, Frame};
 
 /// 4 MiB: what a guest that starts is likely to touch before the kernel is idle again.
 pub(super) const DEFAULT_DEPTH_FRAMES: u64 = 1024;
@@ -53,21 +53,20 @@ impl State {
         true
     }
 
-    /// Takes up to `most` free frames that follow each other, scrubbed ones if there are any; promised or
-    /// not.
+    /// Takes up to `most` free frames that follow each other, reserved or not, scrubbed ones if there are any.
     #[inline(always)]
-    pub(super) fn take_fresh(&mut self, most: u64) -> Option<Fresh> {
+    pub(super) fn take_zeroed(&mut self, most: u64) -> Option<Allocation> {
         if self.scrubbed_frames == 0 {
-            return self.take_used(most).map(Fresh::Used);
+            return self.take_used(most);
         }
-        self.take_scrubbed(most).map(Fresh::Blank)
+        self.take_scrubbed(most)
     }
 
-    /// Takes up to `most` scrubbed frames that follow each other, from the lowest on, promised or not.
-    pub(super) fn take_scrubbed(&mut self, most: u64) -> Option<FrameRun> {
+    /// Takes up to `most` scrubbed frames that follow each other, from the lowest on, reserved or not.
+    pub(super) fn take_scrubbed(&mut self, most: u64) -> Option<Allocation> {
         let frames = take_from(&mut self.scrubbed, &mut self.spans, most)?;
         self.scrubbed_frames -= frames.phys().len();
         self.free_frames -= frames.phys().len();
-        Some(frames)
+        Some(Allocation { frames, zeroed: true })
     }
 }

@@ -31,7 +31,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Releases up to `budget_frames` frames of deferred pages, and the tables that this empties.
     ///
     /// The regions are gone through in the order of their addresses, and so are the pages of each; those
-    /// without a deferred page are skipped. Frames of a reserved account are released, and stay promised to
+    /// without a deferred page are skipped. Frames of a reserved account are released, and stay reserved for
     /// it. The space is locked meanwhile: an idle loop hands in a budget that it can wait for.
     pub fn reclaim(&self, budget_frames: u64) -> Decommitted {
         self.with_state(|state, env| reclaim_from(|_| true, budget_frames, state, env))

@@ -31,14 +31,14 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// - [`ReserveError::TooLarge`]: not even the empty window has a block of addresses of this size.
     /// - [`ReserveError::NoAddresses`]: other regions take up too much of the window.
     /// - [`ReserveError::OutOfFrames`]: there is no frame for a shared table.
-    /// - [`ReserveError::Uncharged`]: the account is reserved, and the frame source makes no promises.
+    /// - [`ReserveError::Uncharged`]: the account is reserved, and the frame source cannot reserve frames.
     ///
     /// Nothing is left behind then.
     pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, S, T>, ReserveError> {
         // Held to the end, so that the directory does not grow between making room in it and inserting.
         let mut placement = self.placement.lock();
         let supply = Supply { memory: self.memory, source: &self.frames, account: Some(account) };
-        // Of no frame, which is refused only where there are no promises at all.
+        // Zero frames are refused only by a source that cannot reserve any.
         supply.promise(0)?;
         let block = take_block(&mut placement, bytes)?;
         self.make_room();

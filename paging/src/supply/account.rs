@@ -44,8 +44,8 @@ impl Account {
     /// An account that is charged beforehand, for up to `cap_frames` frames, or any number of them.
     ///
     /// Raising the limit of a region charges every data frame up to it and the table frames that these can
-    /// need at most, and the frame source promises them: so the raise may fail, and a touch cannot. The frame
-    /// source must make [`Promises`](crate::Promises).
+    /// need at most, and the frame source reserves them: so the raise may fail, and a touch cannot. The frame
+    /// source must implement [`FrameSource::reserve`](crate::FrameSource::reserve).
     #[must_use]
     pub const fn reserved(cap_frames: Option<u64>) -> Self {
         Self::with(cap_frames, Policy::Reserved { charged_frames: AtomicU64::new(0) })

@@ -1,9 +1,7 @@
-//! The adapters between frame sources and the allocators of the `x86_64` crate.
+//! The adapter from the frame allocators of the `x86_64` crate.
 
 use palimpsest_paging::x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size4KiB};
-use palimpsest_paging::{Frame, FrameSource, FromX86, ToX86};
-
-use crate::world::{Memory, Source};
+use palimpsest_paging::{Frame, FrameBatch, FrameReserveError, FrameSource, FromX86, Request};
 
 /// A kernel's allocator, as many have it: a stack of frames.
 struct Stack(Vec<PhysFrame>);
@@ -21,24 +19,29 @@ impl FrameDeallocator<Size4KiB> for Stack {
     }
 }
 
+fn stack_of(frames: &[PhysFrame]) -> FromX86<Stack> {
+    FromX86::new(Stack(frames.to_vec()))
+}
+
 #[test]
 fn an_x86_allocator_is_a_frame_source() {
     let frames: Vec<PhysFrame> = (1..4).map(PhysFrame::from_pfn).collect();
-    let source = FromX86::new(Stack(frames.clone()));
-    let taken: Vec<Frame> = std::iter::from_fn(|| source.allocate()).collect();
+    let source = stack_of(&frames);
+    let request = Request { frames: 16, zeroed: true, reserved: false };
+    let taken: Vec<_> = std::iter::from_fn(|| source.allocate(request)).collect();
+    assert!(taken.iter().all(|allocation| !allocation.zeroed), "the allocator says nothing of the content");
+    let taken: Vec<Frame> = taken.into_iter().flat_map(|allocation| allocation.frames).collect();
     assert_eq!(taken.iter().map(|frame| frame.phys().pfn()).collect::<Vec<_>>(), [3, 2, 1]);
     assert_eq!(source.with(|stack| stack.0.len()), 0);
-    taken.into_iter().rev().for_each(|frame| source.release(frame));
+    taken.into_iter().rev().for_each(|frame| source.release(&mut FrameBatch::from(frame), false));
     assert_eq!(source.into_inner().0, frames);
 }
 
 #[test]
-fn a_frame_source_is_an_x86_allocator() {
-    let (_, source) = Source::new(Memory::new(64));
-    let mut allocator = ToX86::new(source);
-    let frame = allocator.allocate_frame().expect("the source is full");
-    assert_eq!(source.allocated(), 1);
-    // SAFETY: the frame was allocated just now, and nobody uses it.
-    unsafe { allocator.deallocate_frame(frame) };
-    assert_eq!(source.allocated(), 0);
+fn an_x86_allocator_refuses_to_reserve_frames() {
+    let source = stack_of(&[]);
+    for requested_frames in [0, 1] {
+        let error = FrameReserveError::Unsupported { requested_frames };
+        assert_eq!(source.reserve(requested_frames), Err(error));
+    }
 }

@@ -158,13 +158,13 @@ fn a_shortage_ends_committing_ahead_until_the_region_has_released_a_frame() {
 }
 
 #[test]
-fn a_reserved_account_commits_ahead_out_of_its_promise() {
+fn a_reserved_account_commits_ahead_out_of_its_reservation() {
     let world = world();
     let account = reserved_account();
     let region = world.region_of(64 * KIB, &account);
     world.write_pages(&region, 16, 1);
     assert_eq!((region.residency().faults, account.held_frames()), (3, 16));
-    assert_eq!((account.charged_frames(), world.source.promised()), (16, 0));
+    assert_eq!((account.charged_frames(), world.source.reserved()), (16, 0));
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn a_fault_that_finds_the_source_empty_reclaims_deferred_frames_of_any_region() 
     world.source.hoard(0);
     world.write_pages(&second, 100, 7);
     assert_eq!([frames(&first), frames(&second)], [(0, 0), (100, 0)]);
-    assert_eq!((busy.is_lost(), world.source.unpromised()), (false, 0), "tables change hands as well");
+    assert_eq!((busy.is_lost(), world.source.unreserved()), (false, 0), "tables change hands as well");
     world.write(address(&second, 100), 7);
     assert!(busy.is_lost());
     assert!((0..100).all(|page| world.read(address(&second, page)) == 7));

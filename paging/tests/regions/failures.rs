@@ -102,9 +102,9 @@ fn a_life_under_pressure_survives_a_failure_at_any_allocation() {
 
 #[test]
 fn a_reserved_life_fails_in_its_reserve_or_not_at_all() {
-    for (bytes, unpromised) in [(64 * KIB, 2), (4 * MIB, 1)] {
+    for (bytes, unreserved) in [(64 * KIB, 2), (4 * MIB, 1)] {
         let took = fail_at_each(bytes, reserved_account, small_world);
-        assert_eq!(took, unpromised, "{bytes} bytes: tables that are shared are not promised");
+        assert_eq!(took, unreserved, "{bytes} bytes: shared tables are not reserved");
     }
 }
 

@@ -134,11 +134,11 @@ fn reclaim_everywhere(
     counting.check(world.space().reclaim(budget).frames_released, expected, seed);
 }
 
-/// What reserved accounts are charged for and do not hold is what the source has promised.
-fn check_promises(world: &World, regions: &[Modelled<'_>], seed: u64) {
+/// What reserved accounts are charged for and do not hold is what the source has reserved.
+fn check_reservations(world: &World, regions: &[Modelled<'_>], seed: u64) {
     let accounts = regions.iter().map(|modelled| &modelled.account);
     let owed: u64 = accounts.map(|account| account.charged_frames() - account.held_frames()).sum();
-    assert_eq!(world.source.promised(), owed, "seed {seed}");
+    assert_eq!(world.source.reserved(), owed, "seed {seed}");
 }
 
 fn check_at_the_end(world: &World, modelled: &mut Modelled<'_>) {
@@ -208,7 +208,7 @@ fn agree(policies: Policies, counting: Counting) {
                 step(&world, &mut random, &mut regions[chosen]);
                 regions[chosen].check();
             }
-            check_promises(&world, &regions, seed);
+            check_reservations(&world, &regions, seed);
         }
         regions.iter_mut().for_each(|modelled| check_at_the_end(&world, modelled));
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use palimpsest_paging::x86_64::structures::paging::PhysFrame;
 use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
 use palimpsest_paging::{
-    Account, AddressSpace, ChargeError, Frame, FramePool, FrameSource, FromX86, Layout, LimitError,
-    PromiseError, Promises, ReserveError, ToX86,
+    Account, AddressSpace, Allocation, ChargeError, Frame, FrameBatch, FramePool, FrameReserveError,
+    FrameSource, Layout, LimitError, Request, ReserveError,
 };
 
 use crate::world::{
@@ -22,7 +22,7 @@ fn glutton<'a>(world: &'a World, account: &Arc<Account>) -> TestRegion<'a> {
         !account.is_lost()
     });
     assert!(pages.count() > 0, "there was something to take");
-    assert_eq!(world.source.unpromised(), 0);
+    assert_eq!(world.source.unreserved(), 0);
     region
 }
 
@@ -42,12 +42,12 @@ fn a_limit_is_charged_with_its_pages_and_the_tables_that_they_need() {
         let world = World::new();
         let account = reserved_account();
         let mut region = world.space().reserve(capacity, &account).expect("the world has room");
-        assert_eq!((account.charged_frames(), world.source.promised()), (0, 0));
+        assert_eq!((account.charged_frames(), world.source.reserved()), (0, 0));
         let allocations = world.source.allocations();
         region.set_limit(limit).expect("there are as many frames");
         let usable = limit.div_ceil(PAGE) + tables;
         assert_eq!((account.charged_frames(), account.held_frames()), (usable, 0));
-        assert_eq!((world.source.promised(), world.source.allocations()), (usable, allocations));
+        assert_eq!((world.source.reserved(), world.source.allocations()), (usable, allocations));
     }
 }
 
@@ -58,33 +58,33 @@ fn touching_everything_takes_exactly_what_was_charged() {
         let account = reserved_account();
         let region = world.region_of(bytes, &account);
         world.write_pages(&region, bytes / PAGE, 7);
-        assert_eq!((account.held_frames(), world.source.promised()), (account.charged_frames(), 0));
+        assert_eq!((account.held_frames(), world.source.reserved()), (account.charged_frames(), 0));
     }
 }
 
 #[test]
-fn frames_are_promised_once() {
+fn frames_are_reserved_once() {
     let world = World::with(4 * GIB, 1024);
     let (first, second) = (reserved_account(), reserved_account());
-    let all = world.source.unpromised();
+    let all = world.source.unreserved();
     let region = world.region_of(600 * PAGE, &first);
     let mut other = world.space().reserve(600 * PAGE, &second).expect("the world has room");
-    let available_frames = world.source.unpromised();
+    let available_frames = world.source.unreserved();
     assert!(available_frames < 500 && all - available_frames > 600);
     let requested_frames = 500 + 1;
-    let too_few = PromiseError::TooFew { requested_frames, available_frames };
-    let error = LimitError::Uncharged(ChargeError::Unpromised(too_few));
+    let too_few = FrameReserveError::TooFew { requested_frames, available_frames };
+    let error = LimitError::Uncharged(ChargeError::Unreserved(too_few));
     assert_eq!(other.set_limit(500 * PAGE), Err(error));
     assert_eq!((other.limit_bytes(), second.charged_frames()), (0, 0), "nothing has changed");
     drop(region);
     assert_eq!((first.charged_frames(), first.held_frames()), (0, 0));
-    other.set_limit(500 * PAGE).expect("the promise to the first was given up");
+    other.set_limit(500 * PAGE).expect("the reservation of the first is gone");
     other.set_limit(600 * PAGE).expect("a limit that is raised twice is charged once");
     assert_eq!(second.charged_frames(), 600 + 2);
 }
 
 #[test]
-fn promised_frames_are_safe_from_those_who_take_on_touch() {
+fn reserved_frames_are_safe_from_accounts_that_are_charged_on_touch() {
     let world = World::with(64 * GIB, 2048);
     let (reserved, greedy) = (reserved_account(), account());
     let mut region = world.region_of(3 * MIB, &reserved);
@@ -97,7 +97,7 @@ fn promised_frames_are_safe_from_those_who_take_on_touch() {
         assert_eq!(reserved.held_frames(), reserved.charged_frames());
         let all = region.pages();
         region.decommit(all).expect("the range is the region");
-        assert_eq!((reserved.held_frames(), world.source.unpromised()), (0, 0), "the frames stay promised");
+        assert_eq!((reserved.held_frames(), world.source.unreserved()), (0, 0), "the frames stay reserved");
         // The hog tries again, in vain.
         world.write(address(&hog, 1_000_000), 1);
     }
@@ -115,7 +115,7 @@ fn deferred_frames_of_a_reserved_account_are_not_reclaimed_for_others() {
     let _hog = glutton(&world, &greedy);
     assert_eq!(region.residency().deferred_frames, 256);
     assert_eq!(world.space().reclaim(100).frames_released, 100);
-    assert_eq!((world.source.promised(), world.source.unpromised()), (100, 0));
+    assert_eq!((world.source.reserved(), world.source.unreserved()), (100, 0));
     for page in 0..256 {
         assert_eq!(world.read(address(&region, page)), 0);
         world.write(address(&region, page), 8);
@@ -124,7 +124,7 @@ fn deferred_frames_of_a_reserved_account_are_not_reclaimed_for_others() {
 }
 
 #[test]
-fn an_exchange_keeps_the_promises() {
+fn an_exchange_keeps_the_reservation() {
     for left in [0, 1, 400] {
         let world = World::with(4 * GIB, 2048);
         let account = reserved_account();
@@ -135,23 +135,23 @@ fn an_exchange_keeps_the_promises() {
         let recommitted = region.recommit(range).expect("the range is inside");
         assert_eq!(recommitted.frames_retained, if left == 0 { 200 } else { 0 });
         assert_eq!((account.held_frames(), account.charged_frames()), (200, 256));
-        assert_eq!((world.source.promised(), world.source.unpromised()), (56, left));
+        assert_eq!((world.source.reserved(), world.source.unreserved()), (56, left));
         world.write_pages(&region, 256, 8);
         assert!(!account.is_lost());
     }
 }
 
 #[test]
-fn lowering_the_limit_gives_the_promise_up() {
+fn lowering_the_limit_lowers_the_reservation() {
     let world = World::new();
     let account = reserved_account();
     let mut region = world.region_of(4 * MIB, &account);
     world.write(region.base(), 1);
     region.set_limit(2 * MIB).expect("nothing behind it is resident");
     assert_eq!((account.charged_frames(), account.held_frames()), (512 + 1, 2));
-    assert_eq!(world.source.promised(), 511);
+    assert_eq!(world.source.reserved(), 511);
     region.set_limit(PAGE).expect("nothing behind it is resident");
-    assert_eq!((account.charged_frames(), world.source.promised()), (2, 0));
+    assert_eq!((account.charged_frames(), world.source.reserved()), (2, 0));
     assert!(matches!(region.set_limit(0), Err(LimitError::Resident { .. })));
     assert_eq!(account.charged_frames(), 2);
 }
@@ -172,50 +172,80 @@ fn the_cap_holds_for_what_is_charged() {
     let mut other = world.space().reserve(PAGE, &account).expect("a region holds nothing");
     assert_eq!(other.set_limit(1), Err(LimitError::Uncharged(cap(1, 100))));
     drop([region, other]);
-    assert_eq!((account.charged_frames(), world.source.promised()), (0, 0));
+    assert_eq!((account.charged_frames(), world.source.reserved()), (0, 0));
+}
+
+/// A source that has no `reserve` and `unreserve`.
+struct Unreserving(&'static Source);
+
+// SAFETY: the methods are those of the source. No frame is ever reserved.
+unsafe impl FrameSource for Unreserving {
+    fn allocate(&self, request: Request) -> Option<Allocation> {
+        self.0.allocate(request)
+    }
+
+    fn release(&self, frames: &mut FrameBatch, reserved: bool) {
+        self.0.release(frames, reserved);
+    }
 }
 
 #[test]
-fn a_source_that_makes_no_promises_serves_no_reserved_account() {
+fn a_source_that_cannot_reserve_serves_no_reserved_account() {
     let memory = Memory::new(64);
     let (root, source) = Source::new(memory);
     let mmu: &'static Mmu = Box::leak(Box::new(Mmu::new(memory, root)));
     let window = VirtAddr::new(WINDOW_START)..VirtAddr::new(WINDOW_START + GIB);
     let layout = Layout { window, physical_offset: memory.offset(), root };
     // SAFETY: the memory is leaked and mapped at its offset; the MMU is the only CPU.
-    let space = unsafe { AddressSpace::new(layout, FromX86::new(ToX86::new(source)), mmu) };
+    let space = unsafe { AddressSpace::new(layout, Unreserving(source), mmu) };
     let space = space.expect("the machine has frames for its tables");
     let error = space.reserve(PAGE, &reserved_account()).map(drop);
-    assert_eq!(error, Err(ReserveError::Uncharged(ChargeError::NoPromises)));
+    let unsupported = FrameReserveError::Unsupported { requested_frames: 0 };
+    assert_eq!(error, Err(ReserveError::Uncharged(ChargeError::Unreserved(unsupported))));
     assert!(space.reserve(PAGE, &account()).is_ok());
 }
 
 #[test]
-fn a_pool_keeps_promised_frames_from_ordinary_allocations() {
+fn a_pool_keeps_reserved_frames_from_ordinary_allocations() {
     let usable = [PhysAddr::new(PAGE)..PhysAddr::new(64 * PAGE)];
     let memory = Memory::new(64);
     // SAFETY: the memory is leaked, unused, and mapped at its offset.
     let pool = unsafe { FramePool::new(&usable, memory.offset()) }.expect("the range is sound");
-    assert_eq!((pool.free_frames(), pool.promise(52)), (62, Ok(())));
-    let error = PromiseError::TooFew { requested_frames: 11, available_frames: 10 };
-    assert_eq!(pool.promise(11), Err(error));
+    assert_eq!((pool.free_frames(), pool.reserve(52)), (62, Ok(())));
+    let error = FrameReserveError::TooFew { requested_frames: 11, available_frames: 10 };
+    assert_eq!(pool.reserve(11), Err(error));
     assert!(pool.allocate_contiguous(11).is_none());
-    let taken: Vec<PhysFrame> = std::iter::from_fn(|| pool.allocate()).map(Frame::into_phys).collect();
-    assert_eq!((taken.len(), pool.free_frames(), pool.promised_frames()), (10, 52, 52));
-    let frame = pool.allocate_promised();
-    assert_eq!((pool.free_frames(), pool.promised_frames()), (51, 51));
-    pool.release_promised(frame);
-    assert!(pool.allocate().is_none());
-    pool.withdraw(1);
-    assert!(pool.allocate().is_some());
-    assert!(pool.allocate().is_none());
+    let taken: Vec<PhysFrame> = std::iter::from_fn(|| pool.allocate_frame()).map(Frame::into_phys).collect();
+    assert_eq!((taken.len(), pool.free_frames(), pool.reserved_frames()), (10, 52, 52));
+    let request = Request { frames: 1, zeroed: false, reserved: true };
+    let mut allocation = pool.allocate(request).expect("a frame is reserved");
+    let frame = allocation.frames.next().expect("an allocation has a frame");
+    assert_eq!((pool.free_frames(), pool.reserved_frames()), (51, 51));
+    pool.release(&mut FrameBatch::from(frame), true);
+    assert!(pool.allocate_frame().is_none());
+    pool.unreserve(1);
+    assert!(pool.allocate_frame().is_some());
+    assert!(pool.allocate_frame().is_none());
 }
 
 #[test]
-#[should_panic(expected = "what it was promised")]
-fn a_promise_that_was_not_made_cannot_be_given_up() {
+fn a_reserved_request_is_limited_by_what_is_reserved() {
+    let usable = [PhysAddr::new(PAGE)..PhysAddr::new(64 * PAGE)];
+    let memory = Memory::new(64);
+    // SAFETY: the memory is leaked, unused, and mapped at its offset.
+    let pool = unsafe { FramePool::new(&usable, memory.offset()) }.expect("the range is sound");
+    let request = Request { frames: 16, zeroed: true, reserved: true };
+    assert!(pool.allocate(request).is_none());
+    assert_eq!(pool.reserve(3), Ok(()));
+    let taken = pool.allocate(request).map(|allocation| allocation.frames.into_phys().len());
+    assert_eq!((taken, pool.reserved_frames()), (Some(3), 0));
+    assert!(pool.allocate(request).is_none());
+}
+
+#[test]
+#[should_panic(expected = "6 frames unreserved, and only 5 are reserved")]
+fn a_reservation_that_was_not_made_cannot_be_given_up() {
     let (_, source) = Source::new(Memory::new(64));
-    let promises = source.promises().expect("the source makes promises");
-    assert_eq!(promises.promise(5), Ok(()));
-    promises.withdraw(6);
+    assert_eq!(source.reserve(5), Ok(()));
+    source.unreserve(6);
 }

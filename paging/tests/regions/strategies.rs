@@ -63,7 +63,7 @@ fn recommitting_any_number_of_pages_needs_few_frames_beyond_them() {
         let range = pages(&region, 0, 1000);
         let expected = Recommitted { frames_retained: retained, ..exchanged(1000 - retained) };
         assert_eq!(region.recommit(range), Ok(expected), "{left} frames were left");
-        assert_eq!(world.source.unpromised(), left);
+        assert_eq!(world.source.unreserved(), left);
         assert!((0..1000).all(|page| world.cpu.peek(address(&region, page)) == Some(0)));
     }
 }

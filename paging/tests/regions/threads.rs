@@ -101,6 +101,6 @@ fn a_reclaim_from_elsewhere_does_not_disturb_those_who_defer() {
         }
     });
     assert_eq!((space.usage(), space.frames().free_frames()), new);
-    assert_eq!(space.frames().promised_frames(), 0);
+    assert_eq!(space.frames().reserved_frames(), 0);
     assert!(accounts.iter().all(|account| !account.is_lost() && account.held_frames() == 0));
 }

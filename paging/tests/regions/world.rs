@@ -113,7 +113,7 @@ impl Drop for World {
         }
         drop(self.space.take());
         self.source.unhoard(usize::MAX);
-        assert_eq!(self.source.promised(), 0, "frames are promised after the end of the space");
+        assert_eq!(self.source.reserved(), 0, "frames are reserved after the end of the space");
         assert_eq!(self.source.allocated(), 0, "frames are missing after the end of the space");
         assert!(self.cpu.mmu().root_is_empty(), "the root still refers to a table");
     }

@@ -3,7 +3,6 @@
 use core::hint::black_box;
 
 use kernel_demo::{Machine, MemoryKind, stack};
-use palimpsest_paging::FrameSource;
 use raw_cpuid::CpuId;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags};
@@ -32,11 +31,11 @@ fn memory_map_holds_the_pool(checks: &mut Checks, machine: &Machine) {
 fn pool_counts_what_it_hands_out(checks: &mut Checks, machine: &Machine) {
     let pool = machine.frames();
     let free = pool.free_frames();
-    let first = pool.allocate().expect("a machine that boots has free frames");
-    let second = pool.allocate().expect("a machine that boots has free frames");
+    let first = pool.allocate_frame().expect("a machine that boots has free frames");
+    let second = pool.allocate_frame().expect("a machine that boots has free frames");
     checks.equal("two frames have two addresses", first.phys() == second.phys(), false);
     checks.equal("free frames after two allocations", pool.free_frames(), free - 2);
-    pool.release(first);
+    pool.release_frame(first);
     checks.equal("free frames after one release", pool.free_frames(), free - 1);
     checks.equal("the pool takes the other one", pool.try_release(second), Ok(()));
 }

@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use kernel_demo::Machine;
 use palimpsest_engine::{Config, Images, Linker, Module, Store};
-use palimpsest_paging::FrameSource;
 
 use crate::{
     harness::{Checks, VmTest},
@@ -62,12 +61,12 @@ fn no_frames(checks: &mut Checks, machine: &Machine) {
     let engine = engine(machine, Config::default());
     let pool = machine.frames();
     let mut hoard = Vec::with_capacity(usize::try_from(pool.free_frames()).expect("addresses have 64 bits"));
-    while let Some(frame) = pool.allocate() {
+    while let Some(frame) = pool.allocate_frame() {
         hoard.push(frame);
     }
     let module = module(&engine, guest!("data"));
     checks.equal("frames of the image", module.image_frames(), 0);
-    hoard.into_iter().for_each(|frame| pool.release(frame));
+    hoard.into_iter().for_each(|frame| pool.release_frame(frame));
     let mut program = start(&module);
     checks.equal("what an instance reads", first_bytes(&mut program), [b'o', b't', b't'].map(u32::from));
     checks.equal("frames that it holds", program.residency().resident_frames, 3);

@@ -8,7 +8,7 @@ use palimpsest_engine::{
     AsContextMut, Caller, Config, Error, Instance, InstantiateError, Limits, Linker, Module, ModuleError,
     OutOfFrames, ReentryTooDeep, Store,
 };
-use palimpsest_paging::{Frame, FrameSource};
+use palimpsest_paging::Frame;
 
 use crate::{
     harness::{Checks, VmTest},
@@ -98,14 +98,14 @@ fn life_with(machine: &Machine, left: usize, lives: &Lives) -> bool {
     let pool = machine.frames();
     let mut hoard: Vec<Frame> = Vec::with_capacity(lives.free);
     while pool.free_frames() > left as u64 {
-        hoard.extend(pool.allocate());
+        hoard.extend(pool.allocate_frame());
     }
     let mut store = Store::new(lives.module.engine(), ());
     let lived = Linker::new().instantiate(&mut store, &lives.module).map(|instance| {
         instance.get_typed_func::<(), u32>(&store, "run").and_then(|run| run.call(&mut store, ()))
     });
     drop(store);
-    hoard.into_iter().for_each(|frame| pool.release(frame));
+    hoard.into_iter().for_each(|frame| pool.release_frame(frame));
     !matches!(lived, Ok(Ok(1)))
 }
 

@@ -7,7 +7,6 @@ use palimpsest_engine::{
     Cleared, Commit, InstantiateError, Limits, Linker, MemoryError, ReserveError, Shortage, Store,
     StoreOptions, Strategy,
 };
-use palimpsest_paging::FrameSource;
 
 use crate::{
     harness::{Checks, VmTest, commit_nothing_ahead},
@@ -19,7 +18,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-guest-clears-with-its-memorys-strategy", 6, memory_strategy),
     VmTest::new("deferred-frames-are-reclaimed-within-the-budget", 7, reclaim),
     VmTest::new("deferred-frames-serve-a-shortage-before-anybody-is-lost", 3, deferred_under_shortage),
-    VmTest::new("a-reserved-store-is-refused-what-cannot-be-promised", 6, reserved_refused),
+    VmTest::new("a-reserved-store-is-refused-what-cannot-be-reserved", 6, reserved_refused),
     VmTest::new("a-reserved-store-cannot-be-starved", 7, reserved_not_starved),
     VmTest::new("a-reserved-guest-sees-minus-one-and-ends-itself", 4, reserved_grower),
 ];
@@ -98,19 +97,19 @@ fn deferred_under_shortage(checks: &mut Checks, machine: &Machine) {
     let mut other = Program::start(machine, guest!("accesses"));
     let pool = machine.frames();
     let mut hoard = Vec::with_capacity(usize::try_from(pool.free_frames()).expect("addresses have 64 bits"));
-    while let Some(frame) = pool.allocate() {
+    while let Some(frame) = pool.allocate_frame() {
         hoard.push(frame);
     }
     // Tables and data for both pages come out of what the other guest has deferred.
     other.must::<u32, ()>("store", 0);
     other.must::<u32, ()>("store", 0x8000_0000);
-    hoard.into_iter().for_each(|frame| pool.release(frame));
+    hoard.into_iter().for_each(|frame| pool.release_frame(frame));
     checks.equal("resident frames", other.residency().resident_frames, 2);
     checks.equal("nobody is lost", other.store.report().lost.is_none(), true);
     checks.equal("deferred frames are fewer", program.store.report().deferred_frames < 64, true);
 }
 
-/// A store whose frames are promised, with one instance of `wasm`.
+/// A store whose frames are reserved, with one instance of `wasm`.
 fn reserved(machine: &Machine, wasm: &[u8], limits: Limits) -> Result<Program, InstantiateError> {
     let engine = engine(machine, config(machine));
     let module = module(&engine, wasm);
@@ -131,7 +130,7 @@ fn reserved_refused(checks: &mut Checks, machine: &Machine) {
         _ => None,
     };
     let named = matches!(cause, Some(Shortage::Source { needed, .. }) if needed > 1 << 20);
-    checks.equal("4 GiB and its tables cannot be promised", named, true);
+    checks.equal("4 GiB and its tables cannot be reserved", named, true);
     checks.equal("free frames", machine.frames().free_frames(), free);
     let mut program = reserved(machine, guest!("bystander"), Limits::default()).expect("2 Wasm pages can");
     let memory = program.memory();
@@ -141,40 +140,40 @@ fn reserved_refused(checks: &mut Checks, machine: &Machine) {
     let mut limits = Limits::default();
     limits.resident_frames = Some(33);
     let refused = reserved(machine, guest!("bystander"), limits).err();
-    checks.equal("the cap counts promises", refused.is_some(), true);
+    checks.equal("the cap counts reserved frames", refused.is_some(), true);
 }
 
 fn reserved_not_starved(checks: &mut Checks, machine: &Machine) {
     let mut program = reserved(machine, guest!("bystander"), Limits::default()).expect("2 Wasm pages can");
     let pool = machine.frames();
     let mut hoard = Vec::with_capacity(usize::try_from(pool.free_frames()).expect("addresses have 64 bits"));
-    while let Some(frame) = pool.allocate() {
+    while let Some(frame) = pool.allocate_frame() {
         hoard.push(frame);
     }
-    checks.equal("frames left are those promised", pool.free_frames(), 34);
+    checks.equal("frames left are those reserved", pool.free_frames(), 34);
     program.must::<(), ()>("start", ());
     checks.equal("another page", program.must::<(), u32>("touch_another", ()), 5);
     let memory = program.memory();
     let cleared = memory.clear_pages(&mut program.store, 0, 2).expect("the range is inside");
     checks.equal("frames released", cleared.frames_released, 17);
     checks.equal("resident frames", program.residency().resident_frames, 0);
-    checks.equal("nobody else gets them", pool.allocate().is_none(), true);
+    checks.equal("nobody else gets them", pool.allocate_frame().is_none(), true);
     program.must::<(), ()>("start", ());
     checks.equal("the next touch finds them", program.residency().resident_frames, 16);
     checks.equal("the store is sound", program.store.report().lost.is_none(), true);
-    hoard.into_iter().for_each(|frame| pool.release(frame));
+    hoard.into_iter().for_each(|frame| pool.release_frame(frame));
 }
 
 fn reserved_grower(checks: &mut Checks, machine: &Machine) {
     let mut program =
-        reserved(machine, guest!("grower"), Limits::default()).expect("0 Wasm pages can be promised");
+        reserved(machine, guest!("grower"), Limits::default()).expect("0 Wasm pages can be reserved");
     let wasm_pages: u32 = program.must("run", ());
     let report = program.store.report();
     checks.equal("it wrote to every Wasm page that it got", report.resident_frames, u64::from(wasm_pages));
     checks.equal("the store is sound", report.lost.is_none(), true);
     // A Wasm page more would have been 16 frames of data, and perhaps a table.
     let free = machine.frames().free_frames();
-    let promised = report.charged_frames - report.held_frames;
-    checks.equal("frames that are free and not promised are too few", free - promised < 17, true);
+    let reserved = report.charged_frames - report.held_frames;
+    checks.equal("frames that are free and not reserved are too few", free - reserved < 17, true);
     checks.equal("and it has most of the memory", u64::from(wasm_pages) * 16 > 40_000, true);
 }

@@ -25,7 +25,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     ///
     /// Raising the limit takes the same time for any distance and takes no frame. If the account is reserved,
     /// it is charged for the data frames of the new pages and for the tables that they need at most, and the
-    /// frame source promises as many. Deferred frames are not free, so they cannot be promised: see
+    /// frame source reserves as many. Deferred frames are not free, so they cannot be reserved: see
     /// [`AddressSpace::reclaim`](crate::AddressSpace::reclaim).
     ///
     /// Lowering the limit looks at the tables of what is given up, and unmaps shared frames and releases

@@ -6,7 +6,7 @@ use std::thread::panicking;
 
 use palimpsest_paging::x86_64::structures::paging::PhysFrame;
 use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
-use palimpsest_paging::{Frame, FramePool, FrameSource, PromiseError, Promises};
+use palimpsest_paging::{Allocation, Frame, FrameBatch, FramePool, FrameReserveError, FrameSource, Request};
 
 use super::Mmu;
 
@@ -100,20 +100,20 @@ impl Source {
         self.pool.total_frames() - self.pool.free_frames()
     }
 
-    /// Frames that are free and not promised.
-    pub(crate) fn unpromised(&self) -> u64 {
-        self.pool.free_frames() - self.pool.promised_frames()
+    /// Frames that are free and not reserved.
+    pub(crate) fn unreserved(&self) -> u64 {
+        self.pool.free_frames() - self.pool.reserved_frames()
     }
 
-    /// Frames that are free and promised.
-    pub(crate) fn promised(&self) -> u64 {
-        self.pool.promised_frames()
+    /// Frames that are free and reserved.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.pool.reserved_frames()
     }
 
     /// Lets the rest of the kernel take all frames but `left`.
     pub(crate) fn hoard(&self, left: u64) {
-        while self.unpromised() > left {
-            self.cache.borrow_mut().extend(self.pool.allocate());
+        while self.unreserved() > left {
+            self.cache.borrow_mut().extend(self.pool.allocate_frame());
         }
     }
 
@@ -121,7 +121,7 @@ impl Source {
     pub(crate) fn unhoard(&self, frames: usize) {
         let mut cache = self.cache.borrow_mut();
         let kept = cache.len().saturating_sub(frames);
-        cache.drain(kept..).for_each(|frame| self.pool.release(frame));
+        cache.drain(kept..).for_each(|frame| self.pool.release_frame(frame));
     }
 
     /// Counts a call of the pressure callback.
@@ -132,12 +132,6 @@ impl Source {
     /// How often the pressure callback was called.
     pub(crate) fn presses(&self) -> u64 {
         self.presses.get()
-    }
-
-    fn hand_out(&self, frame: Frame) -> Frame {
-        self.allocations.set(self.allocations.get() + 1);
-        self.memory.poison(&frame);
-        frame
     }
 
     fn take_in(&self, frame: &Frame) {
@@ -158,42 +152,32 @@ impl Source {
     }
 }
 
-// SAFETY: the pool gives the guarantees; a frame is written here only before it is handed out or after it
-// came back.
+// SAFETY: the pool gives the guarantees. A frame is written here before it is handed out or after it came
+// back, and is not said to be zeroed. The credit does not apply to reserved frames.
 unsafe impl FrameSource for Source {
-    fn allocate(&self) -> Option<Frame> {
-        if let Some(credit) = self.credit.get() {
+    /// Allocates one frame, whatever the request.
+    fn allocate(&self, request: Request) -> Option<Allocation> {
+        if let Some(credit) = self.credit.get().filter(|_| !request.reserved) {
             self.credit.set(Some(credit.checked_sub(1)?));
         }
-        self.pool.allocate().map(|frame| self.hand_out(frame))
+        let frame = self.pool.allocate(Request { frames: 1, ..request })?.frames.next()?;
+        self.allocations.set(self.allocations.get() + 1);
+        self.memory.poison(&frame);
+        Some(frame.into())
     }
 
-    fn release(&self, frame: Frame) {
-        self.take_in(&frame);
-        self.pool.release(frame);
+    fn release(&self, frames: &mut FrameBatch, reserved: bool) {
+        for frame in frames.flatten() {
+            self.take_in(&frame);
+            self.pool.release(&mut FrameBatch::from(frame), reserved);
+        }
     }
 
-    fn promises(&self) -> Option<&dyn Promises> {
-        Some(self)
-    }
-}
-
-// SAFETY: as above. The credit does not apply to frames that are promised.
-unsafe impl Promises for Source {
-    fn promise(&self, frames: u64) -> Result<(), PromiseError> {
-        self.pool.promise(frames)
+    fn reserve(&self, frames: u64) -> Result<(), FrameReserveError> {
+        self.pool.reserve(frames)
     }
 
-    fn withdraw(&self, frames: u64) {
-        self.pool.withdraw(frames);
-    }
-
-    fn allocate_promised(&self) -> Frame {
-        self.hand_out(self.pool.allocate_promised())
-    }
-
-    fn release_promised(&self, frame: Frame) {
-        self.take_in(&frame);
-        self.pool.release_promised(frame);
+    fn unreserve(&self, frames: u64) {
+        self.pool.unreserve(frames);
     }
 }
