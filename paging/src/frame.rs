@@ -1,8 +1,8 @@
-//! Frames of physical memory as owned values, and the trait through which the address space gets them.
+//! Frames of physical memory as owned values, and the trait through which the address space gets
+//! them.
 //!
-//! A [`Frame`] owns 4 KiB of RAM. It is neither `Copy` nor `Clone`: mapping it moves it into a page-table
-//! entry, and unmapping moves it out again. A second owner is a type error; a lost frame is a warning of
-//! the compiler, and a panic in debug builds.
+//! A [`Frame`] owns 4 KiB of RAM. It is neither `Copy` nor `Clone`: mapping it moves it into a
+//! page-table entry, and unmapping moves it out again. A second owner is a type error.
 
 mod adapter;
 mod batch;
@@ -10,6 +10,8 @@ mod memory;
 mod run;
 mod shortage;
 mod source;
+
+use core::mem;
 
 use x86_64::structures::paging::PhysFrame;
 
@@ -22,8 +24,8 @@ pub use self::source::{Allocation, FrameReserveError, FrameSource, Request};
 
 /// An owned 4 KiB frame of physical memory.
 ///
-/// A frame does not know its source, so its owner must release it there, with [`FrameSource::release`].
-/// A frame that is dropped is lost until the machine is reset.
+/// A frame does not know its source, so its owner must release it there, with
+/// [`FrameSource::release`]. A frame that is dropped is lost until the machine is reset.
 #[must_use = "a dropped frame is leaked: release it to its frame source"]
 #[derive(Debug)]
 pub struct Frame(PhysFrame);
@@ -49,6 +51,8 @@ impl Frame {
     /// Gives up the ownership. The caller must keep the address where it stands for the frame.
     #[must_use = "the address is all that is left of the frame"]
     pub const fn into_phys(self) -> PhysFrame {
-        self.0
+        let phys = self.0;
+        mem::forget(self);
+        phys
     }
 }

@@ -1,14 +1,14 @@
-//! A frame allocator of our own, for kernels that have none.
+//! A frame allocator for kernels that have none.
 //!
-//! It is built from the memory map alone, before there is a heap: its bookkeeping (a table of the ranges and
-//! two trees of bits) is carved out of the largest range. Allocating and releasing take at most one step for
-//! each level of a tree and a binary search over the ranges, whatever the state of the memory. The lowest
-//! free frame goes first.
+//! The pool is built from the memory map alone, before there is a heap: its bookkeeping (a table of
+//! the ranges and two trees of bits) is carved out of the largest range. An allocation or a release
+//! takes at most one step per level of a tree and a binary search over the ranges, however memory
+//! is fragmented. The lowest free frame is allocated first.
 //!
-//! Invariants: a frame has a bit in one of the trees if and only if it is free; `free_frames` counts the
-//! bits, and `reserved_frames` is not larger; the frames of the bookkeeping have no bit. A release of a frame
-//! that is free or was never managed is refused in every build. Called by: the embedder at boot, then the
-//! address space through [`FrameSource`].
+//! Invariants:
+//! - A frame has a bit in exactly one of the trees if it is free, and in none otherwise.
+//! - `free_frames` is the number of these bits, and `reserved_frames` is not larger.
+//! - The frames of the bookkeeping have no bit.
 
 mod carve;
 mod error;
@@ -20,6 +20,7 @@ use core::ops::{Range, RangeInclusive};
 
 use spin::Mutex;
 use x86_64::structures::paging::PhysFrame;
+use x86_64::structures::paging::frame::PhysFrameRange;
 use x86_64::{PhysAddr, VirtAddr};
 
 use self::carve::{carve, refuse_overlaps};
@@ -33,9 +34,9 @@ use crate::frame::{
 
 /// A pool of all frames of some ranges of physical memory.
 ///
-/// A spin lock is inside, and the page-fault handler needs it. The address space calls the pool
-/// uninterrupted; a kernel that calls it from code that can be preempted switches interrupts off around the
-/// call.
+/// The pool contains a spin lock, which the page-fault handler takes. The address space calls the
+/// pool with interrupts off. A kernel must do the same if the calling code can be interrupted by
+/// code that uses the pool or touches a region.
 #[derive(Debug)]
 pub struct FramePool {
     state: Mutex<State>,
@@ -53,7 +54,7 @@ struct State {
     /// The frames in both sets.
     free_frames: u64,
     scrubbed_frames: u64,
-    /// How many frames may be scrubbed.
+    /// The number of scrubbed frames at which scrubbing stops.
     scrub_depth_frames: u64,
     /// Free frames that only a request for reserved frames takes.
     reserved_frames: u64,
@@ -62,8 +63,8 @@ struct State {
 impl FramePool {
     /// Builds the pool from the usable ranges of the memory map, in any order.
     ///
-    /// Frames that a range covers only in part are left out, and so is the frame at physical address zero,
-    /// whose address could be mistaken for a null pointer.
+    /// The pool leaves out frames that a range covers only in part, and the frame at physical
+    /// address zero, whose address could be mistaken for a null pointer.
     ///
     /// # Errors
     ///
@@ -75,11 +76,11 @@ impl FramePool {
     ///
     /// The caller guarantees that
     /// 1. every range is RAM that nothing else uses from now on, and
-    /// 2. physical address `p` of every range is mapped at `physical_offset + p`, readable and writable, from
-    ///    now on.
+    /// 2. every physical address `p` in a range is mapped at `physical_offset + p`, readable and
+    ///    writable, from now on.
     pub unsafe fn new(usable: &[Range<PhysAddr>], physical_offset: VirtAddr) -> Result<Self, PoolError> {
         refuse_overlaps(usable)?;
-        // SAFETY: this function's caller guarantees 1 and 2, which are the same there.
+        // SAFETY: the contract of `carve` is the caller's guarantees 1 and 2.
         let carved = unsafe { carve(usable, physical_offset) }?;
         let (free_words, scrubbed_words) = carved.words.split_at_mut(FreeSet::words_for(carved.bound));
         let mut free = FreeSet::new(carved.bound, free_words);
@@ -87,7 +88,7 @@ impl FramePool {
         let total_frames = carved.spans.iter().map(|span| span.numbers().len() as u64).sum();
         let state = State {
             spans: Spans::new(carved.spans),
-            // SAFETY: this function's caller guarantees 2, and the methods are called for the pool's frames.
+            // SAFETY: the caller's guarantee 2. The methods are called for frames of the pool only.
             memory: unsafe { PhysicalMemory::new(physical_offset) },
             free,
             scrubbed: FreeSet::new(carved.bound, scrubbed_words),
@@ -117,7 +118,8 @@ impl FramePool {
         self.total_frames
     }
 
-    /// Allocates one frame, which may hold anything, or returns `None` if none is free and not reserved.
+    /// Allocates one frame, which may hold anything, or returns `None` if none is free and not
+    /// reserved.
     pub fn allocate_frame(&self) -> Option<Frame> {
         self.allocate(Request { frames: 1, zeroed: false, reserved: false })?.frames.next()
     }
@@ -131,23 +133,25 @@ impl FramePool {
         self.release(&mut FrameBatch::from(frame), false);
     }
 
-    /// Takes `frames` frames that follow each other in one usable range, or returns `None` if there is no
-    /// such run, or too few frames are left that are not reserved, or `frames` is zero.
+    /// Allocates `frames` frames that follow each other in one usable range.
     ///
-    /// It looks at every frame, so it is for boot: a kernel heap, or a device's buffers.
+    /// Returns `None` if there is no such run, if fewer frames are free and not reserved, or if
+    /// `frames` is zero. The search looks at every frame, so it is meant for boot: for a kernel
+    /// heap, for example, or the buffers of a device.
     pub fn allocate_contiguous(&self, frames: u64) -> Option<FrameRun> {
         let mut state = self.state.lock();
         let run = state.free_run(frames).filter(|_| frames <= state.unreserved_frames())?;
         let first = state.phys_of(run.start);
         run.for_each(|number| state.remove(number));
-        // SAFETY: the frames were free, so the pool owned them, and are in neither set of free frames any more.
+        // SAFETY: the pool owned the frames, because they were free, and they are in neither set
+        // any more.
         Some(unsafe { FrameRun::from_phys(PhysFrame::range(first, first + frames)) })
     }
 }
 
 // SAFETY:
-// 1. A frame is handed out only when its bit says that it is free, and the bit is cleared under the lock. It
-//    is RAM that nothing else uses, by the contract of `FramePool::new`.
+// 1. A frame is handed out only when its bit says that it is free, and the bit is cleared under the
+//    lock. It is RAM that nothing else uses, by the contract of `FramePool::new`.
 // 2. `State::take_scrubbed` alone returns frames as zeroed, and scrubbed frames hold zeros.
 // 3. `reserve`, `allocate` and `allocate_contiguous` leave as many frames free as are reserved.
 unsafe impl FrameSource for FramePool {
@@ -172,14 +176,14 @@ unsafe impl FrameSource for FramePool {
     ///
     /// # Panics
     ///
-    /// If a frame is free already, or was never one of the pool's. It had two owners then, or none, so
-    /// memory is corrupt.
+    /// If a frame is free already, or was never one of the pool's. It had two owners then, or none,
+    /// so memory is corrupt.
     fn release(&self, frames: &mut FrameBatch, reserved: bool) {
         let mut state = self.state.lock();
         if reserved {
             state.reserved_frames += frames.len();
         }
-        frames.for_each(|run| state.put_back_run(run));
+        frames.for_each(|run| state.put_back(run.into_phys()));
     }
 
     fn reserve(&self, frames: u64) -> Result<(), FrameReserveError> {
@@ -211,14 +215,14 @@ impl State {
         self.free_frames - self.reserved_frames
     }
 
-    /// Takes up to `most` free frames that follow each other, reserved or not, from the lowest on that is not
-    /// scrubbed, or from the lowest scrubbed one if there is no other.
+    /// Takes up to `most` free frames that follow each other, reserved or not, from the lowest on
+    /// that is not scrubbed, or from the lowest scrubbed one if there is no other.
     fn take_any(&mut self, most: u64) -> Option<Allocation> {
         self.take_used(most).or_else(|| self.take_scrubbed(most))
     }
 
-    /// Takes up to `most` free frames that follow each other and are not scrubbed, from the lowest on, reserved
-    /// or not.
+    /// Takes up to `most` free frames that follow each other and are not scrubbed, from the lowest
+    /// on, reserved or not.
     #[inline(always)]
     fn take_used(&mut self, most: u64) -> Option<Allocation> {
         let frames = take_from(&mut self.free, &mut self.spans, most)?;
@@ -234,7 +238,7 @@ impl State {
         self.free.contains_any(numbers.clone()) || self.scrubbed.contains_any(numbers)
     }
 
-    /// Removes a free frame from the set that it is in.
+    /// Takes a free frame out of the set that it is in.
     fn remove(&mut self, number: usize) {
         if self.free.contains(number) {
             self.free.remove(number);
@@ -245,42 +249,41 @@ impl State {
         self.free_frames -= 1;
     }
 
-    fn put_back(&mut self, frame: Frame) -> Result<(), ReleaseError> {
-        let phys = frame.into_phys();
-        let number = self.spans.number_of(phys).ok_or(ReleaseError::Foreign { frame: phys })?;
+    /// Adds frames to the free ones.
+    ///
+    /// # Panics
+    ///
+    /// If one of them is free already, or is not one of the pool's.
+    fn put_back(&mut self, frames: PhysFrameRange) {
+        match self.spans.numbers_of(frames) {
+            Some(numbers) if !self.is_any_free(numbers.clone()) => {
+                self.free.insert_run(numbers);
+                self.free_frames += frames.len();
+            }
+            // The frames are in two ranges of the memory map, or one of them cannot be released.
+            Some(_) | None => frames.for_each(|frame| {
+                if let Err(error) = self.try_put_back(frame) {
+                    panic!("a frame was released that was not allocated: {error}");
+                }
+            }),
+        }
+    }
+
+    fn try_put_back(&mut self, frame: PhysFrame) -> Result<(), ReleaseError> {
+        let number = self.spans.number_of(frame).ok_or(ReleaseError::Foreign { frame })?;
         if self.is_free(number) {
-            return Err(ReleaseError::AlreadyFree { frame: phys });
+            return Err(ReleaseError::AlreadyFree { frame });
         }
         self.free.insert(number);
         self.free_frames += 1;
         Ok(())
     }
 
-    /// As [`put_back`](Self::put_back), for a frame that was allocated unless memory is corrupt.
-    fn put_back_for_sure(&mut self, frame: Frame) {
-        if let Err(error) = self.put_back(frame) {
-            panic!("a frame was released that was not allocated: {error}");
-        }
-    }
-
-    /// As [`put_back_for_sure`](Self::put_back_for_sure), for all frames of the run.
-    fn put_back_run(&mut self, run: FrameRun) {
-        let frames = run.phys();
-        match self.spans.numbers_of(frames) {
-            Some(numbers) if !self.is_any_free(numbers.clone()) => {
-                self.free.insert_run(numbers);
-                self.free_frames += frames.len();
-            }
-            // Some frame of it is not one to be put back, or it lies in two ranges of the memory map.
-            Some(_) | None => run.for_each(|frame| self.put_back_for_sure(frame)),
-        }
-    }
-
     fn phys_of(&mut self, number: usize) -> PhysFrame {
         self.spans.with_number(number).frames_from(number, 1).start
     }
 
-    /// The first run of free numbers of this length, within one span.
+    /// The numbers of the first `frames` free frames that follow each other in one span.
     fn free_run(&self, frames: u64) -> Option<Range<usize>> {
         let length = usize::try_from(frames).ok().filter(|length| *length > 0)?;
         self.spans.iter().find_map(|span| {
@@ -295,12 +298,13 @@ impl State {
     }
 }
 
-/// Takes up to `most` frames that follow each other out of a set, from the lowest on.
+/// Takes up to `most` frames that follow each other out of a set of free frames, from the lowest
+/// on.
 #[inline(always)]
 fn take_from(set: &mut FreeSet, spans: &mut Spans, most: u64) -> Option<FrameRun> {
     let frames = match most {
         0 => return None,
-        // What almost every fault takes, in few instructions.
+        // Nearly every fault takes one frame. This arm does it in few instructions.
         1 => {
             let number = set.take_first()?;
             spans.with_number(number).frames_from(number, 1)
@@ -308,10 +312,11 @@ fn take_from(set: &mut FreeSet, spans: &mut Spans, most: u64) -> Option<FrameRun
         _ => {
             let first = set.first()?;
             let span = spans.with_number(first);
-            let count = set.take_run(first, most.min(span.frames_behind(first)));
+            let count = set.take_run(first, most.min(span.count_from(first)));
             span.frames_from(first, count)
         }
     };
-    // SAFETY: the numbers were in a set of free frames, so the pool owned the frames, and are not in it any more.
+    // SAFETY: the pool owned the frames, because their numbers were in a set of free frames, and
+    // they are not in it any more.
     Some(unsafe { FrameRun::from_phys(frames) })
 }

@@ -1,14 +1,14 @@
-//! Zeroed frames for somebody's account, and their way back.
+//! Zeroed frames that are charged to an account, and their way back.
 //!
-//! Invariants: a frame is charged before it is taken and uncharged after it went back; a frame for a reserved
-//! account was reserved before, and is reserved again when it goes back, until the reservation is given up.
-//! Frames that no owner pays for (the zero frame, the tables of the space, the tables that regions share, the
-//! two sides of an exchange) come without an account.
+//! Invariants: a frame is charged before it is allocated and uncharged after it was released. A
+//! frame for a reserved account was reserved before, and its release reserves it again, until the
+//! limit that needed the reservation is lowered. Some frames are charged to no account: the zero
+//! frame, the sink, the tables of the space, the tables that regions share, and the new frames of a
+//! recommit.
 //!
-//! What takes one frame is inlined whatever its size, down to the pool: nearly all of it goes away where it is
-//! known that one frame is wanted, and a fault is little more than that.
-//!
-//! Called by: whoever needs a frame: reserve, the limit, the fault path, recommit, decommit.
+//! The functions on the way to one frame are inlined whatever their size, down to the pool. Nearly
+//! all of their code goes away if the compiler knows that one frame is wanted, and a fault is
+//! little more than that.
 
 mod account;
 
@@ -19,7 +19,7 @@ use crate::frame::{
     Allocation, Blank, Frame, FrameBatch, FrameReserveError, FrameSource, PhysicalMemory, Request, Shortage,
 };
 
-/// A frame source together with whoever pays.
+/// A frame source, and the account that its frames are charged to.
 #[derive(Debug)]
 pub(crate) struct Supply<'a, S> {
     pub(crate) memory: PhysicalMemory,
@@ -55,8 +55,8 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         Shortage::SourceEmpty
     }
 
-    /// Takes as many frames as there are, up to `most`, which is not zero, and passes each to `put`, zeroed.
-    /// Returns their number.
+    /// Takes as many frames as there are, up to `most`, which is not zero, and passes each to
+    /// `put`, zeroed. Returns their number.
     pub(crate) fn take_up_to(&self, most: u64, put: &mut dyn FnMut(Blank)) -> u64 {
         let charged = self.account.map_or(most, |account| account.hold_up_to(most));
         let mut taken = 0;
@@ -70,8 +70,8 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         taken
     }
 
-    /// Allocates up to `frames` frames. Those that were not zeroed ahead of need are zeroed one by one, as they
-    /// are taken out.
+    /// Allocates up to `frames` frames. Those that were not zeroed ahead of need are zeroed one by
+    /// one, as they are taken out.
     #[inline(always)]
     fn blanks(&self, frames: u64) -> Option<Blanks> {
         let request = Request { frames, zeroed: true, reserved: self.is_reserved() };
@@ -91,7 +91,8 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         self.let_go(count);
     }
 
-    /// Charges a reserved account for frames, which the source reserves. Others are charged on touch.
+    /// Charges a reserved account for frames, and reserves them in the source. Does nothing for
+    /// another account.
     pub(crate) fn promise(&self, frames: u64) -> Result<(), ChargeError> {
         let Some(account) = self.account.filter(|account| account.is_reserved()) else { return Ok(()) };
         account.charge(frames).map_err(|cap| ChargeError::CapReached {
@@ -103,7 +104,7 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         Ok(())
     }
 
-    /// Gives up a reservation, of frames that went back.
+    /// Takes back what [`promise`](Self::promise) did, for frames that were released.
     pub(crate) fn withdraw(&self, frames: u64) {
         if let Some(account) = self.account.filter(|account| account.is_reserved()) {
             self.source.unreserve(frames);
@@ -155,15 +156,15 @@ impl Iterator for Blanks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ChargeError {
-    /// The account would be charged for more frames than it may.
+    /// The charge would exceed the account's cap.
     #[error(
-        "{requested_frames} frames on top of the {charged_frames} that the account is charged for exceed \
-         its cap of {cap_frames}"
+        "{requested_frames} frames on top of the {charged_frames} that the account is charged for exceed its \
+         cap of {cap_frames}: raise the cap, or lower another limit of the account"
     )]
     CapReached {
-        /// Frames that were to be charged.
+        /// The number of frames to be charged.
         requested_frames: u64,
-        /// Frames that the account is charged for already.
+        /// The number of frames that the account is charged for already.
         charged_frames: u64,
         /// The account's cap in frames.
         cap_frames: u64,

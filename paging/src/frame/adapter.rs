@@ -9,10 +9,10 @@ use super::{Allocation, Frame, FrameBatch, FrameSource, Request};
 
 /// A frame source over an allocator that has the traits of the `x86_64` crate.
 ///
-/// The allocator is in a spin lock, because [`FrameSource`] has shared methods and the `x86_64` traits do
-/// not. The page-fault handler calls it, so it must not use the heap, as a growing `Vec` of frames would.
-/// It serves no [reserved](crate::Account::reserved) account, because the `x86_64` traits cannot keep frames
-/// free for later.
+/// The allocator is in a spin lock, because [`FrameSource`] has shared methods and the `x86_64`
+/// traits do not. The page-fault handler calls it, so it must not use the heap, as a growing `Vec`
+/// of frames would. It serves no [reserved](crate::Account::reserved) account, because the `x86_64`
+/// traits cannot keep frames free for later.
 pub struct FromX86<A>(Mutex<A>);
 
 impl<A> FromX86<A>
@@ -26,8 +26,8 @@ where
 
     /// Calls `work` with the allocator, for example to count its free frames.
     ///
-    /// The caller must switch interrupts off, and `work` must touch no region: a page fault waits for the
-    /// same lock.
+    /// The caller must switch interrupts off, and `work` must touch no region: a page fault waits
+    /// for the same lock.
     pub fn with<R>(&self, work: impl FnOnce(&mut A) -> R) -> R {
         work(&mut self.0.lock())
     }
@@ -44,8 +44,8 @@ impl<A> fmt::Debug for FromX86<A> {
     }
 }
 
-// SAFETY: 1. The implementer of `FrameAllocator` guarantees unique unused frames. 2. No allocation says that
-// it is zeroed. 3. No frame is ever reserved.
+// SAFETY: 1. The implementer of `FrameAllocator` guarantees unique unused frames. 2. No allocation
+// says that it is zeroed. 3. No frame is ever reserved.
 unsafe impl<A> FrameSource for FromX86<A>
 where
     A: FrameAllocator<Size4KiB> + FrameDeallocator<Size4KiB>,

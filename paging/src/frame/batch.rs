@@ -5,15 +5,15 @@ use x86_64::structures::paging::frame::PhysFrameRange;
 
 use super::{Frame, FrameRun};
 
-/// With 32 runs, taking the source's lock once per batch costs next to nothing, and a batch takes half a
-/// kilobyte on the stack of a fault handler.
+/// With 32 runs, taking the source's lock once per batch costs next to nothing, and a batch takes
+/// half a kilobyte on the stack of a fault handler.
 const RUNS: usize = 32;
 
 /// Up to 32 runs of owned frames, to be released together.
 ///
-/// A clear releases many frames at once, and the source takes its lock once for all of them. Frames that
-/// were added one after the other, and follow each other in physical memory, are one run. A batch iterates
-/// over its runs, in no particular order, and is empty afterwards.
+/// A clear releases many frames at once, and the source takes its lock once for all of them. Frames
+/// that were added one after the other, and follow each other in physical memory, are one run. A
+/// batch iterates over its runs, in no particular order, and is empty afterwards.
 #[must_use = "dropped frames are leaked: release them to their frame source"]
 #[derive(Debug)]
 pub struct FrameBatch {
@@ -31,7 +31,8 @@ impl FrameBatch {
     ///
     /// # Panics
     ///
-    /// If the batch [is full](Self::is_full) and the frames do not follow those that were added last.
+    /// If the batch [is full](Self::is_full) and the frames do not follow those that were added
+    /// last.
     #[inline]
     pub(crate) fn push(&mut self, frames: FrameRun) {
         let frames = frames.into_phys();
@@ -75,6 +76,15 @@ impl Iterator for FrameBatch {
     fn next(&mut self) -> Option<FrameRun> {
         let run = self.runs.pop()?;
         self.frames -= run.len();
-        Some(FrameRun::new(run))
+        // SAFETY: the batch took the frames from their owners in `push`, and does not contain them
+        // any more.
+        Some(unsafe { FrameRun::from_phys(run) })
+    }
+}
+
+impl Drop for FrameBatch {
+    /// Panics in a debug build if frames are left, because they are lost.
+    fn drop(&mut self) {
+        debug_assert!(self.is_empty(), "{} frames were dropped: release them to their source", self.frames);
     }
 }

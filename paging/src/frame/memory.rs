@@ -1,11 +1,9 @@
 //! Physical memory, reached through the embedder's physical-memory offset.
 //!
-//! The one place where the address of a frame becomes a pointer. Invariant, from the contract of
-//! [`AddressSpace::new`](crate::AddressSpace::new): every frame of the frame source, and the root table, is
-//! mapped readable and writable at `offset + address`, outside of the window of regions.
-//!
-//! Called by: `table`, which turns frames into tables and zeroes those that stay in their entries, and
-//! `supply`, which zeroes the new ones.
+//! This is the one place where the address of a frame becomes a pointer. Invariant, from the
+//! contract of [`AddressSpace::new`](crate::AddressSpace::new): every frame of the frame source,
+//! and the root table, is mapped readable and writable at `offset + address`, outside of the window
+//! of regions.
 
 use core::ptr;
 use core::sync::atomic::{Ordering, fence};
@@ -19,7 +17,7 @@ use crate::pages::PAGE_LEN;
 /// Words of eight bytes in a frame.
 const FRAME_WORDS: usize = PAGE_LEN / size_of::<u64>();
 
-/// Words that are zeroed in a row, so that the loop around them costs little.
+/// Words that are zeroed by one step of a loop, so that the loop itself costs little.
 const GROUP_WORDS: usize = 32;
 
 /// The embedder's mapping of all physical memory.
@@ -31,45 +29,47 @@ pub(crate) struct PhysicalMemory {
 impl PhysicalMemory {
     /// # Safety
     ///
-    /// The caller guarantees that every frame that is ever passed to the methods is mapped at `offset` plus
+    /// The caller guarantees that every frame that is passed to a method is mapped at `offset` plus
     /// its physical address, readable and writable, for as long as a copy of this value exists.
     pub(crate) const unsafe fn new(offset: VirtAddr) -> Self {
         Self { offset }
     }
 
-    /// Makes a frame blank. Not for inlining: what is around it is small, and takes many forms.
+    /// Zeroes a frame. Never inlined: it has many small, monomorphised callers.
     #[inline(never)]
     pub(crate) fn blank(self, mut frame: Frame) -> Blank {
         self.zero(&mut frame);
-        // SAFETY: it was filled with zeros just now, and its owner has not changed it since.
+        // SAFETY: `zero` has filled the frame with zeros, and its owner has not changed it since.
         unsafe { Blank::new_unchecked(frame) }
     }
 
-    /// Fills a frame with zeros, before anything that is stored later can be seen by another CPU or by a page
-    /// walk.
+    /// Fills a frame with zeros. Other CPUs and page walks see them before anything that is stored
+    /// later.
     #[inline]
     pub(crate) fn zero(self, frame: &mut Frame) {
-        // SAFETY: the frame is owned and borrowed exclusively, and references are made to tables only.
+        // SAFETY: the frame is owned and borrowed exclusively, and references are made to tables
+        // only, which entries own.
         unsafe { self.zero_at(frame.phys()) };
     }
 
-    /// As [`zero`](Self::zero), for a frame whose owner is a page-table entry.
+    /// As [`zero`](Self::zero), for a frame that a page-table entry or a set of free frames owns.
     ///
-    /// The stores are volatile so that they stay a loop of quadwords: a call to `memset` may be `rep stosb`,
-    /// which takes ten times as long where the CPU is emulated.
+    /// The stores are volatile so that they stay a loop of quadwords. The compiler would make them
+    /// a call of `memset`, which may be `rep stosb`: that takes ten times as long on an emulated
+    /// CPU.
     ///
     /// # Safety
     ///
-    /// The caller guarantees that the frame's owner is the caller's to change, and that no Rust reference to
-    /// the frame's bytes exists.
+    /// The caller guarantees that it has exclusive access to the frame's owner, and that no Rust
+    /// reference to the frame's bytes exists.
     #[inline]
     pub(crate) unsafe fn zero_at(self, frame: PhysFrame) {
         let groups: *mut [u64; GROUP_WORDS] = self.pointer(frame);
         for index in 0..FRAME_WORDS / GROUP_WORDS {
             // SAFETY: the index is inside of the frame, which is mapped by the contract of `new`.
             let group = unsafe { groups.add(index) };
-            // SAFETY: the words are mapped writable and aligned by the contract of `new`; that nothing else
-            // refers to them is this function's contract.
+            // SAFETY: the words are mapped writable and aligned by the contract of `new`. Nothing
+            // else refers to them, by this function's contract.
             unsafe { zero_group(group) };
         }
         fence(Ordering::Release);
@@ -79,27 +79,27 @@ impl PhysicalMemory {
     ///
     /// # Panics
     ///
-    /// If they do not fit.
+    /// If the bytes do not fit.
     pub(crate) fn write(self, frame: &mut Frame, at: usize, bytes: &[u8]) {
         let content: *mut [u8; PAGE_LEN] = self.pointer(frame.phys());
-        // SAFETY: the frame is mapped by the contract of `new`, owned and borrowed exclusively; every byte is a
-        // `u8`. The reference ends here.
+        // SAFETY: the frame is mapped by the contract of `new`, owned and borrowed exclusively.
+        // Every byte is a `u8`. The reference ends here.
         let content = unsafe { &mut *content };
         content[at..][..bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Copies a frame's content over that of another, before anything that is stored later can be seen by another
-    /// CPU or by a page walk.
+    /// Copies the content of `original` to `copy`. Other CPUs and page walks see it before anything
+    /// that is stored later.
     ///
     /// # Safety
     ///
     /// The caller guarantees that nothing writes `original` meanwhile.
     pub(crate) unsafe fn copy(self, original: PhysFrame, copy: &mut Frame) {
-        let (from, to): (*mut [u64; FRAME_WORDS], *mut [u64; FRAME_WORDS]) =
-            (self.pointer(original), self.pointer(copy.phys()));
-        // SAFETY: 1. both frames are mapped and aligned by the contract of `new`.
-        // 2. `copy` is owned and borrowed exclusively, so it is another frame; nothing writes `original`, by this
-        //    function's contract.
+        let from: *mut [u64; FRAME_WORDS] = self.pointer(original);
+        let to: *mut [u64; FRAME_WORDS] = self.pointer(copy.phys());
+        // SAFETY: 1. Both frames are mapped and aligned by the contract of `new`. 2. `copy` is
+        // owned and borrowed exclusively, so it is another frame. 3. Nothing writes `original`, by
+        // this function's contract.
         unsafe { to.copy_from_nonoverlapping(from, 1) };
         fence(Ordering::Release);
     }
@@ -111,27 +111,30 @@ impl PhysicalMemory {
     /// As for [`zero_at`](Self::zero_at).
     pub(crate) unsafe fn is_zero_at(self, frame: PhysFrame) -> bool {
         let words: *mut [u64; FRAME_WORDS] = self.pointer(frame);
-        // SAFETY: the frame is mapped and aligned by the contract of `new`; that nothing writes it is this
-        // function's contract. The reference ends here.
+        // SAFETY: the frame is mapped and aligned by the contract of `new`. Nothing writes it, by
+        // this function's contract. The reference ends here.
         unsafe { &*words }.iter().all(|word| *word == 0)
     }
 
-    /// The table that a frame holds.
+    /// The table in a frame.
+    ///
+    /// Page walks of the CPU read it at the same time. They write nothing, because all entries have
+    /// their accessed and dirty bits set (Intel SDM Vol 3A, 4.8).
     ///
     /// # Safety
     ///
-    /// The caller guarantees that the frame holds a page table, that it lives for `'t`, and that no other
-    /// reference to it exists meanwhile. (The CPU's page walks read it, and write nothing, because all
-    /// entries have their accessed and dirty bits set: Intel SDM Vol 3A, 4.8.)
+    /// The caller guarantees that the frame contains a page table for `'t`, and that no other
+    /// reference to it exists meanwhile.
     #[inline]
     pub(crate) unsafe fn table<'t>(self, frame: PhysFrame) -> &'t mut PageTable {
         let table: *mut PageTable = self.pointer(frame);
-        // SAFETY: the frame is mapped and aligned, by the contract of `new`; every bit pattern is a table;
-        // the lifetime and the exclusiveness are this function's contract.
+        // SAFETY: the frame is mapped and aligned by the contract of `new`, and every bit pattern
+        // is a table. The caller guarantees the lifetime and the exclusive access.
         unsafe { &mut *table }
     }
 
-    /// The sum is canonical by the contract of `new`; adding to a [`VirtAddr`] would check it at each step of a walk.
+    /// The address at which a frame is mapped, which is canonical by the contract of `new`. An
+    /// addition to a [`VirtAddr`] would check that at each step of a walk.
     #[inline]
     fn pointer<T>(self, frame: PhysFrame) -> *mut T {
         let address = self.offset.as_u64().wrapping_add(frame.start_address().as_u64());
@@ -143,7 +146,8 @@ impl PhysicalMemory {
 ///
 /// # Safety
 ///
-/// The caller guarantees that the words are aligned and writable, and that nothing else refers to them.
+/// The caller guarantees that the words are aligned and writable, and that nothing else refers to
+/// them.
 #[inline]
 unsafe fn zero_group(group: *mut [u64; GROUP_WORDS]) {
     let first: *mut u64 = group.cast();
@@ -155,14 +159,12 @@ unsafe fn zero_group(group: *mut [u64; GROUP_WORDS]) {
     }
 }
 
-/// A frame that holds zeros: the only kind that is ever mapped, or becomes a table.
-#[must_use = "a dropped frame is leaked"]
+/// A frame of zeros. A frame must be one before it becomes a table, or data without an image.
+#[must_use = "a dropped frame is leaked: release it to its frame source"]
 #[derive(Debug)]
 pub(crate) struct Blank(Frame);
 
 impl Blank {
-    /// Takes a frame for what it is.
-    ///
     /// # Safety
     ///
     /// The caller guarantees that every byte of the frame is zero, for every CPU.
@@ -170,7 +172,7 @@ impl Blank {
         Self(frame)
     }
 
-    pub(crate) const fn into_frame(self) -> Frame {
+    pub(crate) fn into_frame(self) -> Frame {
         self.0
     }
 }

@@ -6,11 +6,13 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Shortage {
-    /// The frame source has none left, or none that is not reserved.
-    #[error("the frame source is empty")]
+    /// The frame source has no frame left that is not reserved.
+    #[error("the frame source is empty: release frames, or add memory")]
     SourceEmpty,
-    /// The account holds as many frames as it may.
-    #[error("the account's cap of {cap_frames} frames is reached")]
+    /// The account already holds as many frames as its cap allows.
+    #[error(
+        "the account's cap of {cap_frames} frames is reached: release some of its frames, or raise the cap"
+    )]
     CapReached {
         /// The account's cap in frames.
         cap_frames: u64,

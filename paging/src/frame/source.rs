@@ -7,9 +7,10 @@ use super::{Frame, FrameBatch, FrameRun};
 /// Where frames come from and go back to.
 ///
 /// The page-fault handler calls these methods, among others. The address space calls them within
-/// [`Tlb::uninterrupted`](crate::Tlb::uninterrupted), and often holds its own lock. So they must not
-/// touch the memory of a region, must not fault, and must not wait for anything that the interrupted
-/// code may hold. Everyone else who takes a lock of the source must do so with interrupts off.
+/// [`Tlb::uninterrupted`](crate::Tlb::uninterrupted), and often holds its own lock. So they must
+/// not touch the memory of a region, must not fault, and must not wait for anything that the
+/// interrupted code may hold. Everyone else who takes a lock of the source must do so with
+/// interrupts off.
 ///
 /// A source that cannot keep frames free for later leaves [`reserve`](Self::reserve) and
 /// [`unreserve`](Self::unreserve) out. It then serves every account except
@@ -24,7 +25,8 @@ use super::{Frame, FrameBatch, FrameRun};
 /// 3. as long as fewer reserved frames are allocated than were reserved, a request for reserved
 ///    frames returns at least one.
 pub unsafe trait FrameSource {
-    /// Allocates at least one and at most `request.frames` frames, or returns `None` if there is none.
+    /// Allocates at least one and at most `request.frames` frames, or returns `None` if there is
+    /// none.
     fn allocate(&self, request: Request) -> Option<Allocation>;
 
     /// Takes back all frames of the batch, and reserves them again if `reserved` is set.
@@ -32,7 +34,8 @@ pub unsafe trait FrameSource {
     /// A release and the reservation of its frames are one step: no allocation comes between them.
     fn release(&self, frames: &mut FrameBatch, reserved: bool);
 
-    /// Keeps `frames` more free frames for requests that ask for reserved ones: all of them, or none.
+    /// Keeps `frames` more free frames for requests that ask for reserved ones: all of them, or
+    /// none.
     ///
     /// # Errors
     ///
@@ -53,9 +56,11 @@ pub unsafe trait FrameSource {
 /// What an allocation asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// The most frames that are wanted, at least one. They must follow each other in physical memory.
+    /// The most frames that are wanted, at least one. They must follow each other in physical
+    /// memory.
     pub frames: u64,
-    /// Whether the caller is going to zero the frames, so that frames which are zero already are better.
+    /// Whether the caller is going to zero the frames, so that frames which are zero already are
+    /// better.
     pub zeroed: bool,
     /// Whether to allocate frames that were [reserved](FrameSource::reserve).
     pub reserved: bool,

@@ -1,8 +1,7 @@
 //! The bookkeeping of a frame pool, carved out of the memory that the pool is about to manage.
 //!
-//! At boot there is no heap yet. The largest usable range gives up its first frames for a sorted table of
-//! [`Span`]s and for the words of the sets of free frames, both reached through the physical offset.
-//! Called by: `FramePool::new`, once.
+//! There is no heap at boot. The largest usable range gives up its first frames for a sorted table
+//! of [`Span`]s and for the words of the two sets of free frames.
 
 use core::ops::Range;
 
@@ -14,19 +13,21 @@ use super::spans::Span;
 use super::{FreeSet, PoolError};
 use crate::pages::PAGE_BYTES;
 
-/// The storage of a pool: what is managed, and the words for two sets of frames.
+/// The storage of a pool.
 pub(super) struct Carved {
     pub(super) spans: &'static [Span],
+    /// Zeros, enough for two sets of all frames.
     pub(super) words: &'static mut [u64],
-    /// Every number of a span is below it.
+    /// All numbers of the spans are below it.
     pub(super) bound: usize,
 }
 
-/// Takes the bookkeeping's frames from the largest of the ranges, and describes the rest.
+/// Takes the frames of the bookkeeping from the largest range, and returns the spans of all other
+/// frames.
 ///
 /// # Safety
 ///
-/// As for `FramePool::new`: the ranges are unused RAM, mapped writable at `physical_offset`, for ever.
+/// As for [`FramePool::new`](super::FramePool::new).
 pub(super) unsafe fn carve(
     usable: &[Range<PhysAddr>],
     physical_offset: VirtAddr,
@@ -43,11 +44,12 @@ pub(super) unsafe fn carve(
 
     let storage = physical_offset + home.start.start_address().as_u64();
     let unset = Span::new(home);
-    // SAFETY: the storage's first `span_bytes` lie in the home range, which this function's caller gave away;
-    // it starts at a frame's border, which is aligned for any type.
+    // SAFETY: the first `span_bytes` of the storage are in the home range, which is unused RAM by
+    // this function's contract. The storage starts at the start of a frame, which is aligned for
+    // any type.
     let spans = unsafe { filled(storage.as_mut_ptr(), ranges().count(), unset) };
-    // SAFETY: the words follow the spans, end before the home range does, and are aligned, because the size
-    // of a span is a multiple of its alignment, which is that of a word.
+    // SAFETY: the words are after the spans and end before the home range does. They are aligned,
+    // because the size of a span is a multiple of its alignment, which is that of a word.
     let words = unsafe { filled((storage + span_bytes as u64).as_mut_ptr(), word_count, 0) };
 
     let rest = PhysFrame::range(home.start + needed_frames, home.end);
@@ -67,7 +69,7 @@ pub(super) fn refuse_overlaps(usable: &[Range<PhysAddr>]) -> Result<(), PoolErro
     Ok(())
 }
 
-/// The frames that lie wholly inside of a range, but for the one at physical address zero.
+/// The frames that are in a range as a whole, except for the one at physical address zero.
 fn whole_frames(range: &Range<PhysAddr>) -> PhysFrameRange {
     let end = PhysFrame::containing_address(range.end);
     let first = PhysFrame::containing_address(range.start);
@@ -87,20 +89,20 @@ fn number_in_order(spans: &mut [Span], ranges: impl Iterator<Item = PhysFrameRan
     }
 }
 
-/// Makes a slice of `count` copies of `value` at `place`.
+/// Writes `count` copies of `value` from `place` on, and returns them as a slice.
 ///
 /// # Safety
 ///
-/// The caller guarantees that `place` is aligned for `T`, and that the bytes of `count` values from there on
-/// are RAM which belongs to the returned slice for ever.
+/// The caller guarantees that `place` is aligned for `T`, and that the bytes of `count` values from
+/// there on are RAM that nothing else ever uses.
 unsafe fn filled<T: Copy>(place: *mut T, count: usize, value: T) -> &'static mut [T] {
     for index in 0..count {
-        // SAFETY: the index is below `count`, so the place is inside of the caller's bytes.
+        // SAFETY: the index is below `count`, so the place is inside of the caller's RAM.
         let slot = unsafe { place.add(index) };
         // SAFETY: the place is aligned RAM that nothing else uses, by this function's contract.
         unsafe { slot.write(value) };
     }
-    // SAFETY: `count` values were just written there, and nothing else uses them, for ever.
+    // SAFETY: the loop has initialized `count` values there, and nothing else ever uses them.
     unsafe { core::slice::from_raw_parts_mut(place, count) }
 }
 

@@ -1,4 +1,4 @@
-//! The errors of a frame pool. On any of them nothing has changed.
+//! The errors of a frame pool.
 
 use thiserror::Error;
 use x86_64::PhysAddr;
@@ -9,42 +9,36 @@ use x86_64::structures::paging::PhysFrame;
 #[non_exhaustive]
 pub enum PoolError {
     /// Two ranges have bytes in common.
-    #[error("the usable ranges at {first:#x} and at {second:#x} overlap")]
+    #[error("the usable ranges at {first:#x} and at {second:#x} overlap: pass every byte once")]
     Overlap {
-        /// Where one of them starts.
+        /// The start of the range that was passed earlier.
         first: PhysAddr,
-        /// Where the other one starts.
+        /// The start of the range that was passed later.
         second: PhysAddr,
     },
-    /// There is no whole frame in any range.
-    #[error("no usable range covers a whole frame of 4 KiB")]
+    /// No range covers a whole frame.
+    #[error("no usable range covers a whole frame of 4 KiB: pass a larger range")]
     Empty,
-    /// The bookkeeping has no place.
+    /// The bookkeeping does not fit into the largest range.
     #[error(
-        "the bookkeeping needs {needed_frames} frames, and the largest usable range has {largest_frames}"
+        "the bookkeeping takes {needed_frames} frames, and the largest usable range has {largest_frames}: \
+         pass a range that has more frames than the bookkeeping"
     )]
     NoRoom {
-        /// Frames that the bookkeeping needs.
+        /// The number of frames that the bookkeeping takes.
         needed_frames: u64,
-        /// Frames of the largest range.
+        /// The number of frames in the largest range.
         largest_frames: u64,
     },
 }
 
-/// Why a pool refuses to take a frame back.
+/// Why a pool refuses to take a frame back. The pool has not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub(super) enum ReleaseError {
-    /// The frame is not one of the pool's.
+    /// The frame was never one of the pool's.
     #[error("{frame:?} is not a frame of this pool")]
-    Foreign {
-        /// The refused frame.
-        frame: PhysFrame,
-    },
+    Foreign { frame: PhysFrame },
     /// The frame is free.
     #[error("{frame:?} is free already")]
-    AlreadyFree {
-        /// The refused frame.
-        frame: PhysFrame,
-    },
+    AlreadyFree { frame: PhysFrame },
 }

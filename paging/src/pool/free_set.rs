@@ -1,12 +1,12 @@
-//! A set of small numbers as a tree of 64-bit words, over storage that the caller gives.
+//! A set of small numbers as a tree of 64-bit words.
 //!
-//! Level 0 has a bit for each number; a bit of level n + 1 says whether the word below it has any bit. So the
-//! smallest member is found, added and removed in one step per level: four levels for 64 GiB of frames. The
-//! word that held the smallest member last is looked at first, which mostly makes that one step in all.
+//! Level 0 has a bit for each number. A bit of level n + 1 is set if the word of level n that it
+//! stands for has any bit set. So finding, adding and removing the smallest member takes one step
+//! per level: four levels for 64 GiB of frames. A lookup first tries the word that contained the
+//! smallest member last, which usually makes it one step.
 //!
-//! Invariants: a bit above level 0 is set if and only if the word that it stands for is not zero; all words
-//! of level 0 before `first_word` are zero.
-//! Called by: the frame pool, for the numbers of the free frames.
+//! Invariants: a bit above level 0 is set if and only if its word is not zero. All words of level 0
+//! before `first_word` are zero.
 
 use core::ops::RangeInclusive;
 
@@ -15,11 +15,11 @@ const MAX_LEVELS: usize = 7;
 
 const BITS: usize = 64;
 
-/// A set of numbers below a bound.
+/// A set of numbers below a bound, over storage that the caller provides.
 #[derive(Debug)]
 pub(super) struct FreeSet {
     words: &'static mut [u64],
-    /// Where in `words` each level starts; only the first `levels` of them count.
+    /// The index in `words` at which each level starts. Only the first `levels` of them are used.
     starts: [usize; MAX_LEVELS],
     levels: usize,
     first_word: usize,
@@ -31,7 +31,8 @@ impl FreeSet {
         level_sizes(bound).sum()
     }
 
-    /// An empty set of numbers below `bound`, over [`words_for`](Self::words_for) words that are all zero.
+    /// An empty set of numbers below `bound`, over [`words_for`](Self::words_for) words that are
+    /// all zero.
     pub(super) fn new(bound: usize, words: &'static mut [u64]) -> Self {
         debug_assert!(words.len() >= Self::words_for(bound), "the storage is smaller than the tree");
         let mut starts = [0; MAX_LEVELS];
@@ -55,7 +56,7 @@ impl FreeSet {
         if word != 0 {
             return Some(self.first_word * BITS + word.trailing_zeros() as usize);
         }
-        let first = self.climb_down()?;
+        let first = self.descend()?;
         self.first_word = first / BITS;
         Some(first)
     }
@@ -66,16 +67,16 @@ impl FreeSet {
         let first = self.first()?;
         let index = first / BITS;
         let word = &mut self.words[index];
-        // Its lowest bit is the smallest member's.
+        // Clears the lowest bit, which is that of the smallest member.
         *word &= *word - 1;
         if *word == 0 {
-            self.note_empty(index);
+            self.mark_empty(index);
         }
         Some(first)
     }
 
-    /// Removes this member and those that follow it in the same word, up to `most` in all, which is not zero;
-    /// tells how many.
+    /// Removes this member and those that follow it in the same word, up to `most`, which is not
+    /// zero. Returns how many there were.
     #[inline]
     pub(super) fn take_run(&mut self, first: usize, most: u64) -> usize {
         let word = &mut self.words[first / BITS];
@@ -83,14 +84,14 @@ impl FreeSet {
         let count = usize::try_from(most).map_or(members, |most| most.min(members));
         *word &= !(u64::MAX >> (BITS - count) << (first % BITS));
         if *word == 0 {
-            self.note_empty(first / BITS);
+            self.mark_empty(first / BITS);
         }
         count
     }
 
-    /// The smallest member, from the root on.
+    /// The smallest member, found from the root.
     #[cold]
-    fn climb_down(&self) -> Option<usize> {
+    fn descend(&self) -> Option<usize> {
         let mut index = 0;
         for level in (0..self.levels).rev() {
             let word = self.words[self.starts[level] + index];
@@ -118,7 +119,7 @@ impl FreeSet {
             let was_empty = *word == 0;
             *word |= mask;
             if was_empty {
-                self.note_used(index);
+                self.mark_used(index);
             }
         }
     }
@@ -127,13 +128,13 @@ impl FreeSet {
         let word = &mut self.words[number / BITS];
         *word &= !bit(number);
         if *word == 0 {
-            self.note_empty(number / BITS);
+            self.mark_empty(number / BITS);
         }
     }
 
-    /// Notes above level 0 that a word of it is not zero any more.
+    /// Sets the bits above level 0 for a word of level 0 that is not zero any more.
     #[cold]
-    fn note_used(&mut self, word: usize) {
+    fn mark_used(&mut self, word: usize) {
         let mut index = word;
         for level in 1..self.levels {
             let word = &mut self.words[self.starts[level] + index / BITS];
@@ -146,9 +147,9 @@ impl FreeSet {
         }
     }
 
-    /// Notes above level 0 that a word of it is zero now.
+    /// Clears the bits above level 0 for a word of level 0 that has become zero.
     #[cold]
-    fn note_empty(&mut self, word: usize) {
+    fn mark_empty(&mut self, word: usize) {
         let mut index = word;
         for level in 1..self.levels {
             let word = &mut self.words[self.starts[level] + index / BITS];
@@ -161,7 +162,7 @@ impl FreeSet {
     }
 }
 
-/// The words of level 0 in which these numbers are, each with their bits.
+/// The index of each word of level 0 that these numbers are in, with a mask of their bits.
 fn masks(numbers: RangeInclusive<usize>) -> impl Iterator<Item = (usize, u64)> {
     let (first, last) = numbers.into_inner();
     (first / BITS..=last / BITS).map(move |word| {
@@ -175,7 +176,7 @@ const fn bit(index: usize) -> u64 {
     1 << (index % BITS)
 }
 
-/// The number of words of each level, from the leaves to the root, which is one word.
+/// The number of words of each level, from level 0 to the root, which is one word.
 fn level_sizes(bound: usize) -> impl Iterator<Item = usize> {
     let leaves = bound.div_ceil(BITS).max(1);
     core::iter::successors(Some(leaves), |words| (*words > 1).then(|| words.div_ceil(BITS)))
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_taken_ends_with_its_members_or_its_word_or_what_is_wanted() {
+    fn a_taken_run_ends_at_a_gap_or_with_its_word_or_when_it_is_long_enough() {
         let mut set = empty(5000);
         set.insert_run(60..=70);
         set.insert_run(80..=90);
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_keeps_a_member_stays_known_above() {
+    fn a_word_that_keeps_a_member_stays_marked_above() {
         let mut set = empty(5000);
         set.insert(4500);
         set.insert(4501);

@@ -1,31 +1,31 @@
-//! Frames zeroed ahead of need: by an idle loop, for a fault that has no time.
+//! Frames that are zeroed ahead of need: by an idle loop, so that a fault does not have to.
 //!
-//! A free frame is either in the set `free`, with old bytes, or in the set `scrubbed`, with zeros; whoever
-//! wants zeros takes a scrubbed one first, whoever takes any frame takes those last. The depth bounds how
-//! many there are, and so the work that is wasted on frames which nobody wants to be zero; a depth of 0
-//! switches scrubbing off.
+//! A free frame is in the set `free`, with its old bytes, or in the set `scrubbed`, with zeros. A
+//! request for zeroed frames takes scrubbed frames first; any other request takes them last.
 //!
-//! Invariant: every byte of a scrubbed frame is zero, since nothing writes a free frame. Called by: the
-//! kernel's idle loop.
+//! Invariant: every byte of a scrubbed frame is zero, because nothing writes a free frame.
 
 use super::{FramePool, State, take_from};
-use crate::frame::{Allocation, Frame};
+use crate::frame::Allocation;
 
-/// 4 MiB: what a guest that starts is likely to touch before the kernel is idle again.
+/// 4 MiB: about what a guest touches when it starts, before the kernel is idle again.
 pub(super) const DEFAULT_DEPTH_FRAMES: u64 = 1024;
 
 impl FramePool {
-    /// Fills up to `budget_frames` free frames with zeros, as long as fewer than the depth are; tells how
-    /// many it filled.
+    /// Zeroes up to `budget_frames` free frames, and returns how many it zeroed.
     ///
-    /// The pool is locked for one frame at a time. As with all methods, a kernel that is interrupted by code
-    /// which uses the pool calls it with interrupts off, and picks a budget that it can wait for.
+    /// It stops when as many frames are scrubbed as [`set_scrub_depth`](Self::set_scrub_depth)
+    /// allows. The pool is locked for one frame at a time. The kernel must switch interrupts off if
+    /// it can be interrupted by code that uses the pool or touches a region, so it should choose a
+    /// small budget.
     pub fn scrub(&self, budget_frames: u64) -> u64 {
         (0..budget_frames).take_while(|_| self.state.lock().scrub_one()).count() as u64
     }
 
-    /// Sets the number of scrubbed frames at which [`scrub`](Self::scrub) stops; 0 switches it off.
+    /// Sets the number of scrubbed frames at which [`scrub`](Self::scrub) stops. Zero switches it
+    /// off.
     ///
+    /// The depth bounds the work that is wasted on frames that are overwritten without being read.
     /// It is 1024 frames at first. Frames that are scrubbed already stay so.
     pub fn set_scrub_depth(&self, frames: u64) {
         self.state.lock().scrub_depth_frames = frames;
@@ -39,21 +39,22 @@ impl FramePool {
 }
 
 impl State {
+    /// Zeroes one free frame. Returns whether there was one to be zeroed.
     fn scrub_one(&mut self) -> bool {
         if self.scrubbed_frames >= self.scrub_depth_frames {
             return false;
         }
-        let Some(number) = self.free.first() else { return false };
-        // SAFETY: the frame is free, so it is the pool's, and the pool is borrowed exclusively.
-        let mut frame = unsafe { Frame::from_phys(self.phys_of(number)) };
-        self.memory.zero(&mut frame);
-        self.free.remove(number);
+        let Some(number) = self.free.take_first() else { return false };
+        let frame = self.phys_of(number);
+        // SAFETY: the frame was free, so it is the pool's, and no reference to its bytes exists.
+        unsafe { self.memory.zero_at(frame) };
         self.scrubbed.insert(number);
         self.scrubbed_frames += 1;
         true
     }
 
-    /// Takes up to `most` free frames that follow each other, reserved or not, scrubbed ones if there are any.
+    /// Takes up to `most` free frames that follow each other, reserved or not, scrubbed ones if
+    /// there are any.
     #[inline(always)]
     pub(super) fn take_zeroed(&mut self, most: u64) -> Option<Allocation> {
         if self.scrubbed_frames == 0 {
@@ -62,7 +63,8 @@ impl State {
         self.take_scrubbed(most)
     }
 
-    /// Takes up to `most` scrubbed frames that follow each other, from the lowest on, reserved or not.
+    /// Takes up to `most` scrubbed frames that follow each other, from the lowest on, reserved or
+    /// not.
     pub(super) fn take_scrubbed(&mut self, most: u64) -> Option<Allocation> {
         let frames = take_from(&mut self.scrubbed, &mut self.spans, most)?;
         self.scrubbed_frames -= frames.phys().len();

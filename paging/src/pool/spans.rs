@@ -1,8 +1,10 @@
-//! The ranges of frames that a pool manages, and how their frames are numbered.
+//! The ranges of frames that a pool manages, and the numbers of their frames.
 //!
-//! Invariants: the spans are in the order of their addresses and do not overlap; their numbers follow each
-//! other from 0 on, and no span is empty. A lookup tries the span that was found last, and then is a binary
-//! search. Called by: the pool, for each frame that it takes or puts back; made by `carve`.
+//! The sets of free frames contain numbers from zero on without gaps, whereas RAM has gaps. A
+//! [`Span`] maps the frames of one range to a range of numbers.
+//!
+//! Invariants: the spans are sorted by address, do not overlap, and none is empty. Their numbers
+//! follow each other from zero on.
 
 use core::ops::{Range, RangeInclusive};
 
@@ -12,17 +14,17 @@ use x86_64::structures::paging::frame::PhysFrameRange;
 use super::carve::to_usize;
 use crate::pages::{PAGE_BYTES, frame_after};
 
-/// Frames that follow each other in physical memory, and so do their numbers.
+/// Frames that follow each other in physical memory, with numbers that follow each other too.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     start: PhysFrame,
     first_number: usize,
-    /// The number behind the last one.
+    /// One more than the last number.
     end_number: usize,
 }
 
 impl Span {
-    /// These frames, numbered from 0 on.
+    /// The span of these frames, numbered from zero on.
     pub(super) fn new(frames: PhysFrameRange) -> Self {
         Self { start: frames.start, first_number: 0, end_number: to_usize(frames.len()) }
     }
@@ -31,7 +33,7 @@ impl Span {
         self.start
     }
 
-    /// Numbers the frames from `first_number` on; tells the number behind the last one.
+    /// Numbers the frames from `first_number` on, and returns the first number after them.
     pub(super) const fn renumber(&mut self, first_number: usize) -> usize {
         self.end_number = first_number + (self.end_number - self.first_number);
         self.first_number = first_number;
@@ -54,13 +56,13 @@ impl Span {
         (number < self.end_number).then_some(number)
     }
 
-    /// The number of frames from this number on, which is one of the span's.
+    /// How many frames the span has from this number on, which is one of its numbers.
     #[inline]
-    pub(super) const fn frames_behind(&self, number: usize) -> u64 {
+    pub(super) const fn count_from(&self, number: usize) -> u64 {
         (self.end_number - number) as u64
     }
 
-    /// The frames from this number on, `count` of them, all of which are the span's.
+    /// The `count` frames from this number on. All of them belong to the span.
     #[inline]
     pub(super) fn frames_from(&self, number: usize, count: usize) -> PhysFrameRange {
         let start = frame_after(self.start, (number - self.first_number) as u64);
@@ -72,12 +74,13 @@ impl Span {
 #[derive(Debug)]
 pub(super) struct Spans {
     spans: &'static [Span],
-    /// The one that was found last: frames are taken from the lowest on, so it is mostly the same.
+    /// The index of the span that a lookup found last. The next lookup tries it first, because
+    /// consecutive allocations are mostly from one span.
     last_found: usize,
 }
 
 impl Spans {
-    /// These spans, in order.
+    /// All spans of a pool, which are sorted and numbered.
     pub(super) const fn new(spans: &'static [Span]) -> Self {
         Self { spans, last_found: 0 }
     }
@@ -86,7 +89,7 @@ impl Spans {
         self.spans.iter()
     }
 
-    /// The span of a number that is used.
+    /// The span that contains this number, which is one of the pool's.
     #[inline]
     pub(super) fn with_number(&mut self, number: usize) -> &'static Span {
         match self.spans.get(self.last_found) {
@@ -95,21 +98,22 @@ impl Spans {
         }
     }
 
-    /// The number of this frame, if it is one of the pool's.
+    /// The number of this frame, or `None` if it is not one of the pool's.
     pub(super) fn number_of(&mut self, frame: PhysFrame) -> Option<usize> {
         self.with_frame(frame).number_of(frame)
     }
 
-    /// The numbers of frames that follow each other, at least one, if all of them are in one span.
+    /// The numbers of these frames, or `None` if they are not all in one span. There is at least
+    /// one frame.
     #[inline]
     pub(super) fn numbers_of(&mut self, frames: PhysFrameRange) -> Option<RangeInclusive<usize>> {
         let span = self.with_frame(frames.start);
         let first = span.number_of(frames.start)?;
         let count = frames.len();
-        (count <= span.frames_behind(first)).then(|| first..=first + to_usize(count) - 1)
+        (count <= span.count_from(first)).then(|| first..=first + to_usize(count) - 1)
     }
 
-    /// The span of this frame, or some other one if it is in none.
+    /// The span that contains this frame, or any span if none does.
     #[inline]
     fn with_frame(&mut self, frame: PhysFrame) -> &'static Span {
         match self.spans.get(self.last_found) {
@@ -118,7 +122,7 @@ impl Spans {
         }
     }
 
-    /// The last of the spans that are like this, which come before those that are not; or else the first.
+    /// Returns the last span for which `is_before` holds, or the first span if there is none.
     #[cold]
     fn search(&mut self, is_before: impl FnMut(&Span) -> bool) -> &'static Span {
         self.last_found = self.spans.partition_point(is_before).saturating_sub(1);
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_leads_to_its_frame_and_back_whichever_span_was_found_before() {
+    fn a_number_and_its_frame_are_converted_whichever_span_was_found_before() {
         for before in [0, 4, 68] {
             for (number, expected) in [(0, 16), (3, 19), (4, 32), (5, 64), (68, 127)] {
                 let mut spans = spans();
@@ -183,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_span_ends_with_it() {
+    fn the_frames_from_a_number_on_end_with_its_span() {
         let mut spans = spans();
-        assert_eq!([0, 4, 66].map(|number| spans.with_number(number).frames_behind(number)), [4, 1, 3]);
+        assert_eq!([0, 4, 66].map(|number| spans.with_number(number).count_from(number)), [4, 1, 3]);
     }
 }

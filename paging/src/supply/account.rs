@@ -1,19 +1,16 @@
-//! The budget of frames of one owner, shared by all of its regions, and when it is charged.
+//! The frame budget of one owner, which all of its regions share.
 //!
-//! Charged are data frames and table frames that a region owns. Table frames that regions share, and the
-//! sink, belong to the address space and are charged to nobody. An account is charged
-//! either on touch, frame by frame, or beforehand, for all that its regions' limits can come to.
+//! An account is charged for data frames and for the table frames that a region owns. Table frames
+//! that regions share belong to the address space, as the sink does, and are charged to no account.
 //!
-//! Invariants: what is charged never exceeds the cap; a frame is charged before it is taken from the source
-//! and uncharged after it went back, so the account never shows less than what is held; a reserved account
-//! never holds more than it was charged for; `lost` is set once and never cleared.
-//!
-//! Called by: the fault path and whatever releases frames; reserve and the limit, for reserved accounts; the
-//! owner, who reads the figures.
+//! Invariants: the charge never exceeds the cap. A frame is charged before it is allocated and
+//! uncharged after it was released, so the account never shows fewer frames than its regions hold.
+//! A reserved account never holds more frames than it is charged for. `lost` is set once and never
+//! cleared.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A budget of frames, and what became of it.
+/// A budget of frames, and how many of them are used.
 #[derive(Debug)]
 pub struct Account {
     cap_frames: Option<u64>,
@@ -23,29 +20,31 @@ pub struct Account {
     lost: AtomicBool,
 }
 
-/// When frames are charged.
+/// When an account is charged for a frame.
 #[derive(Debug)]
 enum Policy {
-    /// When they are taken.
+    /// When the frame is allocated.
     OnTouch,
-    /// When they become usable.
+    /// When a limit makes the page usable.
     Reserved { charged_frames: AtomicU64 },
 }
 
 impl Account {
-    /// An account that is charged on touch, and may hold up to `cap_frames` frames, or any number of them.
+    /// An account that is charged on touch. It may hold up to `cap_frames` frames, or any number.
     ///
-    /// A write that finds no frame is lost, and so is the account then.
+    /// A touch for which there is no frame goes into the sink, and the account is
+    /// [lost](Self::is_lost).
     #[must_use]
     pub const fn new(cap_frames: Option<u64>) -> Self {
         Self::with(cap_frames, Policy::OnTouch)
     }
 
-    /// An account that is charged beforehand, for up to `cap_frames` frames, or any number of them.
+    /// An account that is charged beforehand, for up to `cap_frames` frames, or any number.
     ///
-    /// Raising the limit of a region charges every data frame up to it and the table frames that these can
-    /// need at most, and the frame source reserves them: so the raise may fail, and a touch cannot. The frame
-    /// source must implement [`FrameSource::reserve`](crate::FrameSource::reserve).
+    /// Raising the limit of a region charges every data frame up to the limit, and as many table
+    /// frames as these can need. The frame source reserves all of them. So the raise may fail, and
+    /// a touch cannot. The frame source must implement
+    /// [`FrameSource::reserve`](crate::FrameSource::reserve).
     #[must_use]
     pub const fn reserved(cap_frames: Option<u64>) -> Self {
         Self::with(cap_frames, Policy::Reserved { charged_frames: AtomicU64::new(0) })
@@ -61,20 +60,22 @@ impl Account {
         }
     }
 
-    /// Frames held now: data, deferred or not, and owned tables.
+    /// Frames that the account holds now: data frames, deferred or not, and owned tables.
     #[must_use]
     pub fn held_frames(&self) -> u64 {
         self.held_frames.load(Ordering::Relaxed)
     }
 
-    /// The largest number of frames that were ever held at once.
+    /// The largest number of frames that the account ever held at once.
     #[must_use]
     pub fn peak_frames(&self) -> u64 {
         self.peak_frames.load(Ordering::Relaxed)
     }
 
-    /// Frames charged now: of an account that is charged on touch, those that it holds; of a reserved one,
-    /// those that it may come to hold.
+    /// Frames that the account is charged for now.
+    ///
+    /// These are the frames that it holds if it is charged on touch, and those that it may come to
+    /// hold if it is reserved.
     #[must_use]
     pub fn charged_frames(&self) -> u64 {
         match &self.policy {
@@ -98,10 +99,10 @@ impl Account {
         }
     }
 
-    /// Whether an access found no frame and went into a sink.
+    /// Whether an access went into the sink because there was no frame.
     ///
-    /// From then on the memory of the owner's regions is not what the owner wrote, and nothing that was
-    /// computed from it may be believed. It never comes to that in a reserved account.
+    /// From then on the memory of the owner's regions is not what the owner wrote, so nothing that
+    /// is computed from it may be used. A reserved account is never lost.
     #[inline]
     #[must_use]
     pub fn is_lost(&self) -> bool {
@@ -112,7 +113,7 @@ impl Account {
         self.lost.store(true, Ordering::Release);
     }
 
-    /// Charges one frame that is about to be taken, unless the cap is reached.
+    /// Charges one frame that is about to be allocated, unless the cap is reached.
     #[inline]
     pub(crate) fn hold(&self) -> Result<(), CapReached> {
         self.hold_many(1)
@@ -125,7 +126,7 @@ impl Account {
         Ok(())
     }
 
-    /// The most frames that it may hold as things are.
+    /// The most frames that the account may hold with its present charge.
     fn most_held_frames(&self) -> u64 {
         match &self.policy {
             Policy::OnTouch => self.cap_frames.unwrap_or(u64::MAX),
@@ -133,22 +134,24 @@ impl Account {
         }
     }
 
-    /// Charges as many frames that are about to be taken as it may, up to `most`; tells how many.
+    /// Charges as many frames that are about to be allocated as the account may hold, up to `most`.
+    /// Returns their number.
     pub(crate) fn hold_up_to(&self, most: u64) -> u64 {
         let room = self.most_held_frames().saturating_sub(self.held_frames());
         let frames = most.min(room);
-        // Somebody else may have been quicker.
+        // Another CPU may have charged frames since `room` was computed.
         if self.hold_many(frames).is_ok() { frames } else { 0 }
     }
 
-    /// Uncharges frames that went back.
+    /// Uncharges frames that were released.
     #[inline]
     pub(crate) fn let_go(&self, frames: u64) {
         let before = self.held_frames.fetch_sub(frames, Ordering::Relaxed);
-        debug_assert!(before >= frames, "a frame was uncharged that was never charged");
+        debug_assert!(before >= frames, "{frames} frames were uncharged, of {before} that were charged");
     }
 
-    /// Charges a reserved account for frames that it may take later; the others are charged then.
+    /// Charges a reserved account for frames that it may allocate later. Does nothing for another
+    /// account.
     pub(crate) fn charge(&self, frames: u64) -> Result<(), CapReached> {
         match &self.policy {
             Policy::OnTouch => Ok(()),
@@ -158,19 +161,22 @@ impl Account {
         }
     }
 
-    /// Takes back what [`charge`](Self::charge) did.
+    /// Takes back a [`charge`](Self::charge).
     pub(crate) fn uncharge(&self, frames: u64) {
         match &self.policy {
             Policy::OnTouch => {}
             Policy::Reserved { charged_frames } => {
                 let before = charged_frames.fetch_sub(frames, Ordering::Relaxed);
-                debug_assert!(before >= frames, "frames were uncharged that were never charged");
+                debug_assert!(
+                    before >= frames,
+                    "{frames} frames were uncharged, of {before} that were charged"
+                );
             }
         }
     }
 }
 
-/// Raises a counter by `frames`, up to `most`, and tells what it was before.
+/// Raises a counter by `frames`, at most to `most`, and returns its value before.
 #[inline]
 fn raise(counter: &AtomicU64, frames: u64, most: u64) -> Result<u64, CapReached> {
     let raised = |before: u64| before.checked_add(frames).filter(|after| *after <= most);
@@ -179,7 +185,7 @@ fn raise(counter: &AtomicU64, frames: u64, most: u64) -> Result<u64, CapReached>
         .map_err(|charged_frames| CapReached { charged_frames, cap_frames: most })
 }
 
-/// The account is charged for as many frames as it may.
+/// The charge cannot be raised, because it would exceed the cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CapReached {
     pub(crate) charged_frames: u64,
@@ -202,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_without_a_cap_charges_on() {
+    fn an_account_without_a_cap_may_hold_any_number() {
         let account = Account::new(None);
         for _ in 0..1000 {
             assert_eq!(account.hold(), Ok(()));

@@ -1,11 +1,12 @@
 //! Frames that are zeroed ahead of need.
 
 use palimpsest_paging::x86_64::PhysAddr;
+use palimpsest_paging::x86_64::structures::paging::PhysFrame;
 use palimpsest_paging::{Frame, FramePool, FrameSource, Request};
 
 use crate::world::{Memory, PAGE};
 
-/// A pool over memory full of rubbish.
+/// A pool over memory that is not zero.
 fn pool() -> (Memory, FramePool) {
     let memory = Memory::new(128);
     memory.spoil();
@@ -15,15 +16,15 @@ fn pool() -> (Memory, FramePool) {
     (memory, pool)
 }
 
-fn is_zero(memory: Memory, frame: &Frame) -> bool {
-    // SAFETY: the frame is in the memory, and owned.
-    (0..4096).all(|byte| unsafe { memory.bytes(frame.phys()).wrapping_add(byte).read() } == 0)
+fn is_zero(memory: Memory, frame: PhysFrame) -> bool {
+    // SAFETY: the frame is in the memory and allocated, and nothing else uses it.
+    (0..4096).all(|byte| unsafe { memory.bytes(frame).wrapping_add(byte).read() } == 0)
 }
 
-/// Asks the pool for up to `frames` zeroed frames. Returns them, and whether they were zeroed ahead of need.
-fn allocate(pool: &FramePool, frames: u64, reserved: bool) -> Option<(bool, Vec<Frame>)> {
+/// Asks the pool for up to `frames` zeroed frames. Returns whether they were zeroed ahead of need, and the frames.
+fn allocate(pool: &FramePool, frames: u64, reserved: bool) -> Option<(bool, Vec<PhysFrame>)> {
     let allocation = pool.allocate(Request { frames, zeroed: true, reserved })?;
-    Some((allocation.zeroed, allocation.frames.collect()))
+    Some((allocation.zeroed, allocation.frames.into_phys().collect()))
 }
 
 #[test]
@@ -31,11 +32,11 @@ fn requests_for_zeroed_frames_get_scrubbed_ones_first() {
     let (memory, pool) = pool();
     let free = pool.free_frames();
     assert_eq!((pool.scrub(10), pool.scrubbed_frames(), pool.free_frames()), (10, 10, free));
-    let other = pool.allocate_frame().expect("the pool is full");
-    assert!(!is_zero(memory, &other), "an allocation of any frame leaves them alone");
+    let other = pool.allocate_frame().expect("the pool is full").into_phys();
+    assert!(!is_zero(memory, other), "an allocation of any frame leaves them alone");
     let (is_zeroed, frames) = allocate(&pool, 16, false).expect("the pool is full");
     assert_eq!((is_zeroed, frames.len(), pool.scrubbed_frames()), (true, 10, 0));
-    assert!(frames.iter().all(|frame| is_zero(memory, frame)));
+    assert!(frames.iter().all(|frame| is_zero(memory, *frame)));
     let (is_zeroed, frames) = allocate(&pool, 16, false).expect("the pool is full");
     assert_eq!((is_zeroed, frames.len()), (false, 16));
     assert_eq!(pool.free_frames(), free - 1 - 10 - 16);
@@ -45,8 +46,8 @@ fn requests_for_zeroed_frames_get_scrubbed_ones_first() {
 fn a_frame_that_comes_back_is_not_taken_for_a_scrubbed_one() {
     let (memory, pool) = pool();
     pool.scrub(1);
-    let (_, mut frames) = allocate(&pool, 1, false).expect("the pool is full");
-    let frame = frames.pop().expect("one was asked for");
+    let frame = pool.allocate(Request { frames: 1, zeroed: true, reserved: false });
+    let frame = frame.and_then(|mut allocation| allocation.frames.next()).expect("the pool is full");
     // SAFETY: the frame is in the memory, and owned.
     unsafe { memory.bytes(frame.phys()).write(1) };
     pool.release_frame(frame);
@@ -81,6 +82,7 @@ fn scrubbed_frames_are_free_frames_like_others() {
     let any = Request { frames: 1, zeroed: false, reserved: true };
     let any = pool.allocate(any).expect("all others are reserved");
     assert_eq!((any.zeroed, pool.reserved_frames(), pool.scrubbed_frames()), (false, free - 3, 1));
+    any.frames.for_each(|frame| pool.release_frame(frame));
 }
 
 #[test]
@@ -88,7 +90,7 @@ fn scrubbed_frames_are_free_frames_like_others() {
 fn a_double_release_of_a_scrubbed_frame_is_refused() {
     let (_, pool) = pool();
     let frame = pool.allocate_frame().expect("the pool is full");
-    // SAFETY: the pool refuses it, which is what the test is about.
+    // SAFETY: the pool refuses one of the two, and nothing accesses the frame.
     let second = unsafe { Frame::from_phys(frame.phys()) };
     pool.release_frame(frame);
     pool.scrub(u64::MAX);
