@@ -1,12 +1,12 @@
-//! Hands the linker script to the linker, and assembles the guests that are part of the kernel. Nothing is
-//! compiled here: no C compiler is needed.
+//! Passes the linker script to the linker, and assembles the guests that are part of the kernel. No
+//! C compiler is needed.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
 
-/// Folders of `guests/` whose texts become `OUT_DIR/<folder>/<name>.wasm`.
+/// Folders of `guests/` whose `.wat` files become `OUT_DIR/<folder>/<name>.wasm`.
 const GUESTS: [&str; 2] = ["tour", "vm-tests"];
 
 fn main() {

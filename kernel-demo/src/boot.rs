@@ -1,9 +1,9 @@
 //! From the loader's start information to a `Machine`.
 //!
-//! Owns the order of things: console, start information, exception tables, final page tables, frame pool,
-//! heap, address space, modules, then the program's main function. `entry` (assembly) calls `start`;
-//! everything that goes wrong here is printed and ends the emulator with a failing status. Each part's
-//! invariants are in its own module.
+//! This module owns the order of initialization: console, exception tables, start information,
+//! final page tables, frame pool, heap, address space, boot files, then the program's main
+//! function. The assembly in `entry` calls `start`. Any error is printed and ends the emulator with
+//! a failing status.
 
 mod entry;
 mod image;
@@ -33,7 +33,7 @@ pub(crate) use start_info::{CommandLine, MemoryMap};
 pub use start_info::{MemoryKind, MemoryRange};
 
 unsafe extern "Rust" {
-    /// Defined by `boot_main!` in the program that links this library.
+    /// `boot_main!` defines it in the program that links this library.
     safe fn palimpsest_kernel_main(machine: Machine) -> ExitStatus;
 }
 
@@ -53,7 +53,8 @@ enum BootError {
     Request(#[from] RequestError),
 }
 
-/// The first Rust function: called by the boot assembly with the loader's pointer, on the kernel stack.
+/// The first Rust function. The assembly in `entry` calls it on the kernel stack, with the loader's
+/// pointer.
 extern "sysv64" fn start(start_info: u64) -> ! {
     serial::init();
     cpu::load_tables();
@@ -64,8 +65,8 @@ extern "sysv64" fn start(start_info: u64) -> ! {
 }
 
 fn boot(start_info: PhysAddr) -> Result<Machine, BootError> {
-    // SAFETY: 1. the assembly left the boot page tables in force. 2. The address is the loader's, the only
-    // CPU is this one, and nothing has been written yet but `.bss`, where no loader puts anything.
+    // SAFETY: 1. The assembly in `entry` activated the boot page tables. 2. The address is the
+    // loader's. There is one CPU, and it has only written `.bss`, where no loader places anything.
     let start_info = unsafe { StartInfo::read(start_info) }?;
     let mut usable = UsableRam::all(&start_info.memory_map);
     usable.exclude(&image::frames())?;
@@ -76,29 +77,32 @@ fn boot(start_info: PhysAddr) -> Result<Machine, BootError> {
     }
     let root = switch_tables(&mapped, &mut usable)?;
     cpu::harden();
-    // SAFETY: 1. `switch_tables` mapped what is left in `usable`, and nothing else uses it. 2. `root` is what
-    // it switched to; it maps the image and the physical memory, and both are outside of the window.
+    // SAFETY: 1. `switch_tables` mapped the ranges that remain in `usable`, and nothing else uses
+    // them.
+    // 2. It activated `root`, which maps the image and physical memory. Both are outside the
+    //    window.
     // 3. `start` runs once.
     unsafe { memory::init(&usable, root) }?;
-    // SAFETY: the module is excluded from the pool and nobody writes to it.
+    // SAFETY: the module is not in the pool, so no code writes to it.
     let files = unsafe { BootFiles::read(start_info.module.as_ref(), &mapped) }?;
     Ok(Machine::new(start_info.memory_map, start_info.command_line, files))
 }
 
-/// Builds the final page tables out of `usable`, which loses the frames, and switches to them.
+/// Builds the final page tables, activates them, and returns their root. Removes their frames from
+/// `usable`.
 fn switch_tables(mapped: &UsableRam, usable: &mut UsableRam) -> Result<PhysFrame, BootError> {
     let reachable = PhysAddr::new(entry::IDENTITY_MAPPED_BYTES);
     let mut frames = BootFrames::new(usable.largest_below(reachable)?);
-    // SAFETY: 1. the boot page tables are in force until `activate` below. 2. The frames are below
-    // `reachable`.
+    // SAFETY: 1. The boot page tables are active until `KernelTables::activate`. 2. The frames are
+    // below `reachable`.
     let mut tables = unsafe { KernelTables::new(&mut frames) }?;
     tables.map_image()?;
     let largest = cpu::largest_page();
     for ram in mapped.ranges() {
         tables.map_ram(ram, largest)?;
     }
-    // SAFETY: 1. the image is mapped. 2. The start information was copied out, and frames are reached
-    // through PHYSICAL_OFFSET from here on.
+    // SAFETY: 1. The image is mapped. 2. The start information was copied, and from here all frames
+    // are accessed through `PHYSICAL_OFFSET`.
     let root = unsafe { tables.activate() };
     usable.exclude(&frames.taken())?;
     Ok(root)

@@ -1,9 +1,8 @@
-//! What compiled code calls without being told to: the functions of a C library and of the compiler's own.
+//! Functions that compiled code calls implicitly: those of a C library and of the compiler.
 //!
-//! Owns the symbols that the toolchain does not bring for a target, or that this kernel has better ones for. The
-//! hosted target would have a C library: its `core` and `alloc` refer to memory functions (`memory`) and to the
-//! unwinder (`unwinder`). The bare target brings all that it calls, floating point in integer instructions
-//! among it: `floats` takes that one's place. Nobody calls these by name: the compiler does.
+//! The hosted target expects a C library: its `core` and `alloc` refer to memory functions
+//! (`memory`) and to the unwinder (`unwinder`). The bare target provides all functions that it
+//! needs, with floating point in integer instructions. `floats` replaces these.
 
 #[cfg(not(target_feature = "sse2"))]
 mod floats;

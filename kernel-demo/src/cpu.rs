@@ -1,9 +1,8 @@
-//! The CPU's protection: segments, the stacks that exceptions are taken on, and what CR4 can forbid.
+//! Segments, exception stacks, and the protection features of CR4.
 //!
-//! Owns the GDT and the TSS. Every exception vector runs on a stack of the TSS's interrupt stack table,
-//! because the hosted target's `core` was compiled with the red zone: an exception frame on the interrupted
-//! stack would overwrite live values. `boot` calls `load_tables` before anything can fault and `harden` once
-//! the final page tables are in force.
+//! Every exception runs on a stack of the TSS's interrupt stack table. This is necessary because
+//! the `core` of the hosted target was compiled with a red zone: an exception frame on the
+//! interrupted stack would overwrite live values.
 
 use raw_cpuid::CpuId;
 use spin::Once;
@@ -20,20 +19,20 @@ use crate::trap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum TrapStack {
-    /// Page faults, which are handled and returned from.
+    /// Page faults, the only exception that is resolved.
     PageFault = 0,
     /// Double faults.
     DoubleFault = 1,
-    /// Everything else.
+    /// All other exceptions.
     Exception = 2,
 }
 
 /// The largest page that this CPU can map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LargestPage {
-    /// A level-2 entry.
+    /// 2 MiB, mapped by a level-2 entry.
     TwoMib,
-    /// A level-3 entry.
+    /// 1 GiB, mapped by a level-3 entry.
     OneGib,
 }
 
@@ -55,14 +54,15 @@ impl Segments {
     }
 }
 
-/// Loads GDT, TSS and IDT. From here on every exception is reported, and page faults in regions are handled.
+/// Loads GDT, TSS and IDT. After this, exceptions are reported, and page faults in regions
+/// resolved.
 pub(crate) fn load_tables() {
     let tss = TSS.call_once(task_state);
     let segments = SEGMENTS.call_once(|| Segments::new(tss));
     segments.table.load();
-    // SAFETY: the selector is the 64-bit ring 0 code segment of the table just loaded.
+    // SAFETY: the selector is the 64-bit ring 0 code segment of the table that was just loaded.
     unsafe { CS::set_reg(segments.code) };
-    // SAFETY: the selector is that of `TSS`, which is static, and it is loaded once.
+    // SAFETY: the selector is that of `TSS`, which is static, and was not loaded before.
     unsafe { load_tss(segments.tss) };
     trap::load_table();
 }
@@ -75,9 +75,9 @@ fn task_state() -> TaskStateSegment {
     tss
 }
 
-/// Switches on what this CPU has of SMEP, SMAP and UMIP (SDM Vol 3A 2.5): ring 0 neither executes nor touches
-/// user pages, and ring 3 does not learn where the tables are. This kernel has no ring 3; a mapping that is
-/// mistaken for one then faults.
+/// Enables SMEP, SMAP and UMIP, as far as this CPU has them (SDM Vol 3A 2.5). Ring 0 can then
+/// neither execute nor access user pages, and ring 3 cannot read the addresses of the tables. This
+/// kernel has no user pages, so a page that is mapped as one by mistake faults.
 pub(crate) fn harden() {
     let mut wanted = Cr4Flags::empty();
     if let Some(features) = CpuId::new().get_extended_feature_info() {
@@ -85,12 +85,12 @@ pub(crate) fn harden() {
         wanted.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, features.has_smap());
         wanted.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, features.has_umip());
     }
-    // SAFETY: 1. CPUID says that the CPU has the bits that are set. 2. They forbid what this kernel does not
-    // do: no page of it is a user page.
+    // SAFETY: 1. CPUID reports that the CPU supports these bits. 2. They forbid only accesses to
+    // user pages, and this kernel has none.
     unsafe { Cr4::update(|flags| flags.insert(wanted)) };
 }
 
-/// The largest page that this CPU can map.
+/// Returns the largest page that this CPU can map.
 pub(crate) fn largest_page() -> LargestPage {
     let features = CpuId::new().get_extended_processor_and_feature_identifiers();
     match features.is_some_and(|features| features.has_1gib_pages()) {

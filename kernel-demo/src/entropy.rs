@@ -1,7 +1,7 @@
 //! Random bytes for guests.
 //!
-//! Owns the choice of their source: the CPU's RDRAND, or, on a CPU without it, ChaCha20 seeded with the
-//! time-stamp counter, which is good enough for hash tables and not for keys.
+//! The source is the CPU's RDRAND. On a CPU without it, it is ChaCha20 seeded with the time-stamp
+//! counter, which is good enough for hash tables but not for keys.
 
 use alloc::boxed::Box;
 
@@ -11,8 +11,8 @@ use x86_64::instructions::random::RdRand;
 
 use crate::clock;
 
-/// How often RDRAND is asked before the CPU's generator counts as broken: ten times, as Intel advises (SDM
-/// Vol 1 7.3.17.1).
+/// The number of attempts before RDRAND counts as broken. Intel recommends ten (SDM Vol 1
+/// 7.3.17.1).
 const ATTEMPTS: u32 = 10;
 
 /// A source of random bytes.
@@ -28,14 +28,14 @@ enum Source {
 }
 
 impl Entropy {
-    /// The best source that this CPU has.
+    /// Returns the best source that this CPU has.
     #[must_use]
     pub fn new() -> Self {
         let source = RdRand::new().map_or_else(Source::software, Source::Hardware);
         Self { source }
     }
 
-    /// Fills `bytes`.
+    /// Fills `bytes` with random bytes.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(size_of::<u64>()) {
             let random = self.next().to_le_bytes();

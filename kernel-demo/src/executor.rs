@@ -1,9 +1,9 @@
-//! Many guests on one CPU: a round-robin executor over the engine's tasks.
+//! Runs many guests on one CPU: a round-robin executor over the engine's tasks.
 //!
-//! Owns the tasks, their turns, and how much fuel a turn is worth. Tasks take turns in the order in which they
-//! came; one that waits is passed over until its time has come. A turn is to last as long as the configured
-//! slice: each task has a pace that is corrected after every turn by what the clock says. Nothing is
-//! preempted: fuel is what ends a turn, so a guest in an endless loop takes its turns and no more.
+//! Tasks run in the order in which they were added. A task that waits is skipped until its time has
+//! come. A turn should take as long as the configured slice: each task has a pace, an amount of
+//! fuel, that is adjusted after every turn by the measured time. Turns end only by fuel, not by
+//! preemption, so a guest in an endless loop uses its turns and no more.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -16,18 +16,19 @@ use palimpsest_engine::{Error, Poll, Store, Task, Val};
 use crate::clock;
 use crate::timer::TickRate;
 
-/// What a task's first turn is worth, in units of fuel.
+/// The fuel of a task's first turn.
 const FIRST_FUEL: u64 = 10_000;
 
-/// Bounds of what a turn is worth: a guest always gets somewhere, and a wrong guess does not last for long.
+/// The bounds of the fuel of a turn. They guarantee progress, and limit the effect of a wrong
+/// estimate.
 const MIN_FUEL: u64 = 100;
 const MAX_FUEL: u64 = 1 << 32;
 
-/// Names a task of an executor; never used for another one.
+/// Identifies a task of an executor. Not reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TaskId(u64);
 
-/// Lets tasks take turns on the CPU that calls it.
+/// Runs tasks in turns on the CPU that calls it.
 #[derive(Debug)]
 pub struct Executor<T: 'static> {
     turns: VecDeque<Box<Entry<T>>>,
@@ -36,33 +37,33 @@ pub struct Executor<T: 'static> {
     slice_ticks: u64,
 }
 
-/// How a task ended, with its store: its memories, its report, the embedder's data.
+/// The result of a task, with its store.
 #[derive(Debug)]
 pub struct Ended<T: 'static> {
     /// The task.
     pub id: TaskId,
-    /// The values that its function returned, or why it did not return.
+    /// The values that its function returned, or the error.
     pub result: Result<Vec<Val>, Error>,
-    /// Units of fuel that it used up.
+    /// The units of fuel that it used.
     pub fuel_used: u64,
-    /// The store; dropping it frees everything that the guest had.
+    /// The store. Dropping it releases everything that the guest used.
     pub store: Store<T>,
 }
 
-/// What came of a turn.
+/// The result of a turn.
 #[derive(Debug)]
-#[must_use = "an ended task hands over its store"]
+#[must_use = "an ended task returns its store"]
 pub enum Turn<T: 'static> {
-    /// There is no task.
+    /// There are no tasks.
     Empty,
-    /// Every task waits, the first of them until the clock shows this many nanoseconds since reset.
+    /// All tasks wait. The first can run when the clock reaches this time.
     Idle {
-        /// Nanoseconds, by the executor's [`TickRate`].
+        /// Nanoseconds since reset, by the executor's [`TickRate`].
         until_ns: u64,
     },
-    /// A task ran and is not done.
+    /// A task ran and has not ended.
     Ran(TaskId),
-    /// A task ran and is done.
+    /// A task ran and has ended.
     Ended(Box<Ended<T>>),
 }
 
@@ -71,18 +72,18 @@ struct Entry<T: 'static> {
     id: TaskId,
     task: Task<T>,
     pace: Pace,
-    /// When it may run again, in nanoseconds since reset.
+    /// When the task may run again, in nanoseconds since reset.
     not_before_ns: u64,
 }
 
 impl<T: 'static> Executor<T> {
-    /// An executor without tasks, whose turns last for about `slice`.
+    /// Creates an executor without tasks, whose turns take about `slice`.
     #[must_use]
     pub fn new(rate: TickRate, slice: Duration) -> Self {
         Self { turns: VecDeque::new(), next: 0, rate, slice_ticks: rate.ticks_in(slice).max(1) }
     }
 
-    /// Adds a task; its first turn comes after one of each other task.
+    /// Adds a task. Its first turn is after one turn of each other task.
     pub fn spawn(&mut self, task: Task<T>) -> TaskId {
         let id = TaskId(self.next);
         self.next += 1;
@@ -90,18 +91,18 @@ impl<T: 'static> Executor<T> {
         id
     }
 
-    /// Ends a task where it is and gives its store back; nothing if it has ended already.
+    /// Ends a task and returns its store. Returns None if it has already ended.
     pub fn kill(&mut self, id: TaskId) -> Option<Store<T>> {
         let index = self.turns.iter().position(|entry| entry.id == id)?;
         self.turns.remove(index).map(|entry| entry.task.kill())
     }
 
-    /// The tasks that have not ended, with what they are worth now.
+    /// Returns the tasks that have not ended.
     pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &Task<T>)> {
         self.turns.iter().map(|entry| (entry.id, &entry.task))
     }
 
-    /// Gives the next task that does not wait its turn.
+    /// Runs the next task that does not wait, for one turn.
     pub fn turn(&mut self) -> Turn<T> {
         let now_ns = self.rate.nanoseconds_in(clock::ticks());
         let ready = self.turns.iter().position(|entry| entry.not_before_ns <= now_ns);
@@ -110,8 +111,8 @@ impl<T: 'static> Executor<T> {
             return first.map_or(Turn::Empty, |until_ns| Turn::Idle { until_ns });
         };
         let result = match entry.run(self.slice_ticks) {
-            Poll::Runnable => return self.again(entry, 0),
-            Poll::Waiting { until_ns } => return self.again(entry, until_ns),
+            Poll::Runnable => return self.requeue(entry, 0),
+            Poll::Waiting { until_ns } => return self.requeue(entry, until_ns),
             Poll::Returned(values) => Ok(values),
             Poll::Failed(error) => Err(error),
         };
@@ -119,16 +120,16 @@ impl<T: 'static> Executor<T> {
         Turn::Ended(Box::new(Ended { id, result, fuel_used: task.fuel_used(), store: task.kill() }))
     }
 
-    /// Puts `entry` behind all others.
-    fn again(&mut self, mut entry: Box<Entry<T>>, not_before_ns: u64) -> Turn<T> {
+    /// Appends `entry` to the queue.
+    fn requeue(&mut self, mut entry: Box<Entry<T>>, not_before_ns: u64) -> Turn<T> {
         let id = entry.id;
         entry.not_before_ns = not_before_ns;
         self.turns.push_back(entry);
         Turn::Ran(id)
     }
 
-    /// Runs all tasks to their ends, which go to `on_end` as they come. Never returns while a task loops forever:
-    /// call [`turn`](Self::turn) and [`kill`](Self::kill) instead.
+    /// Runs all tasks until they end, and passes each result to `on_end`. Does not return while a
+    /// task loops forever; use [`turn`](Self::turn) and [`kill`](Self::kill) for that.
     pub fn run(&mut self, mut on_end: impl FnMut(Box<Ended<T>>)) {
         loop {
             match self.turn() {
@@ -142,21 +143,21 @@ impl<T: 'static> Executor<T> {
 }
 
 impl<T: 'static> Entry<T> {
-    /// One turn of about `slice_ticks`.
+    /// Runs one turn of about `slice_ticks`.
     fn run(&mut self, slice_ticks: u64) -> Poll {
         let used_before = self.task.fuel_used();
         let start = clock::ticks();
         let poll = self.task.run(self.pace.fuel);
         let ticks = clock::ticks() - start;
-        self.pace.correct(self.task.fuel_used() - used_before, ticks, slice_ticks);
+        self.pace.adjust(self.task.fuel_used() - used_before, ticks, slice_ticks);
         poll
     }
 }
 
-/// How much fuel a turn is worth, so that it lasts for a slice.
+/// The fuel for a turn that takes one slice.
 ///
-/// What a unit of fuel takes differs from guest to guest and over time: host calls and page faults cost ticks and
-/// no fuel.
+/// The time per unit of fuel differs between guests and over time, because host calls and page
+/// faults take time but no fuel.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     fuel: u64,
@@ -167,9 +168,10 @@ impl Pace {
         Self { fuel: FIRST_FUEL }
     }
 
-    /// Learns that `used` units took `ticks`, where a turn is to take `slice_ticks`. One turn changes the fuel by a
-    /// factor of 2 at most: a single page fault or host call more or less is no trend.
-    fn correct(&mut self, used: u64, ticks: u64, slice_ticks: u64) {
+    /// Adjusts the fuel after a turn in which `used` units took `ticks`. A turn should take
+    /// `slice_ticks`. The fuel changes by a factor of at most 2, because a single page fault or
+    /// host call is not a trend.
+    fn adjust(&mut self, used: u64, ticks: u64, slice_ticks: u64) {
         let wanted = u128::from(used.max(1)) * u128::from(slice_ticks) / u128::from(ticks.max(1));
         let wanted = u64::try_from(wanted).unwrap_or(MAX_FUEL);
         self.fuel = wanted.clamp(self.fuel / 2, self.fuel * 2).clamp(MIN_FUEL, MAX_FUEL);

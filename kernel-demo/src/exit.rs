@@ -1,7 +1,7 @@
-//! How the kernel ends: a status for the emulator, and the last words before it.
+//! Ends the kernel with a status for the emulator.
 //!
-//! `die` is the one way out for panics, faults that are not ours and a boot that cannot go on. Nothing here
-//! allocates, takes a lock or returns.
+//! All panics, fatal exceptions and boot errors end in `die`. The code here does not allocate,
+//! takes no lock and does not return.
 
 use core::fmt;
 use core::fmt::Write;
@@ -13,25 +13,25 @@ use qemu_exit::{QEMUExit, X86};
 
 use crate::serial;
 
-/// Ends the emulator with `status`. Without the exit device the CPU halts for good.
+/// Ends the emulator with `status`. Halts the CPU if the exit device is missing.
 pub fn exit(status: ExitStatus) -> ! {
     X86::new(EXIT_PORT, ExitStatus::Success.qemu_code()).exit(status as u32)
 }
 
 /// Prints `reason` to the console and ends the emulator with [`ExitStatus::KernelFailed`].
 ///
-/// Usable from everywhere, also while the console's lock is held. If printing itself dies, nothing more is
-/// printed.
+/// It may be called from anywhere, even while the console's lock is held. If printing fails
+/// fatally, nothing more is printed.
 pub(crate) fn die(reason: fmt::Arguments<'_>) -> ! {
     static DYING: AtomicBool = AtomicBool::new(false);
     if !DYING.swap(true, Ordering::Relaxed) {
-        // The one that reads this is the last thing that still works: there is nobody to tell of an error.
-        let _ = writeln!(serial::last_words(), "\n{reason}");
+        // An error of the console cannot be reported elsewhere.
+        let _ = writeln!(serial::unlocked_console(), "\n{reason}");
     }
     exit(ExitStatus::KernelFailed)
 }
 
-/// Prints file, line and reason of a panic and ends the emulator.
+/// Prints the file, line and message of a panic, and ends the emulator.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     die(format_args!("kernel {info}"))

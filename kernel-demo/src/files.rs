@@ -1,8 +1,8 @@
-//! The request and the files that came with the kernel.
+//! The boot files, and the request among them.
 //!
-//! The loader's one module is a tar archive with [`files::REQUEST`] and whatever the request needs, or a bare
-//! Wasm file, which is run. A kernel without a module, or without a request, gives the tour. `boot` reads the
-//! module once there is a heap.
+//! The loader's module is a tar archive that contains [`files::REQUEST`] and the files that the
+//! request names. It may also be a bare Wasm file, which is run. Without a module or a request, the
+//! kernel takes the tour.
 
 use core::ops::Range;
 use core::slice;
@@ -21,18 +21,18 @@ const WASM_MAGIC: &[u8] = b"\0asm";
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum RequestError {
-    /// The module's range is not RAM.
-    #[error("module at {start:#x}..{end:#x} is not inside of one range of RAM")]
+    /// The module is not in RAM.
+    #[error("module at {start:#x}..{end:#x} is not inside one range of RAM")]
     NotInRam { start: PhysAddr, end: PhysAddr },
-    /// Neither an archive nor Wasm.
+    /// The module is neither an archive nor Wasm.
     #[error("module of {bytes} bytes is neither a Wasm file nor a tar archive: {cause}")]
     NotAnArchive { bytes: usize, cause: CorruptDataError },
-    /// The request is not valid JSON of a [`Request`].
+    /// The request is not the JSON of a [`Request`].
     #[error("{name} in the boot archive: {0}", name = files::REQUEST)]
     Request(#[from] serde_json::Error),
 }
 
-/// The files that came with the kernel, and the request among them.
+/// The boot files, and the request among them.
 #[derive(Debug)]
 pub(crate) struct BootFiles {
     content: Content,
@@ -47,7 +47,7 @@ enum Content {
 }
 
 impl BootFiles {
-    /// Looks into the loader's module, which lies in one of the ranges of `mapped`.
+    /// Reads the loader's module, which must be inside one of the ranges of `mapped`.
     ///
     /// # Errors
     ///
@@ -55,7 +55,8 @@ impl BootFiles {
     ///
     /// # Safety
     ///
-    /// The ranges of `mapped` are mapped at [`PHYSICAL_OFFSET`] for good, and nobody writes to the module's.
+    /// The caller guarantees that the ranges of `mapped` are always mapped at [`PHYSICAL_OFFSET`],
+    /// and that no code ever writes to the module.
     pub(crate) unsafe fn read(
         module: Option<&Range<PhysAddr>>,
         mapped: &UsableRam,
@@ -66,11 +67,10 @@ impl BootFiles {
         if !mapped.contains(module) {
             return Err(RequestError::NotInRam { start: module.start, end: module.end });
         }
-        let bytes =
-            usize::try_from(module.end - module.start).expect("an address has as many bits as a usize");
+        let bytes = usize::try_from(module.end - module.start).expect("a usize is as large as an address");
         let start = PHYSICAL_OFFSET + module.start.as_u64();
-        // SAFETY: 1. the range is mapped for good and never written: the caller's facts and the check above.
-        // 2. Any byte is a `u8`.
+        // SAFETY: 1. The range is inside `mapped`, so it is always mapped, and is never written, by
+        // the caller's guarantee. 2. Every byte is a valid `u8`.
         let module = unsafe { slice::from_raw_parts(start.as_ptr::<u8>(), bytes) };
         Self::of(module)
     }
@@ -89,12 +89,12 @@ impl BootFiles {
         Ok(Self { content: Content::Archive(archive), request })
     }
 
-    /// The request.
+    /// Returns the request.
     pub(crate) fn request(&self) -> &Request {
         &self.request
     }
 
-    /// The content of a file of the archive. A bare Wasm file has the name `guest.wasm`.
+    /// Returns the content of a boot file. A bare Wasm file has the name `guest.wasm`.
     pub(crate) fn file(&self, name: &str) -> Option<&'static [u8]> {
         match &self.content {
             Content::Nothing => None,
@@ -103,7 +103,7 @@ impl BootFiles {
         }
     }
 
-    /// The content of a file of the directory that the guest sees.
+    /// Returns the content of a file in the guest's root directory.
     pub(crate) fn guest_file(&self, name: &str) -> Option<&'static [u8]> {
         let archive = TarArchiveRef::new(self.file(files::ROOT)?).ok()?;
         find(&archive, name)

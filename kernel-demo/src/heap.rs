@@ -1,35 +1,36 @@
-//! The kernel heap.
+//! The kernel heap: the global allocator.
 //!
-//! Owns the global allocator: a first-fit list over one contiguous range of frames, which `memory` takes from
-//! the pool at boot and which is never given back. Before that every allocation fails, which is a panic.
+//! It is a first-fit list over one contiguous range of frames. `memory` takes the range from the
+//! pool at boot, and it is never released. Before that, every allocation fails.
 
 use linked_list_allocator::LockedHeap;
 
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap::empty();
 
-/// How full the kernel heap is.
+/// The use of the kernel heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeapUsage {
-    /// Bytes that are allocated now, as the allocator rounds them.
+    /// Allocated bytes, as rounded by the allocator.
     pub used_bytes: usize,
-    /// Bytes that the heap has altogether.
+    /// The size of the heap in bytes.
     pub size_bytes: usize,
 }
 
-/// How full the kernel heap is now.
+/// Returns the current use of the kernel heap.
 pub(crate) fn usage() -> HeapUsage {
     let heap = HEAP.lock();
     HeapUsage { used_bytes: heap.used(), size_bytes: heap.size() }
 }
 
-/// Gives the heap its memory.
+/// Initializes the heap.
 ///
 /// # Safety
 ///
-/// 1. `size_bytes` bytes from `start` on are mapped, writable and used by nobody else, for good.
-/// 2. It is called once.
+/// The caller guarantees that
+/// 1. `size_bytes` bytes at `start` are always mapped and writable, and have no other use, and
+/// 2. this function is called once.
 pub(crate) unsafe fn init(start: *mut u8, size_bytes: usize) {
-    // SAFETY: the caller's facts 1 and 2 are what the allocator asks for.
+    // SAFETY: the caller guarantees both requirements of the allocator, by 1 and 2.
     unsafe { HEAP.lock().init(start, size_bytes) };
 }

@@ -1,9 +1,9 @@
-//! The machine under the demonstration: a small kernel for one CPU in QEMU.
+//! A small kernel for one CPU in QEMU, on which the demonstration runs.
 //!
-//! This library boots (PVH), owns the memory and the exceptions, and then calls the `main` of the program
-//! that links it, with a [`Machine`]. It has no processes, no interrupts and no user mode: what it shows is
-//! how little a kernel needs in order to use `palimpsest-paging`, namely a frame pool, one
-//! [`Space`](memory::Space), and one line in the page-fault handler.
+//! This library boots by PVH, initializes memory and exceptions, and calls the `main` of the
+//! program that links it, with a [`Machine`]. There are no processes, no interrupts and no user
+//! mode. It shows how little a kernel needs in order to use `palimpsest-paging`: a frame pool, one
+//! [`Space`](memory::Space), and one call in the page-fault handler.
 //!
 //! ```ignore
 //! #![no_std]
@@ -18,8 +18,9 @@
 //! }
 //! ```
 //!
-//! Memory, from low to high: page 0, never mapped; the kernel's sections at 2 MiB; the window of the regions
-//! at 16 TiB; all RAM at the start of the higher half. `unsafe` is at the edges: boot, tables, ports, stubs.
+//! The address space, from low to high: page 0, never mapped; the kernel's sections at 2 MiB; the
+//! window for regions at 16 TiB; all RAM at the start of the higher half. Only boot, memory, CPU
+//! tables, stubs and ports use `unsafe`.
 
 #![no_std]
 
@@ -48,12 +49,12 @@ pub use heap::HeapUsage;
 pub use machine::Machine;
 pub use palimpsest_protocol::ExitStatus;
 
-/// Makes `$main`, a `fn(Machine) -> ExitStatus`, the function that runs once the kernel has booted.
+/// Makes `$main`, a `fn(Machine) -> ExitStatus`, the main function of the kernel.
 #[macro_export]
 macro_rules! boot_main {
     ($main:path) => {
-        /// Called by the boot code of `kernel_demo`.
-        // SAFETY: the name is declared in `kernel_demo` only, with this very signature.
+        /// The boot code of `kernel_demo` calls it.
+        // SAFETY: only `kernel_demo` declares this name, with the same signature.
         #[unsafe(no_mangle)]
         extern "Rust" fn palimpsest_kernel_main(machine: $crate::Machine) -> $crate::ExitStatus {
             let main: fn($crate::Machine) -> $crate::ExitStatus = $main;

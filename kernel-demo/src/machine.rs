@@ -1,7 +1,7 @@
-//! What a program gets from the boot: the machine it runs on.
+//! The machine, as the boot passes it to the program's main function.
 //!
-//! Owns the request, the boot files and the memory map, and gives access to the pool and the address space.
-//! There is one `Machine`, made by `boot` and handed to the function of `boot_main!`.
+//! It owns the request, the boot files and the memory map, and provides access to the pool and the
+//! address space.
 
 use palimpsest_paging::FramePool;
 use palimpsest_protocol::Request;
@@ -11,7 +11,7 @@ use crate::files::BootFiles;
 use crate::heap::{self, HeapUsage};
 use crate::memory::{self, Space};
 
-/// The machine after boot.
+/// The machine after boot. There is one.
 #[derive(Debug)]
 pub struct Machine {
     memory_map: MemoryMap,
@@ -24,49 +24,49 @@ impl Machine {
         Self { memory_map, command_line, files }
     }
 
-    /// The loader's memory map.
+    /// Returns the loader's memory map.
     #[must_use]
     pub fn memory_map(&self) -> &[MemoryRange] {
         &self.memory_map
     }
 
-    /// What the loader was given to pass on (QEMU's `-append`); empty if nothing.
+    /// Returns the command line (QEMU's `-append`). It is empty if there is none.
     #[must_use]
     pub fn command_line(&self) -> &str {
         &self.command_line
     }
 
-    /// What the kernel was started to do.
+    /// Returns the task that the kernel was started for.
     #[must_use]
     pub fn request(&self) -> &Request {
         self.files.request()
     }
 
-    /// The content of a file that came with the kernel, such as `guest.wasm`.
+    /// Returns the content of a boot file, for example `guest.wasm`.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<&'static [u8]> {
         self.files.file(name)
     }
 
-    /// The content of a file of the directory that a guest sees as `/`.
+    /// Returns the content of a file in the guest's root directory.
     #[must_use]
     pub fn guest_file(&self, name: &str) -> Option<&'static [u8]> {
         self.files.guest_file(name)
     }
 
-    /// The pool of all frames that are neither the kernel's nor the boot files'.
+    /// Returns the pool of all frames that neither the kernel nor the boot files occupy.
     #[must_use]
     pub fn frames(&self) -> &'static FramePool {
         memory::pool()
     }
 
-    /// The address space that regions are reserved in.
+    /// Returns the address space for regions.
     #[must_use]
     pub fn space(&self) -> &'static Space {
         memory::space()
     }
 
-    /// How full the kernel heap is now.
+    /// Returns the current use of the kernel heap.
     #[must_use]
     pub fn heap(&self) -> HeapUsage {
         heap::usage()

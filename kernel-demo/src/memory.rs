@@ -1,8 +1,8 @@
-//! The frame pool, the kernel heap out of it, and the one address space for guests.
+//! The frame pool, the kernel heap, and the address space for guests.
 //!
-//! Owns the statics that hold them: written once by `boot`, in this order, and alive until the machine ends.
-//! The page-fault handler reaches the address space through `handle_fault`, everybody else through `Machine`.
-//! Nothing else in the kernel talks to `palimpsest_paging` at boot or in a fault.
+//! `boot` initializes them once, in this order, and they exist until the machine ends. The
+//! page-fault handler uses the address space through `handle_fault`, and all other code uses it
+//! through `Machine`.
 
 mod block;
 
@@ -27,16 +27,16 @@ use crate::trap::TrapFrame;
 pub use self::block::{BLOCK_BYTES, Block};
 pub use crate::boot::PHYSICAL_OFFSET;
 
-/// The address space that guests' regions are reserved in.
+/// The address space for the regions of all guests.
 pub type Space = AddressSpace<&'static FramePool, CpuTlb>;
 
-/// Where regions are: 16 TiB of the lower half, far from the kernel at its start and from physical memory in
-/// the higher half.
+/// The addresses for regions: 16 TiB of the lower half. The kernel is at its start, and physical
+/// memory in the higher half.
 const WINDOW: Range<VirtAddr> =
     VirtAddr::new_truncate(0x0000_1000_0000_0000)..VirtAddr::new_truncate(0x0000_2000_0000_0000);
 
-/// The heap gets this part of the pool, within the bounds below: an instance of one page takes three or four frames
-/// of its own and, in the interpreter's books, about half as much heap.
+/// The part of the pool that becomes the heap, within the bounds below. An instance with one page
+/// uses three or four frames, and about half as much heap for the interpreter's data.
 const HEAP_DIVISOR: u64 = 3;
 const MIN_HEAP_BYTES: u64 = 8 << 20;
 const MAX_HEAP_BYTES: u64 = 64 << 20;
@@ -45,17 +45,17 @@ static POOL: Once<FramePool> = Once::new();
 static SPACE: Once<Space> = Once::new();
 static PLAIN_ENTRY: AtomicBool = AtomicBool::new(false);
 
-/// Why the kernel has no memory to work with.
+/// Why the kernel's memory cannot be initialized.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum MemoryError {
     /// The frame pool refused the memory map.
     #[error("frame pool: {0}")]
     Pool(#[from] PoolError),
-    /// Too little memory.
-    #[error("no {bytes} bytes in a row for the kernel heap in {free_frames} free frames: add memory")]
+    /// There is not enough contiguous memory for the heap.
+    #[error("no {bytes} contiguous bytes for the kernel heap in {free_frames} free frames: add memory")]
     Heap { bytes: u64, free_frames: u64 },
-    /// The CPU is not set up as the address space needs it.
+    /// The CPU is not configured as the address space requires.
     #[error("address space: {0}")]
     Cpu(#[from] CpuError),
     /// The address space refused its window.
@@ -63,31 +63,31 @@ pub(crate) enum MemoryError {
     Space(#[from] SpaceError),
 }
 
-/// Which of the address space's two fault entries the page-fault handler calls.
+/// The fault entry of the address space that the page-fault handler calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultEntry {
-    /// With the saved registers, so that a fill of zeros can be fast-forwarded. The one in use from boot on.
+    /// With the saved registers, so that zero fills can be fast-forwarded. This is the default.
     RegisterAware,
-    /// With the address and the error code alone, as in a kernel whose fault handler has no more.
+    /// With only the address and the error code, as in a kernel whose fault handler has no more.
     Plain,
 }
 
-/// Chooses the entry for all further page faults.
+/// Selects the entry for all further page faults.
 pub fn set_fault_entry(entry: FaultEntry) {
     PLAIN_ENTRY.store(entry == FaultEntry::Plain, Ordering::Relaxed);
 }
 
-/// The frame pool.
+/// Returns the frame pool.
 pub(crate) fn pool() -> &'static FramePool {
-    POOL.get().expect("boot fills the pool before it makes a machine")
+    POOL.get().expect("`init` fills the pool before `boot` creates the machine")
 }
 
-/// The address space.
+/// Returns the address space.
 pub(crate) fn space() -> &'static Space {
-    SPACE.get().expect("boot makes the address space before it makes a machine")
+    SPACE.get().expect("`init` creates the address space before `boot` creates the machine")
 }
 
-/// Builds the pool from `usable`, takes the heap out of it, and makes the address space under `root`.
+/// Fills the pool from `usable`, allocates the heap, and creates the address space below `root`.
 ///
 /// # Errors
 ///
@@ -95,16 +95,17 @@ pub(crate) fn space() -> &'static Space {
 ///
 /// # Safety
 ///
-/// 1. `usable` is RAM that nothing else uses, mapped at [`PHYSICAL_OFFSET`], readable and writable, for good.
-/// 2. `root` is the level-4 table in force, for good, and maps nothing in the window.
-/// 3. It is called once.
+/// The caller guarantees that
+/// 1. `usable` is RAM without another use, always mapped at [`PHYSICAL_OFFSET`] and writable,
+/// 2. `root` is the active level-4 table, stays active, and maps nothing in the window, and
+/// 3. this function is called once.
 pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame) -> Result<(), MemoryError> {
-    // SAFETY: the caller's fact 1.
+    // SAFETY: the caller's guarantee 1.
     let pool = unsafe { FramePool::new(usable.ranges(), PHYSICAL_OFFSET) }?;
     let pool = POOL.call_once(|| pool);
     init_heap(pool)?;
     let layout = Layout { window: WINDOW, physical_offset: PHYSICAL_OFFSET, root };
-    // SAFETY: the caller's facts 1 and 2, and the window is the address space's own: nothing else uses it.
+    // SAFETY: the caller's guarantees 1 and 2. The window has no other use.
     let space = unsafe { AddressSpace::new(layout, pool, CpuTlb::new()?) }?;
     SPACE.call_once(|| space);
     Ok(())
@@ -116,28 +117,31 @@ fn init_heap(pool: &FramePool) -> Result<(), MemoryError> {
     let out_of_memory = MemoryError::Heap { bytes, free_frames: pool.free_frames() };
     let run = pool.allocate_contiguous(bytes / Size4KiB::SIZE).ok_or(out_of_memory)?;
     let start = PHYSICAL_OFFSET + run.into_phys().start.start_address().as_u64();
-    // SAFETY: 1. the frames are out of the pool for good and reachable through the offset (`init`'s fact 1).
-    // 2. `init` runs once.
+    // SAFETY: 1. The frames are never released, and are mapped and writable by guarantee 1 of
+    // `init`.
+    // 2. `init` is called once.
     unsafe { heap::init(start.as_mut_ptr(), bytes as usize) };
     Ok(())
 }
 
-/// Handles a page fault in a region. On return the interrupted instruction is to be tried again.
+/// Resolves a page fault in a region. If it succeeds, the interrupted instruction must be
+/// restarted.
 ///
 /// # Errors
 ///
-/// [`Unhandled`] if the fault is not one that the address space brings about on purpose.
+/// [`Unhandled`] if the address space did not cause the fault on purpose.
 ///
 /// # Safety
 ///
-/// `address` and `code` are those of the page fault that this CPU is handling, and `frame` holds what the
-/// interrupted code had in its registers.
+/// The caller guarantees that `address` and `code` are those of the page fault that this CPU is
+/// handling, and that `frame` contains the registers of the interrupted code.
 pub(crate) unsafe fn handle_fault(
     address: VirtAddr,
     code: PageFaultErrorCode,
     frame: &mut TrapFrame,
 ) -> Result<(), Unhandled> {
-    // The address space is not even asked: the kernel's own fault may have hit it with its lock held.
+    // Do not call the address space: a fault of the kernel itself may have occurred with its lock
+    // held.
     if !WINDOW.contains(&address) {
         return Err(Unhandled::OutsideWindow);
     }
@@ -147,7 +151,7 @@ pub(crate) unsafe fn handle_fault(
         space.handle_fault(fault)
     } else {
         let mut registers = string_registers(frame);
-        // SAFETY: the caller's fact.
+        // SAFETY: the caller guarantees that these are the fault and its registers.
         let outcome = unsafe { space.handle_fault_with(fault, &mut registers) };
         (frame.rcx, frame.rdi) = (registers.rcx, registers.rdi);
         outcome
@@ -171,18 +175,18 @@ fn string_registers(frame: &TrapFrame) -> StringRegisters {
 /// Why a page fault was not handled.
 #[derive(Debug)]
 pub(crate) enum Unhandled {
-    /// No region can be there.
+    /// The address is not in the window.
     OutsideWindow,
-    /// There is no address space yet.
+    /// The address space does not exist yet.
     TooEarly,
-    /// The address space says why.
+    /// The reason that the address space returned.
     NotOurs(NotOurs),
 }
 
 impl fmt::Display for Unhandled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutsideWindow => f.write_str("the address is outside of the regions' window"),
+            Self::OutsideWindow => f.write_str("the address is outside the window for regions"),
             Self::TooEarly => f.write_str("the kernel is still booting"),
             Self::NotOurs(reason) => write!(f, "{reason}"),
         }

@@ -1,16 +1,17 @@
-//! The date and time of day: the battery-backed clock of a PC.
+//! The date and time of day, from the battery-backed clock of a PC.
 //!
-//! Owns the ports of the CMOS memory, of which the clock is the first ten bytes (Motorola MC146818A data
-//! sheet, "Time, Calendar, and Alarm Locations"). It counts whole seconds and is slow to read: whoever needs
-//! time of day reads it once and goes on with the time-stamp counter. Takes the clock to run in UTC, as
-//! QEMU's does.
+//! The clock is the first ten bytes of the CMOS memory (Motorola MC146818A data sheet, "Time,
+//! Calendar, and Alarm Locations"). It counts whole seconds and is slow to read. A caller should
+//! read it once and then use the time-stamp counter. The clock is expected to run in UTC, as in
+//! QEMU.
 
 use bitflags::bitflags;
 use x86_64::instructions::port::{Port, PortWriteOnly};
 
-/// Selects a byte of the CMOS memory. Its highest bit, clear here, leaves non-maskable interrupts enabled.
+/// Selects a byte of the CMOS memory. The highest bit is clear, so non-maskable interrupts are
+/// enabled.
 const INDEX_PORT: u16 = 0x70;
-/// The selected byte.
+/// Contains the selected byte.
 const DATA_PORT: u16 = 0x71;
 
 const SECONDS: u8 = 0x00;
@@ -22,30 +23,30 @@ const YEAR: u8 = 0x09;
 const STATUS_A: u8 = 0x0a;
 const STATUS_B: u8 = 0x0b;
 
-/// In an hour of the 12-hour form: after noon.
+/// The flag for the afternoon in an hour of the 12-hour format.
 const AFTERNOON: u8 = 0x80;
 
-/// The first year that the two digits of the clock's year stand for.
+/// The year that the clock shows as 0.
 const CENTURY: u64 = 2000;
 
 bitflags! {
     /// Register A.
     struct StatusA: u8 {
-        /// The clock is being advanced, or is about to be: what it shows may be torn.
+        /// The clock is being updated, or is about to be, so its values may be inconsistent.
         const UPDATE_IN_PROGRESS = 1 << 7;
     }
 
     /// Register B.
     #[derive(Clone, Copy)]
     struct StatusB: u8 {
-        /// Hours count to 24.
+        /// Hours are from 0 to 23.
         const HOURS_24 = 1 << 1;
         /// Numbers are binary, not binary-coded decimal.
         const BINARY = 1 << 2;
     }
 }
 
-/// What the clock shows.
+/// The date and time that the clock shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DateTime {
     year: u64,
@@ -56,14 +57,14 @@ struct DateTime {
     second: u64,
 }
 
-/// Seconds since the beginning of 1970, UTC.
+/// Returns the seconds since the start of 1970, UTC.
 #[must_use]
 pub fn unix_seconds() -> u64 {
-    settled().unix_seconds()
+    read_consistent().unix_seconds()
 }
 
-/// What two readings in a row agree on, so that no update of the clock can have torn it.
-fn settled() -> DateTime {
+/// Reads the clock until two readings are equal, so that none was torn by an update.
+fn read_consistent() -> DateTime {
     let mut last = read();
     loop {
         let next = read();
@@ -100,7 +101,7 @@ impl StatusB {
             return self.number(byte).into();
         }
         let half = if byte & AFTERNOON == 0 { 0 } else { 12 };
-        // Twelve o'clock is the first hour of its half of the day.
+        // The hour 12 is the first of its half of the day.
         u64::from(self.number(byte & !AFTERNOON)) % 12 + half
     }
 }
@@ -110,7 +111,7 @@ impl DateTime {
         ((self.days() * 24 + self.hour) * 60 + self.minute) * 60 + self.second
     }
 
-    /// Days since the beginning of 1970. Every fourth year up to 2099 is a leap year.
+    /// Returns the days since the start of 1970. Every fourth year until 2099 is a leap year.
     fn days(self) -> u64 {
         const BEFORE_MONTH: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
         let leap_days = (self.year - 1969) / 4;
@@ -124,8 +125,9 @@ impl DateTime {
 fn register(index: u8) -> u8 {
     let mut select = PortWriteOnly::<u8>::new(INDEX_PORT);
     let mut data = Port::<u8>::new(DATA_PORT);
-    // SAFETY: every PC has the port; selecting a byte changes nothing but what the next read returns.
+    // SAFETY: every PC has this port. Selecting a byte affects only the result of the next read.
     unsafe { select.write(index) };
-    // SAFETY: reading the bytes used here has no effect (MC146818A data sheet: only register C has one).
+    // SAFETY: reading has no effect, except for register C, which is not read (MC146818A data
+    // sheet).
     unsafe { data.read() }
 }

@@ -1,10 +1,10 @@
-//! The serial ports: COM1 for people, COM2 for the machine-readable report, COM3 and COM4 for what a guest
-//! writes.
+//! The serial ports. COM1 is the console, COM2 carries the machine-readable report, and COM3 and
+//! COM4 the output of a guest.
 //!
-//! Owns the ports and the `log` backend. `boot` calls `init` first of all; afterwards the `println!` macro
-//! and `log` write to the console, `report` sends the report, and `send` a guest's bytes, none of which is
-//! changed or held back. Lines of the kernel end with a bare line feed: QEMU's terminal adds the carriage
-//! return. The page-fault path never comes here (it would have to take the lock).
+//! `println!` and `log` write to the console, `report` sends the report, and `send` the bytes of a
+//! guest, unchanged and unbuffered. Lines of the kernel end with a line feed, to which QEMU's
+//! terminal adds the carriage return. The page-fault path must not use the console, because its
+//! lock may be held.
 
 use core::fmt;
 use core::fmt::Write;
@@ -30,12 +30,12 @@ static REPORT: Once<Mutex<SerialPort>> = Once::new();
 static GUEST_OUTPUT: Once<Mutex<SerialPort>> = Once::new();
 static GUEST_ERRORS: Once<Mutex<SerialPort>> = Once::new();
 
-/// What a guest writes to.
+/// An output stream of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestStream {
-    /// Its standard output: COM3.
+    /// Standard output: COM3.
     Output,
-    /// Its standard error: COM4.
+    /// Standard error: COM4.
     Errors,
 }
 
@@ -46,24 +46,24 @@ pub enum ReportError {
     /// The machine has no second serial port.
     #[error("no serial port answers at I/O port {base:#x}: start QEMU with a second -serial option")]
     NoPort {
-        /// The port's base address.
+        /// The base address of the port.
         base: u16,
     },
 }
 
-/// A 16550 that `core::fmt` can write to.
+/// A serial port that `core::fmt` can write to.
 pub(crate) struct SerialPort(Uart16550<PioBackend>);
 
 impl SerialPort {
-    /// Takes the port at `base` as it is.
+    /// Uses the port at `base` without initializing it.
     fn at(base: u16) -> Self {
-        // SAFETY: `base` is that of COM1, COM2, COM3 or COM4, which a PC has there or nowhere; an absent one
-        // answers with ones.
+        // SAFETY: `base` is that of COM1, COM2, COM3 or COM4. In a PC, no other device has these
+        // ports, and reading an absent one returns ones.
         let uart = unsafe { Uart16550::new_port(base) };
-        Self(uart.expect("COM1 to COM4 lie far below the end of the port space"))
+        Self(uart.expect("COM1 to COM4 are below the end of the port space"))
     }
 
-    /// Takes the port at `base` and sets the line up; `None` if no device answers.
+    /// Initializes the port at `base`. Returns None if no device answers.
     fn set_up(base: u16) -> Option<Self> {
         let mut port = Self::at(base);
         let config = Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT };
@@ -96,7 +96,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Sets the ports up, as far as they exist, and becomes the `log` backend.
+/// Initializes the ports that exist, and installs the `log` backend.
 pub(crate) fn init() {
     for (place, base) in [
         (&CONSOLE, CONSOLE_PORT),
@@ -108,41 +108,39 @@ pub(crate) fn init() {
             place.call_once(|| Mutex::new(port));
         }
     }
-    log::set_logger(&LOGGER).expect("the boot path runs once");
+    log::set_logger(&LOGGER).expect("`init` is called once");
     log::set_max_level(LevelFilter::Info);
 }
 
-/// Prints to the console, if there is one. The [`println!`](crate::println) macro is the usual way here.
+/// Prints to the console, if there is one. Use the macro [`println!`](crate::println) instead.
 ///
 /// # Panics
 ///
-/// If the `Display` implementation of an argument reports an error.
+/// Panics if the `Display` implementation of an argument fails.
 pub fn print(text: fmt::Arguments<'_>) {
     if let Some(console) = CONSOLE.get() {
-        console
-            .lock()
-            .write_fmt(text)
-            .expect("only a broken `Display` reports an error: the port never does");
+        console.lock().write_fmt(text).expect("`SerialPort` never fails, only a broken `Display` does");
     }
 }
 
-/// Sends `answer` to the host: one line of JSON through the second serial port. Each boot has one answer.
+/// Sends `answer` to the host, as one line of JSON through the second serial port. A boot has one
+/// answer.
 ///
 /// # Errors
 ///
-/// [`ReportError::NoPort`] if the machine has no such port.
+/// [`ReportError::NoPort`] if the machine has no second serial port.
 ///
 /// # Panics
 ///
-/// If `answer` has no form in JSON. Every type of `palimpsest_protocol` has one.
+/// Panics if `answer` cannot be serialized. All types of `palimpsest_protocol` can.
 pub fn report(answer: &impl Serialize) -> Result<(), ReportError> {
     let port = REPORT.get().ok_or(ReportError::NoPort { base: REPORT_PORT })?;
     let json = serde_json::to_string(answer).expect("an answer has string keys and finite depth");
-    writeln!(port.lock(), "{json}").expect("writing to a serial port reports no errors");
+    writeln!(port.lock(), "{json}").expect("`SerialPort` never fails");
     Ok(())
 }
 
-/// Sends what a guest writes, as it is. A machine without the port gets it on the console, if there is one.
+/// Sends the bytes of a guest. If the machine does not have the port, sends them to the console.
 pub fn send(stream: GuestStream, bytes: &[u8]) {
     let port = match stream {
         GuestStream::Output => &GUEST_OUTPUT,
@@ -153,12 +151,12 @@ pub fn send(stream: GuestStream, bytes: &[u8]) {
     }
 }
 
-/// A writer to the console that takes no lock, for code that never returns.
-pub(crate) fn last_words() -> SerialPort {
+/// Returns the console without its lock, for code that does not return.
+pub(crate) fn unlocked_console() -> SerialPort {
     SerialPort::at(CONSOLE_PORT)
 }
 
-/// Prints a line to the console, as `std`'s macro of this name does.
+/// Prints a line to the console, like the macro of `std`.
 #[macro_export]
 macro_rules! println {
     () => { $crate::serial::print(format_args!("\n")) };

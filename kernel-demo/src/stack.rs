@@ -1,9 +1,9 @@
-//! The kernel's stacks, each above a page that is never mapped.
+//! The kernel's stacks. A page that is never mapped is below each, so an overflow is a page fault.
 //!
-//! Owns the stack that the kernel runs on and the three that exceptions are taken on (`cpu` puts them into
-//! the TSS). Invariant: `guard_pages` names the guard of every stack here and `boot::mapping` leaves them
-//! out, so that an overflow is a page fault and never a silent overwrite. The boot assembly paints the kernel
-//! stack; `peak_bytes` looks how much of the paint is left.
+//! There is the stack that the kernel runs on, and three for exceptions, which `cpu` stores in the
+//! TSS. `guard_pages` must contain the guard of every stack, because `boot::mapping` maps all other
+//! pages of `.bss`. The boot assembly paints the kernel stack, and `peak_bytes` measures how much
+//! paint is left.
 
 use core::cell::UnsafeCell;
 use core::ptr;
@@ -11,36 +11,38 @@ use core::ptr;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::{Page, PageSize, Size4KiB};
 
-/// Size of the stack that the kernel and every guest call run on, in bytes.
+/// The size of the stack that the kernel and every guest run on, in bytes.
 pub const KERNEL_STACK_BYTES: usize = 512 * 1024;
 
-/// Size of the guard below a stack, in bytes: one page.
+/// The size of the guard below a stack, in bytes: one page.
 pub(crate) const GUARD_BYTES: usize = 4096;
 
-/// Size of each exception stack, in bytes: the handlers print with `core::fmt` and do not recurse.
+/// The size of each exception stack, in bytes. The handlers print with `core::fmt` but do not
+/// recurse.
 const TRAP_STACK_BYTES: usize = 32 * 1024;
 
-/// What the words of the kernel stack hold until they are written.
+/// The value of every word of the kernel stack before it is first written.
 pub(crate) const PAINT: u64 = u64::from_le_bytes(*b"unused! ");
 
-/// The stack that the boot assembly switches to and that the kernel stays on.
+/// The stack of the kernel. The boot assembly switches to it.
 pub(crate) static KERNEL_STACK: Stack<KERNEL_STACK_BYTES> = Stack::new();
-/// Page faults: the one exception that is handled and returned from.
+/// For page faults.
 pub(crate) static PAGE_FAULT_STACK: Stack<TRAP_STACK_BYTES> = Stack::new();
-/// Double faults, which must not depend on any other stack.
+/// For double faults, which must not depend on any other stack.
 pub(crate) static DOUBLE_FAULT_STACK: Stack<TRAP_STACK_BYTES> = Stack::new();
-/// Every other exception. Apart from the page faults', so that one inside the handler leaves its frame alone.
+/// For all other exceptions. It is separate from the stack for page faults, so that an exception in
+/// the page-fault handler does not overwrite that handler's frame.
 pub(crate) static EXCEPTION_STACK: Stack<TRAP_STACK_BYTES> = Stack::new();
 
-/// A stack of `BYTES` bytes above its guard page. The boot assembly knows this layout.
+/// A stack of `BYTES` bytes above its guard page. The boot assembly depends on this layout.
 #[repr(C, align(4096))]
 pub(crate) struct Stack<const BYTES: usize> {
     guard: [u8; GUARD_BYTES],
     usable: UnsafeCell<[u8; BYTES]>,
 }
 
-// SAFETY: no reference to the content is ever made; it is written by the CPU's pushes and calls, and read
-// word by word through raw pointers in `peak_bytes`.
+// SAFETY: no reference to the content is ever created. The CPU writes it by pushes and calls, and
+// `peak_bytes` reads it word by word through raw pointers.
 unsafe impl<const BYTES: usize> Sync for Stack<BYTES> {}
 
 impl<const BYTES: usize> Stack<BYTES> {
@@ -48,7 +50,7 @@ impl<const BYTES: usize> Stack<BYTES> {
         Self { guard: [0; GUARD_BYTES], usable: UnsafeCell::new([0; BYTES]) }
     }
 
-    /// The address just above the stack, aligned to 16 bytes, where the first push goes below.
+    /// Returns the end of the stack, which is aligned to 16 bytes.
     pub(crate) fn top(&'static self) -> VirtAddr {
         VirtAddr::from_ptr(self.usable.get()) + BYTES as u64
     }
@@ -58,7 +60,7 @@ impl<const BYTES: usize> Stack<BYTES> {
     }
 }
 
-/// The guard pages of all stacks.
+/// Returns the guard pages of all stacks.
 pub(crate) fn guard_pages() -> [Page; 4] {
     [
         KERNEL_STACK.guard_page(),
@@ -68,7 +70,7 @@ pub(crate) fn guard_pages() -> [Page; 4] {
     ]
 }
 
-/// The most bytes of the kernel stack that were ever in use at once, since boot.
+/// Returns the largest number of bytes of the kernel stack that were in use at once since boot.
 #[must_use]
 pub fn peak_bytes() -> usize {
     let bottom = KERNEL_STACK.usable.get().cast::<u64>();
@@ -79,9 +81,10 @@ pub fn peak_bytes() -> usize {
 
 /// Reads one word of the kernel stack.
 fn read_word(word: *const u64) -> u64 {
-    // SAFETY: 1. `peak_bytes` passes aligned addresses inside KERNEL_STACK, which is mapped for good.
-    // 2. The stack may be written by this very call chain, but only above the words that still hold paint,
-    //    and a volatile read makes no assumption about the value.
+    // SAFETY: 1. `peak_bytes` passes aligned addresses inside `KERNEL_STACK`, which is always
+    // mapped.
+    // 2. The calls that run now may write to the stack, but only above the words that still contain
+    //    paint. A volatile read does not depend on the value.
     unsafe { ptr::read_volatile(word) }
 }
 

@@ -1,9 +1,9 @@
-//! Exceptions: what is saved, who handles a page fault, and how every other one ends.
+//! Exceptions: a page fault in a region is resolved, and every other exception ends the kernel.
 //!
-//! Owns the trap frame and the dispatch. `stubs` (assembly) saves the interrupted code's registers and calls
-//! `dispatch`; `table` puts the stubs into the IDT. A page fault in a region is handled and returned from;
-//! any other one, and every other exception, is printed and ends the emulator with a failing status. On the
-//! way of a handled fault there is no console, no heap and no lock but that of the address space.
+//! The assembly in `stubs` saves the registers of the interrupted code and calls `dispatch`.
+//! `table` stores the stubs in the IDT. A fatal exception is printed and ends the emulator with a
+//! failing status. A resolved fault uses neither the console nor the heap, and only the lock of the
+//! address space.
 
 mod stubs;
 mod table;
@@ -21,8 +21,8 @@ use crate::stack;
 
 pub(crate) use table::load_table;
 
-/// What the stubs push: those of the interrupted code's general registers that a call may change (System V ABI,
-/// "Registers"), in this order. The others are kept by whatever Rust function would use them.
+/// The registers that the stubs push, in this order: those general registers of the interrupted
+/// code that a call may change (System V ABI, "Registers"). Rust functions preserve the others.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct TrapFrame {
@@ -30,11 +30,11 @@ pub(crate) struct TrapFrame {
     r10: u64,
     r9: u64,
     r8: u64,
-    /// Changed by the fault handler when it fast-forwards a string instruction.
+    /// The fault handler changes it when it fast-forwards a string instruction.
     pub(crate) rdi: u64,
     rsi: u64,
     rdx: u64,
-    /// Changed by the fault handler when it fast-forwards a string instruction.
+    /// The fault handler changes it when it fast-forwards a string instruction.
     pub(crate) rcx: u64,
     pub(crate) rax: u64,
     vector: u64,
@@ -43,7 +43,7 @@ pub(crate) struct TrapFrame {
     pub(crate) interrupted: InterruptStackFrameValue,
 }
 
-/// Called by the stubs; returns only for a page fault that was handled.
+/// Handles an exception. The stubs call it. It returns only after a page fault that was resolved.
 extern "sysv64" fn dispatch(frame: &mut TrapFrame) {
     match exception(frame.vector) {
         Some(ExceptionVector::Page) => page_fault(frame),
@@ -69,15 +69,15 @@ fn page_fault(frame: &mut TrapFrame) {
     static HANDLING: AtomicBool = AtomicBool::new(false);
     let address = VirtAddr::new_truncate(Cr2::read_raw());
     let code = PageFaultErrorCode::from_bits_retain(frame.error_code);
-    // The handler holds the lock that a second fault would wait for.
+    // A second fault would wait forever for the lock that the handler of the first one holds.
     if HANDLING.swap(true, Ordering::Relaxed) {
         die(format_args!(
-            "page fault at {address:#x} inside of the page-fault handler ({code:?}), at {}",
+            "page fault at {address:#x} inside the page-fault handler ({code:?}), at {}",
             Place(frame)
         ));
     }
-    // SAFETY: CR2 and the error code are of this fault: no other one can have been taken since, or `HANDLING`
-    // would tell. The stubs saved the registers.
+    // SAFETY: 1. CR2 and the error code are those of this fault. There was no later one, because
+    // `HANDLING` was not set. 2. The stubs saved the registers in `frame`.
     let outcome = unsafe { memory::handle_fault(address, code, frame) };
     HANDLING.store(false, Ordering::Relaxed);
     let Err(reason) = outcome else { return };
@@ -94,7 +94,7 @@ fn page_fault(frame: &mut TrapFrame) {
     ))
 }
 
-/// Where the interrupted code was, for a reader with a symbol table.
+/// Prints where the interrupted code was.
 struct Place<'f>(&'f TrapFrame);
 
 impl fmt::Display for Place<'_> {

@@ -1,10 +1,13 @@
-//! From the loader's first instruction to the first Rust function.
+//! From the first instruction after the loader to the first Rust function.
 //!
-//! Owns the PVH note, the boot page tables (the first 4 GiB mapped at their own addresses, writable, no
-//! more than the rest of the boot needs) and the boot segments. A PVH loader jumps to `pvh_entry` in 32-bit
-//! protected mode without paging, interrupts off, the physical address of the start information in EBX.
-//! On a CPU without long mode or NX a line on the first serial port says so and the emulator ends.
-//! When Rust is entered: `.bss` is zero, CR0.WP, EFER.NXE and SSE are on, the kernel stack is painted.
+//! A PVH loader finds `pvh_entry` in a note. It jumps there in 32-bit protected mode, without
+//! paging and with interrupts off. EBX contains the physical address of the start information. The
+//! boot page tables map the first 4 GiB at their own addresses, writable, which is enough for the
+//! rest of the boot. On a CPU without long mode or NX, the code prints a line to the first serial
+//! port and ends the emulator.
+//!
+//! When Rust is entered, `.bss` is zeroed, CR0.WP, EFER.NXE and SSE are enabled, and the kernel
+//! stack is painted.
 
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
@@ -20,13 +23,13 @@ use crate::serial::CONSOLE_PORT;
 use crate::stack::{GUARD_BYTES, KERNEL_STACK, KERNEL_STACK_BYTES, PAINT};
 use palimpsest_protocol::{EXIT_PORT, ExitStatus};
 
-/// Level-2 tables of 1 GiB each: everything that a 32-bit loader can have written is below 4 GiB.
+/// Each level-2 table maps 1 GiB. A 32-bit loader can write only below 4 GiB.
 const LEVEL_2_TABLES: usize = 4;
 
-/// How many bytes from address 0 the boot page tables map at their own addresses.
+/// The number of bytes that the boot page tables map at their own addresses, from address 0.
 pub(super) const IDENTITY_MAPPED_BYTES: u64 = LEVEL_2_TABLES as u64 * 512 * Size2MiB::SIZE;
 
-/// The tables that are in force until `boot::mapping` has built the final ones.
+/// The tables that are active until `boot::mapping` has built the final ones.
 #[repr(C, align(4096))]
 struct BootTables {
     level_4: PageTable,
@@ -34,11 +37,12 @@ struct BootTables {
     level_2: [PageTable; LEVEL_2_TABLES],
 }
 
-/// A place in `.bss` that only the assembly below writes, before Rust runs, and only the CPU reads later.
+/// Memory in `.bss`. Only the assembly below writes it, before Rust runs. Later only the CPU reads
+/// it.
 #[repr(transparent)]
 struct BootTablesCell(UnsafeCell<BootTables>);
 
-// SAFETY: Rust code never reads or writes the content: the type has no method.
+// SAFETY: the type has no methods, so Rust code neither reads nor writes its content.
 unsafe impl Sync for BootTablesCell {}
 
 static BOOT_TABLES: BootTablesCell = BootTablesCell(UnsafeCell::new(BootTables {
@@ -47,24 +51,26 @@ static BOOT_TABLES: BootTablesCell = BootTablesCell(UnsafeCell::new(BootTables {
     level_2: [const { PageTable::new() }; LEVEL_2_TABLES],
 }));
 
-/// CPUID leaf with the extended feature bits, and the leaf that says whether it exists (SDM Vol 2A, CPUID).
+/// The CPUID leaf with the extended feature bits, and the leaf that returns the largest supported
+/// leaf (SDM Vol 2A, CPUID).
 const EXTENDED_FEATURES_LEAF: u32 = 0x8000_0001;
 const LARGEST_EXTENDED_LEAF: u32 = 0x8000_0000;
-/// Bits of EDX in that leaf.
+/// Bits of EDX in the leaf with the extended features.
 const LONG_MODE_BIT: u32 = 29;
 const EXECUTE_DISABLE_BIT: u32 = 20;
 
 /// `XEN_ELFNOTE_PHYS32_ENTRY`: the descriptor is the address of the 32-bit entry point.
 const PVH_NOTE_TYPE: u32 = 18;
 
-/// The EFER register's number (SDM Vol 4, table 2-2).
+/// The number of the EFER register (SDM Vol 4, table 2-2).
 const EFER_MSR: u32 = 0xc000_0080;
 
-/// Line status register of a 16550, relative to its base port; bit 5: ready for a byte.
+/// The line status register of a 16550, relative to its base port. If bit 5 is set, it accepts a
+/// byte.
 const LINE_STATUS: u16 = 5;
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
 
-// The note. Its name and its descriptor are aligned to 4 bytes.
+// The PVH note. Its name and its descriptor are aligned to 4 bytes.
 global_asm!(
     ".pushsection .note.pvh, \"a\", @note",
     ".balign 4",
@@ -77,7 +83,7 @@ global_asm!(
     note_type = const PVH_NOTE_TYPE,
 );
 
-// 32-bit code: a stack, `.bss`, and a look at the CPU.
+// 32-bit code: sets up a stack, zeroes `.bss`, and checks the CPU.
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     ".code32",
@@ -87,7 +93,7 @@ global_asm!(
     // CPUID changes EBX.
     "mov ebp, ebx",
     "lea esp, [{stack} + {guard_bytes} + {stack_bytes}]",
-    // The loader need not have zeroed what the file does not hold.
+    // The loader need not zero the part of the segment that is not in the file.
     "lea edi, [__bss_start]",
     "lea ecx, [__bss_end]",
     "sub ecx, edi",
@@ -118,7 +124,8 @@ global_asm!(
     execute_disable_bit = const EXECUTE_DISABLE_BIT,
 );
 
-// 32-bit code: the boot tables. The upper halves of all entries are zero: the addresses are below 4 GiB.
+// 32-bit code: builds the boot page tables. All addresses are below 4 GiB, so the upper halves of
+// all entries are zero.
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     ".code32",
@@ -156,7 +163,8 @@ global_asm!(
     table = const PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE).bits(),
 );
 
-// 32-bit code: paging and long mode (SDM Vol 3A 11.8.5), then a far return into 64-bit code.
+// 32-bit code: enables paging and long mode (SDM Vol 3A 11.8.5), and enters 64-bit code with a far
+// return.
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     ".code32",
@@ -194,7 +202,7 @@ global_asm!(
     tables = sym BOOT_TABLES,
     efer_msr = const EFER_MSR,
     efer = const EferFlags::LONG_MODE_ENABLE.union(EferFlags::NO_EXECUTE_ENABLE).bits(),
-    // EM and TS stay clear, so that SSE instructions do not fault (SDM Vol 3A 2.5).
+    // EM and TS are clear, so that SSE instructions do not fault (SDM Vol 3A 2.5).
     cr0 = const Cr0Flags::PROTECTED_MODE_ENABLE
         .union(Cr0Flags::MONITOR_COPROCESSOR)
         .union(Cr0Flags::EXTENSION_TYPE)
@@ -205,11 +213,11 @@ global_asm!(
     code_segment = const DescriptorFlags::KERNEL_CODE64.bits(),
 );
 
-// 64-bit code: segments, the painted stack, Rust.
+// 64-bit code: loads the segments, paints the stack, and calls Rust.
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     "boot_long_mode:",
-    // Data segments are ignored in 64-bit mode; a null SS is what ring 0 of it expects.
+    // 64-bit mode ignores data segments, and ring 0 requires a null SS.
     "xor eax, eax",
     "mov ds, eax",
     "mov es, eax",
@@ -234,13 +242,14 @@ global_asm!(
     guard_bytes = const GUARD_BYTES,
     stack_bytes = const KERNEL_STACK_BYTES,
     paint = const PAINT,
-    // As a reset leaves it (SDM Vol 1 10.2.3), but with the flag set that says that some result was inexact. It is
-    // sticky and nobody reads it; an emulator may compute with its host's floats only once it is set, as QEMU does.
+    // The value after a reset (SDM Vol 1 10.2.3), with the sticky flag for inexact results set. The
+    // kernel does not read this flag. QEMU can use the floats of its host only while the flag is
+    // set.
     mxcsr = const MxCsr::from_bits_truncate(0x1f80).union(MxCsr::PRECISION).bits(),
     start = sym start,
 );
 
-// 32-bit code: prints the line at ESI and ends the emulator.
+// 32-bit code: prints the string at ESI and ends the emulator.
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     ".code32",
@@ -260,7 +269,7 @@ global_asm!(
     "mov dx, {exit_port}",
     "mov eax, {failed}",
     "out dx, eax",
-    // There is no exit device: stop.
+    // Without an exit device, halt.
     "4:",
     "cli",
     "hlt",

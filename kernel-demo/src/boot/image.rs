@@ -1,8 +1,7 @@
-//! Where the kernel's own sections are.
+//! The address ranges of the kernel's sections, from the symbols in `kernel.ld`.
 //!
-//! Owns the symbols that `kernel.ld` defines. The kernel is linked and loaded at the same addresses, so a
-//! section's range is virtual and physical at once. Called by `boot::mapping`, which gives each its rights,
-//! and by `boot::ram`, which keeps the image's frames out of the pool.
+//! The kernel is linked and loaded at the same addresses, so each range is both virtual and
+//! physical.
 
 use core::ops::Range;
 
@@ -17,22 +16,22 @@ unsafe extern "C" {
     safe static __data_end: u8;
 }
 
-/// Executable, never written.
+/// Returns the executable, read-only range.
 pub(super) fn text() -> Range<VirtAddr> {
     between(&raw const __text_start, &raw const __text_end)
 }
 
-/// Neither executed nor written.
+/// Returns the range that is neither executable nor writable.
 pub(super) fn rodata() -> Range<VirtAddr> {
     between(&raw const __rodata_start, &raw const __rodata_end)
 }
 
-/// Written, never executed: data, `.bss` and in it the stacks.
+/// Returns the writable range, which is not executable: data and `.bss`, including the stacks.
 pub(super) fn data() -> Range<VirtAddr> {
     between(&raw const __data_start, &raw const __data_end)
 }
 
-/// The frames of the whole image.
+/// Returns the frames of the whole image.
 pub(super) fn frames() -> Range<PhysAddr> {
     PhysAddr::new(text().start.as_u64())..PhysAddr::new(data().end.as_u64())
 }

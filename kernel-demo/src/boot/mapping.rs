@@ -1,9 +1,9 @@
 //! The kernel's final page tables.
 //!
-//! Owns what the kernel sees of memory outside of regions: its sections at their own addresses (text r-x,
-//! rodata r--, data rw-, all 4 KiB pages), and all RAM but the kernel's own at `PHYSICAL_OFFSET`, rw-, in the
-//! largest pages that fit. Nothing else is mapped: not page 0, not a stack's guard, no second, writable view
-//! of the text. `boot` builds them once through the boot tables and switches over.
+//! Outside the window for regions, they map the kernel's sections at their own addresses, in 4 KiB
+//! pages (text r-x, rodata r--, data rw-), and all other RAM at `PHYSICAL_OFFSET`, rw-, in the
+//! largest possible pages. Nothing else is mapped: not page 0, not the guard page of a stack, and
+//! no second, writable alias of the text.
 
 use core::ops::Range;
 
@@ -21,7 +21,7 @@ use crate::boot::ram::BootFrames;
 use crate::cpu::LargestPage;
 use crate::stack;
 
-/// Physical address 0 would be mapped here: all RAM but the kernel's own is, at its address plus this offset.
+/// All RAM except for the kernel image is mapped at its physical address plus this offset.
 pub const PHYSICAL_OFFSET: VirtAddr = VirtAddr::new_truncate(0xffff_8000_0000_0000);
 
 const READ_ONLY: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::NO_EXECUTE);
@@ -32,15 +32,15 @@ const READ_WRITE: PageTableFlags = READ_ONLY.union(PageTableFlags::WRITABLE);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub(crate) enum MappingError {
-    /// The boot frames ran out.
-    #[error("no frame left for the page table of {page:#x}")]
+    /// No frame is free for a page table.
+    #[error("no frame left for the page table of {page:#x}: add memory")]
     OutOfFrames { page: VirtAddr },
     /// Two ranges of the memory map overlap.
-    #[error("{page:#x} is mapped already: ranges of the memory map overlap")]
+    #[error("{page:#x} is already mapped: ranges of the memory map overlap")]
     MappedAlready { page: VirtAddr },
 }
 
-/// Page tables under construction, reached through the boot tables.
+/// Page tables under construction, accessed through the boot page tables.
 pub(super) struct KernelTables<'f> {
     root: PhysFrame,
     mapper: OffsetPageTable<'static>,
@@ -48,7 +48,7 @@ pub(super) struct KernelTables<'f> {
 }
 
 impl<'f> KernelTables<'f> {
-    /// Empty tables.
+    /// Creates empty tables.
     ///
     /// # Errors
     ///
@@ -56,23 +56,27 @@ impl<'f> KernelTables<'f> {
     ///
     /// # Safety
     ///
-    /// 1. The boot page tables are in force until [`KernelTables::activate`].
-    /// 2. They map every frame of `frames` at its own address.
+    /// The caller guarantees that
+    /// 1. the boot page tables are active until [`KernelTables::activate`], and
+    /// 2. they map every frame of `frames` at its own address.
     pub(super) unsafe fn new(frames: &'f mut BootFrames) -> Result<Self, MappingError> {
         let out_of_frames = MappingError::OutOfFrames { page: VirtAddr::zero() };
         let root = frames.allocate_frame().ok_or(out_of_frames)?;
         let table = VirtAddr::new(root.start_address().as_u64()).as_mut_ptr::<PageTable>();
-        // SAFETY: 1. the frame is mapped at its own address (caller's facts 1 and 2), writable and aligned.
-        // 2. It was just taken out of unused RAM: nobody else refers to it.
+        // SAFETY: 1. By the caller's guarantees 1 and 2, the frame is mapped at its own address,
+        // writable. Frames are aligned like tables. 2. The frame is from unused RAM, so no
+        // reference to it exists.
         unsafe { table.write(PageTable::new()) };
-        // SAFETY: as before; the table is initialised now and lives as long as the kernel.
+        // SAFETY: 1. The table was just initialized. 2. No other reference to it exists. 3. It is
+        // never freed.
         let table = unsafe { &mut *table };
-        // SAFETY: every table frame comes from `frames` and is mapped at its own address: offset 0.
+        // SAFETY: every table frame is from `frames` and mapped at its own address, so the offset
+        // is 0.
         let mapper = unsafe { OffsetPageTable::new(table, VirtAddr::zero()) };
         Ok(Self { root, mapper, frames })
     }
 
-    /// Maps the kernel's sections at their own addresses, each with its own rights, without stack guards.
+    /// Maps the kernel's sections at their own addresses, each with its rights. Omits stack guards.
     ///
     /// # Errors
     ///
@@ -114,16 +118,17 @@ impl<'f> KernelTables<'f> {
         Ok(())
     }
 
-    /// Makes these the tables in force and returns their root.
+    /// Activates the tables and returns their root.
     ///
     /// # Safety
     ///
-    /// 1. The image is mapped.
-    /// 2. Nothing outside of it is used at its own physical address any more.
+    /// The caller guarantees that
+    /// 1. the image is mapped, and
+    /// 2. outside the image, no memory is accessed at its own physical address any more.
     pub(super) unsafe fn activate(self) -> PhysFrame {
-        // SAFETY: code, data and the current stack stay where they are (caller's fact 1), and no other
-        // address of the old tables is used (fact 2). The write flushes the TLB: no global pages are in use
-        // (SDM Vol 3A 4.10.4.1).
+        // SAFETY: 1. Code, data and the current stack are at the same addresses in both tables, by
+        // the caller's guarantee 1. 2. No other address of the old tables is used, by guarantee 2.
+        // Writing CR3 flushes the TLB, because there are no global pages (SDM Vol 3A 4.10.4.1).
         unsafe { Cr3::write(self.root, Cr3Flags::empty()) };
         self.root
     }
@@ -148,14 +153,15 @@ impl<'f> KernelTables<'f> {
     {
         let table_rights = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
         let frame = PhysFrame::containing_address(to);
-        // SAFETY: the tables are not in force yet, so that no address changes its meaning. Once they are, a
-        // frame is writable at one address at most: the image is not RAM in the sense of `map_ram`'s caller.
+        // SAFETY: the tables are not active yet, so no address changes its meaning. Once they are
+        // active, each frame is writable at one address at most, because the image is not in the
+        // ranges that `map_ram` maps.
         let mapped =
             unsafe { self.mapper.map_to_with_table_flags(page, frame, rights, table_rights, self.frames) };
         let page = page.start_address();
         match mapped {
             Ok(flush) => {
-                // The CPU has cached nothing of tables that are not in force.
+                // The CPU caches nothing of tables that are not active.
                 flush.ignore();
                 Ok(())
             }
@@ -167,7 +173,7 @@ impl<'f> KernelTables<'f> {
     }
 }
 
-/// Whether a page of size `S` fits at the start of `range`.
+/// Returns whether a page of size `S` fits at the start of `range`.
 fn begins_with<S: PageSize>(range: &Range<PhysAddr>) -> bool {
     range.start.is_aligned(S::SIZE) && range.end - range.start >= S::SIZE
 }

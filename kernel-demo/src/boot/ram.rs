@@ -1,8 +1,8 @@
-//! Which memory is free, and the first frames out of it.
+//! The list of usable physical memory, and the frames for the page tables.
 //!
-//! Owns the list of usable physical ranges from the memory map to the frame pool: RAM, less the first MiB,
-//! the kernel image, the module and the frames that the page tables took. Ranges are whole frames, sorted as
-//! the loader's were, and disjoint. Called by `boot` and `memory`, before there is a pool.
+//! The list starts as all RAM of the memory map. The first MiB, the kernel image, the module and
+//! the frames of the page tables are excluded before the frame pool gets it. Ranges consist of
+//! whole frames, are disjoint, and keep the loader's order.
 
 use core::ops::Range;
 
@@ -13,21 +13,21 @@ use x86_64::structures::paging::{FrameAllocator, PageSize, PhysFrame, Size4KiB};
 
 use crate::boot::start_info::{MAX_MEMORY_MAP_ENTRIES, MemoryKind, MemoryRange};
 
-/// The BIOS keeps its data, and QEMU the start information, below this address.
+/// The BIOS keeps its data below this address, and QEMU the start information.
 const LOW_MEMORY: Range<PhysAddr> = PhysAddr::zero()..PhysAddr::new_truncate(0x10_0000);
 
-/// Every exclusion can split one range in two; there are four.
+/// There are four exclusions, and each can split one range in two.
 const MAX_USABLE_RANGES: usize = MAX_MEMORY_MAP_ENTRIES + 4;
 
-/// Why there is no list of usable memory.
+/// Why the list of usable memory cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub(crate) enum RamError {
-    /// The map is in too many pieces.
-    #[error("usable memory is in more than {MAX_USABLE_RANGES} pieces")]
+    /// Usable memory has too many ranges.
+    #[error("usable memory has more than {MAX_USABLE_RANGES} ranges: increase MAX_USABLE_RANGES")]
     TooManyRanges,
-    /// Nothing to build page tables from.
-    #[error("no usable memory between {low:#x} and {high:#x}")]
+    /// No memory is free for page tables.
+    #[error("no usable memory between {low:#x} and {high:#x}: add memory")]
     NoneBelow { low: PhysAddr, high: PhysAddr },
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum RamError {
 pub(crate) struct UsableRam(ArrayVec<Range<PhysAddr>, MAX_USABLE_RANGES>);
 
 impl UsableRam {
-    /// All RAM of the memory map: frames that only partly belong to it are left out.
+    /// Returns all RAM of the memory map. Omits frames that are only partly RAM.
     pub(super) fn all(map: &[MemoryRange]) -> Self {
         let ram = map.iter().filter(|range| range.kind == MemoryKind::Ram);
         let whole_frames = ram.map(|range| {
@@ -45,7 +45,7 @@ impl UsableRam {
         Self(whole_frames.filter(|range| range.start < range.end).collect())
     }
 
-    /// Leaves the first MiB out.
+    /// Excludes the first MiB.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl UsableRam {
         self.exclude(&LOW_MEMORY)
     }
 
-    /// Leaves every frame out that `taken` touches.
+    /// Excludes every frame that overlaps `taken`.
     ///
     /// # Errors
     ///
@@ -75,17 +75,17 @@ impl UsableRam {
         Ok(())
     }
 
-    /// The ranges.
+    /// Returns the ranges.
     pub(crate) fn ranges(&self) -> &[Range<PhysAddr>] {
         &self.0
     }
 
-    /// Whether `range` lies inside of one of the ranges.
+    /// Returns whether `range` is inside one of the ranges.
     pub(crate) fn contains(&self, range: &Range<PhysAddr>) -> bool {
         self.0.iter().any(|usable| usable.start <= range.start && range.end <= usable.end)
     }
 
-    /// The largest piece below `limit`.
+    /// Returns the largest range below `limit`. Truncates a range that continues above it.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl UsableRam {
     }
 }
 
-/// Hands the frames of one range out in order, for page tables that are never freed.
+/// Allocates the frames of one range in order, for page tables that are never freed.
 #[derive(Debug)]
 pub(super) struct BootFrames {
     range: Range<PhysAddr>,
@@ -110,14 +110,15 @@ impl BootFrames {
         Self { next: range.start, range }
     }
 
-    /// What was handed out.
+    /// Returns the frames that were allocated.
     pub(super) fn taken(&self) -> Range<PhysAddr> {
         self.range.start..self.next
     }
 }
 
-// SAFETY: 1. `next` only grows, so that no frame is handed out twice. 2. The range is unused RAM: it comes
-// from `UsableRam`, and `boot` excludes what was taken before anybody else is given the list.
+// SAFETY: 1. `next` only increases, so no frame is allocated twice. 2. The range is unused RAM: it
+// is from `UsableRam`, and `boot` excludes the allocated frames before the frame pool gets the
+// list.
 unsafe impl FrameAllocator<Size4KiB> for BootFrames {
     fn allocate_frame(&mut self) -> Option<PhysFrame> {
         let frame = PhysFrame::from_start_address(self.next).ok()?;

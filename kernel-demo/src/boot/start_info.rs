@@ -1,9 +1,9 @@
-//! What the PVH loader tells the kernel: memory map, command line, modules.
+//! The PVH loader's start information: memory map, command line, module.
 //!
-//! Owns the layout of `struct hvm_start_info` and its tables (Xen, `public/arch-x86/hvm/start_info.h`) and
-//! copies out what the kernel keeps, since the loader may have put them where frames will be handed out.
-//! `boot` calls `StartInfo::read` once, while the boot page tables map the first 4 GiB.
-//! A structure of an unknown version, without a memory map, or with an address out of reach is an error.
+//! The layouts are those of `struct hvm_start_info` and its tables (Xen,
+//! `public/arch-x86/hvm/start_info.h`). The loader may have placed them in frames that will be
+//! allocated, so everything that the kernel needs is copied. An unknown version, a missing memory
+//! map, or an address outside the boot page tables is an error.
 
 use core::ops::Range;
 use core::ptr;
@@ -21,56 +21,56 @@ const FIRST_VERSION_WITH_MEMORY_MAP: u32 = 1;
 /// `XEN_HVM_MEMMAP_TYPE_RAM`.
 const RAM: u32 = 1;
 
-/// Entries that a memory map may have. QEMU's have 7 or 8.
+/// The limit of entries in a memory map. QEMU's have 7 or 8.
 pub(crate) const MAX_MEMORY_MAP_ENTRIES: usize = 64;
-/// Bytes that a command line may have.
+/// The limit of bytes in a command line.
 const MAX_COMMAND_LINE_BYTES: usize = 512;
 
 /// Why the start information cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub(crate) enum StartInfoError {
-    /// The loader passed something else.
-    #[error("start information at {at:#x} begins with {found:#x}, not with the PVH magic {MAGIC:#x}")]
+    /// The structure does not have the magic number.
+    #[error("start information at {at:#x} starts with {found:#x}, not with the PVH magic {MAGIC:#x}")]
     Magic { at: PhysAddr, found: u32 },
-    /// The loader is older than the memory map.
-    #[error("start information has version {version}: at least {FIRST_VERSION_WITH_MEMORY_MAP} is needed")]
+    /// The loader does not provide a memory map.
+    #[error("start information has version {version}: at least {FIRST_VERSION_WITH_MEMORY_MAP} is required")]
     Version { version: u32 },
-    /// A table lies outside of what the boot page tables map.
-    #[error("start information points at {bytes} bytes at {at:#x}: not inside the first 4 GiB")]
+    /// A table is outside the range that the boot page tables map.
+    #[error("start information refers to {bytes} bytes at {at:#x}, which are not inside the first 4 GiB")]
     OutOfReach { at: PhysAddr, bytes: u64 },
-    /// An address or a range wider than physical addresses can be.
-    #[error("start information holds {value:#x}, which is no physical address")]
+    /// A value is too large for a physical address.
+    #[error("start information contains {value:#x}, which is not a physical address")]
     NotAnAddress { value: u64 },
-    /// More entries than the kernel keeps.
-    #[error("memory map has {entries} entries: at most {MAX_MEMORY_MAP_ENTRIES} are supported")]
+    /// The memory map has too many entries.
+    #[error("memory map has {entries} entries, but at most {MAX_MEMORY_MAP_ENTRIES} are supported")]
     MemoryMapTooLong { entries: u32 },
-    /// A command line longer than the kernel keeps, or one without an end.
-    #[error("command line is longer than {MAX_COMMAND_LINE_BYTES} bytes")]
+    /// The command line is too long, or not terminated.
+    #[error("command line is longer than {MAX_COMMAND_LINE_BYTES} bytes: shorten it")]
     CommandLineTooLong,
     /// The command line is not ASCII.
-    #[error("command line holds the byte {byte:#x}, which is not ASCII")]
+    #[error("command line contains the byte {byte:#x}: use only ASCII")]
     CommandLineNotAscii { byte: u8 },
-    /// More than one module.
-    #[error("loader passed {modules} modules: one is expected, an archive or a Wasm file")]
+    /// The loader passed more than one module.
+    #[error("loader passed {modules} modules: pass one, an archive or a Wasm file")]
     TooManyModules { modules: u32 },
 }
 
-/// Whether a range of the memory map is for us.
+/// Whether a range of the memory map is usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryKind {
     /// Ordinary memory.
     Ram,
-    /// Anything else; the number is the loader's type (the same as in an ACPI address range).
+    /// Anything else. The number is the loader's type, the same as in an ACPI address range.
     Other(u32),
 }
 
 /// One range of the loader's memory map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryRange {
-    /// First byte, and the byte after the last.
+    /// The physical addresses.
     pub addresses: Range<PhysAddr>,
-    /// What is there.
+    /// What the range contains.
     pub kind: MemoryKind,
 }
 
@@ -85,12 +85,12 @@ pub(crate) type CommandLine = ArrayString<MAX_COMMAND_LINE_BYTES>;
 pub(crate) struct StartInfo {
     pub(crate) memory_map: MemoryMap,
     pub(crate) command_line: CommandLine,
-    /// Where the one module lies, if there is one.
+    /// The range of the module, if there is one.
     pub(crate) module: Option<Range<PhysAddr>>,
 }
 
 impl StartInfo {
-    /// Reads the start information at `at` and everything it points to.
+    /// Reads the start information at `at` and everything that it refers to.
     ///
     /// # Errors
     ///
@@ -98,11 +98,13 @@ impl StartInfo {
     ///
     /// # Safety
     ///
-    /// 1. The boot page tables are in force: physical memory below [`IDENTITY_MAPPED_BYTES`] is readable at
-    ///    its own addresses.
-    /// 2. `at` is what the loader passed, and nobody writes to its structures during the call.
+    /// The caller guarantees that
+    /// 1. the boot page tables are active: physical memory below [`IDENTITY_MAPPED_BYTES`] is
+    ///    readable at its own addresses, and
+    /// 2. `at` is the loader's pointer, and no code writes to the loader's structures during the
+    ///    call.
     pub(crate) unsafe fn read(at: PhysAddr) -> Result<Self, StartInfoError> {
-        // SAFETY: the caller's facts 1 and 2 are what the reader asks for.
+        // SAFETY: the caller guarantees both requirements, by 1 and 2.
         let loader = unsafe { LoaderMemory::assume_mapped() };
         let raw: RawStartInfo = loader.read(at)?;
         if raw.magic != MAGIC {
@@ -204,20 +206,20 @@ struct RawMemoryMapEntry {
     _reserved: u32,
 }
 
-/// Types of the loader's structures.
+/// A type of the loader's structures.
 ///
 /// # Safety
 ///
-/// Every bit pattern of the type's size is a value of the type.
+/// Every bit pattern of the size of the type must be a valid value.
 unsafe trait Plain: Copy {}
 
-// SAFETY: integers.
+// SAFETY: every bit pattern is a valid integer.
 unsafe impl Plain for u8 {}
-// SAFETY: a struct of integers.
+// SAFETY: it consists of integers, without padding.
 unsafe impl Plain for RawStartInfo {}
-// SAFETY: a struct of integers.
+// SAFETY: it consists of integers, without padding.
 unsafe impl Plain for RawModule {}
-// SAFETY: a struct of integers.
+// SAFETY: it consists of integers, without padding.
 unsafe impl Plain for RawMemoryMapEntry {}
 
 /// Checked reads of physical memory through the boot page tables.
@@ -226,8 +228,9 @@ struct LoaderMemory(());
 impl LoaderMemory {
     /// # Safety
     ///
-    /// As long as the value is used: 1. physical memory below [`IDENTITY_MAPPED_BYTES`] is readable at its
-    /// own addresses; 2. nobody writes to what is read through it.
+    /// While the value is used, the caller guarantees that
+    /// 1. physical memory below [`IDENTITY_MAPPED_BYTES`] is readable at its own addresses, and
+    /// 2. no code writes to memory that is read through it.
     unsafe fn assume_mapped() -> Self {
         Self(())
     }
@@ -240,8 +243,8 @@ impl LoaderMemory {
             return Err(out_of_reach);
         }
         let pointer = VirtAddr::new(at.as_u64()).as_ptr::<T>();
-        // SAFETY: 1. the bytes are mapped: they are below IDENTITY_MAPPED_BYTES, and `assume_mapped`'s caller
-        // vouches for the tables and for the absence of writers. 2. `T` is `Plain`: whatever is there is a
+        // SAFETY: 1. The bytes are below `IDENTITY_MAPPED_BYTES`, so they are mapped and not
+        // written to, by the guarantees of `assume_mapped`. 2. `T` is `Plain`, so they are a valid
         // value.
         Ok(unsafe { ptr::read_unaligned(pointer) })
     }

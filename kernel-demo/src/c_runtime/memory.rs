@@ -1,10 +1,13 @@
 //! `memcpy`, `memmove`, `memset`, `memcmp`, `bcmp` and `strlen`, in assembly.
 //!
-//! Assembly, because the compiler would turn loops written in Rust into calls to these very functions. The
-//! bodies are string instructions on 8 bytes at a time with up to 7 single bytes around them: under TCG
-//! `rep stosb` takes eight times as long as `rep stosq`. `memset`'s body is the `rep stosq` that the
-//! register-aware fault entry of `palimpsest-paging` fast-forwards over pages that are zero anyway.
-//! All follow the C standard and the System V calling convention (direction flag clear on entry and return).
+//! They are in assembly because the compiler would compile loops in Rust to calls of these same
+//! functions. They use string instructions on 8 bytes at a time, with up to 7 single bytes before
+//! and after: under TCG, `rep stosb` takes eight times as long as `rep stosq`. The register-aware
+//! fault entry of `palimpsest-paging` fast-forwards the `rep stosq` of `memset` over pages that are
+//! zero.
+//!
+//! All follow the C standard and the System V calling convention: the direction flag is clear on
+//! entry and return.
 
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_void};
@@ -13,7 +16,7 @@ use core::ffi::{c_char, c_int, c_void};
 ///
 /// # Safety
 ///
-/// As in C: `count` bytes at `to` are writable.
+/// As in C, `count` bytes at `to` must be writable.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn memset(to: *mut c_void, value: c_int, count: usize) -> *mut c_void {
@@ -22,7 +25,7 @@ unsafe extern "C" fn memset(to: *mut c_void, value: c_int, count: usize) -> *mut
         "movzx esi, sil",
         "movabs rax, 0x0101010101010101",
         "imul rax, rsi",
-        // Single bytes up to the first multiple of 8, or up to the end.
+        // Single bytes up to the first multiple of 8, or to the end.
         "mov ecx, edi",
         "neg ecx",
         "and ecx, 7",
@@ -41,11 +44,11 @@ unsafe extern "C" fn memset(to: *mut c_void, value: c_int, count: usize) -> *mut
     )
 }
 
-/// Copies `count` bytes between places that do not overlap, and returns `to`.
+/// Copies `count` bytes between ranges that do not overlap, and returns `to`.
 ///
 /// # Safety
 ///
-/// As in C: `count` bytes at `from` are readable, at `to` writable, and the two do not overlap.
+/// As in C, `count` bytes must be readable at `from` and writable at `to`, and must not overlap.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, count: usize) -> *mut c_void {
@@ -61,16 +64,16 @@ unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, count: usize) 
     )
 }
 
-/// Copies `count` bytes between places that may overlap, and returns `to`.
+/// Copies `count` bytes between ranges that may overlap, and returns `to`.
 ///
 /// # Safety
 ///
-/// As in C: `count` bytes at `from` are readable and at `to` writable.
+/// As in C, `count` bytes must be readable at `from` and writable at `to`.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn memmove(to: *mut c_void, from: *const c_void, count: usize) -> *mut c_void {
     naked_asm!(
-        // Forward is right unless `to` lies in the `count` bytes after `from`.
+        // Copying forward is correct unless `to` is in the `count` bytes after `from`.
         "mov rax, rdi",
         "sub rax, rsi",
         "cmp rax, rdx",
@@ -82,7 +85,7 @@ unsafe extern "C" fn memmove(to: *mut c_void, from: *const c_void, count: usize)
         "mov ecx, edx",
         "and ecx, 7",
         "rep movsb",
-        // From the last byte of a word to its first.
+        // Move from the last byte of a word to its first.
         "sub rdi, 7",
         "sub rsi, 7",
         "mov rcx, rdx",
@@ -94,11 +97,11 @@ unsafe extern "C" fn memmove(to: *mut c_void, from: *const c_void, count: usize)
     )
 }
 
-/// Compares `count` bytes as unsigned numbers: negative, zero or positive, as the first difference is.
+/// Compares `count` bytes as unsigned numbers. The result has the sign of the first difference.
 ///
 /// # Safety
 ///
-/// As in C: `count` bytes at `left` and at `right` are readable.
+/// As in C, `count` bytes at `left` and at `right` must be readable.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn memcmp(left: *const c_void, right: *const c_void, count: usize) -> c_int {
@@ -129,7 +132,7 @@ unsafe extern "C" fn memcmp(left: *const c_void, right: *const c_void, count: us
         "dec edx",
         "jnz 4b",
         "ret",
-        // The words differ: the byte at the lowest address decides.
+        // The words differ. The byte at the lowest address decides.
         "5:",
         "bswap rax",
         "bswap r8",
@@ -141,22 +144,22 @@ unsafe extern "C" fn memcmp(left: *const c_void, right: *const c_void, count: us
     )
 }
 
-/// Compares `count` bytes: zero if they are equal.
+/// Compares `count` bytes. Returns zero if they are equal.
 ///
 /// # Safety
 ///
-/// As in C: `count` bytes at `left` and at `right` are readable.
+/// As in C, `count` bytes at `left` and at `right` must be readable.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn bcmp(left: *const c_void, right: *const c_void, count: usize) -> c_int {
     naked_asm!("jmp {memcmp}", memcmp = sym memcmp)
 }
 
-/// The number of bytes before the first zero byte.
+/// Returns the number of bytes before the first zero byte.
 ///
 /// # Safety
 ///
-/// As in C: all bytes from `text` up to a zero byte are readable.
+/// As in C, all bytes from `text` to a zero byte must be readable.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn strlen(text: *const c_char) -> usize {

@@ -1,8 +1,8 @@
-//! Frames as plain memory of the kernel: 4 KiB blocks out of the pool.
+//! Frames as blocks of memory for the kernel.
 //!
-//! Owns the one way in which this kernel reads and writes a frame that is mapped in no region. A [`Block`]
-//! owns its frame: it is zeroed when it is allocated, and back in the pool when the block is dropped. Used
-//! for what guests keep in files.
+//! A [`Block`] is the only way in which this kernel accesses a frame that is not mapped in a
+//! region. It is zeroed when it is allocated, and dropping it releases the frame. Guests' files
+//! consist of blocks.
 
 use palimpsest_paging::Frame;
 use x86_64::VirtAddr;
@@ -10,21 +10,21 @@ use x86_64::structures::paging::{PageSize, Size4KiB};
 
 use super::{PHYSICAL_OFFSET, pool};
 
-/// Size of a block in bytes: a frame's.
+/// The size of a block in bytes: one frame.
 pub const BLOCK_BYTES: usize = 4096;
 
 const _: () = assert!(BLOCK_BYTES as u64 == Size4KiB::SIZE);
 
-/// A frame of the pool whose bytes can be reached.
+/// A frame whose bytes can be accessed.
 #[derive(Debug)]
 pub struct Block {
-    /// There until the block is dropped.
+    /// None only while the block is dropped.
     frame: Option<Frame>,
     bytes: VirtAddr,
 }
 
 impl Block {
-    /// A block of zeros, or `None` if no frame is free.
+    /// Allocates a zeroed block. Returns None if no frame is free.
     #[must_use]
     pub fn allocate() -> Option<Self> {
         let frame = pool().allocate_frame()?;
@@ -34,23 +34,24 @@ impl Block {
         Some(block)
     }
 
-    /// The content.
+    /// Returns the bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BLOCK_BYTES] {
         let content = self.bytes.as_ptr::<[u8; BLOCK_BYTES]>();
-        // SAFETY: 1. every frame of the pool is mapped at PHYSICAL_OFFSET for good, and is BLOCK_BYTES long.
-        // 2. The block owns the frame, and `self` is borrowed: nobody writes to it meanwhile. 3. Any byte is
-        // a `u8`, and `allocate` has written all of them.
+        // SAFETY: 1. Every frame of the pool is always mapped at `PHYSICAL_OFFSET`, and has
+        // `BLOCK_BYTES` bytes. 2. The block owns the frame and is borrowed, so no code writes to
+        // it. 3. Every byte is a valid `u8`, and `allocate` initialized all of them.
         unsafe { &*content }
     }
 
-    /// The content, to be written.
+    /// Returns the bytes for writing.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8; BLOCK_BYTES] {
         let content = self.bytes.as_mut_ptr::<[u8; BLOCK_BYTES]>();
-        // SAFETY: 1. every frame of the pool is mapped at PHYSICAL_OFFSET, writable, for good, and is
-        // BLOCK_BYTES long. 2. The block owns the frame, and `self` is borrowed exclusively. 3. Any byte is a
-        // `u8`; what a frame holds before it is zeroed is RAM that its last owner or the firmware has written.
+        // SAFETY: 1. Every frame of the pool is always mapped at `PHYSICAL_OFFSET`, writable, and
+        // has `BLOCK_BYTES` bytes. 2. The block owns the frame and is borrowed exclusively. 3.
+        // Every byte is a valid `u8`. Before a frame is zeroed, it contains what its last owner or
+        // the firmware wrote.
         unsafe { &mut *content }
     }
 }

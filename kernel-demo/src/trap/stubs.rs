@@ -1,26 +1,28 @@
 //! The assembly between the CPU's exception frame and `dispatch`.
 //!
-//! Owns the entry points of all vectors. Invariant: when the interrupted code goes on, every register that
-//! Rust code may change holds what it held, but for those that `dispatch` changed in the frame: the general
-//! registers that a call may change, RFLAGS (by IRETQ), MXCSR and the XMM registers, which are all 16 where the
-//! compiler keeps live values in them, and the two of `c_runtime::floats` where it knows of none. The rest of the
-//! FXSAVE image is not touched by this kernel; moving the 16 registers by hand takes a tenth of the time of
-//! FXSAVE64 and FXRSTOR64 under TCG. Registered by `trap::table`.
+//! Invariant: when the interrupted code continues, every register that Rust code may change has its
+//! previous value, except for those that `dispatch` changed in the frame. These registers are
+//! - the general registers that a call may change, and RFLAGS, which IRETQ restores,
+//! - MXCSR, and the XMM registers: all 16 where the compiler uses them, otherwise the two that
+//!   `c_runtime::floats` uses.
+//!
+//! This kernel does not change the rest of the FXSAVE image. Under TCG, saving and restoring the 16
+//! registers one by one takes a tenth of the time of FXSAVE64 and FXRSTOR64.
 
 use core::arch::naked_asm;
 
 use crate::trap::dispatch;
 
-/// How many of the XMM registers Rust code may change.
+/// The number of XMM registers that Rust code may change.
 const XMM_REGISTERS: usize = if cfg!(target_feature = "sse2") { 16 } else { 2 };
 
-/// Room for 16 XMM registers, MXCSR, and the default MXCSR for the handler; a multiple of 16 bytes.
+/// Space for 16 XMM registers, MXCSR, and the handler's MXCSR. It is a multiple of 16 bytes.
 const SSE_BYTES: usize = 16 * 16 + 16;
 
-/// MXCSR as Rust code expects it: all exceptions masked, round to nearest (SDM Vol 1 10.2.3).
+/// The MXCSR that Rust code requires: all exceptions masked, round to nearest (SDM Vol 1 10.2.3).
 const DEFAULT_MXCSR: u32 = 0x1f80;
 
-/// Entry of a vector for which the CPU pushes no error code.
+/// The entry of a vector for which the CPU pushes no error code.
 #[unsafe(naked)]
 pub(super) extern "sysv64" fn without_code<const VECTOR: u8>() {
     naked_asm!(
@@ -32,7 +34,7 @@ pub(super) extern "sysv64" fn without_code<const VECTOR: u8>() {
     )
 }
 
-/// Entry of a vector for which the CPU pushes an error code.
+/// The entry of a vector for which the CPU pushes an error code.
 #[unsafe(naked)]
 pub(super) extern "sysv64" fn with_code<const VECTOR: u8>() {
     naked_asm!(
@@ -43,10 +45,11 @@ pub(super) extern "sysv64" fn with_code<const VECTOR: u8>() {
     )
 }
 
-/// Builds a `TrapFrame`, calls `dispatch` with it and returns to the interrupted code.
+/// Builds a `TrapFrame`, calls `dispatch` with it, and returns to the interrupted code.
 ///
-/// The CPU aligned the stack to 16 bytes before it pushed 5 words (SDM Vol 3A 7.14.2); with error code,
-/// vector and the 9 registers that makes 16 words, so the stack is aligned again for the call.
+/// The CPU aligned the stack to 16 bytes before it pushed 5 words (SDM Vol 3A 7.14.2). With the
+/// error code, the vector and the 9 registers these are 16 words, so the stack is aligned for the
+/// call.
 #[unsafe(naked)]
 extern "sysv64" fn common() {
     naked_asm!(
@@ -63,7 +66,7 @@ extern "sysv64" fn common() {
         "movups [rsp + 16 * \\n], xmm\\n",
         ".endif",
         ".endr",
-        // The interrupted code may be copying backwards; Rust code expects the direction flag clear.
+        // The interrupted code may have set the direction flag, but Rust code requires it clear.
         "cld",
         "call {dispatch}",
         ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15",
@@ -76,7 +79,7 @@ extern "sysv64" fn common() {
         ".irp register, r11,r10,r9,r8,rdi,rsi,rdx,rcx,rax",
         "pop \\register",
         ".endr",
-        // Vector and error code.
+        // Remove the vector and the error code.
         "add rsp, 16",
         "iretq",
         xmm_registers = const XMM_REGISTERS,

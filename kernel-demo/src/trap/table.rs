@@ -1,9 +1,8 @@
 //! The interrupt descriptor table.
 //!
-//! Owns which stub and which stack a vector gets: every exception has its own gate, page faults and double
-//! faults their own stack, all others share one. The vectors from 32 on have no gate, since the kernel never
-//! enables interrupts: one of those is reported as a fault of its missing gate. `cpu` loads the table at
-//! boot.
+//! Every exception has a gate. Page faults and double faults have a stack each, and all other
+//! exceptions share one. The vectors from 32 have no gate, because the kernel never enables
+//! interrupts. If one occurred, the CPU would report a fault of the missing gate.
 
 use spin::Once;
 use x86_64::VirtAddr;
@@ -14,7 +13,7 @@ use crate::trap::stubs::{with_code, without_code};
 
 static TABLE: Once<InterruptDescriptorTable> = Once::new();
 
-/// Loads the table into the CPU.
+/// Loads the table.
 pub(crate) fn load_table() {
     TABLE.call_once(table).load();
 }
@@ -50,9 +49,9 @@ fn table() -> InterruptDescriptorTable {
 
 fn set<F>(entry: &mut Entry<F>, stub: extern "sysv64" fn(), stack: TrapStack) {
     let address = VirtAddr::from_ptr(stub as *const ());
-    // SAFETY: the stub is an entry for this very vector (the table above), saves what it changes and ends in
-    // IRETQ or not at all.
+    // SAFETY: the stub is the entry for this vector, by the table above. It restores all registers
+    // that it saves, and ends in IRETQ or does not return.
     let options = unsafe { entry.set_handler_addr(address) };
-    // SAFETY: `cpu` fills the TSS slot of each `TrapStack`, and nothing else uses these stacks.
+    // SAFETY: `cpu` fills the TSS entry of each `TrapStack`, and these stacks have no other use.
     unsafe { options.set_stack_index(stack as u16) };
 }
