@@ -7,8 +7,6 @@ use bitflags::bitflags;
 use wasmi::CustomFuelCosts;
 use wasmparser::WasmFeatures;
 
-use crate::backing::Strategy;
-
 bitflags! {
     /// The Wasm proposals that a module may use. All are on by default.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,6 +146,32 @@ pub enum Images {
     CopyOnWrite,
     /// Each instance gets a copy of its own, written when it is made.
     Off,
+}
+
+/// What becomes of the frames behind cleared pages. Every strategy leaves zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// Unmap and release; the next touch brings a zeroed frame. For most kernels.
+    #[default]
+    Decommit,
+    /// Release, and map fresh zeroed frames before returning. For guests that must not fault later.
+    Recommit,
+    /// Zero in place and keep the frames. For tiny ranges, and where there is no MMU or a flush is dear.
+    ZeroNow,
+    /// Unmap and mark; a touch takes the page back as zero, and [`Store::reclaim`](crate::Store::reclaim)
+    /// or a shortage of frames releases it. For callers who cannot wait.
+    Deferred,
+}
+
+/// When a memory's frames are charged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Commit {
+    /// A frame is taken when a page is first written. A write that finds none loses the store.
+    #[default]
+    OnTouch,
+    /// Every frame of the size, tables included, is reserved when the memory is made or grows, which fails if
+    /// they cannot be reserved. A first touch cannot fail then.
+    Reserved,
 }
 
 /// How an [`Engine`](crate::Engine) works. Made with [`Config::default`] and the methods below.

@@ -1,12 +1,14 @@
 //! The engine: wasmi with a configuration, and the backing that its stores' memories come from.
 
+mod error;
+mod self_check;
+
 use alloc::sync::Arc;
 
+pub use self::error::EngineError;
 use crate::{
-    backing::Backing,
+    backing::{Backing, Provider},
     config::{Config, Features, Limits},
-    error::EngineError,
-    self_check,
 };
 
 /// Everything that modules and stores share. Cloning is cheap and gives the same engine.
@@ -21,7 +23,7 @@ pub struct Engine {
 struct Shared {
     inner: wasmi::Engine,
     config: Config,
-    backing: Arc<dyn Backing>,
+    backing: Backing,
 }
 
 impl Engine {
@@ -36,11 +38,11 @@ impl Engine {
     ///
     /// ```
     /// use palimpsest_engine::{Config, Engine, Fixed, Linker, Module, Store};
-    /// use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+    /// use std::{boxed::Box, mem::MaybeUninit};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    /// let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16)))?;
+    /// let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
     /// let wasm = wat::parse_str("(module (memory 1) (func (export \"size\") (result i32) memory.size))")?;
     /// let module = Module::new(&engine, &wasm)?;
     /// let mut store = Store::new(&engine, ());
@@ -49,10 +51,10 @@ impl Engine {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn new(config: Config, backing: Arc<dyn Backing>) -> Result<Self, EngineError> {
+    pub fn new(config: Config, backing: impl Into<Backing>) -> Result<Self, EngineError> {
         self_check::dispatch_is_flat()?;
         let inner = wasmi::Engine::new(&config.to_wasmi());
-        Ok(Self { shared: Arc::new(Shared { inner, config, backing }) })
+        Ok(Self { shared: Arc::new(Shared { inner, config, backing: backing.into() }) })
     }
 
     /// What a guest of this engine may use up.
@@ -81,7 +83,7 @@ impl Engine {
         &self.shared.inner
     }
 
-    pub(crate) fn backing(&self) -> &dyn Backing {
-        &*self.shared.backing
+    pub(crate) fn backing(&self) -> &dyn Provider {
+        self.shared.backing.provider()
     }
 }

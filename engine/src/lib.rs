@@ -45,45 +45,27 @@ extern crate alloc;
 extern crate std;
 
 mod backing;
-mod caller;
 mod config;
 mod engine;
-mod error;
-mod fuel;
-mod instance;
-mod instantiate;
-mod into_func;
-mod linker;
-mod live;
-mod memory;
+mod link;
 mod module;
-mod self_check;
 mod store;
 mod task;
 mod units;
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use backing::Paged;
-pub use backing::{
-    Arena, Backing, Cleared, Commit, Fixed, Health, Image, ImagePart, LimitError, Region, Reservation,
-    ReserveError, Residency, Shortage, Standing, Strategy,
+pub use backing::{Backing, BackingError, Cleared, Fixed, FrameShortage, MemoryResidency};
+pub use config::{Commit, Config, Features, Fuel, Images, Limits, Strategy};
+pub use engine::{Engine, EngineError};
+pub use link::{DuplicateDefinition, InstantiateError, IntoFunc, Linker};
+pub use module::{IndexType, MemoryType, Module, ModuleError};
+pub use store::{
+    Caller, Extern, GrowError, Instance, Memory, MemoryAccessError, MemoryError, OutOfFrames, ReentryTooDeep,
+    Store, StoreOptions, StoreReport, StoreState,
 };
-pub use caller::Caller;
-pub use config::{Config, Features, Fuel, Images, Limits};
-pub use engine::Engine;
-pub use error::{
-    ClearError, EngineError, GrowError, InstantiateError, MemoryAccessError, MemoryError, ModuleError,
-    OutOfFrames, ReentryTooDeep, TaskError,
-};
-pub use instance::{Extern, Instance};
-pub use into_func::IntoFunc;
-pub use linker::{DuplicateDefinition, Linker};
-pub use live::LiveBytes;
-pub use memory::{IndexType, Memory, MemoryType};
-pub use module::Module;
-pub use store::{Store, StoreOptions, StoreReport, StoreState};
-pub use task::{Pause, Poll, Task};
-pub use units::{Span, WasmPageSize};
+pub use task::{Pause, Poll, Task, TaskError};
+pub use units::{ClearError, WasmPageSize};
 /// The interpreter. Its types are in this crate's signatures.
 pub use wasmi;
 pub use wasmi::{

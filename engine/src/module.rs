@@ -7,16 +7,22 @@
 //! that a memory is made with. [`scan`] decides what has to change, [`segments`] and [`splice`] write it.
 
 mod bounds;
+mod error;
 mod image;
+mod memory_type;
 mod scan;
 mod segments;
 mod splice;
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
+pub use self::{
+    error::ModuleError,
+    memory_type::{IndexType, MemoryType},
+};
 use self::{image::Imaged, scan::Scan};
 pub(crate) use self::{scan::HostOp, splice::Slots};
-use crate::{Engine, backing::Image, config::Images, error::ModuleError, memory::MemoryType};
+use crate::{backing::DataImage, config::Images, engine::Engine};
 
 /// What every name starts with that the engine puts into a spliced module.
 const RESERVED_PREFIX: &str = "\0palimpsest";
@@ -44,7 +50,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 }
 
 /// The images of memories, with their indices.
-type MemoryImages = Vec<(usize, Arc<dyn Image>)>;
+type MemoryImages = Vec<(usize, Arc<dyn DataImage>)>;
 
 /// A validated and spliced module, ready to be instantiated in the stores of its engine.
 ///
@@ -133,7 +139,7 @@ impl Module {
     }
 
     /// What memories are made with, with their indices.
-    pub(crate) fn images(&self) -> impl Iterator<Item = (usize, &Arc<dyn Image>)> {
+    pub(crate) fn images(&self) -> impl Iterator<Item = (usize, &Arc<dyn DataImage>)> {
         self.images.iter().map(|(index, image)| (*index, image))
     }
 

@@ -4,19 +4,32 @@
 //! that are installed here are the places where limits take effect and where a lost store is stopped: every
 //! way into a guest and every way out of it to the host goes through the hook.
 
+mod caller;
+mod error;
+mod fuel;
+mod instance;
 mod limiter;
+mod memory;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::ops::{Deref, DerefMut};
 use wasmi::{AsContext, AsContextMut, CallHook, StoreContext, StoreContextMut};
 
-pub(crate) use self::limiter::{Growth, Limiter};
+use self::limiter::{Growth, Limiter};
+pub use self::{
+    caller::Caller,
+    error::{GrowError, MemoryAccessError, MemoryError, OutOfFrames, ReentryTooDeep},
+    instance::{Extern, Instance},
+    memory::Memory,
+};
+pub(crate) use self::{
+    fuel::charge,
+    memory::{MemoryRecord, Reserved, clear, grow},
+};
 use crate::{
-    Engine,
-    backing::{Arena, Cleared, Commit, Health, Standing},
-    config::Limits,
-    error::{OutOfFrames, ReentryTooDeep},
-    memory::{Memory, MemoryRecord},
+    backing::{Arena, Cleared, Health, Standing},
+    config::{Commit, Limits},
+    engine::Engine,
 };
 
 /// Everything that one program owns: instances, memories, tables, and the embedder's data `T`.
@@ -181,7 +194,7 @@ pub struct StoreReport {
     pub reserved_bytes: u64,
     /// Bytes that the guest can use: the sizes of its memories.
     pub committed_bytes: u64,
-    /// Frames charged: those held, or under [`Commit::Reserved`] those promised.
+    /// Frames charged: those held, or under [`Commit::Reserved`] those reserved.
     pub charged_frames: u64,
     /// Frames held, table frames included.
     pub held_frames: u64,

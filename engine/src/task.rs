@@ -8,6 +8,7 @@
 //! Nothing is lost between slices: what fuel an instruction could not use stays in the store, and adds up until
 //! it is enough for a `memory.fill` that costs more than a slice.
 
+mod error;
 mod pause;
 
 use alloc::{string::ToString, vec::Vec};
@@ -17,11 +18,9 @@ use wasmi::{
     Val,
 };
 
-pub use self::pause::Pause;
+pub use self::{error::TaskError, pause::Pause};
 use crate::{
-    error::TaskError,
-    instantiate::{self, Unstarted},
-    linker::Linker,
+    link::{self, Linker, Unstarted},
     module::Module,
     store::Store,
 };
@@ -109,7 +108,7 @@ impl<T: 'static> Task<T> {
         name: &str,
         arguments: &[Val],
     ) -> Result<Self, TaskError> {
-        let Unstarted { instance, start } = instantiate::prepare(linker, store.as_context_mut(), module)?;
+        let Unstarted { instance, start } = link::prepare(linker, store.as_context_mut(), module)?;
         let export =
             instance.get_func(&store, name).ok_or_else(|| TaskError::NoExport { name: name.to_string() })?;
         let mut calls = alloc::vec![Call::new(&store, export, arguments)?];

@@ -4,7 +4,8 @@
 //! nothing is out of bounds. The constructors follow the order of checks of the contract: alignment, then
 //! bounds, then nothing more can fail. Used by clearing, growing and instantiation.
 
-use crate::error::ClearError;
+use thiserror::Error;
+use wasmi::errors::HostError;
 
 /// The bytes of a frame and of a page of virtual address space.
 pub(crate) const FRAME_BYTES: u64 = 4096;
@@ -48,7 +49,7 @@ impl WasmPageSize {
 
 /// A byte range inside a memory, relative to the memory's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     start: u64,
     end: u64,
 }
@@ -114,27 +115,53 @@ impl Span {
     }
 
     /// The first byte's offset.
-    #[must_use]
-    pub fn start(self) -> u64 {
+    pub(crate) fn start(self) -> u64 {
         self.start
     }
 
     /// The offset behind the last byte.
-    #[must_use]
-    pub fn end(self) -> u64 {
+    pub(crate) fn end(self) -> u64 {
         self.end
     }
 
-    /// The number of bytes.
-    #[must_use]
-    pub fn len(self) -> u64 {
-        self.end - self.start
-    }
-
     /// Whether there is no byte in it.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.start == self.end
+    }
+}
+
+/// Why pages were not cleared. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ClearError {
+    /// The range is not inside the memory.
+    #[error("out of bounds clear: start {start}, count {count}, size {size}")]
+    OutOfBounds {
+        /// First unit: Wasm pages, or bytes in the byte form.
+        start: u64,
+        /// Number of units.
+        count: u64,
+        /// The memory's size in the same unit.
+        size: u64,
+    },
+    /// The byte form was called with something that is not a multiple of the page size.
+    #[error("unaligned discard: start {start:#x}, length {len:#x}, alignment {alignment:#x}")]
+    Unaligned {
+        /// First byte.
+        start: u64,
+        /// Number of bytes.
+        len: u64,
+        /// The memory's page size in bytes.
+        alignment: u64,
+    },
+}
+
+impl HostError for ClearError {}
+
+/// Lets a host function end its guest with `?`.
+impl From<ClearError> for wasmi::Error {
+    fn from(error: ClearError) -> Self {
+        Self::host(error)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     boxed::Box,
     mem::MaybeUninit,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -61,7 +61,7 @@ fn explode(wasm: &[u8]) -> Result<(), String> {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
     let before = USED.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
-    let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16))).unwrap();
+    let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16)).unwrap();
     let outcome = run(&engine, wasm);
     drop(engine);
     let peak = PEAK.load(Ordering::Relaxed) - before;

@@ -11,7 +11,6 @@ mod spectest;
 mod traps;
 mod values;
 
-use alloc::sync::Arc;
 use core::fmt;
 use palimpsest_engine::{Backing, EngineError};
 use thiserror::Error;
@@ -77,7 +76,7 @@ pub enum RunError {
 /// [`RunError`]. What fails in a test is told and counted, and is no error.
 pub fn run(
     stream: &[u8],
-    backing: &Arc<dyn Backing>,
+    backing: &Backing,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
     let mut reader = Reader::new(stream)?;
@@ -93,10 +92,10 @@ pub fn run(
 fn run_file<'a>(
     reader: &mut Reader<'a>,
     file: File<'a>,
-    backing: &Arc<dyn Backing>,
+    backing: &Backing,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
-    let mut session = Session::new(file.suite, Arc::clone(backing))?;
+    let mut session = Session::new(file.suite, backing.clone())?;
     let mut totals = Totals::default();
     while let Some(Directive { line, expected, command }) = reader.next_directive()? {
         let outcome = session.execute(&command);

@@ -14,10 +14,10 @@
 //! ```
 //! use palimpsest_engine::{Config, Engine, Fixed, Linker, Module, Store};
 //! use palimpsest_wasi::{Exit, Output, Wasi, add_to_linker};
-//! # use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+//! # use std::{boxed::Box, mem::MaybeUninit};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-//! # let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16)))?;
+//! # let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
 //! # let wasm = wat::parse_str(r#"(module
 //! #     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
 //! #     (memory (export "memory") 1)

@@ -16,7 +16,7 @@ use crate::{BenchError, doing};
 /// The ticks since reset at which a guest's first instruction ran.
 pub(crate) fn reach_the_first_instruction(machine: &Machine) -> Result<u64, BenchError> {
     let reached = Arc::new(AtomicU64::new(0));
-    let engine = Engine::new(Config::default(), Arc::new(Paged::new(machine.space())));
+    let engine = Engine::new(Config::default(), Paged::new(machine.space()));
     let engine = doing("making an engine", engine)?;
     let module = doing("loading", Module::new(&engine, guest!("first")))?;
     let mut store = Store::new(&engine, ());

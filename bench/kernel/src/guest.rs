@@ -3,12 +3,10 @@
 //! One engine for each module, and limits that no module of a benchmark hits: what is measured here is what
 //! things cost, not whether they are allowed.
 
-use alloc::sync::Arc;
-
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    Config, Engine, Images, Instance, Limits, Linker, Memory, Module, Paged, Residency, Store, WasmParams,
-    WasmResults,
+    Config, Engine, Images, Instance, Limits, Linker, Memory, MemoryResidency, Module, Paged, Store,
+    WasmParams, WasmResults,
 };
 use palimpsest_heap::Heap;
 
@@ -35,7 +33,7 @@ fn engine_with(machine: &Machine, images: Images) -> Result<Engine, BenchError> 
     limits.section_entries = 1 << 20;
     limits.element_items = 1 << 20;
     let config = Config::default().limits(limits).images(images);
-    doing("making an engine", Engine::new(config, Arc::new(Paged::new(machine.space()))))
+    doing("making an engine", Engine::new(config, Paged::new(machine.space())))
 }
 
 /// A module that can be instantiated again and again.
@@ -111,7 +109,7 @@ impl<T: 'static> Running<T> {
     }
 
     /// What the exported memory holds.
-    pub(crate) fn residency(&self) -> Result<Residency, BenchError> {
+    pub(crate) fn residency(&self) -> Result<MemoryResidency, BenchError> {
         Ok(self.memory()?.residency(&self.store))
     }
 }

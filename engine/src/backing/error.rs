@@ -1,12 +1,12 @@
-//! Why a backing refuses: each error names what was requested, and the limit that it hit.
+//! Why a backing refuses: each error names the request and the limit that it hit.
 
 use thiserror::Error;
 
-/// Why no region was reserved.
+/// Why the backing has no room for a new memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum ReserveError {
-    /// The memory is larger than everything there is.
+pub enum BackingError {
+    /// The memory is larger than the whole backing.
     #[error(
         "{requested} bytes are more than the {available} bytes of the whole window; give the backing a larger one"
     )]
@@ -16,55 +16,51 @@ pub enum ReserveError {
         /// Bytes of the window or of the fixed slice.
         available: u64,
     },
-    /// No range of addresses of that size is free now.
+    /// No range of addresses of this size is free at present.
     #[error("no free range of {requested} bytes; drop a store first")]
     NoAddresses {
         /// Bytes that were requested.
         requested: u64,
     },
-    /// The frames that a new region needs are not there, or cannot be promised.
+    /// The frames that a new region needs are not available, or cannot be reserved.
     #[error("no frames for a memory of {requested} bytes: {cause}; drop a store or raise `resident_frames`")]
     OutOfFrames {
         /// Bytes that were requested.
         requested: u64,
-        /// Which limit was hit, with its value and what was needed.
-        cause: Shortage,
+        /// The limit that was hit.
+        cause: FrameShortage,
     },
 }
 
 /// Which source of frames ran dry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Shortage {
+pub enum FrameShortage {
     /// The store would hold more than [`Limits::resident_frames`](crate::Limits::resident_frames).
-    #[error("{needed} frames more than the {held} it has are above the limit `resident_frames`, {cap}")]
+    #[error("the store holds {held} frames and needs {needed} more; the limit `resident_frames` is {cap}")]
     Cap {
         /// The limit.
         cap: u64,
-        /// Frames charged to the store.
+        /// Frames that are charged to the store.
         held: u64,
-        /// Frames needed besides.
+        /// Frames that were needed besides.
         needed: u64,
     },
-    /// The frame source has none left, or does not promise so many.
-    #[error("{needed} frames are needed, and the frame source has {available} that are not promised")]
+    /// The frame source has too few frames left, or cannot reserve as many.
+    #[error("{needed} frames are needed, and the frame source has {available} that are not reserved")]
     Source {
-        /// Frames that are free and promised to nobody.
+        /// Frames that are free and not reserved.
         available: u64,
-        /// Frames needed.
+        /// Frames that were needed.
         needed: u64,
     },
-    /// The commit policy is [`Commit::Reserved`](crate::Commit::Reserved), and the frame source makes no promises.
-    #[error("the frame source makes no promises, as `Commit::Reserved` needs them")]
-    NoPromises,
+    /// The commit policy is [`Commit::Reserved`](crate::Commit::Reserved), and the frame source cannot reserve frames.
+    #[error(
+        "the frame source cannot reserve frames, and `Commit::Reserved` needs it to; use `Commit::OnTouch`"
+    )]
+    Unsupported,
 }
 
-/// Why a limit was not moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the limit cannot be moved to {requested} bytes of {capacity}")]
-pub struct LimitError {
-    /// The limit that was asked for, in bytes.
-    pub requested: u64,
-    /// The bytes of the region.
-    pub capacity: u64,
-}
+/// A region's limit was not moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitRefused;

@@ -1,22 +1,26 @@
 //! Linear memory in a byte slice: for firmware without an MMU, and for tests and fuzzing on a host.
 //!
-//! Regions are blocks of the slice, at the granularity of a frame. Nothing is paged, so a clear zeroes the
-//! bytes, retains the frames and says so. A memory that may grow without bound gets its initial size and a
-//! headroom that the embedder chooses.
+//! Regions are blocks of the slice, at the granularity of a frame. Nothing is paged, so a clear zeroes the bytes and
+//! reports that their frames are retained. A memory that may grow without bound gets its initial size and a headroom
+//! that the embedder chooses.
+
+mod block;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{alloc::Layout, mem::MaybeUninit, ptr::NonNull};
+use core::{alloc::Layout, any::Any, mem::MaybeUninit, ptr::NonNull};
 use spin::Mutex;
 
+use self::block::{Block, BlockHeap};
 use super::{
-    Cleared, Health, Image, ImagePart, LimitError, Reservation, ReserveError, Residency, Shortage, Standing,
+    Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImagePart, LimitRefused,
+    LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Standing,
 };
 use crate::{
-    live::{Block, BlockHeap, LiveBytes},
+    config::{Commit, Strategy},
     units::{FRAME_BYTES, Span},
 };
 
-/// Blocks start at multiples of a frame, in bytes.
+/// The alignment of blocks, in bytes: that of a frame.
 const ALIGNMENT: usize = 4096;
 
 /// A backing over a fixed slice of bytes.
@@ -48,15 +52,30 @@ impl Fixed {
         Self { heap: BlockHeap::new(bytes), available, headroom: headroom_bytes }
     }
 
-    /// Bytes of the slice that no memory has now.
+    /// Returns the number of bytes of the slice that no memory uses at present.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.heap.free_bytes()
     }
+}
 
-    pub(super) fn slots(&self, cap_frames: Option<u64>) -> Slots {
+impl From<Fixed> for Backing {
+    fn from(fixed: Fixed) -> Self {
+        Self::new(fixed)
+    }
+}
+
+// SAFETY: `open` returns a [`Slots`], which keeps the contract as argued there.
+#[allow(unsafe_code, reason = "the contract is argued above")]
+unsafe impl Provider for Fixed {
+    fn open(&self, cap_frames: Option<u64>, _commit: Commit) -> Box<dyn Arena> {
         let account = Account::new(cap_frames.unwrap_or(u64::MAX));
-        Slots { backing: self.clone(), account: Arc::new(account) }
+        Box::new(Slots { backing: self.clone(), account: Arc::new(account) })
+    }
+
+    fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>> {
+        let parts = parts.iter().map(|part| (part.offset, part.bytes.into())).collect();
+        Some(Arc::new(CopiedImage { parts }))
     }
 }
 
@@ -67,7 +86,8 @@ struct Account {
     frames: Mutex<Frames>,
 }
 
-/// Frames that a store holds. The two figures are read together, so one lock protects both.
+/// Frames that a store holds. The two figures are read together, so one lock protects both. Atomics would not do,
+/// because 32-bit targets have none of 64 bits.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frames {
     held: u64,
@@ -83,34 +103,31 @@ impl Account {
         *self.frames.lock()
     }
 
-    fn charge(&self, needed: u64) -> Result<(), Shortage> {
+    fn charge(&self, needed: u64) -> Result<(), FrameShortage> {
         let mut frames = self.frames.lock();
         let (cap, held) = (self.cap, frames.held);
         let raised = held.checked_add(needed).filter(|&sum| sum <= cap);
-        frames.held = raised.ok_or(Shortage::Cap { cap, held, needed })?;
+        frames.held = raised.ok_or(FrameShortage::Cap { cap, held, needed })?;
         frames.peak = frames.peak.max(frames.held);
         Ok(())
     }
 
-    fn release(&self, released: u64) {
-        self.frames.lock().held -= released;
+    fn refund(&self, frames: u64) {
+        self.frames.lock().held -= frames;
     }
 }
 
 /// One store's share of the slice.
 #[derive(Debug)]
-pub(super) struct Slots {
+struct Slots {
     backing: Fixed,
     account: Arc<Account>,
 }
 
-impl Slots {
-    pub(super) fn account_standing(&self) -> Standing {
-        let Frames { held, peak } = self.account.frames();
-        Standing { health: Health::Sound, held_frames: held, peak_frames: peak, charged_frames: held }
-    }
-
-    pub(super) fn slot(&self, size: Reservation) -> Result<Slot, ReserveError> {
+// SAFETY: its regions are [`Slot`]s. Each owns its block, and the block keeps the heap alive that it came from.
+#[allow(unsafe_code, reason = "the contract is argued above")]
+unsafe impl Arena for Slots {
+    fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
         let requested = size.initial;
         let available = self.backing.available;
         let wanted = size.maximum.min(requested.saturating_add(self.backing.headroom)).max(1);
@@ -118,70 +135,80 @@ impl Slots {
             .checked_next_multiple_of(FRAME_BYTES)
             .filter(|_| requested <= available)
             .and_then(|bytes| Layout::from_size_align(usize::try_from(bytes).ok()?, ALIGNMENT).ok())
-            .ok_or(ReserveError::TooLarge { requested, available })?;
+            .ok_or(BackingError::TooLarge { requested, available })?;
         let frames = layout.size() as u64 / FRAME_BYTES;
-        self.account.charge(frames).map_err(|cause| ReserveError::OutOfFrames { requested, cause })?;
+        self.account.charge(frames).map_err(|cause| BackingError::OutOfFrames { requested, cause })?;
         let Some(block) = self.backing.heap.allocate(layout) else {
-            self.account.release(frames);
-            return Err(ReserveError::NoAddresses { requested });
+            self.account.refund(frames);
+            return Err(BackingError::NoAddresses { requested });
         };
-        Ok(Slot { block, limit: requested, account: Arc::clone(&self.account) })
+        Ok(Box::new(Slot { block, limit: requested, account: Arc::clone(&self.account) }))
+    }
+
+    fn health(&self) -> Health {
+        Health::Sound
+    }
+
+    fn standing(&self) -> Standing {
+        let Frames { held, peak } = self.account.frames();
+        Standing { health: Health::Sound, held_frames: held, peak_frames: peak, charged_frames: held }
     }
 }
 
-/// An image without an MMU: bytes on the heap, which each memory gets a copy of.
+/// An image without an MMU: bytes on the heap, which are copied into each memory.
 #[derive(Debug)]
-pub(super) struct Copied {
+struct CopiedImage {
     parts: Vec<(u64, Box<[u8]>)>,
 }
 
-impl Copied {
-    pub(super) fn new(parts: &[ImagePart<'_>]) -> Self {
-        Self { parts: parts.iter().map(|part| (part.offset, part.bytes.into())).collect() }
-    }
-
-    /// # Panics
-    ///
-    /// If a part ends behind `live`.
-    pub(super) fn copy_to(&self, mut live: LiveBytes<'_>) {
-        for (offset, bytes) in &self.parts {
-            assert!(live.write(*offset, bytes), "an image is within its memory");
-        }
-    }
-}
-
-impl Image for Copied {
-    /// None: every memory has its copy in its own frames.
+impl DataImage for CopiedImage {
     fn frames(&self) -> u64 {
+        // Every memory has its copy in its own frames.
         0
     }
 }
 
 /// The block of one linear memory.
 #[derive(Debug)]
-pub(super) struct Slot {
+struct Slot {
     block: Block,
     /// Bytes that may be touched.
     limit: u64,
     account: Arc<Account>,
 }
 
-impl Slot {
-    pub(super) fn block(&self) -> NonNull<[u8]> {
+// SAFETY: 1. The heap gives the bytes of a block to no other block until the block is dropped, with the slot.
+//         2. `attach` writes the parts of the image, in their order, and nothing else.
+//         3. [`LiveBytes::zero`] writes zeros over exactly the span.
+#[allow(unsafe_code, reason = "the contract is argued above")]
+unsafe impl LinearRegion for Slot {
+    fn bytes(&self) -> NonNull<[u8]> {
         self.block.bytes()
     }
 
-    pub(super) fn move_limit(&mut self, bytes: u64) -> Result<(), LimitError> {
-        let capacity = self.block.len();
-        if bytes > capacity {
-            return Err(LimitError { requested: bytes, capacity });
+    fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {
+        if bytes > self.block.len() {
+            return Err(LimitRefused);
         }
         self.limit = bytes;
         Ok(())
     }
 
-    /// What clearing `span` did: zeroed, and every frame kept.
-    pub(super) fn retained(span: Span) -> Cleared {
+    fn zero_fill(&mut self, _span: Span, fill: &mut dyn FnMut()) {
+        fill();
+    }
+
+    fn attach(&mut self, image: &Arc<dyn DataImage>, mut live: LiveBytes<'_>) {
+        let image: &dyn Any = &**image;
+        let image =
+            image.downcast_ref::<CopiedImage>().expect("an image is made by the engine's own backing");
+        for (offset, bytes) in &image.parts {
+            assert!(live.write(*offset, bytes), "an image is made for the initial size of its memory");
+        }
+    }
+
+    fn clear(&mut self, span: Span, _strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
+        live.zero();
         if span.is_empty() {
             return Cleared::default();
         }
@@ -189,14 +216,22 @@ impl Slot {
         Cleared { frames_retained, ..Cleared::default() }
     }
 
-    pub(super) fn held(&self) -> Residency {
+    fn reclaim(&mut self, _budget_frames: u64) -> Cleared {
+        Cleared::default()
+    }
+
+    fn residency(&self) -> MemoryResidency {
         let frames = self.limit.div_ceil(FRAME_BYTES);
-        Residency { resident_frames: frames, peak_resident_frames: frames, ..Residency::default() }
+        MemoryResidency {
+            resident_frames: frames,
+            peak_resident_frames: frames,
+            ..MemoryResidency::default()
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.account.release(self.block.len() / FRAME_BYTES);
+        self.account.refund(self.block.len() / FRAME_BYTES);
     }
 }

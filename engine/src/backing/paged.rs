@@ -1,28 +1,28 @@
-//! Linear memory on our own page tables: the ring-0 backing.
+//! Linear memory on page tables: the ring-0 backing.
 //!
-//! Translates between the engine's bytes and the paging crate's pages, and adds nothing else. The address
-//! space is the kernel's: its #PF handler passes faults to the same [`AddressSpace`] that is named here.
+//! Translates between the engine's bytes and the paging crate's pages, and adds nothing else. The address space is
+//! the kernel's: its #PF handler passes faults to the same [`AddressSpace`].
 
-use alloc::sync::Arc;
-use core::{fmt, ptr::NonNull};
+use alloc::{boxed::Box, sync::Arc};
+use core::{any::Any, fmt, ptr::NonNull};
 use palimpsest_paging::{
-    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource,
-    LimitError as PagingLimitError, ReserveError as PagingError, Tlb,
+    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, Image, LimitError,
+    Region, ReserveError, Shortage, Tlb,
     x86_64::structures::paging::{Page, page::PageRange},
 };
 
 use super::{
-    Cleared, Commit, Health, Image, ImagePart, LimitError, Reservation, ReserveError, Residency, Shortage,
-    Standing, Strategy,
+    Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImagePart, LimitRefused,
+    LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Standing,
 };
 use crate::{
-    live::LiveBytes,
+    config::{Commit, Strategy},
     units::{FRAME_BYTES, Span},
 };
 
 /// A backing whose memories are demand-paged regions of an address space.
 ///
-/// The same address space must get the page faults: `space.handle_fault(..)` in the #PF handler.
+/// The #PF handler must pass page faults to the same address space, with `space.handle_fault(..)`.
 pub struct Paged<S: FrameSource + 'static, T: Tlb + 'static> {
     space: &'static AddressSpace<S, T>,
 }
@@ -33,163 +33,176 @@ impl<S: FrameSource, T: Tlb> Paged<S, T> {
     pub fn new(space: &'static AddressSpace<S, T>) -> Self {
         Self { space }
     }
+}
 
-    /// Nothing if there are too few frames.
-    pub(super) fn shared_image(&self, parts: &[ImagePart<'_>]) -> Option<SharedImage<S, T>> {
-        let parts = parts.iter().map(|part| (part.offset, part.bytes));
-        // The one other reason is a part that ends behind 2^64 bytes, which no memory's segment does.
-        self.space.image(parts).ok().map(|image| SharedImage { image: Arc::new(image) })
+impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> From<Paged<S, T>> for Backing {
+    fn from(paged: Paged<S, T>) -> Self {
+        Self::new(paged)
     }
+}
 
-    pub(super) fn share(&self, cap_frames: Option<u64>, commit: Commit) -> Share<S, T> {
+// SAFETY: `open` returns a [`Share`], which keeps the contract as argued there.
+#[allow(unsafe_code, reason = "the contract is argued above")]
+unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Provider for Paged<S, T> {
+    fn open(&self, cap_frames: Option<u64>, commit: Commit) -> Box<dyn Arena> {
         let account = match commit {
             Commit::OnTouch => Account::new(cap_frames),
             Commit::Reserved => Account::reserved(cap_frames),
         };
-        Share { space: self.space, account: Arc::new(account) }
+        Box::new(Share { space: self.space, account: Arc::new(account) })
+    }
+
+    fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>> {
+        let parts = parts.iter().map(|part| (part.offset, part.bytes));
+        // The call fails for want of frames. Its other error is a part that ends past 2^64 bytes, and no segment of a
+        // memory does.
+        let image = self.space.image(parts).ok()?;
+        Some(Arc::new(PagedImage { image: Arc::new(image) }))
     }
 }
 
-/// One store's share of the address space: the regions are its own, the frames are charged to its account.
-pub(super) struct Share<S: FrameSource + 'static, T: Tlb + 'static> {
+/// One store's share of the address space. The frames of its regions are charged to its account.
+struct Share<S: FrameSource + 'static, T: Tlb + 'static> {
     space: &'static AddressSpace<S, T>,
     account: Arc<Account>,
 }
 
-impl<S: FrameSource, T: Tlb> Share<S, T> {
-    pub(super) fn region(&self, size: Reservation) -> Result<PagedRegion<S, T>, ReserveError> {
+// SAFETY: its regions are [`PagedRegion`]s, which borrow the address space for `'static` and so do not depend on the
+//         arena.
+#[allow(unsafe_code, reason = "the contract is argued above")]
+unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Arena for Share<S, T> {
+    fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
         let reserve = |bytes: u64| self.space.reserve(bytes.max(1), &self.account);
         let reserved = match reserve(size.maximum) {
-            // A memory without a maximum of its own takes what the window can give.
-            Err(PagingError::TooLarge { largest_bytes, .. }) if largest_bytes >= size.initial => {
+            // A memory without a declared maximum gets what the window has.
+            Err(ReserveError::TooLarge { largest_bytes, .. }) if largest_bytes >= size.initial => {
                 reserve(largest_bytes)
             }
             reserved => reserved,
         };
-        let mut region = reserved.map_err(|error| self.named(error, size))?;
+        let mut region = reserved.map_err(|error| self.backing_error(error, size))?;
         match region.set_limit(size.initial) {
-            Ok(()) => Ok(PagedRegion { region }),
-            Err(PagingLimitError::Uncharged(cause)) => Err(Self::uncharged(cause, size)),
-            Err(
-                error @ (PagingLimitError::BeyondCapacity { .. } | PagingLimitError::Resident { .. } | _),
-            ) => {
+            Ok(()) => Ok(Box::new(PagedRegion { region })),
+            Err(LimitError::Uncharged(cause)) => Err(uncharged(cause, size)),
+            Err(error @ (LimitError::BeyondCapacity { .. } | LimitError::Resident { .. } | _)) => {
                 unreachable!("the limit of a new region moves up to its capacity: {error}")
             }
         }
     }
 
-    pub(super) fn account_health(&self) -> Health {
+    fn health(&self) -> Health {
         if self.account.is_lost() { Health::Lost } else { Health::Sound }
     }
 
-    pub(super) fn account_standing(&self) -> Standing {
-        let held_frames = self.account.held_frames();
+    fn standing(&self) -> Standing {
         Standing {
-            health: self.account_health(),
-            held_frames,
+            health: self.health(),
+            held_frames: self.account.held_frames(),
             peak_frames: self.account.peak_frames(),
             charged_frames: self.account.charged_frames(),
         }
     }
+}
 
-    fn named(&self, error: PagingError, size: Reservation) -> ReserveError {
+impl<S: FrameSource, T: Tlb> Share<S, T> {
+    fn backing_error(&self, error: ReserveError, size: Reservation) -> BackingError {
         let requested = size.initial;
         match error {
-            PagingError::TooLarge { largest_bytes, .. } => {
-                ReserveError::TooLarge { requested, available: largest_bytes }
+            ReserveError::TooLarge { largest_bytes, .. } => {
+                BackingError::TooLarge { requested, available: largest_bytes }
             }
-            PagingError::NoAddresses { requested_bytes } => {
-                ReserveError::NoAddresses { requested: requested_bytes }
+            ReserveError::NoAddresses { requested_bytes } => {
+                BackingError::NoAddresses { requested: requested_bytes }
             }
-            PagingError::OutOfFrames(cause) => {
-                ReserveError::OutOfFrames { requested, cause: self.shortage(cause) }
+            ReserveError::OutOfFrames(cause) => {
+                BackingError::OutOfFrames { requested, cause: self.frame_shortage(cause) }
             }
-            PagingError::Uncharged(cause) => Self::uncharged(cause, size),
-            error @ (PagingError::Empty | _) => {
+            ReserveError::Uncharged(cause) => uncharged(cause, size),
+            error @ (ReserveError::Empty | _) => {
                 unreachable!("a region of at least one byte is requested: {error}")
             }
         }
     }
 
-    /// A reserved store's frames cannot be promised.
-    fn uncharged(cause: ChargeError, size: Reservation) -> ReserveError {
-        let cause = match cause {
-            ChargeError::CapReached { requested_frames, charged_frames, cap_frames } => {
-                Shortage::Cap { cap: cap_frames, held: charged_frames, needed: requested_frames }
-            }
-            ChargeError::Unreserved(FrameReserveError::TooFew { requested_frames, available_frames }) => {
-                Shortage::Source { available: available_frames, needed: requested_frames }
-            }
-            ChargeError::Unreserved(FrameReserveError::Unsupported { .. }) => Shortage::NoPromises,
-            ChargeError::Unreserved(_) | _ => Shortage::Source { available: 0, needed: 1 },
-        };
-        ReserveError::OutOfFrames { requested: size.initial, cause }
-    }
-
-    fn shortage(&self, cause: palimpsest_paging::Shortage) -> Shortage {
-        use palimpsest_paging::Shortage as Cause;
+    fn frame_shortage(&self, cause: Shortage) -> FrameShortage {
         match cause {
-            Cause::CapReached { cap_frames } => {
-                Shortage::Cap { cap: cap_frames, held: self.account.held_frames(), needed: 1 }
+            Shortage::CapReached { cap_frames } => {
+                FrameShortage::Cap { cap: cap_frames, held: self.account.held_frames(), needed: 1 }
             }
-            Cause::SourceEmpty | _ => Shortage::Source { available: 0, needed: 1 },
+            Shortage::SourceEmpty | _ => FrameShortage::Source { available: 0, needed: 1 },
         }
     }
 }
 
-/// Frames that memories share until they write to them.
-pub(super) struct SharedImage<S: FrameSource + 'static, T: Tlb + 'static> {
-    image: Arc<palimpsest_paging::Image<'static, S, T>>,
+/// The frames of a [`Commit::Reserved`] store cannot be reserved.
+fn uncharged(cause: ChargeError, size: Reservation) -> BackingError {
+    let cause = match cause {
+        ChargeError::CapReached { requested_frames, charged_frames, cap_frames } => {
+            FrameShortage::Cap { cap: cap_frames, held: charged_frames, needed: requested_frames }
+        }
+        ChargeError::Unreserved(FrameReserveError::TooFew { requested_frames, available_frames }) => {
+            FrameShortage::Source { available: available_frames, needed: requested_frames }
+        }
+        ChargeError::Unreserved(FrameReserveError::Unsupported { .. }) => FrameShortage::Unsupported,
+        ChargeError::Unreserved(_) | _ => FrameShortage::Source { available: 0, needed: 1 },
+    };
+    BackingError::OutOfFrames { requested: size.initial, cause }
 }
 
-impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Image for SharedImage<S, T> {
+/// Frames that memories share until they write to them.
+struct PagedImage<S: FrameSource + 'static, T: Tlb + 'static> {
+    image: Arc<Image<'static, S, T>>,
+}
+
+impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> DataImage for PagedImage<S, T> {
     fn frames(&self) -> u64 {
         self.image.frames()
     }
 }
 
 /// The region of one linear memory.
-pub(super) struct PagedRegion<S: FrameSource + 'static, T: Tlb + 'static> {
-    region: palimpsest_paging::Region<'static, S, T>,
+struct PagedRegion<S: FrameSource + 'static, T: Tlb + 'static> {
+    region: Region<'static, S, T>,
 }
 
-impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
-    pub(super) fn range(&self) -> NonNull<[u8]> {
+// SAFETY: 1. The address space reserves a range for one region at a time, until the region is dropped. Its fault
+//            handler commits every page below the limit that is touched.
+//         2. The paging crate maps each page of the image, or a copy of it, until the page is cleared.
+//         3. Under every strategy the paging crate leaves each page zeroed, or absent so that it reads as zero at
+//            the next touch. The bytes at the ends that are no whole page are zeroed by [`LiveBytes::scrub`].
+#[allow(unsafe_code, reason = "the contract is argued above")]
+unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> LinearRegion for PagedRegion<S, T> {
+    fn bytes(&self) -> NonNull<[u8]> {
         let bytes = usize::try_from(self.region.capacity_bytes()).expect("addresses have 64 bits");
         let start = NonNull::new(self.region.base().as_mut_ptr()).expect("no region is at address 0");
         NonNull::slice_from_raw_parts(start, bytes)
     }
 
-    pub(super) fn move_limit(&mut self, bytes: u64) -> Result<(), LimitError> {
-        let capacity = self.region.capacity_bytes();
-        self.region.set_limit(bytes).map_err(|_| LimitError { requested: bytes, capacity })
+    fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {
+        self.region.set_limit(bytes).map_err(|_| LimitRefused)
     }
 
-    /// Runs `fill` while the paging crate's guard is up.
-    ///
-    /// The guard covers the pages at the ends of `span` too: it spares absent pages alone, and all of an absent
-    /// page reads as zero, whether the span has the whole of it or not.
-    pub(super) fn guarded(&mut self, span: Span, fill: &mut dyn FnMut()) {
-        let (start, end) = (span.start() / FRAME_BYTES, span.end().div_ceil(FRAME_BYTES));
-        let first = self.region.pages().start;
-        let guard = self.region.zero_fill(Page::range(first + start, first + end.max(start)));
-        let guard = guard.expect("a span is within the region");
+    /// The guard of the paging crate covers the pages at the ends of `span` too. It absorbs writes to absent pages
+    /// only, and an absent page reads as zero throughout, even if the span contains a part of it.
+    fn zero_fill(&mut self, span: Span, fill: &mut dyn FnMut()) {
+        let pages = self.pages(span.start() / FRAME_BYTES, span.end().div_ceil(FRAME_BYTES));
+        let guard = self.region.zero_fill(pages).expect("a span is within the region");
         fill();
         drop(guard);
     }
 
-    /// # Panics
-    ///
-    /// If `image` is of another address space, or the region has one already.
-    pub(super) fn show(&mut self, image: &SharedImage<S, T>) {
-        self.region.attach(&image.image).expect("an image is made for the memory, in its address space");
+    fn attach(&mut self, image: &Arc<dyn DataImage>, _live: LiveBytes<'_>) {
+        let image: &dyn Any = &**image;
+        let image: &PagedImage<S, T> =
+            image.downcast_ref().expect("an image is made by the engine's own backing");
+        self.region.attach(&image.image).expect("a new region of the same address space has no image yet");
     }
 
-    /// Does with the pages that lie wholly inside `span` what `strategy` says, and zeroes the bytes at its ends,
-    /// where a memory with pages of one byte may have some: their frames are retained, one for each end.
-    pub(super) fn cleared(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
+    /// The strategy is applied to the pages that lie wholly inside `span`. A span may start or end inside a page; the
+    /// bytes there are zeroed, and their frames, one for each end, are retained.
+    fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
         const WITHIN: &str = "a span is within the region";
-        let pages = self.pages_within(span);
+        let pages = self.pages(span.start().div_ceil(FRAME_BYTES), span.end() / FRAME_BYTES);
         let whole_start = pages.start.start_address() - self.region.base();
         let (head, rest) = live.split_at(whole_start.saturating_sub(span.start()));
         let (_, tail) = rest.split_at(pages.size());
@@ -213,20 +226,13 @@ impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
         cleared
     }
 
-    pub(super) fn reclaimed(&mut self, budget_frames: u64) -> Cleared {
+    fn reclaim(&mut self, budget_frames: u64) -> Cleared {
         released(self.region.reclaim(budget_frames))
     }
 
-    /// The pages that lie wholly inside `span`.
-    fn pages_within(&self, span: Span) -> PageRange {
-        let first = self.region.pages().start;
-        let (start, end) = (span.start().div_ceil(FRAME_BYTES), span.end() / FRAME_BYTES);
-        Page::range(first + start, first + end.max(start))
-    }
-
-    pub(super) fn held(&self) -> Residency {
+    fn residency(&self) -> MemoryResidency {
         let held = self.region.residency();
-        Residency {
+        MemoryResidency {
             resident_frames: held.resident_frames,
             peak_resident_frames: held.peak_resident_frames,
             table_frames: held.table_frames,
@@ -234,6 +240,14 @@ impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
             faults: held.faults,
             frames_released: held.frames_released,
         }
+    }
+}
+
+impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
+    /// Returns pages `start..end` of the region, counted from its first; none if `end` is below `start`.
+    fn pages(&self, start: u64, end: u64) -> PageRange {
+        let first = self.region.pages().start;
+        Page::range(first + start, first + end.max(start))
     }
 }
 
@@ -249,7 +263,7 @@ fn retained(frames_retained: u64) -> Cleared {
     Cleared { frames_retained, ..Cleared::default() }
 }
 
-// Derived, these would ask for `Debug` of the frame source and the TLB, which nobody prints.
+// These are not derived, because a derived implementation would require `Debug` of the frame source and the TLB.
 
 impl<S: FrameSource, T: Tlb> fmt::Debug for Paged<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -263,9 +277,9 @@ impl<S: FrameSource, T: Tlb> fmt::Debug for Share<S, T> {
     }
 }
 
-impl<S: FrameSource, T: Tlb> fmt::Debug for SharedImage<S, T> {
+impl<S: FrameSource, T: Tlb> fmt::Debug for PagedImage<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedImage").field("image", &self.image).finish()
+        f.debug_struct("PagedImage").field("image", &self.image).finish()
     }
 }
 

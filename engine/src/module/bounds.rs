@@ -5,7 +5,8 @@
 
 use wasmparser::{ElementItems, Payload};
 
-use crate::{config::Limits, error::ModuleError};
+use super::ModuleError;
+use crate::config::Limits;
 
 /// What has been counted so far of a module.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use wasmparser::{
     ValidPayload, Validator, ValidatorResources, WasmFeatures, types::Types,
 };
 
-use super::{RESERVED_PREFIX, bounds, bounds::Bounds};
-use crate::{config::Config, error::ModuleError, memory::MemoryType};
+use super::{MemoryType, ModuleError, RESERVED_PREFIX, bounds, bounds::Bounds};
+use crate::config::Config;
 
 /// A section that is copied as it is: its id and its contents.
 #[derive(Debug)]

@@ -13,13 +13,13 @@ use wasm_encoder::{
 use wasmparser::BinaryReader;
 
 use super::{
-    HOST_TABLE, INITIALIZER, MEMORY_MODULE, START, grown_table_name,
+    HOST_TABLE, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, START, grown_table_name,
     image::Imaged,
     memory_name,
     scan::{Body, HostOp, Scan},
     segments::Segments,
 };
-use crate::memory::{IndexType, MemoryType};
+use crate::units::WasmPageSize;
 
 /// The host table's slots: which operation is at which index.
 pub(crate) type Slots = BTreeMap<HostOp, u32>;
@@ -267,7 +267,7 @@ fn index_type(index: IndexType) -> ValType {
 }
 
 fn encoded_memory(ty: &MemoryType) -> wasm_encoder::MemoryType {
-    let standard = ty.page_size() == crate::WasmPageSize::STANDARD;
+    let standard = ty.page_size() == WasmPageSize::STANDARD;
     wasm_encoder::MemoryType {
         minimum: ty.minimum(),
         maximum: ty.maximum(),

@@ -2,10 +2,10 @@
 
 use crate::support::{engine, engine_with, module};
 use palimpsest_engine::{
-    Config, Engine, Fixed, InstantiateError, Limits, Linker, MemoryError, Module, ModuleError, ReserveError,
+    BackingError, Config, Engine, Fixed, InstantiateError, Limits, Linker, MemoryError, Module, ModuleError,
     Store,
 };
-use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+use std::{boxed::Box, mem::MaybeUninit};
 
 fn load(bytes: &[u8]) -> ModuleError {
     Module::new(&engine(), bytes).unwrap_err()
@@ -63,11 +63,11 @@ fn imports_of_the_wrong_type_are_found_before_a_memory_is_made() {
 #[test]
 fn a_memory_larger_than_the_backing_is_refused() {
     let error = link("(module (memory 1) (memory 4096))");
-    let InstantiateError::Memory { index: 1, cause: MemoryError::Reserve(cause) } = error else {
+    let InstantiateError::Memory { index: 1, cause: MemoryError::Backing(cause) } = error else {
         panic!("{error}");
     };
     let available = crate::support::SLICE_BYTES as u64;
-    assert_eq!(cause, ReserveError::TooLarge { requested: 4096 << 16, available });
+    assert_eq!(cause, BackingError::TooLarge { requested: 4096 << 16, available });
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn dropping_a_store_gives_everything_back() {
 #[test]
 fn a_reused_block_reads_zero() {
     let bytes = Box::leak(vec![MaybeUninit::new(0xFF); 1 << 20].into_boxed_slice());
-    let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16))).unwrap();
+    let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16)).unwrap();
     let module = module(&engine, r#"(module (memory (export "m") 2 3))"#);
     for _ in 0..2 {
         let mut store = Store::new(&engine, ());

@@ -128,8 +128,8 @@ fn a_store_has_limits_of_its_own() {
     let error = Linker::new().instantiate(&mut store, &module).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "memory 0: no frames for a memory of 131072 bytes: 32 frames more than the 32 it has are above the limit \
-         `resident_frames`, 40; drop a store or raise `resident_frames`"
+        "memory 0: no frames for a memory of 131072 bytes: the store holds 32 frames and needs 32 more; the limit \
+         `resident_frames` is 40; drop a store or raise `resident_frames`"
     );
     drop(store);
     assert_eq!(backing.free_bytes(), free);

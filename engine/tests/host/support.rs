@@ -1,7 +1,7 @@
 //! What the host tests share: an engine over a leaked byte slice.
 
 use palimpsest_engine::{Config, Engine, Fixed, Instance, Linker, Module, Store};
-use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+use std::{boxed::Box, mem::MaybeUninit};
 
 /// Bytes of the slice behind each test's engine.
 pub(crate) const SLICE_BYTES: usize = 16 << 20;
@@ -10,7 +10,7 @@ pub(crate) const SLICE_BYTES: usize = 16 << 20;
 pub(crate) fn engine_with(config: Config) -> (Engine, Fixed) {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
     let backing = Fixed::new(bytes, 1 << 20);
-    let engine = Engine::new(config, Arc::new(backing.clone())).expect("a test build's dispatch is flat");
+    let engine = Engine::new(config, backing.clone()).expect("a test build's dispatch is flat");
     (engine, backing)
 }
 

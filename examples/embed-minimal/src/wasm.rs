@@ -2,7 +2,7 @@
 //!
 //! The guest has an engine and a store. Dropping them releases everything that it used.
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::boxed::Box;
 use core::error::Error;
 
 use palimpsest_engine::{Caller, Config, Engine, Extern, Linker, Module, Paged, Store, TrapCode};
@@ -21,7 +21,7 @@ const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
 ///
 /// Returns the first error of loading, linking or running the guest.
 pub(crate) fn run(space: &'static Space, checks: &mut Checks) -> Result<(), Box<dyn Error>> {
-    let engine = Engine::new(Config::default(), Arc::new(Paged::new(space)))?;
+    let engine = Engine::new(Config::default(), Paged::new(space))?;
     let module = Module::new(&engine, GUEST)?;
     let mut linker = Linker::new();
     linker.func_wrap("kernel", "print", print)?;

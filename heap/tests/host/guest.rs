@@ -2,7 +2,7 @@
 
 use palimpsest_engine::{Config, Engine, Error, Fixed, Instance, Linker, Memory, Module, Store, Val};
 use palimpsest_heap::{Heap, HeapOptions, HeapReport, add_to_linker, add_to_linker64};
-use std::{boxed::Box, mem::MaybeUninit, ops::Range, sync::Arc};
+use std::{boxed::Box, mem::MaybeUninit, ops::Range};
 
 /// Both index types, as the text format writes them.
 pub(crate) const INDEX_TYPES: [&str; 2] = ["i32", "i64"];
@@ -45,7 +45,7 @@ pub(crate) fn text(index: &str, limits: &str, extra: &str) -> String {
 /// Returns an engine over a slice that has room for the memories of these tests.
 pub(crate) fn engine(config: Config) -> Engine {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
-    Engine::new(config, Arc::new(Fixed::new(bytes, 16 << 20))).expect("a test build's dispatch is flat")
+    Engine::new(config, Fixed::new(bytes, 16 << 20)).expect("a test build's dispatch is flat")
 }
 
 /// Assembles and loads `wat`.

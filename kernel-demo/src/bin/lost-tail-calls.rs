@@ -8,7 +8,6 @@
 
 extern crate alloc;
 
-use alloc::sync::Arc;
 use kernel_demo::{ExitStatus, Machine, boot_main, println, stack};
 use palimpsest_engine::{Config, Engine, EngineError, Paged};
 use palimpsest_protocol::console::TestsComplete;
@@ -23,7 +22,7 @@ const CHECKS: u32 = 3;
 
 fn main(machine: Machine) -> ExitStatus {
     let before = Accounts::of(&machine);
-    let Err(error) = Engine::new(Config::default(), Arc::new(Paged::new(machine.space()))) else {
+    let Err(error) = Engine::new(Config::default(), Paged::new(machine.space())) else {
         println!("FAILED the engine was made: this build keeps its tail calls");
         return ExitStatus::GuestFailed;
     };

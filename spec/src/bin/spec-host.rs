@@ -4,7 +4,7 @@
 //! directive failed and that every file gave all of its memory back; 1 that one did not, 2 that the stream
 //! could not be run. `cargo xtask test --spec` writes the stream and calls this.
 
-use std::{env, error::Error, fs, process::ExitCode, sync::Arc};
+use std::{env, error::Error, fs, process::ExitCode};
 
 use palimpsest_engine::{Backing, Fixed};
 use palimpsest_spec::runner::{self, Event};
@@ -29,7 +29,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     let path = env::args_os().nth(1).ok_or("no stream is given: `cargo xtask test --spec` makes one")?;
     let stream = fs::read(path)?;
     let fixed = Fixed::new(Box::leak(Box::<[u8]>::new_uninit_slice(BACKING_BYTES)), HEADROOM_BYTES);
-    let backing: Arc<dyn Backing> = Arc::new(fixed.clone());
+    let backing = Backing::from(fixed.clone());
     let free_bytes = fixed.free_bytes();
     let mut leaks = 0;
     let totals = runner::run(&stream, &backing, &mut |event| {

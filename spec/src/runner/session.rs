@@ -44,7 +44,7 @@ impl<'a, T: Clone> Named<'a, T> {
 
 impl<'a> Session<'a> {
     /// A session with nothing but the module `spectest`.
-    pub(super) fn new(suite: Suite, backing: Arc<dyn Backing>) -> Result<Self, RunError> {
+    pub(super) fn new(suite: Suite, backing: Backing) -> Result<Self, RunError> {
         let engine = Engine::new(setup::config(suite), backing)?;
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new();

@@ -1,6 +1,6 @@
 //! What counts as passed and what as failed, on small streams of our own.
 
-use alloc::{boxed::Box, format, string::String, string::ToString, sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, format, string::String, string::ToString, vec, vec::Vec};
 use palimpsest_engine::{Backing, Fixed};
 
 use super::{Event, RunError, run};
@@ -30,7 +30,7 @@ fn run_file(commands: Vec<(Expected, Command<'_>)>) -> Result<Outcome, RunError>
     }
     writer.end_file();
     let fixed = Fixed::new(Box::leak(Box::<[u8]>::new_uninit_slice(1 << 20)), 0);
-    let backing: Arc<dyn Backing> = Arc::new(fixed.clone());
+    let backing = Backing::from(fixed.clone());
     let before = fixed.free_bytes();
     let mut failures = Vec::new();
     let mut after = 0;

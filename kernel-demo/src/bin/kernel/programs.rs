@@ -8,7 +8,7 @@
 mod picture;
 mod quickjs;
 
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use kernel_demo::clock;
 use palimpsest_engine::{
@@ -54,7 +54,7 @@ impl<T: 'static> Library<T> {
         measured: &mut Measured,
     ) -> Result<Self, RunError> {
         let config = Config::default().fuel(Fuel::Metered);
-        let engine = Engine::new(config, Arc::new(Paged::new(guest.machine.space())))?;
+        let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
         let module = Module::new(&engine, guest.wasm)?;
         let mut store = Store::new(&engine, data);
         // For a start function, which is called before there is a task.

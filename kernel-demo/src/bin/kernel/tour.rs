@@ -9,7 +9,6 @@ mod sparse;
 
 use alloc::{
     string::{String, ToString},
-    sync::Arc,
     vec::Vec,
 };
 use core::fmt;
@@ -51,7 +50,7 @@ struct Program {
 
 impl Program {
     fn start(machine: &Machine, wasm: &[u8]) -> Result<Self, TourError> {
-        let engine = Engine::new(Config::default(), Arc::new(Paged::new(machine.space())));
+        let engine = Engine::new(Config::default(), Paged::new(machine.space()));
         let engine = doing("making an engine", engine)?;
         let module = doing("loading", Module::new(&engine, wasm))?;
         let mut store = Store::new(&engine, ());

@@ -9,8 +9,6 @@
 
 extern crate alloc;
 
-use alloc::sync::Arc;
-
 use kernel_demo::{ExitStatus, Machine, boot_main, println, stack};
 use palimpsest_engine::{Backing, Paged};
 use palimpsest_spec::{
@@ -46,7 +44,7 @@ fn main(machine: Machine) -> ExitStatus {
 
 /// Runs all tests and counts the files behind which fewer than `free_frames` frames are free.
 fn run(machine: &Machine, stream: &[u8], free_frames: u64, leaks: &mut u32) -> Result<Totals, RunError> {
-    let backing: Arc<dyn Backing> = Arc::new(Paged::new(machine.space()));
+    let backing = Backing::from(Paged::new(machine.space()));
     runner::run(stream, &backing, &mut |event| {
         println!("{event}");
         let Event::FileDone { file, .. } = event else { return };

@@ -1,11 +1,9 @@
 //! Guests in the kernel: an engine, a store and an instance for each, on the kernel's own address space.
 
-use alloc::sync::Arc;
-
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    Config, Engine, Images, Instance, InstantiateError, Linker, Memory, Module, Paged, Residency, Store,
-    WasmParams, WasmResults,
+    Config, Engine, Images, Instance, InstantiateError, Linker, Memory, MemoryResidency, Module, Paged,
+    Store, WasmParams, WasmResults,
 };
 use palimpsest_paging::Policies;
 
@@ -31,8 +29,7 @@ pub(crate) fn config(machine: &Machine) -> Config {
 
 /// An engine with this configuration, over the kernel's address space.
 pub(crate) fn engine(machine: &Machine, config: Config) -> Engine {
-    Engine::new(config, Arc::new(Paged::new(machine.space())))
-        .expect("the kernel's build has a flat dispatch")
+    Engine::new(config, Paged::new(machine.space())).expect("the kernel's build has a flat dispatch")
 }
 
 /// Loads `wasm` for `engine`.
@@ -82,7 +79,7 @@ impl<T: 'static> Program<T> {
     }
 
     /// What that memory holds.
-    pub(crate) fn residency(&self) -> Residency {
+    pub(crate) fn residency(&self) -> MemoryResidency {
         self.memory().residency(&self.store)
     }
 }

@@ -1,7 +1,7 @@
 //! Whole lives of instances: what is left of them is nothing, however they end.
 
 use kernel_demo::Machine;
-use palimpsest_engine::{InstantiateError, Linker, MemoryError, ReserveError, Store, Strategy};
+use palimpsest_engine::{BackingError, InstantiateError, Linker, MemoryError, Store, Strategy};
 
 use crate::{
     harness::{Checks, VmTest},
@@ -75,7 +75,7 @@ fn failed_instantiation_leaves_nothing(checks: &mut Checks, machine: &Machine) {
     let large = module(&engine, guest!("two-memories"));
     let error = linker.instantiate(&mut store, &large).expect_err("32 TiB are more than the window");
     let too_large = |cause: &MemoryError| {
-        matches!(cause, MemoryError::TooLarge { .. } | MemoryError::Reserve(ReserveError::TooLarge { .. }))
+        matches!(cause, MemoryError::TooLarge { .. } | MemoryError::Backing(BackingError::TooLarge { .. }))
     };
     let named = matches!(&error, InstantiateError::Memory { index: 1, cause } if too_large(cause));
     checks.equal("the memory is named", named, true);

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    Cleared, Commit, InstantiateError, Limits, Linker, MemoryError, ReserveError, Shortage, Store,
+    BackingError, Cleared, Commit, FrameShortage, InstantiateError, Limits, Linker, MemoryError, Store,
     StoreOptions, Strategy,
 };
 
@@ -124,12 +124,12 @@ fn reserved_refused(checks: &mut Checks, machine: &Machine) {
     let refused = reserved(machine, guest!("accesses"), Limits::default()).err();
     let cause = match refused {
         Some(InstantiateError::Memory {
-            cause: MemoryError::Reserve(ReserveError::OutOfFrames { cause, .. }),
+            cause: MemoryError::Backing(BackingError::OutOfFrames { cause, .. }),
             ..
         }) => Some(cause),
         _ => None,
     };
-    let named = matches!(cause, Some(Shortage::Source { needed, .. }) if needed > 1 << 20);
+    let named = matches!(cause, Some(FrameShortage::Source { needed, .. }) if needed > 1 << 20);
     checks.equal("4 GiB and its tables cannot be reserved", named, true);
     checks.equal("free frames", machine.frames().free_frames(), free);
     let mut program = reserved(machine, guest!("bystander"), Limits::default()).expect("2 Wasm pages can");

@@ -3,7 +3,7 @@
 //! The guest is not metered and runs in one piece, so that what it costs is what the engine costs. A module
 //! that imports WASI or the heap functions gets them.
 
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use kernel_demo::{clock, println};
 use palimpsest_engine::{Config, Engine, Func, Instance, Module, Paged, Store, Val};
@@ -23,7 +23,7 @@ pub(super) fn run(
     invoke: Option<&str>,
     measured: &mut Measured,
 ) -> Result<Ended, RunError> {
-    let engine = Engine::new(Config::default(), Arc::new(Paged::new(guest.machine.space())))?;
+    let engine = Engine::new(Config::default(), Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
     let wasi = world::of(guest, Time::start(), Waiting::Spin, &measured.output)?;
     let mut store = Store::new(&engine, World::new(wasi));

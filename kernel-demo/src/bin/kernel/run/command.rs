@@ -1,7 +1,5 @@
 //! A WASI command: `_start` is called in slices, and its exit code is the run's.
 
-use alloc::sync::Arc;
-
 use palimpsest_engine::{Config, Engine, Fuel, Module, Paged, Store};
 
 use super::{Ended, Guest, Measured, RunError};
@@ -15,7 +13,7 @@ const ENTRY: &str = "_start";
 
 pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
     let config = Config::default().fuel(Fuel::Metered);
-    let engine = Engine::new(config, Arc::new(Paged::new(guest.machine.space())))?;
+    let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
     let time = Time::start();
     let wasi = world::of(guest, time, Waiting::Pause, &measured.output)?;

@@ -4,9 +4,8 @@
 use wasmi::{AsContext, ExternType, TableType};
 
 use crate::{
-    instance::Extern,
-    memory::{Memory, MemoryRecord, MemoryType},
-    store::StoreState,
+    module::MemoryType,
+    store::{Extern, Memory, MemoryRecord, StoreState},
 };
 
 /// Whether `item` can be imported as `expected`; for a memory, `memory` is its full type.

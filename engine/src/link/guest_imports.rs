@@ -13,10 +13,9 @@ use wasmi::{AsContextMut, Caller, Func, FuncType, ValType};
 
 use crate::{
     backing::Cleared,
-    error::ClearError,
-    memory::{IndexType, MemoryRecord, clear},
-    store::StoreState,
-    units::Span,
+    module::IndexType,
+    store::{MemoryRecord, StoreState, clear},
+    units::{ClearError, Span},
 };
 
 /// One of the functions.

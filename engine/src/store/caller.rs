@@ -3,7 +3,8 @@
 use core::fmt;
 use wasmi::{AsContext, AsContextMut, Error, StoreContext, StoreContextMut};
 
-use crate::{Engine, fuel, instance::Extern, module, store::StoreState};
+use super::{Extern, StoreState, charge};
+use crate::{engine::Engine, module};
 
 /// The caller of a host function: its store, and the exports of the instance that made the call.
 ///
@@ -63,7 +64,7 @@ impl<T: 'static> Caller<'_, T> {
     /// A guest that has fewer units keeps none, and stops at its next instruction that costs fuel. The call has no
     /// effect if the engine is not metered.
     pub fn charge_fuel(&mut self, units: u64) {
-        fuel::charge(&mut self.inner, units);
+        charge(&mut self.inner, units);
     }
 }
 

@@ -7,8 +7,7 @@ use wasmi::AsContextMut;
 
 use super::MemoryRecord;
 use crate::{
-    error::GrowError,
-    store::{Growth, StoreState},
+    store::{GrowError, StoreState, limiter::Growth},
     units::Span,
 };
 

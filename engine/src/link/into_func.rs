@@ -5,7 +5,7 @@
 
 use wasmi::{Func, StoreContextMut, WasmRet, WasmTy};
 
-use crate::{caller::Caller, store::StoreState};
+use crate::store::{Caller, StoreState};
 
 /// A closure or function that can be a host function.
 ///

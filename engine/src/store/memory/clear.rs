@@ -8,10 +8,9 @@ use wasmi::AsContextMut;
 
 use super::MemoryRecord;
 use crate::{
-    backing::{Cleared, Strategy},
-    fuel::charge,
-    live::LiveBytes,
-    store::StoreState,
+    backing::{Cleared, LiveBytes},
+    config::Strategy,
+    store::{StoreState, charge},
     units::Span,
 };
 

@@ -2,7 +2,8 @@
 
 use wasmi::AsContextMut;
 
-use crate::{config::Fuel, store::StoreState};
+use super::StoreState;
+use crate::config::Fuel;
 
 /// Takes `units` of fuel for what was done already. It could not fail, so a guest that cannot pay is left with
 /// nothing and stops at its next instruction.

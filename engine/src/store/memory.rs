@@ -7,21 +7,21 @@
 mod clear;
 mod grow;
 mod record;
-mod ty;
+mod region;
 
 use wasmi::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 
-pub use self::ty::{IndexType, MemoryType};
 pub(crate) use self::{
     clear::clear,
     grow::grow,
     record::{MemoryRecord, Reserved},
 };
+use super::{GrowError, MemoryAccessError, MemoryError, StoreState};
 use crate::{
-    backing::{Cleared, Residency, Strategy},
-    error::{ClearError, GrowError, MemoryAccessError, MemoryError},
-    store::StoreState,
-    units::Span,
+    backing::{Cleared, MemoryResidency},
+    config::Strategy,
+    module::MemoryType,
+    units::{ClearError, Span},
 };
 
 /// A linear memory of a store.
@@ -40,7 +40,7 @@ impl Memory {
     /// # Errors
     ///
     /// - [`MemoryError::TooLarge`], [`MemoryError::TooMany`]: a limit of the store.
-    /// - [`MemoryError::Reserve`]: the backing has no room.
+    /// - [`MemoryError::Backing`]: the backing has no room.
     /// - [`MemoryError::Refused`]: `ty` contradicts itself.
     pub fn new<T: 'static>(
         mut ctx: impl AsContextMut<Data = StoreState<T>>,
@@ -78,7 +78,7 @@ impl Memory {
     /// # Errors
     ///
     /// - [`GrowError::AboveMaximum`]: above the type's maximum or what was reserved.
-    /// - [`GrowError::Refused`]: the backing cannot promise it.
+    /// - [`GrowError::Refused`]: the backing cannot reserve the frames.
     pub fn grow<T: 'static>(
         &self,
         ctx: impl AsContextMut<Data = StoreState<T>>,
@@ -105,10 +105,10 @@ impl Memory {
     ///
     /// ```
     /// # use palimpsest_engine::{Config, Engine, Fixed, Memory, MemoryType, Store};
-    /// # use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+    /// # use std::{boxed::Box, mem::MaybeUninit};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    /// # let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16)))?;
+    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
     /// let mut store = Store::new(&engine, ());
     /// let memory = Memory::new(&mut store, MemoryType::new(2, None))?;
     /// memory.write(&mut store, 65_536, b"secret")?;
@@ -197,10 +197,10 @@ impl Memory {
     ///
     /// ```
     /// # use palimpsest_engine::{Config, Engine, Fixed, Memory, MemoryType, Store};
-    /// # use std::{boxed::Box, mem::MaybeUninit, sync::Arc};
+    /// # use std::{boxed::Box, mem::MaybeUninit};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    /// # let engine = Engine::new(Config::default(), Arc::new(Fixed::new(bytes, 1 << 16)))?;
+    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
     /// let mut store = Store::new(&engine, ());
     /// let memory = Memory::new(&mut store, MemoryType::new(1, None))?;
     /// memory.write(&mut store, 4_090, b"secret, kept")?;
@@ -297,7 +297,7 @@ impl Memory {
     }
 
     /// What the memory holds, in frames.
-    pub fn residency<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> Residency {
+    pub fn residency<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> MemoryResidency {
         MemoryRecord::of(*self, &ctx).residency()
     }
 }

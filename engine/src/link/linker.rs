@@ -1,18 +1,17 @@
 //! The linker: names to definitions, and instantiation by name.
 
-use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
 use core::fmt;
-use thiserror::Error;
 use wasmi::{AsContext, AsContextMut, Func, FuncType, StoreContextMut, Val};
 
-use crate::{
-    caller::Caller,
-    error::InstantiateError,
-    instance::{Extern, Instance},
+use super::{
+    IntoFunc,
+    error::{DuplicateDefinition, InstantiateError},
     instantiate,
-    into_func::IntoFunc,
+};
+use crate::{
     module::Module,
-    store::StoreState,
+    store::{Caller, Extern, Instance, StoreState},
 };
 
 /// Defines what modules import. Independent of engines and stores as long as only host functions are defined.
@@ -39,16 +38,6 @@ impl<T: 'static> Clone for Definition<T> {
             Self::Host(make) => Self::Host(Arc::clone(make)),
         }
     }
-}
-
-/// A name is defined twice.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{module}` `{name}` is defined already; define each import once")]
-pub struct DuplicateDefinition {
-    /// The module name.
-    pub module: String,
-    /// The import's own name.
-    pub name: String,
 }
 
 impl<T: 'static> Linker<T> {

@@ -15,7 +15,7 @@ use wasm_encoder::{
     TypeSection, ValType,
 };
 
-use crate::error::EngineError;
+use super::EngineError;
 
 /// Rounds of the loop in the longest run: a dispatch that keeps 16 bytes for one instruction of a round shows
 /// 4 KiB.

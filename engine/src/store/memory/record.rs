@@ -7,12 +7,12 @@ use alloc::{boxed::Box, sync::Arc};
 use spin::Mutex;
 use wasmi::{AsContext, AsContextMut};
 
-use super::{Memory, MemoryType};
+use super::{Memory, region::AnchoredRegion};
 use crate::{
-    backing::{Region, Reservation, Residency, Strategy},
-    error::MemoryError,
-    live::{self, RegionCell},
-    store::{Growth, StoreState},
+    backing::{LinearRegion, MemoryResidency, Reservation},
+    config::Strategy,
+    module::MemoryType,
+    store::{MemoryError, StoreState, limiter::Growth},
 };
 
 /// One linear memory of a store.
@@ -26,7 +26,7 @@ pub(crate) struct MemoryRecord {
     capacity: u64,
     /// The most that it can have, in Wasm pages: its type's maximum, or what was reserved.
     maximum_wasm_pages: u64,
-    region: Arc<RegionCell>,
+    region: Arc<AnchoredRegion>,
     /// What clears do that do not say it themselves.
     strategy: Mutex<Strategy>,
 }
@@ -34,7 +34,7 @@ pub(crate) struct MemoryRecord {
 /// A region that no wasmi memory points into yet; dropping it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    region: Box<dyn Region>,
+    region: Box<dyn LinearRegion>,
     ty: MemoryType,
     wasmi_ty: wasmi::MemoryType,
 }
@@ -73,7 +73,7 @@ impl Reserved {
         let mut ctx = ctx.as_context_mut();
         let bytes = self.region.bytes();
         ctx.data_mut().limiter.growth = Growth::Open;
-        let made = live::memory_over(&mut ctx, self.wasmi_ty, self.ty.initial_bytes(), self.region);
+        let made = AnchoredRegion::with_memory(&mut ctx, self.wasmi_ty, self.ty.initial_bytes(), self.region);
         ctx.data_mut().limiter.growth = Growth::Closed;
         let (inner, region) = made.map_err(MemoryError::Refused)?;
         let base = bytes.cast::<u8>().addr().get();
@@ -95,14 +95,14 @@ impl MemoryRecord {
     ///
     /// If `memory` is not of the store `ctx`.
     pub(crate) fn of<T: 'static>(memory: Memory, ctx: impl AsContext<Data = StoreState<T>>) -> Arc<Self> {
-        let base = memory.inner.data_ptr(&ctx).addr();
+        let base = memory.wasmi().data_ptr(&ctx).addr();
         let records = ctx.as_context();
         let record = records.data().memories.iter().find(|record| record.base == base);
         Arc::clone(record.expect("a `Memory` is made together with its record, in the store that is passed"))
     }
 
     pub(crate) fn memory(&self) -> Memory {
-        Memory { inner: self.inner }
+        Memory::from_wasmi(self.inner)
     }
 
     pub(crate) fn ty(&self) -> MemoryType {
@@ -127,11 +127,11 @@ impl MemoryRecord {
         self.maximum_wasm_pages
     }
 
-    pub(crate) fn region(&self) -> &RegionCell {
+    pub(crate) fn region(&self) -> &AnchoredRegion {
         &self.region
     }
 
-    pub(crate) fn residency(&self) -> Residency {
+    pub(crate) fn residency(&self) -> MemoryResidency {
         self.region.with(|region| region.residency())
     }
 }

@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 use wasmi::{AsContext, Func, Global, Table, TypedFunc, WasmParams, WasmResults};
 
-use crate::{memory::Memory, module, store::StoreState};
+use super::{Memory, StoreState};
+use crate::module;
 
 /// An instantiated module. A handle into its store; the store owns everything.
 #[derive(Clone, Copy, Debug)]

@@ -2,22 +2,14 @@
 //! attached, the other segments applied and the start function called, in this order. Up to and including the reservations a failure leaves nothing
 //! behind.
 
-mod guest_imports;
-mod host_table;
-mod matching;
-
 use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
 use wasmi::{AsContextMut, ExternType, Func, ImportType, StoreContextMut};
 
-use self::guest_imports::Provided;
+use super::{Linker, error::InstantiateError, guest_imports::Provided, host_table, matching};
 use crate::{
-    error::{InstantiateError, MemoryError},
-    instance::{Extern, Instance},
-    linker::Linker,
-    live::LiveBytes,
-    memory::{MemoryRecord, Reserved},
+    backing::LiveBytes,
     module::{self, Module},
-    store::StoreState,
+    store::{Extern, Instance, MemoryError, MemoryRecord, Reserved, StoreState},
 };
 
 /// An import on its way to the instance.

@@ -12,9 +12,8 @@ use wasmi::{
 
 use super::guest_imports;
 use crate::{
-    memory::{IndexType, MemoryRecord, grow},
-    module::{self, HostOp, Module},
-    store::StoreState,
+    module::{self, HostOp, IndexType, Module},
+    store::{MemoryRecord, StoreState, grow},
 };
 
 /// Puts a function into each slot that `module` uses. `memories` are the instance's, by index.

@@ -1,0 +1,24 @@
+//! Why an engine is refused.
+
+use thiserror::Error;
+
+/// Why an [`Engine`](crate::Engine) was not made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// Interpreting uses up native stack with every instruction: the build lost wasmi's tail calls.
+    #[error(
+        "the interpreter's dispatch is not flat: {stack_bytes} bytes of native stack were used up by \
+         {iterations} rounds of a loop; build with opt-level 2 or 3 and with LTO or one codegen unit, or \
+         with wasmi's feature `portable-dispatch`"
+    )]
+    DispatchNotFlat {
+        /// Native stack that the self-check's loop used up, in bytes.
+        stack_bytes: usize,
+        /// Rounds of the loop.
+        iterations: u32,
+    },
+    /// The self-check's own module did not run.
+    #[error("the self-check of the interpreter failed: {0}")]
+    SelfCheck(#[source] wasmi::Error),
+}

@@ -1,0 +1,20 @@
+//! Linking: names to definitions, and modules to instances.
+//!
+//! A [`Linker`] maps the names of imports to host functions and to what stores own. [`instantiate`] resolves a
+//! module's imports against it and against [`guest_imports`], which the engine provides, and fills the
+//! [`host_table`] that stands in for the spliced instructions.
+
+mod error;
+mod guest_imports;
+mod host_table;
+mod instantiate;
+mod into_func;
+mod linker;
+mod matching;
+
+pub(crate) use self::instantiate::{Unstarted, prepare};
+pub use self::{
+    error::{DuplicateDefinition, InstantiateError},
+    into_func::IntoFunc,
+    linker::Linker,
+};
