@@ -135,7 +135,7 @@ impl FramePool {
 
     /// Allocates `frames` frames that follow each other in one usable range.
     ///
-    /// Returns `None` if there is no such run, if fewer frames are free and not reserved, or if
+    /// Returns `None` if the pool has no such run, if fewer frames are free and not reserved, or if
     /// `frames` is zero. The search looks at every frame, so it is meant for boot: for a kernel
     /// heap, for example, or the buffers of a device.
     pub fn allocate_contiguous(&self, frames: u64) -> Option<FrameRun> {
@@ -216,7 +216,7 @@ impl State {
     }
 
     /// Takes up to `most` free frames that follow each other, reserved or not, from the lowest on
-    /// that is not scrubbed, or from the lowest scrubbed one if there is no other.
+    /// that is not scrubbed, or from the lowest scrubbed one if all free frames are scrubbed.
     fn take_any(&mut self, most: u64) -> Option<Allocation> {
         self.take_used(most).or_else(|| self.take_scrubbed(most))
     }

@@ -1,8 +1,9 @@
 //! The layers of the crate: a source file imports only from its own layer and from those below it.
 //!
-//! The order is read from the crate's documentation. A layer is a file `src/NAME.rs` with the folder `src/NAME/`.
-//! Paths are found in the token stream, so comments and documentation do not count. Every path counts that starts at
-//! the root of the crate: `crate::name`, a group in `use crate::{name}`, and a chain of `super` that leaves the layer.
+//! The order is read from the crate's documentation. A layer is a file `src/NAME.rs` with the
+//! folder `src/NAME/`. Paths are found in the token stream, so comments and documentation do not
+//! count. Every path counts that starts at the root of the crate: `crate::name`, a group in `use
+//! crate::{name}`, and a chain of `super` that leaves the layer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -135,8 +136,8 @@ fn root_names(tokens: TokenStream, depth: usize, names: &mut Vec<String>) {
     }
 }
 
-/// Follows a path that starts in a module at this depth, records its name at the root if it comes to that, and
-/// returns the number of tokens that it has read.
+/// Follows a path that starts in a module at this depth, records its name at the root if it comes
+/// to that, and returns the number of tokens that it has read.
 fn follow_path(tokens: &[TokenTree], depth: usize, names: &mut Vec<String>) -> usize {
     let (mut depth, mut index) = (depth, 0);
     loop {

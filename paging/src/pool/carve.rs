@@ -1,7 +1,7 @@
 //! The bookkeeping of a frame pool, carved out of the memory that the pool is about to manage.
 //!
-//! There is no heap at boot. The largest usable range gives up its first frames for a sorted table
-//! of [`Span`]s and for the words of the two sets of free frames.
+//! A kernel has no heap at boot. The largest usable range gives up its first frames for a sorted
+//! table of [`Span`]s and for the words of the two sets of free frames.
 
 use core::ops::Range;
 

@@ -65,6 +65,7 @@ impl State {
 
     /// Takes up to `most` scrubbed frames that follow each other, from the lowest on, reserved or
     /// not.
+    #[inline(always)]
     pub(super) fn take_scrubbed(&mut self, most: u64) -> Option<Allocation> {
         let frames = take_from(&mut self.scrubbed, &mut self.spans, most)?;
         self.scrubbed_frames -= frames.phys().len();

@@ -32,7 +32,7 @@ enum Policy {
 impl Account {
     /// An account that is charged on touch. It may hold up to `cap_frames` frames, or any number.
     ///
-    /// A touch for which there is no frame goes into the sink, and the account is
+    /// A touch that finds no frame goes into the sink, and the account is
     /// [lost](Self::is_lost).
     #[must_use]
     pub const fn new(cap_frames: Option<u64>) -> Self {

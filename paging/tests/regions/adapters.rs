@@ -3,7 +3,7 @@
 use palimpsest_paging::x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size4KiB};
 use palimpsest_paging::{Frame, FrameBatch, FrameReserveError, FrameSource, FromX86, Request};
 
-/// A kernel's allocator, as many have it: a stack of frames.
+/// The allocator of a small kernel: a stack of frames.
 struct Stack(Vec<PhysFrame>);
 
 // SAFETY: a frame that is popped is not in the stack any more.
@@ -29,7 +29,7 @@ fn an_x86_allocator_is_a_frame_source() {
     let source = stack_of(&frames);
     let request = Request { frames: 16, zeroed: true, reserved: false };
     let taken: Vec<_> = std::iter::from_fn(|| source.allocate(request)).collect();
-    assert!(taken.iter().all(|allocation| !allocation.zeroed), "the allocator says nothing of the content");
+    assert!(taken.iter().all(|allocation| !allocation.zeroed), "the content is unknown");
     let taken: Vec<Frame> = taken.into_iter().flat_map(|allocation| allocation.frames).collect();
     assert_eq!(taken.iter().map(|frame| frame.phys().pfn()).collect::<Vec<_>>(), [3, 2, 1]);
     assert_eq!(source.with(|stack| stack.0.len()), 0);

@@ -1,4 +1,5 @@
-//! Committing ahead of the first touch: when it begins, how far it goes, and that it is never in the way.
+//! Committing pages ahead of their first touch: when it begins, how far it goes, and that it never
+//! makes an allocation fail.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ fn world() -> World {
     World::new().with_policies(AHEAD)
 }
 
-/// Writes the first `count` pages in order; tells how many pages were resident after each.
+/// Writes the first `count` pages in order, and returns how many pages were resident after each.
 fn residents_while_writing(world: &World, region: &TestRegion<'_>, count: u64) -> Vec<u64> {
     let write = |page| {
         world.write(address(region, page), 1);
@@ -60,13 +61,13 @@ fn reads_commit_nothing_and_a_page_in_the_way_ends_the_window() {
 }
 
 #[test]
-fn nothing_is_committed_behind_the_limit() {
+fn nothing_is_committed_past_the_limit() {
     let world = world();
     let mut region = world.space().reserve(GIB, &account()).expect("the world has room");
     region.set_limit(5 * PAGE + 1).expect("it is below the capacity");
     world.write_pages(&region, 4, 1);
     assert_eq!(region.residency().resident_frames, 6);
-    region.set_limit(4 * PAGE).expect("pages that nobody has written are no obstacle");
+    region.set_limit(4 * PAGE).expect("pages that were never written are no obstacle");
     assert_eq!(region.residency().resident_frames, 4);
 }
 
@@ -84,8 +85,9 @@ fn a_window_ends_with_its_table() {
 }
 
 #[test]
-fn at_the_cap_whoever_writes_gets_every_frame_that_was_committed_ahead() {
-    // One frame for each page that is written, and two tables: not one more than without the policy.
+fn at_the_cap_a_write_gets_every_frame_that_was_committed_ahead() {
+    // One frame for each page that is written, and two tables: not one more than without the
+    // policy.
     let writes: Vec<u64> = (0..3).chain((0..60).map(|page| 100 + page * 5)).collect();
     let cap = writes.len() as u64 + 2;
     let world = world();
@@ -130,9 +132,9 @@ fn a_page_that_was_committed_ahead_and_written_keeps_its_bytes_in_a_shortage() {
     assert_eq!((world.read(address(&region, 10) + 4095), world.read(address(&region, 11))), (9, 0));
 }
 
-/// The CPU knows the page as one that can be written.
+/// The CPU has cached that the page is writable.
 #[test]
-fn a_page_that_is_given_up_is_not_translated_any_more() {
+fn a_demoted_page_is_not_translated_any_more() {
     let world = world();
     let region = world.region(GIB);
     world.write_pages(&region, 3, 7);

@@ -1,4 +1,4 @@
-//! What a decommit gives back, and what it leaves.
+//! What a decommit releases, and what it leaves.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ fn decommit_takes_the_pages_of_its_range_only() {
 }
 
 #[test]
-fn pages_that_only_show_zero_are_unmapped_and_release_tables_but_no_frame() {
+fn pages_that_show_the_zero_frame_are_unmapped_and_release_tables_but_no_frame() {
     let world = World::new();
     let mut region = world.region(4 * GIB);
     (0..10).for_each(|page| assert_eq!(world.read(address(&region, page * 512)), 0));
@@ -66,8 +66,8 @@ fn pages_that_only_show_zero_are_unmapped_and_release_tables_but_no_frame() {
     assert_eq!(region.residency().table_frames, 0);
 }
 
-/// A walk over the pages of 1 TiB takes 2^28 steps, which no machine does in 20 ms; over the entries that
-/// cover it, it takes 1024.
+/// A walk over the pages of 1 TiB takes 2^28 steps, which no machine does in 20 ms; over the
+/// entries that cover it, it takes 1024.
 #[test]
 fn absent_1_tib_decommit_walks_tables_not_pages() {
     let world = World::new();
@@ -108,7 +108,7 @@ fn an_empty_range_is_fine_and_a_bad_one_changes_nothing() {
     assert_eq!(world.read(address(&region, 0)), 1);
 }
 
-/// The page behind the window has no tables to look into.
+/// The first page after the window has no tables.
 #[test]
 fn an_empty_range_at_the_end_of_the_window_is_fine() {
     let world = World::with(512 * GIB, 16_384);
@@ -118,7 +118,7 @@ fn an_empty_range_at_the_end_of_the_window_is_fine() {
 }
 
 #[test]
-fn ten_thousand_rounds_are_flat() {
+fn ten_thousand_rounds_lose_no_frame() {
     let world = World::new();
     let account = account();
     let start = (world.source.allocated(), world.space().usage());

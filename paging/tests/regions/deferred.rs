@@ -1,4 +1,4 @@
-//! Deferred pages: cleared at once, released later, and never seen with their old bytes.
+//! Deferred pages: cleared at once, released later, and never read with their old bytes.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ fn deferring_unmaps_and_keeps_the_frames() {
     assert_eq!((usage.resident_frames, usage.deferred_frames), (1, 600));
     assert!((0..600).all(|page| world.cpu.peek(address(&region, page)).is_none()));
     assert_eq!(world.cpu.peek(address(&region, 600)), Some(7));
-    assert_eq!(region.defer(range), Ok(0), "what is deferred is not deferred again");
+    assert_eq!(region.defer(range), Ok(0), "deferred pages are not deferred again");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn clearing_in_place_leaves_deferred_pages_deferred() {
 fn lowering_the_limit_releases_deferred_frames() {
     let world = World::new();
     let mut region = deferred_region(&world, GIB, 10, &account());
-    region.set_limit(4 * PAGE).expect("no page behind the limit is resident");
+    region.set_limit(4 * PAGE).expect("no page above the limit is resident");
     assert_eq!((frames(&region), region.residency().frames_released), ((0, 4), 6));
     region.set_limit(GIB).expect("it is the capacity");
     assert!((0..10).all(|page| world.read(address(&region, page)) == 0));
@@ -180,7 +180,7 @@ fn a_fault_that_finds_the_source_empty_reclaims_deferred_frames_of_any_region() 
 }
 
 #[test]
-fn a_fault_at_the_cap_reclaims_deferred_frames_of_its_own_account() {
+fn a_fault_at_the_cap_reclaims_deferred_frames_of_its_account() {
     let world = World::new();
     let (poor, rich) = (Arc::new(Account::new(Some(8))), account());
     let first = deferred_region(&world, 16 * PAGE, 8, &poor);
@@ -195,7 +195,7 @@ fn a_fault_at_the_cap_reclaims_deferred_frames_of_its_own_account() {
 }
 
 #[test]
-fn reclaimed_frames_are_zero_to_whoever_gets_them_next() {
+fn reclaimed_frames_are_zeroed_for_their_next_owner() {
     let world = World::new();
     let mut first = deferred_region(&world, MIB, 200, &account());
     world.source.hoard(0);

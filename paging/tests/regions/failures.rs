@@ -1,4 +1,4 @@
-//! The n-th allocation fails, for every n, in a life that does everything.
+//! The n-th allocation fails, for every n, in a life that uses every operation.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::world::{
     GIB, KIB, MIB, PAGE, Space, TestRegion, World, account, address, pages, reserved_account,
 };
 
-/// Why a life ended before its time.
+/// Why a life ended early.
 #[derive(Debug)]
 enum Ended {
     Reserve(#[expect(dead_code, reason = "it is there to be printed")] ReserveError),
@@ -26,7 +26,7 @@ fn touch(world: &World, region: &TestRegion<'_>, account: &Account, page: u64, v
     }
 }
 
-/// Every operation, each after touches that need tables and frames.
+/// Runs every operation, each after touches that need tables and frames.
 fn live(world: &World, bytes: u64, account: &Arc<Account>) -> Result<(), Ended> {
     let mut region = world.space().reserve(bytes, account).map_err(Ended::Reserve)?;
     region.set_limit(bytes / 2).map_err(Ended::Limit)?;
@@ -61,7 +61,8 @@ fn live(world: &World, bytes: u64, account: &Arc<Account>) -> Result<(), Ended> 
     Ok(())
 }
 
-/// Lives with ever more allocations until one comes to its end unharmed; tells how many it took.
+/// Repeats a life with one more allocation each time until it ends without a failure. Returns the
+/// number of allocations that it takes.
 fn fail_at_each(bytes: u64, account: impl Fn() -> Arc<Account>, world: impl Fn() -> World) -> u64 {
     for allowed in 0.. {
         let world = world();

@@ -1,4 +1,4 @@
-//! Which faults are handled, and which are handed back.
+//! Which faults are handled, and which are returned to the kernel.
 
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode as Code;
@@ -10,9 +10,9 @@ use crate::world::{GIB, MIB, PAGE, WINDOW_START, World, address};
 fn a_fault_in_no_region_is_stray() {
     let world = World::new();
     let region = world.region(3 * MIB);
-    let behind = address(&region, 3 * MIB / PAGE);
-    let strays = [VirtAddr::zero(), VirtAddr::new(WINDOW_START - 1), region.base() - 1, behind];
-    for address in strays.into_iter().chain([VirtAddr::new(0xffff_8000_0000_0000), behind + 512 * GIB]) {
+    let after = address(&region, 3 * MIB / PAGE);
+    let strays = [VirtAddr::zero(), VirtAddr::new(WINDOW_START - 1), region.base() - 1, after];
+    for address in strays.into_iter().chain([VirtAddr::new(0xffff_8000_0000_0000), after + 512 * GIB]) {
         for code in [Code::empty(), Code::CAUSED_BY_WRITE] {
             let outcome = world.space().handle_fault(Fault { address, code });
             assert_eq!(outcome, Outcome::NotOurs(NotOurs::Stray), "{address:?}");
@@ -41,7 +41,7 @@ fn a_fault_that_is_not_ours_changes_nothing() {
 }
 
 #[test]
-fn a_fault_on_a_page_that_is_there_by_now_is_retried() {
+fn a_fault_on_a_page_that_is_present_by_now_is_retried() {
     let world = World::new();
     let region = world.region(GIB);
     world.write(region.base(), 5);

@@ -1,28 +1,33 @@
 //! The TLB is flushed before frames change hands.
 //!
-//! The machine's MMU keeps every translation until it is told to drop it, and its frame source refuses frames
-//! that the MMU still knows. Mutations that are caught, each tried by hand, and a test that fails for it:
+//! The machine's MMU keeps every translation until it is told to drop it, and its frame source
+//! refuses frames that the MMU still knows. Mutations that are caught, each tried by hand, and a
+//! test that fails for it:
 //!
-//! - `clear/decommit.rs`, `sweep`: no `batch.flush(..)`, or behind the second walk: every test that releases a
-//!   frame.
-//! - `table/leaf.rs`, `detach_pages`: no `batch.add_run(..)`: `a_decommitted_page_is_not_translated_any_more`; no
-//!   `batch.add(..)`: `a_zero_page_is_not_translated_after_its_decommit`.
-//! - `clear/decommit.rs`, `detach_below`: no `batch.add(..)`: `a_shared_table_is_not_walked_after_its_last_region`
-//!   and `a_table_that_a_reclaim_empties_is_not_walked_any_more`; no `batch.add_everything()`:
+//! - `clear/decommit.rs`, `sweep`: no `batch.flush(..)`, or behind the second walk: every test that
+//!   releases a frame.
+//! - `table/leaf.rs`, `detach_pages`: no `batch.add_run(..)`:
+//!   `a_decommitted_page_is_not_translated_any_more`; no `batch.add(..)`:
+//!   `a_zero_page_is_not_translated_after_its_decommit`.
+//! - `clear/decommit.rs`, `detach_below`: no `batch.add(..)`:
+//!   `a_shared_table_is_not_walked_after_its_last_region` and
+//!   `a_table_that_a_reclaim_empties_is_not_walked_any_more`; no `batch.add_everything()`:
 //!   `a_table_that_is_cut_off_is_not_translated_through_any_more`.
-//! - `clear/decommit.rs`, `detach`: no `batch.add_entry(..)`: `sink::a_recalled_sink_is_not_written_any_more`.
+//! - `clear/decommit.rs`, `detach`: no `batch.add_entry(..)`:
+//!   `sink::a_recalled_sink_is_not_written_any_more`.
 //! - `fault/commit.rs`, `replace_zero`: no `tlb.flush(..)`:
 //!   `an_upgraded_page_is_not_read_from_the_zero_frame`.
 //! - `fault/resolve.rs`, `cover`: no `tlb.flush(..)`:
 //!   `zero_fill::a_page_that_shows_zero_is_filled_without_a_frame` and
 //!   `out_of_frames::an_upgrade_that_finds_no_frame_goes_into_the_sink`.
-//! - `clear/recommit.rs`, `release_stale`: no `flush(..)`, or behind the loop; `renew`: no `batch.add(..)`:
-//!   `a_recommitted_page_is_translated_to_its_fresh_frame`.
+//! - `clear/recommit.rs`, `release_stale`: no `flush(..)`, or behind the loop; `renew`: no
+//!   `batch.add(..)`: `a_recommitted_page_is_translated_to_its_fresh_frame`.
 //! - `clear/defer.rs`, `defer`: no `batch.flush(..)`, or no `batch.add(..)`:
 //!   `a_deferred_page_is_not_translated_any_more`.
 //! - `clear/demote.rs`, `demote_ahead`: no `batch.flush(..)`:
 //!   `ahead::a_page_that_is_given_up_is_not_translated_any_more`.
-//! - `tlb/batch.rs`, `add_run`: pages behind the threshold are forgotten: `many_pages_are_flushed_at_once`.
+//! - `tlb/batch.rs`, `add_run`: pages behind the threshold are forgotten:
+//!   `many_pages_are_flushed_at_once`.
 //! - `tlb/batch.rs`, `add_entry`: one page for a large entry:
 //!   `zero_fill::a_fill_with_something_else_is_led_into_the_sink`.
 
@@ -59,8 +64,8 @@ fn an_upgraded_page_is_not_read_from_the_zero_frame() {
     assert_eq!(world.read(region.base()), 7);
 }
 
-/// The CPU remembers where the level-1 table was. A page that is touched later, by the region that took over
-/// the addresses, must be looked up in the new table.
+/// The CPU has cached where the level-1 table was. A page that is touched later must be looked up
+/// in the new table.
 #[test]
 fn a_released_table_is_not_walked_any_more() {
     let world = World::new();
@@ -68,7 +73,7 @@ fn a_released_table_is_not_walked_any_more() {
     world.write(address(&region, 9), 7);
     let all = region.pages();
     region.decommit(all).expect("the range is the region");
-    // What was a table is now somebody's data.
+    // The frame that was a table contains data of the other region now.
     let other = world.region(2 * MIB);
     (0..16).for_each(|page| world.write(address(&other, page), 0xff));
     assert_eq!(world.read(address(&region, 9)), 0);
@@ -77,8 +82,8 @@ fn a_released_table_is_not_walked_any_more() {
     assert!((0..16).all(|page| world.read(address(&other, page)) == 0xff));
 }
 
-/// The last region under shared tables ends when none of their pages is present, so no page's flush tells the
-/// CPU. It has looked there before, and remembers where the tables were.
+/// The last region under shared tables ends when none of their pages is present, so no page of it
+/// is flushed. The CPU has walked the tables before, and has cached where they were.
 #[test]
 fn a_shared_table_is_not_walked_after_its_last_region() {
     let world = World::new();
@@ -87,7 +92,7 @@ fn a_shared_table_is_not_walked_after_its_last_region() {
     let place = region.base();
     assert_eq!(world.cpu.peek(place), None);
     drop(region);
-    // What was a table is now somebody's data.
+    // The frame that was a table contains data of the other region now.
     (0..16).for_each(|page| world.write(address(&other, page), 0xff));
     let next = world.region(64 << 10);
     assert_eq!(next.base(), place, "the addresses are reused");
@@ -117,7 +122,8 @@ fn a_recommitted_page_is_translated_to_its_fresh_frame() {
     assert_eq!(seen, [Some(7), Some(0), Some(7)]);
 }
 
-/// What was deferred was flushed then. But the CPU has looked there since, and remembers where the table is.
+/// A deferred page is flushed when it is deferred. But the CPU has walked its table since, and has
+/// cached where the table is.
 #[test]
 fn a_table_that_a_reclaim_empties_is_not_walked_any_more() {
     let world = World::new();
@@ -128,7 +134,7 @@ fn a_table_that_a_reclaim_empties_is_not_walked_any_more() {
     assert_eq!(region.defer(all), Ok(1));
     assert_eq!(world.cpu.peek(place), None);
     assert_eq!(region.reclaim(1).tables_released, 2);
-    // What was a table is now somebody's data.
+    // The frame that was a table contains data of the other region now.
     let other = world.region(GIB);
     (0..16).for_each(|page| world.write(address(&other, page), 0xff));
     world.write(place, 8);
@@ -169,7 +175,7 @@ fn a_table_that_is_cut_off_is_not_translated_through_any_more() {
     assert_eq!((released.frames_released, released.tables_released), (1024, 2));
     assert_eq!(world.cpu.mmu().flushes(), (before.0, before.1 + 1));
     assert!((0..1024).all(|page| world.cpu.peek(address(&region, page)).is_none()));
-    assert_eq!(world.read(address(&region, 1024)), 7, "the page behind the range is as it was");
+    assert_eq!(world.read(address(&region, 1024)), 7, "the page after the range has not changed");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Images: what regions start with, share until they write, and do not get back by clearing.
+//! Images: regions start with them, share them until they write, and read zeros after a clear.
 
 #![expect(clippy::arc_with_non_send_sync, reason = "the machine of the tests has one thread")]
 
@@ -16,7 +16,7 @@ const PAGE_LEN: usize = 4096;
 
 type TestImage<'a> = Arc<Image<'a, &'static Source, &'static Mmu>>;
 
-/// Pages 2 to 4 hold the bytes 20, 30 and 40, page 600 holds 60.
+/// Pages 2 to 4 start with the bytes 20, 30 and 40, and page 600 with 60.
 fn image(world: &World) -> TestImage<'_> {
     let middle: Vec<u8> = [20, 30, 40].into_iter().flat_map(|byte| [byte; PAGE_LEN]).collect();
     let parts = [(2 * PAGE, &middle[..]), (600 * PAGE, &[60; PAGE_LEN])];
@@ -55,7 +55,7 @@ fn regions_show_the_image_without_a_frame_and_write_to_copies() {
     assert_eq!((image.frames(), world.space().usage().image_frames), (4, 4));
 }
 
-/// The table of the page is there, as for nearly every first write.
+/// The table of the page exists, as it does for nearly every first write.
 #[test]
 fn a_first_write_beside_a_resident_page_copies_the_image_too() {
     let world = World::new();
@@ -116,7 +116,7 @@ fn a_limit_that_is_lowered_and_raised_again_shows_zeros() {
 }
 
 #[test]
-fn the_frames_go_back_with_the_last_user() {
+fn the_frames_are_released_with_the_last_user() {
     let world = World::new();
     let before = world.source.allocated();
     let image = image(&world);
@@ -129,7 +129,7 @@ fn the_frames_go_back_with_the_last_user() {
 }
 
 #[test]
-fn an_image_without_enough_frames_leaves_nothing_behind() {
+fn an_image_without_enough_frames_releases_those_that_it_took() {
     let world = World::new();
     let before = world.source.allocated();
     world.source.hoard(3);
@@ -210,7 +210,7 @@ fn a_copy_that_finds_no_frame_loses_the_account_and_no_other_region() {
     assert!(!account().is_lost());
 }
 
-/// The CPU has read the page: it knows the image's frame.
+/// The CPU has read the page, so it has cached the image's frame.
 #[test]
 fn a_copied_page_is_not_translated_to_the_image_any_more() {
     let world = World::new();

@@ -1,4 +1,5 @@
-//! Random operations on a few regions, compared with a model that knows bytes and page states only.
+//! Random operations on a few regions, compared with a model that consists of bytes and page
+//! states.
 
 mod modelled;
 
@@ -7,7 +8,8 @@ use palimpsest_paging::{CoveredTables, FaultAround, LimitError, NotOurs, Policie
 use self::modelled::{Content, Counting, Modelled, Random};
 use crate::world::{PAGE, World, address, pages};
 
-/// Writes a few pages in a row, never a zero: a page of zeros may be taken for one that nobody has written.
+/// Writes a few pages in a row, but never a zero: a page of zeros may be treated like one that was
+/// never written.
 fn write(world: &World, random: &mut Random, modelled: &mut Modelled<'_>) {
     let first = modelled.some_page(random);
     let count = 1 + random.below(5);

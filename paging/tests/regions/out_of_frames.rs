@@ -1,4 +1,4 @@
-//! A fault that finds no frame: the code goes on, and the owner finds out.
+//! A fault that finds no frame: the code goes on, and the account is lost.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::world::{GIB, MIB, PAGE, World, account, address};
 
 #[test]
 fn out_of_frames_maps_the_sink_and_marks_the_account_lost() {
-    // At each of the frames that a first write needs: two tables and the data.
+    // A first write takes three frames: two tables and the data. Each of them is missing once.
     for frames in 0..3 {
         let world = World::new();
         let account = account();
@@ -19,7 +19,7 @@ fn out_of_frames_maps_the_sink_and_marks_the_account_lost() {
         assert!(account.is_lost());
         let residency = region.residency();
         assert_eq!((residency.resident_frames, residency.table_frames), (0, frames));
-        // Whatever is written there goes on to be written, without another frame.
+        // More writes to the same pages take no frame either.
         world.write(address(&region, 5) + 9, 2);
         world.source.allow(None);
         let all = region.pages();
@@ -67,7 +67,7 @@ fn an_upgrade_that_finds_no_frame_goes_into_the_sink() {
 }
 
 #[test]
-fn the_cap_is_reached_before_a_frame_is_taken() {
+fn the_cap_is_checked_before_a_frame_is_taken() {
     let world = World::new();
     let account = Arc::new(Account::new(Some(2 + 10)));
     let region = world.region_of(4 * GIB, &account);
@@ -81,7 +81,7 @@ fn the_cap_is_reached_before_a_frame_is_taken() {
 }
 
 #[test]
-fn a_lost_account_is_the_owners_alone() {
+fn a_lost_account_does_not_affect_others() {
     let world = World::new();
     let (poor, rich) = (Arc::new(Account::new(Some(0))), account());
     let (first, second) = (world.region_of(PAGE, &poor), world.region_of(PAGE, &rich));

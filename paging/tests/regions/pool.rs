@@ -35,7 +35,7 @@ fn duplicate(frame: &Frame) -> Frame {
 }
 
 #[test]
-fn every_whole_frame_of_the_ranges_is_handed_out_once() {
+fn every_whole_frame_of_the_ranges_is_allocated_once() {
     let usable = [frames(500, 600), range(10 * PAGE + 1, 20 * PAGE - 1), frames(20, 30), range(700, 4000)];
     let pool = pool(&usable).expect("the ranges are sound");
     // The largest range keeps one frame for the bookkeeping.
@@ -82,7 +82,7 @@ fn a_released_frame_is_allocated_again() {
     assert_eq!(released, again);
 }
 
-/// What the pool says when it refuses a frame.
+/// The message with which the pool refuses a frame.
 fn refusal(pool: &FramePool, frame: Frame) -> String {
     let release = AssertUnwindSafe(|| pool.release_frame(frame));
     let panic = catch_unwind(release).expect_err("the pool refuses the frame");
@@ -114,7 +114,7 @@ fn foreign_frames_and_those_of_the_bookkeeping_are_refused() {
 }
 
 #[test]
-fn a_contiguous_run_is_taken_from_one_range_and_can_be_given_back() {
+fn a_contiguous_run_is_from_one_range_and_can_be_released() {
     let pool = pool(&[frames(1, 21), frames(30, 100)]).expect("the ranges are sound");
     let before = pool.free_frames();
     let gap = pool.allocate_frame().expect("the pool is full");

@@ -1,4 +1,4 @@
-//! The embedder's chance to find frames when a fault finds none.
+//! The embedder's callback for a fault that finds no frame.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use palimpsest_paging::Account;
 
 use crate::world::{GIB, PAGE, Space, World, account, address, pages};
 
-/// Gives up eight frames. It calls into the space, which would wait for ever if its lock were held.
+/// Releases eight frames. It also calls the space, which would deadlock if its lock were held.
 fn give_up_frames(space: &Space) {
     space.frames().press();
     let usage = space.usage();
-    assert_eq!(usage.deferred_frames, 0, "what is deferred is reclaimed before");
+    assert_eq!(usage.deferred_frames, 0, "deferred frames are reclaimed first");
     assert_eq!(space.reclaim(u64::MAX).frames_released, 0);
     space.frames().unhoard(8);
 }
@@ -34,7 +34,7 @@ fn frames_that_the_callback_releases_save_the_write() {
 }
 
 #[test]
-fn a_callback_that_finds_nothing_is_called_once_for_a_fault() {
+fn a_callback_that_releases_nothing_is_called_once_per_fault() {
     let world = World::new().with_pressure(do_nothing);
     let account = account();
     let region = world.region_of(GIB, &account);
@@ -42,7 +42,7 @@ fn a_callback_that_finds_nothing_is_called_once_for_a_fault() {
     world.write(region.base(), 5);
     assert_eq!((world.source.presses(), account.is_lost()), (1, true));
     assert_eq!(region.residency().faults, 1);
-    // Its table leads to the sink by now.
+    // The table of the page leads to the sink now.
     world.write(address(&region, 1), 5);
     assert_eq!(world.source.presses(), 1);
     world.write(address(&region, 600), 5);
@@ -66,7 +66,7 @@ fn deferred_frames_are_reclaimed_before_the_callback_is_called() {
 }
 
 #[test]
-fn a_cap_is_no_pressure() {
+fn a_reached_cap_does_not_call_the_callback() {
     let world = World::new().with_pressure(give_up_frames);
     let account = Arc::new(Account::new(Some(0)));
     let region = world.region_of(PAGE, &account);

@@ -1,4 +1,4 @@
-//! Making and ending regions and spaces.
+//! The start and the end of regions and spaces.
 
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::paging::PageTableFlags;
@@ -7,7 +7,7 @@ use palimpsest_paging::{AddressSpace, Layout, ReserveError, Shortage, SpaceError
 use crate::world::{GIB, KIB, MIB, Memory, Mmu, PAGE, Source, TIB, WINDOW_START, World, account, address};
 
 #[test]
-fn region_drop_returns_everything() {
+fn the_drop_of_a_region_releases_everything() {
     let world = World::new();
     let start = (world.source.allocated(), world.space().usage());
     for bytes in [PAGE, 64 * KIB, MIB, 2 * MIB, 600 * MIB, GIB, 4 * GIB, TIB] {
@@ -36,8 +36,8 @@ fn reserving_takes_no_frame_for_any_size() {
 }
 
 #[test]
-fn reserve_failure_leaves_nothing() {
-    // The tables that it shares with its neighbours.
+fn a_reserve_that_fails_leaves_nothing() {
+    // The number of tables that the region shares with its neighbours.
     let cases = [(PAGE, 2), (64 * KIB, 2), (2 * MIB, 1), (512 * MIB, 1), (GIB, 0), (4 * GIB, 0)];
     for (bytes, shared_tables) in cases {
         let world = World::new();

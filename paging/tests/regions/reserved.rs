@@ -1,4 +1,4 @@
-//! Accounts that are charged beforehand: what a limit allows can be touched, whatever others do.
+//! Reserved accounts: every page below the limit can be touched, whatever other accounts do.
 
 use std::sync::Arc;
 
@@ -14,8 +14,9 @@ use crate::world::{
     reserved_account,
 };
 
-/// A region of 4 GiB with an account that is charged on touch, which takes all that it can get.
-fn glutton<'a>(world: &'a World, account: &Arc<Account>) -> TestRegion<'a> {
+/// A region of 4 GiB whose account is charged on touch, and which takes all frames that are not
+/// reserved.
+fn greedy_region<'a>(world: &'a World, account: &Arc<Account>) -> TestRegion<'a> {
     let region = world.region_of(4 * GIB, account);
     let pages = (0..).take_while(|page| {
         world.write(address(&region, *page), 0xff);
@@ -28,7 +29,7 @@ fn glutton<'a>(world: &'a World, account: &Arc<Account>) -> TestRegion<'a> {
 
 #[test]
 fn a_limit_is_charged_with_its_pages_and_the_tables_that_they_need() {
-    // The capacity, the limit, and the tables of its own.
+    // The capacity, the limit, and the number of tables that the region owns.
     let cases = [
         (64 * KIB, 64 * KIB, 0),
         (2 * MIB - PAGE, 2 * MIB - PAGE, 1),
@@ -88,7 +89,7 @@ fn reserved_frames_are_safe_from_accounts_that_are_charged_on_touch() {
     let world = World::with(64 * GIB, 2048);
     let (reserved, greedy) = (reserved_account(), account());
     let mut region = world.region_of(3 * MIB, &reserved);
-    let hog = glutton(&world, &greedy);
+    let greedy_region = greedy_region(&world, &greedy);
     for round in 1..=3 {
         for page in 0..3 * MIB / PAGE {
             assert_eq!(world.read(address(&region, page)), 0, "round {round}");
@@ -98,8 +99,8 @@ fn reserved_frames_are_safe_from_accounts_that_are_charged_on_touch() {
         let all = region.pages();
         region.decommit(all).expect("the range is the region");
         assert_eq!((reserved.held_frames(), world.source.unreserved()), (0, 0), "the frames stay reserved");
-        // The hog tries again, in vain.
-        world.write(address(&hog, 1_000_000), 1);
+        // The greedy region tries again, in vain.
+        world.write(address(&greedy_region, 1_000_000), 1);
     }
     assert!(!reserved.is_lost());
 }
@@ -112,7 +113,7 @@ fn deferred_frames_of_a_reserved_account_are_not_reclaimed_for_others() {
     world.write_pages(&region, 256, 7);
     let all = region.pages();
     assert_eq!(region.defer(all), Ok(256));
-    let _hog = glutton(&world, &greedy);
+    let _greedy_region = greedy_region(&world, &greedy);
     assert_eq!(region.residency().deferred_frames, 256);
     assert_eq!(world.space().reclaim(100).frames_released, 100);
     assert_eq!((world.source.reserved(), world.source.unreserved()), (100, 0));
@@ -147,10 +148,10 @@ fn lowering_the_limit_lowers_the_reservation() {
     let account = reserved_account();
     let mut region = world.region_of(4 * MIB, &account);
     world.write(region.base(), 1);
-    region.set_limit(2 * MIB).expect("nothing behind it is resident");
+    region.set_limit(2 * MIB).expect("no page above it is resident");
     assert_eq!((account.charged_frames(), account.held_frames()), (512 + 1, 2));
     assert_eq!(world.source.reserved(), 511);
-    region.set_limit(PAGE).expect("nothing behind it is resident");
+    region.set_limit(PAGE).expect("no page above it is resident");
     assert_eq!((account.charged_frames(), world.source.reserved()), (2, 0));
     assert!(matches!(region.set_limit(0), Err(LimitError::Resident { .. })));
     assert_eq!(account.charged_frames(), 2);

@@ -9,7 +9,7 @@ use crate::world::{Memory, PAGE};
 /// A pool over memory that is not zero.
 fn pool() -> (Memory, FramePool) {
     let memory = Memory::new(128);
-    memory.spoil();
+    memory.poison_all();
     let usable = [PhysAddr::new(PAGE)..PhysAddr::new(128 * PAGE)];
     // SAFETY: the memory is leaked, unused, and mapped at its offset.
     let pool = unsafe { FramePool::new(&usable, memory.offset()) }.expect("the range is sound");
@@ -21,7 +21,8 @@ fn is_zero(memory: Memory, frame: PhysFrame) -> bool {
     (0..4096).all(|byte| unsafe { memory.bytes(frame).wrapping_add(byte).read() } == 0)
 }
 
-/// Asks the pool for up to `frames` zeroed frames. Returns whether they were zeroed ahead of need, and the frames.
+/// Asks the pool for up to `frames` zeroed frames. Returns whether they were zeroed ahead of need,
+/// and the frames.
 fn allocate(pool: &FramePool, frames: u64, reserved: bool) -> Option<(bool, Vec<PhysFrame>)> {
     let allocation = pool.allocate(Request { frames, zeroed: true, reserved })?;
     Some((allocation.zeroed, allocation.frames.into_phys().collect()))

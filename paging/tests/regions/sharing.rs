@@ -9,7 +9,7 @@ fn neighbours_share_tables_and_do_not_disturb_each_other() {
     assert_eq!(world.space().usage().shared_table_frames, 2, "2 MiB are under one table of level 1 and 2");
     for (value, region) in (1_u8..).zip(&regions) {
         (0..16).for_each(|page| world.write(address(region, page), value));
-        assert_eq!(region.residency().table_frames, 0, "shared tables belong to nobody");
+        assert_eq!(region.residency().table_frames, 0, "shared tables belong to no region");
     }
     for region in regions.iter_mut().step_by(2) {
         let all = region.pages();

@@ -1,10 +1,10 @@
-//! There is one sink, and one region at a time has it.
+//! A space has one sink, which is lent to one region at a time.
 
 use palimpsest_paging::x86_64::structures::paging::PhysFrame;
 
 use crate::world::{GIB, KIB, TestRegion, World, account, address};
 
-/// A region whose account is lost: this byte of it is in the sink.
+/// A region whose account is lost, because the write of this byte went into the sink.
 fn lose<'a>(world: &'a World, bytes: u64, page: u64, value: u8) -> TestRegion<'a> {
     let region = world.region_of(bytes, &account());
     world.source.allow(Some(0));
@@ -13,8 +13,8 @@ fn lose<'a>(world: &'a World, bytes: u64, page: u64, value: u8) -> TestRegion<'a
     region
 }
 
-fn sink_behind(world: &World, region: &TestRegion<'_>, page: u64) -> Option<PhysFrame> {
-    world.cpu.frame_behind(address(region, page))
+fn sink_at(world: &World, region: &TestRegion<'_>, page: u64) -> Option<PhysFrame> {
+    world.cpu.frame_at(address(region, page))
 }
 
 #[test]
@@ -23,12 +23,16 @@ fn lost_regions_take_turns_and_do_not_read_each_other() {
     for (one, other) in [(4 * GIB, 4 * GIB), (64 * KIB, 4 * GIB), (4 * GIB, 64 * KIB), (64 * KIB, 64 * KIB)] {
         let first = lose(&world, one, 5, 0x66);
         let second = lose(&world, other, 6, 0x77);
-        assert_eq!(sink_behind(&world, &first, 5), None, "the second has it now");
+        assert_eq!(sink_at(&world, &first, 5), None, "the second has it now");
         world.source.allow(Some(0));
         assert_eq!(world.cpu.peek(address(&second, 6)), Some(0x77));
         world.write(address(&first, 5) + 1, 0x66);
-        assert_eq!(world.cpu.peek(address(&first, 5)), Some(0), "nothing of the second is in it");
-        assert_eq!(sink_behind(&world, &second, 6), None);
+        assert_eq!(
+            world.cpu.peek(address(&first, 5)),
+            Some(0),
+            "it does not contain the bytes of the second"
+        );
+        assert_eq!(sink_at(&world, &second, 6), None);
         world.source.allow(None);
     }
 }
@@ -44,17 +48,17 @@ fn the_end_of_a_region_frees_the_sink_for_others() {
     assert_eq!(seen, [Some(0), Some(0x77)]);
     drop(second);
     let third = world.region(4 * GIB);
-    assert_eq!((sink_behind(&world, &third, 5), world.read(address(&third, 5))), (None, 0));
+    assert_eq!((sink_at(&world, &third, 5), world.read(address(&third, 5))), (None, 0));
 }
 
-/// The CPU knows the whole 1 GiB as writable.
+/// The CPU has cached that the whole 1 GiB is writable.
 #[test]
 fn a_recalled_sink_is_not_written_any_more() {
     let world = World::new();
     let first = lose(&world, 4 * GIB, 5, 0x66);
     world.write(address(&first, 1000), 0x66);
     let second = lose(&world, 4 * GIB, 7, 0x77);
-    let stale = [5, 1000].map(|page| sink_behind(&world, &first, page));
+    let stale = [5, 1000].map(|page| sink_at(&world, &first, page));
     assert_eq!(stale, [None, None]);
     drop((first, second));
 }
@@ -69,5 +73,5 @@ fn a_guard_recalls_the_sink_from_a_lost_region() {
     world.write(place, 0);
     assert_eq!(world.cpu.peek(place + 100), Some(0), "the sink was filled with zeros");
     drop(guard);
-    assert_eq!((world.cpu.peek(place), sink_behind(&world, &lost, 5)), (None, None));
+    assert_eq!((world.cpu.peek(place), sink_at(&world, &lost, 5)), (None, None));
 }

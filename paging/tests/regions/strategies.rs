@@ -1,4 +1,4 @@
-//! Clearing pages that stay resident: in place, and by an exchange of frames.
+//! Clearing pages that stay resident: in place, or with new frames.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use palimpsest_paging::{Account, RangeError, Recommitted};
 use crate::world::{GIB, MIB, PAGE, TestRegion, World, account, address, pages};
 
 /// The frames that the CPU translates these pages to, without a fault.
-fn frames_behind(world: &World, region: &TestRegion<'_>, count: u64) -> HashSet<PhysFrame> {
-    (0..count).filter_map(|page| world.cpu.frame_behind(address(region, page))).collect()
+fn frames_of(world: &World, region: &TestRegion<'_>, count: u64) -> HashSet<PhysFrame> {
+    (0..count).filter_map(|page| world.cpu.frame_at(address(region, page))).collect()
 }
 
 fn exchanged(frames: u64) -> Recommitted {
@@ -22,14 +22,14 @@ fn pages_zeroed_in_place_keep_their_frames_and_are_not_flushed() {
     let world = World::new();
     let mut region = world.region(GIB);
     world.write_pages(&region, 600, 7);
-    let before = (region.residency(), frames_behind(&world, &region, 600), world.cpu.mmu().flushes());
+    let before = (region.residency(), frames_of(&world, &region, 600), world.cpu.mmu().flushes());
     let allocations = world.source.allocations();
     let range = pages(&region, 0, 599);
     assert_eq!(region.zero_in_place(range), Ok(599));
-    let after = (region.residency(), frames_behind(&world, &region, 600), world.cpu.mmu().flushes());
+    let after = (region.residency(), frames_of(&world, &region, 600), world.cpu.mmu().flushes());
     assert_eq!((after, world.source.allocations()), (before, allocations));
     assert!((0..599).all(|page| world.cpu.peek(address(&region, page)) == Some(0)));
-    assert_eq!(world.read(address(&region, 599)), 7, "the page behind the range is as it was");
+    assert_eq!(world.read(address(&region, 599)), 7, "the page after the range has not changed");
 }
 
 #[test]
@@ -38,14 +38,14 @@ fn recommitted_pages_have_fresh_frames_of_zeros_and_do_not_fault() {
     let account = account();
     let mut region = world.region_of(GIB, &account);
     world.write_pages(&region, 10, 7);
-    let (old, held) = (frames_behind(&world, &region, 10), account.held_frames());
+    let (old, held) = (frames_of(&world, &region, 10), account.held_frames());
     let (before, allocated) = (region.residency(), world.source.allocated());
     let range = pages(&region, 0, 9);
     assert_eq!(region.recommit(range), Ok(exchanged(9)));
-    let fresh = frames_behind(&world, &region, 9);
+    let fresh = frames_of(&world, &region, 9);
     assert_eq!((fresh.len(), fresh.intersection(&old).count()), (9, 0));
     assert!((0..9).all(|page| world.cpu.peek(address(&region, page)) == Some(0)));
-    assert_eq!(world.read(address(&region, 9)), 7, "the page behind the range is as it was");
+    assert_eq!(world.read(address(&region, 9)), 7, "the page after the range has not changed");
     assert_eq!((world.source.allocated(), account.held_frames()), (allocated, held));
     let after = region.residency();
     assert_eq!((after.resident_frames, after.faults), (before.resident_frames, before.faults));

@@ -1,4 +1,4 @@
-//! Several CPUs fault and clear in one space at once, each in a region of its own.
+//! Several CPUs fault and clear in one space at once, each in its own region.
 
 use std::sync::Arc;
 use std::thread;
@@ -12,10 +12,10 @@ use crate::world::{GIB, KIB, MIB, Memory, PAGE, WINDOW_START};
 
 const FRAMES: usize = 8192;
 
-/// The TLB of CPUs that only ever fault.
+/// CPUs that only handle faults.
 struct NoTranslations;
 
-// SAFETY: nothing in this test translates by the tables.
+// SAFETY: nothing in this test translates addresses by the tables.
 unsafe impl Tlb for NoTranslations {
     fn flush(&self, _page: Page) {}
 
@@ -32,8 +32,8 @@ fn space() -> SharedSpace {
     let window = VirtAddr::new(WINDOW_START)..VirtAddr::new(WINDOW_START + 64 * GIB);
     let root = PhysFrame::containing_address(PhysAddr::zero());
     let layout = Layout { window, physical_offset: memory.offset(), root };
-    // SAFETY: the memory is leaked and mapped at its offset; the root is its first frame, which the pool
-    // leaves out; no CPU translates.
+    // SAFETY: the memory is leaked and mapped at its offset; the root is its first frame, which the
+    // pool leaves out; no CPU translates.
     unsafe { AddressSpace::new(layout, pool, NoTranslations) }.expect("the pool has frames for the tables")
 }
 
@@ -70,7 +70,7 @@ fn touch(space: &SharedSpace, page: Page, code: PageFaultErrorCode) {
     assert_eq!(space.handle_fault(Fault { address: page.start_address(), code }), Outcome::Handled);
 }
 
-/// Defers its pages and takes some of them back, whether or not they were reclaimed meanwhile.
+/// Defers pages and touches some of them again, whether or not they were reclaimed meanwhile.
 fn defer_and_touch(space: &SharedSpace, account: &Arc<Account>) {
     for _ in 0..50 {
         let mut region = space.reserve(4 * MIB, account).expect("there is room for all threads");
@@ -89,7 +89,7 @@ fn defer_and_touch(space: &SharedSpace, account: &Arc<Account>) {
 }
 
 #[test]
-fn a_reclaim_from_elsewhere_does_not_disturb_those_who_defer() {
+fn a_reclaim_by_another_cpu_does_not_disturb_regions_that_defer() {
     let space = space();
     let (space, new) = (&space, (space.usage(), space.frames().free_frames()));
     let accounts = [Account::new(None), Account::reserved(None), Account::reserved(None)].map(Arc::new);

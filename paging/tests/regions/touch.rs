@@ -1,4 +1,4 @@
-//! What a touch commits, and what it shows.
+//! What a touch commits, and what it reads.
 
 use palimpsest_paging::Residency;
 
@@ -31,7 +31,7 @@ fn a_new_region_holds_nothing() {
 }
 
 #[test]
-fn an_untouched_page_reads_zero_without_a_frame_of_its_own() {
+fn an_untouched_page_reads_zero_and_takes_no_data_frame() {
     let world = World::new();
     let account = account();
     let region = world.region_of(4 * GIB, &account);

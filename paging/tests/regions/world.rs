@@ -1,4 +1,5 @@
-//! A machine made of a piece of heap: physical memory, a CPU with a TLB, and an address space in it.
+//! A machine that is simulated on the heap: physical memory, a CPU with a TLB, and an address
+//! space.
 
 mod cpu;
 mod mmu;
@@ -21,7 +22,7 @@ pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const GIB: u64 = 1 << 30;
 pub(crate) const TIB: u64 = 1 << 40;
 
-/// Where the window starts in the tests' machines: 16 TiB, as in a kernel that lives elsewhere.
+/// Where the window starts in the machines of the tests.
 pub(crate) const WINDOW_START: u64 = 16 * TIB;
 
 pub(crate) type Space = AddressSpace<&'static Source, &'static Mmu>;
@@ -35,8 +36,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A machine with a window of 2 TiB and 64 MiB of frames, where a first write takes its frame and no other, so
-    /// that tests can count.
+    /// A machine with a window of 2 TiB and 64 MiB of frames. A first write takes one frame and no
+    /// other, so that tests can count frames.
     pub(crate) fn new() -> Self {
         Self::with(2 * TIB, 16_384)
     }
@@ -49,8 +50,8 @@ impl World {
         source.watch(mmu);
         let window = VirtAddr::new(WINDOW_START)..VirtAddr::new(WINDOW_START + window_bytes);
         let layout = Layout { window, physical_offset: memory.offset(), root };
-        // SAFETY: the memory is leaked, mapped at its offset, and nothing but the space uses the root; the
-        // MMU is the only CPU.
+        // SAFETY: the memory is leaked, mapped at its offset, and nothing but the space uses the
+        // root; the MMU is the only CPU.
         let space = unsafe { AddressSpace::new(layout, source, mmu) };
         let space = space.expect("the machine has frames for its tables");
         space.set_policies(Policies {
@@ -77,7 +78,7 @@ impl World {
         self.space.as_ref().expect("the space lives until the world ends")
     }
 
-    /// A region whose limit is its capacity, with an account of its own.
+    /// A region with its own account, whose limit is its capacity.
     pub(crate) fn region(&self, bytes: u64) -> TestRegion<'_> {
         self.region_of(bytes, &account())
     }
@@ -89,7 +90,7 @@ impl World {
         region
     }
 
-    /// Writes a byte as the guest would, and expects that it can be written.
+    /// Writes a byte as a guest would. Panics if it cannot be written.
     pub(crate) fn write(&self, address: VirtAddr, value: u8) {
         self.cpu.write(self.space(), address, value).expect("the page can be written");
     }
@@ -99,14 +100,14 @@ impl World {
         (0..count).for_each(|page| self.write(address(region, page), value));
     }
 
-    /// Reads a byte as the guest would, and expects that it can be read.
+    /// Reads a byte as a guest would. Panics if it cannot be read.
     pub(crate) fn read(&self, address: VirtAddr) -> u8 {
         self.cpu.read(self.space(), address).expect("the page can be read")
     }
 }
 
 impl Drop for World {
-    /// Every test ends with an account of the frames.
+    /// Every test ends with a check that no frame is missing.
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
@@ -124,12 +125,12 @@ pub(crate) fn account() -> Arc<Account> {
     Arc::new(Account::new(None))
 }
 
-/// An account that is charged beforehand, without a cap.
+/// A reserved account without a cap.
 pub(crate) fn reserved_account() -> Arc<Account> {
     Arc::new(Account::reserved(None))
 }
 
-/// `count` pages of a region, from the one with this number on.
+/// The `count` pages of a region from the one with this number on.
 pub(crate) fn pages(region: &TestRegion<'_>, first: u64, count: u64) -> PageRange {
     let start = region.pages().start + first;
     Page::range(start, start + count)

@@ -1,4 +1,5 @@
-//! The zero-fill guard: filling with zeros what reads as zero costs nothing and changes nothing.
+//! The zero-fill guard: zeros that are written to pages which read as zero take no frame and change
+//! nothing.
 
 use palimpsest_paging::NotOurs;
 use palimpsest_paging::x86_64::VirtAddr;
@@ -8,13 +9,14 @@ use crate::world::{
     address, pages,
 };
 
-/// Fills `bytes` bytes from the start of a page, by whole elements, and tells how many faults it took.
+/// Fills `bytes` bytes from the start of a page, by whole elements, and returns the number of
+/// faults.
 fn fill(cpu: &Cpu, space: &Space, entry: Entry, start: VirtAddr, bytes: u64) -> u64 {
     let store = StringStore { code: &REP_STOSQ, element_bytes: 8, value: 0, start, count: bytes / 8 };
     cpu.string_store(space, entry, store).expect("the range can be written")
 }
 
-/// Fills the pages under a guard, and tells how many faults it took.
+/// Fills the pages under a guard, and returns the number of faults.
 fn guarded_fill(world: &World, region: &mut TestRegion<'_>, entry: Entry, first: u64, count: u64) -> u64 {
     let (start, range) = (address(region, first), pages(region, first, count));
     let guard = region.zero_fill(range).expect("the range is inside");
@@ -68,7 +70,8 @@ fn small_regions_are_filled_without_a_frame_too() {
 
 #[test]
 fn a_fill_goes_around_pages_that_hold_a_frame() {
-    // With the plain entry: the rest of two tables of level 1, of two of level 2, and two entries of level 3.
+    // With the plain entry: the rest of two tables of level 1, of two of level 2, and two entries
+    // of level 3.
     for (entry, expected) in [(Entry::Plain, 510 + 511 + 511 + 511 + 2), (Entry::WithRegisters, 3)] {
         let world = World::new();
         let mut region = world.region(4 * GIB);
@@ -126,7 +129,7 @@ fn a_quadword_across_a_border_is_stored_by_the_cpu() {
 }
 
 #[test]
-fn a_fill_with_something_else_is_led_into_the_sink() {
+fn a_fill_with_other_bytes_goes_into_the_sink() {
     let world = World::new();
     let mut region = world.region(4 * GIB);
     let store = |value, start| StringStore { code: &REP_STOSB, element_bytes: 1, value, start, count: PAGE };
@@ -168,7 +171,7 @@ fn outside_of_the_guarded_range_a_fill_commits() {
 }
 
 #[test]
-fn the_guard_does_not_reach_behind_the_limit() {
+fn the_guard_does_not_reach_past_the_limit() {
     let world = World::new();
     let mut region = world.space().reserve(GIB, &account()).expect("the world has room");
     region.set_limit(4 * PAGE).expect("it is below the capacity");
@@ -182,7 +185,7 @@ fn the_guard_does_not_reach_behind_the_limit() {
 }
 
 #[test]
-fn a_forgotten_guard_is_cleared_up_by_the_next_one_or_by_the_end_of_the_region() {
+fn a_leaked_guard_ends_with_the_next_one_or_with_its_region() {
     let world = World::new();
     let mut region = world.region(4 * GIB);
     for _ in 0..2 {

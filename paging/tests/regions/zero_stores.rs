@@ -1,4 +1,4 @@
-//! Fills of zeros outside of the zero-fill guard: stepped over where the pages read as zero anyway.
+//! Fills of zeros without a zero-fill guard: they skip pages that read as zero anyway.
 
 use palimpsest_paging::{NotOurs, Policies, ZeroStores};
 
@@ -10,7 +10,7 @@ fn world() -> World {
     World::new().with_policies(Policies { zero_stores: ZeroStores::StepOver, ..Policies::OFF })
 }
 
-/// Fills bytes of a region by `rep stosb`; tells how many faults it took.
+/// Fills bytes of a region by `rep stosb`, and returns the number of faults.
 fn fill(world: &World, entry: Entry, region: &TestRegion<'_>, offset: u64, count: u64, value: u64) -> u64 {
     let start = region.base() + offset;
     let store = StringStore { code: &REP_STOSB, element_bytes: 1, value, start, count };
@@ -39,7 +39,7 @@ fn zeros_over_written_pages_are_written_and_the_rest_is_stepped_over() {
 }
 
 #[test]
-fn bytes_beside_the_fill_stay() {
+fn bytes_beside_the_fill_do_not_change() {
     let world = world();
     let region = world.region(GIB);
     world.write(address(&region, 1) + 10, 9);
@@ -75,7 +75,7 @@ fn other_bytes_commit_and_so_do_zeros_on_the_plain_entry_or_with_the_policy_off(
 }
 
 #[test]
-fn a_fill_is_not_moved_behind_the_limit() {
+fn a_fill_is_not_moved_past_the_limit() {
     let world = world();
     let mut region = world.space().reserve(GIB, &account()).expect("the world has room");
     region.set_limit(4 * PAGE).expect("it is below the capacity");

@@ -1,4 +1,4 @@
-//! What the model knows of a region: which pages it holds, and what they read as.
+//! The model of a region: which pages have a frame, and what they contain.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// What a page holds that is not absent.
+/// What a page contains that is not absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// A frame, with the byte that was written last.
@@ -54,7 +54,7 @@ impl Counting {
     }
 }
 
-/// A region, and what each page of it must hold.
+/// A region, and what each of its pages must contain.
 pub(super) struct Modelled<'a> {
     pub(super) counting: Counting,
     pub(super) seed: u64,
@@ -101,13 +101,13 @@ impl<'a> Modelled<'a> {
         self.count(range, |content| content != Content::Deferred)
     }
 
-    /// Changes what the resident pages of the range hold.
+    /// Replaces the content of the resident pages of the range.
     pub(super) fn replace_residents(&mut self, range: Range<u64>, by: Content) {
         let residents = self.pages.range_mut(range).filter(|(_, content)| **content != Content::Deferred);
         residents.for_each(|(_, content)| *content = by);
     }
 
-    /// Forgets the lowest deferred pages, up to `most`, and tells how many there were.
+    /// Removes the lowest deferred pages, up to `most`, and returns their number.
     pub(super) fn forget_deferred(&mut self, most: u64) -> u64 {
         let deferred = self.pages.iter().filter(|(_, content)| **content == Content::Deferred);
         let wanted = usize::try_from(most).unwrap_or(usize::MAX);

@@ -1,4 +1,5 @@
-//! A CPU that accesses memory through the MMU, and whose page-fault handler is the crate under test.
+//! A CPU that accesses memory through the MMU, and whose page-fault handler is the crate under
+//! test.
 
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::registers::rflags::RFlags;
@@ -13,18 +14,18 @@ pub(crate) const REP_STOSB: [u8; 2] = [0xf3, 0xaa];
 /// The code of `rep stosq`.
 pub(crate) const REP_STOSQ: [u8; 3] = [0xf3, 0x48, 0xab];
 
-/// An access is repeated after a handled fault. Showing the zero frame and upgrading it are two of them; what
-/// takes more is a loop.
+/// The most faults of one access. A page that shows the zero frame and is written takes two; an
+/// access that takes more than three never ends.
 const MOST_FAULTS: u32 = 3;
 
-/// Which of its entries the crate is called by.
+/// Which fault entry of the crate the handler calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
     Plain,
     WithRegisters,
 }
 
-/// A `rep stos` to be executed.
+/// A `rep stos` instruction and its operands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StringStore<'a> {
     pub(crate) code: &'a [u8],
@@ -62,19 +63,19 @@ impl Cpu {
         Ok(())
     }
 
-    /// The frame that an address is translated to, without a fault.
-    pub(crate) fn frame_behind(&self, address: VirtAddr) -> Option<PhysFrame> {
+    /// The frame that an address is translated to without a fault.
+    pub(crate) fn frame_at(&self, address: VirtAddr) -> Option<PhysFrame> {
         self.mmu.translate(Page::containing_address(address), Access::Read).ok()
     }
 
     /// Reads a byte that must be translated already.
     pub(crate) fn peek(&self, address: VirtAddr) -> Option<u8> {
-        let frame = self.frame_behind(address)?;
+        let frame = self.frame_at(address)?;
         // SAFETY: the byte is in the machine's memory.
         Some(unsafe { self.byte(frame, address).read() })
     }
 
-    /// Executes a string store, and tells how many faults it took.
+    /// Executes a string store, and returns the number of faults.
     pub(crate) fn string_store(
         &self,
         space: &Space,
@@ -132,7 +133,7 @@ impl Cpu {
                 },
             }
         }
-        panic!("{access:?} at {address:?} faults for ever");
+        panic!("{access:?} at {address:?} faults forever");
     }
 
     fn byte(&self, frame: PhysFrame, address: VirtAddr) -> *mut u8 {
@@ -143,7 +144,8 @@ impl Cpu {
 fn handle(space: &Space, entry: Entry, fault: Fault, registers: &mut StringRegisters) -> Result<(), NotOurs> {
     let outcome = match entry {
         Entry::Plain => space.handle_fault(fault),
-        // SAFETY: RIP points to the code of the test's string store, whose registers these are.
+        // SAFETY: RIP is the address of the string store that the test executes, and these are its
+        // registers.
         Entry::WithRegisters => unsafe { space.handle_fault_with(fault, registers) },
     };
     match outcome {

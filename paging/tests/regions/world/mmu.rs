@@ -1,10 +1,11 @@
-//! The memory management unit of a CPU, in software, with caches that are as stale as the architecture
-//! allows.
+//! The memory management unit of a CPU, in software, with caches that are as stale as the
+//! architecture allows.
 //!
-//! It caches translations and references to level-1 and level-2 tables, and drops them only when it is told
-//! to: not on a page fault, and of the references only those on the way to the flushed page. So a flush that
-//! is missing shows as an access to a frame that belongs to somebody else; and the frame source asks it, when
-//! a frame is released, whether the frame is still remembered, so a flush that comes too late shows too.
+//! It caches translations and references to level-1 and level-2 tables, and drops them only when
+//! they are flushed. A page fault drops nothing, and the flush of a page drops only the references
+//! on the way to that page. So a missing flush shows as an access to a frame that has another
+//! owner. A flush that is too late shows as well, because the frame source checks with
+//! [`Mmu::remembers`] each frame that is released.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -37,7 +38,7 @@ pub(crate) struct Mmu {
     memory: Memory,
     root: PhysFrame,
     translations: RefCell<HashMap<Page, Translation>>,
-    /// Tables by their level and by the number of the block of addresses that they translate.
+    /// Tables, by level and by the number of the block of addresses that they translate.
     tables: RefCell<HashMap<(PageTableLevel, u64), PhysFrame>>,
     flushes: Cell<(u64, u64)>,
 }
@@ -48,7 +49,7 @@ impl Mmu {
         Self { memory, root, translations, tables, flushes: Cell::new((0, 0)) }
     }
 
-    /// Single-page flushes and flushes of everything so far.
+    /// The numbers of single-page flushes and of flushes of everything so far.
     pub(crate) fn flushes(&self) -> (u64, u64) {
         self.flushes.get()
     }
@@ -61,7 +62,7 @@ impl Mmu {
         (0..ENTRIES).all(|index| self.entry(self.root, index).0 == PageTableFlags::empty())
     }
 
-    /// Whether the CPU may still reach a frame, as data or as a table, without looking into the tables again.
+    /// Whether the CPU has cached a translation to the frame, or that it is a table.
     pub(crate) fn remembers(&self, frame: PhysFrame) -> bool {
         self.translations.borrow().values().any(|translation| translation.frame == frame)
             || self.tables.borrow().values().any(|table| *table == frame)
@@ -70,12 +71,13 @@ impl Mmu {
     /// Writes an entry of the root, as another part of a kernel would.
     pub(crate) fn set_root_entry(&self, index: PageTableIndex, flags: PageTableFlags) {
         let table: *mut PageTable = self.memory.bytes(self.root).cast();
-        // SAFETY: the frame is in the machine's memory and aligned, and the crate under test is not running.
+        // SAFETY: the frame is in the machine's memory and aligned, and the crate under test is not
+        // running.
         let table = unsafe { &mut *table };
         table[index].set_flags(flags);
     }
 
-    /// Translates a page, or says with which error code the CPU faults.
+    /// Translates a page, or returns the error code with which the CPU faults.
     pub(crate) fn translate(&self, page: Page, access: Access) -> Result<PhysFrame, PageFaultErrorCode> {
         let write = match access {
             Access::Read => PageFaultErrorCode::empty(),
@@ -121,7 +123,8 @@ impl Mmu {
 
     fn entry(&self, table: PhysFrame, index: usize) -> (PageTableFlags, PhysFrame) {
         let table: *const PageTable = self.memory.bytes(table).cast();
-        // SAFETY: the frame is in the machine's memory and aligned, and the crate under test is not running.
+        // SAFETY: the frame is in the machine's memory and aligned, and the crate under test is not
+        // running.
         let entry = unsafe { &(&*table)[index] };
         (entry.flags(), PhysFrame::containing_address(entry.addr()))
     }

@@ -1,4 +1,5 @@
-//! Physical memory out of the heap, and a frame source over it that keeps accounts and can be made to fail.
+//! Physical memory on the heap, and a frame source over it that counts frames and can be made to
+//! fail.
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -22,8 +23,9 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(frames: usize) -> Self {
-        // With the alignment that the heap has anyway, the host gives zeros when they are touched; asked for
-        // more, it writes them all at once. A frame is left over for aligning the start.
+        // With its usual alignment, the heap returns pages that the host zeroes when they are
+        // touched. With a larger alignment it would zero all of them now. One more frame is
+        // allocated to align the start.
         let layout = Layout::array::<u64>((frames + 1) * FRAME_BYTES / 8).expect("a sensible size");
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc_zeroed(layout) };
@@ -43,9 +45,9 @@ impl Memory {
         self.start.wrapping_add(offset)
     }
 
-    /// Fills all of it with rubbish.
-    pub(crate) fn spoil(self) {
-        // SAFETY: the bytes are the memory's, and nothing is in them yet.
+    /// Fills the whole memory with bytes that are not zero.
+    pub(crate) fn poison_all(self) {
+        // SAFETY: the bytes are in the memory, and nothing uses them yet.
         unsafe { self.start.write_bytes(POISON, self.frames * FRAME_BYTES) };
     }
 
@@ -55,8 +57,8 @@ impl Memory {
     }
 }
 
-/// A frame pool that counts, that fills frames with rubbish whenever they change hands, and that fails on
-/// demand.
+/// A frame pool that counts allocations, poisons frames whenever they are allocated or released,
+/// and fails on demand.
 #[derive(Debug)]
 pub(crate) struct Source {
     memory: Memory,
@@ -64,14 +66,14 @@ pub(crate) struct Source {
     /// Allocations that still succeed.
     credit: Cell<Option<u64>>,
     allocations: Cell<u64>,
-    /// Frames that the rest of the kernel holds, and could do without.
+    /// Frames that the rest of the kernel holds and could release.
     cache: RefCell<Vec<Frame>>,
     presses: Cell<u64>,
     cpu: OnceCell<&'static Mmu>,
 }
 
 impl Source {
-    /// A source over all of the memory but its first frame, which becomes the root table.
+    /// A source over all of the memory except for its first frame, which becomes the root table.
     pub(crate) fn new(memory: Memory) -> (PhysFrame, &'static Self) {
         let root = PhysFrame::containing_address(PhysAddr::zero());
         let usable = PhysAddr::new(FRAME_BYTES as u64)..PhysAddr::new((memory.frames * FRAME_BYTES) as u64);
@@ -90,12 +92,12 @@ impl Source {
         (root, Box::leak(Box::new(source)))
     }
 
-    /// From now on, refuses frames that this CPU still remembers.
+    /// Makes the source refuse frames that this CPU [remembers](Mmu::remembers).
     pub(crate) fn watch(&self, cpu: &'static Mmu) {
         self.cpu.set(cpu).expect("a machine has one CPU");
     }
 
-    /// Frames that are not free now.
+    /// Frames that are allocated now.
     pub(crate) fn allocated(&self) -> u64 {
         self.pool.total_frames() - self.pool.free_frames()
     }
@@ -110,14 +112,14 @@ impl Source {
         self.pool.reserved_frames()
     }
 
-    /// Lets the rest of the kernel take all frames but `left`.
+    /// Allocates all frames but `left` for the rest of the kernel.
     pub(crate) fn hoard(&self, left: u64) {
         while self.unreserved() > left {
             self.cache.borrow_mut().extend(self.pool.allocate_frame());
         }
     }
 
-    /// Takes up to `frames` frames back from the rest of the kernel.
+    /// Releases up to `frames` frames of the rest of the kernel.
     pub(crate) fn unhoard(&self, frames: usize) {
         let mut cache = self.cache.borrow_mut();
         let kept = cache.len().saturating_sub(frames);
@@ -136,24 +138,25 @@ impl Source {
 
     fn take_in(&self, frame: &Frame) {
         let remembered = self.cpu.get().is_some_and(|cpu| cpu.remembers(frame.phys()));
-        // A test that fails already is not to be aborted by a second panic while it unwinds.
-        assert!(!remembered || panicking(), "{frame:?} is released before the CPU has forgotten it");
+        // A second panic while a failed test unwinds would abort all tests.
+        assert!(!remembered || panicking(), "{frame:?} is released before it was flushed");
         self.memory.poison(frame);
     }
 
-    /// How many allocations have succeeded so far.
+    /// The number of allocations that have succeeded so far.
     pub(crate) fn allocations(&self) -> u64 {
         self.allocations.get()
     }
 
-    /// Lets only the next `count` allocations succeed, or all.
+    /// Makes all allocations fail after the next `count`, or none.
     pub(crate) fn allow(&self, count: Option<u64>) {
         self.credit.set(count);
     }
 }
 
-// SAFETY: the pool gives the guarantees. A frame is written here before it is handed out or after it came
-// back, and is not said to be zeroed. The credit does not apply to reserved frames.
+// SAFETY: 1. The pool allocates the frames, and a frame is poisoned before it is returned and after
+// it was released. 2. No allocation says that it is zeroed. 3. The credit does not apply to
+// reserved frames.
 unsafe impl FrameSource for Source {
     /// Allocates one frame, whatever the request.
     fn allocate(&self, request: Request) -> Option<Allocation> {
