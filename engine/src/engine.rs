@@ -1,4 +1,4 @@
-//! The engine: wasmi with a configuration, and the backing that its stores' memories come from.
+//! The engine: wasmi with a configuration, and the backing of its stores' memories.
 
 mod error;
 mod self_check;
@@ -11,9 +11,9 @@ use crate::{
     config::{Config, Features, Limits},
 };
 
-/// Everything that modules and stores share. Cloning is cheap and gives the same engine.
+/// What modules and stores share. A clone is the same engine.
 ///
-/// Code is freed with its engine: give every program an engine of its own and drop both together.
+/// Code is freed with its engine. Give every program its own engine, and drop both together.
 #[derive(Clone, Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
@@ -27,12 +27,14 @@ struct Shared {
 }
 
 impl Engine {
-    /// An engine over `backing`, after a check that this build interprets without using up native stack.
+    /// Creates an engine over `backing`.
+    ///
+    /// The first call of a program checks that the build interprets without using up native stack.
     ///
     /// # Errors
     ///
-    /// - [`EngineError::DispatchNotFlat`]: the embedder's profile lost wasmi's tail calls.
-    /// - [`EngineError::SelfCheck`]: the check's module did not run.
+    /// - [`EngineError::DispatchNotFlat`] if the profile of the build lost wasmi's tail calls.
+    /// - [`EngineError::SelfCheck`] if the module of the check did not run.
     ///
     /// # Examples
     ///
@@ -52,24 +54,24 @@ impl Engine {
     /// # }
     /// ```
     pub fn new(config: Config, backing: impl Into<Backing>) -> Result<Self, EngineError> {
-        self_check::dispatch_is_flat()?;
+        self_check::check()?;
         let inner = wasmi::Engine::new(&config.to_wasmi());
         Ok(Self { shared: Arc::new(Shared { inner, config, backing: backing.into() }) })
     }
 
-    /// What a guest of this engine may use up.
+    /// Returns what a guest of this engine may use up.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.shared.config.limits
     }
 
-    /// The proposals that a module may use.
+    /// Returns the proposals that a module may use.
     #[must_use]
     pub fn features(&self) -> Features {
         self.shared.config.features
     }
 
-    /// Whether `self` and `other` are clones of one engine.
+    /// Returns whether `self` and `other` are clones of one engine.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)

@@ -1,10 +1,39 @@
-//! A WebAssembly engine for kernels, unikernels and firmware, in which linear memory *is* virtual memory.
+//! A WebAssembly engine for kernels, unikernels and firmware in which linear memory *is* virtual
+//! memory.
 //!
-//! A memory of any size is address space and nothing else; the first touch of a page commits that page, and
-//! [`Memory::clear_pages`] zeroes whole Wasm pages *and* has their frames back in the kernel's frame source
-//! when it returns. Guests reach the same through the import `palimpsest.clear_pages` and the instruction
-//! `memory.discard`; the crate `palimpsest-heap` gives them a `malloc` whose `free` does it. Interpreting is wasmi's
-//! work; this crate rewrites modules so that wasmi's memories are ours, and speaks to memory through one seam, [`Backing`].
+//! A [`Memory`] of any size is created in constant time and holds no frame. The first touch of a
+//! page commits that page. [`Memory::clear_pages`] zeroes whole Wasm pages and releases their
+//! frames to the kernel's frame source before it returns. Guests do the same with the import
+//! `palimpsest.clear_pages` and with the instruction `memory.discard`, and the crate
+//! `palimpsest-heap` gives them a `malloc` whose `free` releases frames.
+//!
+//! wasmi interprets. This crate rewrites modules so that their memories are the engine's, and keeps
+//! what a memory is made of in a [`Backing`].
+//!
+//! # Examples
+//!
+//! ```
+//! use palimpsest_engine::{Config, Engine, Fixed, Linker, Module, Store};
+//! # use std::{boxed::Box, mem::MaybeUninit};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let wasm = wat::parse_str(r#"(module (memory (export "memory") 2)
+//! #     (func (export "run") (i32.store (i32.const 65536) (i32.const 7))))"#)?;
+//! # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+//! // In a kernel the backing is `Paged::new(space)`, with the address space of `palimpsest-paging`.
+//! let engine = Engine::new(Config::default(), Fixed::new(bytes, 0))?;
+//! let module = Module::new(&engine, &wasm)?;
+//! let mut store = Store::new(&engine, ());
+//! let instance = Linker::new().instantiate(&mut store, &module)?;
+//! instance.get_typed_func::<(), ()>(&store, "run")?.call(&mut store, ())?;
+//!
+//! let memory = instance.get_memory(&store, "memory").ok_or("the guest exports no memory")?;
+//! assert_eq!(memory.data(&store)[65_536], 7);
+//! memory.clear_pages(&mut store, 1, 1)?;
+//! assert_eq!(memory.data(&store)[65_536], 0);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # The life of a page
 //!
@@ -19,23 +48,31 @@
 //!
 //! # What an embedder provides
 //!
-//! - A global allocator, and the `palimpsest-paging` crate's address space: a frame source, a window of
-//!   virtual addresses, one line in the #PF handler. Then `Paged` is the backing.
-//! - Or a `&'static mut` slice and no MMU at all: [`Fixed`].
-//! - A profile with opt-level 2 or 3 and with LTO or one codegen unit; [`Engine::new`] refuses a build whose
-//!   interpreter uses up native stack.
-//! - 64 KiB of native stack for a call that does not re-enter the host, and heap for what guests are allowed:
-//!   the default [`Limits`] fit 32 MiB.
+//! - A global allocator. The default [`Limits`] fit 32 MiB of heap.
+//! - For `Paged`: an address space of `palimpsest-paging`, which needs a frame source, a window of
+//!   virtual addresses, and one line in the #PF handler. For [`Fixed`]: a byte slice, and no MMU.
+//! - A profile with opt-level 2 or 3, and with LTO or one codegen unit. [`Engine::new`] refuses a
+//!   build whose interpreter uses up native stack.
+//! - 64 KiB of native stack for a call that does not re-enter the host.
 //!
-//! See [`Engine::new`] for an example that runs.
+//! # Design
 //!
-//! # Rules of the house
+//! 1. One program has one [`Engine`] and one [`Store`], because wasmi frees code with its engine
+//!    and instances with their store.
+//! 2. A store is entered by one CPU at a time.
+//! 3. A guest cannot make the host panic: its numbers are checked in `units`, its module is held to
+//!    [`Limits`], and what it exhausts ends that guest alone.
+//! 4. Names follow wasmi and wasmtime. wasmi's types are re-exported where the engine adds nothing.
+//! 5. `unsafe` code is denied, except for items that carry a permission with its reason.
 //!
-//! - One program, one [`Engine`], one [`Store`]: wasmi frees code with its engine and instances with their
-//!   store.
-//! - A store is entered by one CPU at a time.
-//! - Names follow wasmi and wasmtime; wasmi's own types are re-exported where nothing is added.
-//! - `unsafe` is denied but for `backing.rs` and `live.rs`.
+//! # Layers
+//!
+//! A file imports only from its own layer and from the layers to the left of it here. A test reads
+//! this line and checks every source file.
+//!
+//! ```text
+//! units < config < backing < engine < module < store < link < task
+//! ```
 
 #![no_std]
 #![deny(unsafe_code)]

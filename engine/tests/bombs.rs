@@ -86,6 +86,25 @@ fn refused(wasm: &[u8], message: &str) {
     assert_eq!(explode(wasm), Err(message.into()));
 }
 
+/// The heap that making an engine takes at its peak, in bytes.
+fn peak_of_an_engine() -> usize {
+    let bytes = Box::leak(vec![MaybeUninit::uninit(); 4096].into_boxed_slice());
+    let fixed = Fixed::new(bytes, 0);
+    let before = USED.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    drop(Engine::new(Config::default(), fixed).unwrap());
+    PEAK.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn the_self_check_runs_for_the_first_engine_of_a_program_only() {
+    let _alone = alone();
+    peak_of_an_engine();
+    let second = peak_of_an_engine();
+    // An engine takes 800 bytes, and the check 16 KiB besides.
+    assert!(second < 4096, "{second}");
+}
+
 /// A module with one function `run` of no parameters and no results.
 fn with_body(body: &Function) -> Vec<u8> {
     let mut module = wasm_encoder::Module::new();

@@ -2,15 +2,15 @@
 
 use thiserror::Error;
 
-/// Why an [`Engine`](crate::Engine) was not made.
+/// Why an [`Engine`](crate::Engine) was not created.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// Interpreting uses up native stack with every instruction: the build lost wasmi's tail calls.
+    /// Interpreted instructions keep native stack, because the build lost wasmi's tail calls.
     #[error(
-        "the interpreter's dispatch is not flat: {stack_bytes} bytes of native stack were used up by \
-         {iterations} rounds of a loop; build with opt-level 2 or 3 and with LTO or one codegen unit, or \
-         with wasmi's feature `portable-dispatch`"
+        "the interpreter's dispatch is not flat: {iterations} rounds of a loop used up {stack_bytes} \
+         bytes of native stack; build with opt-level 2 or 3 and with LTO or one codegen unit, or with \
+         wasmi's feature `portable-dispatch`"
     )]
     DispatchNotFlat {
         /// Native stack that the self-check's loop used up, in bytes.
@@ -18,7 +18,7 @@ pub enum EngineError {
         /// Rounds of the loop.
         iterations: u32,
     },
-    /// The self-check's own module did not run.
+    /// The module of the self-check did not run.
     #[error("the self-check of the interpreter failed: {0}")]
     SelfCheck(#[source] wasmi::Error),
 }
