@@ -4,10 +4,13 @@
 //! register-aware form. On [`Outcome::Handled`] it returns to the interrupted instruction, which runs again;
 //! on [`Outcome::NotOurs`] nothing has changed, and the fault is the kernel's own affair.
 //!
-//! The path is closed: one spin lock, which is never held while the memory of a region is touched; no heap,
-//! no log, nothing that can fault or wait. The embedder's pressure callback, where there is one, runs between
-//! two attempts, with the lock free. [`classify()`] decides, and is a pure function; `resolve` edits
-//! the tables; `fast_forward` steps over a fill of zeros; `first_write` is the way that nearly all faults go.
+//! The path is closed: one spin lock, which is never held while the memory of a region is touched; no heap, no log,
+//! nothing that can fault or wait. The embedder's pressure callback runs between two attempts, with the lock free.
+//!
+//! [`resolve`] first tries the one fault that nearly all are, in `first_write`. For all others [`classify()`] decides,
+//! as a pure function, `commit` edits the tables, and `fast_forward` steps over a fill of zeros.
+//!
+//! [`classify()`]: classify::classify
 
 mod classify;
 mod commit;
@@ -20,9 +23,7 @@ use x86_64::VirtAddr;
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::idt::PageFaultErrorCode;
 
-pub use self::classify::{PageState, Place, Remedy, classify};
 pub(crate) use self::fast_forward::Interrupted;
-pub(crate) use self::first_write::resolve_first_write;
 pub(crate) use self::resolve::{nowhere, resolve, resolve_or_lose};
 
 /// A page fault as the CPU reports it.

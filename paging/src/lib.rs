@@ -139,7 +139,7 @@ mod tlb;
 pub use x86_64;
 
 pub use self::clear::{Decommitted, Recommitted};
-pub use self::fault::{Fault, NotOurs, Outcome, PageState, Place, Remedy, StringRegisters, classify};
+pub use self::fault::{Fault, NotOurs, Outcome, StringRegisters};
 pub use self::frame::{
     Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, FromX86, Request, Shortage,
 };
@@ -149,7 +149,7 @@ pub use self::space::{
     AddressSpace, AttachError, Image, ImageError, Layout, LimitError, Pressure, RangeError, Region,
     ReserveError, SpaceError, Usage, ZeroFill,
 };
-pub use self::state::{CoveredTables, FaultAround, Policies, Releases, ZeroStores};
+pub use self::state::{FaultAround, Policies, ZeroStores};
 pub use self::supply::{Account, ChargeError};
 pub use self::tlb::Tlb;
 #[cfg(target_arch = "x86_64")]

@@ -110,17 +110,16 @@ impl Record {
         mem::replace(&mut self.ahead, none)
     }
 
-    /// Counts pages of this range that were resident and are deferred now.
+    /// Records that so many pages of this range were resident and are deferred now.
     pub(crate) fn note_deferred(&mut self, pages: PageRange, frames: u64) {
-        let Residency { resident_frames, deferred_frames, .. } = &mut self.residency;
-        if *deferred_frames == 0 {
+        if self.residency.deferred_frames == 0 {
             self.deferred = pages;
         } else if frames > 0 {
             let PageRange { start, end } = self.deferred;
             self.deferred = Page::range(start.min(pages.start), end.max(pages.end));
         }
-        *resident_frames -= frames;
-        *deferred_frames += frames;
+        self.residency.resident_frames -= frames;
+        self.residency.deferred_frames += frames;
     }
 
     /// The frame of an image that the page reads as while it has none of its own; without one it reads as zero.

@@ -16,6 +16,7 @@ mod reserve;
 mod usage;
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 
 use spin::Mutex;
 use x86_64::structures::paging::page::PageRange;
@@ -27,15 +28,13 @@ pub use self::pressure::Pressure;
 pub use self::region::{LimitError, RangeError, Region, ZeroFill};
 pub use self::reserve::ReserveError;
 pub use self::usage::Usage;
-use crate::fault::{
-    Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_first_write, resolve_or_lose,
-};
+use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
 use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage};
 use crate::record::{Directory, Placement};
 use crate::state::{Env, Policies, State};
 use crate::supply::Supply;
 use crate::table::{Sink, WindowTables};
-use crate::tlb::Tlb;
+use crate::tlb::{FlushBatch, Tlb};
 
 /// A window of virtual addresses, and the page tables behind it.
 pub struct AddressSpace<S: FrameSource, T: Tlb> {
@@ -46,7 +45,8 @@ pub struct AddressSpace<S: FrameSource, T: Tlb> {
     tlb: T,
     pressure: Option<Pressure<S, T>>,
     placement: Mutex<Placement>,
-    state: Mutex<State>,
+    /// Taken apart by the drop of the space.
+    state: Mutex<ManuallyDrop<State>>,
 }
 
 impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
@@ -79,14 +79,15 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         let window = layout.pages()?;
         // SAFETY: the caller's guarantee 2.
         let memory = unsafe { PhysicalMemory::new(layout.physical_offset) };
-        let supply = Supply { memory, source: &frames, account: None };
+        let env = Env { source: &frames, tlb: &tlb };
         let mut tables = WindowTables::new(window, memory);
         // SAFETY: the caller's guarantee 1.
-        let own = tlb.uninterrupted(|| unsafe { take_window(layout.root, &mut tables, &supply) });
+        let own = tlb.uninterrupted(|| unsafe { take_window(layout.root, &mut tables, env) });
         let (zero, sink) = own?;
         let (directory, policies) = (Directory::default(), Policies::default());
         let placement = Mutex::new(Placement::new(window));
-        let state = Mutex::new(State { tables, directory, zero, sink, image_frames: 0, policies });
+        let state = State { tables, directory, zero, sink, image_frames: 0, policies };
+        let state = Mutex::new(ManuallyDrop::new(state));
         Ok(Self { window, root: layout.root, memory, frames, tlb, pressure: None, placement, state })
     }
 
@@ -137,79 +138,78 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     }
 
     #[inline]
-    fn handle(&self, fault: Fault, mut interrupted: Option<Interrupted<'_>>) -> Outcome {
+    fn handle(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
         let page = Page::containing_address(fault.address);
         // No lock for a fault elsewhere: it may be the kernel's own, raised by code that holds the lock.
         if page < self.window.start || self.window.end <= page {
             return nowhere(fault.code);
         }
-        let code = interrupted.as_mut();
-        if self.with_state(|state, env| resolve_first_write(state, fault, code, env)) {
-            return Outcome::Handled;
-        }
-        self.handle_any(fault, interrupted)
+        let outcome = self.with_state(|state, env| resolve(state, fault, interrupted, env));
+        outcome.unwrap_or_else(|| self.handle_under_pressure(fault))
     }
 
     #[cold]
-    fn handle_any(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
-        let outcome = self.with_state(|state, env| resolve(state, fault, interrupted, env));
-        outcome.unwrap_or_else(|shortage| {
-            self.press(shortage);
-            self.with_state(|state, env| resolve_or_lose(state, fault, env))
-        })
+    fn handle_under_pressure(&self, fault: Fault) -> Outcome {
+        if let Some(pressure) = self.pressure {
+            pressure(self);
+        }
+        self.with_state(|state, env| resolve_or_lose(state, fault, env))
     }
 
-    pub(crate) const fn memory(&self) -> PhysicalMemory {
-        self.memory
+    /// Frames that are charged to no account.
+    fn uncharged_supply(&self) -> Supply<'_, S> {
+        self.env().supply(self.memory, None)
+    }
+
+    fn env(&self) -> Env<'_, S, T> {
+        Env { source: &self.frames, tlb: &self.tlb }
     }
 
     /// Runs `work` under the lock that the fault path takes.
-    pub(crate) fn with_state<R>(&self, work: impl FnOnce(&mut State, Env<'_, S, T>) -> R) -> R {
-        self.tlb.uninterrupted(|| {
-            let mut state = self.state.lock();
-            let env = Env { source: &self.frames, tlb: &self.tlb, policies: state.policies };
-            work(&mut state, env)
-        })
+    fn with_state<R>(&self, work: impl FnOnce(&mut State, Env<'_, S, T>) -> R) -> R {
+        self.tlb.uninterrupted(|| work(&mut self.state.lock(), self.env()))
     }
 }
 
 impl<S: FrameSource, T: Tlb> Drop for AddressSpace<S, T> {
     fn drop(&mut self) {
-        let State { tables, zero, sink, .. } = self.state.get_mut();
-        let supply = Supply { memory: self.memory, source: &self.frames, account: None };
+        // SAFETY: the field is not used after this. The value leaves it once, because a drop runs once.
+        let state = unsafe { ManuallyDrop::take(self.state.get_mut()) };
+        let State { mut tables, zero, sink, .. } = state;
+        let supply = self.uncharged_supply();
         self.tlb.uninterrupted(|| {
-            // SAFETY: guarantees 1 and 4 of `new`; no region is alive, because each of them borrows the
-            // space.
-            unsafe { tables.detach(self.root) };
-            self.tlb.flush_all();
-            tables.give_back(&supply);
-            for frame in sink.frames().into_iter().chain([zero.phys()]) {
-                // SAFETY: the space owns the frames and does not look at its fields any more; a frame has no
-                // destructor; and the TLB was flushed.
-                supply.give_back(unsafe { Frame::from_phys(frame) });
-            }
+            let mut batch = FlushBatch::new();
+            // SAFETY: guarantees 1 and 4 of `new`; no region is alive, because each of them borrows the space.
+            unsafe { tables.detach(self.root, &mut batch) };
+            tables.release_level3(&supply, &batch.flush(&self.tlb));
+            sink.into_frames().into_iter().for_each(|frame| supply.give_back(frame));
+            supply.give_back(zero);
         });
     }
 }
 
-/// Takes the frames that the space keeps, and lets the root refer to the level-3 tables; tells the zero
-/// frame and the sink.
+/// Takes the frames that the space keeps, and makes the root refer to the level-3 tables. Returns the zero frame and
+/// the sink.
 ///
 /// # Safety
 ///
-/// The caller guarantees that `root` is a level-4 table whose entries for the window are the caller's to use,
-/// and that nothing else writes it meanwhile.
-unsafe fn take_window<S: FrameSource>(
+/// The caller guarantees that `root` is a level-4 table whose entries for the window are the caller's to use, and that
+/// nothing else writes it meanwhile.
+unsafe fn take_window<S: FrameSource, T: Tlb>(
     root: PhysFrame,
     tables: &mut WindowTables,
-    supply: &Supply<'_, S>,
+    env: Env<'_, S, T>,
 ) -> Result<(Frame, Sink), SpaceError> {
     // SAFETY: forwarded from this function's contract.
     if let Some(index) = unsafe { tables.used_entry(root) } {
         return Err(SpaceError::InUse { index });
     }
-    tables.take_level3(supply)?;
-    let own = take_own(supply).inspect_err(|_| tables.give_back(supply))?;
+    let supply = env.supply(tables.memory(), None);
+    tables.take_level3(&supply, env.tlb)?;
+    let own = take_own(&supply).inspect_err(|_| {
+        // No table was attached, so there is nothing to flush.
+        tables.release_level3(&supply, &FlushBatch::new().flush(env.tlb));
+    })?;
     // SAFETY: forwarded from this function's contract; the entries were just seen to be unused.
     unsafe { tables.attach(root) };
     Ok(own)

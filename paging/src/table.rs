@@ -12,10 +12,17 @@
 //! | deferred | an address, `DEFERRED` | a data frame with old bytes, out of the CPU's reach; level 1 only |
 //! | detached | an address | a frame on its way back: still owned, out of the CPU's reach for good |
 //!
-//! Invariants: an entry that owns a table counts what keeps that table alive; a table is reached through the
-//! one entry that owns it, so a [`Table`] is an exclusive borrow; a frame that is put into an entry is blank, or
-//! has all bytes of an image's page. All walks are safe code over this module. Called by: the fault path, decommit and reserve, with the
-//! lock held.
+//! Invariants: an entry that owns a table counts what keeps that table alive. A table is reached through the one entry
+//! that owns it, so a [`Table`] is an exclusive borrow. A frame that is put into an entry holds zeros, or all bytes of
+//! an image's page. What makes a present entry absent adds its pages to a [`FlushBatch`], and what takes a frame out of
+//! an entry requires the batch's [`Flushed`].
+//!
+//! All walks of the crate are safe code over this layer.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "most code names the few states of an entry that it is about"
+)]
 
 mod ahead;
 mod entry;
@@ -31,16 +38,18 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 use x86_64::structures::paging::{Page, PageTable, PageTableFlags, PageTableIndex, PhysFrame};
 
-pub(crate) use self::entry::Held;
-use self::entry::{OWNED, SHARED, SINK, count_down, count_up, detach, held, is_needed, occupancy};
-pub(crate) use self::leaf::{Detached, Reach};
+pub(crate) use self::entry::EntryState;
+use self::entry::{
+    OWNED, SHARED, SINK, count_down, count_up, detach, frame_of, is_needed, occupancy, owns_table, state,
+};
 pub(crate) use self::resident::{Resident, Stale};
-pub(crate) use self::root::Root;
+use self::root::Root;
 pub(crate) use self::sink::Sink;
-pub(crate) use self::sweep::Sweep;
+pub(crate) use self::sweep::{FirstStep, FrameCounts, Reach, SecondStep, Sweep, first_step, second_step};
 pub(crate) use self::window::WindowTables;
 use crate::frame::{Blank, Frame, PhysicalMemory, Shortage};
 use crate::pages::{indices, part};
+use crate::tlb::{FlushBatch, Flushed};
 
 /// A page table of level 1, 2 or 3, borrowed exclusively.
 #[derive(Debug)]
@@ -61,10 +70,10 @@ impl<'t> Table<'t> {
         self.level
     }
 
-    /// What the entry for this page holds. Like all methods, for an entry of this table, whatever its level.
+    /// The state of the entry for this page. Like all methods, for an entry of this table, whatever its level.
     #[inline]
-    pub(crate) fn held(&self, page: Page) -> Held {
-        held(&self.entries[self.index(page)])
+    pub(crate) fn state(&self, page: Page) -> EntryState {
+        state(&self.entries[self.index(page)])
     }
 
     /// Visits the entries of the range that are not absent, each with its part of the range, until one visit
@@ -90,28 +99,30 @@ impl<'t> Table<'t> {
         });
     }
 
-    /// The table below, if the entry owns one, be it within the CPU's reach or detached.
+    /// The table below, if the entry owns one, within the CPU's reach or detached.
     #[inline]
     pub(crate) fn below(&mut self, page: Page) -> Option<Table<'_>> {
-        let index = self.index(page);
-        Table::owned_by(self.memory, self.level, &mut self.entries[index])
+        let level = self.level.next_lower_level()?;
+        let entry = self.entry(page);
+        let owns_one = matches!(state(entry), EntryState::Owned(_) | EntryState::Detached(_));
+        owns_one.then(|| Table::owned_by(self.memory, level, self.entry(page)))
     }
 
     /// The table below, if the entry owns one within the CPU's reach.
     #[inline]
     pub(crate) fn into_below(self, page: Page) -> Option<Self> {
+        let level = self.level.next_lower_level()?;
         let index = self.index(page);
         let entry = &mut self.entries[index];
-        let is_reached = matches!(held(entry), Held::Owned(_));
-        if is_reached { Self::owned_by(self.memory, self.level, entry) } else { None }
+        if owns_table(entry) { Some(Self::owned_by(self.memory, level, entry)) } else { None }
     }
 
-    /// The lowest table that exists on the way from this one to the page.
+    /// The lowest table that exists on the way from this one to the page, down to level `floor`.
     #[inline]
     pub(crate) fn descend(self, page: Page, floor: PageTableLevel) -> Self {
         let mut table = self;
-        while table.level > floor && matches!(table.held(page), Held::Owned(_)) {
-            table = table.into_below(page).expect("the entry was just seen to own a table");
+        while table.level > floor && owns_table(&table.entries[table.index(page)]) {
+            table = table.into_below(page).expect("the entry owns a table, as was just seen");
         }
         table
     }
@@ -133,25 +144,16 @@ impl<'t> Table<'t> {
         Ok(table)
     }
 
-    /// The table that an entry of a table at `level` owns.
+    /// The table at this level that the entry owns.
     #[inline]
-    fn owned_by(
-        memory: PhysicalMemory,
-        level: PageTableLevel,
-        entry: &'t mut PageTableEntry,
-    ) -> Option<Self> {
-        let below = level.next_lower_level()?;
-        let frame = match held(entry) {
-            Held::Owned(frame) | Held::Detached(frame) => frame,
-            Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_) => return None,
-        };
+    fn owned_by(memory: PhysicalMemory, level: PageTableLevel, entry: &'t mut PageTableEntry) -> Self {
         // SAFETY:
-        // 1. The frame holds a table: above level 1 an entry owns only what `put` gave it, a blank frame,
-        //    which is a table without entries, and which has been written through this type only.
-        // 2. It lives, and no other reference to it exists, for `'t`: the entry is its one owner, and is
-        //    borrowed exclusively.
-        let entries = unsafe { memory.table(frame) };
-        Some(Self { memory, level: below, entries, owner: entry })
+        // 1. The frame holds a table: above level 1 an entry owns only what `put` gave it, a frame of zeros, which is
+        //    a table without entries, and which has been written through this type only.
+        // 2. It lives, and no other reference to it exists, for `'t`: the entry is its one owner, and is borrowed
+        //    exclusively.
+        let entries = unsafe { memory.table(frame_of(entry)) };
+        Self { memory, level, entries, owner: entry }
     }
 
     /// Makes the entry the owner of a frame of zeros: data at level 1, an empty table above.
@@ -168,72 +170,80 @@ impl<'t> Table<'t> {
         self.set_present(page, copy.into_phys(), OWNED);
     }
 
-    /// Lets the entry show a frame that it does not own, read-only: the shared zero frame, or one of an image. It was
-    /// absent.
+    /// Maps a frame that the entry does not own, read-only: the zero frame, or one of an image. The entry was absent.
     pub(crate) fn show(&mut self, page: Page, shared: PhysFrame) {
         self.set_present(page, shared, SHARED);
     }
 
-    /// Lets the entry lead to the sink: `target` is what a sink offers for this level.
+    /// Makes the entry lead to the sink. `target` is the frame of the sink for this level.
     ///
     /// The entry was absent, or showed a shared frame.
-    pub(crate) fn cover(&mut self, page: Page, target: PhysFrame) {
+    fn cover(&mut self, page: Page, target: PhysFrame) {
         self.set_present(page, target, SINK);
     }
 
-    /// Clears an entry that shows a shared frame or leads to the sink.
-    pub(crate) fn uncover(&mut self, page: Page) {
-        debug_assert!(matches!(self.held(page), Held::Shared | Held::Sink), "the entry owns a frame");
+    /// Clears an entry that leads to the sink.
+    pub(crate) fn uncover(&mut self, page: Page, batch: &mut FlushBatch) {
+        debug_assert_eq!(self.state(page), EntryState::Sink, "the entry owns a frame");
         self.entry(page).set_unused();
         count_down(self.owner, 1);
+        batch.add_entry(page, self.level);
     }
 
-    /// The data frame that the entry owns within the CPU's reach, if this is a table of level 1 and it does.
+    /// The data frame that the entry owns within the CPU's reach, if this is a table of level 1 and it owns one.
     pub(crate) fn resident(&mut self, page: Page) -> Option<Resident<'_>> {
-        let Held::Owned(frame) = self.held(page) else { return None };
+        let EntryState::Owned(frame) = self.state(page) else { return None };
         let is_data = self.level == PageTableLevel::One;
         is_data.then(|| Resident::new(self.memory, page, frame, self.entry(page)))
     }
 
-    /// Fills a deferred frame with zeros, and then lets the CPU reach it again.
+    /// Fills the frame of a deferred entry with zeros, and then maps it again.
     pub(crate) fn take_back(&mut self, page: Page) {
-        let held = self.held(page);
-        debug_assert!(matches!(held, Held::Deferred(_)), "the entry is not deferred");
-        if let Held::Deferred(frame) = held {
-            // SAFETY: the entry owns the frame, is borrowed exclusively, and is not present; the frame holds
-            // data, so no reference to it exists.
-            unsafe { self.memory.zero_at(frame) };
-            self.entry(page).set_frame(frame, OWNED);
-        }
+        let EntryState::Deferred(frame) = self.state(page) else {
+            debug_assert!(false, "the entry is not deferred");
+            return;
+        };
+        // SAFETY: the entry owns the frame, is borrowed exclusively, and is not present. The frame holds data, so no
+        // reference to it exists.
+        unsafe { self.memory.zero_at(frame) };
+        self.entry(page).set_frame(frame, OWNED);
     }
 
-    /// Takes the table that the entry owns out of the CPU's reach, for good, with all that is below it.
+    /// Takes an empty table that the entry owns out of the CPU's reach, for good.
     ///
-    /// The frame comes out by [`take_table`](Self::take_table), once the TLB is flushed.
-    pub(crate) fn detach(&mut self, page: Page) {
-        debug_assert!(matches!(self.held(page), Held::Owned(_)), "it owns nothing");
+    /// The frame comes out by [`take_table`](Self::take_table).
+    pub(crate) fn detach_empty(&mut self, page: Page, batch: &mut FlushBatch) {
+        debug_assert!(!self.is_needed(page), "the table is needed");
+        self.detach(page);
+        // A flush of any page of the table drops the CPU's cached reference to it (Intel SDM Vol 3A, 4.10.4.1).
+        batch.add(page);
+    }
+
+    /// Takes the table that the entry owns out of the CPU's reach, for good, with everything below.
+    pub(crate) fn cut_off(&mut self, page: Page, batch: &mut FlushBatch) {
+        self.detach(page);
+        batch.add_everything();
+    }
+
+    fn detach(&mut self, page: Page) {
+        debug_assert!(owns_table(self.entry(page)), "the entry owns no table");
         detach(self.entry(page));
         count_down(self.owner, 1);
     }
 
-    /// Takes the frame of a table out of the entry that owns it, which is absent then. What the table owned
-    /// was taken out before.
-    ///
-    /// # Safety
-    ///
-    /// The caller guarantees that the TLB was flushed for the entry's pages after they were taken out of the
-    /// CPU's reach: by [`detach`](Self::detach), of this entry or of one above.
+    /// Takes the frame of a table out of the entry, which is absent then. The table was detached, or a table above was,
+    /// and what it owned was taken out before.
     ///
     /// # Panics
     ///
     /// If the entry owns no table.
-    pub(crate) unsafe fn take_table(&mut self, page: Page) -> Frame {
-        let (Held::Owned(frame) | Held::Detached(frame)) = self.held(page) else {
-            unreachable!("the walk was just in the table that the entry owns");
+    pub(crate) fn take_table(&mut self, page: Page, _: &Flushed) -> Frame {
+        let (EntryState::Owned(frame) | EntryState::Detached(frame)) = self.state(page) else {
+            unreachable!("the walk has just been in the table that the entry owns");
         };
         self.entry(page).set_unused();
-        // SAFETY: the entry owned the frame and is cleared; by this function's contract no CPU walks the
-        // table any more.
+        // SAFETY: the entry owned the frame and is cleared. The table was out of the CPU's reach, and the TLB was
+        // flushed after that: no CPU walks the table any more.
         unsafe { Frame::from_phys(frame) }
     }
 
@@ -253,20 +263,23 @@ impl<'t> Table<'t> {
     }
 
     /// Keeps this table alive even if it is empty. Every pin is matched by an [`unpin`](Self::unpin).
-    pub(crate) fn pin(&mut self) {
+    fn pin(&mut self) {
         count_up(self.owner, 1);
     }
 
-    /// Takes a pin back. The next decommit over the table's pages frees it if it is not needed any more.
-    pub(crate) fn unpin(&mut self) {
+    /// Takes a pin back. The next sweep over the table's pages frees the table if it is not needed any more.
+    fn unpin(&mut self) {
         count_down(self.owner, 1);
     }
 
     #[inline]
     fn set_present(&mut self, page: Page, frame: PhysFrame, flags: PageTableFlags) {
-        let before = self.held(page);
-        debug_assert!(matches!(before, Held::Absent | Held::Shared), "what the entry owns would be lost");
-        if before == Held::Absent {
+        let before = self.state(page);
+        debug_assert!(
+            matches!(before, EntryState::Absent | EntryState::Shared),
+            "what the entry owns would be lost"
+        );
+        if before == EntryState::Absent {
             count_up(self.owner, 1);
         }
         self.entry(page).set_frame(frame, flags);

@@ -13,7 +13,7 @@ mod cpu;
 
 use x86_64::structures::paging::Page;
 
-pub(crate) use self::batch::{FLUSH_SINGLY, FlushBatch};
+pub(crate) use self::batch::{FLUSH_SINGLY, FlushBatch, Flushed};
 #[cfg(target_arch = "x86_64")]
 pub use self::cpu::{CpuError, CpuTlb};
 

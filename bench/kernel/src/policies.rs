@@ -8,7 +8,7 @@
 use alloc::format;
 
 use kernel_demo::Machine;
-use palimpsest_paging::{CoveredTables, FaultAround, Policies, Releases, ZeroStores};
+use palimpsest_paging::{FaultAround, Policies, ZeroStores};
 
 use crate::BenchError;
 use crate::figures::Figures;
@@ -17,17 +17,11 @@ use crate::pages::{self, Operation, Variant};
 /// The sizes of the ranges in Wasm pages: 64 KiB, 1 MiB.
 const RANGES: &[u32] = &[1, 16];
 
-/// A range of many tables: 64 MiB.
-const MANY_TABLES: &[u32] = &[1024];
-
 /// How many pages one fault may commit: its own alone, a quarter of a Wasm page, one, and up to a whole table.
 const LIMITS_PAGES: [u16; 6] = [1, 4, 16, 64, 256, 512];
 
 /// What comes of touching pages for the first time.
 const TOUCHES: &[Operation] = &[Operation::FirstTouch, Operation::ClearTouch, Operation::SparseTouch];
-
-/// What comes of clearing them.
-const CLEARS: &[Operation] = &[Operation::Clear];
 
 /// Measures each of them. To be called last: scrubbed frames that are left over stay scrubbed.
 pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
@@ -40,13 +34,6 @@ pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), Be
             &[Operation::FillZero],
             Policies { zero_stores: ZeroStores::Off, ..standing },
         ),
-        (
-            "/without cutting tables off",
-            MANY_TABLES,
-            CLEARS,
-            Policies { covered_tables: CoveredTables::Off, ..standing },
-        ),
-        ("/without releases in batches", RANGES, CLEARS, Policies { releases: Releases::Off, ..standing }),
     ];
     for (suffix, ranges, kept, policies) in without {
         let variant = Variant { suffix, kept, scrubbed: None };

@@ -1,15 +1,13 @@
-//! Taking pages out of the tables, and the frames behind them back to their source.
+//! Unmapping pages and releasing what they own.
 //!
-//! The order is the safety of it: (1) entries are cleared, tables that this empties are taken out of the
-//! CPU's reach, and all frames stay in their entries, detached; (2) the TLB is flushed, in one batch; (3) a
-//! second walk releases the frames, a batch at a time. Nothing is allocated, so it cannot fail, and a walk
-//! takes one step for each entry and table that exists in the range, not for each page. A table that lies
-//! wholly inside of the range, and has more pages than are flushed one by one, is cut off by one step: its
-//! entries are looked at by the second walk only. A range that is a part of one level-1 table needs no walk
-//! from the top, but if that empties the table.
+//! A sweep takes three steps. The first walk takes entries out of the CPU's reach, and the tables that this empties;
+//! all frames stay in their entries, detached. Then the TLB is flushed, in one batch. The second walk takes the frames
+//! out and releases them, many at a time.
 //!
-//! Called by: decommit, a lowered limit, the recall of the sink, the reclaim of deferred frames, the drop of
-//! a region, and a reserve that fails halfway.
+//! A sweep allocates nothing, so it cannot fail. It takes one step for each entry and table that exists in the range,
+//! and not for each page. A table that lies inside of the range as a whole, and has more pages than are flushed one by
+//! one, is cut off in one step, and only the second walk looks at its entries. A range within one level-1 table needs
+//! no walk from the top, unless it empties the table.
 
 use core::ops::AddAssign;
 
@@ -18,13 +16,15 @@ use x86_64::structures::paging::page_table::PageTableLevel;
 
 use crate::frame::{Frame, FrameBatch, FrameRun, FrameSource};
 use crate::pages::{count, pages_per_table};
-use crate::record::{Block, Record, Residency};
-use crate::state::{CoveredTables, Env, Policies, Releases};
+use crate::record::{Block, Residency};
+use crate::state::Mapping;
 use crate::supply::Supply;
-use crate::table::{Detached, Held, Reach, Sweep, Table, WindowTables};
-use crate::tlb::{FLUSH_SINGLY, FlushBatch, Tlb};
+use crate::table::{
+    FirstStep, FrameCounts, Reach, SecondStep, Sweep, Table, WindowTables, first_step, second_step,
+};
+use crate::tlb::{FLUSH_SINGLY, FlushBatch, Flushed, Tlb};
 
-/// What a decommit or a reclaim gave back.
+/// What a decommit or a reclaim released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Decommitted {
     /// Data frames that went back to the frame source.
@@ -40,43 +40,40 @@ impl AddAssign for Decommitted {
     }
 }
 
-/// Takes pages of one region out of the tables, and releases what was behind them.
-pub(crate) fn sweep<S: FrameSource, T: Tlb>(
-    what: Sweep,
-    pages: PageRange,
-    record: &mut Record,
-    tables: &mut WindowTables,
-    env: Env<'_, S, T>,
-) -> Decommitted {
-    let (residency, batch) = (&mut record.residency, FlushBatch::new());
-    let policies = env.policies;
-    let mut detacher = Detacher { what, policies, residency, batch, found: Found::Nothing };
-    let way = detacher.detach_all(pages, tables);
-    detacher.batch.flush(env.tlb);
-    if detacher.found == Found::Nothing {
-        return Decommitted::default();
-    }
+impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
+    /// Takes pages out of the tables and releases what they owned.
+    pub(crate) fn sweep(&mut self, sweep: Sweep, pages: PageRange) -> Decommitted {
+        let residency = &mut self.record.residency;
+        let mut detacher = Detacher { sweep, residency, batch: FlushBatch::new(), found: Found::Nothing };
+        let way = detacher.detach_all(pages, self.tables);
+        let flushed = detacher.batch.flush(self.env.tlb);
+        if detacher.found == Found::Nothing {
+            return Decommitted::default();
+        }
 
-    let supply = Supply { memory: tables.memory(), source: env.source, account: Some(&*record.account) };
-    let (block, residency) = (&record.block, &mut record.residency);
-    let released = Decommitted::default();
-    let batch = FrameBatch::new();
-    let mut reaper = Reaper { block, policies, residency, supply, batch, released, shared: 0 };
-    // SAFETY: the TLB was flushed just now for everything that the walk before has detached; for deferred
-    // pages, when they were deferred.
-    unsafe { reaper.reap_all(pages, tables, way) };
-    reaper.release_batch();
-    let Reaper { released, shared, .. } = reaper;
-    record.residency.frames_released += released.frames_released;
-    record.residency.table_frames -= released.tables_released;
-    tables.forget_shared(shared);
-    released
+        let mut reaper = Reaper {
+            block: &self.record.block,
+            residency: &mut self.record.residency,
+            flushed,
+            frames: Releases::new(self.env.supply(self.tables.memory(), Some(&self.record.account))),
+            own_tables: 0,
+            shared_tables: 0,
+        };
+        reaper.reap_all(pages, self.tables, way);
+        reaper.frames.release_batch();
+        let Reaper { frames: Releases { released: frames_released, .. }, own_tables, shared_tables, .. } =
+            reaper;
+        let released = Decommitted { frames_released, tables_released: own_tables };
+        self.record.residency.frames_released += released.frames_released;
+        self.record.residency.table_frames -= released.tables_released;
+        self.tables.forget_shared(shared_tables);
+        released
+    }
 }
 
-/// Clears entries, and detaches the frames that they own.
+/// The first walk: it takes entries out of the CPU's reach.
 struct Detacher<'a> {
-    what: Sweep,
-    policies: Policies,
+    sweep: Sweep,
     residency: &'a mut Residency,
     batch: FlushBatch,
     found: Found,
@@ -91,7 +88,7 @@ enum Way {
     AllTables,
 }
 
-/// Whether there is anything for the second walk.
+/// Whether the second walk is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -99,7 +96,6 @@ enum Found {
 }
 
 impl Detacher<'_> {
-    /// Detaches all that is to be swept; a small range needs no walk if its table stays.
     fn detach_all(&mut self, pages: PageRange, tables: &mut WindowTables) -> Way {
         if let Some(mut table) = tables.level1_around(pages) {
             self.detach(pages, &mut table);
@@ -113,146 +109,125 @@ impl Detacher<'_> {
 
     fn detach(&mut self, pages: PageRange, table: &mut Table<'_>) {
         if table.level() == PageTableLevel::One {
-            let detached = table.detach_pages(pages, self.what, &mut self.batch);
-            if detached != Detached::default() {
+            let detached = table.detach_pages(pages, self.sweep, &mut self.batch);
+            if detached != FrameCounts::default() {
                 self.found = Found::Frames;
                 self.residency.forget(detached);
             }
             return;
         }
-        table.each_used(pages, |table, used| match (table.held(used.start), self.what) {
-            (Held::Sink, Sweep::Everything | Sweep::Sink) => {
-                table.uncover(used.start);
-                self.batch.add_entry(used.start, table.level());
+        table.each_used(pages, |table, used| {
+            match first_step(table.state(used.start), table.level(), self.sweep) {
+                FirstStep::Descend => self.detach_below(used, table),
+                FirstStep::Clear => table.uncover(used.start, &mut self.batch),
+                FirstStep::Keep | FirstStep::Detach(_) => {}
             }
-            (Held::Owned(_), _) => self.detach_below(used, table),
-            (Held::Absent | Held::Shared | Held::Deferred(_) | Held::Detached(_), _)
-            | (Held::Sink, Sweep::Deferred | Sweep::Shared) => {}
         });
     }
 
-    /// Detaches pages of the table below and then the table, if nothing needs it any more; or the table
-    /// alone, with all that is in it.
+    /// Detaches pages of the table below, and then the table if nothing needs it any more. Or cuts the table off, with
+    /// everything in it.
     fn detach_below(&mut self, pages: PageRange, table: &mut Table<'_>) {
         if self.cuts_off(pages, table) {
-            table.detach(pages.start);
+            table.cut_off(pages.start, &mut self.batch);
             self.found = Found::Frames;
-            self.batch.add_everything();
             return;
         }
         if let Some(mut below) = table.below(pages.start) {
             self.detach(pages, &mut below);
         }
         if !table.is_needed(pages.start) {
-            table.detach(pages.start);
+            table.detach_empty(pages.start, &mut self.batch);
             self.found = Found::Frames;
-            // Any page of the table: that drops the CPU's cached reference (Intel SDM Vol 3A, 4.10.4.1).
-            self.batch.add(pages.start);
         }
     }
 
-    /// Whether the table below goes as a whole, with so many entries that everything is to be flushed anyway.
+    /// Whether the table below goes as a whole, with so many entries that everything has to be flushed anyway.
     fn cuts_off(&self, pages: PageRange, table: &Table<'_>) -> bool {
-        match self.policies.covered_tables {
-            CoveredTables::Off => return false,
-            CoveredTables::CutOff => {}
-        }
         let is_crowded = table.occupancy(pages.start) > FLUSH_SINGLY as u64;
         let level = table.level().next_lower_level();
         let is_covered = level.is_some_and(|level| count(pages) == pages_per_table(level));
-        self.what == Sweep::Everything && is_crowded && is_covered
+        self.sweep == Sweep::Everything && is_crowded && is_covered
     }
 }
 
-/// Releases detached frames.
+/// The second walk: it releases what is out of the CPU's reach.
 struct Reaper<'a, S> {
     block: &'a Block,
-    policies: Policies,
     residency: &'a mut Residency,
-    supply: Supply<'a, S>,
-    batch: FrameBatch,
-    released: Decommitted,
-    /// Released tables that belonged to the space and not to the region.
-    shared: u64,
+    flushed: Flushed,
+    frames: Releases<'a, S>,
+    /// Released tables that belonged to the region.
+    own_tables: u64,
+    /// Released tables that regions shared.
+    shared_tables: u64,
 }
 
 impl<S: FrameSource> Reaper<'_, S> {
-    /// # Safety
-    ///
-    /// The caller guarantees that the TLB was flushed for everything that is detached in the range.
-    unsafe fn reap_all(&mut self, pages: PageRange, tables: &mut WindowTables, way: Way) {
+    fn reap_all(&mut self, pages: PageRange, tables: &mut WindowTables, way: Way) {
         if way == Way::OneTable
             && let Some(mut table) = tables.level1_around(pages)
         {
-            // SAFETY: forwarded from this function's contract.
-            unsafe { self.reap(pages, &mut table, Reach::Within) };
+            self.reap(pages, &mut table, Reach::Within);
             return;
         }
-        tables.each_level3(pages, |mut table, piece| {
-            // SAFETY: a piece is a part of what this function's contract covers.
-            unsafe { self.reap(piece, &mut table, Reach::Within) };
-        });
+        tables.each_level3(pages, |mut table, piece| self.reap(piece, &mut table, Reach::Within));
     }
 
-    /// # Safety
-    ///
-    /// The caller guarantees that the TLB was flushed for everything that is detached in this table and
-    /// below, or, if the table is cut off, for all of its pages.
-    unsafe fn reap(&mut self, pages: PageRange, table: &mut Table<'_>, reach: Reach) {
+    fn reap(&mut self, pages: PageRange, table: &mut Table<'_>, reach: Reach) {
         if table.level() == PageTableLevel::One {
-            // SAFETY: forwarded from this function's contract.
-            let detached = unsafe { table.take_pages(pages, reach, |run| self.release(run)) };
-            self.residency.forget(detached);
+            let uncounted = table.take_pages(pages, reach, &self.flushed, |run| self.frames.push(run));
+            self.residency.forget(uncounted);
             return;
         }
         table.each_used(pages, |table, used| {
-            let reach_below = match table.held(used.start) {
-                Held::Absent | Held::Shared | Held::Sink | Held::Deferred(_) => return,
-                Held::Owned(_) => reach,
-                Held::Detached(_) => Reach::CutOff,
-            };
+            let step = second_step(table.state(used.start), table.level(), reach);
+            let SecondStep::Descend(reach_below) = step else { return };
             if let Some(mut below) = table.below(used.start) {
-                // SAFETY: what is below is a part of what this function's contract covers.
-                unsafe { self.reap(used, &mut below, reach_below) };
+                self.reap(used, &mut below, reach_below);
             }
             if reach_below == Reach::CutOff {
-                // SAFETY: forwarded from this function's contract.
-                let frame = unsafe { table.take_table(used.start) };
+                let frame = table.take_table(used.start, &self.flushed);
                 self.release_table(frame, table.level());
             }
         });
-    }
-
-    /// Releases data frames, at the latest with the last of the batch.
-    fn release(&mut self, frames: FrameRun) {
-        match self.policies.releases {
-            Releases::Off => {
-                self.released.frames_released += frames.phys().len();
-                frames.for_each(|frame| self.supply.give_back(frame));
-            }
-            Releases::Batched => {
-                if self.batch.is_full() {
-                    self.release_batch();
-                }
-                self.batch.push(frames);
-            }
-        }
-    }
-
-    fn release_batch(&mut self) {
-        self.released.frames_released += self.batch.len();
-        self.supply.give_back_all(&mut self.batch);
     }
 
     /// Releases the frame of a table that an entry of a table at this level owned.
     fn release_table(&mut self, frame: Frame, above: PageTableLevel) {
         let is_own = above.next_lower_level().is_some_and(|level| self.block.owns_tables(level));
         if is_own {
-            self.released.tables_released += 1;
-            self.supply.give_back(frame);
+            self.own_tables += 1;
+            self.frames.supply.give_back(frame);
         } else {
-            self.shared += 1;
-            Supply { account: None, ..self.supply }.give_back(frame);
+            self.shared_tables += 1;
+            Supply { account: None, ..self.frames.supply }.give_back(frame);
         }
+    }
+}
+
+/// Data frames on their way to the frame source, a batch at a time.
+struct Releases<'a, S> {
+    supply: Supply<'a, S>,
+    batch: FrameBatch,
+    /// Frames that went back to the frame source.
+    released: u64,
+}
+
+impl<'a, S: FrameSource> Releases<'a, S> {
+    const fn new(supply: Supply<'a, S>) -> Self {
+        Self { supply, batch: FrameBatch::new(), released: 0 }
+    }
+
+    fn push(&mut self, frames: FrameRun) {
+        if self.batch.is_full() {
+            self.release_batch();
+        }
+        self.batch.push(frames);
+    }
+
+    fn release_batch(&mut self) {
+        self.released += self.batch.len();
+        self.supply.give_back_all(&mut self.batch);
     }
 }

@@ -1,43 +1,42 @@
-//! Giving up what was committed ahead.
+//! Giving up frames that were committed ahead of their first touch.
 //!
-//! Frames that were committed ahead of their first touch are taken only while there are enough, so they must
-//! never be the reason why somebody else finds none. When frames run short, those that still hold zeros
-//! become deferred: nobody can tell the page from one that was never touched, and the frames are reclaimed
-//! like other deferred ones. What was written stays, and is not looked at again.
+//! Such frames are taken only while enough of them are free, so they must never be the reason why an allocation fails.
+//! When frames run short, those that still hold zeros become deferred, because such a page cannot be told from one that
+//! was never touched, and are reclaimed like other deferred frames. Pages that were written stay as they are and are
+//! resident from then on.
 //!
-//! Invariant: all pages of a region that are marked as committed ahead are in its record's `ahead` range.
-//! Called by: a fault that found no frame, and a lowered limit.
+//! Invariant: the record's `ahead` range covers all pages of the region that were committed ahead.
 
 use crate::frame::FrameSource;
 use crate::record::Record;
-use crate::state::{Env, State};
-use crate::table::WindowTables;
+use crate::state::{Env, Mapping, State};
 use crate::tlb::{FlushBatch, Tlb};
 
-/// Makes the region's pages that were committed ahead and hold zeros deferred ones, and tells how many there
-/// are.
-pub(crate) fn demote_ahead<S: FrameSource, T: Tlb>(
-    record: &mut Record,
-    tables: &mut WindowTables,
-    env: Env<'_, S, T>,
-) -> u64 {
-    let pages = record.take_ahead();
-    let (mut batch, mut frames) = (FlushBatch::new(), 0);
-    tables.each_level1(pages, |mut table, piece| table.suspend_ahead(piece, &mut batch));
-    batch.flush(env.tlb);
-    // SAFETY: the TLB was flushed just now for all pages that the walk before has suspended.
-    tables.each_level1(pages, |mut table, piece| frames += unsafe { table.settle_ahead(piece) });
-    record.note_deferred(pages, frames);
-    frames
+impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
+    /// Turns pages that were committed ahead and hold zeros into deferred ones, and returns their number.
+    pub(crate) fn demote_ahead(&mut self) -> u64 {
+        let pages = self.record.take_ahead();
+        let mut batch = FlushBatch::new();
+        self.tables.each_level1(pages, |mut table, piece| table.suspend_ahead(piece, &mut batch));
+        let flushed = batch.flush(self.env.tlb);
+        let mut frames = 0;
+        self.tables.each_level1(pages, |mut table, piece| {
+            frames += table.settle_ahead(piece, &flushed);
+        });
+        self.record.note_deferred(pages, frames);
+        frames
+    }
 }
 
-/// As [`demote_ahead`], for all regions that are `eligible`.
-pub(crate) fn demote_ahead_of<S: FrameSource, T: Tlb>(
-    eligible: impl Fn(&Record) -> bool,
-    state: &mut State,
-    env: Env<'_, S, T>,
-) -> u64 {
-    let State { tables, directory, .. } = state;
-    let records = directory.records_mut().iter_mut().filter(|record| eligible(record));
-    records.map(|record| demote_ahead(record, tables, env)).sum()
+impl State {
+    /// As [`Mapping::demote_ahead`], for all regions whose records are `eligible`.
+    pub(crate) fn demote_ahead<S: FrameSource, T: Tlb>(
+        &mut self,
+        eligible: impl Fn(&Record) -> bool,
+        env: Env<'_, S, T>,
+    ) -> u64 {
+        let mut frames = 0;
+        self.each_mapping(eligible, env, |mut mapping| frames += mapping.demote_ahead());
+        frames
+    }
 }

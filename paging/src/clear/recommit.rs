@@ -1,19 +1,18 @@
 //! Zeroing pages that stay resident: in place, or by an exchange of their frames.
 //!
-//! No entry leads to the sink: it was recalled before. Pages that are deferred read as zero and stay so.
+//! The sink was recalled before, so no entry leads to it. Deferred pages read as zero, and stay deferred.
 //!
-//! Invariant of the exchange: an entry always has a frame, so it cannot fail; an old frame is released after
-//! the flush that follows its exchange; at most [`FLUSH_SINGLY`] frames are taken beyond those that the
-//! region holds, whatever the size of the range. Called by: the region's `zero_in_place` and `recommit`.
+//! Invariants of the exchange: an entry always owns a frame, so the exchange cannot fail. An old frame is released
+//! after the flush that follows its exchange. At most [`FLUSH_SINGLY`] frames are taken beyond those that the region
+//! holds, whatever the size of the range.
 
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::page::PageRange;
 
 use crate::frame::{FrameSource, Shortage};
-use crate::record::Record;
-use crate::state::Env;
+use crate::state::Mapping;
 use crate::supply::Supply;
-use crate::table::{Resident, Stale, WindowTables};
+use crate::table::{Resident, Stale};
 use crate::tlb::{FLUSH_SINGLY, FlushBatch, Tlb};
 
 /// What a recommit did with the frames of resident pages.
@@ -27,36 +26,26 @@ pub struct Recommitted {
     pub frames_retained: u64,
 }
 
-/// Fills the resident frames of the pages with zeros, and tells how many there are.
-pub(crate) fn zero_in_place(pages: PageRange, tables: &mut WindowTables) -> u64 {
-    let mut frames = 0;
-    tables.each_resident(pages, |mut resident| {
-        resident.zero();
-        frames += 1;
-    });
-    frames
-}
+impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
+    /// Fills the resident frames of the pages with zeros, and returns their number.
+    pub(crate) fn zero_in_place(&mut self, pages: PageRange) -> u64 {
+        let mut frames = 0;
+        self.tables.each_resident(pages, |mut resident| {
+            resident.zero();
+            frames += 1;
+        });
+        frames
+    }
 
-/// Gives each resident page a fresh frame, and releases the old ones.
-pub(crate) fn recommit<S: FrameSource, T: Tlb>(
-    pages: PageRange,
-    record: &mut Record,
-    tables: &mut WindowTables,
-    env: Env<'_, S, T>,
-) -> Recommitted {
-    // Nobody's account: each page's fresh frame takes over what was charged for the old one.
-    let supply = Supply { memory: tables.memory(), source: env.source, account: None };
-    let mut exchange = Exchange {
-        supply,
-        tlb: env.tlb,
-        batch: FlushBatch::new(),
-        stale: ArrayVec::new(),
-        outcome: Recommitted::default(),
-    };
-    tables.each_resident(pages, |resident| exchange.renew(resident));
-    exchange.release_stale();
-    record.residency.frames_released += exchange.outcome.frames_released;
-    exchange.outcome
+    /// Replaces the frame of each resident page by a fresh one, and releases the old frames.
+    pub(crate) fn recommit(&mut self, pages: PageRange) -> Recommitted {
+        // A fresh frame takes over what its page's account was charged for the old one.
+        let mut exchange = Exchange::new(self.env.supply(self.tables.memory(), None), self.env.tlb);
+        self.tables.each_resident(pages, |resident| exchange.renew(resident));
+        exchange.release_stale();
+        self.record.residency.frames_released += exchange.outcome.frames_released;
+        exchange.outcome
+    }
 }
 
 /// An exchange of frames that is under way.
@@ -69,7 +58,12 @@ struct Exchange<'a, S, T> {
     outcome: Recommitted,
 }
 
-impl<S: FrameSource, T: Tlb> Exchange<'_, S, T> {
+impl<'a, S: FrameSource, T: Tlb> Exchange<'a, S, T> {
+    fn new(supply: Supply<'a, S>, tlb: &'a T) -> Self {
+        let (stale, outcome) = (ArrayVec::new(), Recommitted::default());
+        Self { supply, tlb, batch: FlushBatch::new(), stale, outcome }
+    }
+
     fn renew(&mut self, mut resident: Resident<'_>) {
         if self.stale.is_full() {
             self.release_stale();
@@ -80,8 +74,7 @@ impl<S: FrameSource, T: Tlb> Exchange<'_, S, T> {
         });
         match fresh {
             Ok(blank) => {
-                self.batch.add(resident.page());
-                self.stale.push(resident.exchange(blank));
+                self.stale.push(resident.replace(blank, &mut self.batch));
                 self.outcome.frames_committed += 1;
             }
             Err(Shortage::SourceEmpty | Shortage::CapReached { .. }) => {
@@ -92,10 +85,9 @@ impl<S: FrameSource, T: Tlb> Exchange<'_, S, T> {
     }
 
     fn release_stale(&mut self) {
-        self.batch.flush(self.tlb);
+        let flushed = self.batch.flush(self.tlb);
         for stale in self.stale.drain(..) {
-            // SAFETY: the frame's page is in the batch, which was flushed just now.
-            self.supply.give_back(unsafe { stale.into_frame() });
+            self.supply.give_back(stale.into_frame(&flushed));
             self.outcome.frames_released += 1;
         }
     }

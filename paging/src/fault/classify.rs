@@ -12,7 +12,7 @@ use super::NotOurs;
 
 /// Where an address is, as far as an address space knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(super) enum Place {
     /// In no region.
     Nowhere,
     /// In a region, behind its limit.
@@ -23,7 +23,7 @@ pub enum Place {
 
 /// What a page of a region holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PageState {
+pub(super) enum PageState {
     /// Nothing: it was never touched, or was decommitted.
     Absent,
     /// A frame that it shares with others, read-only: the zero frame, or one of an image.
@@ -38,7 +38,7 @@ pub enum PageState {
 
 /// What is to be done about a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remedy {
+pub(super) enum Remedy {
     /// Map the shared frame that the page starts with: a page was read that holds nothing.
     Show,
     /// Map a frame of its own with the same bytes: a page was written that holds nothing.
@@ -49,6 +49,24 @@ pub enum Remedy {
     TakeBack,
     /// Nothing: the page is there by now.
     Retry,
+}
+
+impl Remedy {
+    /// Whether a write of zeros changes nothing of what the page reads as.
+    pub(super) const fn reads_as_zero(self) -> bool {
+        match self {
+            Self::Commit | Self::Upgrade | Self::TakeBack => true,
+            Self::Show | Self::Retry => false,
+        }
+    }
+
+    /// Whether the page was written and has no frame of its own.
+    pub(super) const fn takes_frame(self) -> bool {
+        match self {
+            Self::Commit | Self::Upgrade => true,
+            Self::Show | Self::TakeBack | Self::Retry => false,
+        }
+    }
 }
 
 /// Says what is to be done about a fault with this error code at an address in this place.
@@ -62,7 +80,7 @@ pub enum Remedy {
 ///   about.
 /// - [`NotOurs::Stray`], [`NotOurs::BeyondLimit`]: the address is not usable.
 /// - [`NotOurs::Protection`]: the page is present and refuses the access.
-pub fn classify(code: Code, place: Place) -> Result<Remedy, NotOurs> {
+pub(super) fn classify(code: Code, place: Place) -> Result<Remedy, NotOurs> {
     if code.contains(Code::INSTRUCTION_FETCH) {
         return Err(NotOurs::InstructionFetch);
     }
@@ -106,14 +124,14 @@ fn missing(code: Code, state: PageState) -> Remedy {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const STATES: [PageState; 5] =
         [PageState::Absent, PageState::Shared, PageState::Sink, PageState::Deferred, PageState::Own];
 
     /// Every combination of the error code's defined bits.
-    fn codes() -> impl Iterator<Item = Code> {
+    pub(in crate::fault) fn every_code() -> impl Iterator<Item = Code> {
         let bits: [Code; 10] = [
             Code::PROTECTION_VIOLATION,
             Code::CAUSED_BY_WRITE,
@@ -132,14 +150,14 @@ mod tests {
         })
     }
 
-    fn places() -> impl Iterator<Item = Place> {
+    pub(in crate::fault) fn every_place() -> impl Iterator<Item = Place> {
         [Place::Nowhere, Place::BeyondLimit].into_iter().chain(STATES.map(Place::Page))
     }
 
     #[test]
     fn only_plain_supervisor_data_accesses_are_ever_fixed() {
         let plain = Code::PROTECTION_VIOLATION | Code::CAUSED_BY_WRITE;
-        for (code, place) in codes().flat_map(|code| places().map(move |place| (code, place))) {
+        for (code, place) in every_code().flat_map(|code| every_place().map(move |place| (code, place))) {
             if classify(code, place).is_ok() {
                 assert!(plain.contains(code), "{code:?} was fixed at {place:?}");
                 assert!(matches!(place, Place::Page(_)), "{code:?} was fixed at {place:?}");

@@ -1,17 +1,57 @@
 //! Stepping over a `rep stos` of zeros that runs over pages which read as zero anyway.
 //!
-//! Storing zeros into a page that holds nothing changes nothing. So the handler need not map such pages: it
-//! moves RDI and RCX past them and returns, and 4 GiB are filled by one fault. Recognised are the two forms
-//! that `memset` takes on x86_64, `rep stosb` and `rep stosq`; whatever else writes there takes a frame, or
-//! is led into the sink while the zero-fill guard is up. Called by: `resolve`, with the space's lock held.
+//! Storing zeros into a page that holds nothing changes nothing. So the handler need not map such pages: it moves RDI
+//! and RCX past them and returns, and 4 GiB are filled by one fault. It recognises the two forms that `memset` takes on
+//! x86_64, `rep stosb` and `rep stosq`. Any other write takes a frame, or goes into the sink while the zero-fill guard
+//! is up.
 
 use x86_64::VirtAddr;
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::StringRegisters;
 use crate::pages::page_after;
+use crate::record::Record;
+use crate::state::ZeroStores;
+use crate::table::{EntryState, WindowTables};
+
+/// Moves a store of zeros, which faulted at this page, to the end of the pages that read as zero. Returns whether it
+/// was moved. The page is usable and is not mapped writable.
+#[inline]
+pub(super) fn step_over(
+    page: Page,
+    store: ZeroStore<'_>,
+    record: &mut Record,
+    tables: &mut WindowTables,
+    policy: ZeroStores,
+) -> bool {
+    let Some(end) = end_of_skipping(page, record, policy) else { return false };
+    if record.original(page).is_some() {
+        return false;
+    }
+    let pages = store.pages(page, record.next_original(page, end));
+    let table = tables.descend(page, PageTableLevel::One);
+    // Most fills end within one entry of the lowest table, and need no search.
+    let is_absent = table.state(page) == EntryState::Absent;
+    let searched = if is_absent { table.end_of_absent(pages) } else { page };
+    let rest = Page::range(searched, pages.end);
+    let writable = if rest.is_empty() { None } else { tables.first_writable(rest) };
+    let is_moved = store.advance(writable.unwrap_or(pages.end).start_address());
+    record.residency.faults += u64::from(is_moved);
+    is_moved
+}
+
+/// The end of the pages over which a store of zeros at this page may be moved, if it may be moved.
+#[inline]
+fn end_of_skipping(page: Page, record: &Record, policy: ZeroStores) -> Option<Page> {
+    let filling = record.filling_at(page).map(|pages| pages.end.min(record.usable_end()));
+    filling.or(match policy {
+        ZeroStores::Off => None,
+        ZeroStores::StepOver => Some(record.usable_end()),
+    })
+}
 
 /// A `rep`-prefixed string store (Intel SDM Vol 2B, "STOS" and "REP").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,33 +1,35 @@
 //! The fault that nearly all are: the first write to a page that reads as zero.
 //!
-//! If the page's level-1 table is there and a frame is free, it takes one lookup, one walk, and the write of
-//! one entry; if it is a fill of zeros that can be stepped over, not even that. Nothing is decided here that
-//! `resolve` would decide otherwise: a page that is not plainly absent, or for which there is not plainly a
-//! frame, is left to that path, as it was found.
+//! If the page's level-1 table exists and a frame is free, it takes one lookup, one walk, and the write of one entry.
+//! If it is a fill of zeros that can be stepped over, it takes not even a frame. [`is_first_write`] is what
+//! [`classify`](super::classify()) answers with [`Remedy::Commit`](super::classify::Remedy::Commit). A fault that is
+//! not plainly one, or for which there is not plainly a frame, is left as it was found to the rest of the fault path.
 //!
-//! The two are not for inlining: what they are given fits into registers, and what surrounds them does not.
-//!
-//! Called by: `AddressSpace::handle_fault` and its register-aware form, with the space's lock held, before `resolve`.
+//! The two ways are not inlined: their parameters fit into registers, and those of their caller do not.
 
 use x86_64::structures::idt::PageFaultErrorCode;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::Fault;
-use super::commit::fill_ahead;
-use super::fast_forward::{Interrupted, ZeroStore};
-use super::resolve::{end_of_skipping, step_over};
+use super::classify::{PageState, Place};
+use super::commit::Commit;
+use super::fast_forward::{Interrupted, ZeroStore, step_over};
+use super::resolve::place_of;
 use crate::frame::FrameSource;
 use crate::state::{Env, State};
-use crate::supply::Supply;
-use crate::table::Held;
 
-/// The code of a first write. [`classify`](super::classify()) answers it with a commit if the page is absent.
+/// The error code of a first write.
 const FIRST_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
 
-/// Handles the fault if it is a plain first write, and says whether it is; if not, nothing has changed.
+/// Whether a fault with this error code at an address in this place is a first write.
+fn is_first_write(code: PageFaultErrorCode, place: Place) -> bool {
+    code == FIRST_WRITE && place == Place::Page(PageState::Absent)
+}
+
+/// Handles the fault if it is a plain first write, and returns whether it is. If not, nothing has changed.
 #[inline]
-pub(crate) fn resolve_first_write<S: FrameSource, T>(
+pub(super) fn first_write<S: FrameSource, T>(
     state: &mut State,
     fault: Fault,
     interrupted: Option<&mut Interrupted<'_>>,
@@ -38,7 +40,7 @@ pub(crate) fn resolve_first_write<S: FrameSource, T>(
     }
     match interrupted.and_then(|code| code.zero_store(fault.address)) {
         Some(store) => step_over_zeros(state, fault, store),
-        None => commit(state, fault, env.source),
+        None => commit(state, fault, env),
     }
 }
 
@@ -48,50 +50,42 @@ fn step_over_zeros(state: &mut State, fault: Fault, store: ZeroStore<'_>) -> boo
     let State { tables, directory, policies, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return false };
-    let Some(end) = end_of_skipping(page, record, policies.zero_stores) else { return false };
-    let table = tables.descend(page, PageTableLevel::One);
-    if page >= end || table.held(page) != Held::Absent || record.original(page).is_some() {
-        return false;
-    }
-    let pages = store.pages(page, record.next_original(page, end));
-    let absent_end = table.end_of_absent(pages);
-    let is_stepped_over = step_over(store, pages, absent_end, tables);
-    record.residency.faults += u64::from(is_stepped_over);
-    is_stepped_over
+    let place = place_of(page, record, &tables.descend(page, PageTableLevel::One));
+    is_first_write(fault.code, place) && step_over(page, store, record, tables, policies.zero_stores)
 }
 
 /// Gives the page a frame of zeros.
 #[inline(never)]
-fn commit<S: FrameSource>(state: &mut State, fault: Fault, source: &S) -> bool {
+fn commit<S: FrameSource, T>(state: &mut State, fault: Fault, env: Env<'_, S, T>) -> bool {
     let State { tables, directory, policies, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return false };
     let Some(mut table) = tables.level1(page) else { return false };
-    let is_usable = page < record.usable_end() && record.filling.is_none();
-    let supply = Supply { memory: table.memory(), source, account: Some(&record.account) };
-    let Some(vacant) = table.vacant(page).filter(|_| is_usable) else { return false };
-    if record.original(page).is_some() {
+    let place = place_of(page, record, &table);
+    if !is_first_write(fault.code, place) || record.filling.is_some() || record.original(page).is_some() {
         return false;
     }
+    let supply = env.supply(table.memory(), Some(&record.account));
+    let Some(vacant) = table.vacant(page) else { return false };
     let Ok(blank) = supply.take() else { return false };
     vacant.put(blank);
     record.residency.count_resident(1);
     record.residency.faults += 1;
-    let ahead_pages =
-        record.run.note(page, policies.fault_around.limit_pages(), record.residency.frames_released);
-    if ahead_pages > 0 {
-        fill_ahead(page, ahead_pages, record, table, source);
-    }
+    Commit { page, record, table, env }.follow_run(policies.fault_around);
     true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::{PageState, Place, Remedy, classify};
+    use crate::fault::classify::tests::{every_code, every_place};
+    use crate::fault::classify::{Remedy, classify};
 
     #[test]
-    fn a_first_write_is_what_the_policy_answers_with_a_commit() {
-        assert_eq!(classify(FIRST_WRITE, Place::Page(PageState::Absent)), Ok(Remedy::Commit));
+    fn a_first_write_is_exactly_what_is_answered_with_a_commit() {
+        for (code, place) in every_code().flat_map(|code| every_place().map(move |place| (code, place))) {
+            let is_committed = classify(code, place) == Ok(Remedy::Commit);
+            assert_eq!(is_first_write(code, place), is_committed, "{code:?} at {place:?}");
+        }
     }
 }

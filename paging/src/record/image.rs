@@ -59,6 +59,7 @@ impl Attached {
     }
 
     /// The frame that the page with this number in the region starts with, if it is one of the image's.
+    #[inline]
     pub(crate) fn original(&self, number: u64) -> Option<PhysFrame> {
         let Originals(originals) = &*self.originals;
         let index = originals.binary_search_by_key(&number, |(number, _)| *number).ok()?;

@@ -1,6 +1,6 @@
 //! The figures of a region.
 
-use crate::table::Detached;
+use crate::table::FrameCounts;
 
 /// The frames of a region, and the events of its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,8 +27,8 @@ impl Residency {
         self.peak_resident_frames = self.peak_resident_frames.max(self.resident_frames);
     }
 
-    pub(crate) const fn forget(&mut self, detached: Detached) {
-        self.resident_frames -= detached.resident_frames;
-        self.deferred_frames -= detached.deferred_frames;
+    pub(crate) const fn forget(&mut self, frames: FrameCounts) {
+        self.resident_frames -= frames.resident;
+        self.deferred_frames -= frames.deferred;
     }
 }

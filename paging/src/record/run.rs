@@ -46,10 +46,10 @@ impl Run {
     /// How many pages behind this one are worth committing, which is the last one of a run.
     #[inline(never)]
     fn pages_ahead(&self, page: Page, limit_pages: u16, frames_released: u64) -> u64 {
-        let windows_before = self.writes - FIRST_AHEAD;
-        if self.short_at == Some(frames_released) {
+        if limit_pages <= 1 || self.short_at == Some(frames_released) {
             return 0;
         }
+        let windows_before = self.writes - FIRST_AHEAD;
         let window_pages = BLOCK_PAGES.checked_shl(windows_before).unwrap_or(u64::MAX);
         let most_pages = u64::from(limit_pages).min(window_pages).max(1);
         let into_block = u64::from(u16::from(page.p1_index())) % BLOCK_PAGES;

@@ -24,7 +24,6 @@ use super::AddressSpace;
 use crate::frame::{Frame, FrameSource, Shortage};
 use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::record::{Attached, Originals};
-use crate::supply::Supply;
 use crate::tlb::Tlb;
 
 /// What regions of one address space can start with.
@@ -94,7 +93,7 @@ impl<S: FrameSource, T: Tlb> Drop for Image<'_, S, T> {
     fn drop(&mut self) {
         let originals = &*self.originals;
         self.space.with_state(|state, env| {
-            let supply = Supply { memory: state.tables.memory(), source: env.source, account: None };
+            let supply = env.supply(state.tables.memory(), None);
             for (_, frame) in originals.iter() {
                 // SAFETY: 1. the frame was an owned one when the image was made, and is taken out of it once, here.
                 //         2. nothing translates to it: the regions that showed it are gone, because each of them
@@ -126,7 +125,7 @@ impl<S: FrameSource, T: Tlb> Draft<'_, S, T> {
         while !bytes.is_empty() {
             let within = usize::from(VirtAddr::new_truncate(at).page_offset());
             let (piece, rest) = bytes.split_at(bytes.len().min(PAGE_LEN - within));
-            let memory = self.space.memory();
+            let memory = self.space.memory;
             memory.write(self.frame(at / PAGE_BYTES)?, within, piece);
             (at, bytes) = (at + piece.len() as u64, rest);
         }
@@ -136,11 +135,7 @@ impl<S: FrameSource, T: Tlb> Draft<'_, S, T> {
     /// The frame of a page, of zeros if it is new.
     fn frame(&mut self, number: u64) -> Result<&mut Frame, Shortage> {
         let space = self.space;
-        let take = || {
-            space.with_state(|state, env| {
-                Supply { memory: state.tables.memory(), source: env.source, account: None }.take()
-            })
-        };
+        let take = || space.with_state(|_, _| space.uncharged_supply().take());
         match self.frames.entry(number) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => Ok(entry.insert(take()?.into_frame())),
@@ -152,10 +147,8 @@ impl<S: FrameSource, T: Tlb> Drop for Draft<'_, S, T> {
     fn drop(&mut self) {
         // The heap is used outside of the lock.
         let mut frames: Vec<_> = mem::take(&mut self.frames).into_values().collect();
-        self.space.with_state(|state, env| {
-            let supply = Supply { memory: state.tables.memory(), source: env.source, account: None };
-            frames.drain(..).for_each(|frame| supply.give_back(frame));
-        });
+        let supply = self.space.uncharged_supply();
+        self.space.with_state(|_, _| frames.drain(..).for_each(|frame| supply.give_back(frame)));
     }
 }
 

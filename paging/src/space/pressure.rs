@@ -4,8 +4,8 @@
 //! one fault, and at most once for it. Called by: the embedder, and the fault path.
 
 use super::AddressSpace;
-use crate::clear::{Decommitted, reclaim_from};
-use crate::frame::{FrameSource, Shortage};
+use crate::clear::Decommitted;
+use crate::frame::FrameSource;
 use crate::tlb::Tlb;
 
 /// What an embedder does when a fault finds the frame source empty: see [`AddressSpace::with_pressure`].
@@ -34,14 +34,6 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// without a deferred page are skipped. Frames of a reserved account are released, and stay reserved for
     /// it. The space is locked meanwhile: an idle loop hands in a budget that it can wait for.
     pub fn reclaim(&self, budget_frames: u64) -> Decommitted {
-        self.with_state(|state, env| reclaim_from(|_| true, budget_frames, state, env))
-    }
-
-    /// Tells the embedder of a shortage that it can end.
-    pub(super) fn press(&self, shortage: Shortage) {
-        match (shortage, self.pressure) {
-            (Shortage::SourceEmpty, Some(pressure)) => pressure(self),
-            (Shortage::SourceEmpty, None) | (Shortage::CapReached { .. }, _) => {}
-        }
+        self.with_state(|state, env| state.reclaim(|_| true, budget_frames, env))
     }
 }

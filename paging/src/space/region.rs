@@ -22,11 +22,10 @@ use x86_64::structures::paging::{Page, PageSize, Size4KiB};
 pub use self::error::{LimitError, RangeError};
 pub use self::zero_fill::ZeroFill;
 use super::{AddressSpace, AttachError, Image};
-use crate::clear::sweep;
 use crate::frame::FrameSource;
-use crate::record::{Record, Residency};
-use crate::state::Env;
-use crate::table::{Sweep, WindowTables};
+use crate::record::Residency;
+use crate::state::Mapping;
+use crate::table::Sweep;
 use crate::tlb::Tlb;
 
 /// A reserved range of virtual addresses, whose pages get a frame when they are first written.
@@ -102,16 +101,17 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
             return Err(AttachError::BeyondLimit { image_bytes, limit_bytes });
         }
         let attached = image.attach();
-        self.with_record(|record, tables, env| {
-            let mut pages = image.pages(record.pages.start);
+        self.with_mapping(|mut mapping| {
+            let start = mapping.record.pages.start;
+            let mut pages = image.pages(start);
             let (first, last) = (pages.next(), pages.next_back());
             let extent = first.map(|first| Page::range(first, last.unwrap_or(first) + 1));
-            if extent.is_some_and(|extent| tables.is_used(extent)) {
-                for page in image.pages(record.pages.start) {
-                    sweep(Sweep::Everything, Page::range(page, page + 1), record, tables, env);
+            if extent.is_some_and(|extent| mapping.tables.is_used(extent)) {
+                for page in image.pages(start) {
+                    mapping.sweep(Sweep::Everything, Page::range(page, page + 1));
                 }
             }
-            record.image = Some(attached);
+            mapping.record.image = Some(attached);
         });
         self.image = Some(Arc::clone(image));
         Ok(())
@@ -120,7 +120,7 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
     /// What the region holds now, and what it did.
     #[must_use]
     pub fn residency(&self) -> Residency {
-        self.with_record(|record, _, _| record.residency)
+        self.with_mapping(|mapping| mapping.record.residency)
     }
 
     fn check(&self, pages: PageRange) -> Result<(), RangeError> {
@@ -133,22 +133,21 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
         Ok(())
     }
 
-    /// As [`with_record`](Self::with_record), for what clears pages: no page leads to the sink any more.
-    fn with_cleared<R>(&self, work: impl FnOnce(&mut Record, &mut WindowTables, Env<'_, S, T>) -> R) -> R {
+    /// Runs `work` on the region's mapping, after the sink was recalled: no page of the region leads there.
+    fn with_recalled<R>(&self, work: impl FnOnce(Mapping<'_, S, T>) -> R) -> R {
         self.space.with_state(|state, env| {
             state.recall_sink_of(self.base(), env);
-            let record = state.directory.find(self.base());
-            work(record.expect("a region has a record as long as it lives"), &mut state.tables, env)
+            work(state.mapping(self.base(), env).expect(HAS_RECORD))
         })
     }
 
-    fn with_record<R>(&self, work: impl FnOnce(&mut Record, &mut WindowTables, Env<'_, S, T>) -> R) -> R {
-        self.space.with_state(|state, env| {
-            let record = state.directory.find(self.base());
-            work(record.expect("a region has a record as long as it lives"), &mut state.tables, env)
-        })
+    fn with_mapping<R>(&self, work: impl FnOnce(Mapping<'_, S, T>) -> R) -> R {
+        self.space.with_state(|state, env| work(state.mapping(self.base(), env).expect(HAS_RECORD)))
     }
 }
+
+/// Why the directory has a record for every region.
+const HAS_RECORD: &str = "a region has a record as long as it lives";
 
 impl<S: FrameSource, T: Tlb> Drop for Region<'_, S, T> {
     fn drop(&mut self) {

@@ -11,12 +11,11 @@ use thiserror::Error;
 use x86_64::VirtAddr;
 
 use super::{AddressSpace, Region};
-use crate::clear::sweep;
 use crate::frame::{FrameSource, Shortage};
 use crate::pages::PAGE_BYTES;
 use crate::record::{Block, Placement, Record};
-use crate::state::{Env, State};
-use crate::supply::{Account, ChargeError, Supply};
+use crate::state::{Env, Mapping, State};
+use crate::supply::{Account, ChargeError};
 use crate::table::Sweep;
 use crate::tlb::Tlb;
 
@@ -37,9 +36,8 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, S, T>, ReserveError> {
         // Held to the end, so that the directory does not grow between making room in it and inserting.
         let mut placement = self.placement.lock();
-        let supply = Supply { memory: self.memory, source: &self.frames, account: Some(account) };
         // Zero frames are refused only by a source that cannot reserve any.
-        supply.promise(0)?;
+        self.env().supply(self.memory, Some(account)).promise(0)?;
         let block = take_block(&mut placement, bytes)?;
         self.make_room();
         let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
@@ -61,7 +59,8 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
             if let Some(level) = record.block.lowest_shared_tables() {
                 state.tables.unpin(record.pages.start, level);
             }
-            sweep(Sweep::Everything, record.block.pages(), &mut record, &mut state.tables, env);
+            let pages = record.block.pages();
+            Mapping { record: &mut record, tables: &mut state.tables, env }.sweep(Sweep::Everything, pages);
             Some(record)
         });
         self.dissolve(record.expect("a region has a record until it ends"), &mut placement);
@@ -71,8 +70,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     fn dissolve(&self, record: Record, placement: &mut Placement) {
         let most_frames = record.most_frames();
         let Record { block, account, .. } = record;
-        let supply = Supply { memory: self.memory, source: &self.frames, account: Some(&account) };
-        self.tlb.uninterrupted(|| supply.withdraw(most_frames));
+        self.tlb.uninterrupted(|| self.env().supply(self.memory, Some(&account)).withdraw(most_frames));
         placement.give_back(block);
     }
 
@@ -107,9 +105,9 @@ fn pin_tables<S: FrameSource, T: Tlb>(
     env: Env<'_, S, T>,
 ) -> Result<(), Shortage> {
     let Some(level) = record.block.lowest_shared_tables() else { return Ok(()) };
-    let supply = Supply { memory: state.tables.memory(), source: env.source, account: None };
-    state.tables.pin(record.pages.start, level, &supply).inspect_err(|_| {
-        sweep(Sweep::Everything, record.block.pages(), record, &mut state.tables, env);
+    state.tables.pin(record.pages.start, level, &env.supply(state.tables.memory(), None)).inspect_err(|_| {
+        let pages = record.block.pages();
+        Mapping { record, tables: &mut state.tables, env }.sweep(Sweep::Everything, pages);
     })
 }
 

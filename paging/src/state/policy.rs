@@ -12,21 +12,12 @@ pub struct Policies {
     pub fault_around: FaultAround,
     /// What a fill of zeros does to pages that read as zero.
     pub zero_stores: ZeroStores,
-    /// What a clear does with a table that it covers.
-    pub covered_tables: CoveredTables,
-    /// How a clear gives frames back.
-    pub releases: Releases,
 }
 
 impl Policies {
     /// All of them off: a first write commits its page and no other, whatever it writes, and a clear takes one entry
     /// after the other and one frame after the other.
-    pub const OFF: Self = Self {
-        fault_around: FaultAround::Off,
-        zero_stores: ZeroStores::Off,
-        covered_tables: CoveredTables::Off,
-        releases: Releases::Off,
-    };
+    pub const OFF: Self = Self { fault_around: FaultAround::Off, zero_stores: ZeroStores::Off };
 }
 
 /// Whether pages are committed before they are touched.
@@ -77,25 +68,4 @@ pub enum ZeroStores {
     /// It is moved to the end of such pages, which stay as they are.
     #[default]
     StepOver,
-}
-
-/// What becomes of a table all of whose pages are cleared at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CoveredTables {
-    /// Its entries are cleared one by one, and then it goes because it is empty.
-    Off,
-    /// It is taken out of the CPU's reach by one step, if it has more entries than are flushed one by one; what it
-    /// holds is looked at once, to be released.
-    #[default]
-    CutOff,
-}
-
-/// How the frames of cleared pages go back to the frame source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Releases {
-    /// Each by itself: [`FrameSource::release`](crate::FrameSource::release).
-    Off,
-    /// Many at once: [`FrameSource::release_all`](crate::FrameSource::release_all).
-    #[default]
-    Batched,
 }

@@ -48,56 +48,82 @@ const OCCUPANCY: PageTableFlags = PageTableFlags::BIT_52
 const ONE: u64 = PageTableFlags::BIT_52.bits();
 const ONE_SHIFT: u32 = ONE.trailing_zeros();
 
-/// What an entry holds.
+/// What an entry is, with the frame that it owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// Nothing.
+pub(crate) enum EntryState {
+    /// It refers to nothing.
     Absent,
-    /// A frame of its own: data at level 1, a table above.
+    /// It owns a frame: data at level 1, a table above.
     Owned(PhysFrame),
-    /// The shared zero frame, or a frame of an image.
+    /// It shows the zero frame or a frame of an image, which others share.
     Shared,
-    /// The sink, or a table all of whose entries lead to it.
+    /// It leads to the sink, or to a table all of whose entries lead there.
     Sink,
-    /// A data frame of its own, with old bytes, that the CPU does not reach until it is taken back.
+    /// It owns a data frame with old bytes, which the CPU cannot reach until a touch takes it back.
     Deferred(PhysFrame),
-    /// A frame of its own that the CPU does not reach any more, on its way to the frame source.
+    /// It owns a frame that the CPU cannot reach any more and that is about to be released.
     Detached(PhysFrame),
 }
 
+/// Reads the state of an entry.
 #[inline]
-pub(super) fn held(entry: &PageTableEntry) -> Held {
+pub(super) fn state(entry: &PageTableEntry) -> EntryState {
     if entry.is_unused() {
-        return Held::Absent;
+        return EntryState::Absent;
     }
-    let (flags, frame) = (entry.flags(), PhysFrame::containing_address(entry.addr()));
+    let flags = entry.flags();
+    let frame = frame_of(entry);
     if !flags.contains(PageTableFlags::PRESENT) {
-        return if flags.contains(DEFERRED) { Held::Deferred(frame) } else { Held::Detached(frame) };
+        return if flags.contains(DEFERRED) {
+            EntryState::Deferred(frame)
+        } else {
+            EntryState::Detached(frame)
+        };
     }
     match (flags.contains(BORROWED), flags.contains(PageTableFlags::WRITABLE)) {
-        (false, _) => Held::Owned(frame),
-        (true, true) => Held::Sink,
-        (true, false) => Held::Shared,
+        (false, _) => EntryState::Owned(frame),
+        (true, true) => EntryState::Sink,
+        (true, false) => EntryState::Shared,
     }
 }
 
-/// Takes the entry's frame out of the CPU's reach for good; the entry still owns it.
+/// The frame that an entry refers to.
 #[inline]
-pub(super) fn detach(entry: &mut PageTableEntry) {
-    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(DEFERRED)));
+pub(super) fn frame_of(entry: &PageTableEntry) -> PhysFrame {
+    PhysFrame::containing_address(entry.addr())
 }
 
-/// Takes the entry's frame out of the CPU's reach until a touch; the entry still owns it.
+/// Whether an entry above level 1 owns a table within the CPU's reach.
+///
+/// The same as [`EntryState::Owned`], in one comparison: every walk asks it once a level.
+#[inline]
+pub(super) fn owns_table(entry: &PageTableEntry) -> bool {
+    entry.flags().intersection(PageTableFlags::PRESENT.union(BORROWED)) == PageTableFlags::PRESENT
+}
+
+/// The bits by which entries that own data frames differ in their states.
+#[inline]
+pub(super) fn kind_bits(entry: &PageTableEntry) -> PageTableFlags {
+    entry.flags().intersection(PageTableFlags::PRESENT.union(BORROWED).union(DEFERRED))
+}
+
+/// Takes the entry's frame out of the CPU's reach for good. The entry still owns it.
+#[inline]
+pub(super) fn detach(entry: &mut PageTableEntry) {
+    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(DEFERRED).union(AHEAD)));
+}
+
+/// Takes the entry's frame out of the CPU's reach until a touch. The entry still owns it.
 pub(super) fn defer(entry: &mut PageTableEntry) {
     entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(AHEAD)).union(DEFERRED));
 }
 
-/// Whether the entry holds a data frame that was committed ahead.
+/// Whether the entry owns a data frame that was committed ahead, within the CPU's reach or suspended.
 pub(super) fn is_ahead(entry: &PageTableEntry) -> bool {
     entry.flags().contains(AHEAD)
 }
 
-/// As [`defer`], for a frame that was committed ahead, which the entry goes on to say.
+/// As [`defer`], for a frame that was committed ahead. The entry keeps the mark of that.
 pub(super) fn suspend(entry: &mut PageTableEntry) {
     entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT).union(DEFERRED));
 }
@@ -139,22 +165,30 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_entry_is_told_from_the_others() {
+    fn each_state_is_told_from_the_others() {
         let frame = PhysFrame::containing_address(PhysAddr::new(0x5000));
-        assert_eq!(held(&PageTableEntry::new()), Held::Absent);
-        assert_eq!(held(&entry(OWNED)), Held::Owned(frame));
-        assert_eq!(held(&entry(SHARED)), Held::Shared);
-        assert_eq!(held(&entry(SINK)), Held::Sink);
-        assert_eq!(held(&entry(OWNED_AHEAD)), Held::Owned(frame));
+        assert_eq!(state(&PageTableEntry::new()), EntryState::Absent);
+        assert_eq!(state(&entry(OWNED)), EntryState::Owned(frame));
+        assert_eq!(state(&entry(SHARED)), EntryState::Shared);
+        assert_eq!(state(&entry(SINK)), EntryState::Sink);
+        assert_eq!(state(&entry(OWNED_AHEAD)), EntryState::Owned(frame));
         let mut fading = entry(OWNED_AHEAD);
         suspend(&mut fading);
-        assert_eq!((held(&fading), is_ahead(&fading)), (Held::Deferred(frame), true));
+        assert_eq!((state(&fading), is_ahead(&fading)), (EntryState::Deferred(frame), true));
         let mut fading = entry(OWNED_AHEAD);
         defer(&mut fading);
         assert!(!is_ahead(&fading));
-        assert_eq!(held(&fading), Held::Deferred(frame));
+        assert_eq!(state(&fading), EntryState::Deferred(frame));
         detach(&mut fading);
-        assert_eq!(held(&fading), Held::Detached(frame));
+        assert_eq!(state(&fading), EntryState::Detached(frame));
+    }
+
+    #[test]
+    fn a_table_is_reached_through_an_owned_entry_alone() {
+        let mut detached = entry(OWNED);
+        detach(&mut detached);
+        let others = [PageTableEntry::new(), entry(SHARED), entry(SINK), detached];
+        assert!(owns_table(&entry(OWNED)) && !others.iter().any(owns_table));
     }
 
     #[test]
@@ -162,9 +196,9 @@ mod tests {
         let mut zero = PageTableEntry::new();
         zero.set_addr(PhysAddr::zero(), OWNED);
         defer(&mut zero);
-        assert_eq!(held(&zero), Held::Deferred(PhysFrame::containing_address(PhysAddr::zero())));
+        assert_eq!(state(&zero), EntryState::Deferred(PhysFrame::containing_address(PhysAddr::zero())));
         detach(&mut zero);
-        assert_eq!(held(&zero), Held::Detached(PhysFrame::containing_address(PhysAddr::zero())));
+        assert_eq!(state(&zero), EntryState::Detached(PhysFrame::containing_address(PhysAddr::zero())));
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! Many entries of a level-1 table at once: the inner loops of a clear, and of a fault that commits ahead.
 //!
-//! They count in indices and write each entry once; the owner's count is changed once for all of them.
-//!
-//! Invariant: as for the single steps of [`Table`]: what an entry owns stays in it until it is taken out, and
-//! is taken out after the TLB was flushed. Called by: `decommit`, for both of its walks, and `resolve`.
+//! The loops count in indices, write each entry once, and change the owner's count once for all entries.
 
 use core::ops::Range;
 
@@ -11,124 +8,105 @@ use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
-use super::entry::{OWNED_AHEAD, count_down, count_up, detach, held};
-use super::{Held, Sweep, Table};
+use super::entry::{OWNED_AHEAD, count_down, count_up, detach, frame_of, kind_bits, state};
+use super::sweep::{FirstStep, FrameKind, SecondStep, first_step, second_step};
+use super::{FrameCounts, Reach, Sweep, Table};
 use crate::frame::{Blank, FrameRun};
 use crate::pages::{frame_after, indices, page_at};
-use crate::tlb::FlushBatch;
-
-/// What entries owned that do not reach it, or do not own it, any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Detached {
-    pub(crate) resident_frames: u64,
-    pub(crate) deferred_frames: u64,
-}
-
-/// Whether the CPU can walk a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// It can: of the entries, only those that are detached are out of its reach.
-    Within,
-    /// A table above does not lead here any more, so everything below is out of its reach.
-    CutOff,
-}
+use crate::tlb::{FlushBatch, Flushed};
 
 impl Table<'_> {
-    /// Takes out of the CPU's reach what is to be swept, and tells what the entries own that it reached.
-    pub(crate) fn detach_pages(&mut self, pages: PageRange, what: Sweep, batch: &mut FlushBatch) -> Detached {
+    /// Takes the entries that are to be swept out of the CPU's reach, and returns how many frames they own.
+    pub(crate) fn detach_pages(
+        &mut self,
+        pages: PageRange,
+        sweep: Sweep,
+        batch: &mut FlushBatch,
+    ) -> FrameCounts {
         debug_assert_eq!(self.level, PageTableLevel::One);
-        let (mut detached, mut emptied) = (Detached::default(), 0);
+        let mut detached = FrameCounts::default();
+        let mut emptied = 0;
         let places = indices(pages, self.level);
         let mut next = places.start;
         while next < places.end {
-            if self.entries[next].is_unused() {
+            let entry = &mut self.entries[next];
+            if entry.is_unused() {
                 next += 1;
                 continue;
             }
-            let run = if what == Sweep::Everything { self.detach_run(next..places.end) } else { 0 };
-            if run > 0 {
-                batch.add_run(page_at(pages, next - places.start), run);
-                (emptied, detached.resident_frames) =
-                    (emptied + run as u64, detached.resident_frames + run as u64);
-                next += run;
-                continue;
-            }
-            match detach_other(&mut self.entries[next], what) {
-                Effect::None => {}
-                // Its page was flushed when it was deferred.
-                Effect::Deferred => {
-                    (emptied, detached.deferred_frames) = (emptied + 1, detached.deferred_frames + 1);
-                }
-                Effect::Shown => {
-                    emptied += 1;
+            match first_step(state(entry), PageTableLevel::One, sweep) {
+                FirstStep::Keep | FirstStep::Descend => next += 1,
+                FirstStep::Clear => {
+                    entry.set_unused();
                     batch.add(page_at(pages, next - places.start));
+                    emptied += 1;
+                    next += 1;
+                }
+                FirstStep::Detach(kind) => {
+                    let run = self.detach_run(next..places.end);
+                    // Deferred pages were flushed when they were deferred.
+                    if kind != FrameKind::Deferred {
+                        batch.add_run(page_at(pages, next - places.start), run);
+                    }
+                    detached.add(kind, run as u64);
+                    emptied += run as u64;
+                    next += run;
                 }
             }
-            next += 1;
         }
         count_down(self.owner, emptied);
         detached
     }
 
-    /// Detaches the entries at these places, from the first on, that own a frame within the CPU's reach, up to one that
-    /// does not; tells how many.
+    /// Detaches the first entry at these places and those that follow it in the same state, and returns their number.
     #[inline]
     fn detach_run(&mut self, places: Range<usize>) -> usize {
+        let kind = kind_bits(&self.entries[places.start]);
         let entries = self.entries.iter_mut().skip(places.start).take(places.len());
-        entries.take_while(|entry| matches!(held(entry), Held::Owned(_))).map(detach).count()
+        entries.take_while(|entry| kind_bits(entry) == kind).map(detach).count()
     }
 
-    /// Takes all frames out of their entries that the CPU does not reach for good, and tells which of them
-    /// were not detached one by one. Frames that follow each other in both are handed to `take` together.
-    ///
-    /// # Safety
-    ///
-    /// The caller guarantees that the TLB was flushed for the pages after they were taken out of the CPU's
-    /// reach: by [`detach_pages`](Self::detach_pages), or by the [`detach`](Self::detach) of a table above if
-    /// this one is cut off.
+    /// Takes all frames out of their entries that the CPU cannot reach any more, and returns the number of those that
+    /// were not detached one by one. Hands frames to `take` together that follow each other in both.
     #[inline]
-    pub(crate) unsafe fn take_pages(
+    pub(crate) fn take_pages(
         &mut self,
         pages: PageRange,
         reach: Reach,
+        _: &Flushed,
         mut take: impl FnMut(FrameRun),
-    ) -> Detached {
+    ) -> FrameCounts {
         debug_assert_eq!(self.level, PageTableLevel::One);
-        let mut detached = Detached::default();
+        let mut uncounted = FrameCounts::default();
         let places = indices(pages, self.level);
         let mut next = places.start;
         while next < places.end {
-            let (frame, counted) = match (held(&self.entries[next]), reach) {
-                (Held::Absent | Held::Shared | Held::Sink, _)
-                | (Held::Owned(_) | Held::Deferred(_), Reach::Within) => {
-                    next += 1;
-                    continue;
-                }
-                (Held::Detached(frame), _) => (frame, None),
-                (Held::Owned(frame), Reach::CutOff) => (frame, Some(&mut detached.resident_frames)),
-                (Held::Deferred(frame), Reach::CutOff) => (frame, Some(&mut detached.deferred_frames)),
+            let step = second_step(state(&self.entries[next]), PageTableLevel::One, reach);
+            let SecondStep::Take(frame, kind) = step else {
+                next += 1;
+                continue;
             };
             let taken = self.empty_run(next..places.end, frame);
             next += taken;
-            if let Some(frames) = counted {
-                *frames += taken as u64;
+            if let Some(kind) = kind {
+                uncounted.add(kind, taken as u64);
             }
             let run = PhysFrame::range(frame, frame_after(frame, taken as u64));
-            // SAFETY: the entries owned the frames and are cleared; by this function's contract no CPU translates
-            // by the entries any more.
+            // SAFETY: the entries owned the frames and are cleared. `second_step` names entries only that are out of
+            // the CPU's reach, and the TLB was flushed after they went out of it.
             take(unsafe { FrameRun::from_phys(run) });
         }
-        detached
+        uncounted
     }
 
-    /// Empties the entries at these places, from the first on, that say what it says of frames that follow this one,
-    /// which is its own; tells how many.
+    /// Clears the first entry at these places, which owns this frame, and those after it that own the frames after it
+    /// in the same state. Returns their number.
     #[inline]
     fn empty_run(&mut self, places: Range<usize>, frame: PhysFrame) -> usize {
-        let flags = self.entries[places.start].flags();
+        let kind = kind_bits(&self.entries[places.start]);
         let mut next = frame;
         let follows = |entry: &&mut PageTableEntry| {
-            let is_next = entry.flags() == flags && entry.addr() == next.start_address();
+            let is_next = kind_bits(entry) == kind && frame_of(entry) == next;
             next = frame_after(next, 1);
             is_next
         };
@@ -136,8 +114,10 @@ impl Table<'_> {
         entries.take_while(follows).map(PageTableEntry::set_unused).count()
     }
 
-    /// Gives absent pages frames that were not asked for, from the first page on: `take` takes up to so many
-    /// and hands each to the function that it is given. Tells how many there were.
+    /// Commits absent pages ahead of their first touch, from the first page of the range on.
+    ///
+    /// `take` takes up to as many frames as it is asked for, and hands each to the function that it gets. Returns the
+    /// number of frames.
     pub(crate) fn put_ahead(
         &mut self,
         pages: PageRange,
@@ -155,33 +135,5 @@ impl Table<'_> {
         });
         count_up(self.owner, frames);
         frames
-    }
-}
-
-/// What became of an entry that owns no frame within the CPU's reach.
-enum Effect {
-    /// It is as it was.
-    None,
-    /// It led to a frame that it did not own, and is absent.
-    Shown,
-    /// It was deferred, and is detached.
-    Deferred,
-}
-
-/// Takes such an entry out of the CPU's reach, if it is to be swept.
-fn detach_other(entry: &mut PageTableEntry, what: Sweep) -> Effect {
-    match (held(entry), what) {
-        (Held::Absent | Held::Owned(_) | Held::Detached(_), _)
-        | (Held::Shared, Sweep::Sink | Sweep::Deferred)
-        | (Held::Sink, Sweep::Deferred | Sweep::Shared)
-        | (Held::Deferred(_), Sweep::Sink | Sweep::Shared) => Effect::None,
-        (Held::Deferred(_), Sweep::Everything | Sweep::Deferred) => {
-            detach(entry);
-            Effect::Deferred
-        }
-        (Held::Shared, Sweep::Everything | Sweep::Shared) | (Held::Sink, Sweep::Everything | Sweep::Sink) => {
-            entry.set_unused();
-            Effect::Shown
-        }
     }
 }

@@ -1,14 +1,14 @@
-//! A data frame that is mapped: what can be done to it without its page being given up.
+//! A data frame that is mapped, and what can be done to it while its page keeps a frame.
 //!
-//! Invariant: a [`Resident`] is the exclusive borrow of a present level-1 entry that owns a data frame. The
-//! table stays as occupied as it was, because a deferred entry keeps its table alive too.
-//! Called by: `renew` and `defer`, for each resident page of a range.
+//! Invariant: a [`Resident`] is the exclusive borrow of a present level-1 entry that owns a data frame. None of the
+//! operations changes what the table's owner counts, because a deferred entry keeps its table alive too.
 
 use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 use super::entry::{OWNED, defer};
 use crate::frame::{Blank, Frame, PhysicalMemory};
+use crate::tlb::{FlushBatch, Flushed};
 
 /// A present entry that owns a data frame.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Resident<'t> {
 }
 
 impl<'t> Resident<'t> {
-    pub(super) fn new(
+    pub(super) const fn new(
         memory: PhysicalMemory,
         page: Page,
         frame: PhysFrame,
@@ -29,43 +29,37 @@ impl<'t> Resident<'t> {
         Self { memory, page, frame, entry }
     }
 
-    pub(crate) const fn page(&self) -> Page {
-        self.page
-    }
-
     /// Fills the frame with zeros, in place.
     pub(crate) fn zero(&mut self) {
-        // SAFETY: the entry owns the frame and is borrowed exclusively; it holds data, and regions hand out
-        // addresses but no reference to their data.
+        // SAFETY: the entry owns the frame and is borrowed exclusively. The frame holds data, and regions hand out
+        // addresses of their data but no reference to it.
         unsafe { self.memory.zero_at(self.frame) };
     }
 
-    /// Puts a frame of zeros in the place of the frame, which the TLB may still know.
-    pub(crate) fn exchange(self, blank: Blank) -> Stale {
+    /// Maps a frame of zeros in place of the frame, and returns the frame.
+    pub(crate) fn replace(self, blank: Blank, batch: &mut FlushBatch) -> Stale {
+        batch.add(self.page);
         self.entry.set_frame(blank.into_frame().into_phys(), OWNED);
-        Stale(self.frame)
+        // SAFETY: the entry owned the frame and refers to another one. CPUs may still translate to the frame, so it
+        // stays in the returned value until the TLB was flushed.
+        Stale(unsafe { Frame::from_phys(self.frame) })
     }
 
     /// Takes the frame, with its old bytes, out of the CPU's reach until the page is touched.
-    pub(crate) fn defer(self) {
+    pub(crate) fn defer(self, batch: &mut FlushBatch) {
+        batch.add(self.page);
         defer(self.entry);
     }
 }
 
-/// A frame that was unmapped, and that the TLB may still know.
+/// A frame that was unmapped, and to which the TLB may still translate.
 #[must_use = "the frame is leaked unless it is released after the flush"]
 #[derive(Debug)]
-pub(crate) struct Stale(PhysFrame);
+pub(crate) struct Stale(Frame);
 
 impl Stale {
-    /// The frame, which nothing translates to any more.
-    ///
-    /// # Safety
-    ///
-    /// The caller guarantees that the TLB was flushed for the frame's page after the frame was unmapped.
-    pub(crate) unsafe fn into_frame(self) -> Frame {
-        // SAFETY: the entry owned the frame and was overwritten when this value was made; by this function's
-        // contract no CPU translates to it any more.
-        unsafe { Frame::from_phys(self.0) }
+    /// The frame, to which nothing translates any more.
+    pub(crate) fn into_frame(self, _: &Flushed) -> Frame {
+        self.0
     }
 }

@@ -1,47 +1,48 @@
-//! The owner of a level-3 table, which no table of ours is above.
+//! The owner of a level-3 table.
 //!
-//! Invariant: it is an entry like those of the tables, in the place of the root's entry, which other roots
-//! may have copies of: it owns the table, and counts what keeps the tables below alive. Called by: `window`,
-//! which keeps one for each entry of the root that the window touches.
+//! It is an entry like those of the tables, and stands in place of the root's entry, of which other roots may have
+//! copies: it owns the table and counts what keeps the tables below alive.
 
 use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
 use super::Table;
-use super::entry::{OWNED, is_needed};
+use super::entry::{OWNED, frame_of, is_needed};
 use crate::frame::{Blank, Frame, PhysicalMemory};
+use crate::tlb::Flushed;
 
 /// An owned level-3 table.
 #[derive(Debug)]
-pub(crate) struct Root(PageTableEntry);
+pub(super) struct Root(PageTableEntry);
 
 impl Root {
     /// Makes an empty table of a frame of zeros.
-    pub(crate) fn new(blank: Blank) -> Self {
+    pub(super) fn new(blank: Blank) -> Self {
         let mut entry = PageTableEntry::new();
         entry.set_frame(blank.into_frame().into_phys(), OWNED);
         Self(entry)
     }
 
     /// The table's place in physical memory.
-    pub(crate) fn phys(&self) -> PhysFrame {
-        PhysFrame::containing_address(self.0.addr())
+    pub(super) fn phys(&self) -> PhysFrame {
+        frame_of(&self.0)
     }
 
-    /// Whether there is a table below, or the sink.
-    pub(crate) fn is_used(&self) -> bool {
+    /// Whether a table exists below, or the sink.
+    pub(super) fn is_used(&self) -> bool {
         is_needed(&self.0)
     }
 
     /// The table.
     #[inline]
-    pub(crate) fn table(&mut self, memory: PhysicalMemory) -> Table<'_> {
-        Table::owned_by(memory, PageTableLevel::Four, &mut self.0).expect("a root owns a table for its life")
+    pub(super) fn table(&mut self, memory: PhysicalMemory) -> Table<'_> {
+        Table::owned_by(memory, PageTableLevel::Three, &mut self.0)
     }
 
-    /// The table's frame, once no CPU walks it any more.
-    pub(crate) fn into_frame(self) -> Frame {
-        // SAFETY: the frame's owner became this value in `new`, which ends here.
+    /// The table's frame. The table was detached from the root before.
+    pub(super) fn into_frame(self, _: &Flushed) -> Frame {
+        // SAFETY: this value owned the frame since `new`, and ends here. No root leads to the table, and the TLB was
+        // flushed after that: no CPU walks the table any more.
         unsafe { Frame::from_phys(self.phys()) }
     }
 }

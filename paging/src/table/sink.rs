@@ -111,9 +111,9 @@ impl Sink {
         target.expect("level-3 tables live as long as the space, so they are not missing").phys()
     }
 
-    /// The frames, for the end of the space.
-    pub(crate) fn frames(&self) -> [PhysFrame; 3] {
-        [&self.frame, &self.level1, &self.level2].map(Frame::phys)
+    /// The frames, at the end of the space.
+    pub(crate) fn into_frames(self) -> [Frame; 3] {
+        [self.frame, self.level1, self.level2]
     }
 }
 

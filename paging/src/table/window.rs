@@ -1,10 +1,10 @@
 //! The tables of the window of addresses in which regions live.
 //!
-//! One level-3 table for each level-4 entry that the window touches, taken when the space is made and kept
-//! for its life: so the root's entries never change again, and a kernel may copy them into other roots.
+//! One level-3 table for each level-4 entry that the window touches, taken when the space is made and kept for its
+//! life: so the root's entries never change again, and a kernel may copy them into other roots.
 //!
-//! Invariant: below the level-3 tables, a table exists only while something needs it: a present or deferred
-//! entry, or a pin of a region that shares it. Called by: everything that walks.
+//! Invariant: below the level-3 tables, a table exists only while something needs it: a present or deferred entry, or
+//! a pin of a region that shares it.
 
 use alloc::vec::Vec;
 
@@ -12,10 +12,11 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PageTableFlags, PageTableIndex, PhysFrame};
 
-use super::{Held, Resident, Root, Table};
+use super::{EntryState, Resident, Root, Table};
 use crate::frame::{FrameSource, PhysicalMemory, Shortage};
 use crate::pages::{count, entry_end, pages_per_table, pieces};
 use crate::supply::Supply;
+use crate::tlb::{FlushBatch, Flushed, Tlb};
 
 /// Flags of the root's entries. What they may do is decided further down.
 const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
@@ -40,16 +41,18 @@ impl WindowTables {
         Self { memory, pages, level3, shared_frames: 0 }
     }
 
-    /// Takes the level-3 tables; no root refers to them yet. After an error there are none.
-    pub(crate) fn take_level3<S: FrameSource>(&mut self, supply: &Supply<'_, S>) -> Result<(), Shortage> {
+    /// Takes the level-3 tables. No root refers to them yet. After an error there are none.
+    pub(crate) fn take_level3<S: FrameSource>(
+        &mut self,
+        supply: &Supply<'_, S>,
+        tlb: &impl Tlb,
+    ) -> Result<(), Shortage> {
         for _ in root_entries(self.pages) {
-            match supply.take() {
-                Ok(blank) => self.level3.push(Root::new(blank)),
-                Err(shortage) => {
-                    self.give_back(supply);
-                    return Err(shortage);
-                }
-            }
+            let blank = supply.take().inspect_err(|_| {
+                // No table was attached, so there is nothing to flush.
+                self.release_level3(supply, &FlushBatch::new().flush(tlb));
+            })?;
+            self.level3.push(Root::new(blank));
         }
         Ok(())
     }
@@ -65,7 +68,7 @@ impl WindowTables {
         root_entries(self.pages).find(|index| !root[*index].is_unused())
     }
 
-    /// Lets the root refer to the level-3 tables.
+    /// Makes the root refer to the level-3 tables.
     ///
     /// # Safety
     ///
@@ -78,20 +81,21 @@ impl WindowTables {
         }
     }
 
-    /// Clears the entries that [`attach`](Self::attach) made. The TLB is for the caller to flush.
+    /// Clears the entries that [`attach`](Self::attach) made.
     ///
     /// # Safety
     ///
     /// As for [`attach`](Self::attach).
-    pub(crate) unsafe fn detach(&mut self, root: PhysFrame) {
+    pub(crate) unsafe fn detach(&mut self, root: PhysFrame, batch: &mut FlushBatch) {
         // SAFETY: forwarded from this function's contract; the reference ends here.
         let root = unsafe { self.memory.table(root) };
         root_entries(self.pages).for_each(|index| root[index].set_unused());
+        batch.add_everything();
     }
 
-    /// Releases the level-3 tables.
-    pub(crate) fn give_back<S: FrameSource>(&mut self, supply: &Supply<'_, S>) {
-        self.level3.drain(..).for_each(|root| supply.give_back(root.into_frame()));
+    /// Releases the level-3 tables, which were detached or never attached.
+    pub(crate) fn release_level3<S: FrameSource>(&mut self, supply: &Supply<'_, S>, flushed: &Flushed) {
+        self.level3.drain(..).for_each(|root| supply.give_back(root.into_frame(flushed)));
     }
 
     pub(crate) const fn memory(&self) -> PhysicalMemory {
@@ -103,7 +107,7 @@ impl WindowTables {
         self.shared_frames
     }
 
-    /// Notes that shared tables were released.
+    /// Records that shared tables were released.
     pub(crate) const fn forget_shared(&mut self, frames: u64) {
         self.shared_frames -= frames;
     }
@@ -121,7 +125,7 @@ impl WindowTables {
         }
     }
 
-    /// As [`each_level3`](Self::each_level3), without those that have nothing within the CPU's reach.
+    /// As [`each_level3`](Self::each_level3), without those that are empty.
     pub(crate) fn each_used_level3(&mut self, pages: PageRange, mut visit: impl FnMut(Table<'_>, PageRange)) {
         for piece in pieces(pages, PageTableLevel::Four) {
             let memory = self.memory;
@@ -182,42 +186,34 @@ impl WindowTables {
         self.descend(page, level).unpin();
     }
 
-    /// Shows each page of the range that holds a frame of its own within the CPU's reach.
+    /// Visits each page of the range that owns a frame within the CPU's reach.
     pub(crate) fn each_resident(&mut self, pages: PageRange, mut visit: impl FnMut(Resident<'_>)) {
         self.each_level1(pages, |mut table, piece| {
             table.each_used(piece, |table, used| table.resident(used.start).into_iter().for_each(&mut visit));
         });
     }
 
-    /// The `count`th deferred page of the range, counted from one, if there are as many.
+    /// The `count`th deferred page of the range, counted from one, if there are so many.
     pub(crate) fn nth_deferred(&mut self, pages: PageRange, count: u64) -> Option<Page> {
         let mut left = count;
-        let is_last = |held| match held {
-            Held::Deferred(_) => {
-                left -= 1;
-                left == 0
-            }
-            Held::Absent | Held::Shared | Held::Sink | Held::Owned(_) | Held::Detached(_) => false,
-        };
-        self.find(pages, is_last)
-    }
-
-    /// The first page of the range that holds something within the CPU's reach: a frame of its own, or the
-    /// sink.
-    pub(crate) fn first_held(&mut self, pages: PageRange) -> Option<Page> {
-        self.find(pages, |held| match held {
-            Held::Owned(_) | Held::Sink => true,
-            Held::Absent | Held::Shared | Held::Deferred(_) | Held::Detached(_) => false,
+        self.find(pages, |state| {
+            left -= u64::from(matches!(state, EntryState::Deferred(_)));
+            left == 0
         })
     }
 
-    /// Whether a page of the range holds anything.
-    pub(crate) fn is_used(&mut self, pages: PageRange) -> bool {
-        self.find(pages, |held| held != Held::Absent).is_some()
+    /// The first page of the range that the CPU can write: it owns a frame, or leads to the sink.
+    pub(crate) fn first_writable(&mut self, pages: PageRange) -> Option<Page> {
+        self.find(pages, |state| matches!(state, EntryState::Owned(_) | EntryState::Sink))
     }
 
-    /// The first page of the range whose entry, at the lowest level that exists, holds what is wanted.
-    fn find(&mut self, pages: PageRange, mut is_wanted: impl FnMut(Held) -> bool) -> Option<Page> {
+    /// Whether a page of the range has an entry that is not absent.
+    pub(crate) fn is_used(&mut self, pages: PageRange) -> bool {
+        self.find(pages, |state| state != EntryState::Absent).is_some()
+    }
+
+    /// The first page of the range whose entry, at the lowest level that exists, is in a state that is wanted.
+    fn find(&mut self, pages: PageRange, mut is_wanted: impl FnMut(EntryState) -> bool) -> Option<Page> {
         pieces(pages, PageTableLevel::Four).find_map(|piece| {
             let memory = self.memory;
             let root = self.root(piece.start);
@@ -249,9 +245,13 @@ fn each_level1(mut table: Table<'_>, pages: PageRange, visit: &mut impl FnMut(Ta
     });
 }
 
-fn find(table: &mut Table<'_>, pages: PageRange, is_wanted: &mut impl FnMut(Held) -> bool) -> Option<Page> {
+fn find(
+    table: &mut Table<'_>,
+    pages: PageRange,
+    is_wanted: &mut impl FnMut(EntryState) -> bool,
+) -> Option<Page> {
     table.find_used(pages, |table, used| match table.below(used.start) {
         Some(mut below) => find(&mut below, used, is_wanted),
-        None => is_wanted(table.held(used.start)).then_some(used.start),
+        None => is_wanted(table.state(used.start)).then_some(used.start),
     })
 }

@@ -81,8 +81,10 @@ impl FlushBatch {
         }
     }
 
-    /// Flushes what was added, and is empty then; an empty batch flushes nothing.
-    pub(crate) fn flush(&mut self, tlb: &impl Tlb) {
+    /// Flushes what was added, and leaves the batch empty. An empty batch flushes nothing.
+    ///
+    /// Not by value: the compiler would copy half a kilobyte.
+    pub(crate) fn flush(&mut self, tlb: &impl Tlb) -> Flushed {
         match self.scope {
             Scope::Pages => self.runs.iter().for_each(|run| {
                 (0..count(*run)).for_each(|number| tlb.flush(page_after(run.start, number)));
@@ -90,7 +92,19 @@ impl FlushBatch {
             Scope::Everything => tlb.flush_all(),
         }
         *self = Self::new();
+        Flushed { _by_the_batch: () }
     }
+}
+
+/// The proof that the TLB was flushed for everything that was added to one batch.
+///
+/// What takes a frame out of an entry requires it, because the CPU may use a frame until it has forgotten the entry.
+/// Whatever makes a present entry absent adds the entry's pages to a batch. So the only way to the frame leads through
+/// the flush.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    /// Keeps the constructor private to this module.
+    _by_the_batch: (),
 }
 
 #[cfg(test)]
@@ -124,7 +138,7 @@ mod tests {
         let (log, first) = (Log::default(), Page::containing_address(VirtAddr::new(0x4000_0000)));
         let mut batch = FlushBatch::new();
         (0..count).for_each(|number| batch.add(first + number));
-        batch.flush(&log);
+        let Flushed { .. } = batch.flush(&log);
         log
     }
 
@@ -148,7 +162,7 @@ mod tests {
         batch.add_run(first + 2, 3);
         batch.add(first + 5);
         batch.add(first);
-        batch.flush(&log);
+        let Flushed { .. } = batch.flush(&log);
         assert_eq!(*log.pages.borrow(), [2, 3, 4, 5, 0].map(|number| first + number));
     }
 

@@ -3,7 +3,7 @@
 
 mod modelled;
 
-use palimpsest_paging::{CoveredTables, FaultAround, LimitError, NotOurs, Policies, Releases, ZeroStores};
+use palimpsest_paging::{FaultAround, LimitError, NotOurs, Policies, ZeroStores};
 
 use self::modelled::{Content, Counting, Modelled, Random};
 use crate::world::{PAGE, World, address, pages};
@@ -175,16 +175,6 @@ fn random_operations_agree_with_the_model_while_zeros_are_stepped_over() {
 fn random_operations_agree_with_the_model_while_pages_are_committed_ahead() {
     let fault_around = FaultAround::Adaptive { limit_pages: 16 };
     agree(Policies { fault_around, ..Policies::OFF }, Counting::AtLeast);
-}
-
-#[test]
-fn random_operations_agree_with_the_model_while_tables_are_cut_off() {
-    agree(Policies { covered_tables: CoveredTables::CutOff, ..Policies::OFF }, Counting::Exact);
-}
-
-#[test]
-fn random_operations_agree_with_the_model_while_frames_are_released_in_batches() {
-    agree(Policies { releases: Releases::Batched, ..Policies::OFF }, Counting::Exact);
 }
 
 #[test]

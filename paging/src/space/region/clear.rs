@@ -10,11 +10,10 @@
 use x86_64::structures::paging::page::PageRange;
 
 use super::{RangeError, Region};
-use crate::clear::{Decommitted, Recommitted, defer, reclaim, recommit, sweep, zero_in_place};
+use crate::clear::{Decommitted, Recommitted};
 use crate::frame::FrameSource;
-use crate::record::Record;
-use crate::state::Env;
-use crate::table::{Sweep, WindowTables};
+use crate::state::Mapping;
+use crate::table::Sweep;
 use crate::tlb::Tlb;
 
 impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
@@ -33,9 +32,9 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// Nothing has changed then.
     pub fn decommit(&mut self, pages: PageRange) -> Result<Decommitted, RangeError> {
         self.check(pages)?;
-        Ok(self.with_record(|record, tables, env| {
-            record.forget_image(pages);
-            sweep(Sweep::Everything, pages, record, tables, env)
+        Ok(self.with_mapping(|mut mapping| {
+            mapping.record.forget_image(pages);
+            mapping.sweep(Sweep::Everything, pages)
         }))
     }
 
@@ -51,9 +50,9 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn recommit(&mut self, pages: PageRange) -> Result<Recommitted, RangeError> {
         self.check(pages)?;
-        Ok(self.with_cleared(|record, tables, env| {
-            unshare(pages, record, tables, env);
-            recommit(pages, record, tables, env)
+        Ok(self.with_recalled(|mut mapping| {
+            unshare(pages, &mut mapping);
+            mapping.recommit(pages)
         }))
     }
 
@@ -67,9 +66,9 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn zero_in_place(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_cleared(|record, tables, env| {
-            unshare(pages, record, tables, env);
-            zero_in_place(pages, tables)
+        Ok(self.with_recalled(|mut mapping| {
+            unshare(pages, &mut mapping);
+            mapping.zero_in_place(pages)
         }))
     }
 
@@ -85,9 +84,9 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// As for [`decommit`](Self::decommit).
     pub fn defer(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_cleared(|record, tables, env| {
-            unshare(pages, record, tables, env);
-            defer(pages, record, tables, env)
+        Ok(self.with_recalled(|mut mapping| {
+            unshare(pages, &mut mapping);
+            mapping.defer(pages)
         }))
     }
 
@@ -96,19 +95,14 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     ///
     /// It walks the tables of that part of the region only in which there are deferred pages.
     pub fn reclaim(&mut self, budget_frames: u64) -> Decommitted {
-        self.with_record(|record, tables, env| reclaim(budget_frames, record, tables, env))
+        self.with_mapping(|mut mapping| mapping.reclaim(budget_frames))
     }
 }
 
-/// Lets pages without a frame of their own read as zero, whatever the region started with there.
-fn unshare<S: FrameSource, T: Tlb>(
-    pages: PageRange,
-    record: &mut Record,
-    tables: &mut WindowTables,
-    env: Env<'_, S, T>,
-) {
-    if record.image.is_some() {
-        record.forget_image(pages);
-        sweep(Sweep::Shared, pages, record, tables, env);
+/// Makes pages without a frame of their own read as zero, whatever the region started with there.
+fn unshare<S: FrameSource, T: Tlb>(pages: PageRange, mapping: &mut Mapping<'_, S, T>) {
+    if mapping.record.image.is_some() {
+        mapping.record.forget_image(pages);
+        mapping.sweep(Sweep::Shared, pages);
     }
 }

@@ -6,19 +6,16 @@
 use x86_64::structures::paging::Page;
 
 use super::{LimitError, Region};
-use crate::clear::{demote_ahead, sweep};
 use crate::frame::FrameSource;
-use crate::record::Record;
-use crate::state::Env;
-use crate::supply::Supply;
-use crate::table::{Sweep, WindowTables};
+use crate::state::Mapping;
+use crate::table::Sweep;
 use crate::tlb::Tlb;
 
 impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     /// The number of bytes from the base on that can be used.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
-        self.with_record(|record, _, _| record.limit_bytes())
+        self.with_mapping(|mapping| mapping.record.limit_bytes())
     }
 
     /// Makes the first `bytes` bytes usable, rounded up to whole pages.
@@ -43,54 +40,40 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
         if bytes > capacity_bytes {
             return Err(LimitError::BeyondCapacity { requested_bytes: bytes, capacity_bytes });
         }
-        self.with_record(|record, tables, env| {
-            if bytes < record.limit_bytes() {
-                lower(bytes, record, tables, env)
-            } else {
-                raise(bytes, record, tables, env)
-            }
+        self.with_mapping(|mapping| {
+            if bytes < mapping.record.limit_bytes() { lower(bytes, mapping) } else { raise(bytes, mapping) }
         })
     }
 }
 
-fn raise<S: FrameSource, T: Tlb>(
-    bytes: u64,
-    record: &mut Record,
-    tables: &WindowTables,
-    env: Env<'_, S, T>,
-) -> Result<(), LimitError> {
-    if !record.account.is_reserved() {
-        record.set_limit(bytes);
+fn raise<S: FrameSource, T: Tlb>(bytes: u64, mapping: Mapping<'_, S, T>) -> Result<(), LimitError> {
+    if !mapping.record.account.is_reserved() {
+        mapping.record.set_limit(bytes);
         return Ok(());
     }
-    let charged_frames = record.most_frames();
-    let raised_from = record.set_limit(bytes);
-    let supply = Supply { memory: tables.memory(), source: env.source, account: Some(&record.account) };
-    if let Err(error) = supply.promise(record.most_frames() - charged_frames) {
-        record.set_limit(raised_from);
+    let charged_frames = mapping.record.most_frames();
+    let raised_from = mapping.record.set_limit(bytes);
+    let more_frames = mapping.record.most_frames() - charged_frames;
+    if let Err(error) = mapping.supply().promise(more_frames) {
+        mapping.record.set_limit(raised_from);
         return Err(error.into());
     }
     Ok(())
 }
 
-fn lower<S: FrameSource, T: Tlb>(
-    bytes: u64,
-    record: &mut Record,
-    tables: &mut WindowTables,
-    env: Env<'_, S, T>,
-) -> Result<(), LimitError> {
-    // Nobody has asked for the pages that were committed ahead: they are no obstacle.
-    demote_ahead(record, tables, env);
-    let (charged_frames, before) = (record.most_frames(), record.usable_end());
-    let lowered_from = record.set_limit(bytes);
-    let given_up = Page::range(record.usable_end(), before);
-    if let Some(page) = tables.first_held(given_up) {
-        record.set_limit(lowered_from);
+fn lower<S: FrameSource, T: Tlb>(bytes: u64, mut mapping: Mapping<'_, S, T>) -> Result<(), LimitError> {
+    // Pages that were committed ahead and never written are no obstacle.
+    mapping.demote_ahead();
+    let charged_frames = mapping.record.most_frames();
+    let before = mapping.record.usable_end();
+    let lowered_from = mapping.record.set_limit(bytes);
+    let given_up = Page::range(mapping.record.usable_end(), before);
+    if let Some(page) = mapping.tables.first_writable(given_up) {
+        mapping.record.set_limit(lowered_from);
         return Err(LimitError::Resident { page });
     }
-    record.forget_image(given_up);
-    sweep(Sweep::Everything, given_up, record, tables, env);
-    let supply = Supply { memory: tables.memory(), source: env.source, account: Some(&record.account) };
-    supply.withdraw(charged_frames - record.most_frames());
+    mapping.record.forget_image(given_up);
+    mapping.sweep(Sweep::Everything, given_up);
+    mapping.supply().withdraw(charged_frames - mapping.record.most_frames());
     Ok(())
 }

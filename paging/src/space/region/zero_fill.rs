@@ -9,7 +9,6 @@ use core::fmt;
 use x86_64::structures::paging::page::PageRange;
 
 use super::Region;
-use crate::clear::sweep;
 use crate::frame::FrameSource;
 use crate::table::Sweep;
 use crate::tlb::Tlb;
@@ -25,12 +24,12 @@ pub struct ZeroFill<'r, 'a, S: FrameSource, T: Tlb> {
 
 impl<'r, 'a, S: FrameSource, T: Tlb> ZeroFill<'r, 'a, S, T> {
     pub(super) fn begin(region: &'r mut Region<'a, S, T>, pages: PageRange) -> Self {
-        region.with_cleared(|record, tables, env| {
-            if record.residency.deferred_frames > 0 {
-                // What is deferred reads as zero too, and need not be zeroed to be filled with zeros.
-                sweep(Sweep::Deferred, pages, record, tables, env);
+        region.with_recalled(|mut mapping| {
+            if mapping.record.residency.deferred_frames > 0 {
+                // Deferred pages read as zero too, and need not be zeroed to be filled with zeros.
+                mapping.sweep(Sweep::Deferred, pages);
             }
-            record.filling = Some(pages);
+            mapping.record.filling = Some(pages);
         });
         Self { region }
     }
@@ -38,7 +37,7 @@ impl<'r, 'a, S: FrameSource, T: Tlb> ZeroFill<'r, 'a, S, T> {
 
 impl<S: FrameSource, T: Tlb> Drop for ZeroFill<'_, '_, S, T> {
     fn drop(&mut self) {
-        self.region.with_cleared(|record, _, _| record.filling = None);
+        self.region.with_recalled(|mapping| mapping.record.filling = None);
     }
 }
 
