@@ -19,11 +19,13 @@ use std::path::Path;
 pub const EMULATOR: Need = Need::Tool(Tool::Qemu);
 
 /// What `setup` installs, beyond the needs of a single command, and what `ci` needs.
-pub const EVERYTHING: [Need; 8] = [
+pub const EVERYTHING: [Need; 10] = [
     Need::Core(Target::None.triple()),
     Need::Core(Target::Gnu.triple()),
     Need::Core(WASM_TARGET),
     Need::Core(WASI_TARGET),
+    Need::Core(THUMB_TARGET),
+    Need::Core(RISCV_TARGET),
     RUSTFMT,
     CLIPPY,
     EMULATOR,
@@ -35,6 +37,12 @@ pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// The compilation target of the programs that are written in Rust.
 pub const WASI_TARGET: &str = "wasm32-wasip1";
+
+/// A Cortex-M target, for which `ci` builds the engine without an MMU.
+const THUMB_TARGET: &str = "thumbv7em-none-eabihf";
+
+/// A 32-bit RISC-V target, likewise.
+const RISCV_TARGET: &str = "riscv32imac-unknown-none-elf";
 
 /// The formatter.
 const RUSTFMT: Need = Need::Component { name: "rustfmt", executable: "cargo-fmt" };

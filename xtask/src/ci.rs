@@ -38,6 +38,15 @@ struct Check(&'static str, Platform, &'static str);
 /// The engine as firmware without an MMU uses it.
 const ENGINE_ALONE: &str = "clippy --package=palimpsest-engine --no-default-features -- -D warnings";
 
+/// The engine on microcontrollers with 32-bit addresses.
+const ENGINE_ON_THUMB: &str =
+    "clippy --package=palimpsest-engine --no-default-features --target=thumbv7em-none-eabihf -- -D warnings";
+const ENGINE_ON_RISCV: &str = "clippy --package=palimpsest-engine --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
+
+/// The crates that are published, as archives of what their users need.
+const PACKAGES: &str = "package --no-verify --allow-dirty --package=palimpsest-paging --package=palimpsest-engine \
+                        --package=palimpsest-heap --package=palimpsest-wasi";
+
 /// Everything that ends up in the kernel.
 const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel --package=palimpsest-engine \
                       --package=palimpsest-paging --package=palimpsest-wasi -- -D warnings";
@@ -59,7 +68,7 @@ const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimps
 const GUESTS: &str = "clippy --package=palimpsest-guest-churn --package=palimpsest-guest-coremark \
                       --target=wasm32-wasip1 -- -D warnings";
 
-const CHECKS: [Check; 12] = [
+const CHECKS: [Check; 15] = [
     Check("fmt", Platform::Host, "fmt --all --check"),
     Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
     Check("clippy/host/engine-alone", Platform::Host, ENGINE_ALONE),
@@ -68,8 +77,11 @@ const CHECKS: [Check; 12] = [
     Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
     Check("clippy/none/engine-alone", Platform::Kernel(Target::None), ENGINE_ALONE),
     Check("clippy/none/embed-minimal", Platform::Kernel(Target::None), EXAMPLE),
+    Check("clippy/thumbv7em/engine-alone", Platform::Host, ENGINE_ON_THUMB),
+    Check("clippy/riscv32imac/engine-alone", Platform::Host, ENGINE_ON_RISCV),
     Check("clippy/wasm/guest-library", Platform::Host, GUEST_LIBRARY),
     Check("clippy/wasm/guests", Platform::Host, GUESTS),
+    Check("package", Platform::Host, PACKAGES),
     Check("docs/host", Platform::Host, "doc --no-deps"),
     Check("docs/none", Platform::Kernel(Target::None), KERNEL_DOCS),
 ];

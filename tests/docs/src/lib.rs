@@ -10,3 +10,12 @@ pub mod readme {}
 
 #[doc = include_str!("../../../heap/README.md")]
 pub mod heap {}
+
+#[doc = include_str!("../../../engine/README.md")]
+pub mod engine {}
+
+#[doc = include_str!("../../../paging/README.md")]
+pub mod paging {}
+
+#[doc = include_str!("../../../wasi/README.md")]
+pub mod wasi {}
