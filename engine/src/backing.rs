@@ -1,12 +1,13 @@
 //! The seam between the engine and memory: what linear memories are made of.
 //!
-//! A [`Provider`] opens one [`Arena`] for each store, and the arena reserves a [`LinearRegion`] for each linear
-//! memory. [`Paged`] maps pages when they are touched and releases the frames of cleared pages. [`Fixed`] divides a
-//! byte slice, for firmware without an MMU and for tests on a host.
+//! A [`Provider`] opens one [`Arena`] for each store, and the arena reserves a [`LinearRegion`] for
+//! each linear memory. [`Paged`] maps pages when they are touched and releases the frames of
+//! cleared pages. [`Fixed`] divides a byte slice, for firmware without an MMU and for tests on a
+//! host.
 //!
 //! The traits are unsafe to implement because wasmi reads and writes through the pointer that
-//! [`LinearRegion::bytes`] returns. They are private to the crate: an embedder passes a [`Backing`] and implements
-//! nothing.
+//! [`LinearRegion::bytes`] returns. They are private to the crate: an embedder passes a [`Backing`]
+//! and implements nothing.
 
 mod error;
 mod figures;
@@ -56,16 +57,19 @@ impl Backing {
 /// Every arena that it opens keeps the contract of [`Arena`].
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
 pub(crate) unsafe trait Provider: Debug + Send + Sync {
-    /// Opens the share of one store, which may hold `cap_frames` frames at most, table frames included.
+    /// Opens the share of one store, which may hold `cap_frames` frames at most, table frames
+    /// included.
     fn open(&self, cap_frames: Option<u64>, commit: Commit) -> Box<dyn Arena>;
 
-    /// Makes an image of `parts`. Later parts overwrite earlier ones, and the bytes between them are zero.
+    /// Makes an image of `parts`. Later parts overwrite earlier ones, and the bytes between them
+    /// are zero.
     ///
     /// Returns `None` if there is no room. Memories are then written when they are made.
     fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>>;
 }
 
-/// Bytes that memories start with, shared by those of all stores. Freed with the last one that uses it.
+/// Bytes that memories start with, shared by those of all stores. Freed with the last one that uses
+/// it.
 pub(crate) trait DataImage: Any + Debug + Send + Sync {
     /// Returns the number of frames that the image holds.
     fn frames(&self) -> u64;
@@ -83,19 +87,20 @@ pub(crate) struct ImagePart<'a> {
 ///
 /// # Safety
 ///
-/// Every region that it reserves keeps the contract of [`LinearRegion`] for as long as the region lives, even after
-/// the arena is dropped.
+/// Every region that it reserves keeps the contract of [`LinearRegion`] for as long as the region
+/// lives, even after the arena is dropped.
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
 pub(crate) unsafe trait Arena: Debug + Send + Sync {
-    /// Reserves a region of at least `size.initial` bytes, and of `size.maximum` bytes if it can. The limit of the
-    /// new region is `size.initial`.
+    /// Reserves a region of at least `size.initial` bytes, and of `size.maximum` bytes if it can.
+    /// The limit of the new region is `size.initial`.
     ///
     /// # Errors
     ///
     /// See [`BackingError`]. Nothing stays reserved then.
     fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError>;
 
-    /// Returns whether the store is still valid. It is called whenever a call crosses between host and guest.
+    /// Returns whether the store is still valid. It is called whenever a call crosses between host
+    /// and guest.
     fn health(&self) -> Health;
 
     /// Returns the frames that the store holds, and its health.
@@ -106,11 +111,12 @@ pub(crate) unsafe trait Arena: Debug + Send + Sync {
 ///
 /// # Safety
 ///
-/// 1. [`bytes`](Self::bytes) returns memory that stays where it is and has no other user until the region is dropped.
-///    Bytes below the limit can be read and written at any time.
-/// 2. After [`attach`](Self::attach) the bytes of the image read as in the image, and all others as before.
-/// 3. After [`clear`](Self::clear) every byte of the span reads 0 under every strategy, and no byte outside the span
-///    has changed.
+/// 1. [`bytes`](Self::bytes) returns memory that stays where it is and has no other user until the
+///    region is dropped. Bytes below the limit can be read and written at any time.
+/// 2. After [`attach`](Self::attach) the bytes of the image read as in the image, and all others as
+///    before.
+/// 3. After [`clear`](Self::clear) every byte of the span reads 0 under every strategy, and no byte
+///    outside the span has changed.
 #[allow(unsafe_code, reason = "wasmi reads and writes through the pointer that `bytes` returns")]
 pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// Returns the whole reserved range.
@@ -120,11 +126,12 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     ///
     /// # Errors
     ///
-    /// [`LimitRefused`] if the frames cannot be reserved or the region is smaller. The limit has not moved then.
+    /// [`LimitRefused`] if the frames cannot be reserved or the region is smaller. The limit has
+    /// not moved then.
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused>;
 
-    /// Runs `fill`, which writes zeros over `span`. Where the bytes read as zero already, the region absorbs the
-    /// writes, so that they take no frame.
+    /// Runs `fill`, which writes zeros over `span`. Where the bytes read as zero already, the
+    /// region absorbs the writes, so that they take no frame.
     fn zero_fill(&mut self, span: Span, fill: &mut dyn FnMut());
 
     /// Gives the region the bytes of `image`. The region reads as zero before.

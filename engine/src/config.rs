@@ -1,7 +1,7 @@
-//! What an embedder chooses for an engine: Wasm proposals, fuel, limits.
+//! What an embedder chooses for an engine: Wasm proposals, fuel, limits, policies.
 //!
-//! The features decide what the validator lets through; wasmi itself is always built and set up with all of
-//! them, because a spliced module uses several tables whatever the guest may use.
+//! The features decide what the validator accepts. wasmi itself always has all of them, because a
+//! spliced module uses several tables even if the guest may not.
 
 use bitflags::bitflags;
 use wasmi::CustomFuelCosts;
@@ -47,7 +47,7 @@ bitflags! {
 }
 
 impl Features {
-    /// The same set in the validator's terms.
+    /// Returns the same set in the validator's terms.
     pub(crate) fn to_wasmparser(self) -> WasmFeatures {
         WasmFeatures::from_bits_truncate(self.bits())
     }
@@ -59,44 +59,45 @@ impl Default for Features {
     }
 }
 
-/// What a guest may use up. Every limit has a default that is safe for a kernel with 32 MiB of heap.
+/// What a guest may use up. The defaults are safe for a kernel with 32 MiB of heap.
 ///
-/// Those of modules bound the heap that loading takes: a hostile module can make a validator or an interpreter
-/// take more than a hundred bytes for each of its own.
+/// The limits of modules bound the heap that loading takes. A hostile module can make a validator
+/// or an interpreter allocate more than a hundred bytes for each of its own bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Bytes of a module: 8 MiB.
     pub module_bytes: usize,
-    /// Bytes of a module's sections but for code, data and custom ones: 1 MiB.
+    /// Bytes of a module's sections, without code, data and custom sections: 1 MiB.
     pub header_bytes: usize,
-    /// Entries in each of a module's sections (types, imports, functions, ...): 20,000.
+    /// Entries in each section of a module (types, imports, functions, ...): 20,000.
     pub section_entries: u32,
     /// References in all element segments of a module together: 131,072.
     pub element_items: u32,
     /// Bytes of one function body: 512 KiB.
     pub function_bytes: usize,
-    /// Blocks, loops and ifs inside each other in a function body: 4,096.
+    /// Depth to which the blocks, loops and ifs of a function body may nest: 4,096.
     pub nesting: u32,
     /// Instances in a store: 64.
     pub instances: usize,
     /// Memories in a store: 64.
     pub memories: usize,
-    /// Bytes that one memory may grow to: 2 TiB. It is address space, not an allocation.
+    /// Bytes to which one memory may grow: 2 TiB. They are address space, not an allocation.
     pub memory_bytes: u64,
-    /// Tables in a store: 128, the engine's own included (one for each instance that grows or discards).
+    /// Tables in a store: 128. An instance that contains `memory.grow`, `table.grow` or
+    /// `memory.discard` has one more than its module.
     pub tables: usize,
     /// Elements in one table: 131,072.
     pub table_elements: usize,
-    /// Frames that a store may hold, table frames included: as many as there are.
+    /// Frames that a store may hold, table frames included: no limit.
     pub resident_frames: Option<u64>,
-    /// Fuel that a store starts with, where the engine is metered: none.
+    /// Units of fuel that a store of a metered engine starts with: none.
     pub fuel: Option<u64>,
-    /// Calls of a guest's functions by its own that may be nested: 10,000. They are kept on the heap, in less than
-    /// 2 MiB.
+    /// Depth to which calls between the guest's own functions may nest: 10,000. Their frames are on
+    /// the heap, in less than 2 MiB.
     pub call_depth: usize,
-    /// Calls from the host into a guest that may be nested through host functions: 16. Each takes about
-    /// 2.3 KB of native stack.
+    /// Depth to which calls from the host into a guest may nest through host functions: 16. Each
+    /// takes about 2.3 KB of native stack.
     pub reentry_depth: u32,
 }
 
@@ -122,8 +123,9 @@ impl Default for Limits {
     }
 }
 
-/// What is paid for by size. Translating a function costs nothing: wasmi does it at the first call, where running
-/// out of fuel could not be resumed, so that a slice which ends there would end the guest.
+/// Fuel that is charged by size. Translating a function costs none. wasmi translates at the first
+/// call, where it cannot resume a guest that runs out of fuel, so a slice that ended there would
+/// end the guest.
 const FUEL_COSTS: CustomFuelCosts =
     CustomFuelCosts { bytes_copied_per_fuel: 64, fuel_per_bytes_translated: 0, fuel_per_bytes_validated: 0 };
 
@@ -133,48 +135,53 @@ pub enum Fuel {
     /// Guest code runs until it returns or traps.
     #[default]
     Unmetered,
-    /// Running uses up fuel; see [`Limits::fuel`] and [`Store::set_fuel`](crate::Store::set_fuel).
+    /// Running uses up fuel. See [`Limits::fuel`] and [`Store::set_fuel`](crate::Store::set_fuel).
     Metered,
 }
 
-/// What becomes of active data segments.
+/// How memories get their active data segments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Images {
-    /// Those at constant offsets become an image, made once when a module is loaded. Its instances share the image's
-    /// frames until they write to them: making one takes no time and no frame for data that it does not touch.
+    /// Segments at constant offsets become a copy-on-write image when the module is loaded. Its
+    /// instances share the frames of the image until they write to them. An instance takes neither
+    /// time nor frames for data that it does not touch.
     #[default]
     CopyOnWrite,
-    /// Each instance gets a copy of its own, written when it is made.
+    /// The segments are written into each new instance.
     Off,
 }
 
-/// What becomes of the frames behind cleared pages. Every strategy leaves zeros.
+/// What a clear does with the frames of the pages. After every strategy the pages read as zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// Unmap and release; the next touch brings a zeroed frame. For most kernels.
+    /// Unmaps the pages and releases the frames. The next touch maps a zeroed frame. For most
+    /// kernels.
     #[default]
     Decommit,
-    /// Release, and map fresh zeroed frames before returning. For guests that must not fault later.
+    /// Releases the frames, and maps fresh zeroed ones before the call returns. For guests that
+    /// must not fault later.
     Recommit,
-    /// Zero in place and keep the frames. For tiny ranges, and where there is no MMU or a flush is dear.
+    /// Zeroes in place and keeps the frames. For tiny ranges, and where a flush is expensive.
     ZeroNow,
-    /// Unmap and mark; a touch takes the page back as zero, and [`Store::reclaim`](crate::Store::reclaim)
-    /// or a shortage of frames releases it. For callers who cannot wait.
+    /// Unmaps the pages and marks their frames. [`Store::reclaim`](crate::Store::reclaim) releases
+    /// them, and so does a shortage of frames; a touch before that zeroes the frame and maps it
+    /// again. For callers that cannot wait.
     Deferred,
 }
 
 /// When a memory's frames are charged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Commit {
-    /// A frame is taken when a page is first written. A write that finds none loses the store.
+    /// A frame is charged when a page is first written. If none is left, the store is lost.
     #[default]
     OnTouch,
-    /// Every frame of the size, tables included, is reserved when the memory is made or grows, which fails if
-    /// they cannot be reserved. A first touch cannot fail then.
+    /// All frames of the memory's size, table frames included, are charged when the memory is
+    /// created or grows. That fails if they cannot be reserved, and a touch cannot fail afterwards.
     Reserved,
 }
 
-/// How an [`Engine`](crate::Engine) works. Made with [`Config::default`] and the methods below.
+/// The configuration of an [`Engine`](crate::Engine): [`Config::default`], changed by the methods
+/// below.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     pub(crate) features: Features,
@@ -185,7 +192,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Lets modules use `features` and no other proposal.
+    /// Sets the proposals that modules may use.
     #[must_use]
     pub fn features(mut self, features: Features) -> Self {
         self.features = features;
@@ -206,27 +213,28 @@ impl Config {
         self
     }
 
-    /// Sets the clearing strategy that memories start with.
+    /// Sets the strategy by which new memories are cleared.
     #[must_use]
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
         self
     }
 
-    /// Sets what becomes of active data segments.
+    /// Sets how memories get their active data segments.
     #[must_use]
     pub fn images(mut self, images: Images) -> Self {
         self.images = images;
         self
     }
 
-    /// The configuration of the interpreter below.
+    /// Returns the configuration of the interpreter.
     pub(crate) fn to_wasmi(&self) -> wasmi::Config {
         let mut config = wasmi::Config::default();
         config.consume_fuel(self.fuel == Fuel::Metered);
         config.fuel_cost(FUEL_COSTS);
         config.set_max_recursion_depth(self.limits.call_depth);
-        // Both are done on the guest's original bytes, before they are spliced.
+        // Validation and custom sections concern the guest's original bytes, which are scanned
+        // before the splice.
         config.compilation_mode(wasmi::CompilationMode::Lazy);
         config.ignore_custom_sections(true);
         config.wasm_custom_page_sizes(true);

@@ -1,10 +1,17 @@
-//! A guest's module: validated as it came, spliced, and handed to wasmi.
+//! A guest's module: validated, spliced, and translated by wasmi.
 //!
-//! wasmi 2.0 keeps a memory that a module *defines* in a `Vec`, and grows memories and tables inside the
-//! interpreter. So the module that wasmi gets differs from the guest's in this and nothing else: its defined
-//! memories are imports; `memory.grow`, `memory.discard` and `table.grow` are calls through an extra table into
-//! the host; and its active segments are applied by a function, once the instance is whole, or are in the [`image`]
-//! that a memory is made with. [`scan`] decides what has to change, [`segments`] and [`splice`] write it.
+//! wasmi 2.0 keeps a memory that a module *defines* in a `Vec`, and grows memories and tables
+//! inside the interpreter. Therefore the module that wasmi gets differs from the guest's in three
+//! ways, and in no other:
+//!
+//! - Defined memories are imports.
+//! - `memory.grow`, `memory.discard` and `table.grow` are calls into the host, through a table that
+//!   the splice adds: the host table.
+//! - Active segments are applied by a function after the instance is complete, or they are in the
+//!   [`image`] that a memory starts with.
+//!
+//! [`scan`] validates and finds what has to change. [`segments`] and [`splice`] write the new
+//! module.
 
 mod bounds;
 mod error;
@@ -24,35 +31,35 @@ use self::{image::Imaged, scan::Scan};
 pub(crate) use self::{scan::HostOp, splice::Slots};
 use crate::{backing::DataImage, config::Images, engine::Engine};
 
-/// What every name starts with that the engine puts into a spliced module.
+/// The prefix of all names that the engine adds to a module.
 const RESERVED_PREFIX: &str = "\0palimpsest";
-/// The module name of the imports that were the guest's own memories.
+/// The module name of the imports that were memories of the module.
 const MEMORY_MODULE: &str = "\0palimpsest.memory";
-/// The export of the host table.
+/// The export name of the host table.
 pub(crate) const HOST_TABLE: &str = "\0palimpsest.host-table";
-/// The export of the function that applies the active segments.
+/// The export name of the function that applies the active segments.
 pub(crate) const INITIALIZER: &str = "\0palimpsest.initializer";
-/// The export of the start function.
+/// The export name of the start function.
 pub(crate) const START: &str = "\0palimpsest.start";
 
 fn memory_name(index: usize) -> String {
     format!("{index}")
 }
 
-/// The export of a table that the guest grows.
+/// Returns the export name of a table that the guest grows.
 pub(crate) fn grown_table_name(index: u32) -> String {
     format!("{RESERVED_PREFIX}.table.{index}")
 }
 
-/// Whether `name` is one that guests and embedders do not see.
+/// Returns whether `name` is the engine's own, which guests and embedders do not see.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with(RESERVED_PREFIX)
 }
 
-/// The images of memories, with their indices.
+/// The images that memories start with, with the indices of the memories.
 type MemoryImages = Vec<(usize, Arc<dyn DataImage>)>;
 
-/// A validated and spliced module, ready to be instantiated in the stores of its engine.
+/// A valid module, ready to be instantiated in the stores of its engine.
 ///
 /// Function bodies are translated when they are first called.
 #[derive(Debug)]
@@ -62,10 +69,10 @@ pub struct Module {
     /// All memories, the imported ones first.
     memories: Vec<MemoryType>,
     imported_memories: usize,
-    /// What memories are made with.
+    /// The images of the memories that have one.
     images: MemoryImages,
     slots: Slots,
-    /// Elements that each table which the module defines starts with, with the table's index.
+    /// The index and the initial number of elements of each table that the module defines.
     table_sizes: Vec<(usize, u64)>,
 }
 
@@ -74,11 +81,13 @@ impl Module {
     ///
     /// # Errors
     ///
-    /// - [`ModuleError::Empty`], [`ModuleError::NotWasm`], [`ModuleError::Truncated`]: not a whole Wasm binary.
-    /// - [`ModuleError::Invalid`]: malformed, or invalid with the engine's features.
-    /// - [`ModuleError::Limit`]: above one of the engine's limits.
-    /// - [`ModuleError::ReservedName`]: it uses a name that the engine keeps for itself.
-    /// - [`ModuleError::Translate`]: wasmi has a limit of its own that the module exceeds.
+    /// - [`ModuleError::Empty`], [`ModuleError::NotWasm`] or [`ModuleError::Truncated`] if the
+    ///   bytes are not a whole Wasm binary.
+    /// - [`ModuleError::Invalid`] if the module is malformed, or invalid with the engine's
+    ///   features.
+    /// - [`ModuleError::Limit`] if it exceeds one of the engine's limits.
+    /// - [`ModuleError::ReservedName`] if it uses a name that is reserved for the engine.
+    /// - [`ModuleError::Translate`] if it exceeds a limit of wasmi.
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
         let scan = scan::scan(wasm, engine.config())?;
         let (imaged, images) = images(engine, &scan);
@@ -96,25 +105,28 @@ impl Module {
         })
     }
 
-    /// The engine that the module belongs to.
+    /// Returns the engine that the module belongs to.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The frames of the images that instances of the module share. Each is counted once, however many instances map
-    /// it, and is no store's: they are freed with the module and the last of its instances.
+    /// Returns the number of frames in the images that the module's instances share.
+    ///
+    /// Each frame is counted once, even if many instances map it. The frames are not charged to a
+    /// store. They are freed with the module and the last of its instances.
     #[must_use]
     pub fn image_frames(&self) -> u64 {
         self.images.iter().map(|(_, image)| image.frames()).sum()
     }
 
-    /// What the module imports: functions, then tables, memories and globals, each kind in the module's order.
+    /// Returns the imports: functions, then tables, memories and globals, each kind in the module's
+    /// order.
     pub fn imports(&self) -> impl Iterator<Item = wasmi::ImportType<'_>> {
         self.inner.imports().filter(|import| !is_reserved(import.module()))
     }
 
-    /// What the module exports.
+    /// Returns the exports.
     pub fn exports(&self) -> impl Iterator<Item = wasmi::ExportType<'_>> {
         self.inner.exports().filter(|export| !is_reserved(export.name()))
     }
@@ -123,22 +135,22 @@ impl Module {
         &self.inner
     }
 
-    /// The type of the memory with this index.
+    /// Returns the type of a memory, imported ones included.
     pub(crate) fn memory_type(&self, index: usize) -> Option<MemoryType> {
         self.memories.get(index).copied()
     }
 
-    /// The types of the memories that the module defines, with their indices.
+    /// Returns the index and the type of each memory that the module defines.
     pub(crate) fn defined_memories(&self) -> impl Iterator<Item = (usize, MemoryType)> {
         self.memories.iter().copied().enumerate().skip(self.imported_memories)
     }
 
-    /// The tables that the module defines: index, and elements from the start.
+    /// Returns the index and the initial number of elements of each table that the module defines.
     pub(crate) fn defined_tables(&self) -> impl Iterator<Item = (usize, u64)> {
         self.table_sizes.iter().copied()
     }
 
-    /// What memories are made with, with their indices.
+    /// Returns the memory index and the image of each memory that starts with one.
     pub(crate) fn images(&self) -> impl Iterator<Item = (usize, &Arc<dyn DataImage>)> {
         self.images.iter().map(|(index, image)| (*index, image))
     }
@@ -148,7 +160,7 @@ impl Module {
     }
 }
 
-/// Makes the images of the memories that `scan` defines: of all that have one, or of none.
+/// Makes the images of the module's memories. If there is no room for one of them, none is made.
 fn images<'a>(engine: &Engine, scan: &Scan<'a>) -> (Imaged<'a>, MemoryImages) {
     let imaged = match engine.config().images {
         Images::Off => Imaged::default(),

@@ -1,13 +1,13 @@
 //! Units: the one place where numbers that a guest chose are checked.
 //!
-//! A [`Span`] is a byte range that lies inside a memory; behind its constructors nothing overflows and
-//! nothing is out of bounds. The constructors follow the order of checks of the contract: alignment, then
-//! bounds, then nothing more can fail. Used by clearing, growing and instantiation.
+//! A [`Span`] is a byte range that lies inside a memory. Its constructors check alignment first and
+//! bounds second, as the contract of clears demands. After them nothing overflows and nothing is
+//! out of bounds, so what takes a span cannot fail.
 
 use thiserror::Error;
 use wasmi::errors::HostError;
 
-/// The bytes of a frame and of a page of virtual address space.
+/// Bytes of a frame, and of a page of virtual address space.
 pub(crate) const FRAME_BYTES: u64 = 4096;
 
 /// The size of one Wasm page of a memory: 64 KiB, or 1 byte with custom page sizes.
@@ -17,30 +17,30 @@ pub struct WasmPageSize {
 }
 
 impl WasmPageSize {
-    /// 64 KiB: what a memory has that does not say otherwise.
+    /// 64 KiB, the size for a memory that does not declare another.
     pub const STANDARD: Self = Self { log2: 16 };
-    /// One byte: the other size that the custom-page-sizes proposal knows.
+    /// One byte, the other size that the custom-page-sizes proposal allows.
     pub const BYTE: Self = Self { log2: 0 };
 
-    /// The base-2 logarithm of the size, as module headers have it.
+    /// Returns the base-2 logarithm of the size, which is how modules encode it.
     #[must_use]
     pub fn log2(self) -> u8 {
         self.log2
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
         1 << self.log2
     }
 
-    /// The bytes of `wasm_pages` pages, or `None` where that is more than a `u64` holds.
+    /// Returns the number of bytes in `wasm_pages` pages, or `None` if it overflows a `u64`.
     #[must_use]
     pub fn bytes_of(self, wasm_pages: u64) -> Option<u64> {
         wasm_pages.checked_mul(self.bytes())
     }
 
-    /// The whole Wasm pages in `bytes`.
+    /// Returns the number of whole Wasm pages in `bytes`.
     #[must_use]
     pub fn pages_in(self, bytes: u64) -> u64 {
         bytes >> self.log2
@@ -59,7 +59,7 @@ impl Span {
     ///
     /// # Errors
     ///
-    /// [`ClearError::OutOfBounds`] if the range ends behind the memory, or overflows.
+    /// [`ClearError::OutOfBounds`] if the range ends past the memory, or overflows.
     pub(crate) fn of_wasm_pages(
         start: u64,
         count: u64,
@@ -78,7 +78,7 @@ impl Span {
     /// # Errors
     ///
     /// - [`ClearError::Unaligned`] if `start` or `len` is not a multiple of the page size.
-    /// - [`ClearError::OutOfBounds`] if the range ends behind the memory, or overflows.
+    /// - [`ClearError::OutOfBounds`] if the range ends past the memory, or overflows.
     pub(crate) fn of_bytes(
         start: u64,
         len: u64,
@@ -104,7 +104,7 @@ impl Span {
         })
     }
 
-    /// The bytes from `old` to `new` sizes of a growing memory.
+    /// The bytes between the old and the new size of a memory that grows.
     pub(crate) fn growth(old_bytes: u64, new_bytes: u64) -> Self {
         Self { start: old_bytes, end: new_bytes.max(old_bytes) }
     }
@@ -114,44 +114,44 @@ impl Span {
         Some(Self { start, end })
     }
 
-    /// The first byte's offset.
+    /// Returns the offset of the first byte.
     pub(crate) fn start(self) -> u64 {
         self.start
     }
 
-    /// The offset behind the last byte.
+    /// Returns the offset past the last byte.
     pub(crate) fn end(self) -> u64 {
         self.end
     }
 
-    /// Whether there is no byte in it.
+    /// Returns whether the range contains no byte.
     pub(crate) fn is_empty(self) -> bool {
         self.start == self.end
     }
 }
 
-/// Why pages were not cleared. Nothing has changed.
+/// Why bytes were not cleared. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ClearError {
-    /// The range is not inside the memory.
-    #[error("out of bounds clear: start {start}, count {count}, size {size}")]
+    /// The range ends past the memory, or overflows.
+    #[error("out of bounds clear: start {start}, count {count}; the size is {size}, in the same unit")]
     OutOfBounds {
-        /// First unit: Wasm pages, or bytes in the byte form.
+        /// The first Wasm page, or the first byte in the forms that take bytes.
         start: u64,
-        /// Number of units.
+        /// The number of Wasm pages or bytes.
         count: u64,
-        /// The memory's size in the same unit.
+        /// The size of the memory in the same unit.
         size: u64,
     },
-    /// The byte form was called with something that is not a multiple of the page size.
-    #[error("unaligned discard: start {start:#x}, length {len:#x}, alignment {alignment:#x}")]
+    /// A discard starts or ends inside a Wasm page.
+    #[error("unaligned discard: start {start:#x}, length {len:#x}; both must be multiples of {alignment:#x}")]
     Unaligned {
-        /// First byte.
+        /// The first byte.
         start: u64,
-        /// Number of bytes.
+        /// The number of bytes.
         len: u64,
-        /// The memory's page size in bytes.
+        /// The page size of the memory, in bytes.
         alignment: u64,
     },
 }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_range_at_the_size_is_inside_and_behind_it_is_not() {
+    fn an_empty_range_at_the_size_is_inside_and_past_it_is_not() {
         assert_eq!(pages(4, 0).map(Span::is_empty), Ok(true));
         assert_eq!(pages(5, 0), Err(ClearError::OutOfBounds { start: 5, count: 0, size: 4 }));
         assert_eq!(pages(4, 1), Err(ClearError::OutOfBounds { start: 4, count: 1, size: 4 }));

@@ -54,7 +54,8 @@ pub enum FrameShortage {
         /// Frames that were needed.
         needed: u64,
     },
-    /// The commit policy is [`Commit::Reserved`](crate::Commit::Reserved), and the frame source cannot reserve frames.
+    /// The commit policy is [`Commit::Reserved`](crate::Commit::Reserved), and the frame source
+    /// cannot reserve frames.
     #[error(
         "the frame source cannot reserve frames, and `Commit::Reserved` needs it to; use `Commit::OnTouch`"
     )]

@@ -48,7 +48,8 @@ pub(crate) struct Standing {
     pub(crate) held_frames: u64,
     /// The most frames that were held at a time.
     pub(crate) peak_frames: u64,
-    /// Frames charged: those held, or under [`Commit::Reserved`](crate::Commit::Reserved) those reserved.
+    /// Frames charged: those held, or under [`Commit::Reserved`](crate::Commit::Reserved) those
+    /// reserved.
     pub(crate) charged_frames: u64,
 }
 

@@ -1,8 +1,8 @@
 //! Linear memory in a byte slice: for firmware without an MMU, and for tests and fuzzing on a host.
 //!
-//! Regions are blocks of the slice, at the granularity of a frame. Nothing is paged, so a clear zeroes the bytes and
-//! reports that their frames are retained. A memory that may grow without bound gets its initial size and a headroom
-//! that the embedder chooses.
+//! Regions are blocks of the slice, at the granularity of a frame. Nothing is paged, so a clear
+//! zeroes the bytes and reports that their frames are retained. A memory that may grow without
+//! bound gets its initial size and a headroom that the embedder chooses.
 
 mod block;
 
@@ -45,7 +45,8 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// A backing over `bytes`. A memory gets its initial size and up to `headroom_bytes` to grow into.
+    /// A backing over `bytes`. A memory gets its initial size and up to `headroom_bytes` to grow
+    /// into.
     #[must_use]
     pub fn new(bytes: &'static mut [MaybeUninit<u8>], headroom_bytes: u64) -> Self {
         let available = bytes.len() as u64;
@@ -86,8 +87,8 @@ struct Account {
     frames: Mutex<Frames>,
 }
 
-/// Frames that a store holds. The two figures are read together, so one lock protects both. Atomics would not do,
-/// because 32-bit targets have none of 64 bits.
+/// Frames that a store holds. The two figures are read together, so one lock protects both. Atomics
+/// would not do, because 32-bit targets have none of 64 bits.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frames {
     held: u64,
@@ -124,7 +125,8 @@ struct Slots {
     account: Arc<Account>,
 }
 
-// SAFETY: its regions are [`Slot`]s. Each owns its block, and the block keeps the heap alive that it came from.
+// SAFETY: its regions are [`Slot`]s. Each owns its block, and the block keeps the heap alive that
+//         it came from.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl Arena for Slots {
     fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
@@ -177,7 +179,8 @@ struct Slot {
     account: Arc<Account>,
 }
 
-// SAFETY: 1. The heap gives the bytes of a block to no other block until the block is dropped, with the slot.
+// SAFETY: 1. The heap gives the bytes of a block to no other block until the block is dropped, with
+//            the slot.
 //         2. `attach` writes the parts of the image, in their order, and nothing else.
 //         3. [`LiveBytes::zero`] writes zeros over exactly the span.
 #[allow(unsafe_code, reason = "the contract is argued above")]

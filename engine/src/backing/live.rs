@@ -4,9 +4,11 @@ use core::{marker::PhantomData, ptr::NonNull, slice};
 
 use crate::units::Span;
 
-/// A range of a linear memory, named by wasmi's own pointer, while its holder has exclusive use of the store.
+/// A range of a linear memory, named by wasmi's own pointer, while its holder has exclusive use of
+/// the store.
 ///
-/// It keeps a pointer where a `&mut [u8]` could stand, because a region clears the same bytes by their addresses.
+/// It keeps a pointer where a `&mut [u8]` could stand, because a region clears the same bytes by
+/// their addresses.
 #[derive(Debug)]
 pub(crate) struct LiveBytes<'a> {
     start: NonNull<u8>,
@@ -19,7 +21,8 @@ impl<'a> LiveBytes<'a> {
     ///
     /// # Panics
     ///
-    /// Panics if `span` is not inside `memory`. A span is checked against the size of its memory when it is made.
+    /// Panics if `span` is not inside `memory`. A span is checked against the size of its memory
+    /// when it is made.
     pub(crate) fn new(memory: &'a mut [u8], span: Span) -> Self {
         let range = usize::try_from(span.start()).ok().zip(usize::try_from(span.end()).ok());
         let part = range
@@ -41,7 +44,8 @@ impl<'a> LiveBytes<'a> {
     #[allow(unsafe_code, reason = "the rest of a range starts at an offset into it")]
     pub(crate) fn split_at(self, len: u64) -> (Self, Self) {
         let len = usize::try_from(len).map_or(self.len, |len| len.min(self.len));
-        // SAFETY: `len` is at most `self.len`, so the sum points into the borrowed slice or to its end.
+        // SAFETY: `len` is at most `self.len`, so the sum points into the borrowed slice or to its
+        //         end.
         let rest = unsafe { self.start.add(len) };
         (Self { len, ..self }, Self { start: rest, len: self.len - len, exclusive: PhantomData })
     }
@@ -49,7 +53,8 @@ impl<'a> LiveBytes<'a> {
     /// Writes zeros over the range.
     #[allow(unsafe_code, reason = "the range is a pointer and a length")]
     pub(crate) fn zero(self) {
-        // SAFETY: 1. `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps borrowed.
+        // SAFETY: 1. `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps
+        //            borrowed.
         //         2. Every bit pattern, zero included, is a valid `u8`.
         unsafe { self.start.write_bytes(0, self.len) };
     }
@@ -63,8 +68,8 @@ impl<'a> LiveBytes<'a> {
         target.map(|target| target.copy_from_slice(bytes)).is_some()
     }
 
-    /// Zeroes the bytes that are not zero, and returns whether there were any. A page that was never written is only
-    /// read, and takes no frame.
+    /// Zeroes the bytes that are not zero, and returns whether there were any. A page that was
+    /// never written is only read, and takes no frame.
     #[cfg_attr(
         not(all(feature = "paging", target_arch = "x86_64")),
         expect(dead_code, reason = "the fixed backing zeroes the whole range")
@@ -81,8 +86,8 @@ impl<'a> LiveBytes<'a> {
 
     #[allow(unsafe_code, reason = "the range is a pointer and a length")]
     fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps borrowed. The new slice
-        //         borrows `self`, so there is no second one.
+        // SAFETY: `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps borrowed.
+        //         The new slice borrows `self`, so there is no second one.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }

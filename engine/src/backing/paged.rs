@@ -1,7 +1,7 @@
 //! Linear memory on page tables: the ring-0 backing.
 //!
-//! Translates between the engine's bytes and the paging crate's pages, and adds nothing else. The address space is
-//! the kernel's: its #PF handler passes faults to the same [`AddressSpace`].
+//! Translates between the engine's bytes and the paging crate's pages, and adds nothing else. The
+//! address space is the kernel's: its #PF handler passes faults to the same [`AddressSpace`].
 
 use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, fmt, ptr::NonNull};
@@ -54,8 +54,8 @@ unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Provider for Pag
 
     fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>> {
         let parts = parts.iter().map(|part| (part.offset, part.bytes));
-        // The call fails for want of frames. Its other error is a part that ends past 2^64 bytes, and no segment of a
-        // memory does.
+        // The call fails for want of frames. Its other error is a part that ends past 2^64 bytes,
+        // and no segment of a memory does.
         let image = self.space.image(parts).ok()?;
         Some(Arc::new(PagedImage { image: Arc::new(image) }))
     }
@@ -67,8 +67,8 @@ struct Share<S: FrameSource + 'static, T: Tlb + 'static> {
     account: Arc<Account>,
 }
 
-// SAFETY: its regions are [`PagedRegion`]s, which borrow the address space for `'static` and so do not depend on the
-//         arena.
+// SAFETY: its regions are [`PagedRegion`]s, which borrow the address space for `'static` and so do
+//         not depend on the arena.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Arena for Share<S, T> {
     fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
@@ -165,11 +165,13 @@ struct PagedRegion<S: FrameSource + 'static, T: Tlb + 'static> {
     region: Region<'static, S, T>,
 }
 
-// SAFETY: 1. The address space reserves a range for one region at a time, until the region is dropped. Its fault
-//            handler commits every page below the limit that is touched.
-//         2. The paging crate maps each page of the image, or a copy of it, until the page is cleared.
-//         3. Under every strategy the paging crate leaves each page zeroed, or absent so that it reads as zero at
-//            the next touch. The bytes at the ends that are no whole page are zeroed by [`LiveBytes::scrub`].
+// SAFETY: 1. The address space reserves a range for one region at a time, until the region is
+//            dropped. Its fault handler commits every page below the limit that is touched.
+//         2. The paging crate maps each page of the image, or a copy of it, until the page is
+//            cleared.
+//         3. Under every strategy the paging crate leaves each page zeroed, or absent so that it
+//            reads as zero at the next touch. The bytes at the ends that are no whole page are
+//            zeroed by [`LiveBytes::scrub`].
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> LinearRegion for PagedRegion<S, T> {
     fn bytes(&self) -> NonNull<[u8]> {
@@ -182,8 +184,9 @@ unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> LinearRegion for
         self.region.set_limit(bytes).map_err(|_| LimitRefused)
     }
 
-    /// The guard of the paging crate covers the pages at the ends of `span` too. It absorbs writes to absent pages
-    /// only, and an absent page reads as zero throughout, even if the span contains a part of it.
+    /// The guard of the paging crate covers the pages at the ends of `span` too. It absorbs writes
+    /// to absent pages only, and an absent page reads as zero throughout, even if the span contains
+    /// a part of it.
     fn zero_fill(&mut self, span: Span, fill: &mut dyn FnMut()) {
         let pages = self.pages(span.start() / FRAME_BYTES, span.end().div_ceil(FRAME_BYTES));
         let guard = self.region.zero_fill(pages).expect("a span is within the region");
@@ -198,8 +201,8 @@ unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> LinearRegion for
         self.region.attach(&image.image).expect("a new region of the same address space has no image yet");
     }
 
-    /// The strategy is applied to the pages that lie wholly inside `span`. A span may start or end inside a page; the
-    /// bytes there are zeroed, and their frames, one for each end, are retained.
+    /// The strategy is applied to the pages that lie wholly inside `span`. A span may start or end
+    /// inside a page; the bytes there are zeroed, and their frames, one for each end, are retained.
     fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
         const WITHIN: &str = "a span is within the region";
         let pages = self.pages(span.start().div_ceil(FRAME_BYTES), span.end() / FRAME_BYTES);
@@ -244,7 +247,8 @@ unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> LinearRegion for
 }
 
 impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
-    /// Returns pages `start..end` of the region, counted from its first; none if `end` is below `start`.
+    /// Returns pages `start..end` of the region, counted from its first; none if `end` is below
+    /// `start`.
     fn pages(&self, start: u64, end: u64) -> PageRange {
         let first = self.region.pages().start;
         Page::range(first + start, first + end.max(start))
@@ -263,7 +267,8 @@ fn retained(frames_retained: u64) -> Cleared {
     Cleared { frames_retained, ..Cleared::default() }
 }
 
-// These are not derived, because a derived implementation would require `Debug` of the frame source and the TLB.
+// These are not derived, because a derived implementation would require `Debug` of the frame source
+// and the TLB.
 
 impl<S: FrameSource, T: Tlb> fmt::Debug for Paged<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

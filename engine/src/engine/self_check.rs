@@ -1,12 +1,12 @@
 //! Checks that the interpreter does not use up native stack as it runs.
 //!
-//! wasmi's fast dispatch is a chain of tail calls, which LLVM emits only under some profiles and for
-//! some targets. Elsewhere each interpreted instruction keeps a stack frame, and the stack of a
+//! wasmi's fast dispatch is a chain of tail calls, which LLVM emits only under some profiles and
+//! for some targets. Elsewhere each interpreted instruction keeps a stack frame, and the stack of a
 //! kernel overflows without a message. The check runs a loop of the kinds of instruction that were
 //! seen to fail (calls, indirect calls, accesses of memory and of tables) and compares the native
 //! stack pointer in a host call before the loop with that after it. Each run has twice as many
-//! rounds as the last one, and the first that shows growth ends the check. So the check fits a small
-//! stack even in a build in which every instruction keeps 120 bytes, as was seen without LTO.
+//! rounds as the last one, and the first that shows growth ends the check. So the check fits a
+//! small stack even in a build in which every instruction keeps 120 bytes, as was seen without LTO.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -82,8 +82,8 @@ fn stack_pointer() -> usize {
     core::hint::black_box(&raw const local).addr()
 }
 
-/// Encodes the module of the check. Its function `run` calls the probe, runs the loop as often as its
-/// argument says, and calls the probe again.
+/// Encodes the module of the check. Its function `run` calls the probe, runs the loop as often as
+/// its argument says, and calls the probe again.
 fn module() -> alloc::vec::Vec<u8> {
     let mut module = Module::new();
     let mut types = TypeSection::new();
@@ -107,7 +107,8 @@ fn module() -> alloc::vec::Vec<u8> {
         maximum: Some(16),
         memory64: false,
         shared: false,
-        // With pages of one byte the memory takes 16 bytes of the embedder's heap instead of 64 KiB.
+        // With pages of one byte the memory takes 16 bytes of the embedder's heap instead of 64
+        // KiB.
         page_size_log2: Some(0),
     });
     let mut exports = ExportSection::new();

@@ -1,14 +1,14 @@
-//! Holds a module to the limits before the validator or wasmi makes anything of it.
+//! Holds a module to the limits before the validator or wasmi allocates anything for it.
 //!
-//! Counts are read from section headers, which a hostile module can set to whatever it likes, so that a
-//! refusal costs nothing. The names in the errors are those of [`Limits`]'s fields.
+//! Counts are read from section headers, which a hostile module can set to any value, so a refusal
+//! costs nothing. The names in the errors are those of the fields of [`Limits`].
 
 use wasmparser::{ElementItems, Payload};
 
 use super::ModuleError;
 use crate::config::Limits;
 
-/// What has been counted so far of a module.
+/// The running counts of a module.
 #[derive(Debug)]
 pub(super) struct Bounds<'a> {
     limits: &'a Limits,
@@ -25,8 +25,8 @@ impl<'a> Bounds<'a> {
     ///
     /// # Errors
     ///
-    /// [`ModuleError::Limit`] names the limit, its value and what the module has. A malformed element segment
-    /// is left to the validator.
+    /// [`ModuleError::Limit`] if the module exceeds a limit. A malformed element segment is left to
+    /// the validator.
     pub(super) fn check(&mut self, payload: &Payload<'_>) -> Result<(), ModuleError> {
         if let Payload::CodeSectionEntry(body) = payload {
             let bytes = body.range().len() as u64;
@@ -57,13 +57,13 @@ impl<'a> Bounds<'a> {
         Ok(())
     }
 
-    /// Checks how deep a function body's blocks lie inside each other.
+    /// Checks how deep the blocks of a function body nest.
     pub(super) fn check_nesting(&self, depth: u32) -> Result<(), ModuleError> {
         within("nesting", self.limits.nesting.into(), depth.into(), "blocks inside each other")
     }
 }
 
-/// The entries that a section says it has, and what they are called.
+/// Returns the number of entries that a section's header announces, and the name of the entries.
 fn entries(payload: &Payload<'_>) -> Option<(u32, &'static str)> {
     match payload {
         Payload::TypeSection(section) => Some((section.count(), "types")),
@@ -88,7 +88,7 @@ fn entries(payload: &Payload<'_>) -> Option<(u32, &'static str)> {
     }
 }
 
-/// Compares what a module has with a limit.
+/// Compares a count with a limit.
 pub(super) fn within(
     limit: &'static str,
     value: u64,

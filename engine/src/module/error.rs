@@ -3,11 +3,11 @@
 use alloc::{boxed::Box, string::String};
 use thiserror::Error;
 
-/// Why a [`Module`](crate::Module) was not made.
+/// Why a [`Module`](crate::Module) was not loaded.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ModuleError {
-    /// There is nothing to load.
+    /// There are no bytes.
     #[error("the module has 0 bytes; pass a Wasm binary, which starts with `\\0asm`")]
     Empty,
     /// The bytes are not a Wasm binary.
@@ -21,40 +21,40 @@ pub enum ModuleError {
     /// The bytes end in the middle of the module.
     #[error("the module is truncated: {message} at offset {offset:#x} of {bytes} bytes; load the whole file")]
     Truncated {
-        /// Where more was expected.
+        /// The offset at which more was expected.
         offset: usize,
-        /// How long the given bytes are.
+        /// The number of bytes that were passed.
         bytes: usize,
-        /// What the parser says.
+        /// The message of the parser.
         message: String,
     },
     /// The module is malformed or does not validate.
     #[error("invalid module: {message} at offset {offset:#x}")]
     Invalid {
-        /// Where in the given bytes.
+        /// The offset in the bytes that were passed.
         offset: usize,
-        /// What the validator says.
+        /// The message of the validator.
         message: String,
     },
-    /// The module has more of something than one of the [`Limits`](crate::Limits) allows.
+    /// The module exceeds one of the [`Limits`](crate::Limits).
     #[error("the module has {found} {what}; the limit `{limit}` is {value}")]
     Limit {
-        /// The limit's field in [`Limits`](crate::Limits).
+        /// The field of [`Limits`](crate::Limits).
         limit: &'static str,
         /// Its value.
         value: u64,
-        /// How much the module has.
+        /// The module's own value.
         found: u64,
-        /// Of what.
+        /// The things that are counted.
         what: &'static str,
     },
-    /// An import or export uses a name that the engine keeps for itself.
+    /// An import or export uses a name that is reserved for the engine.
     #[error("the name {name:?} is reserved; rename the import or export")]
     ReservedName {
         /// The name.
         name: String,
     },
-    /// wasmi does not take the rewritten module.
+    /// wasmi refuses the spliced module.
     #[error("the interpreter refuses the module: {0}")]
     Translate(#[source] wasmi::Error),
 }

@@ -1,9 +1,11 @@
-//! Which active data segments go into images, with which memories are made instead of being written.
+//! Selects the active data segments that go into images, so that no instance has to write them.
 //!
-//! A segment of a memory that the module defines, at a constant offset, leaves the same bytes in every instance:
-//! together they are the memory's image, made once for a module (`Backing::image`). Segments are applied in
-//! order, and one that does not fit ends the instantiation, so only those in front of the first one that is not
-//! of this kind go into an image. Called by: loading a module.
+//! A segment at a constant offset of a memory that the module defines leaves the same bytes in
+//! every instance. Such segments together are the image of the memory, which is made once for a
+//! module.
+//!
+//! Segments are applied in order, and one that does not fit ends the instantiation. Therefore only
+//! the segments before the first one of another kind go into images.
 
 use alloc::{collections::BTreeSet, vec::Vec};
 use wasm_encoder::SectionId;
@@ -14,21 +16,24 @@ use wasmparser::{
 use super::scan::Scan;
 use crate::{backing::ImagePart, units::FRAME_BYTES};
 
-/// An image may have this many frames in any case, and four times as many as its bytes would fill: segments of a
-/// few bytes each, a page apart, would take frames that no store is charged for.
-const FRAMES_IN_ANY_CASE: u64 = 16;
+/// Frames that the images of a module may have, besides four times as many as their bytes would
+/// fill.
+///
+/// Without a bound, segments of a few bytes each, a page apart, would take frames that are charged
+/// to no store.
+const MIN_IMAGE_FRAMES: u64 = 16;
 
 /// The active segments of a module that are in images.
 #[derive(Debug, Default)]
 pub(super) struct Imaged<'a> {
-    /// The memory of each part, and the part, in the order of the segments.
+    /// The memory index and the bytes of each segment, in order.
     parts: Vec<(usize, ImagePart<'a>)>,
-    /// The active segments in front of this one are in images.
+    /// The index of the first segment that is not in an image.
     end: u32,
 }
 
 impl<'a> Imaged<'a> {
-    /// The segments of `scan` that can be in images.
+    /// Selects the segments of `scan` that can be in images.
     pub(super) fn of(scan: &Scan<'a>) -> Self {
         let mut imaged = Self::default();
         let Some(contents) = scan.contents(SectionId::Data) else { return imaged };
@@ -47,12 +52,12 @@ impl<'a> Imaged<'a> {
         if imaged.is_sparse() { Self::default() } else { imaged }
     }
 
-    /// Whether the segment with this index, if it is active, is in an image.
+    /// Returns whether the segment with this index, if it is active, is in an image.
     pub(super) fn contains(&self, segment: u32) -> bool {
         segment < self.end
     }
 
-    /// The image of the memory with this index, in parts; later ones are written over earlier ones.
+    /// Returns the parts of the image of a memory. Later parts overwrite earlier ones.
     pub(super) fn parts_of(&self, memory: usize) -> Vec<ImagePart<'a>> {
         let parts = self.parts.iter().filter(|(of, part)| *of == memory && !part.bytes.is_empty());
         parts.map(|(_, part)| *part).collect()
@@ -65,11 +70,12 @@ impl<'a> Imaged<'a> {
             (part.offset / FRAME_BYTES..end.div_ceil(FRAME_BYTES)).map(move |frame| (memory, frame))
         };
         let frames: BTreeSet<_> = self.parts.iter().flat_map(frames).collect();
-        frames.len() as u64 > FRAMES_IN_ANY_CASE + bytes / FRAME_BYTES * 4
+        frames.len() as u64 > MIN_IMAGE_FRAMES + bytes / FRAME_BYTES * 4
     }
 }
 
-/// The segment as a part of an image, if its place is known and inside of a memory that the module defines.
+/// Returns the segment as a part of an image, if its offset is constant and it fits into a memory
+/// that the module defines.
 fn part<'a>(
     scan: &Scan<'a>,
     memory: usize,
@@ -82,7 +88,7 @@ fn part<'a>(
     (end <= ty.initial_bytes()).then_some(ImagePart { offset, bytes })
 }
 
-/// The value of an expression that is one constant.
+/// Returns the value of an expression that consists of one constant.
 fn constant(expression: &ConstExpr<'_>) -> Option<u64> {
     let mut operators = expression.get_operators_reader();
     let first = operators.read().ok()?;
@@ -96,10 +102,11 @@ fn constant(expression: &ConstExpr<'_>) -> Option<u64> {
     matches!(operators.read(), Ok(Operator::End)).then_some(value)
 }
 
-/// Whether an active element segment goes to a table that is not the module's own.
+/// Returns whether an active element segment writes to an imported table.
 ///
-/// Element segments are applied before data segments. When one does not fit, what those before it put into an
-/// imported table can still be called, and has to find the memory without data.
+/// Element segments are applied before data segments. If one does not fit, functions that the
+/// segments before it put into an imported table can still be called, and must find the memory
+/// without data.
 fn writes_imported_tables(scan: &Scan<'_>) -> bool {
     let Some(contents) = scan.contents(SectionId::Element) else { return false };
     let reader = ElementSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);

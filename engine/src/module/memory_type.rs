@@ -1,4 +1,4 @@
-//! The type of a linear memory, with its page size, which wasmi's own `MemoryType` does not show.
+//! The type of a linear memory, with its page size, which wasmi's `MemoryType` does not expose.
 
 use crate::units::WasmPageSize;
 
@@ -7,7 +7,7 @@ use crate::units::WasmPageSize;
 pub enum IndexType {
     /// 32-bit: up to 4 GiB.
     I32,
-    /// 64-bit, of the memory64 proposal.
+    /// 64-bit, from the memory64 proposal.
     I64,
 }
 
@@ -38,42 +38,43 @@ impl MemoryType {
         Self { index: IndexType::I64, minimum, maximum, page_size: WasmPageSize::STANDARD }
     }
 
-    /// The same type with another page size; `minimum` and `maximum` count in it.
+    /// Returns the same type with another page size, in which `minimum` and `maximum` are counted.
     #[must_use]
     pub fn with_page_size(self, page_size: WasmPageSize) -> Self {
         Self { page_size, ..self }
     }
 
-    /// The index type.
+    /// Returns the index type.
     #[must_use]
     pub fn index(&self) -> IndexType {
         self.index
     }
 
-    /// The size of a new memory, in Wasm pages.
+    /// Returns the size of a new memory, in Wasm pages.
     #[must_use]
     pub fn minimum(&self) -> u64 {
         self.minimum
     }
 
-    /// The most that the memory may have, in Wasm pages, where the type says it.
+    /// Returns the declared maximum in Wasm pages, if there is one.
     #[must_use]
     pub fn maximum(&self) -> Option<u64> {
         self.maximum
     }
 
-    /// The bytes of a Wasm page.
+    /// Returns the size of a Wasm page.
     #[must_use]
     pub fn page_size(&self) -> WasmPageSize {
         self.page_size
     }
 
-    /// The bytes of a new memory; `u64::MAX` where they are more than a `u64` holds.
+    /// Returns the size of a new memory in bytes, or `u64::MAX` if it overflows.
     pub(crate) fn initial_bytes(&self) -> u64 {
         self.page_size.bytes_of(self.minimum).unwrap_or(u64::MAX)
     }
 
-    /// The bytes that the memory may grow to, by its type alone (Wasm core specification, "Memory Types").
+    /// Returns the number of bytes to which the memory may grow by its type alone (Wasm core
+    /// specification, "Memory Types").
     pub(crate) fn maximum_bytes(&self) -> u64 {
         let by_index = match self.index {
             IndexType::I32 => self.page_size.bytes_of(self.page_size.pages_in(1 << 32)).unwrap_or(u64::MAX),
@@ -83,11 +84,11 @@ impl MemoryType {
         by_index.min(declared)
     }
 
-    /// The same type in wasmi's terms.
+    /// Returns the same type in wasmi's terms.
     ///
     /// # Errors
     ///
-    /// What wasmi refuses: a minimum above the maximum, or sizes that the index type does not hold.
+    /// Fails if the minimum is above the maximum, or if the index type cannot represent a size.
     pub(crate) fn to_wasmi(self) -> Result<wasmi::MemoryType, wasmi::Error> {
         let mut builder = wasmi::MemoryType::builder();
         builder.min(self.minimum).max(self.maximum);
@@ -101,7 +102,7 @@ impl From<&wasmparser::MemoryType> for MemoryType {
     fn from(ty: &wasmparser::MemoryType) -> Self {
         let page_size = match ty.page_size_log2 {
             Some(0) => WasmPageSize::BYTE,
-            // The validator accepts no other size (custom-page-sizes proposal, "Validation").
+            // The validator accepts no third size (custom-page-sizes proposal, "Validation").
             Some(_) | None => WasmPageSize::STANDARD,
         };
         let index = if ty.memory64 { IndexType::I64 } else { IndexType::I32 };
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_no_u64_holds_saturate() {
+    fn sizes_that_overflow_a_u64_saturate() {
         assert_eq!(MemoryType::new64(1 << 48, None).initial_bytes(), u64::MAX);
         assert_eq!(MemoryType::new64(0, Some(1 << 48)).maximum_bytes(), u64::MAX);
     }

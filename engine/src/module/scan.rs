@@ -1,8 +1,9 @@
-//! Validates the guest's original bytes and notes what the splice has to change.
+//! Validates the guest's original bytes and records what the splice has to change.
 //!
-//! One pass over all sections and operators. What comes out borrows the original bytes: raw sections, raw
-//! function bodies, and the [`Site`]s in them where an instruction becomes a call through the host table.
-//! Nothing malformed gets past this, so that rewriting never repairs anything.
+//! One pass goes over all sections and operators. Its result borrows the original bytes: raw
+//! sections, raw function bodies, and the [`Site`]s in them at which an instruction becomes a call
+//! through the host table. Malformed bytes do not get past the scan, so the splice never has to
+//! handle them.
 
 use alloc::{string::ToString, vec::Vec};
 use core::ops::Range;
@@ -15,14 +16,14 @@ use wasmparser::{
 use super::{MemoryType, ModuleError, RESERVED_PREFIX, bounds, bounds::Bounds};
 use crate::config::Config;
 
-/// A section that is copied as it is: its id and its contents.
+/// The id and the contents of a section.
 #[derive(Debug)]
 pub(super) struct RawSection<'a> {
     pub(super) id: u8,
     pub(super) contents: &'a [u8],
 }
 
-/// An instruction that becomes a call of the host.
+/// An instruction that becomes a call into the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum HostOp {
     /// `memory.grow` of the memory with this index.
@@ -48,36 +49,36 @@ impl HostOp {
     }
 }
 
-/// Where in a function body an instruction is to be replaced, relative to the body's start.
+/// An instruction that is replaced, and its range relative to the start of the function body.
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) range: Range<usize>,
     pub(super) op: HostOp,
 }
 
-/// A function body with the sites in it.
+/// A function body and the sites in it.
 #[derive(Debug)]
 pub(super) struct Body<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) sites: Vec<Site>,
-    /// The most blocks that are open at a time.
+    /// The depth to which blocks nest.
     nesting: u32,
 }
 
-/// A valid module, taken apart.
+/// The parts of a valid module.
 #[derive(Debug, Default)]
 pub(super) struct Scan<'a> {
     pub(super) sections: Vec<RawSection<'a>>,
     pub(super) bodies: Vec<Body<'a>>,
-    /// Types of the type section.
+    /// The number of types.
     pub(super) types: u32,
-    /// Functions, the imported ones included.
+    /// The number of functions, imported ones included.
     pub(super) functions: u32,
     pub(super) memories: Vec<MemoryType>,
     pub(super) imported_memories: usize,
     pub(super) imported_tables: usize,
     pub(super) tables: Vec<TableType>,
-    /// Index of the start function.
+    /// The index of the start function.
     pub(super) start: Option<u32>,
 }
 
@@ -85,7 +86,7 @@ pub(super) struct Scan<'a> {
 ///
 /// # Errors
 ///
-/// [`ModuleError`]: what is wrong with the bytes, and where.
+/// See [`Module::new`](super::Module::new).
 pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, ModuleError> {
     check_magic(wasm)?;
     let (bytes, limit) = (wasm.len() as u64, config.limits.module_bytes as u64);
@@ -108,22 +109,22 @@ pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, Modu
                 allocations = back;
                 scan.bodies.push(body);
             }
-            ValidPayload::End(types) => scan.note_types(&types),
+            ValidPayload::End(types) => scan.record_types(&types),
             ValidPayload::Ok | ValidPayload::Parser(_) => {}
         }
-        scan.note(wasm, payload)?;
+        scan.record(wasm, payload)?;
     }
     Ok(scan)
 }
 
 impl<'a> Scan<'a> {
-    /// The contents of the section with this id.
+    /// Returns the contents of the section with this id.
     pub(super) fn contents(&self, id: SectionId) -> Option<&'a [u8]> {
         let section = self.sections.iter().find(|section| section.id == u8::from(id));
         section.map(|section| section.contents)
     }
 
-    fn note(&mut self, wasm: &'a [u8], payload: Payload<'a>) -> Result<(), ModuleError> {
+    fn record(&mut self, wasm: &'a [u8], payload: Payload<'a>) -> Result<(), ModuleError> {
         let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
         if let Payload::ImportSection(imports) = &payload {
             for import in imports.clone() {
@@ -148,7 +149,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn note_types(&mut self, types: &Types) {
+    fn record_types(&mut self, types: &Types) {
         let types = types.as_ref();
         self.types = types.core_type_count_in_module();
         self.functions = types.function_count();
@@ -157,9 +158,11 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Whether the instruction at `offset` can be one that becomes a call of the host, by its first byte: that of
-/// `memory.grow` or the prefix of the other two. All others are validated without being taken apart first, which saves
-/// more than a quarter of the instructions of a load.
+/// Returns whether the instruction at `offset` can be a [`HostOp`], judging by its first byte: that
+/// of `memory.grow`, or the prefix of the other two.
+///
+/// All other instructions are validated without decoding them into an [`Operator`] first. That
+/// saves more than a quarter of the instructions that a load takes.
 fn may_be_host_op(wasm: &[u8], offset: usize) -> bool {
     const MEMORY_GROW: u8 = 0x40;
     const PREFIX_FC: u8 = 0xfc;
@@ -219,7 +222,7 @@ fn refuse_reserved(name: &str) -> Result<(), ModuleError> {
 
 fn invalid(wasm: &[u8], error: &wasmparser::BinaryReaderError) -> ModuleError {
     let (message, offset) = (error.message().to_string(), error.offset());
-    // The parser has no kind for it; every reader that runs out of bytes says the same words.
+    // The parser's error has no kind, but every reader that runs out of bytes has the same message.
     if message.starts_with("unexpected end") {
         return ModuleError::Truncated { offset, bytes: wasm.len(), message };
     }

@@ -1,10 +1,11 @@
 //! Turns active segments into passive ones and an instruction sequence that applies them.
 //!
-//! That is how the specification defines instantiation (Wasm core specification, "Instantiation": `memory.init`
-//! and `table.init` for each active segment, in a frame of the new instance). wasmi applies them before the
-//! instance exists, so when a later segment does not fit, functions of an instance that never came to be stay
-//! in an imported table, and calling one panics. With the sequence in a function of the module's own, which
-//! the engine calls first of all, the instance is whole whatever its segments do.
+//! The specification defines instantiation in this way: `memory.init` and `table.init` for each
+//! active segment, in a frame of the new instance (Wasm core specification, "Instantiation"). wasmi
+//! applies active segments before the instance exists. If a later segment does not fit, functions
+//! of an instance that was never completed stay in an imported table, and calling one panics. Here
+//! the sequence is in a function of the module, which the engine calls before any other, so the
+//! instance is complete even if a segment does not fit.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -15,23 +16,25 @@ use wasmparser::{
 
 use super::{image::Imaged, scan::Scan};
 
-/// Flags of a passive element segment with function indices (Wasm core specification, "Element Section").
+/// Flags of a passive element segment with function indices (Wasm core specification, "Element
+/// Section").
 const PASSIVE_INDICES: u8 = 1;
 /// Flags of a passive element segment with expressions.
 const PASSIVE_EXPRESSIONS: u8 = 5;
 /// The element kind of function references.
 const FUNCTIONS: u8 = 0;
 
-/// The segments of a module with none of them active.
+/// The segments of a module, all of them passive.
 pub(super) struct Segments {
     pub(super) elements: ElementSection,
     pub(super) data: DataSection,
-    /// What applies those that were active; without any, nothing.
+    /// The function that applies the segments that were active, if there are any.
     pub(super) initializer: Option<Function>,
 }
 
 impl Segments {
-    /// `imaged` segments keep their index and nothing else: their bytes are in a memory from the start.
+    /// Converts the segments of `scan`. Those in `imaged` become empty, so that the indices of the
+    /// others stay.
     pub(super) fn of(scan: &Scan<'_>, imaged: &Imaged<'_>) -> Self {
         let mut init = Function::new([]);
         let empty = init.byte_len();
@@ -68,7 +71,7 @@ fn elements(contents: Option<&[u8]>, init: &mut Function) -> ElementSection {
     section
 }
 
-/// The passive segment with the same items.
+/// Encodes a passive segment with the same items.
 fn passive(items: &ElementItems<'_>, contents: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let range = match items {
@@ -95,7 +98,7 @@ fn data(contents: Option<&[u8]>, imaged: &Imaged<'_>, init: &mut Function) -> Da
         let data_index = section.len();
         if let DataKind::Active { memory_index, offset_expr } = &data.kind {
             if imaged.contains(data_index) {
-                // What an active segment is once it was applied and dropped.
+                // An active segment is dropped after it was applied, which leaves it empty.
                 section.passive([]);
                 continue;
             }
@@ -109,17 +112,18 @@ fn data(contents: Option<&[u8]>, imaged: &Imaged<'_>, init: &mut Function) -> Da
     section
 }
 
-/// Pushes the destination, the source offset 0 and the length, as the `init` instructions want them.
+/// Pushes the operands of an `init` instruction: the destination, the source offset 0 and the
+/// length.
 fn push_offset_and_len(init: &mut Function, offset: &ConstExpr<'_>, len: u32) {
     let mut reader = offset.get_binary_reader();
     let bytes = reader.read_bytes(reader.bytes_remaining()).expect("these are the bytes that remain");
-    // All but the expression's `end`.
+    // The expression without its `end`.
     init.raw(bytes.split_last().map_or(&[][..], |(_, rest)| rest).iter().copied());
     init.instruction(&Instruction::I32Const(0)).instruction(&Instruction::I32Const(len.cast_signed()));
 }
 
 fn slice(contents: &[u8], range: Range<usize>) -> &[u8] {
-    contents.get(range).expect("the reader's ranges lie in the bytes that it reads")
+    contents.get(range).expect("the ranges of a reader lie in the bytes that it reads")
 }
 
 const VALIDATED: &str = "the section has been validated";

@@ -1,9 +1,9 @@
 //! Writes the module that wasmi gets.
 //!
-//! Sections are copied raw but for these: types, imports, functions, tables and exports get entries appended,
-//! the memory, start and custom sections go, active segments become passive, and the noted function bodies are
-//! rewritten. No function, table, memory, segment or type index of the guest moves, so everything that is
-//! copied stays true.
+//! Types, imports, functions, tables and exports get entries appended. The memory, start and custom
+//! sections are dropped, active segments become passive, and function bodies with sites are
+//! rewritten. Everything else is copied. The indices of the guest's functions, tables, memories,
+//! segments and types do not change, so what is copied stays valid.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use wasm_encoder::{
@@ -21,11 +21,13 @@ use super::{
 };
 use crate::units::WasmPageSize;
 
-/// The host table's slots: which operation is at which index.
+/// The index in the host table of each operation.
 pub(crate) type Slots = BTreeMap<HostOp, u32>;
 
-/// The spliced module and the slots of its host table. The sections come in the order that the format asks
-/// for (Wasm core specification, "Modules" of the binary format).
+/// Returns the spliced module and the slots of its host table.
+///
+/// Sections are written in the order that the binary format requires (Wasm core specification,
+/// "Modules" of the binary format).
 pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>) -> (Vec<u8>, Slots) {
     let plan = Plan::new(scan, imaged);
     let mut out = Output { scan, wasm: Vec::with_capacity(capacity(scan)) };
@@ -45,22 +47,22 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>) -> (Vec<u8>, Slots) {
     (out.wasm, slots)
 }
 
-/// Enough for the guest's sections and what is added to most modules, so that the largest allocation of a load
-/// is made once.
+/// Returns a capacity that is enough for the guest's sections and, in most modules, for the
+/// additions. So the largest allocation of a load is made once.
 fn capacity(scan: &Scan<'_>) -> usize {
     const ADDED: usize = 1024;
     let per_site = scan.bodies.iter().map(|body| body.sites.len()).sum::<usize>() * 8;
     scan.sections.iter().map(|section| section.contents.len()).sum::<usize>() + per_site + ADDED
 }
 
-/// What an instruction of the guest becomes: `i32.const slot; call_indirect host-table signature`.
+/// The replacement of an instruction: `i32.const slot; call_indirect host-table signature`.
 #[derive(Clone, Copy, Debug)]
 struct HostCall {
     slot: u32,
     signature: u32,
 }
 
-/// What is added to the guest's module.
+/// The additions to the guest's module.
 struct Plan<'a> {
     scan: &'a Scan<'a>,
     calls: BTreeMap<HostOp, HostCall>,
@@ -77,7 +79,7 @@ impl<'a> Plan<'a> {
         Self { scan, calls, segments: Segments::of(scan, imaged) }
     }
 
-    /// The operations in the order of their slots.
+    /// Returns the operations in the order of their slots.
     fn by_slot(&self) -> Vec<HostOp> {
         let mut ops: Vec<_> = self.calls.iter().map(|(op, call)| (call.slot, *op)).collect();
         ops.sort_unstable();
@@ -96,7 +98,8 @@ impl<'a> Plan<'a> {
         types
     }
 
-    /// The initializer, behind the module's own functions. Its type is the last of those that are added.
+    /// Returns the initializer, which follows the module's own functions. Its type is the last
+    /// added one.
     fn functions(&self) -> FunctionSection {
         let mut functions = FunctionSection::new();
         if self.segments.initializer.is_some() {
@@ -106,7 +109,7 @@ impl<'a> Plan<'a> {
         functions
     }
 
-    /// Each defined memory, as an import behind the module's own.
+    /// Returns the defined memories as imports, which follow the module's own.
     fn memory_imports(&self) -> ImportSection {
         let mut imports = ImportSection::new();
         for (index, ty) in self.scan.memories.iter().enumerate().skip(self.scan.imported_memories) {
@@ -134,8 +137,8 @@ impl<'a> Plan<'a> {
         tables
     }
 
-    /// What the engine has to find again in the instance: the host table, the initializer, the start function,
-    /// and each table that is grown.
+    /// Returns exports of what the engine must find in the instance: the host table, the
+    /// initializer, the start function, and each table that the guest grows.
     fn reserved_exports(&self) -> ExportSection {
         let mut exports = ExportSection::new();
         if !self.calls.is_empty() {
@@ -187,7 +190,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The spliced module so far.
+/// The part of the spliced module that is written.
 struct Output<'a> {
     scan: &'a Scan<'a>,
     wasm: Vec<u8>,
@@ -200,7 +203,7 @@ impl Output<'_> {
         }
     }
 
-    /// Writes the original section of the same id with the entries of `added` behind its own.
+    /// Writes the original section of the same id with the entries of `added` appended.
     fn extended(&mut self, added: &impl Section) {
         let original = self.scan.sections.iter().find(|section| section.id == added.id());
         let (count, data) = concatenated(original.map(|section| section.contents), added);
@@ -209,7 +212,7 @@ impl Output<'_> {
         }
     }
 
-    /// Writes a section that is made anew.
+    /// Writes a section that replaces the original one.
     fn section(&mut self, section: &impl Section, is_empty: bool) {
         if !is_empty {
             section.append_to(&mut self.wasm);
@@ -217,7 +220,8 @@ impl Output<'_> {
     }
 }
 
-/// The contents of a section with the entries of `original` and then those of `added`, and their number.
+/// Returns the number of entries in `original` and `added` together, and the contents of a section
+/// with all of them.
 fn concatenated(original: Option<&[u8]>, added: &impl Section) -> (u32, Vec<u8>) {
     let mut encoded = Vec::new();
     added.encode(&mut encoded);
@@ -239,7 +243,7 @@ fn counted(mut vector: BinaryReader<'_>) -> (u32, &[u8]) {
     (count, vector.read_bytes(rest).expect("these are the bytes that remain"))
 }
 
-/// The type of the host function that stands in for `op`.
+/// Returns the parameters and results of the host function that replaces `op`.
 fn signature(op: HostOp, scan: &Scan<'_>) -> (Vec<ValType>, Vec<ValType>) {
     match op {
         HostOp::MemoryGrow(memory) => {

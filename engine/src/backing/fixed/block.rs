@@ -61,8 +61,9 @@ impl Block {
 impl Drop for Block {
     #[allow(unsafe_code, reason = "the heap frees what it is told to")]
     fn drop(&mut self) {
-        // SAFETY: `start` and `layout` are those of the `allocate_first_fit` in [`BlockHeap::allocate`], on the same
-        //         heap. The block is not `Clone`, so it is freed once.
+        // SAFETY: `start` and `layout` are those of the `allocate_first_fit` in
+        //         [`BlockHeap::allocate`], on the same heap. The block is not `Clone`, so it is
+        //         freed once.
         unsafe { self.heap.0.lock().deallocate(self.start, self.layout) };
     }
 }
