@@ -1,15 +1,17 @@
 //! The host's side of every boot: builds a kernel, boots it in QEMU, and reads what it reports.
 //!
-//! `cargo xtask`, the benchmark and the recipes for guest programs share this library, so each of them
-//! compiles only what it needs itself. The modules, from the bottom up:
+//! `cargo xtask`, the benchmark and the recipes for guest programs share this library, so each of
+//! them compiles only what it needs itself. The modules, from the bottom up:
 //!
 //! - [`workspace`]: the repository on this machine, and how cargo is called in it;
-//! - [`packages`], [`clang`] and [`setup`]: which tools a command needs, and how they are installed;
+//! - [`packages`], [`clang`] and [`setup`]: which tools a command needs, and how they are
+//!   installed;
 //! - [`kernel`]: how a kernel is compiled for each of its targets;
 //! - [`qemu`]: the virtual machine, from its command line to its exit status;
 //! - [`archive`], [`answer`] and [`boot`]: one boot, with its request, its files and its answer;
 //! - [`protocol`]: the types of requests and answers;
 //! - [`job`]: a guest with everything that it is given, ready to be booted;
+//! - [`recording`]: a run whose output is kept, with the frames at each line;
 //! - [`tally`] and [`digits`]: counts and numbers as people read them.
 
 #![forbid(unsafe_code)]
@@ -25,6 +27,7 @@ pub mod job;
 pub mod kernel;
 pub mod packages;
 pub mod qemu;
+pub mod recording;
 pub mod setup;
 pub mod tally;
 pub mod workspace;

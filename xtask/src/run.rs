@@ -10,7 +10,6 @@ pub(crate) mod allocators;
 pub(crate) mod churn;
 mod guest;
 mod program;
-mod recording;
 mod status;
 mod table;
 mod tour;
@@ -29,7 +28,6 @@ use std::time::Duration;
 
 pub(crate) use guest::file_job;
 pub(crate) use program::Name;
-pub(crate) use recording::Recording;
 pub(crate) use status::conclude;
 
 /// Runs what the options ask for. A guest whose call fails makes the command fail, without a message of ours.

@@ -1,14 +1,15 @@
-//! Measuring in our kernel: one boot for each suite.
+//! Boots the benchmark's kernel, once for each suite.
 //!
-//! Owns the benchmark kernel of a target, and what is packed into its boots: the modules that
-//! the suite names. A boot counts only if the kernel ended it with success and sent all of its figures.
+//! The boot archive contains the modules that the suite names. A boot counts only if the kernel
+//! ended it with success and sent its figures.
 
 use crate::figure::{Figures, Origin, Source};
+use crate::kernels::Kernels;
 use crate::modules::{self, Module};
 use anyhow::{Context, Result, ensure};
 use palimpsest_host::boot::Session;
 use palimpsest_host::kernel::{Image, Target};
-use palimpsest_host::protocol::{Job, Measurements, Sample, Suite, Task};
+use palimpsest_host::protocol::{Measurements, Sample, Suite, Task};
 use palimpsest_host::qemu::{Accelerator, Clock, Cpu, Ending, Machine, Setting};
 use palimpsest_host::workspace::Workspace;
 use std::time::Duration;
@@ -32,12 +33,12 @@ pub(crate) struct Bench {
     segments: Vec<Module>,
 }
 
-/// What a boot measured.
+/// The result of a boot.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     /// The figures
     pub(crate) figures: Figures,
-    /// Of the density of instances alone
+    /// The samples of the suite `Density`
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -57,16 +58,16 @@ impl Bench {
         Ok(Self { session, target, segments: modules::with_segments() })
     }
 
-    /// Measures a suite that needs nothing from outside.
+    /// Measures a suite that needs no modules of other projects.
     ///
     /// # Errors
-    /// The machine ends in another way than with success, or its report is damaged.
+    /// The machine does not end with success, or its report is damaged.
     pub(crate) fn measure(&self, suite: Suite, cpu: Cpu, clock: Clock) -> Result<Measured> {
         let segments = if suite == Suite::Costs { self.segments.as_slice() } else { &[] };
         self.boot(suite, segments, Conditions { cpu, clock })
     }
 
-    /// Measures how `modules` are loaded; nothing if there are none.
+    /// Measures how `modules` are loaded. Without modules, it measures nothing.
     ///
     /// # Errors
     /// As [`measure`](Self::measure).
@@ -78,13 +79,12 @@ impl Bench {
         self.boot(Suite::Load(names), modules, Conditions { cpu, clock })
     }
 
-    /// Measures the functions of `jobs`, whose modules are `files`.
+    /// Measures kernels of Wasm.
     ///
     /// # Errors
     /// As [`measure`](Self::measure).
-    pub(crate) fn run(&self, jobs: &[Job], files: &[Module], cpu: Cpu) -> Result<Measured> {
-        let conditions = Conditions { cpu, clock: Clock::Host };
-        self.boot(Suite::Kernels(jobs.to_vec()), files, conditions)
+    pub(crate) fn run(&self, kernels: &Kernels, cpu: Cpu, clock: Clock) -> Result<Measured> {
+        self.boot(Suite::Kernels(kernels.jobs.clone()), &kernels.modules, Conditions { cpu, clock })
     }
 
     fn boot(&self, suite: Suite, files: &[Module], conditions: Conditions) -> Result<Measured> {
@@ -111,7 +111,7 @@ impl Bench {
     }
 }
 
-/// What is the same for all figures of a boot.
+/// The conditions of a boot.
 #[derive(Clone, Copy)]
 struct Conditions {
     cpu: Cpu,

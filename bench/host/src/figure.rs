@@ -1,24 +1,25 @@
-//! Figures and where they come from.
+//! Figures and their origins.
 //!
-//! A figure has a name, which is the same for everybody who measures the same thing, a unit, and the median
-//! and the smallest of its runs. Its origin says who measured it and under which conditions: only figures
-//! whose conditions are alike are ever divided by each other.
+//! A figure has a name, which is the same for all sources that measure the same thing, a unit, and
+//! the median and the minimum of its runs. Its origin is the source that measured it and the
+//! conditions. Only figures with equal conditions are divided by each other.
 
 use palimpsest_host::kernel::Target;
 pub(crate) use palimpsest_host::protocol::{Figure, Unit};
 use palimpsest_host::qemu::{Clock, Cpu};
 use std::fmt;
 
-/// The prefix of the names of figures that are run times of the peers' kernels, ours and Linux's.
+/// The prefix of the names of the Wasm kernels' figures.
 pub(crate) const KERNEL: &str = "kernel/";
 
-/// What ratios are made of: the median, but for run times of Wasm the smallest, as the peers' own suite does
-/// it.
+/// Returns the value that is compared: the median, or for Wasm kernels the minimum, as in the
+/// peers' own suite.
 pub(crate) fn compared(figure: &Figure) -> f64 {
     if figure.name.starts_with(KERNEL) { figure.min } else { figure.median }
 }
 
-/// What the same figure of several rounds comes to: the median of the medians, the smallest of all runs.
+/// Combines the same figure of several rounds: the median of the medians, and the minimum of all
+/// runs.
 fn of_rounds(mut rounds: Vec<Figure>) -> Figure {
     let min = rounds.iter().map(|figure| figure.min).fold(f64::INFINITY, f64::min);
     let runs = rounds.iter().map(|figure| figure.runs).sum();
@@ -27,7 +28,14 @@ fn of_rounds(mut rounds: Vec<Figure>) -> Figure {
     Figure { min, runs, ..middle }
 }
 
-/// Who measures.
+/// The spread of several rounds.
+fn spread(rounds: &[Figure]) -> Spread {
+    let values = rounds.iter().map(compared);
+    let none = Spread { low: f64::INFINITY, high: f64::NEG_INFINITY };
+    values.fold(none, |Spread { low, high }, value| Spread { low: low.min(value), high: high.max(value) })
+}
+
+/// What measured a figure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Source {
     /// Our kernel, built for this target
@@ -51,12 +59,12 @@ impl fmt::Display for Source {
     }
 }
 
-/// Who measured a figure, and under which conditions.
+/// The source of a figure, and the conditions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Origin {
-    /// Who
+    /// The source
     pub(crate) source: Source,
-    /// The CPU that the emulator played; on the host, without meaning
+    /// The model of the emulated CPU; meaningless for the host's runtimes
     pub(crate) cpu: Cpu,
     /// What the clock counted
     pub(crate) clock: Clock,
@@ -66,15 +74,26 @@ pub(crate) struct Origin {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
     list: Vec<(Origin, Figure)>,
+    spreads: Vec<(Origin, String, Spread)>,
+}
+
+/// The smallest and the largest of what several rounds found for the same figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    /// The smallest
+    pub(crate) low: f64,
+    /// The largest
+    pub(crate) high: f64,
 }
 
 impl Figures {
     /// Figures of one origin.
     pub(crate) fn of(origin: Origin, figures: Vec<Figure>) -> Self {
-        Self { list: figures.into_iter().map(|figure| (origin, figure)).collect() }
+        let list = figures.into_iter().map(|figure| (origin, figure)).collect();
+        Self { list, spreads: Vec::new() }
     }
 
-    /// What rounds of the same measurement come to, each figure in the place where it first stands.
+    /// Combines rounds of the same measurement. Figures keep the order of their first occurrence.
     pub(crate) fn of_rounds(rounds: Vec<Self>) -> Self {
         let mut groups: Vec<(Origin, Vec<Figure>)> = Vec::new();
         for (origin, figure) in rounds.into_iter().flat_map(|round| round.list) {
@@ -86,13 +105,25 @@ impl Figures {
                 None => groups.push((origin, vec![figure])),
             }
         }
-        let list = groups.into_iter().map(|(origin, group)| (origin, of_rounds(group)));
-        Self { list: list.collect() }
+        let mut figures = Self::default();
+        for (origin, group) in groups {
+            let (name, spread) = (group[0].name.clone(), spread(&group));
+            figures.spreads.push((origin, name, spread));
+            figures.list.push((origin, of_rounds(group)));
+        }
+        figures
     }
 
     /// Adds figures of another boot or peer.
     pub(crate) fn extend(&mut self, other: Self) {
         self.list.extend(other.list);
+        self.spreads.extend(other.spreads);
+    }
+
+    /// The spread of the rounds of a figure; none if it was measured once.
+    pub(crate) fn spread(&self, origin: Origin, name: &str) -> Option<Spread> {
+        let mut of_name = self.spreads.iter().filter(|(of, figure, _)| *of == origin && figure == name);
+        of_name.next().map(|(_, _, spread)| *spread)
     }
 
     /// The figure with this name and origin.
@@ -111,7 +142,7 @@ impl Figures {
     }
 }
 
-/// The geometric mean; none of nothing.
+/// The geometric mean, or `None` without ratios.
 pub(crate) fn geometric_mean(ratios: impl Iterator<Item = f64>) -> Option<f64> {
     let logarithms: Vec<_> = ratios.map(f64::ln).collect();
     let sum: f64 = logarithms.iter().sum();
@@ -157,6 +188,7 @@ pub(crate) mod tests {
         let figures = Figures::of_rounds(rounds);
         let clear = figures.find(OURS, "clear/65536").expect("every round has it");
         assert_eq!((clear.median, clear.min, clear.runs), (20.0, 7.0, 27));
+        assert_eq!(figures.spread(OURS, "clear/65536"), Some(Spread { low: 10.0, high: 30.0 }));
         assert_eq!(figures.find(OURS, "grow/1").map(|figure| figure.median), Some(20.0));
         assert_eq!(figures.find(elsewhere, "clear/65536").map(|figure| figure.runs), Some(1));
         assert_eq!(figures.iter().count(), 3);

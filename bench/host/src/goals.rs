@@ -1,180 +1,176 @@
-//! The goals: ratios of figures that were measured in one run, and a few numbers that stand alone.
+//! Goals: bounds on figures, most of them on ratios of instruction counts.
 //!
-//! Owns what a goal is; which there are is in [`list`]. Every goal is always there; one whose figures were
-//! not measured, because there were no peers, has no value and is not met. Where a goal speaks of several sizes,
-//! kernels or modules, its value is the worst of them.
+//! The list is in `bench/baseline.json`, beside the counts that it is about, because both change
+//! together. A goal concerns the kernel of each target that it names, or of both. A goal that is
+//! not met states why.
 
-mod list;
-
-use crate::figure::Figures;
-use serde_json::{Value, json};
+use anyhow::{Result, ensure};
+use palimpsest_host::kernel::Target;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
-/// What a value has to be.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Bound {
-    /// Not above this
-    AtMost(f64),
-    /// Not below this
-    AtLeast(f64),
-}
+/// Instruction counts, frames and instances by the names of their figures.
+pub(crate) type Counts = BTreeMap<String, f64>;
 
-impl fmt::Display for Bound {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AtMost(limit) => write!(formatter, "<= {limit}"),
-            Self::AtLeast(limit) => write!(formatter, ">= {limit}"),
-        }
-    }
-}
+/// What a goal's figure is divided by if it is Linux's figure of the same name.
+const LINUX: &str = "linux";
 
-/// A goal and what came of it.
-#[derive(Clone, Debug, PartialEq)]
+/// A bound on a figure or on a ratio of two.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Goal {
-    /// What, against what
-    pub(crate) name: String,
-    /// What it has to be
-    pub(crate) bound: Bound,
-    /// What it is, if it was measured
-    pub(crate) value: Option<f64>,
-    /// What people are told beside the value: which of several it is, and what another clock says
-    pub(crate) note: Option<String>,
+    /// The figure's name
+    figure: String,
+    /// The figure that it is divided by: `linux`, or the name of another figure of the same kernel
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    against: Option<String>,
+    /// The largest value that meets the goal
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_most: Option<f64>,
+    /// The smallest value that meets the goal
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_least: Option<f64>,
+    /// The target whose kernel it concerns; both if there is none
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    /// Why it is not met
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// What became of a goal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// The value meets the bound
+    Met(f64),
+    /// The value does not meet the bound
+    NotMet(f64),
+    /// A figure is missing
+    NotMeasured,
 }
 
 impl Goal {
-    fn new(name: impl Into<String>, bound: Bound, value: Option<f64>) -> Self {
-        Self { name: name.into(), bound, value, note: None }
+    /// Checks that there is exactly one bound.
+    ///
+    /// # Errors
+    /// There is none, or there are two.
+    pub(crate) fn check(&self) -> Result<()> {
+        let bounds = self.at_most.iter().chain(&self.at_least).count();
+        ensure!(bounds == 1, "the goal for {} has {bounds} bounds: write at_most or at_least", self.figure);
+        Ok(())
     }
 
-    fn with_note(self, note: Option<String>) -> Self {
-        Self { note, ..self }
+    /// Whether the goal concerns the kernel of `target`.
+    pub(crate) fn concerns(&self, target: Target) -> bool {
+        self.target.as_ref().is_none_or(|name| *name == target.to_string())
     }
 
-    /// Whether it is met; what was not measured is not.
-    pub(crate) fn is_met(&self) -> bool {
-        self.value.is_some_and(|value| match self.bound {
-            Bound::AtMost(limit) => value <= limit,
-            Bound::AtLeast(limit) => value >= limit,
-        })
+    /// Compares the figure, or its ratio, with the bound.
+    pub(crate) fn judge(&self, counts: &Counts, linux: &Counts) -> Verdict {
+        let divisor = match self.against.as_deref() {
+            None => Some(1.0),
+            Some(LINUX) => linux.get(&self.figure).copied(),
+            Some(other) => counts.get(other).copied(),
+        };
+        let Some((count, divisor)) = counts.get(&self.figure).zip(divisor) else {
+            return Verdict::NotMeasured;
+        };
+        let value = count / divisor;
+        let met = self.at_most.is_none_or(|limit| value <= limit)
+            && self.at_least.is_none_or(|limit| value >= limit);
+        if met { Verdict::Met(value) } else { Verdict::NotMet(value) }
     }
 
-    /// As it stands in the JSON file.
-    pub(crate) fn json(&self) -> Value {
-        let goal = self.bound.to_string();
-        json!({ "name": self.name, "goal": goal, "value": self.value, "met": self.is_met() })
+    /// The figure's name.
+    pub(crate) fn figure(&self) -> &str {
+        &self.figure
+    }
+
+    /// What the figure is divided by, as a person reads it.
+    pub(crate) fn divisor(&self) -> Option<&str> {
+        self.against.as_deref().map(|against| if against == LINUX { "Linux" } else { against })
+    }
+
+    /// The bound, as a person reads it.
+    pub(crate) fn bound(&self) -> String {
+        match (self.at_most, self.at_least) {
+            (Some(limit), _) => format!("<= {limit}"),
+            (None, Some(limit)) => format!(">= {limit}"),
+            (None, None) => String::new(),
+        }
     }
 }
 
-/// All goals, in the order of their table.
-pub(crate) fn evaluate(figures: &Figures) -> Vec<Goal> {
-    list::all(figures)
+impl fmt::Display for Goal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.figure)?;
+        if let Some(divisor) = self.divisor() {
+            write!(formatter, " / {divisor}")?;
+        }
+        write!(formatter, " {}", self.bound())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::list::{KIB_64, MIB_1, MIB_64};
+pub(crate) mod tests {
     use super::*;
-    use crate::figure::tests::{OURS, figure};
-    use crate::figure::{Origin, Source, Unit};
-    use palimpsest_host::kernel::Target;
-    use palimpsest_host::qemu::Clock;
 
-    const LINUX: Origin = Origin { source: Source::Linux, ..OURS };
-
-    fn measured(list: &[(Origin, &str, f64)]) -> Figures {
-        let mut figures = Figures::default();
-        for (origin, name, value) in list {
-            figures.extend(Figures::of(*origin, vec![figure(name, Unit::Ns, *value)]));
-        }
-        figures
-    }
-
-    fn goal(figures: &Figures, name: &str) -> Goal {
-        evaluate(figures).into_iter().find(|goal| goal.name == name).expect("it is in the list")
-    }
-
-    #[test]
-    fn what_was_not_measured_has_no_value_and_is_not_met() {
-        let goals = evaluate(&Figures::default());
-        assert_eq!(goals.len(), 25);
-        for goal in goals {
-            assert_eq!((goal.value, goal.is_met()), (None, false), "{}", goal.name);
+    /// A goal without reason for both targets.
+    pub(crate) fn goal(figure: &str, against: Option<&str>, at_most: f64) -> Goal {
+        Goal {
+            figure: figure.to_owned(),
+            against: against.map(str::to_owned),
+            at_most: Some(at_most),
+            at_least: None,
+            target: None,
+            reason: None,
         }
     }
 
+    fn counts(list: &[(&str, f64)]) -> Counts {
+        list.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    }
+
     #[test]
-    fn a_ratio_takes_the_worst_size_and_its_own_cpu() {
-        let mut list = vec![];
-        for (range, ours) in [(KIB_64, 8.0), (MIB_1, 9.0), (MIB_64, 7.0)] {
-            let name = format!("first_touch/{range}");
-            list.push((OURS, name.clone(), ours));
-            list.push((LINUX, name, 100.0));
+    fn a_ratio_is_taken_to_linux_or_to_another_figure() {
+        let ours = counts(&[("clear", 20.0), ("grow/1", 80.0), ("grow/65535", 100.0)]);
+        let linux = counts(&[("clear", 1000.0)]);
+        assert_eq!(goal("clear", Some("linux"), 0.03).judge(&ours, &linux), Verdict::Met(0.02));
+        assert_eq!(goal("grow/65535", Some("grow/1"), 1.2).judge(&ours, &linux), Verdict::NotMet(1.25));
+        assert_eq!(goal("clear", None, 20.0).judge(&ours, &linux), Verdict::Met(20.0));
+    }
+
+    #[test]
+    fn a_missing_figure_neither_meets_nor_misses_a_goal() {
+        let ours = counts(&[("clear", 20.0)]);
+        for goal in [goal("grow/1", None, 1.0), goal("clear", Some("linux"), 1.0)] {
+            assert_eq!(goal.judge(&ours, &Counts::new()), Verdict::NotMeasured);
         }
-        let list: Vec<_> =
-            list.iter().map(|(origin, name, value)| (*origin, name.as_str(), *value)).collect();
-        let goal_here = goal(&measured(&list), "first touch, dense / Linux (-cpu max)");
-        assert_eq!((goal_here.value, goal_here.is_met()), (Some(0.09), false));
-        let elsewhere = goal(&measured(&list), "first touch, dense / Linux (-cpu max,-erms,-fsrm)");
-        assert_eq!(elsewhere.value, None);
-        let without_one = measured(&list[1..]);
-        assert_eq!(goal(&without_one, "first touch, dense / Linux (-cpu max)").value, None);
     }
 
     #[test]
-    fn a_bound_is_met_at_the_bound_itself() {
-        assert!(Goal::new("", Bound::AtMost(1.0), Some(1.0)).is_met());
-        assert!(!Goal::new("", Bound::AtMost(1.0), Some(1.01)).is_met());
-        assert!(Goal::new("", Bound::AtLeast(6000.0), Some(6000.0)).is_met());
-        assert!(!Goal::new("", Bound::AtLeast(6000.0), Some(5999.0)).is_met());
+    fn a_lower_bound_is_met_at_the_bound_itself() {
+        let goal = Goal { at_most: None, at_least: Some(6000.0), ..goal("density/instances", None, 0.0) };
+        let judge = |instances| goal.judge(&counts(&[("density/instances", instances)]), &Counts::new());
+        assert_eq!(judge(6000.0), Verdict::Met(6000.0));
+        assert_eq!(judge(5999.0), Verdict::NotMet(5999.0));
+        assert_eq!(goal.to_string(), "density/instances >= 6000");
     }
 
     #[test]
-    fn kernels_are_compared_by_their_mean_and_without_those_that_fault() {
-        let list = [
-            (OURS, "kernel/fib", 50.0),
-            (LINUX, "kernel/fib", 100.0),
-            (OURS, "kernel/sort", 200.0),
-            (LINUX, "kernel/sort", 100.0),
-            (OURS, "kernel/touch", 900.0),
-            (LINUX, "kernel/touch", 100.0),
-        ];
-        let figures = measured(&list);
-        let mean = goal(&figures, "Wasm kernels / wasmi on Linux, geometric mean (gnu)");
-        assert!(mean.is_met(), "{mean:?}");
-        let slowest = goal(&figures, "the same, the slowest of them");
-        assert_eq!((slowest.value, slowest.note.as_deref()), (Some(2.0), Some("sort")));
+    fn a_goal_has_one_bound() {
+        let unbounded = Goal { at_most: None, ..goal("clear", None, 1.0) };
+        let twice = Goal { at_least: Some(0.5), ..goal("clear", None, 1.0) };
+        assert!(unbounded.check().is_err() && twice.check().is_err());
+        assert!(goal("clear", None, 1.0).check().is_ok());
     }
 
     #[test]
-    fn a_load_is_judged_by_instructions_and_its_time_is_told() {
-        let counted = Origin { clock: Clock::Instructions, ..OURS };
-        let list = [
-            (counted, "load/small.wasm", 120.0),
-            (counted, "load_wasmi/small.wasm", 100.0),
-            (counted, "load/large.wasm", 1400.0),
-            (counted, "load_wasmi/large.wasm", 1000.0),
-            (OURS, "load/large.wasm", 3200.0),
-            (OURS, "load_wasmi/large.wasm", 2000.0),
-        ];
-        let load = "load a module / wasmi's lazy load, which validates too; the slowest, instructions";
-        let counted_and_timed = goal(&measured(&list), load);
-        assert_eq!((counted_and_timed.value, counted_and_timed.is_met()), (Some(1.4), true));
-        assert_eq!(counted_and_timed.note.as_deref(), Some("large.wasm; by time 1.600"));
-        assert_eq!(goal(&measured(&list[..4]), load).note.as_deref(), Some("large.wasm"));
-        assert_eq!(goal(&measured(&list[4..]), load).value, None);
-    }
-
-    #[test]
-    fn a_target_without_floats_has_a_goal_of_its_own_for_them() {
-        let none = Origin { source: Source::Kernel(Target::None), ..OURS };
-        let list = [
-            (none, "kernel/fib", 150.0),
-            (LINUX, "kernel/fib", 100.0),
-            (none, "kernel/matmul", 300.0),
-            (LINUX, "kernel/matmul", 100.0),
-        ];
-        let figures = measured(&list);
-        assert!(goal(&figures, "Wasm kernels of integers / wasmi on Linux (none)").is_met());
-        assert!(!goal(&figures, "Wasm kernel of floats / wasmi on Linux (none)").is_met());
+    fn a_goal_may_concern_one_target_only() {
+        let gnu = Goal { target: Some("gnu".to_owned()), ..goal("kernel/fib", Some("linux"), 1.01) };
+        assert!(gnu.concerns(Target::Gnu) && !gnu.concerns(Target::None));
+        let both = goal("clear", None, 1.0);
+        assert!(both.concerns(Target::Gnu) && both.concerns(Target::None));
     }
 }

@@ -1,41 +1,48 @@
-//! `cargo xtask bench`: what things cost, against Linux and the other runtimes, and against our own past.
+//! `cargo xtask bench`: what things cost, compared with Linux, with other runtimes and with earlier
+//! revisions.
 //!
-//! Owns what is done for which option. A full measurement is in [`measurement`]; figures, with where they
-//! come from, in [`figure`]; the goals that they are held against in [`goals`]. `--check` counts instructions
-//! only and compares them with the checked-in [`baseline`]: CI can do that on a busy machine.
+//! Costs are judged by instruction counts, which repeat on every machine: [`counts`] takes them,
+//! [`goals`] bounds them, and [`baseline`] compares them with the checked-in ones (`--check`, which
+//! CI runs). Times are information. A [`measurement`] takes both in several rounds, and
+//! [`document`] and [`plots`] write `docs/performance.md`.
 
 mod baseline;
 mod boots;
+mod counts;
 mod document;
 mod figure;
 mod goals;
+mod kernels;
 mod measurement;
 mod modules;
 mod options;
 mod peers;
 mod plots;
-mod timelines;
+mod steps;
 
 use anyhow::{Context, Result};
+use baseline::Baseline;
 use boots::Bench;
+use clap::Parser;
 use document::Document;
-use figure::Figures;
+use kernels::Kernels;
 use modules::Module;
-use palimpsest_host::protocol::Suite;
-use palimpsest_host::qemu::{Clock, Cpu};
+use options::BenchOptions;
+use palimpsest_guest_recipes::programs::Programs;
 use palimpsest_host::setup::{self, EMULATOR, Need};
 use palimpsest_host::workspace::Workspace;
+use peers::Peers;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-use options::BenchOptions;
+/// The page of the documentation, from the repository's root.
+const PAGE: &str = "docs/performance.md";
 
-/// Where the table and the plots of the documentation are, from the repository's root.
-const DOCS: &str = "docs";
+/// Its plots.
+const PLOTS: &str = "docs/plots";
 
-/// Modules of other people cannot be had everywhere: the baseline has no counts of them.
+/// Modules of other projects are not available everywhere, so the baseline has no counts of them.
 const NO_MODULES: &[Module] = &[];
 
 fn main() -> ExitCode {
@@ -49,74 +56,77 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what the options ask for. A count that is worse than the baseline makes the command fail.
+/// Does what the options ask for. A failed comparison with the baseline makes the command fail.
 ///
-/// # Errors Something is missing and may not be installed; the kernel or a peer does not build, run or
+/// # Errors
+/// Something is missing and may not be installed; the kernel or a peer does not build, run or
 /// answer; a file cannot be written.
 fn run(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
     let mut needs: Vec<Need> = options.targets().iter().map(|target| Need::Core(target.triple())).collect();
     needs.push(EMULATOR);
     setup::require(workspace, &needs, options.setup.missing_policy())?;
+    let baseline = Baseline::read(workspace.root())?;
     if options.check {
-        return check(workspace, options);
+        let comparison =
+            baseline.compare(&count(workspace, options, baseline.clone(), NO_MODULES)?.figures)?;
+        print!("{comparison}");
+        return Ok(if comparison.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if options.update_baseline {
-        return update_baseline(workspace, options).map(|()| ExitCode::SUCCESS);
+        return update_baseline(workspace, options, baseline).map(|()| ExitCode::SUCCESS);
     }
     let mut document = if options.icount {
         let modules = modules::real(workspace, options.setup.missing_policy())?;
-        Document::new(count(workspace, options, &modules)?)?
+        count(workspace, options, baseline, &modules)?
     } else {
-        measurement::run(workspace, options)?
+        measurement::run(workspace, options, baseline)?
     };
     if options.docs {
-        let (timelines, figures) = timelines::record(workspace)?;
-        document.add(figures.into());
-        plots::write(&workspace.root().join(DOCS).join("plots"), &document, &timelines)?;
+        let programs = Programs { workspace, policy: options.setup.missing_policy() };
+        let (plots, times) = steps::record(workspace, &programs)?;
+        document.add(times.into());
+        plots::write(&workspace.root().join(PLOTS), &document, &plots)?;
+        write(&workspace.root().join(PAGE), &document.page())?;
     }
     print!("{}", document.markdown());
     if let Some(path) = &options.json {
         write(path, &format!("{:#}\n", document.json()))?;
     }
-    if options.docs {
-        write(&workspace.root().join(DOCS).join("bench.md"), &document.markdown())?;
-    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Compares instruction counts with the baseline.
-fn check(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
-    let path = workspace.root().join(baseline::FILE);
-    let file = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let comparison = baseline::compare(&file, &count(workspace, options, NO_MODULES)?)?;
-    print!("{comparison}");
-    Ok(if comparison.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Makes instruction counts the baseline of their targets, and leaves that of others.
-fn update_baseline(workspace: &Workspace, options: &BenchOptions) -> Result<()> {
-    let path = workspace.root().join(baseline::FILE);
-    let before = if path.exists() {
-        Some(fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?)
-    } else {
-        None
-    };
-    let file = baseline::of(before.as_deref(), &count(workspace, options, NO_MODULES)?)?;
-    write(&path, &file)?;
+/// Makes the counts of the options' targets the baseline, and Linux's its reference if there are
+/// peers.
+fn update_baseline(workspace: &Workspace, options: &BenchOptions, mut baseline: Baseline) -> Result<()> {
+    let document = count(workspace, options, baseline.clone(), NO_MODULES)?;
+    baseline.linux = document.reference().clone();
+    baseline.update(&document.figures);
+    baseline.write(workspace.root())?;
     let targets: Vec<_> = options.targets().iter().map(ToString::to_string).collect();
-    println!("{} holds the counts of this kernel for {}", baseline::FILE, targets.join(" and "));
+    println!("{} contains the counts of this kernel for {}", baseline::FILE, targets.join(" and "));
     Ok(())
 }
 
-/// Counts instructions on each target, and those of loading `modules`.
-fn count(workspace: &Workspace, options: &BenchOptions, modules: &[Module]) -> Result<Figures> {
-    let mut figures = Figures::default();
-    for target in options.targets() {
-        let bench = Bench::new(workspace, target)?;
-        figures.extend(bench.measure(Suite::Costs, Cpu::Max, Clock::Instructions)?.figures);
-        figures.extend(bench.load(modules, Cpu::Max, Clock::Instructions)?.figures);
+/// Counts instructions on each target, and Linux's if there are peers.
+fn count(
+    workspace: &Workspace,
+    options: &BenchOptions,
+    baseline: Baseline,
+    modules: &[Module],
+) -> Result<Document> {
+    let mut document = Document::new(baseline)?;
+    let kernels = Kernels::committed();
+    if let Some(directory) = &options.peers {
+        let peers = Peers::find(directory)?;
+        kernels.check(&peers)?;
+        let (figures, reference) = counts::linux(&peers)?;
+        document.add(figures.into());
+        document.set_reference(reference);
     }
-    Ok(figures)
+    for target in options.targets() {
+        document.add(counts::ours(&Bench::new(workspace, target)?, &kernels, modules)?.into());
+    }
+    Ok(document)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

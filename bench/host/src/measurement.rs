@@ -1,50 +1,53 @@
-//! A full measurement: our boots and the peers', in turns, in several rounds.
+//! A full measurement: boots of our kernel and of the peers, in turns, in several rounds.
 //!
-//! Owns the order. In each round Linux's pages come right before ours and Linux's kernels right before ours, for
-//! each CPU, so that a machine that grows slower slows both; and since one boot of the emulator may be half as fast
-//! as the next, the rounds together make the figures; a boot in which the machine was slower for one side than for
-//! the other is repeated. What repeats, instruction counts and how many instances fit,
-//! is measured once. A kernel that returns something else than Linux's ends the measurement: a fast wrong answer is
-//! no figure.
+//! In each round Linux and our kernel take turns, for each CPU and suite, so that a change of the
+//! machine's speed affects both. One boot of the emulator may be half as fast as the next, so a
+//! figure is the median of the rounds, and a boot in which the machine was slower for one side is
+//! repeated. Instruction counts repeat and are taken once. A kernel whose result differs from
+//! Linux's ends the measurement with an error.
 
+use crate::baseline::Baseline;
 use crate::boots::Bench;
+use crate::counts;
 use crate::document::Document;
 use crate::figure::{Figures, KERNEL, Origin, Source};
+use crate::kernels::Kernels;
 use crate::modules::{self, Module};
 use crate::options::{BenchOptions, HostRuntimes};
 use crate::peers::{LinuxSuite, Peers};
 use anyhow::{Context, Result, ensure};
 use palimpsest_guest_recipes::guest;
-use palimpsest_host::protocol::{Job, Suite};
+use palimpsest_host::protocol::Suite;
 use palimpsest_host::qemu::{Clock, Cpu};
 use palimpsest_host::workspace::Workspace;
 use std::path::Path;
 
-/// What tells how fast the machine was in a boot: the same instructions on both sides.
+/// The figure that shows how fast the machine was in a boot: the same instructions on both sides.
 const PACE: &str = "zero_rep_stosb";
 
-/// How much slower than in the other side's boot the machine may have been.
+/// The most by which the machine may be slower in one side's boot.
 const MOST_SLOWER: f64 = 1.1;
 
-/// How often a boot in which it was slower is repeated.
+/// How often such a boot is repeated.
 const MOST_REPEATS: usize = 4;
 
-/// CoreMark among the peers' kernels: some tenths of a second in the emulator.
+/// CoreMark, in addition to the committed kernels: some tenths of a second in the emulator.
 const COREMARK_FILE: &str = "coremark.wasm";
 const COREMARK_JOB: &str = "coremark.wasm:run:30";
 
 /// Measures everything that the options allow.
 ///
 /// # Errors
-/// A kernel or a peer does not build, run or answer; or two of them do not compute the same.
-pub(crate) fn run(workspace: &Workspace, options: &BenchOptions) -> Result<Document> {
+/// A kernel or a peer does not build, run or answer; or two of them compute different results.
+pub(crate) fn run(workspace: &Workspace, options: &BenchOptions, baseline: Baseline) -> Result<Document> {
     let measurement = Measurement::prepare(workspace, options)?;
     let mut rounds = Vec::new();
     for round in 1..=options.rounds {
         println!("round {round} of {}", options.rounds);
         rounds.push(measurement.round(options.cpu.models())?);
     }
-    let mut document = Document::new(Figures::of_rounds(rounds))?;
+    let mut document = Document::new(baseline)?;
+    document.add(Figures::of_rounds(rounds).into());
     measurement.once(options, &mut document)?;
     Ok(document)
 }
@@ -53,10 +56,10 @@ pub(crate) fn run(workspace: &Workspace, options: &BenchOptions) -> Result<Docum
 struct Measurement {
     /// The kernel that everything is measured in
     bench: Bench,
-    /// Those that only run the peers' kernels
+    /// The kernels of the other targets, which only run the Wasm kernels on the host's clock
     others: Vec<Bench>,
     side: Option<Side>,
-    /// To be loaded
+    /// Modules of other projects, which are loaded
     modules: Vec<Module>,
 }
 
@@ -75,20 +78,20 @@ impl Measurement {
         })
     }
 
-    /// Everything whose time is taken, once on each CPU.
+    /// Takes all times once on each CPU.
     fn round(&self, models: &[Cpu]) -> Result<Figures> {
         let mut figures = Figures::default();
         for &cpu in models {
             println!("measuring with -cpu {cpu}");
             figures.extend(self.pages(cpu)?);
             if let Some(side) = &self.side {
-                figures.extend(side.peers.linux(LinuxSuite::Wasm, cpu)?);
-                figures.extend(side.kernels(&self.bench, cpu)?);
+                figures.extend(side.linux(cpu)?);
+                figures.extend(side.ours(&self.bench, cpu)?);
             }
-            // Their goals are about one CPU.
+            // For the other targets, one CPU is enough.
             if let (Some(side), Cpu::Max) = (&self.side, cpu) {
                 for other in &self.others {
-                    figures.extend(side.kernels(other, cpu)?);
+                    figures.extend(side.ours(other, cpu)?);
                 }
             }
             figures.extend(self.bench.load(&self.modules, cpu, Clock::Host)?.figures);
@@ -98,12 +101,14 @@ impl Measurement {
         Ok(figures)
     }
 
-    /// Our costs, and Linux's where there is one: in boots in which the machine was about as fast for both.
+    /// Measures our costs, and Linux's if there are peers, in boots in which the machine was about
+    /// as fast for both.
     fn pages(&self, cpu: Cpu) -> Result<Figures> {
         let measure_ours =
             || Ok::<_, anyhow::Error>(self.bench.measure(Suite::Costs, cpu, Clock::Host)?.figures);
         let Some(side) = &self.side else { return measure_ours() };
-        let measure_linux = || side.peers.linux(LinuxSuite::Pages, cpu);
+        let measure_linux =
+            || Ok::<_, anyhow::Error>(side.peers.linux(LinuxSuite::Pages, cpu, Clock::Host)?.figures);
         let (mut linux, mut ours) = (measure_linux()?, measure_ours()?);
         for _ in 0..MOST_REPEATS {
             match pace(&ours)? / pace(&linux)? {
@@ -116,13 +121,21 @@ impl Measurement {
         Ok(linux)
     }
 
-    /// What is the same each time, and what has nothing to be compared with.
+    /// Measures what repeats and what has nothing to be compared with.
     fn once(&self, options: &BenchOptions, document: &mut Document) -> Result<()> {
-        document.add(self.bench.measure(Suite::Density, Cpu::Max, Clock::Host)?);
-        document.add(self.bench.measure(Suite::Costs, Cpu::Max, Clock::Instructions)?);
-        document.add(self.bench.load(&self.modules, Cpu::Max, Clock::Instructions)?);
+        let committed = Kernels::committed();
+        let kernels = self.side.as_ref().map_or(&committed, |side| &side.kernels);
+        document.add(counts::ours(&self.bench, kernels, &self.modules)?.into());
+        document.add(counts::density(&self.bench)?);
+        for other in &self.others {
+            document.add(counts::ours(other, kernels, &[])?.into());
+        }
         let Some(side) = &self.side else { return Ok(()) };
-        document.add(side.peers.floor()?.into());
+        let (figures, reference) = counts::linux(&side.peers)?;
+        document.add(figures.into());
+        document.set_reference(reference);
+        document.add(side.peers.floor(Clock::Host)?.into());
+        document.add(side.peers.floor(Clock::Instructions)?.into());
         match options.host_runtimes() {
             HostRuntimes::Measured => document.add(side.peers.host_runtimes(options.rounds)?.into()),
             HostRuntimes::LeftOut => {}
@@ -134,41 +147,48 @@ impl Measurement {
 /// The peers, with the kernels that both sides run.
 struct Side {
     peers: Peers,
-    jobs: Vec<Job>,
-    modules: Vec<Module>,
+    kernels: Kernels,
 }
 
 impl Side {
-    /// With CoreMark, if it can be had.
+    /// Finds the peers, and adds CoreMark to their kernels if it is available.
     fn find(workspace: &Workspace, directory: &Path, options: &BenchOptions) -> Result<Self> {
         let mut peers = Peers::find(directory)?;
+        Kernels::committed().check(&peers)?;
         if let Some(bytes) = guest::coremark_function(workspace, options.setup.missing_policy())? {
             let module = Module { file: COREMARK_FILE.to_owned(), bytes };
             peers = peers.with_kernel(workspace.output("peers"), &module, COREMARK_JOB)?;
         }
-        let jobs = peers.jobs()?;
-        Ok(Self { modules: peers.modules(&jobs)?, jobs, peers })
+        Ok(Self { kernels: peers.kernels()?, peers })
     }
 
-    /// The kernels in our kernel.
-    fn kernels(&self, bench: &Bench, cpu: Cpu) -> Result<Figures> {
-        Ok(bench.run(&self.jobs, &self.modules, cpu)?.figures)
+    /// Linux's times of the kernels.
+    fn linux(&self, cpu: Cpu) -> Result<Figures> {
+        Ok(self.peers.linux(LinuxSuite::Wasm, cpu, Clock::Host)?.figures)
+    }
+
+    /// Our times of the kernels.
+    fn ours(&self, bench: &Bench, cpu: Cpu) -> Result<Figures> {
+        Ok(bench.run(&self.kernels, cpu, Clock::Host)?.figures)
     }
 }
 
-/// How long the machine took for something that is the same in each boot.
+/// Returns the time of the [`PACE`] figure.
 fn pace(figures: &Figures) -> Result<f64> {
     let mut all = figures.iter().map(|(_, figure)| figure);
     let found = all.find(|figure| figure.name == PACE).with_context(|| format!("{PACE} was not measured"))?;
     Ok(found.median)
 }
 
-/// Whether each kernel returned the same here and on Linux.
+/// Checks that each kernel returned the same result as on Linux.
+///
+/// # Errors
+/// One did not.
 fn agree(figures: &Figures) -> Result<()> {
     for (origin, ours) in figures.iter().filter(|(_, figure)| figure.name.starts_with(KERNEL)) {
         let linux = figures.find(Origin { source: Source::Linux, ..*origin }, &ours.name);
         let same = linux.is_none_or(|linux| linux.result == ours.result);
-        ensure!(same, "{} returned something else in {} than on Linux", ours.name, origin.source);
+        ensure!(same, "{} returned another result in {} than on Linux", ours.name, origin.source);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The modules that the benchmark kernel gets: real ones, fetched, and some that are made.
+//! Modules for the benchmark's kernel: some of other projects, and some that are generated.
 
 use anyhow::Result;
 use palimpsest_guest_recipes::npm::{self, AVIF, AVIF_WASM, LODEPNG, LODEPNG_WASM, QUICKJS, QUICKJS_WASM};
@@ -11,11 +11,11 @@ use wasm_encoder::{
 
 const WASM_PAGE_BYTES: usize = 64 << 10;
 
-/// The sizes of the data segments in bytes: a large one, and one to hold it against.
+/// The sizes of the data segments in bytes. What instantiating costs should not depend on them.
 const SEGMENTS: [usize; 2] = [1 << 20, 8 << 20];
 
 /// A file of the boot archive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Module {
     /// Its name there
     pub(crate) file: String,
@@ -23,10 +23,10 @@ pub(crate) struct Module {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Programs that somebody else compiled, small and large; those that cannot be had are left out, and said.
+/// Small and large modules of other projects. One that is not available is skipped with a message.
 ///
 /// # Errors
-/// In CI, where nothing may be left out: one cannot be had.
+/// In CI, a module is not available.
 pub(crate) fn real(workspace: &Workspace, policy: MissingPolicy) -> Result<Vec<Module>> {
     let mut modules = Vec::new();
     for (package, path) in [(LODEPNG, LODEPNG_WASM), (QUICKJS, QUICKJS_WASM), (AVIF, AVIF_WASM)] {
@@ -38,14 +38,14 @@ pub(crate) fn real(workspace: &Workspace, policy: MissingPolicy) -> Result<Vec<M
     Ok(modules)
 }
 
-/// Modules whose memory is full of data from the start.
+/// Modules whose data segments fill their memory.
 pub(crate) fn with_segments() -> Vec<Module> {
     let module = |bytes| Module { file: format!("segments-{bytes}.wasm"), bytes: with_segment(bytes) };
     SEGMENTS.into_iter().map(module).collect()
 }
 
-/// A memory of `bytes` bytes, a segment that fills it, and `touch`, which writes into as many of its first
-/// pages as it is told.
+/// A module with a memory of `bytes` bytes, a segment that fills it, and the function `touch(n)`,
+/// which writes one byte into each of the first n pages.
 fn with_segment(bytes: usize) -> Vec<u8> {
     let mut types = TypeSection::new();
     types.ty().function([ValType::I32], []);
@@ -65,7 +65,7 @@ fn with_segment(bytes: usize) -> Vec<u8> {
     let mut code = CodeSection::new();
     code.function(&touch());
     let mut data = DataSection::new();
-    // Never zero, so that no part of it can be left out.
+    // No zeros, which could be skipped.
     let content: Vec<u8> = (1..=u8::MAX).cycle().take(bytes).collect();
     data.active(0, &ConstExpr::i32_const(0), content);
     let mut module = wasm_encoder::Module::new();

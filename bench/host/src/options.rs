@@ -6,15 +6,17 @@ use palimpsest_host::qemu::Cpu;
 use palimpsest_host::setup::SetupOptions;
 use std::path::PathBuf;
 
-/// Measures what things cost, against Linux in the same emulator and against the checked-in baseline.
+/// Measures what things cost, against Linux in the same emulator and against the checked-in
+/// baseline.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask bench")]
 pub(crate) struct BenchOptions {
     /// The folder with the peer programs, whose figures are then measured in the same run
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["icount", "check", "update_baseline"])]
+    #[arg(long, value_name = "DIR", conflicts_with = "check")]
     pub(crate) peers: Option<PathBuf>,
-    /// With the peers: also the other runtimes on this machine, without an emulator, if they have been built
-    #[arg(long, requires = "peers")]
+    /// With the peers: also the other runtimes on this machine, without an emulator, if they have
+    /// been built
+    #[arg(long, requires = "peers", conflicts_with_all = ["icount", "update_baseline"])]
     runtimes: bool,
     /// How often everything whose time is taken is measured
     #[arg(
@@ -28,20 +30,22 @@ pub(crate) struct BenchOptions {
     /// Write all figures and goals to this file
     #[arg(long, value_name = "PATH", conflicts_with_all = ["check", "update_baseline"])]
     pub(crate) json: Option<PathBuf>,
-    /// Count instructions only: the figures are the same on every machine
+    /// Count instructions only: the figures are the same on every machine. With the peers, count
+    /// Linux's too
     #[arg(long)]
     pub(crate) icount: bool,
-    /// Count instructions, and fail if a figure is a tenth worse than the baseline
+    /// Count instructions, and fail if one is 2 % worse than the baseline or a goal that was met is
+    /// missed
     #[arg(long)]
     pub(crate) check: bool,
-    /// Count instructions, and make them the baseline
+    /// Count instructions, and make them the baseline. With the peers, record Linux's counts too
     #[arg(long, conflicts_with = "check")]
     pub(crate) update_baseline: bool,
-    /// Write docs/bench.md and docs/plots, which need a full measurement
+    /// Write docs/performance.md and docs/plots, which need a full measurement
     #[arg(long, conflicts_with_all = ["icount", "check", "update_baseline"])]
     pub(crate) docs: bool,
-    /// The compilation target of the kernel; without it instructions of both, times of gnu, and of none those of
-    /// running Wasm
+    /// The compilation target of the kernel; without it instructions of both, times of gnu, and of
+    /// none those of running Wasm
     #[arg(long, value_enum)]
     target: Option<Target>,
     /// The CPU that the emulator plays
@@ -55,8 +59,8 @@ pub(crate) struct BenchOptions {
 /// The CPUs to measure on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum CpuChoice {
-    /// All that the emulator can: it then claims fast string instructions, which Linux uses and the emulator
-    /// lacks
+    /// All that the emulator can: it then claims fast string instructions, which Linux uses and the
+    /// emulator lacks
     Max,
     /// The same without that claim
     WithoutErms,

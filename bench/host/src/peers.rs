@@ -1,9 +1,9 @@
-//! The peer programs: Linux in the same emulator, the bare program, the other runtimes.
+//! The peer programs: Linux and a bare program in the same emulator, and other runtimes on the
+//! host.
 //!
-//! Owns how their scripts are called; what the lines become that they print is in [`lines`], what the Linux guest
-//! runs in [`job`]. Their folder is the user's: nothing is written there, and what is added to the Linux guest is
-//! added to a copy. A peer that fails is an error; the runtimes of the host are left out, and said to be, where
-//! they have not been built.
+//! This module calls their scripts; [`lines`] parses their output, and [`job`] what the Linux guest
+//! runs. Nothing is written to the peers' folder: a kernel is added to a copy of it. A peer that
+//! fails is an error. The host's runtimes are skipped with a message if they have not been built.
 
 mod copy;
 mod job;
@@ -11,13 +11,15 @@ mod lines;
 pub(crate) mod runtimes;
 
 use crate::figure::{Figures, Origin, Source};
+use crate::kernels::Kernels;
 use crate::modules::Module;
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
-use palimpsest_host::protocol::Job;
 use palimpsest_host::qemu::{Clock, Cpu};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+pub(crate) use job::parse as parse_job;
 
 /// The folder of the peers.
 #[derive(Debug)]
@@ -34,19 +36,32 @@ pub(crate) enum LinuxSuite {
     Wasm,
 }
 
+/// What a boot of Linux measured.
+#[derive(Debug)]
+pub(crate) struct LinuxRun {
+    /// The figures
+    pub(crate) figures: Figures,
+    /// The release of its kernel, if it names it
+    pub(crate) kernel: Option<String>,
+}
+
+/// The variable that makes the peers' emulator count instructions.
+const ICOUNT: &str = "ICOUNT";
+
 impl Peers {
-    /// The peers in `directory`.
+    /// Finds the peers in `directory`.
     ///
     /// # Errors
-    /// They are not there.
+    /// It does not contain them.
     pub(crate) fn find(directory: &Path) -> Result<Self> {
         let run = directory.join("linux-guest/run");
-        ensure!(run.is_file(), "there is no {}: name the folder of the peers", run.display());
+        ensure!(run.is_file(), "{} does not exist: name the folder of the peers", run.display());
         let directory = fs::canonicalize(directory).context("cannot resolve the peers' folder")?;
         Ok(Self { directory })
     }
 
-    /// The same peers in the folder `copy`, whose Linux guest also runs `module`: its job is `word`.
+    /// Copies the peers to the folder `copy`, in which the Linux guest also runs `module`. Its job
+    /// is `word`.
     ///
     /// # Errors
     /// The copy cannot be made.
@@ -55,24 +70,16 @@ impl Peers {
         Ok(Self { directory: copy })
     }
 
-    /// The kernels that the Linux guest runs, with their arguments.
+    /// The kernels that the Linux guest runs.
     ///
     /// # Errors
-    /// The guest's script cannot be read, or names none.
-    pub(crate) fn jobs(&self) -> Result<Vec<Job>> {
+    /// The guest's script cannot be read, or names none; or a module cannot be read.
+    pub(crate) fn kernels(&self) -> Result<Kernels> {
         let script = self.directory.join(copy::SCRIPT);
         let text =
             fs::read_to_string(&script).with_context(|| format!("cannot read {}", script.display()))?;
         let jobs = job::all_in(&text);
         ensure!(!jobs.is_empty(), "{} names no kernels", script.display());
-        Ok(jobs)
-    }
-
-    /// The modules of these jobs.
-    ///
-    /// # Errors
-    /// One of them cannot be read.
-    pub(crate) fn modules(&self, jobs: &[Job]) -> Result<Vec<Module>> {
         let mut files: Vec<_> = jobs.iter().map(|job| job.file.clone()).collect();
         files.sort_unstable();
         files.dedup();
@@ -81,14 +88,15 @@ impl Peers {
             let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             Ok(Module { file, bytes })
         };
-        files.into_iter().map(read).collect()
+        let modules = files.into_iter().map(read).collect::<Result<_>>()?;
+        Ok(Kernels { jobs, modules })
     }
 
-    /// What Linux measures in the emulator.
+    /// Measures a suite on Linux in the emulator.
     ///
     /// # Errors
-    /// Its script fails, which has then said why.
-    pub(crate) fn linux(&self, suite: LinuxSuite, cpu: Cpu) -> Result<Figures> {
+    /// Its script fails; it has then printed why.
+    pub(crate) fn linux(&self, suite: LinuxSuite, cpu: Cpu, clock: Clock) -> Result<LinuxRun> {
         let suite = match suite {
             LinuxSuite::Pages => "memns",
             LinuxSuite::Wasm => "wasm",
@@ -98,31 +106,48 @@ impl Peers {
             Cpu::WithoutErms => Some("-erms"),
         };
         let words = [suite].into_iter().chain(cpu_word);
-        let lines = self.script("linux-guest/run", words)?;
-        Ok(Figures::of(Origin { source: Source::Linux, cpu, clock: Clock::Host }, lines::figures(&lines)?))
+        let lines = self.script("linux-guest/run", words, clock)?;
+        let figures = lines::figures(&lines, clock)?;
+        let origin = Origin { source: Source::Linux, cpu, clock };
+        Ok(LinuxRun { figures: Figures::of(origin, figures), kernel: lines::linux_release(&lines) })
     }
 
-    /// What the bare program measures in the emulator.
+    /// Measures the bare program in the emulator.
     ///
     /// # Errors
-    /// Its script fails, which has then said why.
-    pub(crate) fn floor(&self) -> Result<Figures> {
-        let lines = self.script("floor/run", [])?;
-        let origin = Origin { source: Source::Floor, cpu: Cpu::Max, clock: Clock::Host };
-        Ok(Figures::of(origin, lines::figures(&lines)?))
+    /// Its script fails; it has then printed why.
+    pub(crate) fn floor(&self, clock: Clock) -> Result<Figures> {
+        let lines = self.script("floor/run", [], clock)?;
+        let origin = Origin { source: Source::Floor, cpu: Cpu::Max, clock };
+        Ok(Figures::of(origin, lines::figures(&lines, clock)?))
     }
 
-    /// What the runtimes on this machine need; none where they have not been built.
+    /// Measures the runtimes on this machine. Returns no figures if they have not been built.
     ///
     /// # Errors
-    /// Their script fails, which has then said why.
+    /// Their script fails; it has then printed why.
     pub(crate) fn host_runtimes(&self, rounds: u32) -> Result<Figures> {
         runtimes::measure(self, rounds)
     }
 
-    fn script<'a>(&self, script: &str, words: impl IntoIterator<Item = &'a str>) -> Result<String> {
+    fn script<'a>(
+        &self,
+        script: &str,
+        words: impl IntoIterator<Item = &'a str>,
+        clock: Clock,
+    ) -> Result<String> {
         let path = self.directory.join(script);
-        println!("$ {}", path.display());
-        cmd(&path, words).stdin_null().read().with_context(|| format!("{} failed", path.display()))
+        let command = cmd(&path, words).stdin_null();
+        let command = match clock {
+            Clock::Host => {
+                println!("$ {}", path.display());
+                command.env_remove(ICOUNT)
+            }
+            Clock::Instructions => {
+                println!("$ {ICOUNT}=1 {}", path.display());
+                command.env(ICOUNT, "1")
+            }
+        };
+        command.read().with_context(|| format!("{} failed", path.display()))
     }
 }

@@ -1,209 +1,287 @@
-//! The plots of the documentation: SVG files that a browser shows on light and dark pages alike.
+//! The plots of the documentation, as SVG files.
 //!
-//! Owns what is drawn and how: white ground, dark text, a legend, units at both axes. Every plot is made from
-//! the document's figures; one whose figures were not measured is not written. Axes are linear; where a plot
-//! needs powers, their exponents are drawn, and labelled as what they stand for.
+//! The ground is white and the text dark, so that a plot is readable on light and dark pages. A
+//! title says what is drawn and which direction is better. Lines that coincide stay visible: the
+//! lower one is wider and paler. A plot whose figures were not measured is not written. Where an
+//! axis is logarithmic, exponents are drawn and labelled as what they stand for. What a plot shows
+//! is explained in `document/plots.md`.
 
+use crate::counts;
 use crate::document::Document;
 use crate::figure::{Origin, Source};
-use crate::timelines::Timeline;
-use anyhow::{Result, anyhow};
+use crate::steps::Steps;
+use anyhow::{Context, Result, anyhow};
+use palimpsest_host::digits::grouped;
 use palimpsest_host::kernel::Target;
 use palimpsest_host::qemu::{Clock, Cpu};
-use plotters::coord::types::RangedCoordf64;
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::fs;
 use std::path::Path;
 
-const SIZE: (u32, u32) = (900, 500);
+const SIZE: (u32, u32) = (960, 500);
+
+/// The height of a plot with the steps of a program, whose labels are vertical, and the part that
+/// they take.
+const STEPS_HEIGHT: u32 = 720;
+const STEPS_LABELS: u32 = 290;
 
 const TEXT: &str = "sans-serif";
 
-/// Told apart by people who do not see red and green too.
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(120, 120, 120),
-];
+const TEXT_SIZE: u32 = 15;
+
+const TITLE_SIZE: u32 = 20;
+
+/// Distinguishable without seeing red and green, and without seeing colours by their lightness.
+const BLUE: RGBColor = RGBColor(0, 114, 178);
+const VERMILION: RGBColor = RGBColor(213, 94, 0);
+const GREY: RGBColor = RGBColor(110, 110, 110);
 
 /// The ranges of the costs of pages in bytes.
 const RANGES: [u64; 3] = [64 << 10, 1 << 20, 64 << 20];
 
-/// A line of a plot.
-struct Series {
-    label: String,
-    points: Vec<(f64, f64)>,
-}
+/// The distance below which two labels at the ends of lines would touch, in powers of ten.
+const LABEL_GAP: f64 = 0.17;
 
-/// What stands at an axis.
-struct Axis {
-    label: &'static str,
-    /// What the number at a tick stands for
-    tick: fn(f64) -> String,
-    /// Between which numbers
-    range: (f64, f64),
-    /// How many ticks there may be
-    ticks: usize,
-}
-
-/// A plot but for its lines.
-struct Frame<'a> {
-    title: &'a str,
-    x: Axis,
-    y: Axis,
-    /// Where lines rarely are
-    legend: SeriesLabelPosition,
-}
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Writes all plots into `directory`.
 ///
 /// # Errors
 /// A file cannot be written.
-pub(crate) fn write(directory: &Path, document: &Document, timelines: &[Timeline]) -> Result<()> {
-    fs::create_dir_all(directory)?;
-    cost_per_page(&directory.join("cost-per-page.svg"), document)?;
-    instances(&directory.join("instances.svg"), document)?;
-    timelines.iter().try_for_each(|timeline| resident_frames(directory, timeline))
-}
-
-/// Cost of a page against the size of the range, ours and the others'.
-fn cost_per_page(path: &Path, document: &Document) -> Result<()> {
-    let lines = [
-        ("Palimpsest", Source::Kernel(Target::Gnu), "first_touch"),
-        ("Linux guest", Source::Linux, "first_touch"),
-        ("bare program", Source::Floor, "first_touch"),
-        ("Palimpsest", Source::Kernel(Target::Gnu), "clear"),
-        ("Linux guest", Source::Linux, "clear"),
-        ("bare program", Source::Floor, "clear_one_flush"),
-    ];
-    let series = lines.into_iter().filter_map(|(who, source, operation)| {
-        let origin = Origin { source, cpu: Cpu::Max, clock: Clock::Host };
-        let points: Option<Vec<_>> = RANGES
-            .into_iter()
-            .map(|bytes| {
-                let figure = document.figures.find(origin, &format!("{operation}/{bytes}"))?;
-                Some(((bytes as f64).log2(), figure.median.log10()))
-            })
-            .collect();
-        let what = if operation == "first_touch" { "first touch" } else { "clear" };
-        Some(Series { label: format!("{who}, {what}"), points: points? })
-    });
-    let frame = Frame {
-        title: "Cost of a page, QEMU TCG, -cpu max",
-        x: Axis { label: "size of the range", tick: bytes_of_exponent, range: (16.0, 26.0), ticks: 11 },
-        y: Axis { label: "ns for each 4 KiB page", tick: power_of_ten, range: (0.0, 5.0), ticks: 6 },
-        legend: SeriesLabelPosition::LowerLeft,
-    };
-    draw(path, &frame, &series.collect::<Vec<_>>())
-}
-
-/// Instances alive against the memory that they have taken.
-fn instances(path: &Path, document: &Document) -> Result<()> {
-    let guests =
-        [("density", "memory of one Wasm page"), ("density_growable", "memory that may grow to 4 GiB")];
-    let series = guests.map(|(name, label)| {
-        let samples = document.samples.iter().filter(|sample| sample.name == name);
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let points = samples.map(|sample| (mib(sample.bytes), sample.instances as f64)).collect();
-        Series { label: label.to_owned(), points }
-    });
-    let (most_mib, most) = largest(&series);
-    let frame = Frame {
-        title: "Instances in a machine of 128 MiB",
-        x: Axis { label: "frames and heap taken, MiB", tick: whole, range: (0.0, most_mib), ticks: 10 },
-        y: Axis { label: "instances alive, each having run", tick: whole, range: (0.0, most), ticks: 10 },
-        legend: SeriesLabelPosition::LowerRight,
-    };
-    draw(path, &frame, &series)
-}
-
-/// What a program held over time.
-fn resident_frames(directory: &Path, timeline: &Timeline) -> Result<()> {
-    let series: Vec<_> = timeline
-        .lines
-        .iter()
-        .map(|line| {
-            let points = line.points.iter().map(|(fuel, frames)| (fuel / 1e6, *frames)).collect();
-            Series { label: line.name.clone(), points }
-        })
-        .collect();
-    let (longest, most) = largest(&series);
-    let frame = Frame {
-        title: &format!("Frames over time: {}", timeline.program),
-        x: Axis { label: "fuel used, millions of units", tick: whole, range: (0.0, longest), ticks: 10 },
-        y: Axis { label: "resident frames of 4 KiB", tick: whole, range: (0.0, most * 1.05), ticks: 10 },
-        legend: SeriesLabelPosition::LowerRight,
-    };
-    draw(&directory.join(format!("resident-{}.svg", timeline.program)), &frame, &series)
-}
-
-/// The largest coordinates of all points.
-fn largest(series: &[Series]) -> (f64, f64) {
-    series
-        .iter()
-        .flat_map(|series| &series.points)
-        .fold((1.0, 1.0), |(x, y), point| (point.0.max(x), point.1.max(y)))
-}
-
-fn draw(path: &Path, frame: &Frame<'_>, series: &[Series]) -> Result<()> {
-    let Frame { title, x, y, legend } = frame;
-    if series.iter().all(|series| series.points.is_empty()) {
-        println!("{} is left out: it was not measured", path.display());
-        return Ok(());
-    }
-    let cannot = |error: &dyn std::fmt::Display| anyhow!("cannot draw {}: {error}", path.display());
-    let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    area.fill(&WHITE).map_err(|error| cannot(&error))?;
-    let mut chart = ChartBuilder::on(&area)
-        .caption(title, (TEXT, 22))
-        .margin(12)
-        .margin_right(36)
-        .x_label_area_size(48)
-        .y_label_area_size(76)
-        .build_cartesian_2d(x.range.0..x.range.1, y.range.0..y.range.1)
-        .map_err(|error| cannot(&error))?;
-    chart
-        .configure_mesh()
-        .x_desc(x.label)
-        .y_desc(y.label)
-        .x_labels(x.ticks)
-        .y_labels(y.ticks)
-        .light_line_style(WHITE)
-        .x_label_formatter(&|value| (x.tick)(*value))
-        .y_label_formatter(&|value| (y.tick)(*value))
-        .label_style((TEXT, 15))
-        .draw()
-        .map_err(|error| cannot(&error))?;
-    draw_lines(&mut chart, series).map_err(|error| cannot(&error))?;
-    chart
-        .configure_series_labels()
-        .position(legend.clone())
-        .background_style(WHITE.mix(0.9))
-        .border_style(BLACK.mix(0.3))
-        .label_font((TEXT, 15))
-        .draw()
-        .map_err(|error| cannot(&error))?;
-    area.present().map_err(|error| cannot(&error))
-}
-
-type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-
-/// Draws the lines, each with a colour of its own.
-fn draw_lines<'b>(
-    chart: &mut Chart<'_, 'b>,
-    series: &[Series],
-) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'b> as DrawingBackend>::ErrorType>> {
-    for (series, colour) in series.iter().zip(COLOURS.into_iter().cycle()) {
-        let line = LineSeries::new(series.points.iter().copied(), colour.stroke_width(2)).point_size(2);
-        chart
-            .draw_series(line)?
-            .label(&series.label)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(3)));
+pub(crate) fn write(directory: &Path, document: &Document, programs: &[Steps]) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let cost = cost_lines(document);
+    plot(&directory.join("cost-per-page.svg"), SIZE, !cost.is_empty(), |area| cost_per_page(area, &cost))?;
+    let fillings = fillings(document);
+    let has_samples = fillings.iter().all(|(_, points)| !points.is_empty());
+    plot(&directory.join("instances.svg"), SIZE, has_samples, |area| instances(area, &fillings))?;
+    for steps in programs {
+        let path = directory.join(format!("steps-{}.svg", steps.program));
+        plot(&path, (SIZE.0, STEPS_HEIGHT), true, |area| frames_at_steps(area, steps))?;
     }
     Ok(())
+}
+
+/// Draws a file, unless its figures were not measured.
+fn plot(
+    path: &Path,
+    size: (u32, u32),
+    is_measured: bool,
+    draw: impl FnOnce(&Area<'_>) -> Drawn,
+) -> Result<()> {
+    if !is_measured {
+        println!("{} is not written: its figures were not measured", path.display());
+        return Ok(());
+    }
+    let area = SVGBackend::new(path, size).into_drawing_area();
+    let drawn = area.fill(&WHITE).map_err(Into::into).and_then(|()| draw(&area));
+    let written = drawn.and_then(|()| area.present().map_err(Into::into));
+    written.map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
+}
+
+/// What drawing returns.
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// A line of the plot of costs.
+struct CostLine {
+    label: String,
+    colour: RGBColor,
+    /// Clears are dashed
+    is_clear: bool,
+    /// The logarithms of bytes, to the base 2, and of instructions, to the base 10
+    points: Vec<(f64, f64)>,
+}
+
+/// The lines whose figures were all measured.
+fn cost_lines(document: &Document) -> Vec<CostLine> {
+    let gnu = counts::of(&document.figures, Source::Kernel(Target::Gnu));
+    let linux = &document.reference().counts;
+    let bare = Origin { source: Source::Floor, cpu: Cpu::Max, clock: Clock::Instructions };
+    let bare = document.figures.of_origin(bare).map(|figure| (figure.name.clone(), figure.median)).collect();
+    let lines = [
+        ("Linux, first touch", VERMILION, linux, "first_touch"),
+        ("Palimpsest, first touch", BLUE, &gnu, "first_touch"),
+        ("bare program, first touch", GREY, &bare, "first_touch"),
+        ("Linux, clear", VERMILION, linux, "clear"),
+        ("Palimpsest, clear", BLUE, &gnu, "clear"),
+        ("bare program, clear", GREY, &bare, "clear_one_flush"),
+    ];
+    let lines = lines.into_iter().filter_map(|(label, colour, counts, operation)| {
+        let point = |bytes: u64| {
+            let count = counts.get(&format!("{operation}/{bytes}"))?;
+            Some(((bytes as f64).log2(), count.log10()))
+        };
+        let points: Option<Vec<_>> = RANGES.into_iter().map(point).collect();
+        let points = points?;
+        let (_, last) = *points.last()?;
+        let label = format!("{label}: {}", grouped(format_args!("{:.0}", 10_f64.powf(last))));
+        Some(CostLine { label, colour, is_clear: operation != "first_touch", points })
+    });
+    lines.collect()
+}
+
+/// Instructions for a page against the size of the range, with a label at the end of each line.
+fn cost_per_page(area: &Area<'_>, lines: &[CostLine]) -> Drawn {
+    let sizes = RANGES.map(|bytes| (bytes as f64).log2());
+    let mut chart = ChartBuilder::on(area)
+        .caption("Instructions for each 4 KiB page: lower is better", (TEXT, TITLE_SIZE))
+        .margin(12)
+        .x_label_area_size(48)
+        .y_label_area_size(76)
+        // The space after the last size is for the labels.
+        .build_cartesian_2d(sizes[0]..sizes[2] + 5.5, 0.0..4.0)?;
+    chart
+        .configure_mesh()
+        .x_desc("size of the range that is touched or cleared")
+        .y_desc("instructions for each page")
+        .disable_x_mesh()
+        .x_labels(16)
+        .y_labels(5)
+        .x_label_formatter(&|exponent| {
+            if sizes.contains(exponent) { bytes_of_exponent(*exponent) } else { String::new() }
+        })
+        .y_label_formatter(&|exponent| power_of_ten(*exponent))
+        .light_line_style(WHITE)
+        .label_style((TEXT, TEXT_SIZE))
+        .draw()?;
+    for CostLine { colour, is_clear, points, .. } in lines {
+        let style = colour.stroke_width(3);
+        if *is_clear {
+            chart.draw_series(DashedLineSeries::new(points.iter().copied(), 7, 5, style))?;
+        } else {
+            chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+        }
+        chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
+    }
+    let ends: Vec<_> = lines.iter().filter_map(|line| line.points.last().copied()).collect();
+    for (line, height) in lines.iter().zip(spread_out(&ends.iter().map(|end| end.1).collect::<Vec<_>>())) {
+        let style = (TEXT, TEXT_SIZE).into_font().color(&line.colour).pos(Pos::new(HPos::Left, VPos::Center));
+        chart.draw_series([Text::new(line.label.clone(), (sizes[2] + 0.25, height), style)])?;
+    }
+    Ok(())
+}
+
+/// Moves heights apart until no two are nearer than [`LABEL_GAP`], in the order in which they are.
+fn spread_out(heights: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..heights.len()).collect();
+    order.sort_by(|one, other| heights[*one].total_cmp(&heights[*other]));
+    let mut spread = heights.to_vec();
+    for pair in order.windows(2) {
+        spread[pair[1]] = spread[pair[1]].max(spread[pair[0]] + LABEL_GAP);
+    }
+    spread
+}
+
+/// What each kind of instance is called, with the MiB in use and the instances alive.
+type Filling = (&'static str, Vec<(f64, f64)>);
+
+fn fillings(document: &Document) -> [Filling; 2] {
+    let kinds =
+        [("density", "memory of one Wasm page"), ("density_growable", "memory that may grow to 4 GiB")];
+    kinds.map(|(name, label)| {
+        let samples = document.samples.iter().filter(|sample| sample.name == name);
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        (label, samples.map(|sample| (mib(sample.bytes), sample.instances as f64)).collect())
+    })
+}
+
+/// Instances alive against the memory that they use.
+fn instances(area: &Area<'_>, fillings: &[Filling]) -> Drawn {
+    let points = fillings.iter().flat_map(|(_, points)| points);
+    let (most_mib, most) = points.fold((1.0_f64, 1.0_f64), |(x, y), point| (x.max(point.0), y.max(point.1)));
+    let mut chart = ChartBuilder::on(area)
+        .caption("Instances alive in a machine of 128 MiB: higher is better", (TEXT, TITLE_SIZE))
+        .margin(12)
+        .margin_right(24)
+        .x_label_area_size(48)
+        .y_label_area_size(76)
+        .build_cartesian_2d(0.0..most_mib * 1.05, 0.0..most * 1.05)?;
+    chart
+        .configure_mesh()
+        .x_desc("frames and kernel heap in use, MiB")
+        .y_desc("instances, each of which has run")
+        .x_label_formatter(&|mib| format!("{mib:.0}"))
+        .y_label_formatter(&|count| grouped(format_args!("{count:.0}")))
+        .light_line_style(WHITE)
+        .label_style((TEXT, TEXT_SIZE))
+        .draw()?;
+    for ((label, points), colour) in fillings.iter().zip([BLUE, VERMILION]) {
+        let style = colour.stroke_width(3);
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), style))?
+            .label(*label)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
+    }
+    draw_legend(&mut chart, SeriesLabelPosition::UpperLeft)
+}
+
+/// Resident frames at each step of a program, which the x axis names.
+fn frames_at_steps(area: &Area<'_>, steps: &Steps) -> Drawn {
+    let most = steps.runs.iter().flat_map(|(_, frames)| frames).copied().max().unwrap_or(1).max(1) as f64;
+    let last = steps.labels.len().saturating_sub(1) as f64;
+    let mut chart = ChartBuilder::on(area)
+        .caption(
+            format!("{}: resident frames at each of its steps, lower is better", steps.program),
+            (TEXT, TITLE_SIZE),
+        )
+        .margin(12)
+        .margin_right(24)
+        .x_label_area_size(STEPS_LABELS)
+        .y_label_area_size(76)
+        // The space at the top is for the legend.
+        .build_cartesian_2d(-0.5..last + 0.5, 0.0..most * 1.35)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_labels(0)
+        .y_desc("resident frames of 4 KiB")
+        .y_label_formatter(&|frames| grouped(format_args!("{frames:.0}")))
+        .light_line_style(WHITE)
+        .label_style((TEXT, TEXT_SIZE))
+        .draw()?;
+    let styles = [
+        (VERMILION.mix(0.35).stroke_width(10), VERMILION),
+        (GREY.stroke_width(3), GREY),
+        (BLUE.stroke_width(3), BLUE),
+    ];
+    for ((label, frames), (style, colour)) in steps.runs.iter().zip(styles.into_iter().cycle()) {
+        let points: Vec<_> =
+            frames.iter().zip(0..).map(|(frames, at)| (f64::from(at), *frames as f64)).collect();
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), style))?
+            .label(*label)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
+        chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
+    }
+    let font = (TEXT, TEXT_SIZE).into_font().transform(FontTransform::Rotate90);
+    let style = font.color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
+    for (label, at) in steps.labels.iter().zip(0..) {
+        let (x, y) = chart.backend_coord(&(f64::from(at), 0.0));
+        area.draw(&PathElement::new([(x, y), (x, y + 6)], BLACK))?;
+        area.draw(&Text::new(label.clone(), (x, y + 12), style.clone()))?;
+    }
+    draw_legend(&mut chart, SeriesLabelPosition::UpperRight)
+}
+
+fn draw_legend<'a, 'b: 'a, X, Y>(
+    chart: &mut ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>,
+    position: SeriesLabelPosition,
+) -> Drawn
+where
+    X: Ranged + ValueFormatter<X::ValueType>,
+    Y: Ranged + ValueFormatter<Y::ValueType>,
+{
+    chart
+        .configure_series_labels()
+        .position(position)
+        .background_style(WHITE.mix(0.9))
+        .border_style(BLACK.mix(0.3))
+        .label_font((TEXT, TEXT_SIZE))
+        .draw()
+        .map_err(|error| error.to_string().into())
 }
 
 fn bytes_of_exponent(exponent: f64) -> String {
@@ -215,40 +293,46 @@ fn bytes_of_exponent(exponent: f64) -> String {
 }
 
 fn power_of_ten(exponent: f64) -> String {
-    format!("{:.0}", 10_f64.powf(exponent))
-}
-
-fn whole(value: f64) -> String {
-    format!("{value:.0}")
+    grouped(format_args!("{:.0}", 10_f64.powf(exponent)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timelines::Line;
 
     #[test]
-    fn a_plot_has_units_at_its_axes_and_a_legend() -> Result<()> {
+    fn a_plot_of_steps_names_every_step_and_every_run() -> Result<()> {
         let directory = std::env::temp_dir().join(format!("palimpsest-{}-plots", std::process::id()));
         fs::create_dir_all(&directory)?;
-        let points = vec![(1e6, 10.0), (2e6, 30.0)];
-        let lines = vec![Line { name: "plain".to_owned(), points }];
-        let drawn = resident_frames(&directory, &Timeline { program: "churn", lines });
-        let text = fs::read_to_string(directory.join("resident-churn.svg"));
+        let steps = Steps {
+            program: "churn",
+            labels: vec!["a block".to_owned(), "it is freed".to_owned()],
+            runs: vec![("plain", vec![30, 30]), ("host heap", vec![30, 10])],
+        };
+        let path = directory.join("steps.svg");
+        let drawn = plot(&path, SIZE, true, |area| frames_at_steps(area, &steps));
+        let text = fs::read_to_string(&path);
         fs::remove_dir_all(&directory)?;
         drawn?;
         let text = text?;
-        let words =
-            ["Frames over time: churn", "fuel used, millions of units", "resident frames of 4 KiB", "plain"];
-        for words in words {
+        for words in
+            ["churn: resident frames", "lower is better", "a block", "it is freed", "plain", "host heap"]
+        {
             assert!(text.contains(words), "{words} is not in {text}");
         }
         Ok(())
     }
 
     #[test]
+    fn labels_of_lines_that_end_together_do_not_touch() {
+        assert_eq!(spread_out(&[3.0, 1.0, 2.0]), [3.0, 1.0, 2.0]);
+        let spread = spread_out(&[2.0, 2.05, 2.0]);
+        assert_eq!(spread, [2.0, 2.0 + 2.0 * LABEL_GAP, 2.0 + LABEL_GAP]);
+    }
+
+    #[test]
     fn exponents_are_labelled_as_what_they_stand_for() {
         assert_eq!([16.0, 20.0, 26.0].map(bytes_of_exponent), ["64 KiB", "1 MiB", "64 MiB"]);
-        assert_eq!([0.0, 3.0].map(power_of_ten), ["1", "1000"]);
+        assert_eq!([0.0, 3.0].map(power_of_ten), ["1", "1,000"]);
     }
 }

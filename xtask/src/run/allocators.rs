@@ -4,7 +4,6 @@
 //! Owns the comparison. The program is the same in all runs, down to its output; only what it is linked with
 //! differs. Called by `run` and by the tests.
 
-use super::Recording;
 use super::table::Table;
 use anyhow::{Context, Result, ensure};
 use palimpsest_guest_recipes::guest::{Allocator, Guest, Program};
@@ -12,6 +11,7 @@ use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::boot::Session;
 use palimpsest_host::digits::grouped;
 use palimpsest_host::qemu::{Clock, Machine};
+use palimpsest_host::recording::Recording;
 use serde_json::{Map, Value, json};
 use std::fmt;
 

@@ -4,7 +4,6 @@
 //! started with holds what it held at the start, within 5 %. The program prints a line at each step; the
 //! frames are those that are resident when the line is written. Called by `run` and by the tests.
 
-use super::Recording;
 use super::table::Table;
 use anyhow::{Context, Result, ensure};
 use palimpsest_guest_recipes::guest::{Allocator, Guest, Program};
@@ -12,6 +11,7 @@ use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::boot::Session;
 use palimpsest_host::digits::grouped;
 use palimpsest_host::qemu::Machine;
+use palimpsest_host::recording::Recording;
 use serde_json::{Value, json};
 use std::fmt;
 

@@ -5,7 +5,7 @@
 //! checked, and the plain one is compared. A program that cannot be had is left out, which is said; in CI it
 //! is a failure. Called by `test`.
 
-use crate::run::{Recording, allocators, churn};
+use crate::run::{allocators, churn};
 use anyhow::{Context, Result, ensure};
 use palimpsest_guest_recipes::guest::{Allocator, Guest, Program};
 use palimpsest_guest_recipes::node;
@@ -14,6 +14,7 @@ use palimpsest_host::archive::pack_files;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
 use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
+use palimpsest_host::recording::Recording;
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::tally::{Tally, Timed};
 use palimpsest_host::workspace::Workspace;

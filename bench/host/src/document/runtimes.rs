@@ -1,4 +1,5 @@
-//! The table of the runtimes on this machine: code against wasmi's, and what memories cost.
+//! The table of the runtimes on this machine: their code compared with wasmi's, and the cost of
+//! memories.
 
 use super::words::number;
 use super::{line, section};
@@ -13,7 +14,7 @@ const HEADS: [&str; 5] = [
     "`memory.grow` by 1, ns",
 ];
 
-/// The table, or nothing if they were not measured.
+/// The table, or an empty string if they were not measured.
 pub(super) fn table(figures: &Figures) -> String {
     let mut text = String::new();
     for runtime in names(figures) {
@@ -42,7 +43,7 @@ fn names(figures: &Figures) -> Vec<&str> {
     names
 }
 
-/// Of all kernels, the runtime's time by that of the reference; none if there are no kernels.
+/// The geometric mean of the runtime's times divided by those of the reference, over all kernels.
 fn mean_ratio(figures: &Figures, runtime: &str) -> Option<f64> {
     let ratios =
         figures.of_origin(ORIGIN).filter(|figure| figure.name.starts_with(KERNEL)).filter_map(|figure| {

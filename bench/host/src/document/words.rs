@@ -1,9 +1,9 @@
-//! How names and numbers are written in a table.
+//! Names and numbers as they are written in tables.
 
-use crate::figure::Figure;
+use crate::figure::{Figure, Spread, compared};
 use palimpsest_host::digits::grouped;
 
-/// The median, and the smallest where it is another.
+/// The median, and the minimum if it differs.
 pub(super) fn cell(figure: &Figure) -> String {
     if figure.median == figure.min {
         return number(figure.median);
@@ -11,7 +11,18 @@ pub(super) fn cell(figure: &Figure) -> String {
     format!("{} ({})", number(figure.median), number(figure.min))
 }
 
-/// A name with its range in words, and behind it what was different, if anything was.
+/// The value that is compared, and the range of the rounds where they differ.
+pub(super) fn spread_cell(figure: &Figure, spread: Option<Spread>) -> String {
+    let value = number(compared(figure));
+    match spread {
+        Some(Spread { low, high }) if number(low) != number(high) => {
+            format!("{value} ({} to {})", number(low), number(high))
+        }
+        _ => value,
+    }
+}
+
+/// A figure's name as a person reads it: the operation, its range, and its variant if it has one.
 pub(super) fn case(name: &str) -> String {
     let Some((what, rest)) = name.split_once('/') else { return name.to_owned() };
     let (range, variant) =
@@ -24,13 +35,13 @@ pub(super) fn case(name: &str) -> String {
     variant.map_or_else(|| format!("{what}, {range}"), |variant| format!("{what}, {range}, {variant}"))
 }
 
-/// The name of the same figure without what was different; none if nothing was.
+/// The name without its variant, or `None` if it has none.
 pub(super) fn plain_name(name: &str) -> Option<&str> {
     let (plain, variant) = name.rsplit_once('/')?;
     (plain.contains('/') && !variant.is_empty()).then_some(plain)
 }
 
-/// Three digits at least, and groups of three where there are many.
+/// A number with at least three digits, and commas between thousands.
 pub(super) fn number(value: f64) -> String {
     if value < 10.0 && value.fract() != 0.0 {
         return format!("{value:.3}");

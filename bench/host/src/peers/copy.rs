@@ -1,9 +1,9 @@
 //! A copy of the peers' folder with one more kernel.
 //!
-//! Owns what is added: the module among the kernels, and its job in the script of the Linux guest. The user's
-//! folder stays as it is. The peers' scripts find their neighbours by their own path, so a copy works like the
-//! original and shares its cache of builds. A file that is there already is left alone: cargo looks at the time
-//! of its last change.
+//! The module is added to the kernels, and its job to the script of the Linux guest. The peers'
+//! scripts find their neighbours by their own path, so the copy works like the original and shares
+//! its cache of builds. A file that is already up to date is not written again, because cargo
+//! compares modification times.
 
 use super::job;
 use crate::modules::Module;
@@ -13,13 +13,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use walkdir::WalkDir;
 
-/// Where the Linux guest's script is in the folder.
+/// The path of the Linux guest's script in the folder.
 pub(super) const SCRIPT: &str = "linux-guest/init";
 
-/// Where the modules are in the folder.
+/// The path of the modules in the folder.
 pub(super) const KERNELS: &str = "kernels";
 
-/// Makes the copy, or brings one up to date. `word` is the module's job.
+/// Makes the copy or updates it. `word` is the module's job.
 ///
 /// # Errors
 /// A file cannot be read or written, or the script has no jobs.
@@ -34,14 +34,14 @@ pub(super) fn with_kernel(original: &Path, copy: &Path, module: &Module, word: &
         let contents = if name == Path::new(SCRIPT) { with_job(&contents, word)? } else { contents };
         let path = copy.join(name);
         write(&path, &contents)?;
-        // Some are programs.
+        // Some of the files are executable.
         fs::set_permissions(&path, entry.metadata()?.permissions())?;
     }
     write(&copy.join(KERNELS).join(&module.file), &module.bytes)
 }
 
 fn with_job(script: &[u8], word: &str) -> Result<Vec<u8>> {
-    let script = str::from_utf8(script).with_context(|| format!("{SCRIPT} is no text"))?;
+    let script = str::from_utf8(script).with_context(|| format!("{SCRIPT} is not UTF-8"))?;
     let extended = job::add_to(script, word).with_context(|| format!("{SCRIPT} names no kernels"))?;
     Ok(extended.into_bytes())
 }

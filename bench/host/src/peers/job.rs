@@ -1,12 +1,10 @@
-//! What the Linux guest runs: functions with their arguments, as they stand in its script.
-//!
-//! Owns the words' grammar, `FILE:FUNCTION:ARGUMENT` and `:new` behind it if each call has an instance of its own.
-//! Our kernel gets the same jobs in its plan, so that both sides run the same.
+//! The jobs of the Linux guest, as words of its script: `FILE:FUNCTION:ARGUMENT`, with `:new` at
+//! the end if each call has its own instance.
 
 use palimpsest_host::protocol::{Instances, Job};
 
-/// The job that a word stands for, if it stands for one.
-fn parse(word: &str) -> Option<Job> {
+/// Parses a word. Returns `None` if it is not a job.
+pub(crate) fn parse(word: &str) -> Option<Job> {
     let mut parts = word.split(':');
     let (file, function, argument) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
     let instances = match (parts.next(), parts.next()) {
@@ -33,12 +31,12 @@ pub(super) fn all_in(script: &str) -> Vec<Job> {
     script.split_ascii_whitespace().filter_map(parse).collect()
 }
 
-/// The script with one more word behind the last of its jobs; none if it has no jobs.
+/// Returns the script with `word` after the last of its jobs, or `None` if it has no jobs.
 pub(super) fn add_to(script: &str, word: &str) -> Option<String> {
     let last = script.split_ascii_whitespace().rfind(|word| parse(word).is_some())?;
     let end = script.rfind(last)? + last.len();
-    let (before, behind) = script.split_at(end);
-    Some(format!("{before} {word}{behind}"))
+    let (before, after) = script.split_at(end);
+    Some(format!("{before} {word}{after}"))
 }
 
 #[cfg(test)]

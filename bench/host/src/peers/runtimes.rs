@@ -1,8 +1,8 @@
 //! The runtimes on this machine, without an emulator.
 //!
-//! Owns what of the peers' suite is run and how its results are named: `kernel/K/R` for a kernel K in the runtime R,
-//! `memory/M/R` for a new instance of the memory guest M, `peak/M/R` for the memory that the process had then. A
-//! memory guest is named with its argument, because one is run with several.
+//! `kernel/K/R` is the time of kernel K in runtime R, `memory/M/R` that of a new instance of the
+//! memory guest M, and `peak/M/R` the memory of the process at that time. The name of a memory
+//! guest contains its argument, because one guest is run with several arguments.
 
 use super::Peers;
 use super::lines;
@@ -14,27 +14,25 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-/// The runtime that all others are compared with.
+/// The runtime with which all others are compared.
 pub(crate) const REFERENCE: &str = "wasmi";
 
-/// The memory guests: one with 65,536 Wasm pages that touches the last byte, and one that grows by 1 as often as
-/// this.
+/// The memory guests: one with 65,536 Wasm pages, which touches the last byte, and one that grows
+/// by one page so many times.
 pub(crate) const WHOLE: &str = "mem4g -1";
 pub(crate) const GROWING: (&str, f64) = ("grow 4096", 4096.0);
 
 const SUITE: &str = "runtimes/suite.py";
 
-/// What the runtimes need for the kernels, and what memories cost in them; none where they have not been built.
+/// Measures the kernels and the memories in all runtimes that have been built.
 ///
 /// # Errors
-/// The suite fails, which has then said why.
+/// The suite fails; it has then printed why.
 pub(super) fn measure(peers: &Peers, rounds: u32) -> Result<Figures> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
     if !cache.is_some_and(|cache| cache.join("wasm-peers/bin").join(REFERENCE).is_file()) {
-        println!(
-            "the runtimes on the host are left out: the peers' runtimes/build, which builds them, has not run"
-        );
+        println!("the host's runtimes are skipped: run the peers' runtimes/build first");
         return Ok(Figures::default());
     }
     let mut figures = kernels(&results(peers, &["--rounds", &rounds.to_string()])?)?;
@@ -42,18 +40,18 @@ pub(super) fn measure(peers: &Peers, rounds: u32) -> Result<Figures> {
     Ok(figures)
 }
 
-/// The lines that the suite writes when it is called with these words.
+/// Runs the suite with these words, and returns its results.
 fn results(peers: &Peers, words: &[&str]) -> Result<String> {
     let list = env::temp_dir().join(format!("palimpsest-{}-runtimes", std::process::id()));
     let path = list.to_string_lossy();
-    let ran = peers.script(SUITE, words.iter().copied().chain(["--json", &path]));
+    let ran = peers.script(SUITE, words.iter().copied().chain(["--json", &path]), Clock::Host);
     let lines = fs::read_to_string(&list).context("the peers' suite wrote no results");
-    // It may not be there; and a file that is left in the temporary directory does no harm.
+    // It may not exist; a file that stays in the temporary directory does no harm.
     drop(fs::remove_file(&list));
     ran.and(lines)
 }
 
-/// The suite has a line for each round.
+/// Combines the lines of the rounds.
 fn kernels(lines: &str) -> Result<Figures> {
     let mut rounds = Vec::new();
     for line in lines.lines() {
@@ -78,13 +76,13 @@ fn memories(lines: &str) -> Result<Figures> {
 }
 
 fn parse(line: &str) -> Result<(Value, String, Figure)> {
-    let line: Value = serde_json::from_str(line).context("the peers' suite wrote no JSON")?;
+    let line: Value = serde_json::from_str(line).context("the peers' suite did not write JSON")?;
     let runtime = lines::text(&line, "runtime")?;
-    let figure = lines::figure(&line)?.context("a line of the peers' suite has no time")?;
+    let figure = lines::figure(&line, Clock::Host)?.context("a line of the peers' suite has no time")?;
     Ok((line, runtime, figure))
 }
 
-/// Where these figures come from.
+/// The origin of these figures.
 pub(crate) const ORIGIN: Origin = Origin { source: Source::Host, cpu: Cpu::Max, clock: Clock::Host };
 
 #[cfg(test)]

@@ -1,33 +1,33 @@
-//! A run of a program that is kept instead of shown: its output and the kernel's report.
+//! A run of a program whose output and report are kept.
 //!
-//! Owns how the frames that were resident are found for each line of the output. A run that the kernel or a
-//! trap ends is an error with everything that the kernel and the program said.
+//! If the kernel or a trap ends the run, the error contains everything that the kernel and the
+//! program printed.
 
+use crate::boot::{Session, Streams};
+use crate::job::Job;
+use crate::qemu::{Ending, Machine};
 use anyhow::{Context, Result, bail, ensure};
-use palimpsest_host::boot::{Session, Streams};
-use palimpsest_host::job::Job;
-use palimpsest_host::protocol::{Outcome, Report};
-use palimpsest_host::qemu::{Ending, Machine};
+use palimpsest_protocol::{Outcome, Report};
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
-pub(crate) struct Recording {
+pub struct Recording {
     /// The program's standard output
-    pub(crate) output: Vec<u8>,
+    pub output: Vec<u8>,
     /// The program's standard error
     errors: Vec<u8>,
-    /// What it ended with
-    pub(crate) exit_code: u32,
+    /// The program's exit code
+    pub exit_code: u32,
     /// The kernel's report
-    pub(crate) report: Report,
+    pub report: Report,
 }
 
 impl Recording {
     /// Runs the job.
     ///
     /// # Errors
-    /// It does not end by itself; frames are missing at its end; or it cannot be run.
-    pub(crate) fn make(session: &Session, machine: Machine, job: &Job) -> Result<Self> {
+    /// The run does not end by itself, frames are missing at its end, or it cannot be started.
+    pub fn make(session: &Session, machine: Machine, job: &Job) -> Result<Self> {
         let (mut console, mut output, mut errors) = (String::new(), Vec::new(), Vec::new());
         let streams = Streams {
             console: &mut |line| console.extend([line, "\n"]),
@@ -50,11 +50,11 @@ impl Recording {
         Ok(Self { output, errors, exit_code, report })
     }
 
-    /// The same, if it ended with exit code 0.
+    /// Returns the recording if the program ended with exit code 0.
     ///
     /// # Errors
-    /// It did not.
-    pub(crate) fn successful(self) -> Result<Self> {
+    /// It ended with another one.
+    pub fn successful(self) -> Result<Self> {
         let said = String::from_utf8_lossy(&self.errors);
         ensure!(self.exit_code == 0, "the program ended with exit code {}: {said}", self.exit_code);
         Ok(self)
@@ -63,21 +63,22 @@ impl Recording {
     /// The output as text.
     ///
     /// # Errors
-    /// It is none.
-    pub(crate) fn text(&self) -> Result<&str> {
-        str::from_utf8(&self.output).context("the program's output is no text")
+    /// It is not UTF-8.
+    pub fn text(&self) -> Result<&str> {
+        str::from_utf8(&self.output).context("the program's output is not UTF-8")
     }
 
     /// The lines of the output, and the frames that were resident when each was complete.
     ///
     /// # Errors
-    /// The output is no text, or the report has no figure for a line.
-    pub(crate) fn frames_by_line(&self) -> Result<Vec<(&str, u64)>> {
+    /// The output is not UTF-8, or the report has no figure for a line.
+    pub fn frames_by_line(&self) -> Result<Vec<(&str, u64)>> {
         by_line(self.text()?, &self.report.output_timeline)
     }
 }
 
-/// `samples` are bytes of the output, and what was measured when so many were written.
+/// Finds the sample for each line. A sample is a number of bytes, and the frames that were resident
+/// when so many bytes were written.
 fn by_line<'a>(text: &'a str, samples: &[(u64, u64)]) -> Result<Vec<(&'a str, u64)>> {
     let mut written = 0;
     let lines = text.split_inclusive('\n').map(|line| {
