@@ -1,7 +1,7 @@
 //! The boot archive: one tar file, which QEMU hands over as the single PVH module.
 //!
-//! The request comes first, then the files that it needs. A directory for the guest to see is a tar
-//! file of its own among them. Equal requests make equal bytes.
+//! The request comes first, then the files that it needs. A directory for the guest is packed as a
+//! tar file among them. Equal requests make equal bytes.
 
 use anyhow::{Context, Result};
 use palimpsest_protocol::{Request, files};
@@ -51,7 +51,7 @@ pub fn pack_files(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
 /// symbolic links go in a circle.
 pub fn pack_directory(directory: &Path) -> Result<Vec<u8>> {
     let shown = directory.display();
-    anyhow::ensure!(directory.is_dir(), "{shown} is no directory: name one with --dir");
+    anyhow::ensure!(directory.is_dir(), "{shown} is not a directory: name one with --dir");
     let mut archive = Builder::new(Vec::new());
     for entry in WalkDir::new(directory).min_depth(1).follow_links(true).sort_by_file_name() {
         let entry = entry.with_context(|| format!("cannot read {shown}"))?;
@@ -62,7 +62,7 @@ pub fn pack_directory(directory: &Path) -> Result<Vec<u8>> {
     Ok(archive.into_inner()?)
 }
 
-/// Adds a file or a directory; what is neither has no place in a guest's world and is left out.
+/// Adds a file or a directory. Anything else, for example a device, is skipped.
 fn append_entry(
     archive: &mut Builder<Vec<u8>>,
     name: &Path,
@@ -142,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_directory() {
+    fn a_file_is_not_a_directory() {
         let error = pack_directory(Path::new("Cargo.toml")).expect_err("it is a file");
-        assert_eq!(error.to_string(), "Cargo.toml is no directory: name one with --dir");
+        assert_eq!(error.to_string(), "Cargo.toml is not a directory: name one with --dir");
     }
 }

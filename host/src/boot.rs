@@ -1,8 +1,8 @@
 //! One built image and the files of its boots.
 //!
-//! Owns a directory of this process and image below cargo's output directory, so that two xtasks at once do
-//! not mix their boot archives; it is removed when the session is dropped. What a guest writes is passed on
-//! while it runs. `run` boots once for each guest, the test runner once per test.
+//! A [`Session`] owns a directory below cargo's output directory. The process and the image are in
+//! its name, so two sessions at the same time do not mix their boot archives. What a guest writes
+//! is passed on while the guest runs.
 
 use crate::answer::{self, AnswerError};
 use crate::archive;
@@ -21,10 +21,11 @@ use std::process;
 use std::sync::mpsc;
 use std::thread;
 
-/// Memory of the virtual machine when nobody asks for more, in MiB.
+/// The default for the memory of the virtual machine, in MiB.
 pub const DEFAULT_MEMORY_MIB: u32 = 256;
 
-/// A kernel image that can be booted any number of times, one boot after the other.
+/// A kernel image that can be booted repeatedly, one boot at a time. Dropping it removes its
+/// directory.
 #[derive(Debug)]
 pub struct Session {
     kernel: PathBuf,
@@ -43,7 +44,8 @@ impl Session {
         Ok(Self { kernel, directory })
     }
 
-    /// Boots the image with a task and the `files` that it needs, and passes on its text line by line.
+    /// Boots the image with a task and the `files` that the task needs. Passes each line of the
+    /// kernel's text to `on_line`.
     ///
     /// # Errors
     /// The archive cannot be written, or QEMU cannot be started or listened to.
@@ -59,7 +61,7 @@ impl Session {
         qemu::boot(machine, self.files(Some(&archive)), on_line)
     }
 
-    /// Like [`boot`](Self::boot), and passes on what the guest writes, as it comes.
+    /// Like [`boot`](Self::boot), and passes on what the guest writes while it runs.
     ///
     /// # Errors
     /// Those of `boot`; or one of the streams cannot be written.
@@ -90,7 +92,7 @@ impl Session {
         })
     }
 
-    /// Boots an image that knows of no request.
+    /// Boots an image that reads no request.
     ///
     /// # Errors
     /// QEMU cannot be started or listened to.
@@ -108,7 +110,7 @@ impl Session {
         }
     }
 
-    /// The directory, for files that shall be gone with the session.
+    /// The directory, for files that are to be removed with the session.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -154,7 +156,7 @@ impl fmt::Debug for Streams<'_> {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // What is left behind is a few files below cargo's output directory.
+        // On failure a few files stay below cargo's output directory.
         drop(fs::remove_dir_all(&self.directory));
     }
 }

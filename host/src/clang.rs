@@ -1,4 +1,5 @@
-//! Finds clang with what it needs to compile for WASI: its linker, a C library, and its own library.
+//! Finds clang with what it needs to compile for WASI: its linker, a C library, and its own
+//! library.
 
 use crate::packages::answers;
 use duct::cmd;
@@ -8,8 +9,8 @@ use std::path::Path;
 
 const TARGET: &str = "--target=wasm32-wasi";
 
-/// Where distributions install wasi-libc if their clang does not find it by itself: Arch, Fedora, Homebrew on
-/// ARM and on Intel.
+/// Where distributions install wasi-libc if their clang does not find it by itself: Arch, Fedora,
+/// Homebrew on ARM and on Intel.
 const SYSROOTS: [&str; 4] = [
     "/usr/share/wasi-sysroot",
     "/usr/wasm32-wasi",
@@ -25,8 +26,8 @@ pub struct Clang {
 }
 
 impl Clang {
-    /// Returns this machine's compiler if its linker, the C library and the compiler's own library are
-    /// installed too. The variable `WASI_SYSROOT` names another directory of the C library.
+    /// Returns this machine's compiler if its linker, the C library and the compiler's own library
+    /// are installed too. The variable `WASI_SYSROOT` names another directory of the C library.
     #[must_use]
     pub fn find() -> Option<Self> {
         if !answers(&["wasm-ld", "--version"]) {
@@ -60,8 +61,8 @@ fn option(sysroot: &OsStr) -> OsString {
     option
 }
 
-/// Checks that the compiler finds the C library and its own library. It prints the bare name of a file that it
-/// does not find.
+/// Checks that the compiler finds the C library and its own library. It prints the bare name of a
+/// file that it does not find.
 fn has_libraries(base: &[OsString]) -> bool {
     ["-print-file-name=libc.a", "-print-libgcc-file-name"].iter().all(|question| {
         let words = base.iter().cloned().chain(["--rtlib=compiler-rt".into(), question.into()]);

@@ -1,8 +1,8 @@
-//! Whole numbers as people read them. Used by every table that is printed or written.
+//! Whole numbers in tables for people.
 
 use std::fmt::Display;
 
-/// A number without sign or fraction, with its thousands apart.
+/// Formats a number without sign or fraction, with a comma between thousands.
 pub fn grouped(number: impl Display) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();

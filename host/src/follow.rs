@@ -1,8 +1,8 @@
-//! Passes on what another process writes to a file, while it writes it.
+//! Copies a file while another process writes to it.
 //!
-//! A guest's streams come out of QEMU as files, since a serial port can go to a file everywhere, and to a
-//! pipe only on some systems. [`follow`] looks for new bytes a hundred times a second and passes them on as
-//! they are. Called by `boot`, one thread for each stream.
+//! QEMU writes a guest's streams to files, because a serial port can be a file on every system and
+//! a pipe only on some. [`follow`] looks for new bytes a hundred times a second and copies them as
+//! they are.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// How long new bytes may wait.
+/// The time between two looks at the file.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Copies what is in the file and what comes until the other end of `ended` is dropped.
+/// Copies the file's bytes, and those that are appended until the other end of `ended` is dropped.
 ///
 /// # Errors
-/// The file cannot be read, or `to` not written.
+/// The file cannot be read, or `to` cannot be written.
 pub(crate) fn follow(path: &Path, ended: Receiver<()>, to: &mut dyn Write) -> io::Result<()> {
     let mut file = File::open(path)?;
     loop {
@@ -40,13 +40,13 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    /// Says when it is written to.
+    /// Sends a message at each write.
     struct Noisy<'a>(&'a mut Vec<u8>, mpsc::Sender<()>);
 
     impl Write for Noisy<'_> {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.extend(bytes);
-            // The test may have seen enough.
+            // The test may have ended already.
             let _ = self.1.send(());
             Ok(bytes.len())
         }

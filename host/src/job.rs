@@ -1,8 +1,7 @@
-//! A guest and everything that it is given.
+//! A guest and everything that it is given, ready to be booted.
 //!
-//! Owns what goes into the boot archive for a guest, and which of the machine's texts are the command's own
-//! output: of a program only what it writes to its standard output, of a plain call the kernel's text. Made
-//! by `run` and the tests of programs; booted once or several times.
+//! A program's standard output becomes the command's standard output, and the kernel's text goes to
+//! standard error. For the call of a single function the kernel's text is the output.
 
 use crate::boot::{Session, Streams};
 use crate::qemu::{Ending, Machine};
@@ -41,7 +40,8 @@ impl Job {
         session.boot_guest(machine, Task::Run(self.run.clone()), &files, streams)
     }
 
-    /// Boots the kernel with it, and passes everything on to our own standard output and error as it comes.
+    /// Boots the kernel with it. Copies the output to this process's standard output and error
+    /// while the guest runs.
     ///
     /// # Errors
     /// As [`Session::boot_guest`].

@@ -1,10 +1,9 @@
-//! How the kernel is compiled and linked, for each of its two targets.
+//! Compiles and links the kernels, for each of their two targets.
 //!
-//! Owns the flags. They are set here and not in `.cargo/config.toml`, because they must not reach host
-//! builds. The kernel is linked by the toolchain's own `rust-lld`, which rustc finds by its bare name: no C
-//! compiler is needed, and any host will do. Each target has an output directory of its own, so that neither
-//! evicts what the other, or a host build, has cached. `run`, `test` and the lints of `ci` build through this
-//! module.
+//! The flags are set here and not in `.cargo/config.toml`, because they must not reach host builds.
+//! The toolchain's own `rust-lld` links, and rustc finds it by its bare name, so any host works
+//! without a C compiler. Each target has its own output directory. Otherwise builds for one target
+//! would evict the cached results of the other and of the host.
 
 use crate::workspace::{Variable, Workspace};
 use anyhow::{Context, Result, ensure};
@@ -24,7 +23,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// The name that rustc knows the target by.
+    /// The target's name in rustc.
     #[must_use]
     pub const fn triple(self) -> &'static str {
         match self {
@@ -33,14 +32,15 @@ impl Target {
         }
     }
 
-    /// An absolute address per symbol, and a linker that comes with rustc: `none` has it anyway, `gnu` would
-    /// take the host's C compiler, or a copy of what that one links with. With an explicit `--target` these
-    /// flags do not reach build scripts, which are linked for the host.
+    /// Flags for absolute addresses and for the linker that rustc brings. `none` uses that linker
+    /// by default; `gnu` would use the host's C compiler. With an explicit `--target` these flags
+    /// do not reach build scripts, which are linked for the host.
     ///
-    /// On `none` wasmi's interpreter is one loop around one `match` of some 1,500 arms. LLVM lets them share a
-    /// single indirect jump, since copying it has been limited to blocks with few predecessors; with a copy at
-    /// the end of each arm the loop executes 35 to 45 % fewer instructions. The copy is made behind the
-    /// allocation of registers: in front of it, compiling wasmi takes five times as long.
+    /// On `none` wasmi's interpreter is one loop around one `match` of about 1,500 arms. By default
+    /// LLVM lets all arms share a single indirect jump, because it copies jumps only into blocks
+    /// with few predecessors. With a copy at the end of each arm the loop executes 35 to 45 % fewer
+    /// instructions. The copies are made after register allocation: before it, compiling wasmi
+    /// would take five times as long.
     const fn rustflags(self) -> &'static str {
         match self {
             Self::Gnu => {
@@ -93,10 +93,10 @@ impl Image {
     }
 }
 
-/// Compiles one image and says where its ELF file is.
+/// Compiles one image and returns the path of its ELF file.
 ///
 /// # Errors
-/// Cargo fails; it has then said why on standard error.
+/// Cargo fails. It has then printed why on standard error.
 pub fn build(workspace: &Workspace, target: Target, image: Image) -> Result<PathBuf> {
     let command = ["build", "--package", image.package, "--bin", image.binary];
     let build = cargo(workspace, target, &command, image.profile);
@@ -110,8 +110,8 @@ pub fn build(workspace: &Workspace, target: Target, image: Image) -> Result<Path
     Ok(directory.join(image.binary))
 }
 
-/// A cargo command with the kernel's flags and output directory, which are put behind its first word, the
-/// subcommand. `variables` come beside those that are set here.
+/// Returns a cargo command with the kernel's flags and output directory. They are inserted after
+/// the first word, the subcommand. `variables` are set in addition to those that are set here.
 pub fn cargo(workspace: &Workspace, target: Target, command: &[&str], variables: &[Variable]) -> Expression {
     let (subcommand, rest) = command.split_at(1);
     let directory = workspace.output(target.output());

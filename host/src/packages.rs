@@ -1,7 +1,8 @@
-//! Programs of the operating system: which we need, and how each package manager installs them.
+//! The programs of the operating system that are needed, and how each package manager installs
+//! them.
 //!
-//! Owns the package names. Nothing is run here but harmless questions (`--version`, `id -u`, `apt-cache
-//! show`); `setup` runs the commands that this module composes.
+//! This module only composes commands. It runs none that changes the system: `--version`, `id -u`
+//! and `apt-cache show`.
 
 use crate::clang::Clang;
 use duct::cmd;
@@ -29,7 +30,7 @@ impl Tool {
         }
     }
 
-    /// Whether it starts, with all that it takes.
+    /// Whether it is installed, with everything that it needs.
     #[must_use]
     pub fn is_installed(self) -> bool {
         match self {
@@ -48,7 +49,7 @@ impl fmt::Display for Tool {
     }
 }
 
-/// A command as a list of words, printed the way one would type it.
+/// A command as a list of words. It is printed as a user would type it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Words(pub Vec<String>);
 
@@ -73,7 +74,7 @@ impl fmt::Display for Words {
     }
 }
 
-/// The package managers that we know.
+/// The supported package managers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PackageManager {
     /// Debian, Ubuntu
@@ -145,7 +146,7 @@ impl PackageManager {
     }
 }
 
-/// Whether a command exists and ends well; what it prints does not matter.
+/// Whether a command exists and succeeds. Its output is discarded.
 #[must_use]
 pub fn answers(words: &[&str]) -> bool {
     let Some((program, arguments)) = words.split_first() else { return false };

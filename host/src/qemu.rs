@@ -1,9 +1,9 @@
 //! The virtual machine: its command line, its time limit and the meaning of its exit status.
 //!
-//! Owns the QEMU process from its start to its end: [`boot`] returns only when the process is gone, killed
-//! through our own handle if its time is up. The first serial port is the kernel's text, line by line; the
-//! second one goes to a file and carries the report, the third and the fourth likewise what a guest writes.
-//! `run` and the test runner boot through here and nowhere else.
+//! [`boot`] owns the QEMU process: it returns only after the process has ended, and kills it
+//! through its own handle when the time is up. The first serial port is the kernel's text, line by
+//! line. The second one carries the report, the third and the fourth what a guest writes; each goes
+//! to a file.
 
 use crate::packages::Tool;
 pub use palimpsest_protocol::Clock;
@@ -24,7 +24,7 @@ use std::time::Duration;
 /// What executes the virtual machine's code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Accelerator {
-    /// QEMU's own translator: works everywhere, and alike
+    /// QEMU's own translator: it works on every host, and alike
     Tcg,
     /// Linux's hypervisor
     Kvm,
@@ -32,12 +32,13 @@ pub enum Accelerator {
     Hvf,
 }
 
-/// The CPU that the emulator plays.
+/// The model of the emulated CPU.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cpu {
-    /// All that it can, and fast string instructions, which it has in name only
+    /// Everything that QEMU emulates. It claims fast string instructions (ERMS and FSRM), but
+    /// executes them byte by byte
     Max,
-    /// The same without these (ERMS and FSRM)
+    /// The same without ERMS and FSRM
     WithoutErms,
 }
 
@@ -45,7 +46,7 @@ impl Cpu {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Max, Self::WithoutErms];
 
-    /// What QEMU calls it.
+    /// Its name in QEMU.
     const fn model(self) -> &'static str {
         match self {
             Self::Max => "max",
@@ -60,13 +61,13 @@ impl fmt::Display for Cpu {
     }
 }
 
-/// What a boot is for.
+/// The purpose of a boot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Setting {
-    /// To see whether something works
+    /// To find out whether something works
     Trying,
-    /// To see what it costs, on this CPU, with all memory touched beforehand: the host's page faults are not
-    /// ours
+    /// To find out what something costs, on this CPU. All memory is touched beforehand, so that
+    /// page faults of the host are not measured
     Measuring(Cpu),
 }
 
@@ -78,7 +79,7 @@ impl Setting {
         }
     }
 
-    /// What makes QEMU touch the memory.
+    /// The arguments that make QEMU touch the memory.
     fn memory(self, mib: u32) -> Vec<OsString> {
         match self {
             Self::Trying => Vec::new(),
@@ -101,7 +102,7 @@ pub struct Machine {
     pub clock: Clock,
     /// The time after which the process is killed
     pub time_limit: Duration,
-    /// What it is for
+    /// Its purpose
     pub setting: Setting,
 }
 
@@ -112,11 +113,11 @@ pub struct Files {
     pub kernel: PathBuf,
     /// The boot archive, for a kernel that reads one
     pub archive: Option<PathBuf>,
-    /// Where the second serial port's bytes go
+    /// The file for the second serial port: the report
     pub report: PathBuf,
-    /// Where the third one's go: the guest's standard output
+    /// The file for the third one: the guest's standard output
     pub output: PathBuf,
-    /// Where the fourth one's go: the guest's standard error
+    /// The file for the fourth one: the guest's standard error
     pub errors: PathBuf,
 }
 
@@ -125,13 +126,14 @@ pub struct Files {
 pub enum Ending {
     /// The kernel ended the machine: everything went well
     Success,
-    /// The kernel ended the machine: a check failed, or the guest's call trapped or could not be made
+    /// The kernel ended the machine: a check failed, or the guest's call trapped or could not be
+    /// made
     GuestFailed,
     /// The kernel ended the machine: a panic, or a fault that it does not handle
     KernelDied,
     /// The processor was reset, which a triple fault does
     Rebooted,
-    /// The time was up, and the process was killed
+    /// The process was killed at the time limit
     TimedOut(Duration),
     /// Something else: QEMU refused its command line, crashed or was killed by a third party
     Unknown(ExitStatus),
@@ -166,8 +168,8 @@ impl fmt::Display for Ending {
     }
 }
 
-/// Boots the machine, passes every line of its first serial port (and QEMU's own messages) to `on_line`, and
-/// waits for its end.
+/// Boots the machine and waits for its end. Passes each line of its first serial port, and QEMU's
+/// own messages, to `on_line`.
 ///
 /// # Errors
 /// QEMU cannot be started, or its output cannot be read.
@@ -222,18 +224,18 @@ fn arguments(machine: Machine, files: Files) -> Vec<OsString> {
     arguments
 }
 
-/// A process that does not outlive us, whichever way we leave.
+/// A process that is killed when this value is dropped.
 #[derive(Debug)]
 struct Process(ReaderHandle);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has usually ended; and if it cannot be killed, there is nobody left to tell.
+        // It has usually ended; a failure to kill it cannot be reported from here.
         drop(self.0.kill());
     }
 }
 
-/// How the watch over a process ended.
+/// What became of a process with a time limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Watch {
     InTime,

@@ -1,9 +1,8 @@
-//! `cargo xtask setup`: finds out what is missing and installs it.
+//! Finds out which tools and targets are missing, and installs them.
 //!
-//! Owns the list of what each command needs. Says every command before it runs it, uses sudo only if the user
-//! is not root, and runs nothing for what is already there. `run`, `test` and `ci` call [`require`] with what
-//! they need; with `--no-setup` a missing thing is an error that names the command, never a step that is
-//! silently left out.
+//! Each command calls [`require`] with what it needs. Every installation is printed before it runs,
+//! uses sudo only if the user is not root, and is skipped for what is already installed. With
+//! `--no-setup` a missing thing is an error that names the command to install it.
 
 use crate::kernel::Target;
 use crate::packages::{PackageManager, Tool, Words, answers};
@@ -15,10 +14,10 @@ use std::env;
 use std::fmt;
 use std::path::Path;
 
-/// What must be there before the emulator can be started.
+/// The emulator.
 pub const EMULATOR: Need = Need::Tool(Tool::Qemu);
 
-/// What `setup` installs, beyond the needs of a single command, and what `ci` needs.
+/// Everything that `setup` installs and `ci` needs.
 pub const EVERYTHING: [Need; 10] = [
     Need::Core(Target::None.triple()),
     Need::Core(Target::Gnu.triple()),
@@ -32,10 +31,10 @@ pub const EVERYTHING: [Need; 10] = [
     Need::Tool(Tool::WasiClang),
 ];
 
-/// The compilation target of the guests that are written in Rust and import nothing that the host does not offer.
+/// The compilation target of the Rust guests that are libraries of functions.
 pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
-/// The compilation target of the programs that are written in Rust.
+/// The compilation target of the Rust guests that are programs.
 pub const WASI_TARGET: &str = "wasm32-wasip1";
 
 /// A Cortex-M target, for which `ci` builds the engine without an MMU.
@@ -59,7 +58,7 @@ pub enum MissingPolicy {
     Refuse,
 }
 
-/// What all commands have in common.
+/// An option of every command.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct SetupOptions {
     /// Do not install what is missing; name the command that does
@@ -80,7 +79,7 @@ impl SetupOptions {
 pub enum Need {
     /// The prebuilt `core` of a compilation target
     Core(&'static str),
-    /// A component of the toolchain, known by a program that it brings
+    /// A component of the toolchain, recognised by a program that it brings
     Component {
         /// Its name in rustup
         name: &'static str,
@@ -128,13 +127,14 @@ impl Need {
     }
 }
 
-/// Whether nothing may be left out for want of a tool or a network: the variable `CI` is set.
+/// Whether a missing tool or network is an error and not a reason to skip something: the variable
+/// `CI` is `true`.
 #[must_use]
 pub fn in_ci() -> bool {
     env::var_os("CI").is_some_and(|value| value == "true")
 }
 
-/// Installs what any command may need, and says so for what is already there.
+/// Installs everything that any command needs, and prints what is installed already.
 ///
 /// # Errors
 /// As [`require`] with [`MissingPolicy::Install`].
@@ -149,11 +149,11 @@ pub fn install_everything(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Sees that all `needs` are met.
+/// Ensures that all `needs` are met, by installing what is missing if the policy allows it.
 ///
 /// # Errors
-/// Something is missing and the policy forbids to install it; no package manager is known here; an
-/// installation fails, or ends well without bringing what is needed.
+/// - Something is missing, and the policy forbids to install it or no package manager is known.
+/// - An installation fails, or succeeds without bringing what is needed.
 pub fn require(workspace: &Workspace, needs: &[Need], policy: MissingPolicy) -> Result<()> {
     for need in needs.iter().filter(|need| !need.is_met(workspace)) {
         match policy {

@@ -1,7 +1,6 @@
 //! Counts what passed and what failed, and prints a line for each.
 //!
-//! Owns the form of these lines and of the last one, `N passed, N failed`, which scripts read. Used by the
-//! test runner and by `ci`.
+//! Scripts read the last line, `N passed, N failed`.
 
 use std::fmt;
 use std::ops::AddAssign;

@@ -1,9 +1,9 @@
 //! Where the repository and its build outputs are, and how cargo is called in it.
 //!
-//! Every cargo command of xtask starts here, so that none inherits flags meant for another: `cargo xtask`
-//! itself runs under cargo, and the caller's own `RUSTFLAGS` would otherwise reach the kernel. Both
-//! directories are cargo's answer, which honours `CARGO_TARGET_DIR` and works from any directory inside the
-//! repository.
+//! Every cargo command starts here, so that none inherits flags that are meant for another one. For
+//! example, `cargo xtask` itself runs under cargo, and the caller's `RUSTFLAGS` must not reach the
+//! kernel. `cargo metadata` reports the directories, so `CARGO_TARGET_DIR` works, from any
+//! directory of the repository.
 
 use anyhow::{Context, Result};
 use duct::{Expression, cmd};
@@ -12,7 +12,8 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Variables that change what cargo compiles; the kernel sets its own, everything else is built without.
+/// Variables that change what cargo compiles. They are removed from every command; the kernel's
+/// builds set their own.
 const BUILD_VARIABLES: [&str; 6] = [
     "CARGO_BUILD_RUSTFLAGS",
     "CARGO_BUILD_TARGET",
@@ -33,10 +34,10 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Asks cargo for the directories.
+    /// Finds the directories through `cargo metadata`.
     ///
     /// # Errors
-    /// Cargo does not run here, or answers something else than its documented JSON.
+    /// Cargo does not run here, or does not print its documented JSON.
     pub fn locate() -> Result<Self> {
         let metadata = cmd!(cargo(), "metadata", "--no-deps", "--format-version", "1")
             .read()
@@ -63,20 +64,20 @@ impl Workspace {
         self.target.join(name)
     }
 
-    /// A cargo command at the root, with these build variables and none of the caller's.
+    /// Returns a cargo command at the root, with these build variables and none of the caller's.
     pub fn cargo<I>(&self, arguments: I, variables: &[Variable]) -> Expression
     where
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        // In duct what is applied first prevails.
+        // In duct, the variable that is set first wins.
         let command =
             variables.iter().fold(cmd(cargo(), arguments), |command, (name, value)| command.env(name, value));
         BUILD_VARIABLES.iter().fold(command, |command, name| command.env_remove(name)).dir(&self.root)
     }
 }
 
-/// The cargo that runs us, so that one toolchain builds everything.
+/// The cargo that runs this program, so that one toolchain builds everything.
 fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

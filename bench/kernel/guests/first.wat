@@ -1,4 +1,4 @@
-;; The first instruction tells the host that it has been reached.
+;; The first instruction reports to the host that it has been reached.
 (module
   (import "bench" "reached" (func $reached))
   (func (export "run")

@@ -14,7 +14,8 @@
       (br_if $next (local.get $n)))
     (local.get $block))
 
-  ;; Allocates n blocks, each of which holds the address of the one before, and then frees them. Their number.
+  ;; Allocates n blocks, each of which contains the address of the one before, and frees them.
+  ;; Returns their number.
   (func (export "many") (param $n i32) (param $bytes i32) (result i32)
     (local $block i32) (local $before i32) (local $freed i32)
     (loop $next

@@ -1,5 +1,5 @@
-;; Small loops, one for each of the things that an interpreter spends its time on. Counted in instructions,
-;; they show a dispatch that has become dearer.
+;; Small loops, one for each of the things that an interpreter spends its time on. Counted in
+;; instructions, they show a dispatch that has become more expensive.
 (module
   (memory (export "memory") 16)
   (type $step (func (param i32) (result i32)))

@@ -1,8 +1,8 @@
 //! From reset to the first Wasm instruction.
 //!
-//! The time-stamp counter starts at zero with the machine, so the reading is the answer, and nothing is taken
-//! off it: the firmware, the loading of the kernel and its archive, the kernel's boot, the engine with its
-//! self-check, a small module from its bytes to its call.
+//! The time-stamp counter is zero at reset, so one reading is the whole time: the firmware, loading
+//! the kernel and its archive, the kernel's boot, the engine with its self-check, and a small
+//! module from its bytes to its call.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use palimpsest_engine::{Config, Engine, Linker, Module, Paged, Store};
 use crate::guest::guest;
 use crate::{BenchError, doing};
 
-/// The ticks since reset at which a guest's first instruction ran.
+/// Returns the ticks from reset to a guest's first instruction.
 pub(crate) fn reach_the_first_instruction(machine: &Machine) -> Result<u64, BenchError> {
     let reached = Arc::new(AtomicU64::new(0));
     let engine = Engine::new(Config::default(), Paged::new(machine.space()));

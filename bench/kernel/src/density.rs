@@ -1,8 +1,8 @@
-//! How many instances of a one-page module are alive at once when the machine is full.
+//! How many instances of a one-page module are alive when the machine is full.
 //!
-//! Each has a store of its own and has run a function that writes to its memory; at the end all of them are
-//! called once more, and must still have a memory of their own. Frames and the kernel's heap are both memory
-//! that instances take: the count ends when either has no more to give.
+//! Each has its own store and has run a function that writes to its memory. At the end all are
+//! called once more, and each must still have its own memory. Instances use frames and the kernel's
+//! heap, and the count ends when either is exhausted.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -17,13 +17,13 @@ use crate::guest::{Loaded, Running, guest};
 
 const FRAME_BYTES: u64 = 4 << 10;
 
-/// The heap that is left alone, so that what the kernel itself allocates does not fail; in bytes.
+/// The heap that is kept free for the kernel's own allocations, in bytes.
 const HEAP_RESERVE_BYTES: usize = 256 << 10;
 
-/// How many instances are made between two samples.
+/// The number of instances between two samples.
 const SAMPLE_EVERY: usize = 100;
 
-/// What is taken at a time.
+/// The memory in use.
 struct Taken {
     frames: u64,
     heap_bytes: u64,
@@ -40,17 +40,17 @@ impl Taken {
     }
 }
 
-/// The guests: one whose memory stays at one Wasm page, and one whose memory may grow, and has page tables of
-/// its own.
+/// Two guests: the memory of one cannot grow beyond one Wasm page; that of the other may grow, and
+/// therefore has its own page tables.
 const GUESTS: [(&str, &[u8]); 2] = [("density", guest!("one-page")), ("density_growable", guest!("page"))];
 
-/// Makes instances of each guest until there is no more room.
+/// Makes instances of each guest until the machine is full.
 pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     GUESTS.into_iter().try_for_each(|(name, wasm)| fill(machine, name, &Loaded::new(machine, wasm)?, figures))
 }
 
 fn fill(machine: &Machine, name: &str, loaded: &Loaded, figures: &mut Figures) -> Result<(), BenchError> {
-    // Each takes a frame at least, so that the list never moves.
+    // Each needs a frame at least, so the list never has to grow.
     let most =
         usize::try_from(machine.frames().free_frames()).expect("an address has as many bits as a usize");
     let mut alive: Vec<Box<Running>> = Vec::with_capacity(most);
@@ -71,7 +71,7 @@ fn fill(machine: &Machine, name: &str, loaded: &Loaded, figures: &mut Figures) -
     Ok(())
 }
 
-/// One more instance that has run, or none if there is no room for it.
+/// Makes an instance and runs it. Returns `None` if the machine is full.
 fn another(machine: &Machine, loaded: &Loaded, alive: &[Box<Running>]) -> Option<Box<Running>> {
     let heap = machine.heap();
     if heap.size_bytes - heap.used_bytes < HEAP_RESERVE_BYTES {
@@ -79,11 +79,11 @@ fn another(machine: &Machine, loaded: &Loaded, alive: &[Box<Running>]) -> Option
     }
     let mut running = Box::new(loaded.instantiate().ok()?);
     let number = i32::try_from(alive.len()).ok()?;
-    // Without a frame left the store is lost, and the call says so.
+    // Without a free frame the store is lost, and the call returns an error.
     running.call::<i32, i32>("run", number).ok().map(|_| running)
 }
 
-/// Whether the instance still runs, in a memory that holds what it has written.
+/// Returns `Some` if the instance still runs and its memory still contains what it wrote.
 fn again(running: &mut Running, number: i32) -> Option<()> {
     let resident = running.residency().ok()?.resident_frames;
     let answer: i32 = running.call("run", number).ok()?;

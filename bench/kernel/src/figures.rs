@@ -1,8 +1,7 @@
-//! Figures: what was measured, and how it is sent.
+//! Collects figures and sends them.
 //!
-//! Owns the clock's meaning. Readings are ticks; a figure is nanoseconds, or where the machine's clock counts
-//! them, instructions. Every figure has the median and the smallest of its runs. Units go with the figure, so
-//! that whoever reads the report needs no table of names.
+//! A reading is a number of ticks. A figure is in nanoseconds, or in instructions if the machine's
+//! clock counts those, and has the median and the minimum of its runs.
 
 use alloc::string::String;
 
@@ -10,14 +9,14 @@ use kernel_demo::timer::{self, TickRate};
 use kernel_demo::{Machine, clock, println, serial};
 use palimpsest_protocol::{Figure, Measurements, Sample, Unit};
 
-/// Runs of a figure whose clock is the host's: enough for a median that a busy moment does not move.
+/// Runs of a figure on the host's clock. A median of so many is not moved by one busy moment.
 const TIMED_RUNS: usize = 9;
 
-/// Runs of a figure that counts instructions, which differ by what the run before left in caches of ours
-/// alone.
+/// Runs of a figure that counts instructions. They differ only by the state that the previous run
+/// left in the kernel, for example in the pool's lists.
 const COUNTED_RUNS: usize = 3;
 
-/// What the ticks of this machine's clock are.
+/// The meaning of the ticks of this machine's clock.
 #[derive(Clone, Copy, Debug)]
 enum Ticks {
     Time(TickRate),
@@ -32,7 +31,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// None yet. Calibrates the clock, unless it counts instructions.
+    /// No figures yet. Calibrates the clock unless it counts instructions.
     pub(crate) fn new(machine: &Machine) -> Self {
         let ticks = if machine.request().counts_instructions() {
             Ticks::Instructions
@@ -42,7 +41,7 @@ impl Figures {
         Self { ticks, measured: Measurements::default() }
     }
 
-    /// How often a figure is to be measured.
+    /// The number of runs of each figure.
     pub(crate) fn runs(&self) -> usize {
         match self.ticks {
             Ticks::Time(_) => TIMED_RUNS,
@@ -50,7 +49,7 @@ impl Figures {
         }
     }
 
-    /// Whether `ticks` are enough of a sample that took at least `milliseconds`; instructions always are.
+    /// Whether `ticks` are at least `milliseconds`. Counts of instructions are always enough.
     pub(crate) fn is_enough(&self, ticks: u64, milliseconds: u64) -> bool {
         match self.ticks {
             Ticks::Time(rate) => rate.nanoseconds_in(ticks) >= milliseconds * 1_000_000,
@@ -63,12 +62,12 @@ impl Figures {
         self.cost(name, &mut [ticks]);
     }
 
-    /// Adds a cost: `readings` are ticks, one for each run.
+    /// Adds a cost. `readings` are ticks, one for each run.
     pub(crate) fn cost(&mut self, name: impl Into<String>, readings: &mut [u64]) {
         self.add(name.into(), [Unit::Ns, Unit::Instructions], readings, 1, None);
     }
 
-    /// Adds the cost of one of `parts` things that every reading is of.
+    /// Adds the cost of one part. Each reading is the cost of `parts` of them.
     pub(crate) fn cost_each(&mut self, name: impl Into<String>, readings: &mut [u64], parts: u64) {
         self.add(name.into(), [Unit::Ns, Unit::Instructions], readings, parts, None);
     }
@@ -78,18 +77,18 @@ impl Figures {
         self.add(name.into(), [Unit::Ns, Unit::Instructions], readings, 1, Some(result.into()));
     }
 
-    /// Adds a cost for each page: every reading is of `pages` pages.
+    /// Adds the cost of a page. Each reading is the cost of `pages` of them.
     pub(crate) fn cost_per_page(&mut self, name: impl Into<String>, readings: &mut [u64], pages: u64) {
         self.add(name.into(), [Unit::NsPerPage, Unit::InstructionsPerPage], readings, pages, None);
     }
 
-    /// Adds a number of things, which is not measured but counted.
+    /// Adds a number of frames, bytes or instances.
     pub(crate) fn count(&mut self, name: impl Into<String>, unit: Unit, count: u64) {
         let value = count as f64;
         self.push(Figure { name: name.into(), unit, median: value, min: value, runs: 1, result: None });
     }
 
-    /// Adds a sample of the instances alive and the bytes that they have taken.
+    /// Adds a sample: the instances alive, and the bytes that they use.
     pub(crate) fn sample(&mut self, name: &str, instances: u64, bytes: u64) {
         self.measured.samples.push(Sample { name: name.into(), instances, bytes });
     }
@@ -128,7 +127,7 @@ impl Figures {
     }
 }
 
-/// The ticks that `work` takes, and what it returns.
+/// Runs `work`. Returns the ticks that it took, and its result.
 pub(crate) fn timed<R>(work: impl FnOnce() -> R) -> (u64, R) {
     let start = clock::ticks();
     let result = work();

@@ -1,7 +1,6 @@
 //! Modules and instances to measure with.
 //!
-//! One engine for each module, and limits that no module of a benchmark hits: what is measured here is what
-//! things cost, not whether they are allowed.
+//! Each module has its own engine, whose limits are larger than any module of a benchmark needs.
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
@@ -43,12 +42,12 @@ pub(crate) struct Loaded<T: 'static = ()> {
 }
 
 impl Loaded {
-    /// Loads `wasm` with an engine of its own. What the peers' kernels import is defined.
+    /// Loads `wasm` with its own engine, and defines the function that the Wasm kernels import.
     pub(crate) fn new(machine: &Machine, wasm: &[u8]) -> Result<Self, BenchError> {
         Self::with_images(machine, wasm, Images::default())
     }
 
-    /// The same with a choice of what becomes of its data segments.
+    /// Like [`new`](Self::new), with a choice of how data segments are initialised.
     pub(crate) fn with_images(machine: &Machine, wasm: &[u8], images: Images) -> Result<Self, BenchError> {
         let module = doing("loading", Module::new(&engine_with(machine, images)?, wasm))?;
         let mut linker = Linker::new();
@@ -58,7 +57,7 @@ impl Loaded {
 }
 
 impl Loaded<Heap> {
-    /// Loads `wasm` with an engine of its own, for instances that allocate with `palimpsest.malloc`.
+    /// Loads `wasm` with its own engine, for instances that allocate with `palimpsest.malloc`.
     pub(crate) fn with_heap(machine: &Machine, wasm: &[u8]) -> Result<Self, BenchError> {
         let module = doing("loading", Module::new(&engine(machine)?, wasm))?;
         let mut linker = Linker::new();
@@ -73,7 +72,7 @@ impl<T: Default + 'static> Loaded<T> {
         Store::new(self.module.engine(), T::default())
     }
 
-    /// An instance in a store of its own.
+    /// An instance in its own store.
     pub(crate) fn instantiate(&self) -> Result<Running<T>, BenchError> {
         self.instantiate_in(self.store())
     }
@@ -108,7 +107,7 @@ impl<T: 'static> Running<T> {
         doing("memory", memory.ok_or("the guest exports none"))
     }
 
-    /// What the exported memory holds.
+    /// The frames of the exported memory.
     pub(crate) fn residency(&self) -> Result<MemoryResidency, BenchError> {
         Ok(self.memory()?.residency(&self.store))
     }

@@ -1,8 +1,8 @@
-//! Running Wasm: the functions of the request, and a few loops that are always there.
+//! Running Wasm: the functions of the request, and a few loops that are part of every measurement.
 //!
-//! A function is called once before anything is measured, which translates it and makes its pages resident;
-//! then again and again, as often and for as long as the peers' runner does it. What it returned goes with
-//! the figure, so that a fast wrong answer is seen.
+//! A first call, which is not measured, translates a function and makes its pages resident. Then
+//! the function is called as often and for as long as the peers' runner calls it. Its result is
+//! part of the figure, because a wrong result that was computed fast is not a measurement.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -14,12 +14,13 @@ use crate::figures::{Figures, timed};
 use crate::guest::{Loaded, Running, guest};
 use crate::{BenchError, doing};
 
-/// A function is called this often at least, and more often until it has run for so long.
+/// A function is called at least [`LEAST_CALLS`] times, and then until it has run for
+/// [`LEAST_MILLISECONDS`] or [`MOST_CALLS`] times.
 const LEAST_CALLS: usize = 3;
 const MOST_CALLS: usize = 25;
 const LEAST_MILLISECONDS: u64 = 100;
 
-/// The exports of `guests/loops.wat` with their arguments: some 100,000 instructions of Wasm each.
+/// The exports of `guests/loops.wat` with their arguments: about 100,000 Wasm instructions each.
 const LOOPS: [(&str, i32); 5] =
     [("calls", 18), ("arithmetic", 20_000), ("memory_words", 2), ("table_calls", 10_000), ("floats", 20_000)];
 
@@ -49,7 +50,7 @@ pub(crate) fn measure_loops(machine: &Machine, figures: &mut Figures) -> Result<
     Ok(())
 }
 
-/// The ticks of each call, and what all of them returned.
+/// Returns the ticks of each call, and the result of all of them.
 fn readings(loaded: &Loaded, job: &Job, figures: &Figures) -> Result<(Vec<u64>, i32), BenchError> {
     let mut running = loaded.instantiate()?;
     let result = running.call(&job.function, job.argument)?;
@@ -72,9 +73,9 @@ fn readings(loaded: &Loaded, job: &Job, figures: &Figures) -> Result<(Vec<u64>, 
     Ok((readings, result))
 }
 
-/// The ticks of one more call, which must return `expected`.
+/// Calls the function once more and returns the ticks. The result must be `expected`.
 fn again(running: &mut Running, function: &str, argument: i32, expected: i32) -> Result<u64, BenchError> {
     let (ticks, result) = timed(|| running.call::<i32, i32>(function, argument));
-    let differs = format!("`{function}` returned something else than before");
+    let differs = format!("`{function}` returned another result than before");
     doing("calling a guest", (result? == expected).then_some(ticks).ok_or(differs))
 }

@@ -22,11 +22,11 @@ pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), Be
     growth(machine, figures)
 }
 
-/// In a store that is there already, as a kernel would have one for each program.
+/// Instantiates in an existing store, because a kernel has one for each program.
 fn instantiation(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     for (size, wasm) in SIZES {
         let loaded = Loaded::new(machine, wasm)?;
-        // The first one pays for what the kernel's own lists keep afterwards.
+        // The first instance also pays for the growth of the kernel's own lists.
         drop(loaded.instantiate()?);
         holdings(machine, &loaded, size, figures)?;
         let mut readings = Vec::with_capacity(figures.runs());
@@ -41,7 +41,7 @@ fn instantiation(machine: &Machine, figures: &mut Figures) -> Result<(), BenchEr
     Ok(())
 }
 
-/// What an instance that has not run holds of frames, and of the kernel's heap.
+/// Counts the frames and the heap bytes of an instance that has not run.
 fn holdings(machine: &Machine, loaded: &Loaded, size: &str, figures: &mut Figures) -> Result<(), BenchError> {
     let heap_bytes = || machine.heap().used_bytes as u64;
     let empty = heap_bytes();

@@ -1,9 +1,9 @@
-//! Loading a module until it is ready to be instantiated, and the same by the interpreter alone.
+//! Loading a module until it can be instantiated, and the same with the interpreter alone.
 //!
-//! All have an engine that is there already, and translate functions when they are called. The interpreter
-//! has two ways to be lazy: by default it validates a module when it is loaded, as this engine does, which
-//! holds it against its limits and rewrites it too; or it leaves validation for later, and takes modules that
-//! are not valid.
+//! Each uses an existing engine and translates functions when they are first called. Palimpsest's
+//! engine validates a module when it is loaded, checks it against its limits and rewrites it. The
+//! interpreter has two lazy modes: it validates when it loads, which is the default, or it
+//! validates later and also loads modules that are not valid.
 
 use alloc::format;
 use alloc::string::String;
@@ -26,7 +26,7 @@ pub(crate) fn measure(
     for name in modules {
         let wasm = doing("loading", machine.file(name).ok_or("a module is not in the boot archive"))?;
         let (mut ours, mut alone, mut unchecked) = (Vec::new(), Vec::new(), Vec::new());
-        // In turns, so that a change of the machine's speed meets all.
+        // In turns, so that a change of the machine's speed affects all of them.
         for _ in 0..figures.runs() {
             ours.push(engine(machine, wasm)?);
             alone.push(interpreter(wasm, CompilationMode::LazyTranslation)?);
@@ -46,7 +46,7 @@ fn engine(machine: &Machine, wasm: &[u8]) -> Result<u64, BenchError> {
     doing("loading", module).map(|_| ticks)
 }
 
-/// With all that the engine lets through by default.
+/// Configures wasmi as the engine configures it by default.
 fn interpreter(wasm: &[u8], mode: CompilationMode) -> Result<u64, BenchError> {
     let mut config = wasmi::Config::default();
     config.compilation_mode(mode);

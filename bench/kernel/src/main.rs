@@ -1,9 +1,8 @@
-//! The benchmark kernel: measures one suite in a boot, and sends its figures.
+//! The benchmark's kernel: measures one suite in a boot, and sends its figures.
 //!
-//! `cargo xtask bench` boots it once for each suite, which is in the request. Whatever is
-//! measured goes through the public API of the two crates; what it is compared with is measured in other
-//! boots, or, for loading, by the interpreter alone in this very binary. A suite that cannot be measured ends
-//! the machine with a failing status and one line that says why.
+//! `cargo xtask bench` boots it once for each suite, which is part of the request. Everything is
+//! measured through the public API of the two crates. A suite that cannot be measured ends the
+//! machine with a failing status, after one line with the reason.
 
 #![no_std]
 #![no_main]
@@ -42,7 +41,7 @@ struct BenchError {
     cause: String,
 }
 
-/// Names what was being done when `result` failed.
+/// Adds to an error what failed.
 fn doing<V, E: fmt::Display>(what: &'static str, result: Result<V, E>) -> Result<V, BenchError> {
     result.map_err(|cause| BenchError { what, cause: cause.to_string() })
 }
@@ -82,7 +81,7 @@ fn measure(machine: &Machine) -> Result<Figures, BenchError> {
     Ok(figures)
 }
 
-/// What needs nothing but this kernel: all of it has an instruction count.
+/// Measures everything that needs no files but the modules with segments.
 fn costs(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     zeroing::measure(figures);
     pages::measure(machine, figures)?;

@@ -1,9 +1,9 @@
-//! What a page costs: first touch, clearing, and both again, for ranges of 64 KiB to 64 MiB.
+//! The cost of a page: first touch, clear, and both again, for ranges of 64 KiB to 64 MiB.
 //!
-//! Touches are the kernel's own stores through [`Memory::data_mut`], as the Linux benchmark's are a
-//! program's, so that no interpreter is in the figures; clears are [`Memory::clear_pages`]. Names, sizes and
-//! order are those of the Linux benchmark, which the ratios are made from. Each pass begins with a new
-//! memory, whose page tables are missing. `policies` measures the same once more with a policy off or on.
+//! The kernel itself touches the pages through [`Memory::data_mut`], so that no interpreter is in
+//! the figures. Pages are cleared by [`Memory::clear_pages`]. The names, sizes and order are those
+//! of the Linux benchmark. Each pass begins with a new memory, whose page tables do not exist yet.
+//! `policies` repeats some of the operations with another policy.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -23,28 +23,28 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// The sizes of the ranges in Wasm pages: 64 KiB, 1 MiB, 64 MiB.
 const RANGES: [u32; 3] = [1, 16, 1024];
 
-/// The largest range that is gone through several times in one reading, so that the clock's own cost does not
-/// show; in Wasm pages.
+/// Ranges up to this size, in Wasm pages, are measured [`SMALL_ROUNDS`] times in one reading, so
+/// that the cost of reading the clock is negligible.
 const SMALL: u32 = 16;
 const SMALL_ROUNDS: u64 = 10;
 
-/// How many pages lie between the starts of two that are touched sparsely.
+/// The distance between two pages that are touched sparsely, in pages.
 const SPARSE_PAGES: u64 = 64;
 
-/// The operations, in the order in which they are done; each finds what the one before has left.
+/// The operations, in their order. Each begins in the state in which the one before ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     FirstTouch,
     /// The loop alone: no page is missing.
     MappedTouch,
     Clear,
-    /// As the first touch, behind a clear.
+    /// Touches all pages again after a clear.
     Refault,
     ClearTouch,
     /// One page in 64 of a new memory.
     SparseTouch,
     SparseClear,
-    /// Zeros over all of a new memory, by `memset`, which is what a guest's `memory.fill` comes to.
+    /// Fills a new memory with zeros by `memset`, as a guest's `memory.fill` does.
     FillZero,
 }
 
@@ -73,7 +73,7 @@ impl Operation {
         }
     }
 
-    /// The number of pages that it touches, or that were touched where it clears.
+    /// The number of pages that it touches; for a clear, the number that were touched.
     fn pages(self, wasm_pages: u32) -> u64 {
         let pages = bytes_of(wasm_pages) / PAGE_BYTES;
         match self {
@@ -88,14 +88,14 @@ impl Operation {
     }
 }
 
-/// Which pages are measured, and how their figures are called.
+/// What is measured, and what the names of the figures end in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Variant {
-    /// What comes behind the names; nothing for the figures that others are compared with.
+    /// The end of the figures' names. It is empty for the default policies.
     pub(crate) suffix: &'static str,
-    /// Whose figures are kept; all operations are done in any case.
+    /// The operations whose figures are kept. All operations run in any case.
     pub(crate) kept: &'static [Operation],
-    /// The pool, if its frames are zeroed before they are needed.
+    /// The pool, if its frames are zeroed ahead of need.
     pub(crate) scrubbed: Option<&'static FramePool>,
 }
 
@@ -168,7 +168,7 @@ fn bytes_of(wasm_pages: u32) -> u64 {
     u64::from(wasm_pages) * WASM_PAGE_BYTES
 }
 
-/// Data frames that two of the operations took.
+/// The data frames that two of the operations used.
 #[derive(Clone, Copy, Debug, Default)]
 struct SparseAndFilled {
     sparse: u64,
@@ -176,7 +176,7 @@ struct SparseAndFilled {
 }
 
 impl SparseAndFilled {
-    /// What is told of an operation beside its cost.
+    /// The name and the number of the frames that an operation used, if they are reported.
     const fn of(self, operation: Operation) -> Option<(&'static str, u64)> {
         match operation {
             Operation::SparseTouch => Some(("sparse_frames", self.sparse)),
@@ -191,7 +191,7 @@ impl SparseAndFilled {
     }
 }
 
-/// Every operation once, on three new memories.
+/// One run of every operation, on three new memories.
 struct Pass {
     /// By operation.
     ticks: [u64; Operation::ALL.len()],
@@ -223,7 +223,7 @@ impl Pass {
     }
 }
 
-/// A memory of its own store.
+/// A memory in its own store.
 struct Range {
     store: Store<()>,
     memory: Memory,
@@ -246,7 +246,7 @@ impl Range {
         self.memory.residency(&self.store).resident_frames
     }
 
-    /// Writes a byte into every `step_pages`-th page; the ticks that it took.
+    /// Writes one byte into every `step_pages`-th page. Returns the ticks.
     fn touch(&mut self, step_pages: u64) -> u64 {
         if let Some(pool) = self.scrubbed {
             pool.scrub(bytes_of(self.wasm_pages) / PAGE_BYTES);
@@ -255,21 +255,21 @@ impl Range {
         let step = usize::try_from(step_pages * PAGE_BYTES).expect("64 pages are 256 KiB");
         let (ticks, ()) = timed(|| {
             for page in bytes.chunks_mut(step) {
-                // Not moved, and not merged with the next one.
+                // Keeps the compiler from moving or merging the store.
                 *black_box(&mut page[0]) = 1;
             }
         });
         ticks
     }
 
-    /// Fills the memory with zeros; the ticks that it took.
+    /// Fills the memory with zeros. Returns the ticks.
     fn fill(&mut self) -> u64 {
         let bytes = self.memory.data_mut(&mut self.store);
         let (ticks, ()) = timed(|| black_box(bytes).fill(0));
         ticks
     }
 
-    /// Clears the whole memory; the ticks that it took.
+    /// Clears the whole memory. Returns the ticks.
     fn clear(&mut self) -> Result<u64, BenchError> {
         let (ticks, cleared) = timed(|| self.memory.clear_pages(&mut self.store, 0, self.wasm_pages.into()));
         doing("clearing", cleared)?;

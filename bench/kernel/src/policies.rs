@@ -1,9 +1,9 @@
-//! What each policy of an address space brings: the costs of pages with it off, or, for scrubbing, with it on.
+//! The effect of each policy of an address space: the costs of pages with the policy off, and for
+//! scrubbing with it on.
 //!
-//! Everything else in this kernel is measured with the policies that an address space has from the start, and
-//! with a pool that nobody scrubs, since nothing is idle in a benchmark. How far fault-around may go is a number:
-//! first touches are measured with several, in instructions alone, because the choice is not the machine's. What
-//! images bring is in `segments`.
+//! Everything else in this kernel is measured with the default policies, and with a pool that is
+//! not scrubbed, because a benchmark is never idle. First touches are also measured with several
+//! limits of fault-around, in instructions only. `segments` measures the effect of images.
 
 use alloc::format;
 
@@ -17,13 +17,14 @@ use crate::pages::{self, Operation, Variant};
 /// The sizes of the ranges in Wasm pages: 64 KiB, 1 MiB.
 const RANGES: &[u32] = &[1, 16];
 
-/// How many pages one fault may commit: its own alone, a quarter of a Wasm page, one, and up to a whole table.
+/// The most pages that one fault may commit: from its own page to a whole table.
 const LIMITS_PAGES: [u16; 6] = [1, 4, 16, 64, 256, 512];
 
-/// What comes of touching pages for the first time.
+/// The operations that touch pages for the first time.
 const TOUCHES: &[Operation] = &[Operation::FirstTouch, Operation::ClearTouch, Operation::SparseTouch];
 
-/// Measures each of them. To be called last: scrubbed frames that are left over stay scrubbed.
+/// Measures each of them. It must be called last, because frames that remain scrubbed would make
+/// later figures smaller.
 pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     let standing = machine.space().policies();
     let without = [
@@ -59,7 +60,7 @@ fn limits(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     })
 }
 
-/// Does `work` under `policies`, and sets those back that there were.
+/// Runs `work` under `policies`, and restores the policies afterwards.
 fn with<R>(machine: &Machine, policies: Policies, work: impl FnOnce() -> R) -> R {
     let standing = machine.space().policies();
     machine.space().set_policies(policies);

@@ -1,8 +1,7 @@
-//! A module with megabytes of data: what instantiating it costs, and what touching a few pages of it then
-//! does.
+//! Modules with megabytes of data: the cost of instantiating them and of touching a few pages.
 //!
-//! `cargo xtask bench` makes the modules and puts them into the boot archive: one memory, one active data
-//! segment that fills it, and one function that writes a byte into each of its first pages.
+//! The host makes the modules and puts them into the boot archive. Each has one memory, one active
+//! data segment that fills it, and a function that writes one byte into each of the first pages.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -17,13 +16,13 @@ use crate::{BenchError, doing};
 
 const MIB: u32 = 1 << 20;
 
-/// The sizes of the segments, in bytes: the dear one, and one to hold it against.
+/// The sizes of the segments in bytes. The cost should not depend on them.
 const SIZES: [u32; 2] = [MIB, 8 * MIB];
 
-/// How many pages the guest writes to.
+/// The number of pages that the guest writes to.
 const TOUCHED_PAGES: u32 = 16;
 
-/// Measures each size, and what it costs when every instance writes its data itself.
+/// Measures each size, with copy-on-write images and with data that each instance copies.
 pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     let ways = [("", Images::CopyOnWrite), ("/without images", Images::Off)];
     ways.into_iter().try_for_each(|(suffix, images)| {
@@ -41,7 +40,7 @@ fn measure_size(
     let wasm = doing("segments", file.ok_or("a module is not in the boot archive"))?;
     let loaded = Loaded::with_images(machine, wasm, images)?;
     let name = |what: &str| format!("{what}/{bytes}{suffix}");
-    // The first instance of a module may make what the others share.
+    // The first instance of a module may build what the others share.
     let (first, running) = timed(|| loaded.instantiate());
     figures.once(name("segments_first"), first);
     let held = running?.residency()?;

@@ -1,6 +1,6 @@
-//! How fast the machine is just now: the ways to zero memory, none of which is ours.
+//! The speed of the machine: ways to zero memory that use no code of the crates.
 //!
-//! Two runs whose rows differ by more than a tenth here cannot be compared.
+//! Two runs whose figures differ by more than a tenth here cannot be compared.
 
 use alloc::vec;
 use core::arch::asm;
@@ -10,7 +10,8 @@ use crate::figures::{Figures, timed};
 
 const BUFFER_BYTES: usize = 64 << 10;
 const BUFFER_PAGES: u64 = 16;
-/// How often the buffer is zeroed in one reading, so that the clock's own cost does not show.
+/// How often the buffer is zeroed in one reading, so that the cost of reading the clock is
+/// negligible.
 const ROUNDS: u64 = 20;
 
 /// Zeroes a buffer in one way.
@@ -37,8 +38,8 @@ pub(crate) fn measure(figures: &mut Figures) {
 
 fn rep_stosb(buffer: &mut [u64]) {
     let (start, bytes) = (buffer.as_mut_ptr(), size_of_val(buffer));
-    // SAFETY: the instruction writes `bytes` bytes from `start` on, which are the slice's, and any byte is
-    // part of a `u64`.
+    // SAFETY: the instruction writes `bytes` bytes from `start` on, which are the slice's, and any
+    // byte is part of a `u64`.
     unsafe {
         asm!("rep stosb", inout("rdi") start => _, inout("rcx") bytes => _, in("al") 0_u8, options(nostack));
     }
@@ -52,11 +53,11 @@ fn rep_stosq(buffer: &mut [u64]) {
     }
 }
 
-/// In assembly, because the compiler would make it a call of `memset`, or stores of 16 bytes.
+/// It is assembly, because the compiler would emit a call of `memset` or stores of 16 bytes.
 fn u64_loop(buffer: &mut [u64]) {
     let (start, rounds) = (buffer.as_mut_ptr(), buffer.len() / 4);
-    // SAFETY: the loop writes four words in each of its rounds, `rounds * 4` in all from `start` on, which
-    // are the slice's; the buffers here have 8,192.
+    // SAFETY: the loop writes four words in each of its rounds, `rounds * 4` in all from `start`
+    // on, which are the slice's; the buffers here have 8,192.
     unsafe {
         asm!(
             "2:",

@@ -1,8 +1,8 @@
-//! What was compiled before, found by a key of everything that went into it.
+//! A cache of compiled files, by a key of everything that influences them.
 //!
-//! Owns the directory `guests` below cargo's output directory. An entry is a directory whose name ends in its
-//! key. It is filled under another name and moved into place when it is whole, so that an interrupted
-//! compilation leaves no entry, and two at once do no harm.
+//! An entry is a directory whose name ends in its key. It is filled under another name and renamed
+//! when it is complete. Therefore an interrupted compilation leaves no entry, and two compilations
+//! at the same time do not disturb each other.
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -10,18 +10,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
 
-/// The entries.
+/// A directory of entries.
 #[derive(Debug)]
 pub(crate) struct Cache {
     directory: PathBuf,
 }
 
-/// Gathers what goes into an entry.
+/// The hash of everything that influences an entry.
 #[derive(Clone, Default)]
 pub(crate) struct Key(Sha256);
 
 impl Key {
-    /// Adds a part. Its length is part of it: "ab" and "c" are not "a" and "bc".
+    /// Adds a part with its length, so that "ab" and "c" differ from "a" and "bc".
     pub(crate) fn add(&mut self, part: impl AsRef<[u8]>) {
         let part = part.as_ref();
         self.0.update((part.len() as u64).to_le_bytes());
@@ -43,17 +43,18 @@ impl Key {
 }
 
 impl Cache {
-    /// The entries in this directory, which need not exist yet.
+    /// The cache in this directory, which need not exist yet.
     pub(crate) fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
-    /// A directory in here for the outputs of cargo, which has a cache of its own.
+    /// A directory for the outputs of cargo, which has its own cache.
     pub(crate) fn cargo_directory(&self, name: &str) -> PathBuf {
         self.directory.join("cargo").join(name)
     }
 
-    /// The entry of this key; `fill` puts its files into an empty directory if there is none yet.
+    /// Returns the directory of the entry with this key. If there is none yet, `fill` writes its
+    /// files into an empty directory.
     ///
     /// # Errors
     /// `fill` fails, or the file system does.
@@ -70,13 +71,13 @@ impl Cache {
         let unfinished = entry.with_extension(format!("{}.unfinished", process::id()));
         fs::create_dir_all(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
         let filled = fill(&unfinished).and_then(|()| match fs::rename(&unfinished, &entry) {
-            // Somebody else may have been faster, with the same contents.
+            // Another process may have been faster, with the same contents.
             Err(error) if !entry.is_dir() => {
                 Err(error).with_context(|| format!("cannot move {} into place", entry.display()))
             }
             Ok(()) | Err(_) => Ok(()),
         });
-        // Absent if it was moved; otherwise the next attempt makes its own.
+        // It is absent after the rename; otherwise the next attempt makes its own directory.
         drop(fs::remove_dir_all(&unfinished));
         filled.map(|()| entry)
     }
@@ -107,7 +108,7 @@ mod tests {
 
     impl Drop for TestCache {
         fn drop(&mut self) {
-            // A directory left behind does no harm.
+            // A directory that stays in the temporary directory does no harm.
             drop(fs::remove_dir_all(&self.0.directory));
         }
     }
@@ -141,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_attempt_leaves_nothing_behind() -> Result<()> {
+    fn a_failed_attempt_leaves_no_entry() -> Result<()> {
         let cache = TestCache::new("failed");
         let fill = |directory: &Path| {
             fs::write(directory.join("half"), b"")?;
-            bail!("the compiler says no")
+            bail!("the compiler failed")
         };
         let error = cache.0.entry("unit", &key(&["a"]), fill).expect_err("filling fails");
-        assert_eq!(error.to_string(), "the compiler says no");
+        assert_eq!(error.to_string(), "the compiler failed");
         assert_eq!(cache.names()?, [""; 0]);
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Compiles and links C for WASI, through the cache.
 //!
-//! Everything that influences the output, the compiler's version included, is in the key that the output is
-//! cached under. No optimiser runs on the linked module: clang would start one at link time where it happens to
-//! be installed.
+//! The key of a cached output contains everything that influences it, for example the compiler's
+//! version. The linker's driver is called without an optimisation level, because with one it would
+//! run `wasm-opt` on the module wherever that is installed.
 
 use crate::cache::{Cache, Key};
 use crate::guest::Guest;
@@ -32,10 +32,10 @@ impl<'a> Compiler<'a> {
         Self { clang, cache }
     }
 
-    /// Compiles a unit, or finds it compiled. Returns its object files.
+    /// Compiles a unit unless it is in the cache. Returns its object files.
     ///
     /// # Errors
-    /// The compiler fails; it has then said why on standard error.
+    /// The compiler fails. It has then printed why on standard error.
     pub(crate) fn compile(&self, unit: &Unit) -> Result<Vec<PathBuf>> {
         let mut arguments = self.clang.base_arguments().to_vec();
         arguments.extend(["-O2", "-c"].map(Into::into));
@@ -55,11 +55,11 @@ impl<'a> Compiler<'a> {
         Ok(objects.collect())
     }
 
-    /// Compiles and links a C program with the objects of its allocator, or finds it linked. Returns the
-    /// module's bytes.
+    /// Compiles and links a C program with the objects of its allocator, unless it is in the cache.
+    /// Returns the module's bytes.
     ///
     /// # Errors
-    /// The compiler or the linker fails; it has then said why on standard error.
+    /// The compiler or the linker fails. It has then printed why on standard error.
     pub(crate) fn link(
         &self,
         guest: Guest,
@@ -78,7 +78,7 @@ impl<'a> Compiler<'a> {
         arguments.extend(guest.program.link_flags().iter().map(Into::into));
         arguments.extend(guest.allocator.linker_flags().iter().map(|flag| format!("-Wl,{flag}").into()));
         arguments.extend(["-o", "guest.wasm"].map(Into::into));
-        // The objects' directories are named by what is in them.
+        // The names of the objects' directories contain the keys of their contents.
         let key = self.key(&arguments);
         let directory =
             self.cache.entry(&guest.to_string(), &key, |directory| run("clang", &arguments, directory))?;

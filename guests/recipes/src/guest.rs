@@ -1,10 +1,8 @@
-//! Guests that are compiled here, from the sources in `guests/` and from other people's.
+//! Guests that are compiled on this machine, from the sources in `guests/` and from other projects.
 //!
-//! Owns the list of programs and of the allocators that each can be linked with. Programs and allocators are
-//! independent: an unchanged program gets another allocator by linking. Called by `run` and by the tests, for
-//! the bytes of a module. What is compiled lies below cargo's output directory under a key of everything that
-//! went into it, so nothing is compiled twice. Where a tool or a source cannot be had, the program is left out
-//! and the reason is printed; in CI that is an error, and everywhere it is one if a program does not compile.
+//! Programs and allocators are independent: an unchanged program gets another allocator by linking.
+//! If a tool or a source is not available, the program is skipped and the reason is printed; in CI
+//! that is an error. A program that does not compile is always an error.
 
 use crate::cache::Cache;
 use crate::clang::Compiler;
@@ -18,10 +16,10 @@ use palimpsest_host::setup::{self, MissingPolicy, Need, WASI_TARGET, WASM_TARGET
 use palimpsest_host::workspace::Workspace;
 use std::fmt;
 
-/// A program, without what it is linked with. Every one is a WASI command.
+/// A program, without its allocator. Each is a WASI command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Program {
-    /// `churn [MIB]`: a large block that comes and goes, and thousands of small ones
+    /// `churn [MIB]`: a large block that is allocated and freed, and thousands of small ones
     Churn,
     /// `patterns PATTERN [OPERATIONS]`: patterns that leave an allocator with holes
     Patterns,
@@ -31,16 +29,16 @@ pub enum Program {
     Sqlite,
     /// `coremark [ITERATIONS]`: EEMBC's benchmark with its own check
     CoreMark,
-    /// `rust-churn [MIB]`: the like of `churn` with Rust's standard library
+    /// `rust-churn [MIB]`: the same idea as `churn`, with Rust's standard library
     RustChurn,
 }
 
-/// What a program's `malloc` is.
+/// The implementation of a program's `malloc`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Allocator {
     /// dlmalloc, as wasi-libc has it
     WasiLibc,
-    /// The same, and the Wasm pages inside of large freed blocks are cleared
+    /// dlmalloc, with a wrapper that clears the Wasm pages inside large freed blocks
     ClearLarge,
     /// The host's heap
     HostHeap,
@@ -51,9 +49,9 @@ pub enum Allocator {
 /// A program together with its allocator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Guest {
-    /// What runs
+    /// The program
     pub program: Program,
-    /// What it allocates from
+    /// Its allocator
     pub allocator: Allocator,
 }
 
@@ -91,17 +89,17 @@ impl fmt::Display for Guest {
     }
 }
 
-/// Compiles the guest, or finds it compiled. `None` if something that it takes cannot be had; what has then been
-/// printed on standard error.
+/// Compiles the guest unless it is in the cache. Returns `None` if a tool or a source is not
+/// available; the reason has then been printed on standard error.
 ///
 /// # Errors
-/// It does not compile; or, in CI, something that it takes cannot be had.
+/// The guest does not compile; or, in CI, a tool or a source is not available.
 pub fn build(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Result<Option<Vec<u8>>> {
     let (clang, sources) = match prepare(workspace, guest, policy) {
         Ok(prepared) => prepared,
         Err(error) if setup::in_ci() => return Err(error),
         Err(error) => {
-            eprintln!("{guest} is left out: {error:#}");
+            eprintln!("{guest} is skipped: {error:#}");
             return Ok(None);
         }
     };
@@ -116,11 +114,11 @@ pub fn build(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Resu
     module.with_context(|| format!("cannot build {guest}")).map(Some)
 }
 
-/// CoreMark as a module with one function, `run(iterations: i32) -> i32`, that imports nothing. `None` if it cannot
-/// be had; why has then been printed on standard error.
+/// Compiles CoreMark as a module with one function, `run(iterations: i32) -> i32`, and no imports.
+/// Returns `None` if it is not available; the reason has then been printed on standard error.
 ///
 /// # Errors
-/// It does not compile; or, in CI, it cannot be had.
+/// It does not compile; or, in CI, it is not available.
 pub fn coremark_function(workspace: &Workspace, policy: MissingPolicy) -> Result<Option<Vec<u8>>> {
     const FUNCTIONS: Functions =
         Functions { package: "palimpsest-guest-coremark-kernel", library: "coremark_kernel" };
@@ -130,7 +128,7 @@ pub fn coremark_function(workspace: &Workspace, policy: MissingPolicy) -> Result
         Ok(()) => {}
         Err(error) if setup::in_ci() => return Err(error),
         Err(error) => {
-            eprintln!("coremark is left out: {error:#}");
+            eprintln!("coremark is skipped: {error:#}");
             return Ok(None);
         }
     }
@@ -138,7 +136,7 @@ pub fn coremark_function(workspace: &Workspace, policy: MissingPolicy) -> Result
     rust::build_functions(workspace, FUNCTIONS, &cache).context("cannot build coremark").map(Some)
 }
 
-/// Sees that the tools are there, and fetches the sources.
+/// Ensures that the tools are installed, and fetches the sources.
 fn prepare(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Result<(Clang, Sources)> {
     setup::require(workspace, &[Need::Tool(Tool::WasiClang)], policy)?;
     match guest.program.language() {
@@ -148,7 +146,7 @@ fn prepare(workspace: &Workspace, guest: Guest, policy: MissingPolicy) -> Result
             rust::fetch(workspace, WASI_TARGET)?;
         }
     }
-    let clang = Clang::find().context("clang is installed, and then does not find wasi-libc")?;
+    let clang = Clang::find().context("clang is installed, but does not find wasi-libc: set WASI_SYSROOT")?;
     Ok((clang, Sources::fetch(workspace)?))
 }
 

@@ -1,12 +1,13 @@
 //! Recipes for the guest programs that Palimpsest is shown, tested and measured with.
 //!
-//! - [`guest`] compiles the sources in `guests/`, and those of other projects, with a choice of allocators.
+//! - [`guest`] compiles the sources in `guests/`, and those of other projects, with a choice of
+//!   allocators.
 //! - [`npm`] fetches modules that other projects published.
 //! - [`programs`] turns both into jobs: a module with the words and files that it is given.
 //! - [`node`] runs a job under Node.js on this machine, as the result to compare with.
 //!
-//! A program whose tools, sources or network are missing is skipped with a message; if the variable `CI` is
-//! `true` that is an error.
+//! A program whose tools, sources or network are missing is skipped with a message; if the variable
+//! `CI` is `true` that is an error.
 
 #![forbid(unsafe_code)]
 

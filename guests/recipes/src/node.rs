@@ -1,8 +1,7 @@
-//! The same program under a stock runtime: Node.js, on this machine.
+//! Runs a [`Job`] under a stock runtime on this machine: Node.js, which comes with npm.
 //!
-//! Owns how a [`Job`] becomes a command of Node.js: a small driver in JavaScript per kind of program, which
-//! is told by one argument what to run. Files that the kernel has in memory are unpacked into a directory
-//! here. Node.js comes with npm, and is asked for in the same way. Called by the tests.
+//! A small driver in JavaScript for each kind of program gets the job as one argument of JSON.
+//! Files that the kernel has in memory are unpacked into a directory.
 
 use crate::npm::{self, QUICKJS};
 use crate::programs::Programs;
@@ -15,21 +14,22 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-/// In Node.js 20 the garbage collector that marks on a second thread crashes when a memory of a program
-/// grows.
+/// Turns off the garbage collector's marking on a second thread, which crashes in Node.js 20 when a
+/// memory of a program grows.
 const NO_CONCURRENT_MARKING: &str = "--no-concurrent-marking";
 
 /// Runs the job under Node.js, with its files below `directory`, which must exist.
 ///
 /// # Errors
-/// Node.js cannot be started; the files cannot be written; or the job is a call of one function, which is no
-/// program.
+/// Node.js cannot be started, the files cannot be written, or the job is the call of a function.
 pub fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Output> {
-    let Entry::Program { driver, name } = &job.run.entry else { bail!("a call of a function is no program") };
+    let Entry::Program { driver, name } = &job.run.entry else {
+        bail!("the job is the call of a function, not a program")
+    };
     let (module, root, scratch) =
         (directory.join("module.wasm"), directory.join("root"), directory.join("scratch"));
     for fresh in [&root, &scratch] {
-        // What is not there need not be removed; what cannot be removed fails below.
+        // It may be absent. If it cannot be removed, writing to it fails below.
         drop(fs::remove_dir_all(fresh));
         fs::create_dir_all(fresh).with_context(|| format!("cannot make {}", fresh.display()))?;
     }
@@ -55,7 +55,7 @@ pub fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Outpu
         .with_context(|| format!("cannot start {}, which comes with npm", npm::NODE))
 }
 
-/// The driver in JavaScript.
+/// The file of the driver in JavaScript.
 const fn script(driver: Driver) -> &'static str {
     match driver {
         Driver::Command => "wasi.mjs",

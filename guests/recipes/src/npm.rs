@@ -1,8 +1,8 @@
-//! What somebody else published at npm: fetched by npm's own client, checked, cached.
+//! Modules that other projects published at npm.
 //!
-//! Owns names, versions and hashes. A file is used only if its SHA-256 is the one in this source, whether it
-//! was just fetched or lay in the cache. Without npm or a network there is no package: whoever asked goes on
-//! without, and says so; in CI that is an error. Called by the tour and for the programs.
+//! npm's own client fetches them. A file is used only if its SHA-256 is the one in this source,
+//! whether it was just fetched or was in the cache. Without npm or a network, what needs the
+//! package is skipped with a message; in CI that is an error.
 
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use tar::Archive;
 
-/// Runs JavaScript; where npm is, it is.
+/// The JavaScript runtime that is installed with npm.
 pub const NODE: &str = "node";
 
 /// LodePNG, the PNG encoder and decoder. MIT licence; no imports.
@@ -39,7 +39,8 @@ pub const WEBP: Package = Package {
 /// The module in [`WEBP`].
 pub const WEBP_WASM: &str = "webp.wasm";
 
-/// QuickJS, the JavaScript engine, and the JavaScript that drives it elsewhere. MIT licence.
+/// QuickJS, the JavaScript engine, and its own JavaScript interface for other runtimes. MIT
+/// licence.
 pub const QUICKJS: Package = Package {
     name: "quickjs-wasi",
     version: "3.6.2",
@@ -55,7 +56,7 @@ pub const QUICKJS: Package = Package {
 /// The module in [`QUICKJS`].
 pub const QUICKJS_WASM: &str = "quickjs.wasm";
 
-/// Of a project generator: one picture in two formats. MIT licence.
+/// A project generator that contains one picture in two formats. MIT licence.
 pub const PICTURES: Package = Package {
     name: "create-svelte",
     version: "6.4.0",
@@ -68,10 +69,10 @@ pub const PICTURES: Package = Package {
 /// A picture of 2,048 x 495 pixels in [`PICTURES`].
 pub const PICTURE_PNG: &str = "dist/templates/default/assets/src/lib/images/svelte-welcome.png";
 
-/// The same, compressed with losses.
+/// The same picture, compressed with losses.
 pub const PICTURE_WEBP: &str = "dist/templates/default/assets/src/lib/images/svelte-welcome.webp";
 
-/// The encoder of AVIF pictures: megabytes of code, which are loaded and never run. Apache 2.0 licence.
+/// An encoder of AVIF pictures. Its megabytes of code are loaded and never run. Apache 2.0 licence.
 pub const AVIF: Package = Package {
     name: "@jsquash/avif",
     version: "2.1.1",
@@ -81,7 +82,7 @@ pub const AVIF: Package = Package {
 /// The module in [`AVIF`].
 pub const AVIF_WASM: &str = "codec/enc/avif_enc.wasm";
 
-/// An npm package, and the files of it that are used.
+/// An npm package, and its files that are used.
 #[derive(Clone, Copy, Debug)]
 pub struct Package {
     name: &'static str,
@@ -90,20 +91,20 @@ pub struct Package {
     files: &'static [(&'static str, &'static str)],
 }
 
-/// A package whose files are here and are what they should be.
+/// A package whose files are in the cache and have the expected hashes.
 #[derive(Debug)]
 pub struct Fetched {
     directory: PathBuf,
 }
 
 impl Fetched {
-    /// Where the files are, under their paths in the package.
+    /// The directory of the files, under their paths in the package.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// One of the files.
+    /// Reads one of the files.
     ///
     /// # Errors
     /// It cannot be read.
@@ -113,10 +114,11 @@ impl Fetched {
     }
 }
 
-/// Finds the package, in the cache or at npm. `None` if it cannot be had; why has then been said.
+/// Finds the package, in the cache or at npm. Returns `None` if it is not available; the reason has
+/// then been printed on standard error.
 ///
 /// # Errors
-/// In CI, where nothing may be left out: the package cannot be had.
+/// In CI, the package is not available.
 pub fn find(workspace: &Workspace, package: Package, policy: MissingPolicy) -> Result<Option<Fetched>> {
     let cache = workspace.output("programs");
     let directory = cache.join(package.name).join(package.version);
@@ -130,7 +132,7 @@ pub fn find(workspace: &Workspace, package: Package, policy: MissingPolicy) -> R
         Ok(()) => Ok(Some(Fetched { directory })),
         Err(error) if setup::in_ci() => Err(error),
         Err(error) => {
-            eprintln!("{} is left out: {error:#}", package.name);
+            eprintln!("{} is skipped: {error:#}", package.name);
             Ok(None)
         }
     }
@@ -153,7 +155,7 @@ fn fetch(cache: &Path, directory: &Path, package: &Package) -> Result<()> {
     .stdin_null()
     .stderr_null()
     .read()
-    .context("`npm pack` failed: it takes npm 7 or newer and a network")?;
+    .context("`npm pack` failed: it needs npm 7 or newer and a network")?;
     let package_file = cache.join(packed.lines().last().context("`npm pack` named no file")?);
     let shown = package_file.display();
     for (path, _) in *files {
@@ -170,7 +172,8 @@ fn fetch(cache: &Path, directory: &Path, package: &Package) -> Result<()> {
     check_files(package, directory)
 }
 
-/// Takes one file out of an npm package, where everything is below `package/`; `None` if it is not in there.
+/// Reads one file of an npm package, in which all paths begin with `package/`. Returns `None` if
+/// the package does not contain it.
 fn unpack(compressed: impl Read, file: &str) -> io::Result<Option<Vec<u8>>> {
     let wanted = Path::new("package").join(file);
     for entry in Archive::new(GzDecoder::new(compressed)).entries()? {
@@ -210,7 +213,7 @@ mod tests {
     use flate2::write::GzEncoder;
     use tar::{Builder, Header};
 
-    /// A package as npm makes them, with one file.
+    /// A package as npm packs it, with one file.
     fn package(name: &str, contents: &[u8]) -> io::Result<Vec<u8>> {
         let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
         let mut header = Header::new_ustar();

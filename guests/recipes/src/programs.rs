@@ -1,9 +1,7 @@
-//! Real programs for the guest side, written by somebody else: what they are made of and what they are given.
+//! The programs as jobs for the kernel: a module with its arguments and files.
 //!
-//! Owns the names that `--program` knows, and for each the [`Job`] that the kernel runs: a module, from npm
-//! or compiled here, and files and words where the user gives none. What cannot be had is left out, and why
-//! is said; in CI it is an error. [`churn`] and [`allocators`] compare several runs; [`stock`] runs a program
-//! elsewhere, to compare with. Called by `run` and by the tests.
+//! The module is from [npm](crate::npm) or [compiled](crate::guest). A program that the user gives
+//! no words runs with arguments and files from here.
 
 use crate::guest::{self, Allocator, Guest, Program};
 use crate::npm::{self, Fetched};
@@ -14,7 +12,7 @@ use palimpsest_host::protocol::{Driver, Entry};
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::workspace::Workspace;
 
-/// A program that is one run.
+/// A program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Single {
     /// QuickJS
@@ -23,7 +21,7 @@ pub enum Single {
     LodePng,
     /// libwebp
     WebP,
-    /// A command that is compiled here
+    /// A command that is compiled on this machine
     Guest(Guest),
 }
 
@@ -35,21 +33,22 @@ impl Single {
     }
 }
 
-/// Where programs come from, and what happens if something for it is missing.
+/// Where programs are fetched to, and what happens if a tool for it is missing.
 #[derive(Clone, Copy, Debug)]
 pub struct Programs<'a> {
-    /// Where they are fetched to and built
+    /// The repository below whose output directory they are fetched and built
     pub workspace: &'a Workspace,
-    /// Whether tools may be installed for it
+    /// Whether missing tools are installed
     pub policy: MissingPolicy,
 }
 
 impl Programs<'_> {
-    /// What is to be run for a program that is given `words`; without any, words and files of its own. `None`
-    /// if it cannot be had; why has then been said.
+    /// Returns the job of a program with these arguments. Without any, the program gets default
+    /// arguments and files. Returns `None` if the program is not available; the reason has then
+    /// been printed on standard error.
     ///
     /// # Errors
-    /// It does not compile; or, in CI, it cannot be had.
+    /// The program does not compile; or, in CI, it is not available.
     pub fn job(&self, single: Single, words: &[String]) -> Result<Option<Job>> {
         let job = match single {
             Single::QuickJs => self.quickjs()?,
@@ -65,10 +64,10 @@ impl Programs<'_> {
         }))
     }
 
-    /// A package of npm's.
+    /// Finds a package of npm's.
     ///
     /// # Errors
-    /// In CI, it cannot be had.
+    /// In CI, it is not available.
     pub fn package(&self, package: npm::Package) -> Result<Option<Fetched>> {
         npm::find(self.workspace, package, self.policy)
     }
@@ -108,7 +107,7 @@ impl Programs<'_> {
         }
     }
 
-    /// Gives a job that the user gives no words a file of a package, and its name.
+    /// Gives a job without arguments a file of a package, and the file's name as its argument.
     fn with_file(
         &self,
         mut job: Job,
@@ -127,10 +126,10 @@ impl Programs<'_> {
     }
 }
 
-/// The directory that every program may write to.
+/// The directory that each program may write to.
 const SCRATCH: &str = "/tmp";
 
 fn library(package: &Fetched, path: &str, driver: Driver) -> Result<Job> {
-    let module = package.read(path).context("the package was complete a moment ago")?;
+    let module = package.read(path).context("the package was complete before")?;
     Ok(Job::new(module, Entry::Program { driver, name: path.to_owned() }))
 }

@@ -1,9 +1,10 @@
 //! Rust guests: programs for `wasm32-wasip1`, and functions for `wasm32-unknown-unknown`.
 //!
-//! Owns how an unchanged program is given another allocator: the standard library calls the C library's
-//! `malloc`, so what replaces that one replaces both. The C library is linked before any `link-arg`, hence the
-//! replacement goes in as a static library, all of it, which is linked first. Each allocator has an output
-//! directory of cargo's of its own, so that none evicts another's.
+//! The standard library calls the C library's `malloc`, so an unchanged program gets another
+//! allocator by linking another `malloc`. The C library is linked before any `link-arg`. Therefore
+//! the replacement is passed as a static library, which is linked first and as a whole. Each
+//! allocator has its own output directory, because otherwise builds would evict each other's cached
+//! results.
 
 use crate::cache::{Cache, Key};
 use crate::guest::Guest;
@@ -15,7 +16,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The name of the static library, without what a linker puts around it.
+/// The name of the static library, without `lib` and `.a`.
 const LIBRARY: &str = "allocator";
 
 /// A package whose library is a module without imports.
@@ -27,21 +28,21 @@ pub(crate) struct Functions {
     pub(crate) library: &'static str,
 }
 
-/// Fetches the crates that the packages need for `target`, so that a build which fails afterwards is at fault
-/// itself.
+/// Fetches the crates that the packages need for `target`. Only then a failed build is the fault of
+/// the program, and not of the network.
 ///
 /// # Errors
 /// A crate cannot be fetched.
 pub(crate) fn fetch(workspace: &Workspace, target: &str) -> Result<()> {
     let fetch = workspace.cargo(["fetch", "--quiet", "--locked", "--target", target], &[]);
-    fetch.run().context("crates cannot be fetched from crates.io: it takes a network, once")?;
+    fetch.run().context("crates cannot be fetched from crates.io: a network is needed once")?;
     Ok(())
 }
 
-/// Builds a package's only program with the objects of its allocator. Answers with the module's bytes.
+/// Builds a package's only program with the objects of its allocator. Returns the module's bytes.
 ///
 /// # Errors
-/// Cargo fails; it has then said why on standard error. A file cannot be written or read.
+/// Cargo fails, and has then printed why on standard error; or a file cannot be written or read.
 pub(crate) fn build(
     workspace: &Workspace,
     guest: Guest,
@@ -65,10 +66,11 @@ pub(crate) fn build(
     compile(workspace, arguments, &directory.join(WASI_TARGET).join("release").join(name))
 }
 
-/// Builds a package's library, which exports functions and imports nothing. Answers with the module's bytes.
+/// Builds a package's library, which exports functions and imports nothing. Returns the module's
+/// bytes.
 ///
 /// # Errors
-/// Cargo fails; it has then said why on standard error. A file cannot be read.
+/// Cargo fails, and has then printed why on standard error; or a file cannot be read.
 pub(crate) fn build_functions(workspace: &Workspace, functions: Functions, cache: &Cache) -> Result<Vec<u8>> {
     let directory = cache.cargo_directory("functions");
     let words = ["rustc", "--quiet", "--locked", "--release", "--package", functions.package, "--lib"];
@@ -78,7 +80,7 @@ pub(crate) fn build_functions(workspace: &Workspace, functions: Functions, cache
     compile(workspace, arguments, &directory.join(WASM_TARGET).join("release").join(functions.library))
 }
 
-/// Calls cargo, and reads the module that it has then made; its path lacks the extension.
+/// Calls cargo and reads the module that it makes. The path is without its extension.
 fn compile(workspace: &Workspace, arguments: Vec<OsString>, module: &Path) -> Result<Vec<u8>> {
     let output = workspace.cargo(arguments, &[]).unchecked().run().context("cannot start cargo")?;
     ensure!(output.status.success(), "cargo failed: see its messages");
@@ -86,7 +88,7 @@ fn compile(workspace: &Workspace, arguments: Vec<OsString>, module: &Path) -> Re
     fs::read(&module).with_context(|| format!("cannot read {}", module.display()))
 }
 
-/// Puts the objects into a static library. Answers with its directory.
+/// Writes the objects into a static library. Returns its directory.
 fn archive(guest: Guest, objects: &[PathBuf], cache: &Cache) -> Result<PathBuf> {
     let mut key = Key::default();
     for object in objects {

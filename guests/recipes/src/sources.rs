@@ -1,8 +1,7 @@
-//! Other people's C sources, as crates on crates.io carry them.
+//! C sources of other projects, from crates on crates.io.
 //!
-//! Owns where they are on this machine. The packages, their exact versions and the SHA-256 sums that cargo
-//! checks them against are in `guests/c/sources`, a manifest that only serves to fetch: nothing of it is ever
-//! built by cargo, and nothing of it is in this repository.
+//! `guests/c/sources` is a manifest with the exact versions, and its lock file has the SHA-256
+//! sums. Cargo only fetches these packages and checks the sums; it never builds them.
 
 use anyhow::{Context, Result};
 use palimpsest_host::workspace::Workspace;
@@ -21,7 +20,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Finds the packages, and fetches those that are not here yet.
+    /// Finds the packages, and fetches those that are missing.
     ///
     /// # Errors
     /// A package cannot be fetched, or has another checksum.
@@ -32,7 +31,7 @@ impl Sources {
         let answer = workspace
             .cargo(arguments, &[])
             .read()
-            .context("the C sources cannot be fetched from crates.io: it takes a network, once")?;
+            .context("the C sources cannot be fetched from crates.io: a network is needed once")?;
         let metadata: Value = serde_json::from_str(&answer).context("`cargo metadata` printed no JSON")?;
         Ok(Self {
             mimalloc: package(&metadata, "libmimalloc-sys")?.join("c_src/mimalloc/v2"),
@@ -49,7 +48,7 @@ fn package<'a>(metadata: &'a Value, name: &str) -> Result<&'a Path> {
         .iter()
         .find(|package| package["name"] == name)
         .and_then(|package| Path::new(package["manifest_path"].as_str()?).parent())
-        .with_context(|| format!("`cargo metadata` does not know the package {name}"))
+        .with_context(|| format!("`cargo metadata` does not list the package {name}"))
 }
 
 #[cfg(test)]
@@ -68,8 +67,8 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_is_not_there_is_named() {
-        let error = package(&json!({"packages": []}), "zstd-sys").expect_err("there is no package");
-        assert_eq!(error.to_string(), "`cargo metadata` does not know the package zstd-sys");
+    fn a_missing_package_is_named() {
+        let error = package(&json!({"packages": []}), "zstd-sys").expect_err("the list is empty");
+        assert_eq!(error.to_string(), "`cargo metadata` does not list the package zstd-sys");
     }
 }

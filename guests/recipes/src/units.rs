@@ -1,9 +1,7 @@
-//! What each guest is compiled from, and with which flags.
+//! The sources of each guest, and the compiler's and linker's flags.
 //!
-//! Owns the recipes; nothing is run here. A unit is what one call of the compiler makes: our own sources with
-//! all warnings, other people's as they are. All are optimised for speed. A guest's stack lies below its data,
-//! so that overflowing it traps instead of overwriting the data, and is as large as Rust makes it; memory that
-//! is never touched costs nothing.
+//! This module runs nothing. A [`Unit`] is the result of one call of the compiler. Sources of this
+//! repository are compiled with all warnings.
 
 use crate::guest::{Allocator, Program};
 use crate::sources::Sources;
@@ -13,20 +11,21 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What one call of the compiler makes: an object per source file.
+/// Sources that are compiled by one call, each into its own object file.
 #[derive(Debug)]
 pub(crate) struct Unit {
-    /// For the cache and for messages
+    /// Its name in the cache and in messages
     pub(crate) name: &'static str,
-    /// The source files; no two may have the same name
+    /// The source files; no two have the same name
     pub(crate) files: Vec<PathBuf>,
-    /// Headers of ours that they include; those of crates have their version in their path
+    /// The headers of this repository that they include. Those of crates need not be listed,
+    /// because their path contains their version
     pub(crate) headers: Vec<PathBuf>,
-    /// Flags of the compiler, beside those of every unit
+    /// Flags of the compiler, in addition to those of all units
     pub(crate) flags: Vec<OsString>,
 }
 
-/// What a program is written in.
+/// The language of a program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Language {
     /// C with wasi-libc
@@ -35,7 +34,7 @@ pub(crate) enum Language {
     Rust(&'static str),
 }
 
-/// What SQLite shall leave out: WASI has no threads, no dynamic libraries and no shared memory.
+/// Turns off what WASI does not have: threads, dynamic libraries and shared memory.
 const SQLITE_FLAGS: [&str; 6] = [
     "-DSQLITE_THREADSAFE=0",
     "-DSQLITE_OMIT_LOAD_EXTENSION",
@@ -45,11 +44,11 @@ const SQLITE_FLAGS: [&str; 6] = [
     "-D_WASI_EMULATED_GETPID",
 ];
 
-/// Warnings for our own sources.
+/// Warnings for the sources of this repository.
 const OUR_FLAGS: [&str; 4] = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic"];
 
 impl Program {
-    /// What it is written in.
+    /// The language that it is written in.
     pub(crate) const fn language(self) -> Language {
         match self {
             Self::Churn | Self::Patterns | Self::Compress | Self::Sqlite => Language::C,
@@ -58,7 +57,7 @@ impl Program {
         }
     }
 
-    /// Flags of the linker's driver, beside those of every program.
+    /// Flags of the linker's driver, in addition to those of all programs.
     pub(crate) const fn link_flags(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &["-lwasi-emulated-getpid"],
@@ -68,18 +67,18 @@ impl Program {
 }
 
 impl Allocator {
-    /// Flags of the linker itself that go with the drop-in.
+    /// Flags of the linker itself that belong to the allocator's unit.
     pub(crate) const fn linker_flags(self) -> &'static [&'static str] {
         match self {
             Self::WasiLibc | Self::Mimalloc => &[],
             Self::ClearLarge => &["--wrap=free", "--wrap=realloc"],
-            // Tells the host where the program's own data ends.
+            // The host reads it to find the end of the program's own data.
             Self::HostHeap => &["--export=__heap_base"],
         }
     }
 }
 
-/// The unit that takes the place of the C library's allocator, or stands before it.
+/// The unit that replaces the C library's allocator, or wraps it.
 pub(crate) fn drop_in(allocator: Allocator, workspace: &Workspace, sources: &Sources) -> Option<Unit> {
     match allocator {
         Allocator::WasiLibc => None,
@@ -94,7 +93,7 @@ pub(crate) fn drop_in(allocator: Allocator, workspace: &Workspace, sources: &Sou
     }
 }
 
-/// The units of a C program, its own first.
+/// The units of a C program, beginning with its own.
 ///
 /// # Errors
 /// A library's sources cannot be listed.
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
     use std::{env, process};
 
-    /// Sources that are not there: no recipe but zstd's looks at them.
+    /// Directories that do not exist. Only zstd's unit lists its directory.
     fn sources() -> Sources {
         Sources { mimalloc: "mimalloc".into(), sqlite: "sqlite".into(), zstd: "zstd".into() }
     }

@@ -80,6 +80,6 @@ pub(super) const CASES: &[Case] = &[
         "directory-that-does-not-exist-is-refused",
         COMMAND,
         &["--dir", "no/such"],
-        CommandError("no/such is no directory: name one with --dir"),
+        CommandError("no/such is not a directory: name one with --dir"),
     ),
 ];
