@@ -23,6 +23,7 @@ pub use self::{
     memory::Memory,
 };
 pub(crate) use self::{
+    caller::ImporterMemory,
     fuel::charge,
     memory::{MemoryRecord, Reserved, clear, grow},
 };

@@ -6,7 +6,7 @@
 
 use alloc::boxed::Box;
 use core::ops::Range;
-use palimpsest_engine::{Caller, Error, Extern, Memory, Mutability, Val};
+use palimpsest_engine::{Caller, Error, Memory, Mutability, Val};
 
 use crate::{
     block::Block,
@@ -16,9 +16,6 @@ use crate::{
     options::BadPointer,
     pages::{PAGE_BYTES, PAGE_LEN, Pages, first_usable},
 };
-
-/// The export by which the functions find the guest's memory.
-const MEMORY: &str = "memory";
 
 /// The constant global with which wasm-ld marks the end of a module's own data.
 const HEAP_BASE: &str = "__heap_base";
@@ -48,8 +45,7 @@ pub(crate) fn serve<T: 'static, R>(
     heap: &impl Fn(&mut T) -> &mut Heap,
     function: impl FnOnce(&mut Call<'_, T>) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    let exported = caller.get_export(MEMORY).and_then(Extern::into_memory);
-    let memory = exported.ok_or_else(|| Error::host(HeapError::NoMemory))?;
+    let memory = caller.memory().ok_or_else(|| Error::host(HeapError::NoMemory))?;
     let base = memory.data(&caller).as_ptr().addr();
     let books = heap(caller.data_mut());
     let existing = books.take(base);

@@ -35,7 +35,10 @@ impl Content {
 pub(crate) struct Slab {
     class: Class,
     first_page: u64,
+    /// The number of live blocks.
     live: u16,
+    /// The number of slots, which is constant.
+    slots: u16,
     /// One bit for each slot, set while the slot contains a live block.
     taken: [u64; Class::MAX_SLOTS / 64],
     /// The content of each page.
@@ -51,7 +54,8 @@ impl Slab {
             |page| u16::try_from(class.slots_from(page).len()).expect("a page has at most 512 slots");
         let vacant = array::from_fn(|page| if page < class.pages() { starts(page) } else { 0 });
         let contents = [Content::CLEAN; Class::MAX_PAGES];
-        Self { class, first_page, live: 0, taken: [0; Class::MAX_SLOTS / 64], contents, vacant }
+        let slots = u16::try_from(class.slots()).expect("a slab has at most 512 slots");
+        Self { class, first_page, live: 0, slots, taken: [0; Class::MAX_SLOTS / 64], contents, vacant }
     }
 
     pub(crate) fn class(&self) -> Class {
@@ -68,7 +72,7 @@ impl Slab {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        usize::from(self.live) == self.class.slots()
+        self.live == self.slots
     }
 
     /// Returns whether the slab contains no block and all of its pages were released, so that its

@@ -3,13 +3,14 @@
 //! behind.
 
 use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
+use core::cell::OnceCell;
 use wasmi::{AsContextMut, ExternType, Func, ImportType, StoreContextMut};
 
 use super::{Linker, error::InstantiateError, guest_imports::Provided, host_table, matching};
 use crate::{
     backing::LiveBytes,
     module::{self, Module},
-    store::{Extern, Instance, MemoryError, MemoryRecord, Reserved, StoreState},
+    store::{Extern, ImporterMemory, Instance, MemoryError, MemoryRecord, Reserved, StoreState},
 };
 
 /// An import on its way to the instance.
@@ -51,8 +52,9 @@ pub(crate) fn prepare<T: 'static>(
     check_tables(module, ctx.data().limiter.limits.table_elements)?;
     let mut imports = Vec::new();
     let mut memories = Vec::new();
+    let memory_0 = OnceCell::<Arc<ImporterMemory>>::new();
     for import in module.imports() {
-        let resolved = resolve(linker, &mut ctx, module, &import, memories.len())?;
+        let resolved = resolve(linker, &mut ctx, module, &import, memories.len(), &memory_0)?;
         if let Resolved::Defined(Extern::Memory(memory)) = &resolved {
             memories.push(MemoryRecord::of(*memory, &ctx));
         }
@@ -60,6 +62,9 @@ pub(crate) fn prepare<T: 'static>(
     }
     for (index, reserved) in reserve_memories(&ctx, module)? {
         memories.push(reserved.establish(&mut ctx).map_err(|cause| memory_error(index, cause))?);
+    }
+    if let (Some(memory_0), Some(record)) = (memory_0.get(), memories.first()) {
+        memory_0.set(record.memory());
     }
     let externs = externs(&mut ctx, imports, &memories, module);
     let inner = wasmi::Instance::new(&mut ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
@@ -84,6 +89,7 @@ fn resolve<T: 'static>(
     module: &Module,
     import: &ImportType<'_>,
     memories: usize,
+    memory_0: &OnceCell<Arc<ImporterMemory>>,
 ) -> Result<Resolved, InstantiateError> {
     let wrong = |found: ExternType| InstantiateError::ImportType {
         module: import.module().to_string(),
@@ -91,7 +97,7 @@ fn resolve<T: 'static>(
         expected: Box::new(import.ty().clone()),
         found: Box::new(found),
     };
-    if let Some(item) = linker.resolve(ctx.as_context_mut(), import.module(), import.name()) {
+    if let Some(item) = linker.resolve(ctx.as_context_mut(), import.module(), import.name(), memory_0) {
         if !matching::matches(&*ctx, import.ty(), module.memory_type(memories), item) {
             return Err(wrong(item.to_wasmi().ty(&*ctx)));
         }
@@ -102,10 +108,10 @@ fn resolve<T: 'static>(
             module: import.module().to_string(),
             name: import.name().to_string(),
         })?;
-    let memory_0 = module
+    let memory_ty = module
         .memory_type(0)
         .ok_or_else(|| InstantiateError::NoMemory { name: import.name().to_string() })?;
-    let found = provided.ty(memory_0.index());
+    let found = provided.ty(memory_ty.index());
     if import.ty().func() != Some(&found) {
         return Err(wrong(found.into()));
     }

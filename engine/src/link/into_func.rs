@@ -3,9 +3,10 @@
 //! wasmi has a trait of this name, but it is sealed, and its closures take wasmi's own `Caller`. The closures
 //! here take the engine's [`Caller`], or none.
 
+use alloc::sync::Arc;
 use wasmi::{Func, StoreContextMut, WasmRet, WasmTy};
 
-use crate::store::{Caller, StoreState};
+use crate::store::{Caller, ImporterMemory, StoreState};
 
 /// A closure or function that can be a host function.
 ///
@@ -13,9 +14,9 @@ use crate::store::{Caller, StoreState};
 /// each parameter is a [`WasmTy`] and `R` is a [`WasmRet`]: `()`, a value, a tuple of values, or a `Result` of one of
 /// these with an [`Error`](crate::Error).
 pub trait IntoFunc<T: 'static, Params, Results>: Send + Sync + 'static {
-    /// Allocates the function in a store.
+    /// Allocates the function in a store, for a module with this memory.
     #[doc(hidden)]
-    fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>) -> Func;
+    fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>, memory: &Arc<ImporterMemory>) -> Func;
 }
 
 /// Implements [`IntoFunc`] for closures that have these parameters.
@@ -28,7 +29,7 @@ macro_rules! impl_into_func {
             $($param: WasmTy,)*
             R: WasmRet,
         {
-            fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>) -> Func {
+            fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>, _: &Arc<ImporterMemory>) -> Func {
                 Func::wrap(ctx, self)
             }
         }
@@ -41,9 +42,10 @@ macro_rules! impl_into_func {
             R: WasmRet,
         {
             #[allow(non_snake_case, reason = "a parameter has the name of its type")]
-            fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>) -> Func {
+            fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>, memory: &Arc<ImporterMemory>) -> Func {
+                let memory = Arc::clone(memory);
                 Func::wrap(ctx, move |caller: wasmi::Caller<'_, StoreState<T>>, $($param: $param),*| {
-                    self(caller.into(), $($param),*)
+                    self(Caller::new(caller, &memory), $($param),*)
                 })
             }
         }

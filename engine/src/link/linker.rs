@@ -1,7 +1,7 @@
 //! The linker: names to definitions, and instantiation by name.
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
-use core::fmt;
+use core::{cell::OnceCell, fmt};
 use wasmi::{AsContext, AsContextMut, Func, FuncType, StoreContextMut, Val};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     module::Module,
-    store::{Caller, Extern, Instance, StoreState},
+    store::{Caller, Extern, ImporterMemory, Instance, StoreState},
 };
 
 /// Defines what modules import. Independent of engines and stores as long as only host functions are defined.
@@ -20,14 +20,14 @@ pub struct Linker<T: 'static> {
     definitions: BTreeMap<Box<str>, BTreeMap<Box<str>, Definition<T>>>,
 }
 
-/// Makes a host function in a store.
-type MakeFunc<T> = dyn Fn(StoreContextMut<'_, StoreState<T>>) -> Func + Send + Sync;
+/// Makes a host function in a store, for a module with this memory.
+type MakeFunc<T> = dyn Fn(StoreContextMut<'_, StoreState<T>>, &Arc<ImporterMemory>) -> Func + Send + Sync;
 
 /// What a name stands for.
 enum Definition<T: 'static> {
     /// Something that a store owns already.
     Extern(Extern),
-    /// A host function, made anew in each store that asks for it.
+    /// A host function, made anew for each instance that imports it.
     Host(Arc<MakeFunc<T>>),
 }
 
@@ -92,7 +92,11 @@ impl<T: 'static> Linker<T> {
         name: &str,
         func: impl IntoFunc<T, Params, Results> + Clone,
     ) -> Result<&mut Self, DuplicateDefinition> {
-        self.insert(module, name, Definition::Host(Arc::new(move |ctx| func.clone().into_func(ctx))))
+        self.insert(
+            module,
+            name,
+            Definition::Host(Arc::new(move |ctx, memory| func.clone().into_func(ctx, memory))),
+        )
     }
 
     /// Defines a host function of type `ty` over untyped values.
@@ -111,9 +115,12 @@ impl<T: 'static> Linker<T> {
         + Sync
         + 'static,
     ) -> Result<&mut Self, DuplicateDefinition> {
-        let make = move |ctx: StoreContextMut<'_, _>| {
+        let make = move |ctx: StoreContextMut<'_, _>, memory: &Arc<ImporterMemory>| {
             let func = func.clone();
-            Func::new(ctx, ty.clone(), move |caller, params, results| func(caller.into(), params, results))
+            let memory = Arc::clone(memory);
+            Func::new(ctx, ty.clone(), move |caller, params, results| {
+                func(Caller::new(caller, &memory), params, results)
+            })
         };
         self.insert(module, name, Definition::Host(Arc::new(make)))
     }
@@ -156,16 +163,18 @@ impl<T: 'static> Linker<T> {
         instantiate::instantiate(self, ctx.as_context_mut(), module)
     }
 
-    /// What is defined under the name, as an item of the store.
+    /// Returns what is defined under the name, as an item of the store. `memory` is made with the first host
+    /// function.
     pub(crate) fn resolve(
         &self,
         ctx: StoreContextMut<'_, StoreState<T>>,
         module: &str,
         name: &str,
+        memory: &OnceCell<Arc<ImporterMemory>>,
     ) -> Option<Extern> {
         match self.definitions.get(module)?.get(name)? {
             Definition::Extern(item) => Some(*item),
-            Definition::Host(make) => Some(make(ctx).into()),
+            Definition::Host(make) => Some(make(ctx, memory.get_or_init(Arc::default)).into()),
         }
     }
 

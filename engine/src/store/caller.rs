@@ -1,9 +1,10 @@
 //! What a host function sees of its caller: the store, and the instance that made the call.
 
 use core::fmt;
+use spin::Once;
 use wasmi::{AsContext, AsContextMut, Error, StoreContext, StoreContextMut};
 
-use super::{Extern, StoreState, charge};
+use super::{Extern, Memory, StoreState, charge};
 use crate::{engine::Engine, module};
 
 /// The caller of a host function: its store, and the exports of the instance that made the call.
@@ -12,9 +13,35 @@ use crate::{engine::Engine, module};
 /// parameter. It is passed wherever a method asks for a context.
 pub struct Caller<'a, T: 'static> {
     inner: wasmi::Caller<'a, StoreState<T>>,
+    memory: &'a ImporterMemory,
+}
+
+/// Memory 0 of a module, for the host functions that the module imports. They are made before the memory is.
+#[derive(Debug, Default)]
+pub struct ImporterMemory(Once<Memory>);
+
+impl ImporterMemory {
+    /// Sets the memory, before the first call of a function that uses it.
+    pub(crate) fn set(&self, memory: Memory) {
+        self.0.call_once(|| memory);
+    }
+}
+
+impl<'a, T: 'static> Caller<'a, T> {
+    pub(crate) fn new(inner: wasmi::Caller<'a, StoreState<T>>, memory: &'a ImporterMemory) -> Self {
+        Self { inner, memory }
+    }
 }
 
 impl<T: 'static> Caller<'_, T> {
+    /// Returns memory 0 of the module that imports the host function, or `None` if the module has no memory.
+    ///
+    /// The module need not export the memory, and the call takes no time to look for it.
+    #[must_use]
+    pub fn memory(&self) -> Option<Memory> {
+        self.memory.0.get().copied()
+    }
+
     /// Returns what the calling instance exports as `name`, or `None` if the host made the call.
     #[must_use]
     pub fn get_export(&self, name: &str) -> Option<Extern> {
@@ -65,12 +92,6 @@ impl<T: 'static> Caller<'_, T> {
     /// effect if the engine is not metered.
     pub fn charge_fuel(&mut self, units: u64) {
         charge(&mut self.inner, units);
-    }
-}
-
-impl<'a, T: 'static> From<wasmi::Caller<'a, StoreState<T>>> for Caller<'a, T> {
-    fn from(inner: wasmi::Caller<'a, StoreState<T>>) -> Self {
-        Self { inner }
     }
 }
 

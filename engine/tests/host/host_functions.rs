@@ -48,6 +48,35 @@ fn a_callers_memory_can_be_written_grown_and_cleared() {
 }
 
 #[test]
+fn a_caller_has_memory_0_of_the_importing_module() {
+    let mut linker = Linker::new();
+    let size = |caller: Caller<'_, u32>| caller.memory().map_or(0, |memory| memory.size_bytes(&caller));
+    linker.func_wrap("env", "f", size).unwrap();
+    linker
+        .func_new("env", "g", FuncType::new([], [ValType::I64]), move |caller, _, results| {
+            results[0] = Val::I64(size(caller).cast_signed());
+            Ok(())
+        })
+        .unwrap();
+    let engine = engine();
+    let mut store = Store::new(&engine, 0);
+    let mut sizes = |import: &str, memories: &str| {
+        let wat = format!(
+            r#"(module (import "env" "{import}" (func $f (result i64))) {memories}
+                (func (export "run") (result i64) (call $f)))"#
+        );
+        let instance = linker.instantiate(&mut store, &module(&engine, &wat)).unwrap();
+        let run = instance.get_typed_func::<(), u64>(&store, "run").unwrap();
+        run.call(&mut store, ()).unwrap()
+    };
+    for import in ["f", "g"] {
+        assert_eq!(sizes(import, "(memory 2) (memory 1)"), 2 << 16, "none is exported");
+        assert_eq!(sizes(import, "(memory i64 3)"), 3 << 16);
+        assert_eq!(sizes(import, ""), 0, "the module has no memory");
+    }
+}
+
+#[test]
 fn a_caller_finds_exports_by_name_and_kind_but_none_of_the_engines_own() {
     let run = call_f(|caller| {
         let kinds = ["m", "g", "t", "run"].map(|name| match caller.get_export(name) {
