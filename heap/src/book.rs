@@ -5,6 +5,8 @@
 //! large block, or in a slab. After every operation the caller must drain [`Book::next_release`]
 //! and release the pages that it returns, because the books take them to read zero from then on.
 
+#[cfg(test)]
+mod model;
 mod request;
 mod resize;
 
@@ -151,7 +153,7 @@ impl Book {
     /// Returns the next pages that the caller must release before the next operation, or `None` if
     /// there are no more. They must read zero afterwards.
     ///
-    /// Inlined because every call of a heap function asks, and the answer is nearly always `None`.
+    /// Inlined because every heap call runs it, and it nearly always returns `None`.
     #[inline]
     pub(crate) fn next_release(&mut self, drain: Drain) -> Option<Pages> {
         if let Some(pages) = self.released.pop() {

@@ -27,8 +27,8 @@ pub enum HeapError {
         /// The pointer that it was called with.
         pointer: u64,
     },
-    /// The instance that called exports no memory as `memory`.
-    #[error("the guest calls a heap function and exports no memory as `memory`; export it under that name")]
+    /// The module that imports the function has no memory.
+    #[error("the guest calls a heap function and has no memory; give its module one")]
     NoMemory,
 }
 

@@ -50,9 +50,8 @@
 //!
 //! # Which memory
 //!
-//! The functions act on the memory that the calling instance exports as `memory`, as those of WASI
-//! do. A [`Heap`] keeps one set of books for each memory, so instances that share a memory share
-//! its blocks.
+//! The functions act on memory 0 of the module that imports them. A [`Heap`] keeps one set of books
+//! for each memory, so instances that share a memory share its blocks.
 //!
 //! The books of a memory are made by the first call. From then on the pages between the guest's own
 //! data and the end of the memory belong to the heap, and that first call zeroes them. The guest's
@@ -76,8 +75,11 @@
 //! manage, where the guest could write to them, where reading them would fault, and where a page
 //! that contains one could not be released.
 //!
-//! Modules form layers, and each imports only from those before it: `pages` < `block`, `class`,
-//! `options`, `error` < `idle`, `runs`, `partial` < `slab` < `book` < `heap` < `call` < `linker`.
+//! Modules are layers, and a file imports only from its own layer and from those before it:
+//!
+//! ```text
+//! pages < block, class, error, options < idle, partial, runs < slab < book < heap < call < linker
+//! ```
 //!
 //! # Hostile guests
 //!
@@ -106,8 +108,6 @@ mod error;
 mod heap;
 mod idle;
 mod linker;
-#[cfg(test)]
-mod model;
 mod options;
 mod pages;
 mod partial;
