@@ -11,7 +11,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use palimpsest_paging::{
-    AddressSpace, CpuError, CpuTlb, Fault, FramePool, Layout, NotOurs, Outcome, PoolError, SpaceError,
+    AddressSpace, CpuError, Fault, FramePool, Layout, NotOurs, Outcome, PoolError, SingleCpu, SpaceError,
     StringRegisters,
 };
 use spin::Once;
@@ -28,7 +28,7 @@ pub use self::block::{BLOCK_BYTES, Block};
 pub use crate::boot::PHYSICAL_OFFSET;
 
 /// The address space for the regions of all guests.
-pub type Space = AddressSpace<&'static FramePool, CpuTlb>;
+pub type Space = AddressSpace<SingleCpu<&'static FramePool>>;
 
 /// The addresses for regions: 16 TiB of the lower half. The kernel is at its start, and physical
 /// memory in the higher half.
@@ -106,7 +106,7 @@ pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame) -> Result<(), Mem
     init_heap(pool)?;
     let layout = Layout { window: WINDOW, physical_offset: PHYSICAL_OFFSET, root };
     // SAFETY: the caller's guarantees 1 and 2. The window has no other use.
-    let space = unsafe { AddressSpace::new(layout, pool, CpuTlb::new()?) }?;
+    let space = unsafe { AddressSpace::new(layout, SingleCpu::new(pool)?) }?;
     SPACE.call_once(|| space);
     Ok(())
 }

@@ -13,24 +13,23 @@ use x86_64::VirtAddr;
 
 pub use self::decommit::Decommitted;
 pub use self::recommit::Recommitted;
-use crate::frame::FrameSource;
-use crate::state::{Env, State};
+use crate::platform::Platform;
+use crate::state::State;
 use crate::table::Sweep;
-use crate::tlb::Tlb;
 
 impl State {
     /// Takes the sink back from the region that has it, whose pages that lead there become absent.
-    pub(crate) fn recall_sink<S: FrameSource, T: Tlb>(&mut self, env: Env<'_, S, T>) {
+    pub(crate) fn recall_sink<P: Platform>(&mut self, platform: &P) {
         let Some(loan) = self.sink.recall() else { return };
-        if let Some(mut mapping) = self.mapping(loan.base, env) {
+        if let Some(mut mapping) = self.mapping(loan.base, platform) {
             mapping.sweep(Sweep::Sink, loan.pages);
         }
     }
 
     /// Takes the sink back if the region with this base has it.
-    pub(crate) fn recall_sink_of<S: FrameSource, T: Tlb>(&mut self, base: VirtAddr, env: Env<'_, S, T>) {
+    pub(crate) fn recall_sink_of<P: Platform>(&mut self, base: VirtAddr, platform: &P) {
         if self.sink.is_lent_to(base) {
-            self.recall_sink(env);
+            self.recall_sink(platform);
         }
     }
 }

@@ -54,7 +54,8 @@
 //!
 //! - A [`FrameSource`]: its own, an allocator of the `x86_64` crate in [`FromX86`], or a [`FramePool`]. For
 //!   reserved accounts it must be able to [reserve](FrameSource::reserve) frames, as the pool is.
-//! - A [`Tlb`]: [`CpuTlb`] for one CPU, which checks that the CPU is set up for it.
+//! - A [`Platform`], which has the frame source, flushes the TLB and switches interrupts off: [`SingleCpu`] for
+//!   one CPU, which checks that the CPU is set up for it.
 //! - A [`Layout`]: the window, the offset at which all physical memory is mapped, and the level-4 table.
 //! - A global allocator, which is used by `reserve` and by the drop of a region, never by the fault path.
 //! - One call in the page-fault handler, on a stack that is mapped whatever happens.
@@ -67,9 +68,9 @@
 //! use palimpsest_paging::x86_64::registers::control::{Cr2, Cr3};
 //! use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
 //! use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
-//! use palimpsest_paging::{Account, AddressSpace, CpuTlb, Fault, FramePool, Layout, Outcome};
+//! use palimpsest_paging::{Account, AddressSpace, Fault, FramePool, Layout, Outcome, SingleCpu};
 //!
-//! type Space = AddressSpace<FramePool, CpuTlb>;
+//! type Space = AddressSpace<SingleCpu<FramePool>>;
 //!
 //! fn boot() -> Result<Space, Box<dyn std::error::Error>> {
 //!     let usable = [PhysAddr::new(0x10_0000)..PhysAddr::new(0x800_0000)];
@@ -79,7 +80,7 @@
 //!     let window = VirtAddr::new(0x1000_0000_0000)..VirtAddr::new(0x2000_0000_0000);
 //!     let layout = Layout { window, physical_offset, root: Cr3::read().0 };
 //!     // SAFETY 1: nothing else uses the window. 2: as above. 3: there is one CPU. 4: there is one root.
-//!     Ok(unsafe { AddressSpace::new(layout, frames, CpuTlb::new()?) }?)
+//!     Ok(unsafe { AddressSpace::new(layout, SingleCpu::new(frames)?) }?)
 //! }
 //!
 //! fn page_fault(space: &Space, code: PageFaultErrorCode) {
@@ -108,7 +109,7 @@
 //! comma between them do not know each other. A test reads this line and checks every source file.
 //!
 //! ```text
-//! pages < frame, tlb < pool < supply < table < record < state < clear < fault < space
+//! pages < frame < platform < pool, tlb < supply < table < record < state < clear < fault < space
 //! ```
 //!
 //! # Where to audit
@@ -127,6 +128,7 @@ mod clear;
 mod fault;
 mod frame;
 mod pages;
+mod platform;
 mod pool;
 mod record;
 mod space;
@@ -143,6 +145,9 @@ pub use self::fault::{Fault, NotOurs, Outcome, StringRegisters};
 pub use self::frame::{
     Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, FromX86, Request, Shortage,
 };
+pub use self::platform::Platform;
+#[cfg(target_arch = "x86_64")]
+pub use self::platform::{CpuError, SingleCpu};
 pub use self::pool::{FramePool, PoolError};
 pub use self::record::Residency;
 pub use self::space::{
@@ -151,6 +156,3 @@ pub use self::space::{
 };
 pub use self::state::{FaultAround, Policies, ZeroStores};
 pub use self::supply::{Account, ChargeError};
-pub use self::tlb::Tlb;
-#[cfg(target_arch = "x86_64")]
-pub use self::tlb::{CpuError, CpuTlb};

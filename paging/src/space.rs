@@ -3,7 +3,7 @@
 //! It owns the level-3 tables of the window, the shared zero frame, the sink, the directory of regions, the
 //! free addresses and the policies. Two locks: `placement`, for addresses and for the heap behind the
 //! directory, taken by reserve and drop only; and `state`, for tables and records, which the fault path takes
-//! too. The order is placement, then state, then the frame source's own. `state` is held uninterrupted and
+//! too. The order is placement, then state, then the frame source's own. `state` is held with interrupts off and
 //! never while a heap is used or a region is touched.
 //!
 //! Called by: the embedder, who keeps one in its registry and passes every page fault to it.
@@ -30,26 +30,26 @@ pub use self::reserve::ReserveError;
 pub use self::usage::Usage;
 use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
 use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage};
+use crate::platform::Platform;
 use crate::record::{Directory, Placement};
-use crate::state::{Env, Policies, State};
+use crate::state::{Policies, State};
 use crate::supply::Supply;
 use crate::table::{Sink, WindowTables};
-use crate::tlb::{FlushBatch, Tlb};
+use crate::tlb::FlushBatch;
 
 /// A window of virtual addresses, and the page tables behind it.
-pub struct AddressSpace<S: FrameSource, T: Tlb> {
+pub struct AddressSpace<P: Platform> {
     window: PageRange,
     root: PhysFrame,
     memory: PhysicalMemory,
-    frames: S,
-    tlb: T,
-    pressure: Option<Pressure<S, T>>,
+    platform: P,
+    pressure: Option<Pressure<P>>,
     placement: Mutex<Placement>,
     /// Taken apart by the drop of the space.
     state: Mutex<ManuallyDrop<State>>,
 }
 
-impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
+impl<P: Platform> AddressSpace<P> {
     /// Makes the window usable for regions.
     ///
     /// Takes one frame for the shared zero frame, three for the sink, and one for the level-3 table of each
@@ -70,25 +70,24 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// The caller guarantees that
     /// 1. `layout.root` is a level-4 table, and nothing else uses its entries for the window, or writes the
     ///    table while this function or the drop of the space runs;
-    /// 2. the root, and every frame that `frames` ever hands out, is mapped at `layout.physical_offset` plus
+    /// 2. the root, and every frame that the frame source ever allocates, is mapped at `layout.physical_offset` plus
     ///    its physical address, outside of the window, readable and writable, as ordinary write-back memory,
     ///    for as long as the space lives;
-    /// 3. `tlb` flushes every CPU that uses the window (the contract of [`Tlb`]);
+    /// 3. `platform` flushes every CPU that uses the window (the contract of [`Platform`]);
     /// 4. before the space is dropped, the entries are gone from all other roots that they were copied into.
-    pub unsafe fn new(layout: Layout, frames: S, tlb: T) -> Result<Self, SpaceError> {
+    pub unsafe fn new(layout: Layout, platform: P) -> Result<Self, SpaceError> {
         let window = layout.pages()?;
         // SAFETY: the caller's guarantee 2.
         let memory = unsafe { PhysicalMemory::new(layout.physical_offset) };
-        let env = Env { source: &frames, tlb: &tlb };
         let mut tables = WindowTables::new(window, memory);
         // SAFETY: the caller's guarantee 1.
-        let own = tlb.uninterrupted(|| unsafe { take_window(layout.root, &mut tables, env) });
+        let own = platform.without_interrupts(|| unsafe { take_window(layout.root, &mut tables, &platform) });
         let (zero, sink) = own?;
         let (directory, policies) = (Directory::default(), Policies::default());
         let placement = Mutex::new(Placement::new(window));
         let state = State { tables, directory, zero, sink, image_frames: 0, policies };
         let state = Mutex::new(ManuallyDrop::new(state));
-        Ok(Self { window, root: layout.root, memory, frames, tlb, pressure: None, placement, state })
+        Ok(Self { window, root: layout.root, memory, platform, pressure: None, placement, state })
     }
 
     /// Handles a page fault, from its address and error code alone.
@@ -132,9 +131,9 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         self.with_state(|state, _| state.policies = policies);
     }
 
-    /// The frame source that the space was made with.
-    pub const fn frames(&self) -> &S {
-        &self.frames
+    /// The frame source of the platform.
+    pub fn frames(&self) -> &P::Frames {
+        self.platform.frames()
     }
 
     #[inline]
@@ -144,7 +143,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         if page < self.window.start || self.window.end <= page {
             return nowhere(fault.code);
         }
-        let outcome = self.with_state(|state, env| resolve(state, fault, interrupted, env));
+        let outcome = self.with_state(|state, platform| resolve(state, fault, interrupted, platform));
         outcome.unwrap_or_else(|| self.handle_under_pressure(fault))
     }
 
@@ -153,35 +152,31 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
         if let Some(pressure) = self.pressure {
             pressure(self);
         }
-        self.with_state(|state, env| resolve_or_lose(state, fault, env))
+        self.with_state(|state, platform| resolve_or_lose(state, fault, platform))
     }
 
     /// Frames that are charged to no account.
-    fn uncharged_supply(&self) -> Supply<'_, S> {
-        self.env().supply(self.memory, None)
-    }
-
-    fn env(&self) -> Env<'_, S, T> {
-        Env { source: &self.frames, tlb: &self.tlb }
+    fn uncharged_supply(&self) -> Supply<'_, P::Frames> {
+        Supply::new(self.platform.frames(), self.memory, None)
     }
 
     /// Runs `work` under the lock that the fault path takes.
-    fn with_state<R>(&self, work: impl FnOnce(&mut State, Env<'_, S, T>) -> R) -> R {
-        self.tlb.uninterrupted(|| work(&mut self.state.lock(), self.env()))
+    fn with_state<R>(&self, work: impl FnOnce(&mut State, &P) -> R) -> R {
+        self.platform.without_interrupts(|| work(&mut self.state.lock(), &self.platform))
     }
 }
 
-impl<S: FrameSource, T: Tlb> Drop for AddressSpace<S, T> {
+impl<P: Platform> Drop for AddressSpace<P> {
     fn drop(&mut self) {
         // SAFETY: the field is not used after this. The value leaves it once, because a drop runs once.
         let state = unsafe { ManuallyDrop::take(self.state.get_mut()) };
         let State { mut tables, zero, sink, .. } = state;
         let supply = self.uncharged_supply();
-        self.tlb.uninterrupted(|| {
+        self.platform.without_interrupts(|| {
             let mut batch = FlushBatch::new();
             // SAFETY: guarantees 1 and 4 of `new`; no region is alive, because each of them borrows the space.
             unsafe { tables.detach(self.root, &mut batch) };
-            tables.release_level3(&supply, &batch.flush(&self.tlb));
+            tables.release_level3(&supply, &batch.flush(&self.platform));
             sink.into_frames().into_iter().for_each(|frame| supply.give_back(frame));
             supply.give_back(zero);
         });
@@ -195,20 +190,20 @@ impl<S: FrameSource, T: Tlb> Drop for AddressSpace<S, T> {
 ///
 /// The caller guarantees that `root` is a level-4 table whose entries for the window are the caller's to use, and that
 /// nothing else writes it meanwhile.
-unsafe fn take_window<S: FrameSource, T: Tlb>(
+unsafe fn take_window<P: Platform>(
     root: PhysFrame,
     tables: &mut WindowTables,
-    env: Env<'_, S, T>,
+    platform: &P,
 ) -> Result<(Frame, Sink), SpaceError> {
     // SAFETY: forwarded from this function's contract.
     if let Some(index) = unsafe { tables.used_entry(root) } {
         return Err(SpaceError::InUse { index });
     }
-    let supply = env.supply(tables.memory(), None);
-    tables.take_level3(&supply, env.tlb)?;
+    let supply = Supply::new(platform.frames(), tables.memory(), None);
+    tables.take_level3(&supply, platform)?;
     let own = take_own(&supply).inspect_err(|_| {
         // No table was attached, so there is nothing to flush.
-        tables.release_level3(&supply, &FlushBatch::new().flush(env.tlb));
+        tables.release_level3(&supply, &FlushBatch::new().flush(platform));
     })?;
     // SAFETY: forwarded from this function's contract; the entries were just seen to be unused.
     unsafe { tables.attach(root) };
@@ -226,7 +221,7 @@ fn take_own<S: FrameSource>(supply: &Supply<'_, S>) -> Result<(Frame, Sink), Sho
     }
 }
 
-impl<S: FrameSource, T: Tlb> fmt::Debug for AddressSpace<S, T> {
+impl<P: Platform> fmt::Debug for AddressSpace<P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("AddressSpace").field("usage", &self.usage()).finish_non_exhaustive()
     }

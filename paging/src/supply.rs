@@ -28,6 +28,12 @@ pub(crate) struct Supply<'a, S> {
 }
 
 impl<'a, S: FrameSource> Supply<'a, S> {
+    /// Frames of this source that are charged to this account, or to none.
+    #[inline]
+    pub(crate) const fn new(source: &'a S, memory: PhysicalMemory, account: Option<&'a Account>) -> Self {
+        Self { memory, source, account }
+    }
+
     /// Takes a zeroed frame. It never fails for a reserved account that was charged for it.
     #[inline]
     pub(crate) fn take(&self) -> Result<Blank, Shortage> {

@@ -6,8 +6,8 @@
 use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, fmt, ptr::NonNull};
 use palimpsest_paging::{
-    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, Image, LimitError,
-    Region, ReserveError, Shortage, Tlb,
+    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, Image, LimitError, Platform, Region,
+    ReserveError, Shortage,
     x86_64::structures::paging::{Page, page::PageRange},
 };
 
@@ -23,27 +23,27 @@ use crate::{
 /// A backing whose memories are demand-paged regions of an address space.
 ///
 /// The #PF handler must pass page faults to the same address space, with `space.handle_fault(..)`.
-pub struct Paged<S: FrameSource + 'static, T: Tlb + 'static> {
-    space: &'static AddressSpace<S, T>,
+pub struct Paged<P: Platform + 'static> {
+    space: &'static AddressSpace<P>,
 }
 
-impl<S: FrameSource, T: Tlb> Paged<S, T> {
+impl<P: Platform> Paged<P> {
     /// A backing that reserves its regions in `space`.
     #[must_use]
-    pub fn new(space: &'static AddressSpace<S, T>) -> Self {
+    pub fn new(space: &'static AddressSpace<P>) -> Self {
         Self { space }
     }
 }
 
-impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> From<Paged<S, T>> for Backing {
-    fn from(paged: Paged<S, T>) -> Self {
+impl<P: Platform + Send + Sync> From<Paged<P>> for Backing {
+    fn from(paged: Paged<P>) -> Self {
         Self::new(paged)
     }
 }
 
 // SAFETY: `open` returns a [`Share`], which keeps the contract as argued there.
 #[allow(unsafe_code, reason = "the contract is argued above")]
-unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Provider for Paged<S, T> {
+unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
     fn open(&self, cap_frames: Option<u64>, commit: Commit) -> Box<dyn Arena> {
         let account = match commit {
             Commit::OnTouch => Account::new(cap_frames),
@@ -62,15 +62,15 @@ unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Provider for Pag
 }
 
 /// One store's share of the address space. The frames of its regions are charged to its account.
-struct Share<S: FrameSource + 'static, T: Tlb + 'static> {
-    space: &'static AddressSpace<S, T>,
+struct Share<P: Platform + 'static> {
+    space: &'static AddressSpace<P>,
     account: Arc<Account>,
 }
 
 // SAFETY: its regions are [`PagedRegion`]s, which borrow the address space for `'static` and so do
 //         not depend on the arena.
 #[allow(unsafe_code, reason = "the contract is argued above")]
-unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Arena for Share<S, T> {
+unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
     fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
         let reserve = |bytes: u64| self.space.reserve(bytes.max(1), &self.account);
         let reserved = match reserve(size.maximum) {
@@ -104,7 +104,7 @@ unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> Arena for Share<
     }
 }
 
-impl<S: FrameSource, T: Tlb> Share<S, T> {
+impl<P: Platform> Share<P> {
     fn backing_error(&self, error: ReserveError, size: Reservation) -> BackingError {
         let requested = size.initial;
         match error {
@@ -150,19 +150,19 @@ fn uncharged(cause: ChargeError, size: Reservation) -> BackingError {
 }
 
 /// Frames that memories share until they write to them.
-struct PagedImage<S: FrameSource + 'static, T: Tlb + 'static> {
-    image: Arc<Image<'static, S, T>>,
+struct PagedImage<P: Platform + 'static> {
+    image: Arc<Image<'static, P>>,
 }
 
-impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> DataImage for PagedImage<S, T> {
+impl<P: Platform + Send + Sync> DataImage for PagedImage<P> {
     fn frames(&self) -> u64 {
         self.image.frames()
     }
 }
 
 /// The region of one linear memory.
-struct PagedRegion<S: FrameSource + 'static, T: Tlb + 'static> {
-    region: Region<'static, S, T>,
+struct PagedRegion<P: Platform + 'static> {
+    region: Region<'static, P>,
 }
 
 // SAFETY: 1. The address space reserves a range for one region at a time, until the region is
@@ -173,7 +173,7 @@ struct PagedRegion<S: FrameSource + 'static, T: Tlb + 'static> {
 //            reads as zero at the next touch. The bytes at the ends that are no whole page are
 //            zeroed by [`LiveBytes::scrub`].
 #[allow(unsafe_code, reason = "the contract is argued above")]
-unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> LinearRegion for PagedRegion<S, T> {
+unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     fn bytes(&self) -> NonNull<[u8]> {
         let bytes = usize::try_from(self.region.capacity_bytes()).expect("addresses have 64 bits");
         let start = NonNull::new(self.region.base().as_mut_ptr()).expect("no region is at address 0");
@@ -196,7 +196,7 @@ unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> LinearRegion for
 
     fn attach(&mut self, image: &Arc<dyn DataImage>, _live: LiveBytes<'_>) {
         let image: &dyn Any = &**image;
-        let image: &PagedImage<S, T> =
+        let image: &PagedImage<P> =
             image.downcast_ref().expect("an image is made by the engine's own backing");
         self.region.attach(&image.image).expect("a new region of the same address space has no image yet");
     }
@@ -246,7 +246,7 @@ unsafe impl<S: FrameSource + Send + Sync, T: Tlb + Send + Sync> LinearRegion for
     }
 }
 
-impl<S: FrameSource, T: Tlb> PagedRegion<S, T> {
+impl<P: Platform> PagedRegion<P> {
     /// Returns pages `start..end` of the region, counted from its first; none if `end` is below
     /// `start`.
     fn pages(&self, start: u64, end: u64) -> PageRange {
@@ -270,25 +270,25 @@ fn retained(frames_retained: u64) -> Cleared {
 // These are not derived, because a derived implementation would require `Debug` of the frame source
 // and the TLB.
 
-impl<S: FrameSource, T: Tlb> fmt::Debug for Paged<S, T> {
+impl<P: Platform> fmt::Debug for Paged<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Paged").field("space", self.space).finish()
     }
 }
 
-impl<S: FrameSource, T: Tlb> fmt::Debug for Share<S, T> {
+impl<P: Platform> fmt::Debug for Share<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Share").field("account", &self.account).finish_non_exhaustive()
     }
 }
 
-impl<S: FrameSource, T: Tlb> fmt::Debug for PagedImage<S, T> {
+impl<P: Platform> fmt::Debug for PagedImage<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PagedImage").field("image", &self.image).finish()
     }
 }
 
-impl<S: FrameSource, T: Tlb> fmt::Debug for PagedRegion<S, T> {
+impl<P: Platform> fmt::Debug for PagedRegion<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PagedRegion").field("region", &self.region).finish()
     }

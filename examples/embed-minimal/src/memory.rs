@@ -16,7 +16,7 @@ use alloc::boxed::Box;
 use core::error::Error;
 
 use linked_list_allocator::LockedHeap;
-use palimpsest_paging::{AddressSpace, CpuTlb, FromX86, Layout};
+use palimpsest_paging::{AddressSpace, FromX86, Layout, SingleCpu};
 use spin::Once;
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::PhysFrame;
@@ -39,7 +39,7 @@ const WINDOW_END: VirtAddr = VirtAddr::new(1024 << 30);
 static HEAP: LockedHeap = LockedHeap::empty();
 
 /// The address space of all guests.
-pub(crate) type Space = AddressSpace<FromX86<KernelFrames>, CpuTlb>;
+pub(crate) type Space = AddressSpace<SingleCpu<FromX86<KernelFrames>>>;
 
 static SPACE: Once<Space> = Once::new();
 
@@ -73,12 +73,13 @@ pub(crate) unsafe fn init_space() -> Result<&'static Space, Box<dyn Error>> {
     let free = PhysFrame::range(PhysFrame::containing_address(start), PhysFrame::containing_address(end));
     // SAFETY: by the table above, these frames have no other use, and this function is called once.
     let frames = unsafe { KernelFrames::new(free) };
+    let platform = SingleCpu::new(FromX86::new(frames))?;
     let window = WINDOW_START..WINDOW_END;
     let layout = Layout { window, physical_offset: VirtAddr::zero(), root: Cr3::read().0 };
     // SAFETY: 1. The window has no other use. 2. The frames and the tables are below
     // `MAPPED_BYTES`, where each address is mapped to itself. 3. There is one CPU. 4. There is one
     // level-4 table.
-    let space = unsafe { AddressSpace::new(layout, FromX86::new(frames), CpuTlb::new()?) }?;
+    let space = unsafe { AddressSpace::new(layout, platform) }?;
     Ok(SPACE.call_once(|| space))
 }
 

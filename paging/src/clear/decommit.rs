@@ -16,13 +16,14 @@ use x86_64::structures::paging::page_table::PageTableLevel;
 
 use crate::frame::{Frame, FrameBatch, FrameRun, FrameSource};
 use crate::pages::{count, pages_per_table};
+use crate::platform::Platform;
 use crate::record::{Block, Residency};
 use crate::state::Mapping;
 use crate::supply::Supply;
 use crate::table::{
     FirstStep, FrameCounts, Reach, SecondStep, Sweep, Table, WindowTables, first_step, second_step,
 };
-use crate::tlb::{FLUSH_SINGLY, FlushBatch, Flushed, Tlb};
+use crate::tlb::{FLUSH_SINGLY, FlushBatch, Flushed};
 
 /// What a decommit or a reclaim released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,13 +41,13 @@ impl AddAssign for Decommitted {
     }
 }
 
-impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
+impl<P: Platform> Mapping<'_, P> {
     /// Takes pages out of the tables and releases what they owned.
     pub(crate) fn sweep(&mut self, sweep: Sweep, pages: PageRange) -> Decommitted {
         let residency = &mut self.record.residency;
         let mut detacher = Detacher { sweep, residency, batch: FlushBatch::new(), found: Found::Nothing };
         let way = detacher.detach_all(pages, self.tables);
-        let flushed = detacher.batch.flush(self.env.tlb);
+        let flushed = detacher.batch.flush(self.platform);
         if detacher.found == Found::Nothing {
             return Decommitted::default();
         }
@@ -55,7 +56,11 @@ impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
             block: &self.record.block,
             residency: &mut self.record.residency,
             flushed,
-            frames: Releases::new(self.env.supply(self.tables.memory(), Some(&self.record.account))),
+            frames: Releases::new(Supply::new(
+                self.platform.frames(),
+                self.tables.memory(),
+                Some(&self.record.account),
+            )),
             own_tables: 0,
             shared_tables: 0,
         };

@@ -12,13 +12,13 @@ use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
 use super::Decommitted;
-use crate::frame::FrameSource;
+use crate::platform::Platform;
 use crate::record::Record;
-use crate::state::{Env, Mapping, State};
+use crate::state::{Mapping, State};
 use crate::table::Sweep;
-use crate::tlb::{FlushBatch, Tlb};
+use crate::tlb::FlushBatch;
 
-impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
+impl<P: Platform> Mapping<'_, P> {
     /// Takes the resident frames of the pages out of the CPU's reach, and returns their number.
     pub(crate) fn defer(&mut self, pages: PageRange) -> u64 {
         let mut batch = FlushBatch::new();
@@ -27,7 +27,7 @@ impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
             resident.defer(&mut batch);
             frames += 1;
         });
-        batch.flush(self.env.tlb);
+        batch.flush(self.platform);
         self.record.note_deferred(pages, frames);
         frames
     }
@@ -50,14 +50,14 @@ impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
 impl State {
     /// Releases up to `budget_frames` deferred frames of the regions whose records are `eligible`, in the order of
     /// their addresses.
-    pub(crate) fn reclaim<S: FrameSource, T: Tlb>(
+    pub(crate) fn reclaim<P: Platform>(
         &mut self,
         eligible: impl Fn(&Record) -> bool,
         budget_frames: u64,
-        env: Env<'_, S, T>,
+        platform: &P,
     ) -> Decommitted {
         let mut released = Decommitted::default();
-        self.each_mapping(eligible, env, |mut mapping| {
+        self.each_mapping(eligible, platform, |mut mapping| {
             released += mapping.reclaim(budget_frames - released.frames_released);
         });
         released

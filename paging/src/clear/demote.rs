@@ -7,18 +7,18 @@
 //!
 //! Invariant: the record's `ahead` range covers all pages of the region that were committed ahead.
 
-use crate::frame::FrameSource;
+use crate::platform::Platform;
 use crate::record::Record;
-use crate::state::{Env, Mapping, State};
-use crate::tlb::{FlushBatch, Tlb};
+use crate::state::{Mapping, State};
+use crate::tlb::FlushBatch;
 
-impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
+impl<P: Platform> Mapping<'_, P> {
     /// Turns pages that were committed ahead and hold zeros into deferred ones, and returns their number.
     pub(crate) fn demote_ahead(&mut self) -> u64 {
         let pages = self.record.take_ahead();
         let mut batch = FlushBatch::new();
         self.tables.each_level1(pages, |mut table, piece| table.suspend_ahead(piece, &mut batch));
-        let flushed = batch.flush(self.env.tlb);
+        let flushed = batch.flush(self.platform);
         let mut frames = 0;
         self.tables.each_level1(pages, |mut table, piece| {
             frames += table.settle_ahead(piece, &flushed);
@@ -30,13 +30,13 @@ impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
 
 impl State {
     /// As [`Mapping::demote_ahead`], for all regions whose records are `eligible`.
-    pub(crate) fn demote_ahead<S: FrameSource, T: Tlb>(
+    pub(crate) fn demote_ahead<P: Platform>(
         &mut self,
         eligible: impl Fn(&Record) -> bool,
-        env: Env<'_, S, T>,
+        platform: &P,
     ) -> u64 {
         let mut frames = 0;
-        self.each_mapping(eligible, env, |mut mapping| frames += mapping.demote_ahead());
+        self.each_mapping(eligible, platform, |mut mapping| frames += mapping.demote_ahead());
         frames
     }
 }

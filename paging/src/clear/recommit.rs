@@ -9,11 +9,12 @@
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::page::PageRange;
 
-use crate::frame::{FrameSource, Shortage};
+use crate::frame::Shortage;
+use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::supply::Supply;
 use crate::table::{Resident, Stale};
-use crate::tlb::{FLUSH_SINGLY, FlushBatch, Tlb};
+use crate::tlb::{FLUSH_SINGLY, FlushBatch};
 
 /// What a recommit did with the frames of resident pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,7 +27,7 @@ pub struct Recommitted {
     pub frames_retained: u64,
 }
 
-impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
+impl<P: Platform> Mapping<'_, P> {
     /// Fills the resident frames of the pages with zeros, and returns their number.
     pub(crate) fn zero_in_place(&mut self, pages: PageRange) -> u64 {
         let mut frames = 0;
@@ -40,7 +41,8 @@ impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
     /// Replaces the frame of each resident page by a fresh one, and releases the old frames.
     pub(crate) fn recommit(&mut self, pages: PageRange) -> Recommitted {
         // A fresh frame takes over what its page's account was charged for the old one.
-        let mut exchange = Exchange::new(self.env.supply(self.tables.memory(), None), self.env.tlb);
+        let mut exchange =
+            Exchange::new(Supply::new(self.platform.frames(), self.tables.memory(), None), self.platform);
         self.tables.each_resident(pages, |resident| exchange.renew(resident));
         exchange.release_stale();
         self.record.residency.frames_released += exchange.outcome.frames_released;
@@ -49,19 +51,19 @@ impl<S: FrameSource, T: Tlb> Mapping<'_, S, T> {
 }
 
 /// An exchange of frames that is under way.
-struct Exchange<'a, S, T> {
-    supply: Supply<'a, S>,
-    tlb: &'a T,
+struct Exchange<'a, P: Platform> {
+    supply: Supply<'a, P::Frames>,
+    platform: &'a P,
     batch: FlushBatch,
     /// Frames that were exchanged and are not released yet.
     stale: ArrayVec<Stale, FLUSH_SINGLY>,
     outcome: Recommitted,
 }
 
-impl<'a, S: FrameSource, T: Tlb> Exchange<'a, S, T> {
-    fn new(supply: Supply<'a, S>, tlb: &'a T) -> Self {
+impl<'a, P: Platform> Exchange<'a, P> {
+    fn new(supply: Supply<'a, P::Frames>, platform: &'a P) -> Self {
         let (stale, outcome) = (ArrayVec::new(), Recommitted::default());
-        Self { supply, tlb, batch: FlushBatch::new(), stale, outcome }
+        Self { supply, platform, batch: FlushBatch::new(), stale, outcome }
     }
 
     fn renew(&mut self, mut resident: Resident<'_>) {
@@ -85,7 +87,7 @@ impl<'a, S: FrameSource, T: Tlb> Exchange<'a, S, T> {
     }
 
     fn release_stale(&mut self) {
-        let flushed = self.batch.flush(self.tlb);
+        let flushed = self.batch.flush(self.platform);
         for stale in self.stale.drain(..) {
             self.supply.give_back(stale.into_frame(&flushed));
             self.outcome.frames_released += 1;

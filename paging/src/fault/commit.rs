@@ -8,23 +8,24 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PhysFrame};
 
-use crate::frame::{FrameSource, Shortage};
+use crate::frame::Shortage;
 use crate::pages::{entry_end, page_after};
+use crate::platform::Platform;
 use crate::record::Record;
-use crate::state::{Env, FaultAround};
+use crate::state::FaultAround;
+use crate::supply::Supply;
 use crate::table::Table;
-use crate::tlb::Tlb;
 
 /// A page of a region that is about to be given something.
-pub(super) struct Commit<'a, S, T> {
+pub(super) struct Commit<'a, P> {
     pub(super) page: Page,
     pub(super) record: &'a mut Record,
     /// The lowest table that exists on the way to the page.
     pub(super) table: Table<'a>,
-    pub(super) env: Env<'a, S, T>,
+    pub(super) platform: &'a P,
 }
 
-impl<S: FrameSource, T> Commit<'_, S, T> {
+impl<P: Platform> Commit<'_, P> {
     /// Maps a shared frame: the page was read and its entry is absent.
     pub(super) fn show(self, shared: PhysFrame) -> Result<(), Shortage> {
         let mut commit = self.reach_level1()?;
@@ -48,12 +49,9 @@ impl<S: FrameSource, T> Commit<'_, S, T> {
     }
 
     /// Replaces a shared frame by a frame of the page's own: the page was written. The TLB may know the shared one.
-    pub(super) fn replace_shared(mut self, original: Option<PhysFrame>) -> Result<(), Shortage>
-    where
-        T: Tlb,
-    {
+    pub(super) fn replace_shared(mut self, original: Option<PhysFrame>) -> Result<(), Shortage> {
         self.fill(original)?;
-        self.env.tlb.flush(self.page);
+        self.platform.flush(self.page);
         Ok(())
     }
 
@@ -72,16 +70,16 @@ impl<S: FrameSource, T> Commit<'_, S, T> {
         if self.table.level() == PageTableLevel::One {
             return Ok(self);
         }
-        let Self { page, record, table, env } = self;
-        let supply = env.supply(table.memory(), Some(&record.account));
+        let Self { page, record, table, platform } = self;
+        let supply = Supply::new(platform.frames(), table.memory(), Some(&record.account));
         let made = &mut record.residency.table_frames;
         let table = table.reach(page, PageTableLevel::One, || supply.take().inspect(|_| *made += 1))?;
-        Ok(Self { page, record, table, env })
+        Ok(Self { page, record, table, platform })
     }
 
     /// Gives the page a frame of its own: a copy of its original, or zeros.
     fn fill(&mut self, original: Option<PhysFrame>) -> Result<(), Shortage> {
-        let supply = self.env.supply(self.table.memory(), Some(&self.record.account));
+        let supply = Supply::new(self.platform.frames(), self.table.memory(), Some(&self.record.account));
         match original {
             None => self.table.put(self.page, supply.take()?),
             Some(original) => {
@@ -102,7 +100,7 @@ impl<S: FrameSource, T> Commit<'_, S, T> {
         let table_end = entry_end(self.page, PageTableLevel::Two);
         let end = page_after(start, count).min(self.record.usable_end()).min(table_end);
         let end = self.record.next_original(start, end);
-        let supply = self.env.supply(self.table.memory(), Some(&self.record.account));
+        let supply = Supply::new(self.platform.frames(), self.table.memory(), Some(&self.record.account));
         let frames = self.table.put_ahead(Page::range(start, end), |most, put| supply.take_up_to(most, put));
         if frames > 0 {
             let pages = PageRange { start, end: page_after(start, frames) };

@@ -16,8 +16,9 @@ use super::classify::{PageState, Place};
 use super::commit::Commit;
 use super::fast_forward::{Interrupted, ZeroStore, step_over};
 use super::resolve::place_of;
-use crate::frame::FrameSource;
-use crate::state::{Env, State};
+use crate::platform::Platform;
+use crate::state::State;
+use crate::supply::Supply;
 
 /// The error code of a first write.
 const FIRST_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
@@ -29,18 +30,18 @@ fn is_first_write(code: PageFaultErrorCode, place: Place) -> bool {
 
 /// Handles the fault if it is a plain first write, and returns whether it is. If not, nothing has changed.
 #[inline]
-pub(super) fn first_write<S: FrameSource, T>(
+pub(super) fn first_write<P: Platform>(
     state: &mut State,
     fault: Fault,
     interrupted: Option<&mut Interrupted<'_>>,
-    env: Env<'_, S, T>,
+    platform: &P,
 ) -> bool {
     if fault.code != FIRST_WRITE {
         return false;
     }
     match interrupted.and_then(|code| code.zero_store(fault.address)) {
         Some(store) => step_over_zeros(state, fault, store),
-        None => commit(state, fault, env),
+        None => commit(state, fault, platform),
     }
 }
 
@@ -56,7 +57,7 @@ fn step_over_zeros(state: &mut State, fault: Fault, store: ZeroStore<'_>) -> boo
 
 /// Gives the page a frame of zeros.
 #[inline(never)]
-fn commit<S: FrameSource, T>(state: &mut State, fault: Fault, env: Env<'_, S, T>) -> bool {
+fn commit<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> bool {
     let State { tables, directory, policies, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return false };
@@ -65,13 +66,13 @@ fn commit<S: FrameSource, T>(state: &mut State, fault: Fault, env: Env<'_, S, T>
     if !is_first_write(fault.code, place) || record.filling.is_some() || record.original(page).is_some() {
         return false;
     }
-    let supply = env.supply(table.memory(), Some(&record.account));
+    let supply = Supply::new(platform.frames(), table.memory(), Some(&record.account));
     let Some(vacant) = table.vacant(page) else { return false };
     let Ok(blank) = supply.take() else { return false };
     vacant.put(blank);
     record.residency.count_resident(1);
     record.residency.faults += 1;
-    Commit { page, record, table, env }.follow_run(policies.fault_around);
+    Commit { page, record, table, platform }.follow_run(policies.fault_around);
     true
 }
 

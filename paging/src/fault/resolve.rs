@@ -18,12 +18,12 @@ use super::commit::Commit;
 use super::fast_forward::{Interrupted, step_over};
 use super::first_write::first_write;
 use super::{Fault, NotOurs, Outcome};
-use crate::frame::{FrameSource, Shortage};
+use crate::frame::Shortage;
+use crate::platform::Platform;
 use crate::record::Record;
-use crate::state::{Env, State};
+use crate::state::State;
 use crate::supply::Account;
 use crate::table::{EntryState, Table};
-use crate::tlb::Tlb;
 
 /// Deferred frames that one fault reclaims at a time: enough for itself and for some that follow, and so few that the
 /// fault stays short.
@@ -32,39 +32,35 @@ const RECLAIM_FRAMES: u64 = 32;
 /// Handles a fault, or returns why it is not ours. Returns `None` if the frame source is empty, and nothing that a fault
 /// may release is left.
 #[inline]
-pub(crate) fn resolve<S: FrameSource, T: Tlb>(
+pub(crate) fn resolve<P: Platform>(
     state: &mut State,
     fault: Fault,
     interrupted: Option<Interrupted<'_>>,
-    env: Env<'_, S, T>,
+    platform: &P,
 ) -> Option<Outcome> {
-    match attempt(state, fault, interrupted, env) {
+    match attempt(state, fault, interrupted, platform) {
         Ok(outcome) => Some(outcome),
-        Err(shortage) => relieve_and_retry(state, fault, shortage, env),
+        Err(shortage) => relieve_and_retry(state, fault, shortage, platform),
     }
 }
 
 /// As [`resolve`]. Without a frame the access goes into the sink, and the account is marked as lost.
 #[cold]
-pub(crate) fn resolve_or_lose<S: FrameSource, T: Tlb>(
-    state: &mut State,
-    fault: Fault,
-    env: Env<'_, S, T>,
-) -> Outcome {
-    resolve(state, fault, None, env).unwrap_or_else(|| lose(state, fault, env))
+pub(crate) fn resolve_or_lose<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> Outcome {
+    resolve(state, fault, None, platform).unwrap_or_else(|| lose(state, fault, platform))
 }
 
 #[cold]
-fn relieve_and_retry<S: FrameSource, T: Tlb>(
+fn relieve_and_retry<P: Platform>(
     state: &mut State,
     fault: Fault,
     shortage: Shortage,
-    env: Env<'_, S, T>,
+    platform: &P,
 ) -> Option<Outcome> {
     let mut shortage = shortage;
     // The loop ends, because each relief leaves fewer frames that can be reclaimed.
-    while relieve(state, fault.address, shortage, env) {
-        match attempt(state, fault, None, env) {
+    while relieve(state, fault.address, shortage, platform) {
+        match attempt(state, fault, None, platform) {
             Ok(outcome) => return Some(outcome),
             Err(next) => shortage = next,
         }
@@ -72,29 +68,29 @@ fn relieve_and_retry<S: FrameSource, T: Tlb>(
     match shortage {
         Shortage::SourceEmpty => None,
         // More frames in the source would not help.
-        Shortage::CapReached { .. } => Some(lose(state, fault, env)),
+        Shortage::CapReached { .. } => Some(lose(state, fault, platform)),
     }
 }
 
 #[inline]
-fn attempt<S: FrameSource, T: Tlb>(
+fn attempt<P: Platform>(
     state: &mut State,
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
-    env: Env<'_, S, T>,
+    platform: &P,
 ) -> Result<Outcome, Shortage> {
-    if first_write(state, fault, interrupted.as_mut(), env) {
+    if first_write(state, fault, interrupted.as_mut(), platform) {
         return Ok(Outcome::Handled);
     }
-    attempt_any(state, fault, interrupted, env)
+    attempt_any(state, fault, interrupted, platform)
 }
 
 #[cold]
-fn attempt_any<S: FrameSource, T: Tlb>(
+fn attempt_any<P: Platform>(
     state: &mut State,
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
-    env: Env<'_, S, T>,
+    platform: &P,
 ) -> Result<Outcome, Shortage> {
     let State { tables, directory, zero, policies, .. } = state;
     let page = Page::containing_address(fault.address);
@@ -112,11 +108,11 @@ fn attempt_any<S: FrameSource, T: Tlb>(
     }
     let original = record.original(page);
     if remedy.takes_frame() && original.is_none() && record.filling_at(page).is_some() {
-        cover(state, fault, env);
+        cover(state, fault, platform);
         return Ok(Outcome::Handled);
     }
     let table = tables.descend(page, PageTableLevel::One);
-    let commit = Commit { page, record: &mut *record, table, env };
+    let commit = Commit { page, record: &mut *record, table, platform };
     match remedy {
         Remedy::Retry => {}
         Remedy::Show => commit.show(original.unwrap_or(zero.phys()))?,
@@ -129,12 +125,7 @@ fn attempt_any<S: FrameSource, T: Tlb>(
 }
 
 /// Makes frames available that can end this shortage, and returns whether there are any.
-fn relieve<S: FrameSource, T: Tlb>(
-    state: &mut State,
-    address: VirtAddr,
-    shortage: Shortage,
-    env: Env<'_, S, T>,
-) -> bool {
+fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage, platform: &P) -> bool {
     let Some(record) = state.directory.find(address) else { return false };
     let payer: *const Account = Arc::as_ptr(&record.account);
     let helps = |record: &Record| match shortage {
@@ -142,9 +133,9 @@ fn relieve<S: FrameSource, T: Tlb>(
         Shortage::SourceEmpty => !record.account.is_reserved(),
         Shortage::CapReached { .. } => Arc::as_ptr(&record.account) == payer,
     };
-    let is_relieved = state.reclaim(helps, RECLAIM_FRAMES, env).frames_released > 0
+    let is_relieved = state.reclaim(helps, RECLAIM_FRAMES, platform).frames_released > 0
         // Pages that this finds are deferred, and reclaimed by the next call.
-        || state.demote_ahead(helps, env) > 0;
+        || state.demote_ahead(helps, platform) > 0;
     if let Some(record) = state.directory.find(address) {
         record.run.note_shortage(record.residency.frames_released);
     }
@@ -152,24 +143,24 @@ fn relieve<S: FrameSource, T: Tlb>(
 }
 
 /// Makes a page that cannot get a frame lead to the sink.
-fn lose<S: FrameSource, T: Tlb>(state: &mut State, fault: Fault, env: Env<'_, S, T>) -> Outcome {
+fn lose<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> Outcome {
     let Some(record) = state.directory.find(fault.address) else { return nowhere(fault.code) };
     record.account.mark_lost();
-    cover(state, fault, env);
+    cover(state, fault, platform);
     Outcome::Handled
 }
 
 /// Makes what is missing on the way to the faulting page lead to the sink.
-fn cover<S: FrameSource, T: Tlb>(state: &mut State, fault: Fault, env: Env<'_, S, T>) {
+fn cover<P: Platform>(state: &mut State, fault: Fault, platform: &P) {
     let Some(base) = state.directory.find(fault.address).map(|record| record.base()) else { return };
     if state.sink.is_lent_elsewhere(base) {
-        state.recall_sink(env);
+        state.recall_sink(platform);
     }
     let State { tables, directory, sink, .. } = state;
     let page = Page::containing_address(fault.address);
     sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
     // The page may have shown a shared frame.
-    env.tlb.flush(page);
+    platform.flush(page);
     if let Some(record) = directory.find(fault.address) {
         record.residency.faults += 1;
     }

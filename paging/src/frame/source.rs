@@ -7,10 +7,10 @@ use super::{Frame, FrameBatch, FrameRun};
 /// Where frames come from and go back to.
 ///
 /// The page-fault handler calls these methods, among others. The address space calls them within
-/// [`Tlb::uninterrupted`](crate::Tlb::uninterrupted), and often holds its own lock. So they must
-/// not touch the memory of a region, must not fault, and must not wait for anything that the
-/// interrupted code may hold. Everyone else who takes a lock of the source must do so with
-/// interrupts off.
+/// [`Platform::without_interrupts`](crate::Platform::without_interrupts), and often holds its own
+/// lock. So they must not touch the memory of a region, must not fault, and must not wait for
+/// anything that the interrupted code may hold. Everyone else who takes a lock of the source must
+/// do so with interrupts off.
 ///
 /// A source that cannot keep frames free for later leaves [`reserve`](Self::reserve) and
 /// [`unreserve`](Self::unreserve) out. It then serves every account except

@@ -21,22 +21,23 @@ use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
 
 use super::AddressSpace;
-use crate::frame::{Frame, FrameSource, Shortage};
+use crate::frame::{Frame, Shortage};
 use crate::pages::{PAGE_BYTES, PAGE_LEN};
+use crate::platform::Platform;
 use crate::record::{Attached, Originals};
-use crate::tlb::Tlb;
+use crate::supply::Supply;
 
 /// What regions of one address space can start with.
 ///
 /// Its frames are in no account, whatever the number of regions that show them, and are counted once, in
 /// [`Usage::image_frames`](crate::Usage::image_frames). They go back to the frame source with the last [`Arc`]:
 /// each region that the image is attached to holds one.
-pub struct Image<'a, S: FrameSource, T: Tlb> {
-    space: &'a AddressSpace<S, T>,
+pub struct Image<'a, P: Platform> {
+    space: &'a AddressSpace<P>,
     originals: Arc<Originals>,
 }
 
-impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
+impl<P: Platform> AddressSpace<P> {
     /// Makes an image of parts, each with its distance in bytes from the start of a region. Where parts overlap the
     /// later one counts; what is between them is zero. It takes a frame for each page that a part reaches into.
     ///
@@ -49,7 +50,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     pub fn image<'b>(
         &self,
         parts: impl IntoIterator<Item = (u64, &'b [u8])>,
-    ) -> Result<Image<'_, S, T>, ImageError> {
+    ) -> Result<Image<'_, P>, ImageError> {
         let mut draft = Draft { space: self, frames: BTreeMap::new() };
         for (start, bytes) in parts {
             draft.write(start, bytes)?;
@@ -61,7 +62,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     }
 }
 
-impl<S: FrameSource, T: Tlb> Image<'_, S, T> {
+impl<P: Platform> Image<'_, P> {
     /// The number of frames that it holds.
     #[must_use]
     pub fn frames(&self) -> u64 {
@@ -79,7 +80,7 @@ impl<S: FrameSource, T: Tlb> Image<'_, S, T> {
         self.originals.iter().map(move |(number, _)| start + number)
     }
 
-    pub(crate) fn is_of(&self, space: &AddressSpace<S, T>) -> bool {
+    pub(crate) fn is_of(&self, space: &AddressSpace<P>) -> bool {
         core::ptr::eq(self.space, space)
     }
 
@@ -89,11 +90,11 @@ impl<S: FrameSource, T: Tlb> Image<'_, S, T> {
     }
 }
 
-impl<S: FrameSource, T: Tlb> Drop for Image<'_, S, T> {
+impl<P: Platform> Drop for Image<'_, P> {
     fn drop(&mut self) {
         let originals = &*self.originals;
-        self.space.with_state(|state, env| {
-            let supply = env.supply(state.tables.memory(), None);
+        self.space.with_state(|state, platform| {
+            let supply = Supply::new(platform.frames(), state.tables.memory(), None);
             for (_, frame) in originals.iter() {
                 // SAFETY: 1. the frame was an owned one when the image was made, and is taken out of it once, here.
                 //         2. nothing translates to it: the regions that showed it are gone, because each of them
@@ -105,19 +106,19 @@ impl<S: FrameSource, T: Tlb> Drop for Image<'_, S, T> {
     }
 }
 
-impl<S: FrameSource, T: Tlb> fmt::Debug for Image<'_, S, T> {
+impl<P: Platform> fmt::Debug for Image<'_, P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Image").field("frames", &self.frames()).finish_non_exhaustive()
     }
 }
 
 /// An image that is being made; what was not made into one goes back.
-struct Draft<'a, S: FrameSource, T: Tlb> {
-    space: &'a AddressSpace<S, T>,
+struct Draft<'a, P: Platform> {
+    space: &'a AddressSpace<P>,
     frames: BTreeMap<u64, Frame>,
 }
 
-impl<S: FrameSource, T: Tlb> Draft<'_, S, T> {
+impl<P: Platform> Draft<'_, P> {
     fn write(&mut self, start: u64, mut bytes: &[u8]) -> Result<(), ImageError> {
         let too_large = ImageError::TooLarge { start_bytes: start, part_bytes: bytes.len() as u64 };
         start.checked_add(bytes.len() as u64).ok_or(too_large)?;
@@ -143,7 +144,7 @@ impl<S: FrameSource, T: Tlb> Draft<'_, S, T> {
     }
 }
 
-impl<S: FrameSource, T: Tlb> Drop for Draft<'_, S, T> {
+impl<P: Platform> Drop for Draft<'_, P> {
     fn drop(&mut self) {
         // The heap is used outside of the lock.
         let mut frames: Vec<_> = mem::take(&mut self.frames).into_values().collect();

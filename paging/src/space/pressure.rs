@@ -5,13 +5,12 @@
 
 use super::AddressSpace;
 use crate::clear::Decommitted;
-use crate::frame::FrameSource;
-use crate::tlb::Tlb;
+use crate::platform::Platform;
 
 /// What an embedder does when a fault finds the frame source empty: see [`AddressSpace::with_pressure`].
-pub type Pressure<S, T> = fn(&AddressSpace<S, T>);
+pub type Pressure<P> = fn(&AddressSpace<P>);
 
-impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
+impl<P: Platform> AddressSpace<P> {
     /// Has `pressure` called when a fault finds no frame.
     ///
     /// It is called from the page-fault handler, on its stack, after deferred frames were reclaimed and gave
@@ -23,7 +22,7 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// region, block, use a heap that the interrupted code may have locked, or wait for anything else that it
     /// may hold.
     #[must_use]
-    pub fn with_pressure(mut self, pressure: Pressure<S, T>) -> Self {
+    pub fn with_pressure(mut self, pressure: Pressure<P>) -> Self {
         self.pressure = Some(pressure);
         self
     }
@@ -34,6 +33,6 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// without a deferred page are skipped. Frames of a reserved account are released, and stay reserved for
     /// it. The space is locked meanwhile: an idle loop hands in a budget that it can wait for.
     pub fn reclaim(&self, budget_frames: u64) -> Decommitted {
-        self.with_state(|state, env| state.reclaim(|_| true, budget_frames, env))
+        self.with_state(|state, platform| state.reclaim(|_| true, budget_frames, platform))
     }
 }

@@ -22,24 +22,23 @@ use x86_64::structures::paging::{Page, PageSize, Size4KiB};
 pub use self::error::{LimitError, RangeError};
 pub use self::zero_fill::ZeroFill;
 use super::{AddressSpace, AttachError, Image};
-use crate::frame::FrameSource;
+use crate::platform::Platform;
 use crate::record::Residency;
 use crate::state::Mapping;
 use crate::table::Sweep;
-use crate::tlb::Tlb;
 
 /// A reserved range of virtual addresses, whose pages get a frame when they are first written.
 ///
 /// Dropping it returns every data and table frame, and the addresses. Forgetting it leaks them.
-pub struct Region<'a, S: FrameSource, T: Tlb> {
-    space: &'a AddressSpace<S, T>,
+pub struct Region<'a, P: Platform> {
+    space: &'a AddressSpace<P>,
     pages: PageRange,
     /// Outlives the region's pages, which may show its frames.
-    image: Option<Arc<Image<'a, S, T>>>,
+    image: Option<Arc<Image<'a, P>>>,
 }
 
-impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
-    pub(crate) const fn new(space: &'a AddressSpace<S, T>, pages: PageRange) -> Self {
+impl<'a, P: Platform> Region<'a, P> {
+    pub(crate) const fn new(space: &'a AddressSpace<P>, pages: PageRange) -> Self {
         Self { space, pages, image: None }
     }
 
@@ -72,7 +71,7 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
     /// # Errors
     ///
     /// As for [`decommit`](Self::decommit).
-    pub fn zero_fill(&mut self, pages: PageRange) -> Result<ZeroFill<'_, 'a, S, T>, RangeError> {
+    pub fn zero_fill(&mut self, pages: PageRange) -> Result<ZeroFill<'_, 'a, P>, RangeError> {
         self.check(pages)?;
         Ok(ZeroFill::begin(self, pages))
     }
@@ -89,7 +88,7 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
     /// - [`AttachError::Attached`]: the region has an image already.
     ///
     /// Nothing has changed then.
-    pub fn attach(&mut self, image: &Arc<Image<'a, S, T>>) -> Result<(), AttachError> {
+    pub fn attach(&mut self, image: &Arc<Image<'a, P>>) -> Result<(), AttachError> {
         if !image.is_of(self.space) {
             return Err(AttachError::OtherSpace);
         }
@@ -134,28 +133,28 @@ impl<'a, S: FrameSource, T: Tlb> Region<'a, S, T> {
     }
 
     /// Runs `work` on the region's mapping, after the sink was recalled: no page of the region leads there.
-    fn with_recalled<R>(&self, work: impl FnOnce(Mapping<'_, S, T>) -> R) -> R {
-        self.space.with_state(|state, env| {
-            state.recall_sink_of(self.base(), env);
-            work(state.mapping(self.base(), env).expect(HAS_RECORD))
+    fn with_recalled<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
+        self.space.with_state(|state, platform| {
+            state.recall_sink_of(self.base(), platform);
+            work(state.mapping(self.base(), platform).expect(HAS_RECORD))
         })
     }
 
-    fn with_mapping<R>(&self, work: impl FnOnce(Mapping<'_, S, T>) -> R) -> R {
-        self.space.with_state(|state, env| work(state.mapping(self.base(), env).expect(HAS_RECORD)))
+    fn with_mapping<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
+        self.space.with_state(|state, platform| work(state.mapping(self.base(), platform).expect(HAS_RECORD)))
     }
 }
 
 /// Why the directory has a record for every region.
 const HAS_RECORD: &str = "a region has a record as long as it lives";
 
-impl<S: FrameSource, T: Tlb> Drop for Region<'_, S, T> {
+impl<P: Platform> Drop for Region<'_, P> {
     fn drop(&mut self) {
         self.space.end_region(self.base());
     }
 }
 
-impl<S: FrameSource, T: Tlb> fmt::Debug for Region<'_, S, T> {
+impl<P: Platform> fmt::Debug for Region<'_, P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Region").field("pages", &self.pages).finish_non_exhaustive()
     }

@@ -11,15 +11,15 @@ use thiserror::Error;
 use x86_64::VirtAddr;
 
 use super::{AddressSpace, Region};
-use crate::frame::{FrameSource, Shortage};
+use crate::frame::Shortage;
 use crate::pages::PAGE_BYTES;
+use crate::platform::Platform;
 use crate::record::{Block, Placement, Record};
-use crate::state::{Env, Mapping, State};
-use crate::supply::{Account, ChargeError};
+use crate::state::{Mapping, State};
+use crate::supply::{Account, ChargeError, Supply};
 use crate::table::Sweep;
-use crate::tlb::Tlb;
 
-impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
+impl<P: Platform> AddressSpace<P> {
     /// Reserves addresses for a memory of up to `bytes` bytes, rounded up to whole pages.
     ///
     /// The region holds no frame, and its limit is zero: [`Region::set_limit`] makes pages usable.
@@ -33,16 +33,16 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// - [`ReserveError::Uncharged`]: the account is reserved, and the frame source cannot reserve frames.
     ///
     /// Nothing is left behind then.
-    pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, S, T>, ReserveError> {
+    pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, P>, ReserveError> {
         // Held to the end, so that the directory does not grow between making room in it and inserting.
         let mut placement = self.placement.lock();
         // Zero frames are refused only by a source that cannot reserve any.
-        self.env().supply(self.memory, Some(account)).promise(0)?;
+        Supply::new(self.platform.frames(), self.memory, Some(account)).promise(0)?;
         let block = take_block(&mut placement, bytes)?;
         self.make_room();
         let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
         let pages = record.pages;
-        if let Err(shortage) = self.with_state(|state, env| pin_tables(&mut record, state, env)) {
+        if let Err(shortage) = self.with_state(|state, platform| pin_tables(&mut record, state, platform)) {
             self.dissolve(record, &mut placement);
             return Err(shortage.into());
         }
@@ -53,14 +53,15 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     /// Ends the region with this base: releases its frames and its addresses.
     pub(crate) fn end_region(&self, base: VirtAddr) {
         let mut placement = self.placement.lock();
-        let record = self.with_state(|state, env| {
-            state.recall_sink_of(base, env);
+        let record = self.with_state(|state, platform| {
+            state.recall_sink_of(base, platform);
             let mut record = state.directory.remove(base)?;
             if let Some(level) = record.block.lowest_shared_tables() {
                 state.tables.unpin(record.pages.start, level);
             }
             let pages = record.block.pages();
-            Mapping { record: &mut record, tables: &mut state.tables, env }.sweep(Sweep::Everything, pages);
+            Mapping { record: &mut record, tables: &mut state.tables, platform }
+                .sweep(Sweep::Everything, pages);
             Some(record)
         });
         self.dissolve(record.expect("a region has a record until it ends"), &mut placement);
@@ -70,7 +71,9 @@ impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
     fn dissolve(&self, record: Record, placement: &mut Placement) {
         let most_frames = record.most_frames();
         let Record { block, account, .. } = record;
-        self.tlb.uninterrupted(|| self.env().supply(self.memory, Some(&account)).withdraw(most_frames));
+        self.platform.without_interrupts(|| {
+            Supply::new(self.platform.frames(), self.memory, Some(&account)).withdraw(most_frames)
+        });
         placement.give_back(block);
     }
 
@@ -99,16 +102,15 @@ fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveErr
 }
 
 /// Pins the tables that the region shares; frees those that were made if there is no frame for all of them.
-fn pin_tables<S: FrameSource, T: Tlb>(
-    record: &mut Record,
-    state: &mut State,
-    env: Env<'_, S, T>,
-) -> Result<(), Shortage> {
+fn pin_tables<P: Platform>(record: &mut Record, state: &mut State, platform: &P) -> Result<(), Shortage> {
     let Some(level) = record.block.lowest_shared_tables() else { return Ok(()) };
-    state.tables.pin(record.pages.start, level, &env.supply(state.tables.memory(), None)).inspect_err(|_| {
-        let pages = record.block.pages();
-        Mapping { record, tables: &mut state.tables, env }.sweep(Sweep::Everything, pages);
-    })
+    state
+        .tables
+        .pin(record.pages.start, level, &Supply::new(platform.frames(), state.tables.memory(), None))
+        .inspect_err(|_| {
+            let pages = record.block.pages();
+            Mapping { record, tables: &mut state.tables, platform }.sweep(Sweep::Everything, pages);
+        })
 }
 
 /// Why a region cannot be made.

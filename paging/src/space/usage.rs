@@ -4,11 +4,10 @@
 //! Called by: the embedder, for its reports.
 
 use super::AddressSpace;
-use crate::frame::FrameSource;
+use crate::platform::Platform;
 use crate::table::Sink;
-use crate::tlb::Tlb;
 
-impl<S: FrameSource, T: Tlb> AddressSpace<S, T> {
+impl<P: Platform> AddressSpace<P> {
     /// What all regions together take up now.
     pub fn usage(&self) -> Usage {
         self.with_state(|state, _| {

@@ -15,8 +15,9 @@ use x86_64::structures::paging::{Page, PageTableFlags, PageTableIndex, PhysFrame
 use super::{EntryState, Resident, Root, Table};
 use crate::frame::{FrameSource, PhysicalMemory, Shortage};
 use crate::pages::{count, entry_end, pages_per_table, pieces};
+use crate::platform::Platform;
 use crate::supply::Supply;
-use crate::tlb::{FlushBatch, Flushed, Tlb};
+use crate::tlb::{FlushBatch, Flushed};
 
 /// Flags of the root's entries. What they may do is decided further down.
 const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
@@ -45,12 +46,12 @@ impl WindowTables {
     pub(crate) fn take_level3<S: FrameSource>(
         &mut self,
         supply: &Supply<'_, S>,
-        tlb: &impl Tlb,
+        platform: &impl Platform,
     ) -> Result<(), Shortage> {
         for _ in root_entries(self.pages) {
             let blank = supply.take().inspect_err(|_| {
                 // No table was attached, so there is nothing to flush.
-                self.release_level3(supply, &FlushBatch::new().flush(tlb));
+                self.release_level3(supply, &FlushBatch::new().flush(platform));
             })?;
             self.level3.push(Root::new(blank));
         }

@@ -9,12 +9,12 @@ use palimpsest_paging::{
 };
 
 use crate::world::{
-    Entry, GIB, MIB, Mmu, PAGE, REP_STOSB, Source, StringStore, TestRegion, World, account, address, pages,
+    Entry, GIB, MIB, Machine, PAGE, REP_STOSB, StringStore, TestRegion, World, account, address, pages,
 };
 
 const PAGE_LEN: usize = 4096;
 
-type TestImage<'a> = Arc<Image<'a, &'static Source, &'static Mmu>>;
+type TestImage<'a> = Arc<Image<'a, Machine>>;
 
 /// Pages 2 to 4 start with the bytes 20, 30 and 40, and page 600 with 60.
 fn image(world: &World) -> TestImage<'_> {

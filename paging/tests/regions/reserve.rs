@@ -4,7 +4,9 @@ use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::paging::PageTableFlags;
 use palimpsest_paging::{AddressSpace, Layout, ReserveError, Shortage, SpaceError};
 
-use crate::world::{GIB, KIB, MIB, Memory, Mmu, PAGE, Source, TIB, WINDOW_START, World, account, address};
+use crate::world::{
+    GIB, KIB, MIB, Machine, Memory, Mmu, PAGE, Source, TIB, WINDOW_START, World, account, address,
+};
 
 #[test]
 fn the_drop_of_a_region_releases_everything() {
@@ -115,7 +117,7 @@ fn a_space_that_cannot_be_made_leaves_nothing() {
     let make = || {
         let layout = Layout { window: window.clone(), physical_offset: memory.offset(), root };
         // SAFETY: the memory is leaked and mapped at its offset; the MMU is the only CPU.
-        unsafe { AddressSpace::new(layout, source, mmu) }.map(drop)
+        unsafe { AddressSpace::new(layout, Machine { frames: source, mmu }) }.map(drop)
     };
     for frames in 0..5 {
         source.allow(Some(frames));

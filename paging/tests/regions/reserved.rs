@@ -10,8 +10,8 @@ use palimpsest_paging::{
 };
 
 use crate::world::{
-    GIB, KIB, MIB, Memory, Mmu, PAGE, Source, TestRegion, WINDOW_START, World, account, address, pages,
-    reserved_account,
+    GIB, KIB, MIB, Machine, Memory, Mmu, PAGE, Source, TestRegion, WINDOW_START, World, account, address,
+    pages, reserved_account,
 };
 
 /// A region of 4 GiB whose account is charged on touch, and which takes all frames that are not
@@ -198,7 +198,7 @@ fn a_source_that_cannot_reserve_serves_no_reserved_account() {
     let window = VirtAddr::new(WINDOW_START)..VirtAddr::new(WINDOW_START + GIB);
     let layout = Layout { window, physical_offset: memory.offset(), root };
     // SAFETY: the memory is leaked and mapped at its offset; the MMU is the only CPU.
-    let space = unsafe { AddressSpace::new(layout, Unreserving(source), mmu) };
+    let space = unsafe { AddressSpace::new(layout, Machine { frames: Unreserving(source), mmu }) };
     let space = space.expect("the machine has frames for its tables");
     let error = space.reserve(PAGE, &reserved_account()).map(drop);
     let unsupported = FrameReserveError::Unsupported { requested_frames: 0 };

@@ -6,23 +6,29 @@ use std::thread;
 use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
 use palimpsest_paging::x86_64::structures::paging::{Page, PhysFrame};
 use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
-use palimpsest_paging::{Account, AddressSpace, Fault, FramePool, Layout, Outcome, Tlb, Usage};
+use palimpsest_paging::{Account, AddressSpace, Fault, FramePool, Layout, Outcome, Platform, Usage};
 
 use crate::world::{GIB, KIB, MIB, Memory, PAGE, WINDOW_START};
 
 const FRAMES: usize = 8192;
 
 /// CPUs that only handle faults.
-struct NoTranslations;
+struct Untranslating(FramePool);
 
 // SAFETY: nothing in this test translates addresses by the tables.
-unsafe impl Tlb for NoTranslations {
+unsafe impl Platform for Untranslating {
+    type Frames = FramePool;
+
+    fn frames(&self) -> &FramePool {
+        &self.0
+    }
+
     fn flush(&self, _page: Page) {}
 
     fn flush_all(&self) {}
 }
 
-type SharedSpace = AddressSpace<FramePool, NoTranslations>;
+type SharedSpace = AddressSpace<Untranslating>;
 
 fn space() -> SharedSpace {
     let memory = Memory::new(FRAMES);
@@ -34,7 +40,7 @@ fn space() -> SharedSpace {
     let layout = Layout { window, physical_offset: memory.offset(), root };
     // SAFETY: the memory is leaked and mapped at its offset; the root is its first frame, which the
     // pool leaves out; no CPU translates.
-    unsafe { AddressSpace::new(layout, pool, NoTranslations) }.expect("the pool has frames for the tables")
+    unsafe { AddressSpace::new(layout, Untranslating(pool)) }.expect("the pool has frames for the tables")
 }
 
 fn work(space: &SharedSpace, bytes: u64) {

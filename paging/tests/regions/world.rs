@@ -10,7 +10,9 @@ use std::sync::Arc;
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::paging::page::PageRange;
 use palimpsest_paging::x86_64::structures::paging::{Page, PageTable};
-use palimpsest_paging::{Account, AddressSpace, FaultAround, Layout, Policies, Pressure, Region, ZeroStores};
+use palimpsest_paging::{
+    Account, AddressSpace, FaultAround, FrameSource, Layout, Platform, Policies, Pressure, Region, ZeroStores,
+};
 
 pub(crate) use self::cpu::{Cpu, Entry, REP_STOSB, REP_STOSQ, StringStore};
 pub(crate) use self::mmu::Mmu;
@@ -25,8 +27,33 @@ pub(crate) const TIB: u64 = 1 << 40;
 /// Where the window starts in the machines of the tests.
 pub(crate) const WINDOW_START: u64 = 16 * TIB;
 
-pub(crate) type Space = AddressSpace<&'static Source, &'static Mmu>;
-pub(crate) type TestRegion<'a> = Region<'a, &'static Source, &'static Mmu>;
+pub(crate) type Space = AddressSpace<Machine>;
+pub(crate) type TestRegion<'a> = Region<'a, Machine>;
+
+/// The platform: a frame source, and the one CPU.
+#[derive(Debug)]
+pub(crate) struct Machine<S = &'static Source> {
+    pub(crate) frames: S,
+    pub(crate) mmu: &'static Mmu,
+}
+
+// SAFETY: there is one CPU, which translates by the caches of its MMU and by the tables only. It
+// has no interrupts.
+unsafe impl<S: FrameSource> Platform for Machine<S> {
+    type Frames = S;
+
+    fn frames(&self) -> &S {
+        &self.frames
+    }
+
+    fn flush(&self, page: Page) {
+        self.mmu.flush(page);
+    }
+
+    fn flush_all(&self) {
+        self.mmu.flush_all();
+    }
+}
 
 /// A whole machine.
 pub(crate) struct World {
@@ -52,7 +79,7 @@ impl World {
         let layout = Layout { window, physical_offset: memory.offset(), root };
         // SAFETY: the memory is leaked, mapped at its offset, and nothing but the space uses the
         // root; the MMU is the only CPU.
-        let space = unsafe { AddressSpace::new(layout, source, mmu) };
+        let space = unsafe { AddressSpace::new(layout, Machine { frames: source, mmu }) };
         let space = space.expect("the machine has frames for its tables");
         space.set_policies(Policies {
             fault_around: FaultAround::Off,
@@ -69,7 +96,7 @@ impl World {
     }
 
     /// The same machine, with a pressure callback.
-    pub(crate) fn with_pressure(mut self, pressure: Pressure<&'static Source, &'static Mmu>) -> Self {
+    pub(crate) fn with_pressure(mut self, pressure: Pressure<Machine>) -> Self {
         self.space = self.space.take().map(|space| space.with_pressure(pressure));
         self
     }

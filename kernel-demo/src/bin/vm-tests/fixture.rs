@@ -5,7 +5,7 @@
 use alloc::sync::Arc;
 
 use kernel_demo::Machine;
-use palimpsest_paging::{Account, CpuTlb, FramePool, Region, Residency};
+use palimpsest_paging::{Account, FramePool, Region, Residency, SingleCpu};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PageSize, Size4KiB};
@@ -20,7 +20,7 @@ pub(crate) const GIB: u64 = 1 << 30;
 
 /// A region of the kernel's address space, all of it within the limit.
 pub(crate) struct Guest {
-    pub(crate) region: Region<'static, &'static FramePool, CpuTlb>,
+    pub(crate) region: Region<'static, SingleCpu<&'static FramePool>>,
     pub(crate) account: Arc<Account>,
 }
 

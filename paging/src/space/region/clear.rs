@@ -11,12 +11,11 @@ use x86_64::structures::paging::page::PageRange;
 
 use super::{RangeError, Region};
 use crate::clear::{Decommitted, Recommitted};
-use crate::frame::FrameSource;
+use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::table::Sweep;
-use crate::tlb::Tlb;
 
-impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
+impl<P: Platform> Region<'_, P> {
     /// Takes pages back to what they were before they were touched: no frame behind them, and reading as
     /// zero.
     ///
@@ -100,7 +99,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
 }
 
 /// Makes pages without a frame of their own read as zero, whatever the region started with there.
-fn unshare<S: FrameSource, T: Tlb>(pages: PageRange, mapping: &mut Mapping<'_, S, T>) {
+fn unshare<P: Platform>(pages: PageRange, mapping: &mut Mapping<'_, P>) {
     if mapping.record.image.is_some() {
         mapping.record.forget_image(pages);
         mapping.sweep(Sweep::Shared, pages);

@@ -6,12 +6,11 @@
 use x86_64::structures::paging::Page;
 
 use super::{LimitError, Region};
-use crate::frame::FrameSource;
+use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::table::Sweep;
-use crate::tlb::Tlb;
 
-impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
+impl<P: Platform> Region<'_, P> {
     /// The number of bytes from the base on that can be used.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
@@ -46,7 +45,7 @@ impl<S: FrameSource, T: Tlb> Region<'_, S, T> {
     }
 }
 
-fn raise<S: FrameSource, T: Tlb>(bytes: u64, mapping: Mapping<'_, S, T>) -> Result<(), LimitError> {
+fn raise<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Result<(), LimitError> {
     if !mapping.record.account.is_reserved() {
         mapping.record.set_limit(bytes);
         return Ok(());
@@ -61,7 +60,7 @@ fn raise<S: FrameSource, T: Tlb>(bytes: u64, mapping: Mapping<'_, S, T>) -> Resu
     Ok(())
 }
 
-fn lower<S: FrameSource, T: Tlb>(bytes: u64, mut mapping: Mapping<'_, S, T>) -> Result<(), LimitError> {
+fn lower<P: Platform>(bytes: u64, mut mapping: Mapping<'_, P>) -> Result<(), LimitError> {
     // Pages that were committed ahead and never written are no obstacle.
     mapping.demote_ahead();
     let charged_frames = mapping.record.most_frames();

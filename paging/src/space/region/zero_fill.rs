@@ -9,21 +9,20 @@ use core::fmt;
 use x86_64::structures::paging::page::PageRange;
 
 use super::Region;
-use crate::frame::FrameSource;
+use crate::platform::Platform;
 use crate::table::Sweep;
-use crate::tlb::Tlb;
 
 /// While it lives, zeros are being written over pages that read as zero.
 ///
 /// Forgetting it instead of dropping it leaves the sink mapped: later writes to such pages are lost. The next
 /// guard, or the drop of the region, clears that up.
 #[must_use = "the guard is to be held while the zeros are written"]
-pub struct ZeroFill<'r, 'a, S: FrameSource, T: Tlb> {
-    region: &'r mut Region<'a, S, T>,
+pub struct ZeroFill<'r, 'a, P: Platform> {
+    region: &'r mut Region<'a, P>,
 }
 
-impl<'r, 'a, S: FrameSource, T: Tlb> ZeroFill<'r, 'a, S, T> {
-    pub(super) fn begin(region: &'r mut Region<'a, S, T>, pages: PageRange) -> Self {
+impl<'r, 'a, P: Platform> ZeroFill<'r, 'a, P> {
+    pub(super) fn begin(region: &'r mut Region<'a, P>, pages: PageRange) -> Self {
         region.with_recalled(|mut mapping| {
             if mapping.record.residency.deferred_frames > 0 {
                 // Deferred pages read as zero too, and need not be zeroed to be filled with zeros.
@@ -35,13 +34,13 @@ impl<'r, 'a, S: FrameSource, T: Tlb> ZeroFill<'r, 'a, S, T> {
     }
 }
 
-impl<S: FrameSource, T: Tlb> Drop for ZeroFill<'_, '_, S, T> {
+impl<P: Platform> Drop for ZeroFill<'_, '_, P> {
     fn drop(&mut self) {
         self.region.with_recalled(|mapping| mapping.record.filling = None);
     }
 }
 
-impl<S: FrameSource, T: Tlb> fmt::Debug for ZeroFill<'_, '_, S, T> {
+impl<P: Platform> fmt::Debug for ZeroFill<'_, '_, P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("ZeroFill").field("region", &self.region).finish()
     }

@@ -10,7 +10,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use palimpsest_paging::Tlb;
 use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
 use palimpsest_paging::x86_64::structures::paging::page_table::PageTableLevel;
 use palimpsest_paging::x86_64::structures::paging::{
@@ -128,6 +127,25 @@ impl Mmu {
         let entry = unsafe { &(&*table)[index] };
         (entry.flags(), PhysFrame::containing_address(entry.addr()))
     }
+
+    /// Drops the translation of a page and the tables on the way to it, as `INVLPG` does.
+    pub(crate) fn flush(&self, page: Page) {
+        self.translations.borrow_mut().remove(&page);
+        let mut tables = self.tables.borrow_mut();
+        for level in [PageTableLevel::One, PageTableLevel::Two, PageTableLevel::Three] {
+            tables.remove(&(level, block(page, level)));
+        }
+        let (single, all) = self.flushes.get();
+        self.flushes.set((single + 1, all));
+    }
+
+    /// Drops everything, as a load of CR3 does.
+    pub(crate) fn flush_all(&self) {
+        self.translations.borrow_mut().clear();
+        self.tables.borrow_mut().clear();
+        let (single, all) = self.flushes.get();
+        self.flushes.set((single, all + 1));
+    }
 }
 
 /// The number of the block of addresses that a table of this level translates for this page.
@@ -139,24 +157,4 @@ fn block(page: Page, level: PageTableLevel) -> u64 {
         PageTableLevel::Four => 48,
     };
     page.start_address().as_u64() >> table_bits
-}
-
-// SAFETY: there is one CPU, and it translates by these caches and by the tables only.
-unsafe impl Tlb for Mmu {
-    fn flush(&self, page: Page) {
-        self.translations.borrow_mut().remove(&page);
-        let mut tables = self.tables.borrow_mut();
-        for level in [PageTableLevel::One, PageTableLevel::Two, PageTableLevel::Three] {
-            tables.remove(&(level, block(page, level)));
-        }
-        let (single, all) = self.flushes.get();
-        self.flushes.set((single + 1, all));
-    }
-
-    fn flush_all(&self) {
-        self.translations.borrow_mut().clear();
-        self.tables.borrow_mut().clear();
-        let (single, all) = self.flushes.get();
-        self.flushes.set((single, all + 1));
-    }
 }

@@ -1,0 +1,71 @@
+//! What the embedder provides: the trait, and its implementation for one CPU.
+
+#[cfg(target_arch = "x86_64")]
+mod single_cpu;
+
+use x86_64::structures::paging::Page;
+
+#[cfg(target_arch = "x86_64")]
+pub use self::single_cpu::{CpuError, SingleCpu};
+use crate::frame::FrameSource;
+
+/// What an address space needs of the kernel: frames, flushes of the TLB, and interrupts off.
+///
+/// [`SingleCpu`] is the platform of a kernel in which one CPU uses the address space.
+///
+/// # Safety
+///
+/// The implementer guarantees that
+/// 1. when [`flush`](Self::flush) returns, no CPU that may use the address space translates the
+///    page by an entry that was changed before the call, or walks a table on the way to the page
+///    that was taken out of its entry before the call (`INVLPG` drops both: Intel SDM Vol 3A,
+///    4.10.4.1);
+/// 2. when [`flush_all`](Self::flush_all) returns, the same is true for every page of the window;
+/// 3. [`without_interrupts`](Self::without_interrupts) calls the closure once, on the calling CPU,
+///    and nothing else that uses the address space or its frame source runs on that CPU meanwhile;
+/// 4. [`frames`](Self::frames) always returns the same frame source.
+pub unsafe trait Platform {
+    /// The source of all frames of the address space.
+    type Frames: FrameSource;
+
+    /// Returns the frame source.
+    fn frames(&self) -> &Self::Frames;
+
+    /// Drops the cached translation of `page`, and cached references to the tables on the way to
+    /// it.
+    fn flush(&self, page: Page);
+
+    /// Drops what is cached for every page of the window.
+    fn flush_all(&self);
+
+    /// Calls `work` with interrupts off on this CPU.
+    ///
+    /// The page-fault handler takes the lock of the address space. If the holder of the lock were
+    /// interrupted by code that faults in a region, that fault would wait for the lock forever.
+    /// The default only calls `work`, for kernels in which interrupt handlers touch no region.
+    fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+}
+
+// SAFETY: every method is that of `P`, whose implementer gives the guarantees.
+unsafe impl<P: Platform> Platform for &P {
+    type Frames = P::Frames;
+
+    #[inline]
+    fn frames(&self) -> &P::Frames {
+        (**self).frames()
+    }
+
+    fn flush(&self, page: Page) {
+        (**self).flush(page);
+    }
+
+    fn flush_all(&self) {
+        (**self).flush_all();
+    }
+
+    fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {
+        (**self).without_interrupts(work)
+    }
+}

@@ -1,0 +1,121 @@
+//! The platform of a kernel in which one CPU uses the address space, and the check of that CPU.
+//!
+//! This is the only module with privileged instructions: it must run in ring 0.
+
+use core::fmt;
+
+use thiserror::Error;
+use x86_64::instructions::{interrupts, tlb};
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
+use x86_64::registers::model_specific::{Efer, EferFlags};
+use x86_64::structures::paging::Page;
+
+use super::Platform;
+use crate::frame::FrameSource;
+
+/// The platform of a kernel in which one CPU uses the address space.
+///
+/// It flushes the calling CPU only. That is also enough if one CPU at a time uses a region, and
+/// flushes its TLB when it takes the region over from another CPU, provided that nothing is
+/// [deferred](crate::Region::defer) or [committed ahead](crate::FaultAround) and no account is
+/// lost. A fault in any region may take back deferred frames, frames that were committed ahead, and
+/// the sink, from regions that other CPUs use.
+pub struct SingleCpu<S> {
+    frames: S,
+}
+
+impl<S: FrameSource> SingleCpu<S> {
+    /// Checks that the calling CPU enforces what the page tables say, and makes a platform with
+    /// this frame source.
+    ///
+    /// Outside of ring 0 the first read of a control register raises a general-protection
+    /// exception.
+    ///
+    /// # Errors
+    ///
+    /// - [`CpuError::WriteProtectOff`]: CR0.WP is clear, so ring 0 would write through the
+    ///   read-only mapping of the shared zero frame.
+    /// - [`CpuError::NoExecuteOff`]: EFER.NXE is clear, so bit 63 of every entry would be a
+    ///   reserved bit.
+    /// - [`CpuError::FiveLevelPaging`]: CR4.LA57 is set, so the root would be read as a level-5
+    ///   table.
+    /// - [`CpuError::ProcessContexts`]: CR4.PCIDE is set, so a flush would leave the translations
+    ///   of other process contexts in place.
+    pub fn new(frames: S) -> Result<Self, CpuError> {
+        if !Cr0::read().contains(Cr0Flags::WRITE_PROTECT) {
+            return Err(CpuError::WriteProtectOff);
+        }
+        if !Efer::read().contains(EferFlags::NO_EXECUTE_ENABLE) {
+            return Err(CpuError::NoExecuteOff);
+        }
+        let cr4 = Cr4::read();
+        if cr4.contains(Cr4Flags::L5_PAGING) {
+            return Err(CpuError::FiveLevelPaging);
+        }
+        if cr4.contains(Cr4Flags::PCID) {
+            return Err(CpuError::ProcessContexts);
+        }
+        Ok(Self { frames })
+    }
+}
+
+impl<S> fmt::Debug for SingleCpu<S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SingleCpu").finish_non_exhaustive()
+    }
+}
+
+// SAFETY:
+// 1. INVLPG drops the translation of the page and all paging-structure caches of the current
+//    process context (Intel SDM Vol 3A, 4.10.4.1). There is one context, because `SingleCpu::new`
+//    refuses CR4.PCIDE.
+// 2. Loading CR3 drops all translations that are not global (same section), and this crate maps no
+//    global page.
+// 3. With interrupts off, nothing else runs on this CPU except for exceptions, which only its code
+//    raises, and NMIs, whose handlers must not use the address space.
+// 4. The field never changes.
+unsafe impl<S: FrameSource> Platform for SingleCpu<S> {
+    type Frames = S;
+
+    #[inline]
+    fn frames(&self) -> &S {
+        &self.frames
+    }
+
+    fn flush(&self, page: Page) {
+        tlb::flush(page.start_address());
+    }
+
+    fn flush_all(&self) {
+        tlb::flush_all();
+    }
+
+    fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {
+        let were_enabled = interrupts::are_enabled();
+        // Not `interrupts::without_interrupts`: its two calls of `work` are too many to be inlined.
+        interrupts::disable();
+        let result = work();
+        if were_enabled {
+            interrupts::enable();
+        }
+        result
+    }
+}
+
+/// Why a CPU cannot be used with this crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CpuError {
+    /// Ring 0 ignores read-only entries.
+    #[error("CR0.WP is clear: set it, so that ring 0 cannot write the shared zero frame")]
+    WriteProtectOff,
+    /// The no-execute bit is a reserved bit.
+    #[error("EFER.NXE is clear: set it, so that pages can be mapped no-execute")]
+    NoExecuteOff,
+    /// The CPU walks five levels of tables.
+    #[error("CR4.LA57 is set: switch to 4-level paging, because the root is read as a level-4 table")]
+    FiveLevelPaging,
+    /// Translations are tagged with process contexts.
+    #[error("CR4.PCIDE is set: clear it, because a flush reaches the current process context only")]
+    ProcessContexts,
+}
