@@ -26,10 +26,8 @@ const MAX_COLUMNS: usize = 100;
 /// checked even if they are listed here.
 const UNFINISHED: &[&str] = &[
     "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "Cargo.toml",
     "README.md",
-    "docs",
+    "docs/performance.md",
     "engine",
     "kernel-demo/src/bin",
     "kernel-demo/src/c_runtime/floats",

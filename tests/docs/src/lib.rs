@@ -19,3 +19,6 @@ pub mod paging {}
 
 #[doc = include_str!("../../../wasi/README.md")]
 pub mod wasi {}
+
+#[doc = include_str!("../../../docs/firmware.md")]
+pub mod firmware {}

@@ -32,7 +32,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All Markdown files of the repository.
+/// All Markdown files of the repository. Folders of sources contain only parts of documents.
 fn documents() -> Vec<Document> {
     let root = root();
     let mut folders = vec![root.clone()];
@@ -41,7 +41,7 @@ fn documents() -> Vec<Document> {
         for entry in fs::read_dir(&folder).expect("the repository can be read") {
             let path = entry.expect("the repository can be read").path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if path.is_dir() && !name.starts_with('.') && name != "target" {
+            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "src" {
                 folders.push(path);
             } else if name.ends_with(".md") {
                 let text = fs::read_to_string(&path).expect("documents are UTF-8");
@@ -151,4 +151,85 @@ fn links_and_paths_lead_to_files() {
         }
     }
     assert!(missing.is_empty(), "not in the repository:\n{}", missing.join("\n"));
+}
+
+/// In a table row that starts with the path of a Rust file, the second cell names functions and
+/// types of that file.
+#[test]
+fn names_that_are_cited_with_their_file_are_defined_there() {
+    let root = root();
+    let (mut checked, mut missing) = (0, Vec::new());
+    for Document { path, text } in documents() {
+        let (_, prose) = split(&text);
+        for (line, words) in prose {
+            let cells: Vec<_> = words.trim().trim_matches('|').split(" | ").map(str::trim).collect();
+            let [file, names, _, ..] = cells[..] else { continue };
+            let file = file.trim_matches('`');
+            if !(file.ends_with(".rs") && names.starts_with('`')) {
+                continue;
+            }
+            let source = fs::read_to_string(root.join(file)).unwrap_or_default();
+            for name in quoted(names) {
+                checked += 1;
+                // `Type::function` is defined as `fn function`.
+                let name = name.rsplit("::").next().unwrap_or(name);
+                if !is_defined(&source, name) {
+                    missing.push(format!("{}:{line}: {name} in {file}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "defined elsewhere or not at all:\n{}", missing.join("\n"));
+    assert!(checked > 0, "no table cites a function with its file");
+}
+
+/// The table of `docs/security.md` lists exactly those files of the libraries that contain unsafe
+/// code.
+#[test]
+fn the_unsafe_inventory_is_complete() {
+    let root = root();
+    let text = fs::read_to_string(root.join("docs/security.md")).expect("the document exists");
+    let section = text.split("## Where the unsafe code is").nth(1).expect("the section exists");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let mut listed: Vec<_> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(PathBuf::from)
+        .collect();
+    listed.sort();
+    let mut found = Vec::new();
+    let mut folders: Vec<_> = ["engine", "heap", "paging", "wasi"]
+        .into_iter()
+        .map(|library| root.join(library).join("src"))
+        .collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.expect("the repository can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if fs::read_to_string(&path).is_ok_and(|source| has_unsafe_code(&source)) {
+                found.push(path.strip_prefix(&root).expect("the root was the start").to_owned());
+            }
+        }
+    }
+    found.sort();
+    assert_eq!(listed, found, "left: docs/security.md; right: the sources");
+}
+
+fn has_unsafe_code(source: &str) -> bool {
+    let keywords = ["unsafe {", "unsafe impl", "unsafe fn", "unsafe trait", "unsafe extern", "#[unsafe("];
+    let product = source.split("mod tests {").next().unwrap_or_default();
+    let mut code = product.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.any(|line| keywords.iter().any(|keyword| line.contains(keyword)))
+}
+
+fn is_defined(source: &str, name: &str) -> bool {
+    let keywords = ["fn ", "struct ", "enum ", "trait ", "type ", "const "];
+    keywords.iter().any(|keyword| {
+        source.match_indices(keyword).any(|(at, _)| {
+            let rest = &source[at + keyword.len()..];
+            rest.strip_prefix(name)
+                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        })
+    })
 }
