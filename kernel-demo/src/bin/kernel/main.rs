@@ -1,8 +1,8 @@
-//! The demonstration kernel: gives the tour, or runs the guest that it was booted with.
+//! The demonstration kernel: takes the tour, or runs the guest that it was booted with.
 //!
-//! Uses only the public API of the crates, as any other kernel would. What it prints is for people; the
-//! same figures go out as JSON through the second serial port, and what a guest writes through the third and
-//! the fourth.
+//! It uses only the public API of the crates, as any other kernel would. It prints text to the
+//! console, and sends the same figures as JSON through the second serial port. The output of a
+//! guest goes through the third and the fourth.
 
 #![no_std]
 #![no_main]

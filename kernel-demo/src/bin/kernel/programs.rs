@@ -1,9 +1,8 @@
-//! Programs that are libraries: Wasm modules that somebody else compiled for JavaScript hosts, driven from
-//! here.
+//! Programs that are libraries: Wasm modules that were compiled for JavaScript hosts.
 //!
-//! Owns [`Library`], an instance whose exports are called by name, in slices, with addresses and lengths.
-//! What the exports mean is in [`picture`] and [`mod@quickjs`]. What such a program has to say goes where a WASI
-//! command writes it, and it ends with an exit code like one. Called by `run`.
+//! The kernel calls the exports of a [`Library`] by name, in slices, with addresses and lengths.
+//! The modules [`picture`] and [`mod@quickjs`] contain what the exports mean. The programs write
+//! their output like a WASI command, and end with an exit code.
 
 mod picture;
 mod quickjs;
@@ -27,13 +26,14 @@ use crate::{
 pub(crate) use picture::{lodepng, webp};
 pub(crate) use quickjs::quickjs;
 
-/// What a library calls once before anything else, if it exports it (WASI application ABI, reactors).
+/// The export of a library that must be called before all others, if it exists (WASI application
+/// ABI, reactors).
 const INITIALIZE: &str = "_initialize";
 
-/// Fuel for a library's start function.
+/// The fuel for a library's start function.
 const START_FUEL: u64 = 100_000_000;
 
-/// The exit code of a program that could not do what it was asked to.
+/// The exit code of a program that reports an error.
 const FAILURE: u32 = 1;
 
 /// An instance of a library.
@@ -45,7 +45,7 @@ struct Library<T: 'static> {
 }
 
 impl<T: 'static> Library<T> {
-    /// Instantiates `guest` with what `linker` has, and initializes it.
+    /// Instantiates `guest` with the definitions in `linker`, and initializes it.
     fn load(
         guest: Guest<'_>,
         linker: &Linker<T>,
@@ -57,7 +57,7 @@ impl<T: 'static> Library<T> {
         let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
         let module = Module::new(&engine, guest.wasm)?;
         let mut store = Store::new(&engine, data);
-        // For a start function, which is called before there is a task.
+        // The fuel for a start function, which is called before there is a task.
         store.set_fuel(START_FUEL).expect("the engine above is metered");
         let before = clock::ticks();
         let instance = linker.instantiate(&mut store, &module)?;
@@ -70,24 +70,24 @@ impl<T: 'static> Library<T> {
         Ok(library)
     }
 
-    /// The export `name`, for host functions to call.
+    /// Returns the export `name`, for host functions to call.
     fn typed<P: WasmParams, R: WasmResults>(&mut self, name: &str) -> Result<TypedFunc<P, R>, RunError> {
         let instance = self.instance;
         instance.get_typed_func(&*self.store()?, name).map_err(|_| other_library(name))
     }
 
-    /// Ends the program; see [`Sliced::conclude`].
+    /// Ends the program. See [`Sliced::conclude`].
     fn conclude(self, measured: &mut Measured) {
         self.sliced.conclude(measured);
     }
 
-    /// The store with the library's memory in it.
+    /// Returns the store, which contains the library's memory.
     fn store(&mut self) -> Result<&mut Store<T>, RunError> {
         self.sliced.store().map_err(|error| RunError::of_call("store", error))
     }
 
-    /// Calls the export `name`, all of whose parameters and results are 32-bit integers. A function without a
-    /// result answers 0.
+    /// Calls the export `name`, whose parameters and results must all be 32-bit integers. Returns 0
+    /// if it has no result.
     fn call(&mut self, name: &str, arguments: &[u32]) -> Result<u32, RunError> {
         let instance = self.instance;
         let func = instance.get_func(self.store()?, name).ok_or_else(|| other_library(name))?;
@@ -98,24 +98,24 @@ impl<T: 'static> Library<T> {
 }
 
 impl<T: 'static> Library<T> {
-    /// Puts `bytes` at the address.
+    /// Writes `bytes` at `address`.
     fn write(&mut self, address: u32, bytes: &[u8]) -> Result<(), RunError> {
         let memory = self.memory;
         let written = memory.write(self.store()?, address as usize, bytes);
         written.map_err(|_| RunError::OutOfBounds { address, bytes: bytes.len() })
     }
 
-    /// The `bytes` bytes at the address.
+    /// Returns the `bytes` bytes at `address`.
     fn read(&mut self, address: u32, bytes: usize) -> Result<&[u8], RunError> {
         let memory = self.memory;
         let range = memory.data(&*self.store()?).get(address as usize..).and_then(|rest| rest.get(..bytes));
         range.ok_or(RunError::OutOfBounds { address, bytes })
     }
 
-    /// The little-endian word at the address.
+    /// Returns the little-endian word at `address`.
     fn word(&mut self, address: u32) -> Result<u32, RunError> {
         let bytes = self.read(address, size_of::<u32>())?;
-        Ok(u32::from_le_bytes(bytes.try_into().expect("`read` returns as many bytes as it was asked for")))
+        Ok(u32::from_le_bytes(bytes.try_into().expect("`read` returned 4 bytes")))
     }
 }
 
@@ -123,22 +123,22 @@ fn other_library(name: &str) -> RunError {
     RunError::OtherLibrary { name: name.into() }
 }
 
-/// Why a program did not do what it was asked to.
+/// Why a program failed.
 #[derive(Debug, Error)]
 enum ProgramError {
-    /// It says so itself, like any command: a line on its standard error, and an exit code.
+    /// It reports an error: a line on standard error, and an exit code.
     #[error("{0}")]
-    Said(String),
+    Reported(String),
     /// It could not be run, or trapped.
     #[error(transparent)]
     Run(#[from] RunError),
 }
 
-/// What a program's end is for the whole run.
+/// Converts the end of a program to the end of the run.
 fn conclude(ended: Result<(), ProgramError>) -> Result<Ended, RunError> {
     match ended {
         Ok(()) => Ok(Ended::Exited(0)),
-        Err(ProgramError::Said(reason)) => {
+        Err(ProgramError::Reported(reason)) => {
             StandardError.write(format!("{reason}\n").as_bytes());
             Ok(Ended::Exited(FAILURE))
         }

@@ -1,13 +1,13 @@
-//! The report of a run: the same figures for people on the console and for programs as JSON.
+//! The report of a run: the same figures as text on the console and as JSON.
 //!
-//! The report is sent once, when the store is gone, so that the free frames at the end can be compared with
-//! those at the start.
+//! It is sent once, after the store is dropped, so that the free frames at the end can be compared
+//! with those at the start.
 
 use kernel_demo::{println, serial};
 use palimpsest_engine::{Memory, Store};
 use palimpsest_protocol::{MemoryReport, Report};
 
-/// Describes `memory` as it is now.
+/// Returns the current figures of `memory`.
 pub(crate) fn of_memory<T>(store: &Store<T>, memory: Memory) -> MemoryReport {
     let residency = memory.residency(store);
     MemoryReport {
@@ -20,7 +20,7 @@ pub(crate) fn of_memory<T>(store: &Store<T>, memory: Memory) -> MemoryReport {
     }
 }
 
-/// Prints results, error and memories to the console and sends the report.
+/// Prints results, error and memories to the console, and sends the report.
 pub(crate) fn publish(report: &Report) {
     for value in &report.results {
         println!("{value}");

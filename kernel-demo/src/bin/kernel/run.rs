@@ -1,8 +1,9 @@
 //! Runs the guest that the kernel was booted with: load, instantiate, call, report.
 //!
-//! Owns what is common to all guests; a plain call is in [`call`], a WASI command in [`command`], the
-//! libraries that the kernel itself drives are in [`programs`]. Whatever is wrong with the file, the name or
-//! the arguments becomes one line that says what to do; nothing of the guest is left when the report is sent.
+//! This module contains what all guests share. A plain call is in [`call`], a WASI command in
+//! [`command`], and the libraries are in [`programs`]. An error in the file, the name or the
+//! arguments becomes one line that states what to do. Everything of the guest is dropped before the
+//! report.
 
 mod call;
 mod command;
@@ -19,7 +20,7 @@ use crate::{programs, report, samples::Samples, slices::SliceError, world::Share
 
 pub(crate) use error::RunError;
 
-/// A guest, and what its run depends on.
+/// A guest, and the inputs of its run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guest<'a> {
     pub(crate) machine: &'a Machine,
@@ -27,7 +28,7 @@ pub(crate) struct Guest<'a> {
     pub(crate) wasm: &'a [u8],
 }
 
-/// How a run that was carried through ended.
+/// How a run ended that was not aborted by an error.
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// A function returned these values.
@@ -37,11 +38,11 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// What a failed call of `name` ends the run with: the exit code, if the guest ended itself.
+    /// Converts a failed call of `name` to the end of the run, if the guest called `proc_exit`.
     ///
     /// # Errors
     ///
-    /// It did not; then the failure is the run's.
+    /// Returns the failure if the guest did not.
     pub(crate) fn by_failure(name: &str, error: SliceError) -> Result<Self, RunError> {
         if let SliceError::Guest(cause) = &error
             && let Some(exit) = cause.downcast_ref::<Exit>()
@@ -52,7 +53,7 @@ impl Ended {
     }
 }
 
-/// What is known about a run however it ends.
+/// Figures of a run that exist however it ends.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) instantiate_ticks: Option<u64>,
@@ -64,13 +65,13 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Takes the figures of all memories in `store`.
-    pub(crate) fn note_memories<T: 'static>(&mut self, store: &Store<T>) {
+    /// Records the figures of all memories in `store`.
+    pub(crate) fn record_memories<T: 'static>(&mut self, store: &Store<T>) {
         self.memories = store.memories().map(|memory| report::of_memory(store, memory)).collect();
     }
 }
 
-/// Runs `guest.wasm` as `request` says, and reports.
+/// Runs `guest.wasm` as `request` specifies, and reports.
 pub(crate) fn guest(machine: &Machine, request: &Run) -> ExitStatus {
     let free_frames_at_start = machine.frames().free_frames();
     let mut measured = Measured::default();

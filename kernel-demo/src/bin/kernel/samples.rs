@@ -1,22 +1,22 @@
-//! A series of measurements that never grows above a fixed size.
+//! A series of measurements whose size is limited.
 //!
-//! Owns the thinning: a full series drops every second point, and from then on takes every second measurement
-//! only. So a long run has as many points as a short one, evenly spread. Used for what a run reports over
-//! time.
+//! When the series is full, every second point is removed, and from then on only every second
+//! measurement is recorded. A long run therefore has as many points as a short one, evenly
+//! distributed.
 
 use alloc::vec::Vec;
 use palimpsest_protocol::Series;
 
-/// The most points in a series.
+/// The limit of points in a series.
 const CAPACITY: usize = 512;
 
-/// Points of two numbers, in the order in which they were measured.
+/// Points of two numbers, in the order of measurement.
 #[derive(Debug)]
 pub(crate) struct Samples {
     points: Series,
-    /// Measurements for each point that is kept.
+    /// The number of measurements for each recorded point.
     stride: u64,
-    /// Measurements so far.
+    /// The number of measurements so far.
     measured: u64,
 }
 
@@ -27,7 +27,7 @@ impl Default for Samples {
 }
 
 impl Samples {
-    /// The points so far.
+    /// Returns the recorded points.
     pub(crate) fn into_series(self) -> Series {
         self.points
     }

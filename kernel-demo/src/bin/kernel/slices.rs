@@ -1,8 +1,7 @@
-//! A guest's calls in slices of time, with a look at its frames after each.
+//! Runs a guest's calls in slices of time, and samples its frames after each slice.
 //!
-//! Owns the loop around the engine's `Task`: the guest runs until its slice is used up or it waits, and is
-//! then gone on with, since nobody else wants the CPU. The samples, and a last one at the end, become the
-//! timeline of the report.
+//! The guest runs until its slice is used up or it waits. It is then continued at once, because no
+//! other guest exists. The samples, and a last one at the end, become the timeline of the report.
 
 use alloc::vec::Vec;
 
@@ -12,13 +11,14 @@ use thiserror::Error;
 
 use crate::{run::Measured, samples::Samples, world::Time};
 
-/// Fuel of a slice, about one unit for each instruction of the guest: some 20 ms in QEMU.
+/// The fuel of a slice, at about one unit for each instruction of the guest. It lasts some 20 ms in
+/// QEMU.
 const SLICE_FUEL: u64 = 2_000_000;
 
 /// Why a call did not return.
 #[derive(Debug, Error)]
 pub(crate) enum SliceError {
-    /// It was not made.
+    /// The call could not be made.
     #[error(transparent)]
     Task(#[from] TaskError),
     /// The guest failed, or ended itself.
@@ -29,14 +29,14 @@ pub(crate) enum SliceError {
 /// A store whose calls run in slices.
 #[derive(Debug)]
 pub(crate) struct Sliced<T: 'static> {
-    /// Gone once a call could not be made.
+    /// None after a call that could not be made.
     store: Option<Store<T>>,
     space: &'static Space,
     time: Time,
     timeline: Samples,
-    /// By the calls that are over.
+    /// Fuel that completed calls used.
     fuel_used: u64,
-    /// Of the clock, in all calls.
+    /// Ticks of the clock in all calls.
     ticks: u64,
 }
 
@@ -45,23 +45,23 @@ impl<T: 'static> Sliced<T> {
         Self { store: Some(store), space, time, timeline: Samples::default(), fuel_used: 0, ticks: 0 }
     }
 
-    /// The store, unless a call could not be made.
+    /// Returns the store, unless a call could not be made.
     pub(crate) fn store(&mut self) -> Result<&mut Store<T>, SliceError> {
         self.store.as_mut().ok_or(SliceError::Task(TaskError::Over))
     }
 
-    /// Ends the program: what it came to goes into `measured`, and its frames go back.
+    /// Ends the program: records its figures in `measured`, and drops the store.
     pub(crate) fn conclude(mut self, measured: &mut Measured) {
         self.timeline.add(self.fuel_used, self.space.usage().resident_frames);
         if let Some(store) = &self.store {
-            measured.note_memories(store);
+            measured.record_memories(store);
         }
         measured.run_ticks = Some(self.ticks);
         measured.run_ns = Some(self.time.nanoseconds_in(self.ticks));
         measured.timeline = self.timeline;
     }
 
-    /// Instantiates `module` and calls its export `name`, which takes nothing.
+    /// Instantiates `module` and calls its export `name`, which must not have parameters.
     ///
     /// # Errors
     ///

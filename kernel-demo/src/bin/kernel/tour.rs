@@ -1,7 +1,7 @@
-//! The tour: what a visitor sees in the first ten seconds.
+//! The tour: seven steps on real frames.
 //!
-//! Seven steps on real frames, each printed with its figures and compared with what it must be. The first
-//! figure that is wrong ends the tour with a failing status; the last line is the verdict.
+//! Each step prints its figures and compares them with the expected ones. The first wrong figure
+//! ends the tour with a failing status. The last line is the verdict.
 
 mod grow;
 mod png;
@@ -24,20 +24,20 @@ use crate::report;
 /// Why the tour ended early.
 #[derive(Debug, Error)]
 enum TourError {
-    /// A figure is not what it must be.
-    #[error("{what}: {found}, and it must be {expected}")]
+    /// A figure differs from the expected one.
+    #[error("{what}: {found}, but {expected} was expected")]
     Figure { what: &'static str, found: u64, expected: u64 },
-    /// Something that works did not.
+    /// An operation failed that must succeed.
     #[error("{what}: {cause}")]
     Broken { what: &'static str, cause: String },
 }
 
-/// Names what was being done when `result` failed.
+/// Adds to an error what the tour was doing.
 fn doing<V, E: fmt::Display>(what: &'static str, result: Result<V, E>) -> Result<V, TourError> {
     result.map_err(|cause| TourError::Broken { what, cause: cause.to_string() })
 }
 
-/// Compares a figure with what it must be.
+/// Compares a figure with the expected one.
 fn must_be(what: &'static str, found: u64, expected: u64) -> Result<(), TourError> {
     if found == expected { Ok(()) } else { Err(TourError::Figure { what, found, expected }) }
 }
@@ -74,7 +74,7 @@ impl Program {
     }
 }
 
-/// Gives the tour, and says how it went.
+/// Takes the tour and reports the result.
 pub(crate) fn give(machine: &Machine) -> ExitStatus {
     let free_frames_at_start = machine.frames().free_frames();
     println!("Palimpsest: linear memory is virtual memory.");

@@ -1,25 +1,25 @@
-//! Wasm values as text: arguments as they were typed, results as they are printed and reported.
+//! Wasm values as text: arguments from the command line, and results.
 
 use alloc::{string::String, vec::Vec};
 use palimpsest_engine::{F32, F64, FuncType, Nullable, V128, Val, ValType};
 use palimpsest_protocol::Value;
 use thiserror::Error;
 
-/// Why words are no arguments of a function.
+/// Why words are not arguments of a function.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub(crate) enum ArgumentError {
-    /// Too few or too many.
+    /// There are too few or too many.
     #[error(
-        "`{name}` takes {expected} arguments ({signature}), and {found} were given; write one word for each behind its name"
+        "`{name}` takes {expected} arguments ({signature}), and {found} were given; write one word for each after its name"
     )]
     Count { name: String, signature: String, expected: usize, found: usize },
-    /// A word that is no value of the parameter's type.
-    #[error("argument {position} of `{name}` is {word:?}, which is no {ty}; write {form}")]
+    /// A word is not a value of the parameter's type.
+    #[error("argument {position} of `{name}` is {word:?}, but its type is {ty}; write {form}")]
     Value { name: String, position: usize, word: String, ty: &'static str, form: &'static str },
 }
 
-/// Reads `words` as the arguments of the function `name` of type `ty`.
+/// Parses `words` as arguments of the function `name` of type `ty`.
 pub(crate) fn parse_arguments(
     name: &str,
     ty: &FuncType,
@@ -60,13 +60,13 @@ fn parse(ty: ValType, word: &str) -> Option<Val> {
     }
 }
 
-/// A decimal or `0x` integer of 32 bits, signed or unsigned.
+/// Parses a decimal or `0x` integer of 32 bits, signed or unsigned.
 fn i32_of(word: &str) -> Option<i32> {
     let unsigned = || word.parse().ok().or_else(|| u32::try_from(hexadecimal(word)?).ok());
     word.parse().ok().or_else(|| unsigned().map(u32::cast_signed))
 }
 
-/// A decimal or `0x` integer of 64 bits, signed or unsigned.
+/// Parses a decimal or `0x` integer of 64 bits, signed or unsigned.
 fn i64_of(word: &str) -> Option<i64> {
     let unsigned = || word.parse().ok().or_else(|| u64::try_from(hexadecimal(word)?).ok());
     word.parse().ok().or_else(|| unsigned().map(u64::cast_signed))
@@ -76,7 +76,7 @@ fn hexadecimal(word: &str) -> Option<u128> {
     u128::from_str_radix(word.strip_prefix("0x")?, 16).ok()
 }
 
-/// The name that the Wasm specification gives to `ty`.
+/// Returns the name of `ty` in the Wasm specification.
 pub(crate) fn type_name(ty: ValType) -> &'static str {
     match ty {
         ValType::I32 => "i32",
@@ -99,7 +99,7 @@ fn form(ty: ValType) -> &'static str {
     }
 }
 
-/// A result, as it is printed and reported.
+/// Converts a result to the form in which it is printed and reported.
 pub(crate) fn result(val: &Val) -> Value {
     match val {
         Val::I32(value) => Value::I32 { value: *value },

@@ -1,9 +1,7 @@
-//! What a guest sees of the world: the kernel's ports, clocks, files and frames as WASI's, and a heap.
+//! The world of a guest: the kernel's ports, clocks, files and frames as WASI, and a heap.
 //!
-//! Owns the adapters between `kernel_demo` and `palimpsest_wasi`. Standard output and error are serial ports
-//! of their own; `/` is the directory that came with the kernel, read-only; the blocks of `/tmp` are frames
-//! of the pool, which are back when the store is dropped. Called by `run` and the drivers in `programs`, once
-//! for each run.
+//! Standard output and error are two serial ports. `/` is the directory in the boot archive,
+//! read-only. The blocks of `/tmp` are frames of the pool, which dropping the store releases.
 
 use alloc::{boxed::Box, sync::Arc};
 
@@ -21,27 +19,27 @@ use spin::Mutex;
 use crate::run::Guest;
 use crate::samples::Samples;
 
-/// What becomes of a guest that waits.
+/// What happens when a guest waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// The CPU waits with it: there is nobody else.
+    /// The CPU waits with it, because it has nothing else to run.
     Spin,
-    /// Its call is suspended: it runs in slices.
+    /// Its call is suspended, because it runs in slices.
     Pause,
 }
 
-/// What was written to standard output, but for the bytes themselves.
+/// A record of the writes to standard output, without the bytes themselves.
 #[derive(Debug, Default)]
 pub(crate) struct OutputLog {
     bytes: u64,
-    /// The resident frames at each write, by the bytes written until then.
+    /// The resident frames at each write, by the number of bytes written until then.
     pub(crate) samples: Samples,
 }
 
-/// Shared by the guest's world and whoever reports.
+/// The record that the guest's world and the report share.
 pub(crate) type SharedOutputLog = Arc<Mutex<OutputLog>>;
 
-/// The world that the request of `guest` describes.
+/// Builds the world that the request of `guest` describes.
 pub(crate) fn of(
     guest: Guest<'_>,
     time: Time,
@@ -83,7 +81,8 @@ impl World {
     }
 }
 
-/// Returns a linker with WASI and, in the form for the memory that `module` exports, the heap functions.
+/// Returns a linker with WASI and, in the form for the memory that `module` exports, the heap
+/// functions.
 pub(crate) fn linker(module: &Module) -> Result<Linker<World>, DuplicateDefinition> {
     let mut linker = Linker::new();
     palimpsest_wasi::add_to_linker(&mut linker, |world: &mut World| &mut world.wasi)?;
@@ -95,7 +94,7 @@ pub(crate) fn linker(module: &Module) -> Result<Linker<World>, DuplicateDefiniti
     Ok(linker)
 }
 
-/// Standard output: every write is sent at once, and noted.
+/// Standard output. Every write is sent at once and recorded.
 pub(crate) struct StandardOutput {
     space: &'static Space,
     log: SharedOutputLog,
@@ -117,7 +116,7 @@ impl Output for StandardOutput {
     }
 }
 
-/// Standard error: every write is sent at once.
+/// Standard error. Every write is sent at once.
 pub(crate) struct StandardError;
 
 impl Output for StandardError {
@@ -126,7 +125,7 @@ impl Output for StandardError {
     }
 }
 
-/// The time-stamp counter as time of day and as a stop watch.
+/// The time of day and the time since the start, both by the time-stamp counter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Time {
     rate: TickRate,
@@ -136,24 +135,24 @@ pub(crate) struct Time {
 }
 
 impl Time {
-    /// Reads the time of day and finds out how long a tick is.
+    /// Reads the time of day and measures the rate of the counter.
     pub(crate) fn start() -> Self {
         let rate = timer::calibrate();
         let start_realtime_ns = rtc::unix_seconds() * 1_000_000_000;
         Self { rate, start_ticks: clock::ticks(), start_realtime_ns }
     }
 
-    /// Nanoseconds since the start.
+    /// Returns the nanoseconds since the start.
     pub(crate) fn elapsed_ns(self) -> u64 {
         self.rate.nanoseconds_in(clock::ticks() - self.start_ticks)
     }
 
-    /// Nanoseconds in `ticks` of the clock.
+    /// Returns the nanoseconds in `ticks` of the clock.
     pub(crate) fn nanoseconds_in(self, ticks: u64) -> u64 {
         self.rate.nanoseconds_in(ticks)
     }
 
-    /// Lets the CPU do nothing until so many nanoseconds have passed since the start.
+    /// Waits until this many nanoseconds have passed since the start.
     pub(crate) fn spin_until(self, until_ns: u64) {
         while self.elapsed_ns() < until_ns {
             core::hint::spin_loop();

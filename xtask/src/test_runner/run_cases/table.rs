@@ -204,13 +204,15 @@ const CALLS: &[Case] = &[
         "argument-of-another-type-is-refused-with-its-position",
         NUMBERS,
         &["--invoke", "add-i32", "1", "2.5"],
-        Error("argument 2 of `add-i32` is \"2.5\", which is no i32; write an integer from -2147483648 to"),
+        Error(
+            "argument 2 of `add-i32` is \"2.5\", but its type is i32; write an integer from -2147483648 to",
+        ),
     ),
     case(
         "argument-out-of-range-is-refused",
         NUMBERS,
         &["--invoke", "add-i32", "4294967296", "0"],
-        Error("argument 1 of `add-i32` is \"4294967296\", which is no i32; write an integer from"),
+        Error("argument 1 of `add-i32` is \"4294967296\", but its type is i32; write an integer from"),
     ),
     case(
         "unknown-import-is-refused-by-name",

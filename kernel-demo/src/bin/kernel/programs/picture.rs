@@ -1,8 +1,7 @@
 //! Decoders of pictures: LodePNG for PNG, libwebp for WebP.
 //!
-//! Owns the two libraries' entry points. A picture is a file of the directory that the program sees; what is
-//! said of it is its size and the SHA-256 of its pixels, four bytes each, which any other decoder must agree
-//! with.
+//! A picture is a file in the guest's directory. The output is its size and the SHA-256 of its
+//! pixels, four bytes each, which any other decoder must reproduce.
 
 use alloc::{format, string::String};
 use core::fmt::Write;
@@ -17,7 +16,7 @@ use crate::{
     world::{self, StandardOutput, Time, Waiting},
 };
 
-/// Bytes of a pixel: red, green, blue, alpha.
+/// The bytes of a pixel: red, green, blue, alpha.
 const PIXEL_BYTES: usize = 4;
 
 /// Decodes the picture that the request names.
@@ -34,7 +33,7 @@ pub(crate) fn webp(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, R
 struct Picture {
     width: u32,
     height: u32,
-    /// Where its pixels are.
+    /// The address of the pixels.
     pixels: u32,
 }
 
@@ -42,8 +41,8 @@ struct Picture {
 type Decode = fn(&mut Library<Wasi>, u32, u32) -> Result<Picture, ProgramError>;
 
 fn run(guest: Guest<'_>, measured: &mut Measured, decode: Decode) -> Result<Ended, RunError> {
-    let (name, file) = match asked_for(guest) {
-        Ok(asked_for) => asked_for,
+    let (name, file) = match requested(guest) {
+        Ok(requested) => requested,
         Err(error) => return conclude(Err(error)),
     };
     let time = Time::start();
@@ -59,27 +58,27 @@ fn run(guest: Guest<'_>, measured: &mut Measured, decode: Decode) -> Result<Ende
     conclude(described)
 }
 
-/// The name and the content of the picture that the request names.
-fn asked_for(guest: Guest<'_>) -> Result<(&str, &'static [u8]), ProgramError> {
+/// Returns the name and the content of the picture that the request names.
+fn requested(guest: Guest<'_>) -> Result<(&str, &'static [u8]), ProgramError> {
     let [name] = guest.request.arguments.as_slice() else {
         let usage = "name one picture, a file of the directory given with --dir";
-        return Err(ProgramError::Said(usage.into()));
+        return Err(ProgramError::Reported(usage.into()));
     };
-    let missing = || ProgramError::Said(format!("{name}: there is no such file in the directory"));
+    let missing = || ProgramError::Reported(format!("{name}: no such file in the directory"));
     let file = guest.machine.guest_file(name).ok_or_else(missing)?;
     Ok((name, file))
 }
 
-/// What is to be said of the picture in `file`.
+/// Returns the line of output for the picture in `file`.
 fn describe(library: &mut Library<Wasi>, file: &[u8], decode: Decode) -> Result<String, ProgramError> {
-    let length = u32::try_from(file.len()).expect("the boot archive is far below 4 GiB");
+    let length = u32::try_from(file.len()).expect("the boot archive is below 4 GiB");
     let input = library.call("malloc", &[length])?;
     library.write(input, file)?;
     let Picture { width, height, pixels } = decode(library, input, length)?;
     let bytes = width as usize * height as usize * PIXEL_BYTES;
     let mut text = format!("{width} x {height} pixels, SHA-256 ");
     for byte in Sha256::digest(library.read(pixels, bytes)?) {
-        write!(text, "{byte:02x}").expect("writing to a string reports no errors");
+        write!(text, "{byte:02x}").expect("writing to a `String` never fails");
     }
     for block in [input, pixels] {
         library.call("free", &[block])?;
@@ -87,13 +86,13 @@ fn describe(library: &mut Library<Wasi>, file: &[u8], decode: Decode) -> Result<
     Ok(text)
 }
 
-/// `unsigned lodepng_decode32(unsigned char** out, unsigned* w, unsigned* h, const unsigned char* in,
-/// size_t)`.
+/// `unsigned lodepng_decode32(unsigned char** out, unsigned* w, unsigned* h, const unsigned char*
+/// in, size_t)`.
 fn decode_png(library: &mut Library<Wasi>, input: u32, length: u32) -> Result<Picture, ProgramError> {
     let places = library.call("malloc", &[12])?;
     let status = library.call("lodepng_decode32", &[places, places + 4, places + 8, input, length])?;
     if status != 0 {
-        return Err(ProgramError::Said(format!("no PNG: LodePNG's error {status}")));
+        return Err(ProgramError::Reported(format!("not a PNG: LodePNG returned error {status}")));
     }
     let pixels = library.word(places)?;
     let (width, height) = (library.word(places + 4)?, library.word(places + 8)?);
@@ -106,7 +105,7 @@ fn decode_webp(library: &mut Library<Wasi>, input: u32, length: u32) -> Result<P
     let places = library.call("malloc", &[8])?;
     let pixels = library.call("WebPDecodeRGBA", &[input, length, places, places + 4])?;
     if pixels == 0 {
-        return Err(ProgramError::Said("no WebP that libwebp can decode".into()));
+        return Err(ProgramError::Reported("not a WebP that libwebp can decode".into()));
     }
     let (width, height) = (library.word(places)?, library.word(places + 4)?);
     library.call("free", &[places])?;

@@ -1,10 +1,10 @@
-//! QuickJS evaluates a script.
+//! Evaluates a script with QuickJS.
 //!
-//! Owns the way through the library's exports: start it, give it `print` and `console` (the prelude),
-//! evaluate, run what promises left to do, and say what nobody caught. Values are handles, addresses of boxes
-//! in the guest's memory that we free; a string goes in and out as bytes with a length. What the guest calls
-//! us for is in [`host`]. Scripts are classic ones: there is no module loader, so `import` fails as it does
-//! without one.
+//! The steps are: start the library, define `print` and `console` (the prelude), evaluate the
+//! script, run pending jobs, and report uncaught errors. Values are handles: addresses of boxes in
+//! the guest's memory, which the kernel must free. Strings are passed as bytes with a length. The
+//! functions that the guest calls are in [`host`]. Scripts are classic scripts: without a
+//! module loader, `import` fails.
 
 mod host;
 
@@ -24,15 +24,15 @@ const PRELUDE: &str = include_str!("quickjs/prelude.js");
 /// `JS_EVAL_TYPE_GLOBAL`: a classic script.
 const GLOBAL_SCRIPT: u32 = 0;
 
-/// How much of its own stack the guest uses before it throws a `RangeError`, in bytes. The interpreter ends a
-/// guest whose calls are nested 1,000 deep; a call in JavaScript takes 256 bytes of stack, and up to three
+/// The bytes of stack after which the guest throws a `RangeError`. The interpreter ends a guest
+/// whose calls are nested 1,000 deep. A call in JavaScript uses 256 bytes of stack, and up to three
 /// calls in Wasm.
 const STACK_BYTES: u32 = 128 << 10;
 
 /// Evaluates the script that the request names: `-e SCRIPT`, or a file.
 pub(crate) fn quickjs(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
-    let (name, script) = match asked_for(guest) {
-        Ok(asked_for) => asked_for,
+    let (name, script) = match requested(guest) {
+        Ok(requested) => requested,
         Err(error) => return conclude(Err(error)),
     };
     let time = Time::start();
@@ -49,24 +49,24 @@ pub(crate) fn quickjs(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended
     conclude(evaluated)
 }
 
-/// The name and the text of the script that the request names.
-fn asked_for(guest: Guest<'_>) -> Result<(&str, &[u8]), ProgramError> {
+/// Returns the name and the text of the script that the request names.
+fn requested(guest: Guest<'_>) -> Result<(&str, &[u8]), ProgramError> {
     match guest.request.arguments.as_slice() {
         [option, script] if option == "-e" => Ok(("<command line>", script.as_bytes())),
         [name] if name != "-e" => {
-            let missing = || ProgramError::Said(format!("{name}: there is no such file in the directory"));
+            let missing = || ProgramError::Reported(format!("{name}: no such file in the directory"));
             Ok((name, guest.machine.guest_file(name).ok_or_else(missing)?))
         }
-        _ => Err(ProgramError::Said(
-            "say `-e SCRIPT`, or name a file of the directory given with --dir".into(),
+        _ => Err(ProgramError::Reported(
+            "write `-e SCRIPT`, or the name of a file in the directory given with --dir".into(),
         )),
     }
 }
 
-/// Makes a runtime and gives it what a script may use.
+/// Creates a runtime and defines the functions that a script may use.
 fn start(library: &mut Library<Host>) -> Result<(), ProgramError> {
     if library.call("qjs_init", &[])? != 0 {
-        return Err(ProgramError::Said("QuickJS does not start".into()));
+        return Err(ProgramError::Reported("QuickJS does not start".into()));
     }
     library.call("qjs_set_max_stack_size", &[STACK_BYTES])?;
     host::attach(library)?;
@@ -83,7 +83,7 @@ fn start(library: &mut Library<Host>) -> Result<(), ProgramError> {
     run_script(library, "<prelude>", PRELUDE.as_bytes())
 }
 
-/// Runs the script and everything that it left to be done.
+/// Runs the script and the jobs that it queued.
 fn evaluate(library: &mut Library<Host>, name: &str, script: &[u8]) -> Result<(), ProgramError> {
     run_script(library, name, script)?;
     while library.call("qjs_is_job_pending", &[])? != 0 {
@@ -93,7 +93,7 @@ fn evaluate(library: &mut Library<Host>, name: &str, script: &[u8]) -> Result<()
     }
     match library.store()?.data().first_rejection() {
         Some(reason) => {
-            Err(ProgramError::Said(format!("Uncaught (in promise) {}", describe(library, reason)?)))
+            Err(ProgramError::Reported(format!("Uncaught (in promise) {}", describe(library, reason)?)))
         }
         None => Ok(()),
     }
@@ -111,14 +111,14 @@ fn run_script(library: &mut Library<Host>, name: &str, script: &[u8]) -> Result<
     if thrown { Err(uncaught(library)?) } else { Ok(()) }
 }
 
-/// The exception that is pending, as an error that says it.
+/// Returns the pending exception as an error.
 fn uncaught(library: &mut Library<Host>) -> Result<ProgramError, RunError> {
     let exception = library.call("qjs_get_exception", &[])?;
     let described = describe(library, exception)?;
-    Ok(ProgramError::Said(format!("Uncaught {described}")))
+    Ok(ProgramError::Reported(format!("Uncaught {described}")))
 }
 
-/// A value as String() makes it, and for an error where it was thrown. Frees the value.
+/// Returns a value as `String()` converts it, and for an error also its stack. Frees the value.
 fn describe(library: &mut Library<Host>, value: u32) -> Result<String, RunError> {
     let mut text = text(library, value)?;
     if library.call("qjs_is_error", &[value])? != 0 {
@@ -133,7 +133,7 @@ fn describe(library: &mut Library<Host>, value: u32) -> Result<String, RunError>
     Ok(text)
 }
 
-/// A value as text.
+/// Returns a value as text.
 fn text(library: &mut Library<Host>, value: u32) -> Result<String, RunError> {
     let place = library.store()?.data().length_place();
     let start = library.call("qjs_get_string_len", &[value, place])?;
@@ -146,10 +146,10 @@ fn text(library: &mut Library<Host>, value: u32) -> Result<String, RunError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Puts `text` and a NUL byte into a new block of the guest's heap; returns its address and the text's
-/// length.
+/// Copies `text` and a NUL into a new block of the guest's heap. Returns its address and the length
+/// of the text.
 fn put(library: &mut Library<Host>, text: &[u8]) -> Result<(u32, u32), RunError> {
-    let length = u32::try_from(text.len()).expect("the boot archive is far below 4 GiB");
+    let length = u32::try_from(text.len()).expect("the boot archive is below 4 GiB");
     let start = library.call("wasm_malloc", &[length + 1])?;
     library.write(start, text)?;
     library.write(start + length, &[0])?;

@@ -1,6 +1,6 @@
-//! A plain call: an export is called once, with arguments from the command line, and its results are printed.
+//! A plain call: calls one export with arguments from the command line, and prints its results.
 //!
-//! The guest is not metered and runs in one piece, so that what it costs is what the engine costs. A module
+//! The guest is not metered and runs in one piece, so that its cost is that of the engine. A module
 //! that imports WASI or the heap functions gets them.
 
 use alloc::{format, string::String, vec::Vec};
@@ -15,7 +15,7 @@ use crate::{
     world::{self, Time, Waiting, World},
 };
 
-/// What is called where no name is given, as command modules of WASI export it.
+/// The export that is called by default. Command modules of WASI have it.
 const DEFAULT_EXPORT: &str = "_start";
 
 pub(super) fn run(
@@ -37,7 +37,7 @@ pub(super) fn run(
         measured.run_ticks = Some(clock::ticks() - before);
         ended
     });
-    measured.note_memories(&store);
+    measured.record_memories(&store);
     ended
 }
 
@@ -61,7 +61,7 @@ fn call(
     }
 }
 
-/// The function to call: the requested one, else `_start`, else none.
+/// Returns the function to call: the requested one, or `_start`. Returns None if neither exists.
 fn chosen<'a>(
     module: &Module,
     store: &Store<World>,
@@ -75,7 +75,7 @@ fn chosen<'a>(
     instance.get_func(store, name).ok_or_else(missing).map(|func| Some((name, func)))
 }
 
-/// Which functions could be called, for a user who named none or a wrong one.
+/// Describes the functions that can be called, for a user who gave no name or a wrong one.
 fn callable(module: &Module) -> String {
     let functions = module.exports().filter_map(|export| {
         let ty = export.ty().func()?;
@@ -84,7 +84,7 @@ fn callable(module: &Module) -> String {
     });
     let functions: Vec<_> = functions.collect();
     if functions.is_empty() {
-        return String::from("it exports no function at all");
+        return String::from("it exports no functions");
     }
     format!("call one of {} with --invoke", functions.join(", "))
 }

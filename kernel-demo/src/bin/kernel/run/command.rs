@@ -1,4 +1,4 @@
-//! A WASI command: `_start` is called in slices, and its exit code is the run's.
+//! A WASI command: `_start` runs in slices, and its exit code is that of the run.
 
 use palimpsest_engine::{Config, Engine, Fuel, Module, Paged, Store};
 
@@ -8,7 +8,7 @@ use crate::{
     world::{self, Time, Waiting, World},
 };
 
-/// The one function that a command exports (WASI application ABI).
+/// The function that a command exports (WASI application ABI).
 const ENTRY: &str = "_start";
 
 pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {

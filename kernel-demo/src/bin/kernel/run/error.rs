@@ -1,4 +1,5 @@
-//! Why a guest did not return: one line each, which begins with `error: ` if it was never called.
+//! Why a guest did not return. Each is one line, which starts with `error: ` if the guest never
+//! ran.
 
 use alloc::string::String;
 
@@ -12,13 +13,13 @@ use crate::{slices::SliceError, values::ArgumentError};
 /// Why a guest did not return.
 #[derive(Debug, Error)]
 pub(crate) enum RunError {
-    #[error("error: there is no {} in the boot archive; pass a Wasm file", files::GUEST)]
+    #[error("error: the boot archive does not contain {}; pass a Wasm file", files::GUEST)]
     NoGuest,
     #[error("error: {0}")]
     Engine(#[from] EngineError),
     #[error("error: {0}")]
     Module(#[from] ModuleError),
-    #[error("error: the directory of the guest: {0}")]
+    #[error("error: the guest's directory: {0}")]
     Archive(#[from] ArchiveError),
     #[error("error: {0}")]
     Link(#[from] DuplicateDefinition),
@@ -28,9 +29,9 @@ pub(crate) enum RunError {
     Start(InstantiateError),
     #[error("error: the module exports no function `{name}`; {hint}")]
     NoExport { name: String, hint: String },
-    #[error("error: this is another library than the one that it was run as: it exports no `{name}`")]
+    #[error("error: the module does not export `{name}`, so it is not the library that --program names")]
     OtherLibrary { name: String },
-    #[error("trap: the library names {bytes} bytes at {address:#x}, and its memory ends before")]
+    #[error("trap: the library returned {bytes} bytes at {address:#x}, which is out of bounds")]
     OutOfBounds { address: u32, bytes: usize },
     #[error("error: {0}")]
     Arguments(#[from] ArgumentError),
@@ -51,7 +52,7 @@ impl From<InstantiateError> for RunError {
 }
 
 impl RunError {
-    /// What `error`, of a call of `name`, is for the whole run.
+    /// Converts an error of a call of `name` to that of the run.
     pub(crate) fn of_call(name: &str, error: SliceError) -> Self {
         match error {
             SliceError::Task(TaskError::Instantiate(error)) => error.into(),

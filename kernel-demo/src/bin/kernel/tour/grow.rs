@@ -6,8 +6,8 @@ use super::{Program, TourError, must_be};
 
 const WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tour/grow.wasm"));
 
-/// Each growth is timed on an instance that has run once, and not the first time: the first run translates the
-/// function, and under TCG the kernel's own code too.
+/// Times each growth on an instance that has run before, and only after a first round. The first
+/// run translates the function, and under TCG also the kernel's code.
 pub(super) fn step_5(machine: &Machine) -> Result<Program, TourError> {
     println!("5. memory.grow from 1 Wasm page");
     timed_growth(machine, 1)?;

@@ -1,4 +1,4 @@
-//! Step 6: a program that somebody else compiled, LodePNG, encodes and decodes a picture.
+//! Step 6: LodePNG, a program compiled by others, encodes and decodes a picture.
 
 use alloc::vec::Vec;
 use kernel_demo::{Machine, println};
@@ -6,20 +6,20 @@ use palimpsest_protocol::files;
 
 use super::{Program, TourError, doing, must_be};
 
-/// The picture's width and height, in pixels of 4 bytes.
+/// The width and height of the picture, in pixels of 4 bytes.
 const SIDE: u32 = 512;
 
-/// Bytes of a Wasm page.
+/// The size of a Wasm page in bytes.
 const WASM_PAGE: u32 = 65_536;
 
-/// Bytes in the guest's heap.
+/// A block of the guest's heap.
 #[derive(Clone, Copy)]
 struct Block {
     start: u32,
     len: u32,
 }
 
-/// Returns the program, unless the module did not come with the kernel.
+/// Returns the program, or None if the module is not in the boot archive.
 pub(super) fn step_6(machine: &Machine) -> Result<Option<Program>, TourError> {
     let Some(wasm) = machine.file(files::LODEPNG) else {
         println!(
@@ -39,7 +39,7 @@ pub(super) fn step_6(machine: &Machine) -> Result<Option<Program>, TourError> {
     Ok(Some(program))
 }
 
-/// Encodes `picture`; returns where the guest has the PNG.
+/// Encodes `picture`, and returns the guest's block with the PNG.
 fn encode(program: &mut Program, picture: &[u8]) -> Result<Block, TourError> {
     let input = allocate(program, picture)?;
     let words = allocate(program, &[0; 8])?;
@@ -51,7 +51,7 @@ fn encode(program: &mut Program, picture: &[u8]) -> Result<Block, TourError> {
     Ok(png)
 }
 
-/// Decodes `png` and compares it with `picture`; returns the block that the guest had the pixels in.
+/// Decodes `png` and compares it with `picture`. Returns the guest's block with the pixels, freed.
 fn decode(program: &mut Program, png: Block, picture: &[u8]) -> Result<Block, TourError> {
     let words = allocate(program, &[0; 12])?;
     let at = words.start;
@@ -72,8 +72,8 @@ fn free(program: &mut Program, blocks: &[Block]) -> Result<(), TourError> {
     blocks.iter().try_for_each(|block| program.call::<u32, ()>("free", block.start))
 }
 
-/// Clears the Wasm pages of a block that the program has freed. The first and the last page stay: there the
-/// program's own `malloc` keeps its notes on the free block.
+/// Clears the Wasm pages of a block that the program has freed. Omits the first and the last page,
+/// because the program's `malloc` keeps its data about the free block there.
 fn clear(machine: &Machine, program: &mut Program, freed: Block) -> Result<(), TourError> {
     let memory = program.memory()?;
     let before = memory.residency(&program.store).resident_frames;
@@ -88,7 +88,7 @@ fn clear(machine: &Machine, program: &mut Program, freed: Block) -> Result<(), T
     must_be("frames of the cleared Wasm pages", cleared.frames_released, u64::from(count) * 16)
 }
 
-/// Puts `bytes` into a block of the guest's heap.
+/// Copies `bytes` into a new block of the guest's heap.
 fn allocate(program: &mut Program, bytes: &[u8]) -> Result<Block, TourError> {
     let len = u32::try_from(bytes.len()).expect("the picture is 1 MiB");
     let start: u32 = program.call("malloc", len)?;
@@ -105,7 +105,7 @@ fn word(program: &Program, address: u32) -> Result<u32, TourError> {
     Ok(u32::from_le_bytes(bytes))
 }
 
-/// A picture with smooth parts and noise, so that the encoder has both to do.
+/// Returns a picture with smooth areas and with noise.
 fn picture() -> Vec<u8> {
     let mut noise = 1_u32;
     let pixel = |n: u32| {

@@ -1,4 +1,4 @@
-//! Steps 1 to 4: 4 GiB that cost nothing, a thousand pages, and all of it given back.
+//! Steps 1 to 4: 4 GiB that use no frames, a thousand pages, and a clear that releases all of them.
 
 use kernel_demo::{Machine, clock, println};
 
@@ -6,11 +6,11 @@ use super::{Program, TourError, must_be};
 
 const WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tour/sparse.wasm"));
 
-/// Pages that are written, and others that are read.
+/// The number of pages that are written, and of others that are read.
 const PAGES: u32 = 1_000;
-/// From a page that is written to one that is not, in bytes: the next page table.
+/// The distance from a written page to one that is not, in bytes. It is in the next page table.
 const ELSEWHERE: u32 = 2 << 20;
-/// Wasm pages of the whole memory.
+/// The size of the whole memory in Wasm pages.
 const ALL: u32 = 65_536;
 
 pub(super) fn steps_1_to_4(machine: &Machine) -> Result<Program, TourError> {

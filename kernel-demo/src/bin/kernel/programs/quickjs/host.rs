@@ -1,9 +1,9 @@
-//! What QuickJS calls the kernel for: output, and promises that are rejected.
+//! The functions that QuickJS imports: output, and rejected promises.
 //!
-//! Owns the module `env` of its imports. A host function that needs the guest (to turn a value into bytes)
-//! calls back into it; such a call cannot be divided into slices, so it gets fuel of its own, and what it
-//! used is taken off the slice afterwards. Values that the guest passes stay its own; the two of a rejection
-//! are ours.
+//! A host function that needs the guest, for example to convert a value to bytes, calls back into
+//! it. Such a call cannot be divided into slices. It gets separate fuel, and what it used is then
+//! subtracted from the slice. The guest owns the values that it passes, except for the two of a
+//! rejection, which the kernel must free.
 
 use alloc::vec::Vec;
 
@@ -21,10 +21,10 @@ use crate::{
 /// The functions that the prelude finds as properties of the global object. Each writes a string.
 pub(super) const FUNCTIONS: [&str; 2] = ["stdout", "stderr"];
 
-/// The most fuel that a call back into the guest may use.
+/// The limit of fuel for a call back into the guest.
 const UNDIVIDED_FUEL: u64 = 100_000_000;
 
-/// What the library's store holds.
+/// The data of the library's store.
 pub(super) struct Host {
     wasi: Wasi,
     output: StandardOutput,
@@ -32,7 +32,7 @@ pub(super) struct Host {
     rejections: Vec<Rejection>,
 }
 
-/// The guest's functions that we call back, and a place for what one of them returns beside its result.
+/// The guest's functions that the host calls, and the address for a second result.
 #[derive(Clone, Copy, Debug)]
 struct Guest {
     memory: Memory,
@@ -43,10 +43,10 @@ struct Guest {
     length_place: u32,
 }
 
-/// A promise that was rejected while nobody listened.
+/// A promise that was rejected without a handler.
 #[derive(Clone, Copy, Debug)]
 struct Rejection {
-    /// What the promise's box holds: the same for every handle of one promise.
+    /// The content of the promise's box, which is the same for all handles of a promise.
     promise: [u8; 8],
     promise_value: u32,
     reason_value: u32,
@@ -61,18 +61,18 @@ impl Host {
         &mut self.wasi
     }
 
-    /// The reason of the first rejected promise that nobody listened to.
+    /// Returns the reason of the first promise that was rejected without a handler.
     pub(super) fn first_rejection(&self) -> Option<u32> {
         self.rejections.first().map(|rejection| rejection.reason_value)
     }
 
-    /// Where the guest puts the length of a string.
+    /// Returns the address at which the guest stores the length of a string.
     pub(super) fn length_place(&self) -> u32 {
-        self.guest.expect("the library is attached before anything is converted to text").length_place
+        self.guest.expect("`attach` is called before any value is converted").length_place
     }
 }
 
-/// Finds what the host functions call back.
+/// Finds the functions that the host calls.
 pub(super) fn attach(library: &mut Library<Host>) -> Result<(), RunError> {
     let guest = Guest {
         memory: library.memory,
@@ -86,13 +86,13 @@ pub(super) fn attach(library: &mut Library<Host>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Defines what QuickJS imports from `env`.
+/// Defines the imports of QuickJS from `env`.
 pub(super) fn define(linker: &mut Linker<Host>) -> Result<(), DuplicateDefinition> {
     linker
         .func_wrap("env", "host_call", host_call)?
         .func_wrap("env", "host_promise_rejection", host_promise_rejection)?
-        // Nobody asks the guest to stop, there are no modules (a null pointer is the failure), and it is UTC
-        // here.
+        // The guest is never interrupted, module loading fails with a null pointer, and the time
+        // zone is UTC.
         .func_wrap("env", "host_interrupt", || 0_u32)?
         .func_wrap("env", "host_module_normalize", |_base: u32, _name: u32| 0_u32)?
         .func_wrap("env", "host_module_load", |_name: u32, _length_place: u32| 0_u32)?
@@ -100,7 +100,7 @@ pub(super) fn define(linker: &mut Linker<Host>) -> Result<(), DuplicateDefinitio
     Ok(())
 }
 
-/// A script calls one of [`FUNCTIONS`]: the first argument is written, the answer is `undefined`.
+/// A script calls one of [`FUNCTIONS`]. Writes the first argument, and returns `undefined`.
 fn host_call(
     mut caller: Caller<'_, Host>,
     name: u32,
@@ -119,13 +119,13 @@ fn host_call(
     match stream {
         Some(0) => caller.data_mut().output.write(&text_bytes),
         Some(_) => StandardError.write(&text_bytes),
-        None => return Err(Error::new("QuickJS calls a host function that was not given to it")),
+        None => return Err(Error::new("QuickJS called a host function that is not defined")),
     }
     call(&mut caller, guest.free_string, text)?;
     call(&mut caller, guest.undefined, ())
 }
 
-/// A promise is rejected and nobody listens (`is_handled` is 0), or somebody has begun to.
+/// A promise is rejected without a handler (`is_handled` is 0), or gets one afterwards.
 fn host_promise_rejection(
     mut caller: Caller<'_, Host>,
     promise_value: u32,
@@ -134,7 +134,7 @@ fn host_promise_rejection(
 ) -> Result<(), Error> {
     let guest = attached(&caller)?;
     let promise = bytes(&caller, guest, promise_value, 8)?;
-    let promise = promise.try_into().expect("`bytes` returns as many bytes as it was asked for");
+    let promise = promise.try_into().expect("`bytes` returned 8 bytes");
     let rejections = &mut caller.data_mut().rejections;
     let known = rejections.iter().position(|rejection| rejection.promise == promise);
     let over: &[u32] = match (is_handled, known) {
@@ -152,7 +152,7 @@ fn host_promise_rejection(
 }
 
 fn attached(caller: &Caller<'_, Host>) -> Result<Guest, Error> {
-    caller.data().guest.ok_or_else(|| Error::new("QuickJS calls the host before it was started"))
+    caller.data().guest.ok_or_else(|| Error::new("QuickJS called the host before it was started"))
 }
 
 /// Calls the guest back, in one piece.
@@ -169,7 +169,7 @@ fn call<P: WasmParams, R: WasmResults>(
     result
 }
 
-/// Bytes of the guest's memory.
+/// Returns bytes of the guest's memory.
 fn bytes<'a>(
     caller: &'a Caller<'_, Host>,
     guest: Guest,
@@ -180,8 +180,8 @@ fn bytes<'a>(
     rest.and_then(|rest| rest.get(..length as usize)).ok_or(TrapCode::MemoryOutOfBounds)
 }
 
-/// A little-endian word of the guest's memory.
+/// Returns a little-endian word of the guest's memory.
 fn word(caller: &Caller<'_, Host>, guest: Guest, address: u32) -> Result<u32, TrapCode> {
     let bytes = bytes(caller, guest, address, 4)?;
-    Ok(u32::from_le_bytes(bytes.try_into().expect("`bytes` returns as many bytes as it was asked for")))
+    Ok(u32::from_le_bytes(bytes.try_into().expect("`bytes` returned 4 bytes")))
 }

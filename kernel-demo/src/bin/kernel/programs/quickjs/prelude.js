@@ -1,4 +1,4 @@
-// What a script finds beside the language: print and console. Values become text as String() makes it.
+// The environment of a script: print and console. Values are converted to text by String().
 {
   const { stdout, stderr } = globalThis;
   delete globalThis.stdout;
