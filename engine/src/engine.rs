@@ -45,7 +45,8 @@ impl Engine {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
     /// let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
-    /// let wasm = wat::parse_str("(module (memory 1) (func (export \"size\") (result i32) memory.size))")?;
+    /// let text = r#"(module (memory 1) (func (export "size") (result i32) memory.size))"#;
+    /// let wasm = wat::parse_str(text)?;
     /// let module = Module::new(&engine, &wasm)?;
     /// let mut store = Store::new(&engine, ());
     /// let instance = Linker::new().instantiate(&mut store, &module)?;

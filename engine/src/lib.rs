@@ -20,7 +20,7 @@
 //! # let wasm = wat::parse_str(r#"(module (memory (export "memory") 2)
 //! #     (func (export "run") (i32.store (i32.const 65536) (i32.const 7))))"#)?;
 //! # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-//! // In a kernel the backing is `Paged::new(space)`, with the address space of `palimpsest-paging`.
+//! // A kernel has `Paged::new(space)` here, with the address space of `palimpsest-paging`.
 //! let engine = Engine::new(Config::default(), Fixed::new(bytes, 0))?;
 //! let module = Module::new(&engine, &wasm)?;
 //! let mut store = Store::new(&engine, ());

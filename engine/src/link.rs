@@ -1,8 +1,8 @@
 //! Linking: names to definitions, and modules to instances.
 //!
-//! A [`Linker`] maps the names of imports to host functions and to what stores own. [`instantiate`] resolves a
-//! module's imports against it and against [`guest_imports`], which the engine provides, and fills the
-//! [`host_table`] that stands in for the spliced instructions.
+//! A [`Linker`] maps the names of imports to host functions and to what stores own. [`instantiate`]
+//! resolves a module's imports against it and against [`guest_imports`], which the engine provides,
+//! and fills the [`host_table`] that stands in for the spliced instructions.
 
 mod error;
 mod guest_imports;

@@ -1,12 +1,13 @@
 //! Tasks: a guest's call in slices, so that one CPU can serve many guests.
 //!
-//! A [`Task`] owns a store and one call into it: a start function, if there is one, and then an export. Each
-//! [`run`](Task::run) hands out some fuel and comes back when it is used up, when the guest waits, or when the
-//! call is over. Between two slices the guest's stack is on the heap and the native stack is free. Built on
-//! wasmi's resumable calls; who calls whom when is the embedder's scheduler's business.
+//! A [`Task`] owns a store and one call into it: the start function, if there is one, and then an
+//! export. Each [`run`](Task::run) grants some fuel, and returns when the fuel is used up, when the
+//! guest waits, or when the call is over. Between two slices the guest's stack is on the heap and
+//! the native stack is free. Tasks are built on wasmi's resumable calls. The embedder's scheduler
+//! decides which task runs when.
 //!
-//! Nothing is lost between slices: what fuel an instruction could not use stays in the store, and adds up until
-//! it is enough for a `memory.fill` that costs more than a slice.
+//! Fuel that a slice leaves over stays in the store. So it adds up to what an instruction needs
+//! that costs more than a slice, for example a long `memory.fill`.
 
 mod error;
 mod pause;
@@ -27,79 +28,83 @@ use crate::{
 
 /// A guest's call that runs in slices of fuel. Owns its store.
 ///
-/// Dropping it ends the guest where it is and frees everything of it; [`kill`](Self::kill) does the same and
-/// keeps the store.
+/// Dropping a task ends the guest and frees everything that it owns. [`kill`](Self::kill) ends the
+/// guest and returns the store.
 ///
-/// A host function that calls back into the guest does so in one piece: a nested call cannot be divided. It ends
-/// in `TrapCode::OutOfFuel` when the slice does, or with the [`Pause`] that was meant for its own caller.
+/// A call of a host function back into the guest is nested, and a nested call cannot be suspended.
+/// It traps with [`TrapCode::OutOfFuel`] when the slice ends, and fails with the [`Pause`] of a
+/// host function that it calls.
 pub struct Task<T: 'static> {
-    // Before the store: what is suspended names functions of the store.
+    // Declared before the store, and so dropped before it, because a suspended call refers to
+    // functions of the store.
     state: State,
-    /// The calls still to be made, the next one last.
+    /// The calls that are still to be made. The next one is the last.
     calls: Vec<Call>,
     results: Vec<Val>,
-    /// Fuel that the guest may still be given; without limit if there is none.
+    /// Units of fuel that the guest may still be granted, or `None` without a limit.
     quota: Option<u64>,
     granted: u64,
     store: Store<T>,
 }
 
-/// What a task has come to by the end of a slice.
+/// The state of a task at the end of a slice.
 #[derive(Debug)]
-#[must_use = "a task may have failed, or wait for a time"]
+#[must_use = "the task may have failed, or may be waiting"]
 pub enum Poll {
-    /// The guest has more to do: run it again.
+    /// The guest is not done. Run it again.
     Runnable,
-    /// The guest waits: it has nothing to do before the embedder's monotonic clock shows this many nanoseconds.
+    /// The guest waits, and has nothing to do before this time.
     Waiting {
-        /// Nanoseconds on the clock that the pausing host function works with.
+        /// The end of the wait in nanoseconds, on the clock of the host function that paused.
         until_ns: u64,
     },
     /// The function returned these values.
     Returned(Vec<Val>),
-    /// The guest trapped, a host function failed, or the fuel of [`Limits::fuel`](crate::Limits::fuel) is used up.
+    /// The guest trapped, a host function failed, or the fuel of
+    /// [`Limits::fuel`](crate::Limits::fuel) is used up.
     Failed(wasmi::Error),
 }
 
-/// A function and what to call it with.
+/// A function and its arguments.
 struct Call {
     func: Func,
     arguments: Vec<Val>,
 }
 
-/// Where the call stands.
+/// The state of the current call.
 enum State {
     /// Between two calls, or before the first.
     Ready,
-    /// The fuel was used up.
+    /// Suspended because the fuel was used up.
     OutOfFuel(ResumableCallOutOfFuel),
-    /// A host function asked for a pause, which ends with these results of it.
+    /// Suspended by a host function, which returns these results when the guest is resumed.
     Paused { call: ResumableCallHostTrap, results: Vec<Val> },
-    /// Returned or failed.
+    /// All calls have returned, or one has failed.
     Over,
 }
 
 impl<T: 'static> Task<T> {
-    /// A task that calls `func`, a function of `store`, with `arguments`.
+    /// Creates a task that calls `func`, a function of `store`, with `arguments`.
     ///
     /// # Errors
     ///
     /// - [`TaskError::Unmetered`] if the store's engine does not count fuel.
-    /// - [`TaskError::Arguments`] if the function's parameters are others.
+    /// - [`TaskError::Arguments`] if the function has other parameters.
     pub fn new(store: Store<T>, func: Func, arguments: &[Val]) -> Result<Self, TaskError> {
         let call = Call::new(&store, func, arguments)?;
         Self::of(store, alloc::vec![call])
     }
 
-    /// A task that instantiates `module` in `store`, and then calls its start function and the export `name`.
+    /// Instantiates `module` in `store`, and creates a task that calls its start function and then
+    /// the export `name`.
     ///
-    /// Unlike [`Linker::instantiate`] this leaves the start function to the slices, so that it is as divisible
-    /// and as limited as any other call.
+    /// Unlike [`Linker::instantiate`] this does not call the start function. It runs in slices,
+    /// like the export.
     ///
     /// # Errors
     ///
     /// - [`TaskError::Instantiate`] if the module was not instantiated.
-    /// - [`TaskError::NoExport`] if it exports no function `name`.
+    /// - [`TaskError::NoExport`] if the module exports no function `name`.
     /// - The errors of [`new`](Self::new).
     pub fn instantiate(
         mut store: Store<T>,
@@ -123,14 +128,14 @@ impl<T: 'static> Task<T> {
         Ok(Self { state: State::Ready, calls, results: Vec::new(), quota, granted: 0, store })
     }
 
-    /// Lets the guest run until it has used up `fuel` units, waits, or is done.
+    /// Runs the guest until it has used up `fuel` units, waits, or is done.
     ///
-    /// A slice of 0 units leaves the guest where it is. One instruction is never divided: the last one of a slice
-    /// may be a clear or a fill that takes longer than the slice. So may the translation of a function that is
-    /// called for the first time: it costs no fuel, and is bounded by
+    /// With 0 units the guest does not advance. An instruction is never divided, so the last one of
+    /// a slice may take longer than the slice, for example a clear or a fill. The same is true of
+    /// the translation of a function at its first call, which costs no fuel and is bounded by
     /// [`Limits::function_bytes`](crate::Limits::function_bytes).
     ///
-    /// A guest that waits is resumed at once: whoever runs it before its time cuts its wait short.
+    /// A guest that waits is resumed at once. Running it before its time cuts its wait short.
     pub fn run(&mut self, fuel: u64) -> Poll {
         if matches!(self.state, State::Over) {
             return Poll::Failed(wasmi::Error::host(TaskError::Over));
@@ -152,30 +157,31 @@ impl<T: 'static> Task<T> {
         }
     }
 
-    /// Whether the call has returned or failed, so that [`run`](Self::run) has nothing left to do.
+    /// Returns whether the call has returned or failed, so that [`run`](Self::run) has nothing left
+    /// to do.
     #[must_use]
     pub fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
     }
 
-    /// Units of fuel that the guest has used up so far.
+    /// Returns the number of units of fuel that the guest has used up.
     #[must_use]
     pub fn fuel_used(&self) -> u64 {
         self.granted.saturating_sub(self.store.get_fuel().unwrap_or_default())
     }
 
-    /// The store, between two slices: its memories, its report, the embedder's data.
+    /// Returns the store, which can be examined between two slices.
     #[must_use]
     pub fn store(&self) -> &Store<T> {
         &self.store
     }
 
-    /// The store, exclusively. Its fuel is the task's: leave it alone.
+    /// Returns the store, exclusively. Its fuel belongs to the task and must not be set.
     pub fn store_mut(&mut self) -> &mut Store<T> {
         &mut self.store
     }
 
-    /// Ends the guest where it is and gives its store back.
+    /// Ends the guest and returns its store.
     #[must_use = "the store keeps the guest's frames until it is dropped"]
     pub fn kill(self) -> Store<T> {
         self.store
@@ -190,7 +196,7 @@ impl<T: 'static> Task<T> {
         self.store.set_fuel(left.saturating_add(units))
     }
 
-    /// Begins the next call or goes on with the one that was suspended.
+    /// Begins the next call, or resumes the one that is suspended.
     fn advance(&mut self) -> Result<ResumableCall, wasmi::Error> {
         match core::mem::replace(&mut self.state, State::Over) {
             State::Ready => {
@@ -213,7 +219,7 @@ impl<T: 'static> Task<T> {
         Poll::Runnable
     }
 
-    /// A pause suspends the call; every other error of a host function ends it.
+    /// Suspends the call if the error is a [`Pause`], and ends it otherwise.
     fn host_error(&mut self, call: ResumableCallHostTrap) -> Poll {
         let Some(pause) = call.host_error().downcast_ref::<Pause>() else {
             return self.fail(call.into_host_error());
@@ -232,7 +238,7 @@ impl<T: 'static> Task<T> {
 impl Call {
     /// # Errors
     ///
-    /// [`TaskError::Arguments`] if the function's parameters are others.
+    /// [`TaskError::Arguments`] if the function has other parameters.
     fn new(ctx: impl AsContext, func: Func, arguments: &[Val]) -> Result<Self, TaskError> {
         let ty = func.ty(&ctx);
         let given: Vec<_> = arguments.iter().map(Val::ty).collect();

@@ -158,7 +158,7 @@ pub enum ClearError {
 
 impl HostError for ClearError {}
 
-/// Lets a host function end its guest with `?`.
+/// With `?`, a host function ends its guest with this error.
 impl From<ClearError> for wasmi::Error {
     fn from(error: ClearError) -> Self {
         Self::host(error)

@@ -350,7 +350,7 @@ fn many_memories() {
     }
     let mut module = wasm_encoder::Module::new();
     module.section(&memories);
-    refused(&module.finish(), "memory 64: the store has 64 memories already, which is the limit `memories`");
+    refused(&module.finish(), "memory 64: the store already has 64 memories, which is the limit `memories`");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::store::MemoryError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InstantiateError {
-    /// Nothing is defined under the name that the module imports.
+    /// The linker does not define an import.
     #[error("unknown import `{module}` `{name}`; define it in the linker")]
     UnknownImport {
         /// The import's module name.
@@ -18,44 +18,46 @@ pub enum InstantiateError {
         /// The import's own name.
         name: String,
     },
-    /// What is defined under the name has another type.
+    /// A definition has another type than the import.
     #[error(
-        "import `{module}` `{name}` has the wrong type: the module wants {expected:?}, defined is {found:?}"
+        "import `{module}` `{name}` has the wrong type: the module declares {expected:?}, the linker defines {found:?}"
     )]
     ImportType {
         /// The import's module name.
         module: String,
         /// The import's own name.
         name: String,
-        /// What the module declares.
+        /// The type that the module declares.
         expected: Box<ExternType>,
-        /// What the linker has.
+        /// The type of the definition.
         found: Box<ExternType>,
     },
-    /// The module imports `palimpsest.clear_pages`, `palimpsest.malloc` or their like, and has no memory that it could act on.
+    /// The module imports `palimpsest.clear_pages`, `palimpsest.malloc` or their like, and has no
+    /// memory that it could act on.
     #[error("import `palimpsest` `{name}` acts on memory 0, and the module has no memory")]
     NoMemory {
         /// The import's own name.
         name: String,
     },
-    /// The module was made by another engine than the store.
+    /// The module belongs to another engine than the store.
     #[error("module and store belong to different engines; load the module with the store's engine")]
     OtherEngine,
-    /// A memory was not made.
+    /// A memory was not created.
     #[error("memory {index}: {cause}")]
     Memory {
         /// The memory's index in the module.
         index: usize,
-        /// What went wrong.
+        /// The cause.
         #[source]
         cause: MemoryError,
     },
-    /// A table would start with more elements than [`Limits::table_elements`](crate::Limits::table_elements).
+    /// A table would start with more elements than
+    /// [`Limits::table_elements`](crate::Limits::table_elements).
     #[error("table {index} starts with {elements} elements; the limit `table_elements` is {limit}")]
     TableTooLarge {
         /// The table's index in the module.
         index: usize,
-        /// The elements that it starts with.
+        /// The number of elements that it starts with.
         elements: u64,
         /// The limit.
         limit: usize,
@@ -63,17 +65,17 @@ pub enum InstantiateError {
     /// An active segment does not fit into its memory or table.
     #[error("a data or element segment does not fit: {0}")]
     Segment(#[source] wasmi::Error),
-    /// wasmi did not link the instance: a limit of its own.
-    #[error("{0}")]
+    /// wasmi refuses the instance.
+    #[error("the interpreter refuses the instance: {0}")]
     Link(#[source] wasmi::Error),
     /// The start function trapped.
     #[error("the start function ended in a trap: {0}")]
     Start(#[source] wasmi::Error),
 }
 
-/// A name is defined twice.
+/// A name was defined twice.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{module}` `{name}` is defined already; define each import once")]
+#[error("`{module}` `{name}` is already defined; define each import once")]
 pub struct DuplicateDefinition {
     /// The module name.
     pub module: String,

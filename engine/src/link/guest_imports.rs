@@ -1,12 +1,12 @@
-//! The functions that every guest may import to clear pages of its memory 0. The embedder need not define them.
+//! The functions that a guest may import to clear its memory 0. The embedder need not define them.
 //!
-//! | import | type, `i` being the memory's index type | bad arguments |
+//! | import | type, where `i` is the memory's index type | bad arguments |
 //! | --- | --- | --- |
 //! | `palimpsest.clear_pages` | `(start: i, count: i) -> i32`, in Wasm pages | trap |
 //! | `palimpsest.discard` | `(addr: i, len: i) -> i32`, in bytes | trap |
 //! | `env.__wbindgen_memory_discard` | `(addr: i, len: i)`, in bytes | trap |
 //!
-//! The `i32` is 0 where every frame was released, and 1 where some were zeroed but retained or replaced.
+//! The `i32` is 0 if every frame was released, and 1 if some were retained or replaced.
 
 use alloc::sync::Arc;
 use wasmi::{AsContextMut, Caller, Func, FuncType, ValType};
@@ -18,7 +18,7 @@ use crate::{
     units::{ClearError, Span},
 };
 
-/// One of the functions.
+/// A function that the engine provides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Provided {
     /// `palimpsest.clear_pages`.
@@ -32,14 +32,14 @@ pub(super) enum Provided {
 /// The unit of the two arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Pages of the memory's own size.
+    /// Pages of the memory's own page size.
     WasmPages,
-    /// Bytes, multiples of the page size.
+    /// Bytes, in multiples of the page size.
     Bytes,
 }
 
 impl Provided {
-    /// The function that goes by this name.
+    /// Returns the function with this name.
     pub(super) fn named(module: &str, name: &str) -> Option<Self> {
         match (module, name) {
             ("palimpsest", "clear_pages") => Some(Self::ClearPages),
@@ -49,7 +49,7 @@ impl Provided {
         }
     }
 
-    /// Its type for a memory whose indices are `index`.
+    /// Returns its type for a memory with this index type.
     pub(super) fn ty(self, index: IndexType) -> FuncType {
         let param = match index {
             IndexType::I32 => ValType::I32,
@@ -61,22 +61,22 @@ impl Provided {
         }
     }
 
-    /// The function itself, acting on the memory of `record`.
+    /// Allocates the function for the memory of `record`.
     pub(super) fn make<T: 'static>(
         self,
         ctx: impl AsContextMut<Data = StoreState<T>>,
         record: &Arc<MemoryRecord>,
     ) -> Func {
         match self {
-            Self::ClearPages => answering_clear(ctx, Arc::clone(record), Form::WasmPages),
-            Self::Discard => answering_clear(ctx, Arc::clone(record), Form::Bytes),
+            Self::ClearPages => clear_with_status(ctx, Arc::clone(record), Form::WasmPages),
+            Self::Discard => clear_with_status(ctx, Arc::clone(record), Form::Bytes),
             Self::DiscardVoid => discard(ctx, Arc::clone(record)),
         }
     }
 }
 
-/// The functions with a result: `palimpsest.clear_pages` and `palimpsest.discard`.
-fn answering_clear<T: 'static>(
+/// Allocates a function with a result: `palimpsest.clear_pages` or `palimpsest.discard`.
+fn clear_with_status<T: 'static>(
     ctx: impl AsContextMut<Data = StoreState<T>>,
     record: Arc<MemoryRecord>,
     form: Form,
@@ -91,8 +91,8 @@ fn answering_clear<T: 'static>(
     }
 }
 
-/// The function without a result: the import `env.__wbindgen_memory_discard` and the instruction
-/// `memory.discard`.
+/// Allocates the function without a result, for the import `env.__wbindgen_memory_discard` and for
+/// the instruction `memory.discard`.
 pub(super) fn discard<T: 'static>(
     ctx: impl AsContextMut<Data = StoreState<T>>,
     record: Arc<MemoryRecord>,
@@ -107,7 +107,7 @@ pub(super) fn discard<T: 'static>(
     }
 }
 
-/// Clears, or traps with a [`ClearError`].
+/// Clears the range, or traps with a [`ClearError`].
 fn cleared<T: 'static>(
     caller: Caller<'_, StoreState<T>>,
     record: &Arc<MemoryRecord>,

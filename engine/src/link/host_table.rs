@@ -1,8 +1,8 @@
-//! Fills the host table of an instance: the functions that stand in for `memory.grow`, `memory.discard` and
-//! `table.grow`.
+//! Fills the host table of an instance with the functions that replace `memory.grow`,
+//! `memory.discard` and `table.grow`.
 //!
-//! The guest reaches them through the spliced `call_indirect`s and in no other way: the table's index is one
-//! behind the last that its own code can name.
+//! A guest reaches them only through the `call_indirect`s of the splice, because the table's index
+//! is one past the last that the guest's own code can contain.
 
 use alloc::sync::Arc;
 use wasmi::{
@@ -16,11 +16,12 @@ use crate::{
     store::{MemoryRecord, StoreState, grow},
 };
 
-/// Puts a function into each slot that `module` uses. `memories` are the instance's, by index.
+/// Puts a function into each slot that `module` uses. `memories` are those of the instance, by
+/// index.
 ///
 /// # Errors
 ///
-/// What wasmi says if the table does not take a function.
+/// Fails if wasmi refuses to set an element.
 pub(super) fn fill<T: 'static>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     module: &Module,
@@ -55,7 +56,7 @@ fn reserved_table<T: 'static>(
         .expect("the splice exports it under this name")
 }
 
-/// `memory.grow`: the old size, or -1.
+/// Allocates the function for `memory.grow`. It returns the old size, or -1.
 fn memory_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, record: Arc<MemoryRecord>) -> Func {
     match record.ty().index() {
         IndexType::I32 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, delta: u32| -> u32 {
@@ -68,7 +69,7 @@ fn memory_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, record:
     }
 }
 
-/// `table.grow`: the old size, or -1.
+/// Allocates the function for `table.grow`. It returns the old size, or -1.
 fn table_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, table: Table) -> Func {
     let ty = table.ty(&ctx);
     let element = match ty.element() {

@@ -1,9 +1,10 @@
-//! Instantiation: imports are resolved, regions reserved, memories put over them, the host table filled, images
-//! attached, the other segments applied and the start function called, in this order. Up to and including the reservations a failure leaves nothing
-//! behind.
+//! Instantiation, in this order: resolve the imports, reserve the regions, put memories over them,
+//! fill the host table, attach the images, apply the other segments, call the start function.
+//!
+//! A failure up to and including the reservations leaves nothing in the store, except for host
+//! functions that were allocated for imports.
 
 use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
-use core::cell::OnceCell;
 use wasmi::{AsContextMut, ExternType, Func, ImportType, StoreContextMut};
 
 use super::{Linker, error::InstantiateError, guest_imports::Provided, host_table, matching};
@@ -13,21 +14,21 @@ use crate::{
     store::{Extern, ImporterMemory, Instance, MemoryError, MemoryRecord, Reserved, StoreState},
 };
 
-/// An import on its way to the instance.
+/// A resolved import.
 enum Resolved {
-    /// The linker has it.
+    /// The linker defines it.
     Defined(Extern),
-    /// One of the engine's own functions, which act on memory 0.
+    /// The engine provides the function, which acts on memory 0.
     Provided(Provided),
 }
 
-/// An instance whose start function was not called yet.
+/// An instance, and its start function, which was not called yet.
 pub(crate) struct Unstarted {
     pub(crate) instance: Instance,
     pub(crate) start: Option<Func>,
 }
 
-/// See [`Linker::instantiate`].
+/// Implements [`Linker::instantiate`].
 pub(crate) fn instantiate<T: 'static>(
     linker: &Linker<T>,
     mut ctx: StoreContextMut<'_, StoreState<T>>,
@@ -40,7 +41,7 @@ pub(crate) fn instantiate<T: 'static>(
     Ok(instance)
 }
 
-/// Everything but the call of the start function.
+/// Does everything but the call of the start function.
 pub(crate) fn prepare<T: 'static>(
     linker: &Linker<T>,
     mut ctx: StoreContextMut<'_, StoreState<T>>,
@@ -52,7 +53,7 @@ pub(crate) fn prepare<T: 'static>(
     check_tables(module, ctx.data().limiter.limits.table_elements)?;
     let mut imports = Vec::new();
     let mut memories = Vec::new();
-    let memory_0 = OnceCell::<Arc<ImporterMemory>>::new();
+    let memory_0 = Arc::new(ImporterMemory::default());
     for import in module.imports() {
         let resolved = resolve(linker, &mut ctx, module, &import, memories.len(), &memory_0)?;
         if let Resolved::Defined(Extern::Memory(memory)) = &resolved {
@@ -63,7 +64,7 @@ pub(crate) fn prepare<T: 'static>(
     for (index, reserved) in reserve_memories(&ctx, module)? {
         memories.push(reserved.establish(&mut ctx).map_err(|cause| memory_error(index, cause))?);
     }
-    if let (Some(memory_0), Some(record)) = (memory_0.get(), memories.first()) {
+    if let Some(record) = memories.first() {
         memory_0.set(record.memory());
     }
     let externs = externs(&mut ctx, imports, &memories, module);
@@ -82,14 +83,14 @@ fn check_tables(module: &Module, limit: usize) -> Result<(), InstantiateError> {
     }
 }
 
-/// Finds what `import` stands for and checks its type. `memories` imported memories stand before it.
+/// Resolves `import` and checks its type. `memories` is the number of imported memories before it.
 fn resolve<T: 'static>(
     linker: &Linker<T>,
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     module: &Module,
     import: &ImportType<'_>,
     memories: usize,
-    memory_0: &OnceCell<Arc<ImporterMemory>>,
+    memory_0: &Arc<ImporterMemory>,
 ) -> Result<Resolved, InstantiateError> {
     let wrong = |found: ExternType| InstantiateError::ImportType {
         module: import.module().to_string(),
@@ -118,7 +119,7 @@ fn resolve<T: 'static>(
     Ok(Resolved::Provided(provided))
 }
 
-/// Reserves the regions of all memories that the module defines, or none.
+/// Reserves the regions of all memories that the module defines. If one fails, none stays reserved.
 fn reserve_memories<T: 'static>(
     ctx: &StoreContextMut<'_, StoreState<T>>,
     module: &Module,
@@ -131,7 +132,7 @@ fn reserve_memories<T: 'static>(
     Ok(reserved)
 }
 
-/// Gives the new memories the data segments that are in images.
+/// Attaches the images of the new memories.
 fn attach_images<T: 'static>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     module: &Module,
@@ -144,7 +145,8 @@ fn attach_images<T: 'static>(
     }
 }
 
-/// Calls the initializer. It is the engine's work, and bounded by the module's size: it costs the guest no fuel.
+/// Calls the initializer. It costs the guest no fuel, because it is the engine's work and bounded
+/// by the module's size.
 fn apply_segments<T: 'static>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     instance: wasmi::Instance,
@@ -157,8 +159,8 @@ fn apply_segments<T: 'static>(
     applied
 }
 
-/// What wasmi gets for the imports of the spliced module, in wasmi's order, which is by kind: the memories that
-/// the guest defines stand before the globals that it imports.
+/// Returns the definitions for the imports of the spliced module, in wasmi's order. That is by
+/// kind, so the memories that the guest defines come before the globals that it imports.
 fn externs<T: 'static>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     imports: Vec<Resolved>,
@@ -169,7 +171,7 @@ fn externs<T: 'static>(
     let mut defined = module.defined_memories();
     let extern_of = |import: ImportType<'_>| {
         if module::is_reserved(import.module()) {
-            let (index, _) = defined.next().expect("the splice makes an import of each defined memory");
+            let (index, _) = defined.next().expect("the splice turns each defined memory into an import");
             return memories[index].memory().wasmi().into();
         }
         match own.next().expect("each of the guest's own imports was resolved, in this order") {

@@ -1,7 +1,7 @@
 //! Closures as host functions.
 //!
-//! wasmi has a trait of this name, but it is sealed, and its closures take wasmi's own `Caller`. The closures
-//! here take the engine's [`Caller`], or none.
+//! wasmi has a trait of this name, but it is sealed, and its closures take wasmi's `Caller`. The
+//! closures here take the engine's [`Caller`], or none.
 
 use alloc::sync::Arc;
 use wasmi::{Func, StoreContextMut, WasmRet, WasmTy};
@@ -10,9 +10,9 @@ use crate::store::{Caller, ImporterMemory, StoreState};
 
 /// A closure or function that can be a host function.
 ///
-/// It is implemented for all `Fn(Caller<'_, T>, P1, ..) -> R` and `Fn(P1, ..) -> R` with up to 16 parameters, where
-/// each parameter is a [`WasmTy`] and `R` is a [`WasmRet`]: `()`, a value, a tuple of values, or a `Result` of one of
-/// these with an [`Error`](crate::Error).
+/// It is implemented for all `Fn(Caller<'_, T>, P1, ..) -> R` and `Fn(P1, ..) -> R` with up to 16
+/// parameters, each of which is a [`WasmTy`]. `R` is a [`WasmRet`]: `()`, a value, a tuple of
+/// values, or a `Result` of one of these with an [`Error`](crate::Error).
 pub trait IntoFunc<T: 'static, Params, Results>: Send + Sync + 'static {
     /// Allocates the function in a store, for a module with this memory.
     #[doc(hidden)]

@@ -1,7 +1,7 @@
-//! The linker: names to definitions, and instantiation by name.
+//! The linker: a map from the names of imports to definitions.
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
-use core::{cell::OnceCell, fmt};
+use core::fmt;
 use wasmi::{AsContext, AsContextMut, Func, FuncType, StoreContextMut, Val};
 
 use super::{
@@ -14,20 +14,21 @@ use crate::{
     store::{Caller, Extern, ImporterMemory, Instance, StoreState},
 };
 
-/// Defines what modules import. Independent of engines and stores as long as only host functions are defined.
+/// Definitions of what modules import. It belongs to no engine and no store, as long as it defines
+/// only host functions.
 pub struct Linker<T: 'static> {
-    /// By module name, then by the import's own name.
+    /// By the import's module name, then by its own name.
     definitions: BTreeMap<Box<str>, BTreeMap<Box<str>, Definition<T>>>,
 }
 
-/// Makes a host function in a store, for a module with this memory.
+/// Allocates a host function in a store, for a module with this memory.
 type MakeFunc<T> = dyn Fn(StoreContextMut<'_, StoreState<T>>, &Arc<ImporterMemory>) -> Func + Send + Sync;
 
-/// What a name stands for.
+/// What a name is defined as.
 enum Definition<T: 'static> {
-    /// Something that a store owns already.
+    /// An item of a store.
     Extern(Extern),
-    /// A host function, made anew for each instance that imports it.
+    /// A host function, allocated for each instance that imports it.
     Host(Arc<MakeFunc<T>>),
 }
 
@@ -41,17 +42,18 @@ impl<T: 'static> Clone for Definition<T> {
 }
 
 impl<T: 'static> Linker<T> {
-    /// A linker without definitions.
+    /// Creates a linker without definitions.
     #[must_use]
     pub fn new() -> Self {
         Self { definitions: BTreeMap::new() }
     }
 
-    /// Defines something that a store owns. The linker then serves instances of that store alone.
+    /// Defines an item of a store. Afterwards the linker can instantiate modules in that store
+    /// only.
     ///
     /// # Errors
     ///
-    /// [`DuplicateDefinition`] if the name is taken.
+    /// [`DuplicateDefinition`] if the name is already defined.
     pub fn define(
         &mut self,
         module: &str,
@@ -61,17 +63,20 @@ impl<T: 'static> Linker<T> {
         self.insert(module, name, Definition::Extern(item.into()))
     }
 
-    /// Defines a host function from a closure, with its type inferred. The closure may take a
-    /// [`Caller`](crate::Caller) first, and may fail, which ends the guest.
+    /// Defines a host function from a closure, whose parameters and results are the function's
+    /// type.
+    ///
+    /// The closure may take a [`Caller`](crate::Caller) first. If it returns an error, the guest
+    /// ends with that error.
     ///
     /// # Errors
     ///
-    /// [`DuplicateDefinition`] if the name is taken.
+    /// [`DuplicateDefinition`] if the name is already defined.
     ///
     /// # Examples
     ///
-    /// Numbers that come from a guest are checked before they are used, and nothing is allocated in a size that
-    /// a guest chooses:
+    /// A host function must check numbers that come from a guest before it uses them, and must not
+    /// allocate as many bytes as a guest asks for:
     ///
     /// ```
     /// # use palimpsest_engine::{Caller, Extern, Linker, TrapCode};
@@ -80,7 +85,8 @@ impl<T: 'static> Linker<T> {
     /// linker.func_wrap("kernel", "print", |caller: Caller<'_, ()>, start: u32, len: u32| {
     ///     let memory = caller.get_export("memory").and_then(Extern::into_memory);
     ///     let memory = memory.ok_or(TrapCode::MemoryOutOfBounds)?;
-    ///     let text = memory.data(&caller).get(start as usize..).and_then(|rest| rest.get(..len as usize));
+    ///     let rest = memory.data(&caller).get(start as usize..);
+    ///     let text = rest.and_then(|rest| rest.get(..len as usize));
     ///     text.ok_or(TrapCode::MemoryOutOfBounds)?.iter().for_each(|byte| put(*byte));
     ///     Ok::<(), palimpsest_engine::Error>(())
     /// })?;
@@ -99,11 +105,11 @@ impl<T: 'static> Linker<T> {
         )
     }
 
-    /// Defines a host function of type `ty` over untyped values.
+    /// Defines a host function of type `ty` from a closure over untyped values.
     ///
     /// # Errors
     ///
-    /// [`DuplicateDefinition`] if the name is taken.
+    /// [`DuplicateDefinition`] if the name is already defined.
     pub fn func_new(
         &mut self,
         module: &str,
@@ -129,7 +135,8 @@ impl<T: 'static> Linker<T> {
     ///
     /// # Errors
     ///
-    /// [`DuplicateDefinition`] if one of the names is taken; the others may be defined by then.
+    /// [`DuplicateDefinition`] if one of the names is already defined. Others may have been defined
+    /// by then.
     pub fn instance(
         &mut self,
         ctx: impl AsContext<Data = StoreState<T>>,
@@ -144,17 +151,28 @@ impl<T: 'static> Linker<T> {
 
     /// Instantiates `module` and runs its start function.
     ///
-    /// The imports `palimpsest.clear_pages`, `palimpsest.discard` and `env.__wbindgen_memory_discard` are provided if
-    /// the module imports them and the linker does not define their names.
+    /// The engine itself provides the imports `palimpsest.clear_pages`, `palimpsest.discard` and
+    /// `env.__wbindgen_memory_discard`, unless the linker defines their names.
     ///
     /// # Errors
     ///
-    /// - [`InstantiateError::UnknownImport`], [`InstantiateError::ImportType`],
-    ///   [`InstantiateError::NoMemory`], [`InstantiateError::OtherEngine`],
-    ///   [`InstantiateError::TableTooLarge`], [`InstantiateError::Memory`]: found before anything was made, and nothing is left behind.
-    /// - [`InstantiateError::Link`], [`InstantiateError::Segment`], [`InstantiateError::Start`]: what was made goes with the store; memories
-    ///   and tables that the module imports keep what its segments wrote (Wasm core specification,
-    ///   "Instantiation").
+    /// Found before memories are created. Only host functions that were allocated for imports stay in
+    /// the store:
+    ///
+    /// - [`InstantiateError::UnknownImport`] if an import is not defined.
+    /// - [`InstantiateError::ImportType`] if a definition has another type than the import.
+    /// - [`InstantiateError::NoMemory`] if the module imports a function of the engine that acts on
+    ///   its memory, and has none.
+    /// - [`InstantiateError::OtherEngine`] if the module belongs to another engine than the store.
+    /// - [`InstantiateError::TableTooLarge`] or [`InstantiateError::Memory`] if a limit is exceeded
+    ///   or the backing has no room.
+    ///
+    /// Found later. What was created stays in the store, and memories and tables that the module
+    /// imports keep what its segments wrote (Wasm core specification, "Instantiation"):
+    ///
+    /// - [`InstantiateError::Link`] if wasmi refuses the instance.
+    /// - [`InstantiateError::Segment`] if a segment does not fit.
+    /// - [`InstantiateError::Start`] if the start function trapped.
     pub fn instantiate(
         &self,
         mut ctx: impl AsContextMut<Data = StoreState<T>>,
@@ -163,18 +181,18 @@ impl<T: 'static> Linker<T> {
         instantiate::instantiate(self, ctx.as_context_mut(), module)
     }
 
-    /// Returns what is defined under the name, as an item of the store. `memory` is made with the first host
-    /// function.
+    /// Returns what is defined under the name, as an item of the store. `memory` is that of the module
+    /// that imports it.
     pub(crate) fn resolve(
         &self,
         ctx: StoreContextMut<'_, StoreState<T>>,
         module: &str,
         name: &str,
-        memory: &OnceCell<Arc<ImporterMemory>>,
+        memory: &Arc<ImporterMemory>,
     ) -> Option<Extern> {
         match self.definitions.get(module)?.get(name)? {
             Definition::Extern(item) => Some(*item),
-            Definition::Host(make) => Some(make(ctx, memory.get_or_init(Arc::default)).into()),
+            Definition::Host(make) => Some(make(ctx, memory).into()),
         }
     }
 

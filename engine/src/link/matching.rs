@@ -1,5 +1,7 @@
-//! Import matching (Wasm core specification, "External Types" of matching): whether a definition has the type
-//! that a module declares. wasmi checks the same, but only after memories have been made.
+//! Import matching: whether a definition has the type that a module declares (Wasm core
+//! specification, "External Types" of matching).
+//!
+//! wasmi checks the same, but only after memories have been created.
 
 use wasmi::{AsContext, ExternType, TableType};
 
@@ -8,7 +10,8 @@ use crate::{
     store::{Extern, Memory, MemoryRecord, StoreState},
 };
 
-/// Whether `item` can be imported as `expected`; for a memory, `memory` is its full type.
+/// Returns whether `item` can be imported as `expected`. For a memory, `memory` is the declared
+/// type with its page size.
 pub(super) fn matches<T: 'static>(
     ctx: impl AsContext<Data = StoreState<T>>,
     expected: &ExternType,

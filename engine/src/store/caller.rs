@@ -9,14 +9,15 @@ use crate::{engine::Engine, module};
 
 /// The caller of a host function: its store, and the exports of the instance that made the call.
 ///
-/// A host function that is defined with [`Linker::func_wrap`](crate::Linker::func_wrap) may take it as its first
-/// parameter. It is passed wherever a method asks for a context.
+/// A host function that is defined with [`Linker::func_wrap`](crate::Linker::func_wrap) may take it
+/// as its first parameter. It is passed wherever a method asks for a context.
 pub struct Caller<'a, T: 'static> {
     inner: wasmi::Caller<'a, StoreState<T>>,
     memory: &'a ImporterMemory,
 }
 
-/// Memory 0 of a module, for the host functions that the module imports. They are made before the memory is.
+/// Memory 0 of a module, for the host functions that the module imports. It is set later than they
+/// are created, because memories are created after imports are resolved.
 #[derive(Debug, Default)]
 pub struct ImporterMemory(Once<Memory>);
 
@@ -34,7 +35,8 @@ impl<'a, T: 'static> Caller<'a, T> {
 }
 
 impl<T: 'static> Caller<'_, T> {
-    /// Returns memory 0 of the module that imports the host function, or `None` if the module has no memory.
+    /// Returns memory 0 of the module that imports the host function, or `None` if the module has
+    /// no memory.
     ///
     /// The module need not export the memory, and the call takes no time to look for it.
     #[must_use]
@@ -88,8 +90,8 @@ impl<T: 'static> Caller<'_, T> {
 
     /// Charges the guest `units` of fuel for work that the host function has done.
     ///
-    /// A guest that has fewer units keeps none, and stops at its next instruction that costs fuel. The call has no
-    /// effect if the engine is not metered.
+    /// A guest that has fewer units keeps none, and stops at its next instruction that costs fuel.
+    /// The call has no effect if the engine is not metered.
     pub fn charge_fuel(&mut self, units: u64) {
         charge(&mut self.inner, units);
     }

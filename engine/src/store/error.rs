@@ -7,7 +7,7 @@ use wasmi::errors::HostError;
 
 use crate::backing::BackingError;
 
-/// Why a memory was not made.
+/// Why a memory was not created.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MemoryError {
@@ -19,8 +19,9 @@ pub enum MemoryError {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The store has as many memories as [`Limits::memories`](crate::Limits::memories) allows.
-    #[error("the store has {limit} memories already, which is the limit `memories`")]
+    /// The store already has as many memories as [`Limits::memories`](crate::Limits::memories)
+    /// allows.
+    #[error("the store already has {limit} memories, which is the limit `memories`")]
     TooMany {
         /// The limit.
         limit: usize,
@@ -33,26 +34,26 @@ pub enum MemoryError {
     Refused(#[source] wasmi::Error),
 }
 
-/// Why a memory did not grow. The memory is as it was.
+/// Why a memory did not grow. Its size has not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum GrowError {
     /// The new size would be above the memory's maximum, or above what was reserved for it.
     #[error("cannot grow a memory of {size} by {delta} Wasm pages: its maximum is {maximum}")]
     AboveMaximum {
-        /// Size before, in Wasm pages.
+        /// The size, in Wasm pages.
         size: u64,
-        /// Requested growth, in Wasm pages.
+        /// The requested growth, in Wasm pages.
         delta: u64,
-        /// The most that it can have, in Wasm pages.
+        /// The size that it can reach, in Wasm pages.
         maximum: u64,
     },
-    /// The backing does not move the limit.
-    #[error("cannot grow a memory of {size} by {delta} Wasm pages: the backing refuses")]
+    /// The backing cannot reserve the frames.
+    #[error("cannot grow a memory of {size} by {delta} Wasm pages: the frames cannot be reserved")]
     Refused {
-        /// Size before, in Wasm pages.
+        /// The size, in Wasm pages.
         size: u64,
-        /// Requested growth, in Wasm pages.
+        /// The requested growth, in Wasm pages.
         delta: u64,
     },
 }
@@ -61,24 +62,24 @@ pub enum GrowError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("out of bounds access: offset {offset}, {len} bytes, in a memory of {size} bytes")]
 pub struct MemoryAccessError {
-    /// First byte.
+    /// The first byte.
     pub offset: usize,
-    /// Number of bytes.
+    /// The number of bytes.
     pub len: usize,
-    /// The memory's size in bytes.
+    /// The size of the memory in bytes.
     pub size: usize,
 }
 
 impl HostError for MemoryAccessError {}
 
-/// Lets a host function end its guest with `?`.
+/// With `?`, a host function ends its guest with this error.
 impl From<MemoryAccessError> for wasmi::Error {
     fn from(error: MemoryAccessError) -> Self {
         Self::host(error)
     }
 }
 
-/// The store wrote into the sink because no frame was left: nothing that its guest does counts any more.
+/// The store is lost, because its guest wrote to a page when no frame was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "out of frames: the guest holds {held_frames} frames and needed one more; the store is lost, drop it"
@@ -90,9 +91,10 @@ pub struct OutOfFrames {
 
 impl HostError for OutOfFrames {}
 
-/// Host and guest called each other deeper than [`Limits::reentry_depth`](crate::Limits::reentry_depth).
+/// Calls between host and guest nest deeper than
+/// [`Limits::reentry_depth`](crate::Limits::reentry_depth).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("host and guest called each other {limit} levels deep, which is the limit `reentry_depth`")]
+#[error("calls between host and guest nest {limit} levels deep, which is the limit `reentry_depth`")]
 pub struct ReentryTooDeep {
     /// The limit, in levels.
     pub limit: u32,

@@ -1,12 +1,12 @@
-//! Fuel for the engine's own work, done for a guest inside a host function.
+//! Fuel for work that the host does for a guest.
 
 use wasmi::AsContextMut;
 
 use super::StoreState;
 use crate::config::Fuel;
 
-/// Takes `units` of fuel for what was done already. It could not fail, so a guest that cannot pay is left with
-/// nothing and stops at its next instruction.
+/// Charges `units` of fuel for work that is done. It cannot fail: a guest that has fewer units
+/// keeps none, and stops at its next instruction that costs fuel.
 pub(crate) fn charge<T: 'static>(mut ctx: impl AsContextMut<Data = StoreState<T>>, units: u64) {
     let mut ctx = ctx.as_context_mut();
     match ctx.data().engine.config().fuel {

@@ -1,4 +1,4 @@
-//! Instances: what a guest exports, without the engine's own entries.
+//! Instances, and what they export.
 
 use alloc::vec::Vec;
 use wasmi::{AsContext, Func, Global, Table, TypedFunc, WasmParams, WasmResults};
@@ -6,16 +6,16 @@ use wasmi::{AsContext, Func, Global, Table, TypedFunc, WasmParams, WasmResults};
 use super::{Memory, StoreState};
 use crate::module;
 
-/// An instantiated module. A handle into its store; the store owns everything.
+/// An instantiated module: a handle into the store, which owns the instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance {
     inner: wasmi::Instance,
 }
 
-/// Something that an instance exports or imports.
+/// An item that an instance exports or imports.
 #[derive(Clone, Copy, Debug)]
 pub enum Extern {
-    /// A function of a guest or of the host.
+    /// A function of the guest or of the host.
     Func(Func),
     /// A global variable.
     Global(Global),
@@ -98,7 +98,7 @@ impl Instance {
         Self { inner }
     }
 
-    /// What the instance exports as `name`.
+    /// Returns the export `name`.
     pub fn get_export<T: 'static>(
         &self,
         ctx: impl AsContext<Data = StoreState<T>>,
@@ -110,7 +110,7 @@ impl Instance {
         self.inner.get_export(ctx, name).map(Extern::from_wasmi)
     }
 
-    /// The function that the instance exports as `name`.
+    /// Returns the function that is exported as `name`.
     pub fn get_func<T: 'static>(
         &self,
         ctx: impl AsContext<Data = StoreState<T>>,
@@ -119,11 +119,11 @@ impl Instance {
         self.get_export(ctx, name).and_then(Extern::into_func)
     }
 
-    /// The function that the instance exports as `name`, with its types checked once.
+    /// Returns the function that is exported as `name`. Its type is checked here, not at each call.
     ///
     /// # Errors
     ///
-    /// If there is no such function, or its type is another.
+    /// Fails if there is no function of this name and type.
     pub fn get_typed_func<Params, Results>(
         &self,
         ctx: impl AsContext,
@@ -133,11 +133,11 @@ impl Instance {
         Params: WasmParams,
         Results: WasmResults,
     {
-        // A reserved name contains a NUL byte and a prefix of ours; asking for one finds the start function.
+        // A reserved name finds the start function at most, which is harmless.
         self.inner.get_typed_func(ctx, name)
     }
 
-    /// The memory that the instance exports as `name`.
+    /// Returns the memory that is exported as `name`.
     pub fn get_memory<T: 'static>(
         &self,
         ctx: impl AsContext<Data = StoreState<T>>,
@@ -146,7 +146,7 @@ impl Instance {
         self.get_export(ctx, name).and_then(Extern::into_memory)
     }
 
-    /// The table that the instance exports as `name`.
+    /// Returns the table that is exported as `name`.
     pub fn get_table<T: 'static>(
         &self,
         ctx: impl AsContext<Data = StoreState<T>>,
@@ -155,7 +155,7 @@ impl Instance {
         self.get_export(ctx, name).and_then(Extern::into_table)
     }
 
-    /// The global variable that the instance exports as `name`.
+    /// Returns the global variable that is exported as `name`.
     pub fn get_global<T: 'static>(
         &self,
         ctx: impl AsContext<Data = StoreState<T>>,
@@ -164,7 +164,7 @@ impl Instance {
         self.get_export(ctx, name).and_then(Extern::into_global)
     }
 
-    /// All exports with their names, in no particular order.
+    /// Returns all exports with their names, in no particular order.
     pub fn exports<'a, T: 'static>(
         &self,
         ctx: &'a impl AsContext<Data = StoreState<T>>,

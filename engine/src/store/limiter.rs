@@ -1,28 +1,31 @@
-//! What wasmi asks before it makes or grows something.
-//!
-//! Owns the store's limits, and the gate that keeps memories from growing without the engine. Installed by the
-//! store; the gate is opened by whoever makes or grows a memory.
+//! The limits that wasmi checks before it creates or grows something, and the lock on growth.
 
 use wasmi::ResourceLimiter;
 use wasmi_core::LimiterError;
 
 use crate::config::Limits;
 
-/// Whether wasmi may make or grow a memory right now.
+/// Whether wasmi may create or grow a memory at present.
 ///
-/// A memory that grows behind the engine's back would be zeroed beyond its region's limit, so the engine
-/// opens the gate around its own calls and keeps it closed otherwise.
+/// wasmi zeroes what a memory grows by. If a memory grew without the engine, those writes would go
+/// past the limit of its region. So growth is open only during the engine's own calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Growth {
     Open,
     Closed,
 }
 
-/// The limits that wasmi asks for.
+/// The limits of a store, and whether its memories may grow at present.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     pub(crate) limits: Limits,
     pub(crate) growth: Growth,
+}
+
+impl Limiter {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, growth: Growth::Closed }
+    }
 }
 
 impl ResourceLimiter for Limiter {

@@ -1,8 +1,7 @@
 //! Linear memories: wasmi's memory over a region of the backing.
 //!
-//! A [`MemoryRecord`] owns the region; it is anchored in the wasmi store that points into it, so it cannot be
-//! dropped before it. [`Memory`] is the handle that embedders hold. Growing is in [`grow`], clearing in
-//! [`clear`].
+//! [`Memory`] is the handle that embedders hold. Its [`MemoryRecord`] shares the region with the
+//! wasmi store that points into it, so the region outlives both.
 
 mod clear;
 mod grow;
@@ -21,27 +20,28 @@ use crate::{
     backing::{Cleared, MemoryResidency},
     config::Strategy,
     module::MemoryType,
-    units::{ClearError, Span},
+    units::{ClearError, Span, WasmPageSize},
 };
 
 /// A linear memory of a store.
 ///
 /// # Panics
 ///
-/// All methods panic if the memory is not of the store that is passed.
+/// All methods panic if the memory does not belong to the store that is passed.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     inner: wasmi::Memory,
 }
 
 impl Memory {
-    /// A new memory, to be defined in a [`Linker`](crate::Linker) under the name that a module imports.
+    /// Creates a memory, which a [`Linker`](crate::Linker) can define under the name that a module
+    /// imports.
     ///
     /// # Errors
     ///
-    /// - [`MemoryError::TooLarge`], [`MemoryError::TooMany`]: a limit of the store.
-    /// - [`MemoryError::Backing`]: the backing has no room.
-    /// - [`MemoryError::Refused`]: `ty` contradicts itself.
+    /// - [`MemoryError::TooLarge`] or [`MemoryError::TooMany`] if a limit of the store is exceeded.
+    /// - [`MemoryError::Backing`] if the backing has no room.
+    /// - [`MemoryError::Refused`] if `ty` is not a valid type.
     pub fn new<T: 'static>(
         mut ctx: impl AsContextMut<Data = StoreState<T>>,
         ty: MemoryType,
@@ -58,27 +58,29 @@ impl Memory {
         self.inner
     }
 
-    /// The memory's type, with the size it was made with.
+    /// Returns the memory's type. Its minimum is the size at creation.
     pub fn ty<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> MemoryType {
         MemoryRecord::of(*self, &ctx).ty()
     }
 
-    /// The size in Wasm pages.
+    /// Returns the size in Wasm pages.
     pub fn size<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> u64 {
         self.inner.size(ctx)
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     pub fn size_bytes<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> u64 {
         self.inner.data_size(ctx) as u64
     }
 
-    /// Grows by `delta` Wasm pages, and returns the size before, in Wasm pages. Takes no frame.
+    /// Grows by `delta` Wasm pages in constant time, and returns the old size in Wasm pages. It
+    /// allocates no frame.
     ///
     /// # Errors
     ///
-    /// - [`GrowError::AboveMaximum`]: above the type's maximum or what was reserved.
-    /// - [`GrowError::Refused`]: the backing cannot reserve the frames.
+    /// - [`GrowError::AboveMaximum`] if the new size is above the type's maximum or what was
+    ///   reserved.
+    /// - [`GrowError::Refused`] if the backing cannot reserve the frames.
     pub fn grow<T: 'static>(
         &self,
         ctx: impl AsContextMut<Data = StoreState<T>>,
@@ -88,18 +90,19 @@ impl Memory {
         grow(ctx, &record, delta)
     }
 
-    /// Zeroes Wasm pages `start..start + count` and gives their frames back before it returns.
+    /// Zeroes Wasm pages `start..start + count`, and releases their frames before it returns.
     ///
-    /// Units are pages of the memory's own page size. The size stays, the pages stay usable, and what they
-    /// read next is zero. No slice of the memory can be alive meanwhile, since `ctx` is exclusive.
+    /// The size does not change, and the pages stay usable. No slice of the memory can be alive
+    /// during the call, because `ctx` is exclusive. The guest is charged fuel by the number of
+    /// frames that were released or retained, and at least 1.
     ///
-    /// A memory with pages of one byte can be cleared at any byte: the frames that lie wholly inside the range are
-    /// given back, and the bytes at its ends are zeroed in frames that are retained.
+    /// Wasm pages are of the memory's own page size. If that is one byte, frames that lie wholly
+    /// inside the range are released, and the bytes at its ends are zeroed in place.
     ///
     /// # Errors
     ///
-    /// [`ClearError::OutOfBounds`] if the range ends behind the memory; nothing has changed then. With valid
-    /// arguments it cannot fail.
+    /// [`ClearError::OutOfBounds`] if the range ends past the memory. Nothing has changed then.
+    /// With valid arguments the call cannot fail.
     ///
     /// # Examples
     ///
@@ -114,7 +117,7 @@ impl Memory {
     /// memory.write(&mut store, 65_536, b"secret")?;
     /// let cleared = memory.clear_pages(&mut store, 1, 1)?;
     /// assert_eq!(memory.data(&store)[65_536..65_542], [0; 6]);
-    /// // The fixed backing has nobody to give frames to, and says so.
+    /// // The fixed backing has no frame source, so it reports the frames as retained.
     /// assert_eq!((cleared.frames_released, cleared.frames_retained), (0, 16));
     /// # Ok(())
     /// # }
@@ -125,17 +128,14 @@ impl Memory {
         start: u64,
         count: u64,
     ) -> Result<Cleared, ClearError> {
-        let record = MemoryRecord::of(*self, &ctx);
-        let span = self.span_of(&ctx, &record, start, count)?;
-        let strategy = record.strategy();
-        Ok(clear(ctx, &record, span, strategy))
+        self.clear(ctx, None, |page_size, size| Span::of_wasm_pages(start, count, page_size, size))
     }
 
     /// Like [`clear_pages`](Self::clear_pages), with a strategy for this call.
     ///
     /// # Errors
     ///
-    /// The same.
+    /// Those of [`clear_pages`](Self::clear_pages).
     pub fn clear_pages_with<T: 'static>(
         &self,
         ctx: impl AsContextMut<Data = StoreState<T>>,
@@ -143,55 +143,39 @@ impl Memory {
         count: u64,
         strategy: Strategy,
     ) -> Result<Cleared, ClearError> {
-        let record = MemoryRecord::of(*self, &ctx);
-        let span = self.span_of(&ctx, &record, start, count)?;
-        Ok(clear(ctx, &record, span, strategy))
+        self.clear(ctx, Some(strategy), |page_size, size| Span::of_wasm_pages(start, count, page_size, size))
     }
 
-    /// The bytes of `count` Wasm pages from `start` on, if the memory has them.
-    fn span_of<T: 'static>(
-        &self,
-        ctx: impl AsContext<Data = StoreState<T>>,
-        record: &MemoryRecord,
-        start: u64,
-        count: u64,
-    ) -> Result<Span, ClearError> {
-        let size = self.inner.data_size(ctx) as u64;
-        Span::of_wasm_pages(start, count, record.ty().page_size(), size)
-    }
-
-    /// Zeroes bytes `addr..addr + len`, both multiples of the page size, like [`clear_pages`](Self::clear_pages).
+    /// Clears bytes `addr..addr + len`, as the instruction `memory.discard` does. Both must be
+    /// multiples of the page size.
     ///
     /// # Errors
     ///
     /// - [`ClearError::Unaligned`] if one of them is not a multiple of the page size.
-    /// - [`ClearError::OutOfBounds`] if the range ends behind the memory.
+    /// - [`ClearError::OutOfBounds`] if the range ends past the memory.
+    ///
+    /// Nothing has changed then.
     pub fn discard<T: 'static>(
         &self,
         ctx: impl AsContextMut<Data = StoreState<T>>,
         addr: u64,
         len: u64,
     ) -> Result<Cleared, ClearError> {
-        let record = MemoryRecord::of(*self, &ctx);
-        let size = self.inner.data_size(&ctx) as u64;
-        let span = Span::of_bytes(addr, len, record.ty().page_size(), size)?;
-        let strategy = record.strategy();
-        Ok(clear(ctx, &record, span, strategy))
+        self.clear(ctx, None, |page_size, size| Span::of_bytes(addr, len, page_size, size))
     }
 
-    /// Zeroes bytes `addr..addr + len`, which need no alignment, and releases the frames of the pages that lie wholly
-    /// inside the range.
+    /// Zeroes bytes `addr..addr + len`, which need no alignment, and releases the frames of all
+    /// pages that lie wholly inside the range.
     ///
-    /// Pages are the 4 KiB of the backing, not Wasm pages. The bytes at the two ends that share a page with bytes
-    /// outside the range are zeroed in place, and their frames are retained. Everything else is as for
-    /// [`clear_pages`](Self::clear_pages): the size stays, and no slice of the memory can be alive.
-    ///
-    /// An allocator that serves a guest uses this for blocks that have been freed.
+    /// A page here is one of 4 KiB, not a Wasm page. Bytes at the ends of the range that share a
+    /// page with bytes outside it are zeroed in place, and their frames are retained. In all other
+    /// respects the call is like [`clear_pages`](Self::clear_pages). An allocator that serves a
+    /// guest may use it for freed blocks.
     ///
     /// # Errors
     ///
-    /// [`ClearError::OutOfBounds`] if the range ends past the memory; nothing has changed then. With valid
-    /// arguments the call cannot fail.
+    /// [`ClearError::OutOfBounds`] if the range ends past the memory. Nothing has changed then.
+    /// With valid arguments the call cannot fail.
     ///
     /// # Examples
     ///
@@ -215,10 +199,7 @@ impl Memory {
         addr: u64,
         len: u64,
     ) -> Result<Cleared, ClearError> {
-        let record = MemoryRecord::of(*self, &ctx);
-        let strategy = record.strategy();
-        let span = Span::of_any_bytes(addr, len, self.size_bytes(&ctx))?;
-        Ok(clear(ctx, &record, span, strategy))
+        self.clear(ctx, None, |_, size| Span::of_any_bytes(addr, len, size))
     }
 
     /// Like [`release`](Self::release), with a strategy for this call.
@@ -233,23 +214,35 @@ impl Memory {
         len: u64,
         strategy: Strategy,
     ) -> Result<Cleared, ClearError> {
-        let record = MemoryRecord::of(*self, &ctx);
-        let span = Span::of_any_bytes(addr, len, self.size_bytes(&ctx))?;
+        self.clear(ctx, Some(strategy), |_, size| Span::of_any_bytes(addr, len, size))
+    }
+
+    /// Clears what `span` returns for the page size and the size of the memory, by `strategy` or
+    /// else by the memory's own.
+    fn clear<T: 'static>(
+        self,
+        ctx: impl AsContextMut<Data = StoreState<T>>,
+        strategy: Option<Strategy>,
+        span: impl FnOnce(WasmPageSize, u64) -> Result<Span, ClearError>,
+    ) -> Result<Cleared, ClearError> {
+        let record = MemoryRecord::of(self, &ctx);
+        let span = span(record.ty().page_size(), self.size_bytes(&ctx))?;
+        let strategy = strategy.unwrap_or_else(|| record.strategy());
         Ok(clear(ctx, &record, span, strategy))
     }
 
-    /// Sets what clears of this memory do from now on: those of the guest, and those of the host that do not say
-    /// it themselves.
+    /// Sets the strategy of later clears: those of the guest, and those of the host that pass no
+    /// strategy.
     pub fn set_strategy<T: 'static>(&self, ctx: impl AsContextMut<Data = StoreState<T>>, strategy: Strategy) {
         MemoryRecord::of(*self, &ctx).set_strategy(strategy);
     }
 
-    /// The bytes. Reading a page that was never written takes no data frame.
+    /// Returns the bytes. Reading a page that was never written takes no data frame.
     pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, StoreState<T>>>) -> &'a [u8] {
         self.inner.data(ctx)
     }
 
-    /// The bytes, exclusively. Writing a page commits it.
+    /// Returns the bytes, exclusively. Writing to a page takes a frame for it.
     pub fn data_mut<'a, T: 'static>(
         &self,
         ctx: impl Into<StoreContextMut<'a, StoreState<T>>>,
@@ -257,7 +250,8 @@ impl Memory {
         self.inner.data_mut(ctx)
     }
 
-    /// The bytes and the embedder's data, both exclusively: for a host function that copies between the two.
+    /// Returns the bytes and the embedder's data, both exclusively, for a host function that copies
+    /// between the two.
     pub fn data_and_store_mut<'a, T: 'static>(
         &self,
         ctx: impl Into<StoreContextMut<'a, StoreState<T>>>,
@@ -270,7 +264,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`MemoryAccessError`] if the range ends past the memory; `buffer` is then as it was.
+    /// [`MemoryAccessError`] if the range ends past the memory. `buffer` has not changed then.
     pub fn read<T: 'static>(
         &self,
         ctx: impl AsContext<Data = StoreState<T>>,
@@ -285,7 +279,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`MemoryAccessError`] if the range ends past the memory; nothing has changed then.
+    /// [`MemoryAccessError`] if the range ends past the memory. Nothing has changed then.
     pub fn write<T: 'static>(
         &self,
         ctx: impl AsContextMut<Data = StoreState<T>>,
@@ -296,7 +290,7 @@ impl Memory {
         self.inner.write(ctx, offset, bytes).map_err(|_| MemoryAccessError { offset, len, size })
     }
 
-    /// What the memory holds, in frames.
+    /// Returns what the memory holds, in frames.
     pub fn residency<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> MemoryResidency {
         MemoryRecord::of(*self, &ctx).residency()
     }

@@ -6,32 +6,32 @@ use wasmi::{ValType, errors::HostError};
 
 use crate::link::InstantiateError;
 
-/// Why a [`Task`](crate::Task) was not made, or does not run.
+/// Why a [`Task`](crate::Task) was not created, or does not run.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// There is no fuel to divide into slices.
-    #[error("the engine does not count fuel; make it with `Config::fuel(Fuel::Metered)`")]
+    /// The engine is not metered, so there is no fuel to divide into slices.
+    #[error("the engine does not count fuel; create it with `Config::fuel(Fuel::Metered)`")]
     Unmetered,
     /// The module was not instantiated.
     #[error(transparent)]
     Instantiate(#[from] InstantiateError),
-    /// There is nothing to call.
+    /// The module does not export the function.
     #[error("the module exports no function `{name}`")]
     NoExport {
         /// The name.
         name: String,
     },
-    /// The function takes other values.
-    #[error("the function takes parameters of the types {expected:?}, not {given:?}")]
+    /// The function has other parameters.
+    #[error("the function has parameters of the types {expected:?}; the arguments are {given:?}")]
     Arguments {
-        /// The types of its parameters.
+        /// The types of the parameters.
         expected: Vec<ValType>,
         /// The types of the arguments.
         given: Vec<ValType>,
     },
-    /// The call has returned or failed already.
-    #[error("the task is over; make another one for another call")]
+    /// The call has already returned or failed.
+    #[error("the task is over; create another one for another call")]
     Over,
 }
 

@@ -1,15 +1,17 @@
-//! What a host function returns as its error when the guest is to wait instead of the CPU.
+//! The error that a host function returns to suspend its guest.
 
 use alloc::boxed::Box;
 use core::fmt;
 use wasmi::{Val, errors::HostError};
 
-/// A wait, asked for by a host function: `return Err(Error::host(Pause::until(..)))`.
+/// A request of a host function to suspend its guest: `return Err(Error::host(Pause::until(..)))`.
 ///
-/// A [`Task`](super::Task) suspends the guest, and resumes it as if the host function had returned the results
-/// that the pause carries. Everything else that the function does to the guest, such as writing to its memory, it
-/// does before it returns. Outside of a task, in a plain call, a pause is an error like any other and ends the
-/// guest; so it does where it passes through a nested call.
+/// A [`Task`](super::Task) suspends the guest, and later resumes it as if the host function had
+/// returned the results that the pause contains. All other effects on the guest, such as writes to
+/// its memory, must happen before the host function returns.
+///
+/// Outside of a task a pause ends the guest like any other error. The same is true if the pause
+/// passes through a nested call.
 #[derive(Debug)]
 pub struct Pause {
     until_ns: Option<u64>,
@@ -17,24 +19,24 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// A wait until the embedder's monotonic clock shows `until_ns` nanoseconds.
+    /// Suspends the guest until the embedder's monotonic clock shows `until_ns` nanoseconds.
     #[must_use]
     pub fn until(until_ns: u64, results: &[Val]) -> Self {
         Self { until_ns: Some(until_ns), results: results.into() }
     }
 
-    /// The end of this slice, with the guest ready to go on: what a yield is.
+    /// Ends the slice, with the guest ready to continue: a yield.
     #[must_use]
     pub fn now(results: &[Val]) -> Self {
         Self { until_ns: None, results: results.into() }
     }
 
-    /// When the wait is over, in nanoseconds; nothing for a yield.
+    /// Returns when the wait is over, in nanoseconds, or `None` for a yield.
     pub(super) fn until_ns(&self) -> Option<u64> {
         self.until_ns
     }
 
-    /// What the host function returns to the guest when the wait is over.
+    /// Returns the results that the guest gets when it is resumed.
     pub(super) fn results(&self) -> &[Val] {
         &self.results
     }
@@ -43,10 +45,10 @@ impl Pause {
 impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.until_ns {
-            Some(until_ns) => write!(f, "the guest waits until {until_ns} ns, and nobody resumes it")?,
-            None => f.write_str("the guest yields, and nobody resumes it")?,
+            Some(until_ns) => write!(f, "the guest waits until {until_ns} ns")?,
+            None => f.write_str("the guest yields")?,
         }
-        f.write_str("; run it as a task")
+        f.write_str(", which a plain call cannot resume; run it as a task")
     }
 }
 

@@ -90,7 +90,7 @@ fn limits_are_named_with_value_and_request() {
     );
     assert_eq!(
         refused("(module (memory 1) (memory 1))"),
-        "memory 1: the store has 1 memories already, which is the limit `memories`"
+        "memory 1: the store already has 1 memories, which is the limit `memories`"
     );
     assert_eq!(
         refused("(module (table 9 funcref))"),

@@ -156,7 +156,7 @@ fn a_pause_outside_of_a_task_is_an_error_that_says_so() {
     store.set_fuel(1_000).unwrap();
     let instance = linker.instantiate(&mut store, &module).unwrap();
     let error = instance.get_typed_func::<(), ()>(&store, "run").unwrap().call(&mut store, ()).unwrap_err();
-    assert_eq!(error.to_string(), "the guest yields, and nobody resumes it; run it as a task");
+    assert_eq!(error.to_string(), "the guest yields, which a plain call cannot resume; run it as a task");
 }
 
 #[test]

@@ -1,7 +1,6 @@
-//! Clearing: the one routine behind the host call, the guest's imports and the instruction.
+//! Clearing: the one routine for the host call, the guest's imports and the instruction.
 //!
-//! Its argument is a checked [`Span`], so it cannot fail: no allocation, no bounds, only the region's
-//! clear and what the fuel costs.
+//! It takes a checked [`Span`] and allocates nothing, so it cannot fail.
 
 use alloc::sync::Arc;
 use wasmi::AsContextMut;
@@ -14,7 +13,7 @@ use crate::{
     units::Span,
 };
 
-/// Clears `span` of the memory of `record`.
+/// Clears `span` of the memory, and charges fuel by the number of frames that it worked on.
 pub(crate) fn clear<T: 'static>(
     mut ctx: impl AsContextMut<Data = StoreState<T>>,
     record: &Arc<MemoryRecord>,
@@ -24,7 +23,6 @@ pub(crate) fn clear<T: 'static>(
     let mut ctx = ctx.as_context_mut();
     let live = LiveBytes::new(record.memory().wasmi().data_mut(&mut ctx), span);
     let cleared = record.region().with(|region| region.clear(span, strategy, live));
-    // By the frames it worked on.
     charge(&mut ctx, (cleared.frames_released + cleared.frames_retained).max(1));
     cleared
 }

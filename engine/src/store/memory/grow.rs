@@ -1,6 +1,7 @@
-//! `memory.grow`: moves the region's limit and wasmi's length. Takes no frame, whatever the size.
+//! `memory.grow`: moves the region's limit and wasmi's length in constant time, without a frame.
 //!
-//! wasmi zeroes the grown range itself, which is zero already; the region's zero-fill guard absorbs that.
+//! wasmi fills the new range with zeros, although it reads as zero already. The region absorbs
+//! those writes.
 
 use alloc::sync::Arc;
 use wasmi::AsContextMut;
@@ -11,11 +12,11 @@ use crate::{
     units::Span,
 };
 
-/// Grows the memory of `record` by `delta` Wasm pages, and returns the size before, in Wasm pages.
+/// Grows the memory by `delta` Wasm pages, and returns the old size in Wasm pages.
 ///
 /// # Errors
 ///
-/// See [`GrowError`]; the memory is then as it was.
+/// See [`GrowError`]. The memory has not changed then.
 pub(crate) fn grow<T: 'static>(
     mut ctx: impl AsContextMut<Data = StoreState<T>>,
     record: &Arc<MemoryRecord>,
@@ -44,8 +45,7 @@ pub(crate) fn grow<T: 'static>(
         region.zero_fill(span, &mut || done = memory.grow(&mut ctx, delta).map_err(|_| refused));
         ctx.data_mut().limiter.growth = Growth::Closed;
         if done.is_err() {
-            // Lowering to where the limit just was cannot fail: nothing above it was touched.
-            region.set_limit(span.start()).expect("the limit goes back to where it was");
+            region.set_limit(span.start()).expect("no page above the old limit was touched");
         }
         done
     })

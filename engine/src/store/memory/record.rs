@@ -1,7 +1,7 @@
 //! What the engine keeps for each linear memory: its type, its region, and wasmi's handle.
 //!
-//! Made in two steps, so that an instantiation can first reserve all of its regions (which may fail, and
-//! leaves nothing behind) and then put memories over them (which cannot).
+//! A memory is created in two steps. An instantiation first reserves all of its regions, which may
+//! fail and then leaves nothing in the store. Afterwards it puts wasmi's memories over them.
 
 use alloc::{boxed::Box, sync::Arc};
 use spin::Mutex;
@@ -20,18 +20,18 @@ use crate::{
 pub(crate) struct MemoryRecord {
     inner: wasmi::Memory,
     ty: MemoryType,
-    /// The first byte: what tells the memories of a store apart.
+    /// The address of the first byte, which identifies the memory within its store.
     base: usize,
-    /// Bytes reserved for it.
+    /// Bytes of reserved address space.
     capacity: u64,
-    /// The most that it can have, in Wasm pages: its type's maximum, or what was reserved.
+    /// The size that it can reach, in Wasm pages: its type's maximum, or what was reserved.
     maximum_wasm_pages: u64,
     region: Arc<AnchoredRegion>,
-    /// What clears do that do not say it themselves.
+    /// The strategy of clears that name none.
     strategy: Mutex<Strategy>,
 }
 
-/// A region that no wasmi memory points into yet; dropping it leaves nothing behind.
+/// A region without a memory. Dropping it releases everything.
 #[derive(Debug)]
 pub(crate) struct Reserved {
     region: Box<dyn LinearRegion>,
@@ -40,7 +40,12 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// Reserves what a memory of type `ty` needs. `pending` memories are about to be made besides.
+    /// Reserves a region for a memory of type `ty`. `pending` is the number of other regions that
+    /// are reserved and not yet part of the store.
+    ///
+    /// # Errors
+    ///
+    /// See [`Memory::new`].
     pub(crate) fn new<T: 'static>(
         ctx: impl AsContext<Data = StoreState<T>>,
         ty: MemoryType,
@@ -61,11 +66,11 @@ impl Reserved {
         Ok(Self { region, ty, wasmi_ty })
     }
 
-    /// Puts a wasmi memory over the region and enters it into the store.
+    /// Puts a wasmi memory over the region and adds its record to the store.
     ///
     /// # Errors
     ///
-    /// If wasmi refuses the type; the region then goes with the store.
+    /// Fails if wasmi refuses the type. The region is then released with the store.
     pub(crate) fn establish<T: 'static>(
         self,
         mut ctx: impl AsContextMut<Data = StoreState<T>>,
@@ -89,16 +94,16 @@ impl Reserved {
 }
 
 impl MemoryRecord {
-    /// The record of `memory`.
+    /// Returns the record of `memory`.
     ///
     /// # Panics
     ///
-    /// If `memory` is not of the store `ctx`.
+    /// Panics if `memory` does not belong to the store `ctx`.
     pub(crate) fn of<T: 'static>(memory: Memory, ctx: impl AsContext<Data = StoreState<T>>) -> Arc<Self> {
         let base = memory.wasmi().data_ptr(&ctx).addr();
         let records = ctx.as_context();
         let record = records.data().memories.iter().find(|record| record.base == base);
-        Arc::clone(record.expect("a `Memory` is made together with its record, in the store that is passed"))
+        Arc::clone(record.expect("a `Memory` is used with the store that it belongs to"))
     }
 
     pub(crate) fn memory(&self) -> Memory {
@@ -109,7 +114,7 @@ impl MemoryRecord {
         self.ty
     }
 
-    /// Bytes of address space that are reserved for it.
+    /// Returns the number of bytes of address space that are reserved.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -122,7 +127,8 @@ impl MemoryRecord {
         *self.strategy.lock() = strategy;
     }
 
-    /// The most that the memory can have, in Wasm pages: its type's maximum, or what was reserved.
+    /// Returns the size that the memory can reach, in Wasm pages: its type's maximum, or what was
+    /// reserved.
     pub(crate) fn maximum_wasm_pages(&self) -> u64 {
         self.maximum_wasm_pages
     }
