@@ -72,7 +72,7 @@ impl<P: Platform> AddressSpace<P> {
         let most_frames = record.most_frames();
         let Record { block, account, .. } = record;
         self.platform.without_interrupts(|| {
-            Supply::new(self.platform.frames(), self.memory, Some(&account)).withdraw(most_frames)
+            Supply::new(self.platform.frames(), self.memory, Some(&account)).withdraw(most_frames);
         });
         placement.give_back(block);
     }
