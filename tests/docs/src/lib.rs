@@ -22,3 +22,6 @@ pub mod wasi {}
 
 #[doc = include_str!("../../../docs/firmware.md")]
 pub mod firmware {}
+
+#[doc = include_str!("../../../docs/embedding.md")]
+pub mod embedding {}
