@@ -64,7 +64,8 @@ pub(crate) unsafe trait Provider: Debug + Send + Sync {
     /// Makes an image of `parts`. Later parts overwrite earlier ones, and the bytes between them
     /// are zero.
     ///
-    /// Returns `None` if there is no room. Memories are then written when they are made.
+    /// Returns `None` if the frames are not available. Memories are then written when they are
+    /// created.
     fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>>;
 }
 

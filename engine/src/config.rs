@@ -62,7 +62,7 @@ impl Default for Features {
 /// What a guest may use up. The defaults are safe for a kernel with 32 MiB of heap.
 ///
 /// The limits of modules bound the heap that loading takes. A hostile module can make a validator
-/// or an interpreter allocate more than a hundred bytes for each of its own bytes.
+/// or an interpreter allocate more than a hundred bytes for each byte of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

@@ -160,7 +160,7 @@ impl Module {
     }
 }
 
-/// Makes the images of the module's memories. If there is no room for one of them, none is made.
+/// Makes the images of the module's memories. If one of them cannot be made, none is.
 fn images<'a>(engine: &Engine, scan: &Scan<'a>) -> (Imaged<'a>, MemoryImages) {
     let imaged = match engine.config().images {
         Images::Off => Imaged::default(),

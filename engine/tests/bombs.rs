@@ -1,7 +1,8 @@
-//! Modules that are made to use up a loader: each is refused by name, or loads, within the heap of a small kernel.
+//! Modules that try to exhaust a loader. Each is refused by name or loads, within the heap of a
+//! small kernel.
 //!
-//! A binary of its own, because its allocator counts: the peak of the heap while a module is loaded, instantiated
-//! and dropped, and what is left afterwards.
+//! This is a separate binary because its allocator counts: the peak of the heap while a module is
+//! loaded, instantiated and dropped, and what is still allocated afterwards.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
@@ -24,24 +25,24 @@ use wasm_encoder::{
 /// The heap of the demonstration kernel with 256 MiB of memory, in bytes.
 const BUDGET: usize = 32 << 20;
 
-/// The system's allocator, counting.
+/// The system's allocator, with a count of allocated bytes.
 struct Counting;
 
 static USED: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         PEAK.fetch_max(used, Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.dealloc(block, layout) };
     }
 }
@@ -49,14 +50,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static HEAP: Counting = Counting;
 
-/// One test at a time: they share the counter, and build their modules on the same heap.
+/// Locked by each test, because all share the counter and build their modules on the same heap.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Loads, instantiates and drops `wasm`; returns what became of it, and checks the heap.
+/// Loads, instantiates and drops `wasm`, returns the outcome, and checks the heap.
 fn explode(wasm: &[u8]) -> Result<(), String> {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
     let before = USED.load(Ordering::Relaxed);
@@ -67,8 +68,8 @@ fn explode(wasm: &[u8]) -> Result<(), String> {
     let peak = PEAK.load(Ordering::Relaxed) - before;
     let left = USED.load(Ordering::Relaxed).saturating_sub(before);
     assert!(peak < BUDGET, "the heap grew by {peak} bytes: {outcome:?}");
-    // What the test harness itself allocates meanwhile is a few hundred bytes.
-    assert!(left < 4096, "{left} bytes are left: {outcome:?}");
+    // The test harness itself allocates a few hundred bytes during a test.
+    assert!(left < 4096, "{left} bytes are still allocated: {outcome:?}");
     outcome
 }
 
@@ -86,7 +87,7 @@ fn refused(wasm: &[u8], message: &str) {
     assert_eq!(explode(wasm), Err(message.into()));
 }
 
-/// The heap that making an engine takes at its peak, in bytes.
+/// Returns the peak of the heap while an engine is created, in bytes.
 fn peak_of_an_engine() -> usize {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 4096].into_boxed_slice());
     let fixed = Fixed::new(bytes, 0);
@@ -101,11 +102,11 @@ fn the_self_check_runs_for_the_first_engine_of_a_program_only() {
     let _alone = alone();
     peak_of_an_engine();
     let second = peak_of_an_engine();
-    // An engine takes 800 bytes, and the check 16 KiB besides.
+    // An engine takes 800 bytes, and the check 16 KiB more.
     assert!(second < 4096, "{second}");
 }
 
-/// A module with one function `run` of no parameters and no results.
+/// Encodes a module with one function `run`, without parameters and results.
 fn with_body(body: &Function) -> Vec<u8> {
     let mut module = wasm_encoder::Module::new();
     let mut types = TypeSection::new();
@@ -135,7 +136,7 @@ fn nested(depth: u32) -> Vec<u8> {
 #[test]
 fn deep_nesting() {
     let _alone = alone();
-    // The function's own block counts too.
+    // The function body itself counts as a block.
     refused(&nested(150_000), "the module has 150001 blocks inside each other; the limit `nesting` is 4096");
     assert_eq!(explode(&nested(4_095)), Ok(()));
 }
@@ -184,7 +185,7 @@ fn a_deep_operand_stack() {
         code.i32_const(0);
     }
     code.unreachable().end();
-    // Valid; wasmi has a limit of its own when it translates it.
+    // The module is valid. wasmi's translation has a limit that the engine's do not cover.
     let outcome = explode(&with_body(&body));
     assert!(outcome.is_err(), "{outcome:?}");
 }

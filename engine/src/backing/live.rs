@@ -87,7 +87,7 @@ impl<'a> LiveBytes<'a> {
     #[allow(unsafe_code, reason = "the range is a pointer and a length")]
     fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps borrowed.
-        //         The new slice borrows `self`, so there is no second one.
+        //         The new slice borrows `self`, so a second one cannot exist at the same time.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }

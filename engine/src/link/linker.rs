@@ -156,8 +156,8 @@ impl<T: 'static> Linker<T> {
     ///
     /// # Errors
     ///
-    /// Found before memories are created. Only host functions that were allocated for imports stay in
-    /// the store:
+    /// Found before memories are created. Only host functions that were allocated for imports stay
+    /// in the store:
     ///
     /// - [`InstantiateError::UnknownImport`] if an import is not defined.
     /// - [`InstantiateError::ImportType`] if a definition has another type than the import.
@@ -181,8 +181,8 @@ impl<T: 'static> Linker<T> {
         instantiate::instantiate(self, ctx.as_context_mut(), module)
     }
 
-    /// Returns what is defined under the name, as an item of the store. `memory` is that of the module
-    /// that imports it.
+    /// Returns what is defined under the name, as an item of the store. `memory` is that of the
+    /// module that imports it.
     pub(crate) fn resolve(
         &self,
         ctx: StoreContextMut<'_, StoreState<T>>,

@@ -123,7 +123,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Fails if there is no function of this name and type.
+    /// Fails if the instance exports no function of this name and type.
     pub fn get_typed_func<Params, Results>(
         &self,
         ctx: impl AsContext,

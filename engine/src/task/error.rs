@@ -10,7 +10,7 @@ use crate::link::InstantiateError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The engine is not metered, so there is no fuel to divide into slices.
+    /// The engine is not metered, so it has no fuel to divide into slices.
     #[error("the engine does not count fuel; create it with `Config::fuel(Fuel::Metered)`")]
     Unmetered,
     /// The module was not instantiated.

@@ -1,4 +1,4 @@
-//! What does not fit is refused by name, and nothing is left behind.
+//! Bad modules and impossible requests are refused by name, and everything is released.
 
 use crate::support::{engine, engine_with, module};
 use palimpsest_engine::{
@@ -17,7 +17,7 @@ fn link(wat: &str) -> InstantiateError {
     let free = backing.free_bytes();
     let mut store = Store::new(&engine, ());
     let error = Linker::new().instantiate(&mut store, &module).unwrap_err();
-    assert_eq!(backing.free_bytes(), free, "regions were left behind");
+    assert_eq!(backing.free_bytes(), free, "regions are still reserved");
     error
 }
 
@@ -26,7 +26,8 @@ fn no_bytes_text_and_truncation_are_told_apart() {
     assert!(matches!(load(b""), ModuleError::Empty));
     assert!(matches!(load(b"(module)"), ModuleError::NotWasm { found } if *found == *b"(mod"));
     assert!(matches!(load(b"\0as"), ModuleError::Truncated { bytes: 3, .. }));
-    // Header, then sections of memory (5 bytes) and data: only a cut behind one of them leaves a whole module.
+    // A header, a memory section of 5 bytes, and a data section. Only a cut at the end of one of
+    // them leaves a whole module.
     let whole = wat::parse_str("(module (memory 1) (data (i32.const 0) \"some bytes\"))").unwrap();
     let engine = engine();
     let truncated =
@@ -101,7 +102,7 @@ fn limits_are_named_with_value_and_request() {
 }
 
 #[test]
-fn dropping_a_store_gives_everything_back() {
+fn dropping_a_store_releases_everything() {
     let (engine, backing) = engine_with(Config::default());
     let free = backing.free_bytes();
     let module = module(&engine, "(module (memory 1 2) (memory 3))");

@@ -1,4 +1,4 @@
-//! Clearing through the host call, the guest's imports and the instruction, on the fixed backing.
+//! Clears by the host's methods, the guest's imports and the instruction, on the fixed backing.
 
 use crate::support::instance;
 use palimpsest_engine::{Caller, ClearError, Error, Instance, Linker, Memory, Store, Strategy};
@@ -16,7 +16,7 @@ const GUEST: &str = r#"(module
         (memory.discard (local.get 0) (local.get 1)) (i32.const 1)))"#;
 
 fn filled() -> (Store<()>, Instance) {
-    // `wat` writes `memory.discard` as the proposal has it.
+    // `wat` encodes `memory.discard` as in the proposal.
     let (mut store, instance) = instance(GUEST);
     instance.get_typed_func::<(), ()>(&store, "fill").unwrap().call(&mut store, ()).unwrap();
     (store, instance)
@@ -41,7 +41,7 @@ fn every_form_zeroes_its_range_and_nothing_else() {
         ("instruction", (65_536, 65_536)),
     ] {
         let (mut store, instance) = filled();
-        // 1: the fixed backing retains its frames, and the imports say so.
+        // The imports return 1, because the fixed backing retains its frames.
         assert_eq!(call(&mut store, instance, form, args).unwrap(), 1, "{form}");
         let expected =
             [(0, 0xAA), (65_535, 0xAA), (65_536, 0), (131_071, 0), (131_072, 0xAA), (196_607, 0xAA)];

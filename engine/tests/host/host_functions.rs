@@ -1,4 +1,4 @@
-//! Host functions: what closures can be, and what they get of their caller.
+//! Host functions: which closures can be one, and what they can do with their caller.
 
 use crate::support::{engine, engine_with, module};
 use palimpsest_engine::{
@@ -15,14 +15,14 @@ fn instance(linker: &Linker<u32>, wat: &str) -> (Store<u32>, Instance) {
     (store, instance)
 }
 
-/// A guest that calls `env.f` of the type `() -> i32` and returns what it returns. It grows a memory, for which
-/// the engine adds a table of its own.
+/// A guest that calls `env.f` of the type `() -> i32` and returns the result. It contains a
+/// `memory.grow`, for which the engine adds the host table.
 const CALLS_F: &str = r#"(module (import "env" "f" (func $f (result i32)))
     (memory (export "m") 1 2) (global (export "g") i32 (i32.const 7)) (table (export "t") 1 funcref)
     (func (export "grow") (drop (memory.grow (i32.const 1))))
     (func (export "run") (result i32) (call $f)))"#;
 
-/// Defines `env.f`, and returns what the guest's call of it comes to.
+/// Defines `env.f`, calls it from a guest, and returns the guest's result.
 fn call_f(
     f: impl Fn(Caller<'_, u32>) -> Result<u32, Error> + Clone + Send + Sync + 'static,
 ) -> Result<u32, Error> {

@@ -1,16 +1,16 @@
-//! Data segments in images: what an instance sees is what it sees without them.
+//! Data segments in images: an instance cannot tell them from segments that are written.
 
 use crate::support::{engine_with, module};
 use palimpsest_engine::{
     Config, Engine, Global, Images, InstantiateError, Linker, Memory, Module, Mutability, Store, Val,
 };
 
-/// Engines that differ in what becomes of data segments.
+/// Engines with each setting of `Images`.
 fn engines() -> [Engine; 2] {
     [Images::CopyOnWrite, Images::Off].map(|images| engine_with(Config::default().images(images)).0)
 }
 
-/// A new instance's memory `m`, in a store of its own.
+/// Returns the memory `m` of a new instance in a new store.
 fn start(module: &Module) -> (Store<()>, Memory) {
     let mut store = Store::new(module.engine(), ());
     let instance = Linker::new().instantiate(&mut store, module).unwrap();
@@ -68,7 +68,7 @@ fn an_applied_segment_is_dropped_and_a_passive_one_is_not() {
 }
 
 #[test]
-fn segments_behind_one_that_is_not_constant_are_written_over_the_image() {
+fn segments_after_one_that_is_not_constant_are_written_over_the_image() {
     const TEXT: &str = r#"(module (global $at (import "env" "at") i32) (memory (export "m") 1)
         (data (i32.const 0) "aaaaaa") (data (global.get $at) "bb") (data (i32.const 3) "c"))"#;
     for engine in engines() {
@@ -83,8 +83,8 @@ fn segments_behind_one_that_is_not_constant_are_written_over_the_image() {
     }
 }
 
-/// An element segment that does not fit ends the instantiation before any data segment is applied, and a function
-/// that an earlier one put into an imported table can tell.
+/// An element segment that does not fit ends the instantiation before any data segment is applied.
+/// A function that an earlier segment put into an imported table can observe this.
 #[test]
 fn what_a_failed_instantiation_left_in_a_table_finds_no_data() {
     const TEXT: &str = r#"(module (import "env" "t" (table 2 funcref)) (memory 1) (data (i32.const 0) "\07")
@@ -105,7 +105,7 @@ fn what_a_failed_instantiation_left_in_a_table_finds_no_data() {
 }
 
 #[test]
-fn a_segment_that_does_not_fit_ends_the_instantiation_as_ever() {
+fn a_segment_that_does_not_fit_ends_the_instantiation() {
     for engine in engines() {
         let module = module(
             &engine,

@@ -1,4 +1,4 @@
-//! Fuel, re-entry, and growth behind the engine's back.
+//! Fuel, the depth of calls, and growth without the engine.
 
 use crate::support::{engine_with, instance, module};
 use palimpsest_engine::{
@@ -55,7 +55,7 @@ fn guest_and_host_calling_each_other_ends_at_the_configured_depth() {
     let error = run.call(&mut store, ()).unwrap_err();
     assert_eq!(error.downcast_ref::<ReentryTooDeep>(), Some(&ReentryTooDeep { limit: 5 }));
     assert_eq!(*store.data(), 5);
-    // The levels are counted down again on the way out.
+    // The count of levels has returned to 0.
     *store.data_mut() = 0;
     assert!(run.call(&mut store, ()).is_err());
     assert_eq!(*store.data(), 5);
@@ -85,14 +85,15 @@ fn a_million_failing_grows_in_one_call_keep_no_native_stack() {
             assert_eq!(grows.call(&mut store, ()).unwrap(), 1_000_000, "{name}");
         }
     };
-    // wasmi's own `memory.grow` keeps about 180 bytes for each failure: 180 MB. An unoptimised build needs the 2 MiB.
+    // wasmi's own `memory.grow` keeps about 180 bytes for each failure, which would be 180 MB here.
+    // An unoptimised build needs the 2 MiB.
     std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
 }
 
 #[test]
-fn a_memory_cannot_grow_behind_the_engines_back() {
+fn a_memory_cannot_grow_without_the_engine() {
     let (mut store, instance) = instance(r#"(module (memory (export "m") 1 4) (func (export "touch")))"#);
-    // A function that is made with the interpreter's own API gets the interpreter's own memory.
+    // A function that is created with the interpreter's API gets the interpreter's memory.
     let sneak = Func::wrap(&mut store, |mut caller: wasmi::Caller<'_, StoreState<()>>| -> i32 {
         let memory = caller.get_export("m").and_then(wasmi::Extern::into_memory).expect("it is exported");
         i32::from(memory.grow(caller.as_context_mut(), 1).is_ok())
@@ -111,7 +112,7 @@ fn a_memory_cannot_grow_behind_the_engines_back() {
 }
 
 #[test]
-fn a_store_has_limits_of_its_own() {
+fn a_store_has_its_own_limits() {
     let (engine, backing) = engine_with(Config::default().fuel(Fuel::Metered));
     let module = module(&engine, "(module (memory 2 2))");
     let free = backing.free_bytes();

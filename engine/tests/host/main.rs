@@ -1,4 +1,4 @@
-//! The engine through its public API, on the `fixed` backing, on a host.
+//! Tests of the public API on a host, over the fixed backing.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 

@@ -1,4 +1,5 @@
-//! The rewritten module behaves as the guest's own: indices, sections, start function, growing instructions.
+//! A spliced module behaves like the guest's original: indices, sections, start function,
+//! instructions that grow.
 
 use crate::support::{engine, instance, module};
 use palimpsest_engine::{
@@ -221,7 +222,8 @@ fn functions_of_an_instance_whose_segments_failed_work() {
     let owner = linker.instantiate(&mut store, &owner).unwrap();
     linker.instance(&store, "o", owner).unwrap();
     assert!(matches!(linker.instantiate(&mut store, &failing), Err(InstantiateError::Segment(_))));
-    // The first segment was applied (Wasm core specification, "Instantiation"), and its function is whole.
+    // The first segment was applied (Wasm core specification, "Instantiation"), and its function
+    // can be called.
     let call = owner.get_typed_func::<i32, i32>(&store, "call").unwrap();
     assert_eq!(call.call(&mut store, 0).unwrap(), 8);
     assert_eq!(call.call(&mut store, 0).unwrap(), 10);

@@ -1,12 +1,12 @@
-//! What the host tests share: an engine over a leaked byte slice.
+//! Engines over leaked byte slices, and instances of text modules.
 
 use palimpsest_engine::{Config, Engine, Fixed, Instance, Linker, Module, Store};
 use std::{boxed::Box, mem::MaybeUninit};
 
-/// Bytes of the slice behind each test's engine.
+/// Bytes of the slice of each test's engine.
 pub(crate) const SLICE_BYTES: usize = 16 << 20;
 
-/// An engine over a slice of its own, and the backing to look at.
+/// Creates an engine over a new slice, and returns its backing as well.
 pub(crate) fn engine_with(config: Config) -> (Engine, Fixed) {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
     let backing = Fixed::new(bytes, 1 << 20);
@@ -14,7 +14,7 @@ pub(crate) fn engine_with(config: Config) -> (Engine, Fixed) {
     (engine, backing)
 }
 
-/// An engine with the default configuration.
+/// Creates an engine with the default configuration.
 pub(crate) fn engine() -> Engine {
     engine_with(Config::default()).0
 }
@@ -25,7 +25,7 @@ pub(crate) fn module(engine: &Engine, wat: &str) -> Module {
     Module::new(engine, &wasm).expect("the test's module is valid")
 }
 
-/// A store with one instance of `wat`, which imports nothing but what the engine provides.
+/// Creates a store with one instance of `wat`, which imports only what the engine provides.
 pub(crate) fn instance(wat: &str) -> (Store<()>, Instance) {
     let engine = engine();
     let module = module(&engine, wat);

@@ -5,7 +5,8 @@ use palimpsest_engine::{
     Caller, Config, Error, Fuel, Limits, Linker, Module, Pause, Poll, Store, Task, TaskError, TrapCode, Val,
 };
 
-/// Calls two functions that are translated at their first call, and uses floats, a host table and a fill.
+/// A guest that calls two functions, which are translated at their first call, and uses floats, the
+/// host table and a fill.
 const WORK: &str = r#"(module (memory (export "m") 1 8) (global $sum (mut f64) (f64.const 0))
     (func $fib (param i32) (result i32)
         (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
@@ -33,7 +34,7 @@ fn task(module: &Module, name: &str, arguments: &[Val]) -> Task<()> {
     Task::instantiate(Store::new(module.engine(), ()), &Linker::new(), module, name, arguments).unwrap()
 }
 
-/// Runs `task` to its end in slices of `fuel` units, and returns its results and the number of slices.
+/// Runs `task` to its end in slices of `fuel` units. Returns its results and the number of slices.
 fn run_in_slices<T>(task: &mut Task<T>, fuel: u64) -> (Result<Vec<Val>, Error>, usize) {
     for slices in 1.. {
         match task.run(fuel) {
@@ -42,7 +43,7 @@ fn run_in_slices<T>(task: &mut Task<T>, fuel: u64) -> (Result<Vec<Val>, Error>, 
             Poll::Failed(error) => return (Err(error), slices),
         }
     }
-    unreachable!("the loop has no end of its own")
+    unreachable!("only a return ends the loop")
 }
 
 fn numbers(values: &[Val]) -> (i32, u64) {
@@ -53,14 +54,14 @@ fn numbers(values: &[Val]) -> (i32, u64) {
 }
 
 #[test]
-fn a_call_comes_to_the_same_in_slices_of_any_size() {
+fn a_call_has_the_same_result_in_slices_of_any_size() {
     let mut whole = task(&metered(WORK), "run", &[Val::I32(14)]);
     let (values, slices) = run_in_slices(&mut whole, u64::MAX);
     let expected = numbers(&values.unwrap());
     assert_eq!(slices, 1);
     assert_eq!(expected.0, 377 + 1);
     for fuel in [1, 2, 3, 7, 64, 1_000] {
-        // Each on an engine of its own: the functions are translated anew, wherever the slices happen to end.
+        // Each size has a new engine, so that the functions are translated anew.
         let mut sliced = task(&metered(WORK), "run", &[Val::I32(14)]);
         let (values, slices) = run_in_slices(&mut sliced, fuel);
         assert_eq!(numbers(&values.unwrap()), expected, "slices of {fuel}");
