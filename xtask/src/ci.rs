@@ -48,8 +48,9 @@ const PACKAGES: &str = "package --no-verify --allow-dirty --package=palimpsest-p
                         --package=palimpsest-heap --package=palimpsest-wasi";
 
 /// Everything that ends up in the kernel.
-const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel --package=palimpsest-engine \
-                      --package=palimpsest-paging --package=palimpsest-wasi -- -D warnings";
+const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
+                      --package=palimpsest-vm-tests --package=palimpsest-engine --package=palimpsest-paging \
+                      --package=palimpsest-wasi -- -D warnings";
 
 /// The command stream of the specification's tests, as xtask itself uses it.
 const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-features -- -D warnings";
@@ -58,7 +59,8 @@ const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-featur
 const EXAMPLE: &str = "clippy --package=palimpsest-embed-minimal -- -D warnings";
 
 /// The documentation of what only builds for a kernel's target.
-const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel --package=palimpsest-embed-minimal";
+const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
+                           --package=palimpsest-vm-tests --package=palimpsest-embed-minimal";
 
 /// The guests' library, as guests use it, and what is built for the same target.
 const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimpsest-guest-coremark-kernel --lib \

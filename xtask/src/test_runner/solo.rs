@@ -32,7 +32,7 @@ pub(super) struct Solo {
 /// instead of inlining them, and pass references to their own locals.
 const LOST_TAIL_CALLS: Image = Image {
     profile: &[("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")],
-    ..Image::new("palimpsest-kernel-demo", "lost-tail-calls")
+    ..Image::new("palimpsest-vm-tests", "lost-tail-calls")
 };
 
 /// All of them.

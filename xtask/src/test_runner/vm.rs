@@ -33,7 +33,7 @@ pub(super) fn run(
     let needs = [Need::Core(Target::Gnu.triple()), Need::Core(Target::None.triple()), EMULATOR];
     setup::require(workspace, &needs, policy)?;
     let mut tally = Tally::default();
-    let session = match Session::new(workspace, target, Image::new("palimpsest-kernel-demo", "vm-tests")) {
+    let session = match Session::new(workspace, target, Image::new("palimpsest-vm-tests", "vm-tests")) {
         Ok(session) => session,
         Err(error) => {
             tally.fail(&format_args!("vm/{target}/build"), &format_args!("{error:#}"), "");

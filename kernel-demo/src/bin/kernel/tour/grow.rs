@@ -4,7 +4,7 @@ use kernel_demo::{Machine, clock, println};
 
 use super::{Program, TourError, must_be};
 
-const WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tour/grow.wasm"));
+const WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grow.wasm"));
 
 /// Times each growth on an instance that has run before, and only after a first round. The first
 /// run translates the function, and under TCG also the kernel's code.

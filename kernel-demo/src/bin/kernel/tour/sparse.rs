@@ -4,7 +4,7 @@ use kernel_demo::{Machine, clock, println};
 
 use super::{Program, TourError, must_be};
 
-const WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tour/sparse.wasm"));
+const WASM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sparse.wasm"));
 
 /// The number of pages that are written, and of others that are read.
 const PAGES: u32 = 1_000;

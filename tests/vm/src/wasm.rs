@@ -7,10 +7,10 @@ use palimpsest_engine::{
 };
 use palimpsest_paging::Policies;
 
-/// The Wasm binary that the build made of `guests/vm-tests/<name>.wat`.
+/// The Wasm binary that the build made of `tests/vm/guests/<name>.wat`.
 macro_rules! guest {
     ($name:literal) => {
-        include_bytes!(concat!(env!("OUT_DIR"), "/vm-tests/", $name, ".wasm"))
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".wasm"))
     };
 }
 pub(crate) use guest;

@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::hint::black_box;
+use core::sync::atomic::AtomicU8;
 
 use kernel_demo::Machine;
 use kernel_demo::memory::PHYSICAL_OFFSET;
@@ -59,7 +60,7 @@ fn write_rodata(_: &mut Checks, _: &Machine) {
 
 fn execute_data(_: &mut Checks, _: &Machine) {
     /// `ret`, but in a writable section.
-    static CODE: spin::Mutex<u8> = spin::Mutex::new(0xc3);
+    static CODE: AtomicU8 = AtomicU8::new(0xc3);
     // SAFETY: the address is not executable: data is mapped no-execute, and this test shows it.
     unsafe { execute(VirtAddr::from_ptr(&raw const CODE)) };
 }

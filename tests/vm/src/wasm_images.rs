@@ -16,7 +16,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-module-without-frames-for-its-image-works-without-one", 3, no_frames),
 ];
 
-/// Where `guests/vm-tests/data.wat` has its three strings.
+/// Where `tests/vm/guests/data.wat` has its three strings.
 const PLACES: [u32; 3] = [0, 4096, 65_536];
 
 fn start(module: &Module) -> Program {

@@ -34,7 +34,7 @@ const CAP_FRAMES: u64 = 512;
 
 const SLICE: Duration = Duration::from_millis(1);
 
-/// A task of `guests/vm-tests/worker.wat` that calls `name`, on an engine of its own.
+/// A task of `tests/vm/guests/worker.wat` that calls `name`, on an engine of its own.
 fn worker(machine: &Machine, name: &str, arguments: &[Val]) -> Task<()> {
     let engine = engine(machine, config(machine).fuel(Fuel::Metered));
     let module = module(&engine, guest!("worker"));

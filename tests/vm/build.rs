@@ -1,0 +1,6 @@
+//! Links the kernels and assembles its guests.
+
+fn main() {
+    palimpsest_kernel_build::link();
+    palimpsest_kernel_build::assemble("guests");
+}
