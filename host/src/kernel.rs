@@ -1,9 +1,12 @@
 //! Compiles and links the kernels, for each of their two targets.
 //!
-//! The flags are set here and not in `.cargo/config.toml`, because they must not reach host builds.
-//! The toolchain's own `rust-lld` links, and rustc finds it by its bare name, so any host works
-//! without a C compiler. Each target has its own output directory. Otherwise builds for one target
-//! would evict the cached results of the other and of the host.
+//! The flags are in `docs/kernel-flags.toml`, from which embedders copy. They are not in
+//! `.cargo/config.toml`, because they must not reach host builds. With an explicit `--target` they
+//! do not reach build scripts either, which are linked for the host.
+//!
+//! The toolchain's own `rust-lld` links, so any host works without a C compiler. Each target has its
+//! own output directory. Otherwise builds for one target would evict the cached results of the other
+//! and of the host.
 
 use crate::workspace::{Variable, Workspace};
 use anyhow::{Context, Result, ensure};
@@ -12,6 +15,9 @@ use duct::Expression;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+
+/// The flags of each target, as a configuration file of cargo, below the root of the repository.
+const FLAGS: &str = "docs/kernel-flags.toml";
 
 /// A compilation target of the kernel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -29,28 +35,6 @@ impl Target {
         match self {
             Self::Gnu => "x86_64-unknown-linux-gnu",
             Self::None => "x86_64-unknown-none",
-        }
-    }
-
-    /// Flags for absolute addresses and for the linker that rustc brings. `none` uses that linker
-    /// by default; `gnu` would use the host's C compiler. With an explicit `--target` these flags
-    /// do not reach build scripts, which are linked for the host.
-    ///
-    /// On `none` wasmi's interpreter is one loop around one `match` of about 1,500 arms. By default
-    /// LLVM lets all arms share a single indirect jump, because it copies jumps only into blocks
-    /// with few predecessors. With a copy at the end of each arm the loop executes 35 to 45 % fewer
-    /// instructions. The copies are made after register allocation: before it, compiling wasmi
-    /// would take five times as long.
-    const fn rustflags(self) -> &'static str {
-        match self {
-            Self::Gnu => {
-                "-C relocation-model=static -C linker=rust-lld -C linker-flavor=ld.lld \
-                 -C link-self-contained=no"
-            }
-            Self::None => {
-                "-C relocation-model=static -C llvm-args=-disable-early-taildup -C llvm-args=-tail-dup-size=12 \
-                 -C llvm-args=-tail-dup-pred-size=100000 -C llvm-args=-tail-dup-succ-size=100000"
-            }
         }
     }
 
@@ -111,13 +95,14 @@ pub fn build(workspace: &Workspace, target: Target, image: Image) -> Result<Path
 }
 
 /// Returns a cargo command with the kernel's flags and output directory. They are inserted after
-/// the first word, the subcommand. `variables` are set in addition to those that are set here.
+/// the first word, the subcommand.
 pub fn cargo(workspace: &Workspace, target: Target, command: &[&str], variables: &[Variable]) -> Expression {
     let (subcommand, rest) = command.split_at(1);
-    let directory = workspace.output(target.output());
     let mut arguments: Vec<OsString> = subcommand.iter().map(Into::into).collect();
     arguments.extend(["--release", "--target", target.triple(), "--target-dir"].map(Into::into));
-    arguments.push(directory.into_os_string());
+    arguments.push(workspace.output(target.output()).into());
+    arguments.push("--config".into());
+    arguments.push(workspace.root().join(FLAGS).into());
     arguments.extend(rest.iter().map(Into::into));
-    workspace.cargo(arguments, &[variables, &[("RUSTFLAGS", target.rustflags())]].concat())
+    workspace.cargo(arguments, variables)
 }

@@ -2,10 +2,8 @@
 //!
 //! The hosted target expects a C library: its `core` and `alloc` refer to memory functions
 //! (`memory`) and to the unwinder (`unwinder`). The bare target provides all functions that it
-//! needs, with floating point in integer instructions. `floats` replaces these.
+//! needs.
 
-#[cfg(not(target_feature = "sse2"))]
-mod floats;
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(target_os = "linux")]

@@ -26,6 +26,9 @@
 
 extern crate alloc;
 
+// Floating point on the target without SSE: only its symbols are used.
+use palimpsest_sse2_floats as _;
+
 mod boot;
 mod c_runtime;
 pub mod clock;

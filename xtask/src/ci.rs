@@ -45,12 +45,13 @@ const ENGINE_ON_RISCV: &str = "clippy --package=palimpsest-engine --no-default-f
 
 /// The crates that are published, as archives of what their users need.
 const PACKAGES: &str = "package --no-verify --allow-dirty --package=palimpsest-paging --package=palimpsest-engine \
-                        --package=palimpsest-heap --package=palimpsest-wasi";
+                        --package=palimpsest-heap --package=palimpsest-wasi --package=palimpsest-sse2-floats";
 
 /// Everything that ends up in the kernel.
 const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
                       --package=palimpsest-vm-tests --package=palimpsest-engine --package=palimpsest-paging \
-                      --package=palimpsest-wasi -- -D warnings";
+                      --package=palimpsest-heap --package=palimpsest-wasi --package=palimpsest-sse2-floats \
+                      -- -D warnings";
 
 /// The command stream of the specification's tests, as xtask itself uses it.
 const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-features -- -D warnings";
@@ -60,7 +61,8 @@ const EXAMPLE: &str = "clippy --package=palimpsest-embed-minimal -- -D warnings"
 
 /// The documentation of what only builds for a kernel's target.
 const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
-                           --package=palimpsest-vm-tests --package=palimpsest-embed-minimal";
+                           --package=palimpsest-vm-tests --package=palimpsest-sse2-floats \
+                           --package=palimpsest-embed-minimal";
 
 /// The guests' library, as guests use it, and what is built for the same target.
 const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimpsest-guest-coremark-kernel --lib \

@@ -4,7 +4,7 @@
 //! previous value, except for those that `dispatch` changed in the frame. These registers are
 //! - the general registers that a call may change, and RFLAGS, which IRETQ restores,
 //! - MXCSR, and the XMM registers: all 16 where the compiler uses them, otherwise the two that
-//!   `c_runtime::floats` uses.
+//!   `palimpsest_sse2_floats` uses.
 //!
 //! This kernel does not change the rest of the FXSAVE image. Under TCG, saving and restoring the 16
 //! registers one by one takes a tenth of the time of FXSAVE64 and FXRSTOR64.

@@ -25,3 +25,6 @@ pub mod firmware {}
 
 #[doc = include_str!("../../../docs/embedding.md")]
 pub mod embedding {}
+
+#[doc = include_str!("../../../floats/README.md")]
+pub mod floats {}

@@ -1,4 +1,4 @@
-//! What the functions of `c_runtime::floats` return where compiled Rust code does not look.
+//! What the functions of `palimpsest_sse2_floats` return where compiled Rust code does not look.
 //!
 //! Rust checks the range of a number itself before it believes a conversion, and asks only for the sign of a
 //! comparison. Code in other languages may go by the whole answer, which is that of `compiler_builtins`.

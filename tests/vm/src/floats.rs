@@ -2,7 +2,7 @@
 //!
 //! Expected values are constants, which rustc evaluates with an implementation of IEEE 754 of its own; the same
 //! expression is evaluated again by this machine: on the hosted target by the instructions that the compiler
-//! chose, on the bare one by the functions of `c_runtime::floats`. Operands are the borders of both widths and
+//! chose, on the bare one by the functions of `palimpsest_sse2_floats`. Operands are the borders of both widths and
 //! of the integers, and patterns without a pattern. Which NaN a result is may differ (Rust says so).
 
 #![expect(clippy::cast_lossless, reason = "`From` is not for constants")]

@@ -1,21 +1,23 @@
-//! Comparisons. A caller looks at the sign of what they return.
+//! Comparisons. The caller tests the sign of the result.
 //!
-//! With a NaN among the operands the answer is the one that makes the caller's test fail: positive where it asks
-//! for "less", "at most" or "equal" (and for "not equal", where it holds), negative for "greater" and "at
-//! least". `ucomisd` sets CF for less and ZF for equal, and both when there is a NaN (SDM Vol 2B). LLVM reads 32
-//! bits of the result and GCC 64: all 64 are the number.
+//! If an operand is a NaN, the result must make the caller's test fail. So it is positive where the
+//! caller tests for less, less or equal, or equal. It is positive for "not equal" too, whose test must
+//! succeed. It is negative where the caller tests for greater, or greater or equal.
+//!
+//! `ucomisd` sets CF for less and ZF for equal, and both if an operand is a NaN (Intel SDM Vol 2B).
+//! LLVM reads 32 bits of the result and GCC reads 64, so all 64 bits are the number.
 
 use core::arch::naked_asm;
 
-/// Comparisons of one width: how its operands reach XMM0 and XMM1, the instruction, and the symbols by what they
-/// return for a NaN.
+/// Comparisons of one width: the instructions that move the operands to XMM0 and XMM1, the instruction
+/// that compares, and the symbols, grouped by what they return for a NaN.
 macro_rules! comparisons {
     (
         $bits:ty, $load_left:literal, $load_right:literal, $compare:literal;
         positive: $($positive:ident)+; negative: $($negative:ident)+; is_nan: $is_nan:ident;
     ) => {
         $(
-            /// -1 if left < right, 0 if they are equal, 1 otherwise.
+            /// Returns -1 if `left < right`, 0 if they are equal, and 1 otherwise.
             #[unsafe(no_mangle)]
             #[unsafe(naked)]
             extern "C" fn $positive(left: $bits, right: $bits) -> i64 {
@@ -33,7 +35,7 @@ macro_rules! comparisons {
             }
         )+
         $(
-            /// 1 if left > right, 0 if they are equal, -1 otherwise.
+            /// Returns 1 if `left > right`, 0 if they are equal, and -1 otherwise.
             #[unsafe(no_mangle)]
             #[unsafe(naked)]
             extern "C" fn $negative(left: $bits, right: $bits) -> i64 {
@@ -50,7 +52,7 @@ macro_rules! comparisons {
                 )
             }
         )+
-        /// 1 if one of them is a NaN, 0 otherwise.
+        /// Returns 1 if an operand is a NaN, and 0 otherwise.
         #[unsafe(no_mangle)]
         #[unsafe(naked)]
         extern "C" fn $is_nan(left: $bits, right: $bits) -> i64 {

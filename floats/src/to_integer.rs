@@ -1,13 +1,14 @@
-//! Floats to integers, towards zero.
+//! Conversion of floats to integers, rounding toward zero.
 //!
-//! What does not fit becomes the nearest integer that does, and a NaN becomes zero, as in `compiler_builtins`.
-//! The CPU answers both with the one integer that has only its highest bit set (SDM Vol 1 4.8.3.7), converting to
-//! 64 bits in either case: that a result is out of the ordinary is seen from the result.
+//! A value that does not fit becomes the nearest integer that does, and a NaN becomes zero, as in
+//! `compiler_builtins`. In both cases the CPU returns the integer in which only the highest bit is set
+//! (Intel SDM Vol 1 4.8.3.7). The functions convert to 64 bits and detect these cases from the result.
 
 use core::arch::naked_asm;
 
-/// Conversions from one width of float: how the operand reaches XMM0, its instructions, the register with its
-/// bits, the number of the sign bit, and the bits of 2^63.
+/// Conversions from one width of float: the instruction that moves the operand to XMM0, the ones that
+/// convert, compare and subtract, the register with the operand's bits, the number of the sign bit,
+/// and the bits of 2^63.
 macro_rules! conversions {
     (
         $bits:ty, $load:literal, $convert:literal, $compare:literal, $subtract:literal;
@@ -28,7 +29,7 @@ macro_rules! conversions {
                 "xor eax, eax",
                 concat!($compare, " xmm0, xmm0"),
                 "jp 3f",
-                // The largest integer, and one more if the number is negative: the smallest.
+                // The largest integer, plus the sign bit: if it is set, the sum is the smallest.
                 concat!("shr ", $register, ", ", $sign),
                 "lea eax, [rdi + 0x7fffffff]",
                 "3:",
@@ -42,7 +43,7 @@ macro_rules! conversions {
             naked_asm!(
                 $load,
                 concat!($convert, " rax, xmm0"),
-                // Only the smallest integer less one overflows.
+                // Subtracting 1 overflows for the CPU's special result only.
                 "cmp rax, 1",
                 "jo 2f",
                 "ret",
@@ -72,7 +73,7 @@ macro_rules! conversions {
                 "xor eax, eax",
                 "xorps xmm1, xmm1",
                 concat!($compare, " xmm0, xmm1"),
-                // A NaN or negative.
+                // A NaN, or negative: zero.
                 "jbe 3f",
                 "dec eax",
                 "3:",
@@ -93,9 +94,10 @@ macro_rules! conversions {
                 "xor eax, eax",
                 "xorps xmm1, xmm1",
                 concat!($compare, " xmm0, xmm1"),
-                // A NaN or negative.
+                // A NaN, or negative: zero.
                 "jbe 3f",
-                // 2^63 or more: what is above it, and the highest bit; all bits if that does not fit either.
+                // 2^63 or more: convert the difference to 2^63 and set the highest bit. If the
+                // difference does not fit either, all bits are set.
                 concat!("mov rcx, ", $two_to_63),
                 "movq xmm1, rcx",
                 concat!($subtract, " xmm0, xmm1"),

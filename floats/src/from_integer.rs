@@ -1,9 +1,9 @@
-//! Integers to floats, to the nearest one.
+//! Conversion of integers to the nearest float.
 
 use core::arch::naked_asm;
 
-/// Conversions to one width of float: the instruction that converts from a signed integer, the one that adds,
-/// and how the result leaves XMM0.
+/// Conversions to one width of float: the instruction that converts a signed integer, the one that
+/// adds, and the one that moves the result out of XMM0.
 macro_rules! conversions {
     (
         $bits:ty, $convert:literal, $add:literal, $result:literal;
@@ -36,8 +36,9 @@ macro_rules! conversions {
                 concat!($convert, " xmm0, rdi"),
                 $result,
                 "ret",
-                // Too large to be signed: half of it, twice. The bit that is shifted out stays as the lowest one,
-                // which is far behind the last place, so that a tie is not taken for one nor missed.
+                // The integer is too large for a signed conversion: convert half of it, and double the
+                // result. The bit that is shifted out is ORed into the lowest bit. That bit is far
+                // below the last place of the float, so it only decides whether the rest is a tie.
                 "2:",
                 "mov rax, rdi",
                 "shr rax, 1",

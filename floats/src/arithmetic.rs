@@ -1,8 +1,8 @@
-//! Sums, differences, products, quotients, and the change from one width to the other.
+//! Addition, subtraction, multiplication, division, and conversion between the two widths.
 
 use core::arch::naked_asm;
 
-/// Functions of two `f64`, each by its symbol and the instruction that it is.
+/// Functions of two `f64`: the symbol, and the instruction that implements it.
 macro_rules! double {
     ($($symbol:ident = $instruction:literal;)+) => {$(
         #[unsafe(no_mangle)]
@@ -19,7 +19,7 @@ macro_rules! double {
     )+};
 }
 
-/// Functions of two `f32`, each by its symbol and the instruction that it is.
+/// Functions of two `f32`: the symbol, and the instruction that implements it.
 macro_rules! single {
     ($($symbol:ident = $instruction:literal;)+) => {$(
         #[unsafe(no_mangle)]
@@ -50,14 +50,14 @@ single! {
     __divsf3 = "divss";
 }
 
-/// `f32` to `f64`.
+/// Converts `f32` to `f64`.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 extern "C" fn __extendsfdf2(value: u32) -> u64 {
     naked_asm!("movd xmm0, edi", "cvtss2sd xmm0, xmm0", "movq rax, xmm0", "ret")
 }
 
-/// `f64` to the nearest `f32`.
+/// Converts `f64` to the nearest `f32`.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 extern "C" fn __truncdfsf2(value: u64) -> u32 {
