@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 pub use self::error::EngineError;
 use crate::{
     backing::{Backing, Provider},
-    config::{Config, Features, Limits},
+    config::{Config, Limits},
 };
 
 /// What modules and stores share. A clone is the same engine.
@@ -66,15 +66,8 @@ impl Engine {
         &self.shared.config.limits
     }
 
-    /// Returns the proposals that a module may use.
-    #[must_use]
-    pub fn features(&self) -> Features {
-        self.shared.config.features
-    }
-
     /// Returns whether `self` and `other` are clones of one engine.
-    #[must_use]
-    pub fn same(&self, other: &Self) -> bool {
+    pub(crate) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 

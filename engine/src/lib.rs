@@ -38,12 +38,12 @@
 //! # The life of a page
 //!
 //! ```text
-//!              reserve            first write             clear_pages
-//!  (addresses) ──────► reserved ────────────► resident ────────────────┐
-//!                         ▲      memory.grow                           │ decommit: entries cleared,
-//!                         │      moves the    frame zeroed by the      │ TLB flushed, frames and
-//!                         │      limit only   #PF handler              │ emptied tables released
-//!                         └────────────────────────────────────────────┘
+//!             reserve           first write            clear_pages
+//! (addresses) ──────► reserved ────────────► resident ───────────────┐
+//!                        ▲     memory.grow                           │ decommit: entries cleared,
+//!                        │     moves the     frame zeroed by         │ TLB flushed, frames and
+//!                        │     limit only    the #PF handler         │ emptied tables released
+//!                        └───────────────────────────────────────────┘
 //! ```
 //!
 //! # What an embedder provides

@@ -23,8 +23,7 @@ impl WasmPageSize {
     pub const BYTE: Self = Self { log2: 0 };
 
     /// Returns the base-2 logarithm of the size, which is how modules encode it.
-    #[must_use]
-    pub fn log2(self) -> u8 {
+    pub(crate) fn log2(self) -> u8 {
         self.log2
     }
 
@@ -35,14 +34,12 @@ impl WasmPageSize {
     }
 
     /// Returns the number of bytes in `wasm_pages` pages, or `None` if it overflows a `u64`.
-    #[must_use]
-    pub fn bytes_of(self, wasm_pages: u64) -> Option<u64> {
+    pub(crate) fn bytes_of(self, wasm_pages: u64) -> Option<u64> {
         wasm_pages.checked_mul(self.bytes())
     }
 
     /// Returns the number of whole Wasm pages in `bytes`.
-    #[must_use]
-    pub fn pages_in(self, bytes: u64) -> u64 {
+    pub(crate) fn pages_in(self, bytes: u64) -> u64 {
         bytes >> self.log2
     }
 }

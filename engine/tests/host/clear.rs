@@ -1,7 +1,9 @@
 //! Clears by the host's methods, the guest's imports and the instruction, on the fixed backing.
 
 use crate::support::instance;
-use palimpsest_engine::{Caller, ClearError, Error, Instance, Linker, Memory, Store, Strategy};
+use palimpsest_engine::{
+    Caller, ClearError, Error, Instance, Linker, Memory, MemoryType, Store, Strategy, WasmPageSize,
+};
 
 const GUEST: &str = r#"(module
     (import "palimpsest" "clear_pages" (func $clear (param i32 i32) (result i32)))
@@ -175,4 +177,17 @@ fn a_release_past_the_end_changes_nothing() {
         assert_eq!(memory.release_with(&mut store, addr, len, Strategy::ZeroNow), expected);
     }
     assert!(memory.data(&store).iter().all(|byte| *byte == 0xAA));
+}
+
+#[test]
+fn a_memory_with_pages_of_one_byte_is_cleared_at_any_byte() {
+    let mut store = Store::new(&crate::support::engine(), ());
+    let ty = MemoryType::new(10, None).with_page_size(WasmPageSize::BYTE);
+    let memory = Memory::new(&mut store, ty).unwrap();
+    memory.write(&mut store, 0, &[0xAA; 10]).unwrap();
+    memory.clear_pages(&mut store, 1, 2).unwrap();
+    memory.discard(&mut store, 9, 1).unwrap();
+    assert_eq!(memory.data(&store), [0xAA, 0, 0, 0xAA, 0xAA, 0xAA, 0xAA, 0xAA, 0xAA, 0]);
+    let past = ClearError::OutOfBounds { start: 10, count: 1, size: 10 };
+    assert_eq!(memory.discard(&mut store, 10, 1), Err(past));
 }
