@@ -77,6 +77,11 @@ impl FlushBatch {
         self.scope = Scope::Everything;
     }
 
+    /// Whether the flush will drop everything, so that more pages add nothing to it.
+    pub(crate) const fn is_everything(&self) -> bool {
+        matches!(self.scope, Scope::Everything)
+    }
+
     /// Adds the pages that one entry of a table at this level mapped, of which `page` is one.
     pub(crate) fn add_entry(&mut self, page: Page, level: PageTableLevel) {
         match level {

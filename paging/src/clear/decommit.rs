@@ -5,8 +5,9 @@
 //! out and releases them, many at a time.
 //!
 //! A sweep allocates nothing, so it cannot fail. It takes one step for each entry and table that exists in the range,
-//! and not for each page. A table that lies inside of the range as a whole, and has more pages than are flushed one by
-//! one, is cut off in one step, and only the second walk looks at its entries. A range within one level-1 table needs
+//! and not for each page. A table that lies inside of the range as a whole is cut off in one step if
+//! everything has to be flushed anyway, because it or the tables before it have more pages than are flushed one by
+//! one. Only the second walk looks at its entries. A range within one level-1 table needs
 //! no walk from the top, unless it empties the table.
 
 use core::ops::AddAssign;
@@ -147,12 +148,14 @@ impl Detacher<'_> {
         }
     }
 
-    /// Whether the table below goes as a whole, with so many entries that everything has to be flushed anyway.
+    /// Whether the table below goes as a whole, and everything has to be flushed anyway: because of its own entries, or
+    /// of those before it.
     fn cuts_off(&self, pages: PageRange, table: &Table<'_>) -> bool {
-        let is_crowded = table.occupancy(pages.start) > FLUSH_SINGLY as u64;
+        let flushes_everything =
+            self.batch.is_everything() || table.occupancy(pages.start) > FLUSH_SINGLY as u64;
         let level = table.level().next_lower_level();
         let is_covered = level.is_some_and(|level| count(pages) == pages_per_table(level));
-        self.sweep == Sweep::Everything && is_crowded && is_covered
+        self.sweep == Sweep::Everything && flushes_everything && is_covered
     }
 }
 
