@@ -1,10 +1,9 @@
-//! `cargo xtask ci`: all that a change must pass, in one command.
+//! `cargo xtask ci`: everything that a change must pass.
 //!
-//! Owns the list of checks. Each is a command line that is printed before it runs, so that it can be repeated
-//! by hand; a failed check does not keep the others from running. The tests are those of `cargo xtask test`,
-//! in the emulator for both targets, the tour is taken on both, and on neither may an instruction count of the
-//! benchmark be much above the baseline. The kernel's lints share the output directories of its builds. `.ci/run`
-//! calls this and then `cargo xtask test`.
+//! Each check is a command line, which is printed before it runs so that it can be repeated by
+//! hand. All checks run even if one fails. The emulator tests, the tour and the comparison of
+//! instruction counts run for both targets. The kernel's lints share the output directories of its
+//! builds. `.ci/run` calls this and then `cargo xtask test`.
 
 use crate::cli::CiOptions;
 use crate::spec::{self, Detail};
@@ -19,10 +18,10 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// The targets that the tour is taken on, and that instructions are counted on.
+/// The targets for which the tour runs and instructions are counted.
 const TARGETS: [Target; 2] = [Target::Gnu, Target::None];
 
-/// What a check is built for.
+/// The platform that a check is built for.
 #[derive(Clone, Copy, Debug)]
 enum Platform {
     /// This machine
@@ -113,8 +112,8 @@ impl Check {
 /// Runs everything and prints the count.
 ///
 /// # Errors
-/// Something is missing and may not be installed, or a tool cannot be started. What fails is counted, not an
-/// error.
+/// Something is missing and may not be installed, or a tool cannot be started. A check that fails
+/// is counted and is not an error.
 pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode> {
     let policy = options.setup.missing_policy();
     setup::require(workspace, &EVERYTHING, policy)?;

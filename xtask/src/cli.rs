@@ -1,7 +1,4 @@
 //! The command line of `cargo xtask`.
-//!
-//! Owns nothing but its shape; every other module takes these values as they are. Numbers that have a unit
-//! carry it in their name.
 
 use crate::run::Name;
 use clap::{ArgGroup, Args, FromArgMatches, Parser, Subcommand};
@@ -30,15 +27,16 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Run the tests on this machine and, in QEMU, one boot per test
     Test(TestOptions),
-    /// Measure what things cost, against Linux in the same emulator and against the checked-in baseline
+    /// Measure what things cost, against Linux in the same emulator and against the checked-in
+    /// baseline
     #[command(disable_help_flag = true)]
     Bench {
         /// The options of the benchmark: `cargo xtask bench --help` lists them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         words: Vec<OsString>,
     },
-    /// Everything that a change must pass: formatting, lints, documentation, all tests for both targets, the
-    /// tour
+    /// Everything that a change must pass: formatting, lints, documentation, all tests for both
+    /// targets, the tour
     Ci(CiOptions),
     /// Check the English of comments, documents, messages and names
     Prose(ProseOptions),
@@ -50,7 +48,7 @@ pub(crate) enum Command {
 pub(crate) struct RunOptions {
     /// The guest: a .wasm module, or a .wat text, which is assembled first
     pub(crate) file: Option<PathBuf>,
-    /// The exported function to call and its arguments; words behind `--` are arguments too
+    /// The exported function to call and its arguments; words after `--` are arguments too
     #[arg(
         long,
         requires = "file",
@@ -59,10 +57,10 @@ pub(crate) struct RunOptions {
         allow_negative_numbers = true
     )]
     pub(crate) invoke: Vec<String>,
-    /// Instead of a file: a program that somebody else wrote, fetched or built first
+    /// Instead of a file: a program of another project, which is fetched or built first
     #[arg(long, value_enum, value_name = "NAME", conflicts_with = "file")]
     pub(crate) program: Option<Name>,
-    /// Further arguments of the invoked function, or those of the program, taken as they are
+    /// Further arguments of the invoked function, or the arguments of the program
     #[arg(last = true, requires = "guest", value_name = "ARGS")]
     pub(crate) more_arguments: Vec<String>,
     /// An environment variable of the program; may be given several times
@@ -103,16 +101,16 @@ pub(crate) struct RunOptions {
 }
 
 impl RunOptions {
-    /// What `cargo xtask run` with these words would do.
+    /// Parses the words after `cargo xtask run`.
     ///
     /// # Errors
-    /// The words are no command line of `run`.
+    /// The words are not a command line of `run`.
     pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let command = Self::augment_args(clap::Command::new("cargo xtask run").no_binary_name(true));
         Self::from_arg_matches(&command.try_get_matches_from(words)?)
     }
 
-    /// What the virtual machine's clock shall count.
+    /// What the virtual machine's clock counts.
     pub(crate) const fn clock(&self) -> Clock {
         if self.icount { Clock::Instructions } else { Clock::Host }
     }
@@ -132,7 +130,8 @@ pub(crate) struct TestOptions {
     /// Run only the tests of this machine
     #[arg(long, conflicts_with = "vm")]
     pub(crate) host: bool,
-    /// Run only the WebAssembly specification's tests, on this machine and in QEMU, with a figure per file
+    /// Run only the WebAssembly specification's tests, on this machine and in QEMU, with a figure
+    /// per file
     #[arg(long, conflicts_with_all = ["host", "vm"])]
     pub(crate) spec: bool,
     /// Run only the tests in QEMU, those whose name contains NAME if it is given
@@ -149,7 +148,7 @@ pub(crate) struct TestOptions {
 /// Options of `ci`.
 #[derive(Args, Debug)]
 pub(crate) struct CiOptions {
-    /// Leave out what `cargo xtask test` does, for a script that calls both
+    /// Skip what `cargo xtask test` does, for a script that calls both
     #[arg(long)]
     pub(crate) without_test: bool,
     /// Whether missing things are installed
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn any_word_is_an_argument_behind_the_separator() -> Result<(), clap::Error> {
+    fn any_word_after_the_separator_is_an_argument() -> Result<(), clap::Error> {
         let options = run_options(&["a.wat", "--invoke", "add", "--", "-1", "-inf", "--memory"])?;
         assert_eq!(options.invoke, ["add"]);
         assert_eq!(options.more_arguments, ["-1", "-inf", "--memory"]);
@@ -219,7 +218,7 @@ mod tests {
 
     #[test]
     fn an_unknown_program_is_refused_with_the_known_ones() {
-        let error = run_options(&["--program", "doom"]).expect_err("there is no such program").to_string();
+        let error = run_options(&["--program", "doom"]).expect_err("the name is unknown").to_string();
         assert!(error.contains("quickjs") && error.contains("malloc-churn"), "{error}");
     }
 
@@ -232,20 +231,20 @@ mod tests {
     #[test]
     fn a_variable_has_a_name() {
         for word in ["=value", "name"] {
-            let error = run_options(&["a.wat", "--env", word]).expect_err("there is no name, or no value");
+            let error = run_options(&["a.wat", "--env", word]).expect_err("the name or the value is missing");
             assert_eq!(error.kind(), ErrorKind::ValueValidation);
         }
     }
 
     #[test]
     fn a_function_cannot_be_called_without_a_file() {
-        let error = run_options(&["--invoke", "add"]).expect_err("there is no file");
+        let error = run_options(&["--invoke", "add"]).expect_err("the file is missing");
         assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
     }
 
     #[test]
     fn a_machine_too_small_for_the_kernel_is_refused() {
-        let error = run_options(&["--memory", "8"]).expect_err("8 MiB do not hold the kernel");
+        let error = run_options(&["--memory", "8"]).expect_err("8 MiB are too small for the kernel");
         assert_eq!(error.kind(), ErrorKind::ValueValidation);
     }
 

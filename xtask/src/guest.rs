@@ -1,8 +1,7 @@
-//! The guest that the user names: read from a file, assembled if it is text.
+//! Reads the guest's file, and assembles it if it is text.
 //!
-//! Owns the messages for files that are no guest, and the question whether a guest is a program. Whether the
-//! module is valid is not judged here: that is the engine's job, and its message is the one to see. Called by
-//! `run` before anything is built.
+//! A binary module is not validated here, because the engine does that and its message is the one
+//! that the user should see.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -11,14 +10,15 @@ use std::path::Path;
 use wasmparser::Payload;
 use wat::{Detect, Parser};
 
-/// The module name that programs import the system by.
+/// The name of the module that programs import the system from.
 const WASI: &str = "wasi_snapshot_preview1";
 
 /// Reads the module at `path`, in its binary form.
 ///
 /// # Errors
-/// The file is missing, a directory, unreadable, empty, or neither a binary module nor its text form; or the
-/// text has a mistake, which is shown with its line.
+/// - The file is missing, a directory, unreadable or empty.
+/// - It is neither a binary module nor its text form.
+/// - The text has a mistake. The message shows its line.
 pub(crate) fn load(path: &Path) -> Result<Vec<u8>> {
     let shown = path.display();
     ensure!(!path.is_dir(), "{shown} is a directory: name a .wasm or .wat file");
@@ -41,8 +41,9 @@ pub(crate) fn load(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// Whether the module is a program, for the kernel to run with streams, files and an exit code: it imports
-/// from WASI. Of a module that cannot be read the engine says what is wrong, whatever the answer is here.
+/// Whether the module imports from WASI: then the kernel runs it as a program, with streams, files
+/// and an exit code. For a damaged module the result does not matter, because the engine refuses
+/// it.
 pub(crate) fn is_program(module: &[u8]) -> bool {
     let mut payloads = wasmparser::Parser::new(0).parse_all(module);
     let imports = payloads.find_map(|payload| match payload {
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
 
-    /// A file in cargo's directory for the tests of this package, removed when dropped.
+    /// A file in the temporary directory, removed when dropped.
     struct TestFile(PathBuf);
 
     impl TestFile {
@@ -75,14 +76,14 @@ mod tests {
         }
 
         fn error(&self) -> String {
-            let error = load(&self.0).expect_err("the file is no module");
+            let error = load(&self.0).expect_err("the file is not a module");
             format!("{error:#}").replace(&self.0.display().to_string(), "FILE")
         }
     }
 
     impl Drop for TestFile {
         fn drop(&mut self) {
-            // A file left behind in the temporary directory does no harm.
+            // A file that stays in the temporary directory does no harm.
             drop(fs::remove_file(&self.0));
         }
     }
@@ -122,17 +123,17 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_module_are_refused() -> Result<()> {
+    fn bytes_that_are_not_a_module_are_refused() -> Result<()> {
         let error = TestFile::new("picture.wasm", b"\x89PNG\r\n")?.error();
         assert!(error.starts_with("FILE is not WebAssembly"), "{error}");
         Ok(())
     }
 
     #[test]
-    fn a_missing_file_and_a_directory_are_told_apart() {
-        let missing = load(Path::new("no/such.wasm")).expect_err("there is no such file");
+    fn a_missing_file_and_a_directory_have_different_messages() {
+        let missing = load(Path::new("no/such.wasm")).expect_err("the file does not exist");
         assert_eq!(missing.to_string(), "no/such.wasm does not exist: name a .wasm or .wat file");
-        let directory = load(Path::new(".")).expect_err("a directory is no module");
+        let directory = load(Path::new(".")).expect_err("a directory is not a module");
         assert_eq!(directory.to_string(), ". is a directory: name a .wasm or .wat file");
     }
 }

@@ -1,8 +1,8 @@
-//! `cargo xtask`: everything that is done with this repository beside editing it.
+//! `cargo xtask`: sets up, runs, tests and checks this repository.
 //!
-//! Owns the command line and the exit status: 0 when the command did what it says, 1 when it did not (one
-//! line on standard error says why, unless the kernel has already said it), 2 for a wrong command line.
-//! Nothing that a user of the crates needs is in here. CI calls `cargo xtask ci` and nothing else.
+//! The exit status is 0 on success, 1 on failure, and 2 for a wrong command line. A failure prints
+//! one line on standard error, unless the kernel has already printed the reason. A guest that ends
+//! with another exit code passes it on. A user of the crates needs nothing from here.
 
 mod ci;
 mod cli;
@@ -42,7 +42,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Runs the benchmark's host side, which is a package of its own: the other commands need none of its crates.
+/// Runs the host side of the benchmark. It is another package, so that the other commands compile
+/// none of the crates that only the benchmark needs.
 fn bench(workspace: &Workspace, words: &[OsString]) -> anyhow::Result<ExitCode> {
     let command = ["run", "--quiet", "--package", "palimpsest-bench-host", "--"].map(OsString::from);
     let ran = workspace.cargo(command.iter().chain(words), &[]).unchecked().run();

@@ -1,10 +1,9 @@
-//! `cargo xtask run`: a guest, a program that is fetched or built first, or the tour, in a freshly booted
-//! kernel.
+//! `cargo xtask run`: a guest, a program that is fetched or built first, or the tour, in a freshly
+//! booted kernel.
 //!
-//! Owns the order of the steps: read the guest, see that everything is installed, build, boot, judge. What a
-//! guest is given is a [`Job`]; what an ending means is in [`status`]; [`guest`], [`program`] and [`tour`]
-//! are the three things to run. What went wrong inside the guest the kernel says itself, in the text that is
-//! passed through.
+//! The steps are the same for a [`guest`], a [`program`] and the [`tour`]: read the guest, install
+//! what is missing, build the kernel, boot it, and turn the ending into a [`status`]. The kernel
+//! itself prints what went wrong inside the guest.
 
 pub(crate) mod allocators;
 pub(crate) mod churn;
@@ -30,12 +29,14 @@ pub(crate) use guest::file_job;
 pub(crate) use program::Name;
 pub(crate) use status::conclude;
 
-/// Runs what the options ask for. A guest whose call fails makes the command fail, without a message of ours.
+/// Runs what the options ask for. If the guest's call fails, the command fails without another
+/// message.
 ///
 /// # Errors
-/// The guest's file is no module; something is missing and may not be installed; the kernel does not build;
-/// the machine ends in a way that is neither success nor the guest's failure; the report is missing or
-/// damaged.
+/// - The guest's file is not a module.
+/// - Something is missing and may not be installed, or the kernel does not build.
+/// - The machine ends with neither success nor the guest's failure.
+/// - The report is missing or damaged.
 pub(crate) fn run(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> {
     match (&options.file, options.program) {
         (Some(file), _) => guest::run(workspace, options, file),
@@ -44,7 +45,7 @@ pub(crate) fn run(workspace: &Workspace, options: &RunOptions) -> Result<ExitCod
     }
 }
 
-/// Sees that the kernel can be built and booted.
+/// Ensures that the kernel can be built and booted.
 fn require(workspace: &Workspace, options: &RunOptions) -> Result<()> {
     let needs = [Need::Core(options.target.triple()), EMULATOR];
     setup::require(workspace, &needs, options.setup.missing_policy())

@@ -1,8 +1,8 @@
-//! Patterns of allocation with several allocators: the frames that each holds, and how long an operation
-//! takes.
+//! Compares allocators: the resident frames of one program with each of them, and the time of an
+//! operation.
 //!
-//! Owns the comparison. The program is the same in all runs, down to its output; only what it is linked with
-//! differs. Called by `run` and by the tests.
+//! The program and its output are the same in all runs. Only the allocator that it is linked with
+//! differs.
 
 use super::table::Table;
 use anyhow::{Context, Result, ensure};
@@ -15,13 +15,13 @@ use palimpsest_host::recording::Recording;
 use serde_json::{Map, Value, json};
 use std::fmt;
 
-/// The patterns that the program knows.
+/// The program's patterns of allocation.
 const PATTERNS: [&str; 4] = ["every-second", "growing-realloc", "long-lived", "random"];
 
-/// What it is linked with.
+/// The allocators that it is linked with.
 const ALLOCATORS: [Allocator; 3] = [Allocator::WasiLibc, Allocator::Mimalloc, Allocator::HostHeap];
 
-/// All runs, and what the clock counted in them.
+/// All runs, and what the clock counted.
 #[derive(Debug)]
 pub(crate) struct Comparison {
     runs: Vec<Run>,
@@ -41,11 +41,13 @@ struct Run {
 }
 
 impl Comparison {
-    /// Runs each pattern with each allocator; `words` are the number of operations, or nothing. `None` if one
-    /// of the programs cannot be had.
+    /// Runs each pattern with each allocator. `words` are the number of operations, or empty.
+    /// Returns `None` if one of the programs is not available.
     ///
     /// # Errors
-    /// One does not compile, a run does not end well, or allocators change what the program prints.
+    /// - A program does not compile.
+    /// - A run does not end with success.
+    /// - The program's output depends on the allocator.
     pub(crate) fn make(
         programs: &Programs<'_>,
         session: &Session,
@@ -68,7 +70,7 @@ impl Comparison {
         }
         for same in runs.chunks(ALLOCATORS.len()) {
             let outputs_agree = same.iter().all(|run| run.recording.output == same[0].recording.output);
-            ensure!(outputs_agree, "{}: allocators change what the program prints", same[0].pattern);
+            ensure!(outputs_agree, "{}: the output depends on the allocator", same[0].pattern);
         }
         Ok(Some(Self { runs, clock: machine.clock }))
     }
@@ -107,7 +109,7 @@ impl fmt::Display for Comparison {
         };
         let head = ["pattern", "allocator", "peak frames", "frames at the end", cost];
         let rows = self.runs.iter().map(|run| {
-            // With a clock of instructions a nanosecond is an instruction.
+            // If the clock counts instructions, a nanosecond is an instruction.
             let cost = run.nanoseconds / run.operations;
             let figures = [run.peak_frames, run.frames_at_end, cost].map(grouped);
             [run.pattern.to_owned(), run.allocator.name().to_owned()].into_iter().chain(figures).collect()
@@ -116,11 +118,11 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// The last line is `PATTERN: N operations, checksum X`.
+/// Reads the number of operations from the last line, `PATTERN: N operations, checksum X`.
 fn operations(text: &str) -> Result<u64> {
     let words = text.lines().next_back().and_then(|line| line.split_once(": "));
     let number = words.and_then(|(_, rest)| rest.split(' ').next()).and_then(|word| word.parse().ok());
-    number.filter(|number| *number > 0).context("its last line does not say how many operations there were")
+    number.filter(|number| *number > 0).context("its last line does not contain the number of operations")
 }
 
 #[cfg(test)]
@@ -128,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_says_how_many_operations_there_were() -> Result<()> {
+    fn the_last_line_contains_the_number_of_operations() -> Result<()> {
         let text = "random: all freed, 0 bytes live\nrandom: 101234 operations, checksum 0a0b0c0d\n";
         assert_eq!(operations(text)?, 101_234);
         assert!(operations("random: all freed, 0 bytes live\n").is_err());

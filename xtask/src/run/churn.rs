@@ -1,8 +1,9 @@
-//! One program that allocates and frees, linked in three ways, and the frames that each holds at each step.
+//! Compares the resident frames of a program that allocates and frees, linked in three ways.
 //!
-//! Owns the comparison and its rule: with the host's heap a program that has freed everything but what it
-//! started with holds what it held at the start, within 5 %. The program prints a line at each step; the
-//! frames are those that are resident when the line is written. Called by `run` and by the tests.
+//! The program prints a line at each step, and the frames are those that are resident when the line
+//! is written. [`judge`](Comparison::judge) checks the run with the host's heap: after the program
+//! has freed everything that it allocated since its start, it has the frames of its start, within 5
+//! %.
 
 use super::table::Table;
 use anyhow::{Context, Result, ensure};
@@ -19,10 +20,10 @@ use std::fmt;
 const WAYS: [(&str, Allocator); 3] =
     [("plain", Allocator::WasiLibc), ("host heap", Allocator::HostHeap), ("clear", Allocator::ClearLarge)];
 
-/// The column that the rule is for.
+/// The column that is judged.
 const RULED: &str = "host heap";
 
-/// How far the last figure may be from the first, in percent of the first.
+/// The largest difference between the last figure and the first, in percent of the first.
 const TOLERANCE_PERCENT: u64 = 5;
 
 /// The runs of the program.
@@ -34,10 +35,10 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Runs the program in all ways. `None` if it cannot be had.
+    /// Runs the program in all ways. Returns `None` if it is not available.
     ///
     /// # Errors
-    /// It does not compile, a run does not end well, or two runs do not print the same.
+    /// It does not compile, a run does not end with success, or two runs print different lines.
     pub(crate) fn make(
         programs: &Programs<'_>,
         session: &Session,
@@ -55,10 +56,10 @@ impl Comparison {
         Ok(Some(Self { runs, steps }))
     }
 
-    /// Whether the rule is kept.
+    /// Checks that the host's heap returned the frames of what was freed.
     ///
     /// # Errors
-    /// It is not; the message has both figures.
+    /// It did not. The message contains both figures.
     pub(crate) fn judge(&self) -> Result<()> {
         let ruled = WAYS.iter().position(|(way, _)| *way == RULED).expect("the list above has it");
         let frames = |step: Option<&(String, Vec<u64>)>| step.map(|(_, frames)| frames[ruled]);
@@ -101,7 +102,7 @@ fn steps(runs: &[(&'static str, Recording)]) -> Result<Vec<(String, Vec<u64>)>> 
             steps.extend(lines.iter().map(|(line, _)| ((*line).to_owned(), Vec::new())));
         }
         let same = steps.iter().map(|(line, _)| line).eq(lines.iter().map(|(line, _)| line));
-        ensure!(same, "{way}: it prints something else than the first one:\n{}", run.text()?);
+        ensure!(same, "{way}: it prints other lines than the first one:\n{}", run.text()?);
         for ((_, frames), (_, frame_count)) in steps.iter_mut().zip(lines) {
             frames.push(frame_count);
         }

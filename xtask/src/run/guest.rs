@@ -1,4 +1,4 @@
-//! A guest of the user's own: a Wasm file, of which a function is called, or a program.
+//! Runs the user's own file: calls one of its functions, or runs it as a program.
 
 use super::{conclude, machine, require, with_world};
 use crate::cli::RunOptions;
@@ -24,11 +24,12 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, file: &Path) -> R
     conclude(&session, options, &ending)
 }
 
-/// What is to be done with the file: if it imports WASI and no function of it is named, it is a program.
+/// Makes the file a job. It is a program if it imports WASI and the options name no function.
 ///
 /// # Errors
-/// The file is no module; there are words for a program, and it is none; what the options name for its world
-/// cannot be read.
+/// - The file is not a module.
+/// - There are arguments without a function, and the file is not a program.
+/// - The directory or the input that the options name cannot be read.
 pub(crate) fn file_job(options: &RunOptions, file: &Path) -> Result<Job> {
     let module = guest::load(file)?;
     let mut words = options.invoke.iter().chain(&options.more_arguments).cloned();
@@ -40,7 +41,7 @@ pub(crate) fn file_job(options: &RunOptions, file: &Path) -> Result<Job> {
     } else {
         ensure!(
             options.more_arguments.is_empty(),
-            "{} is no program, it imports no WASI: name the function that takes the words with --invoke",
+            "{} is not a program, because it does not import WASI: name the function that takes the words with --invoke",
             file.display()
         );
         Entry::Call { invoke: None }

@@ -1,4 +1,4 @@
-//! A program that is fetched or built first.
+//! Runs a program that is fetched or built first, or compares several runs of it.
 
 use super::{allocators, churn};
 use super::{conclude, machine, require, with_world, write_json};
@@ -12,16 +12,16 @@ use palimpsest_host::kernel::Image;
 use palimpsest_host::workspace::Workspace;
 use std::process::ExitCode;
 
-/// What `--program` knows.
+/// The names for `--program`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Name {
     /// A JavaScript engine: `-- -e SCRIPT`, or `--dir DIR -- FILE`
     Quickjs,
-    /// Decodes a PNG picture: one of its own, or `--dir DIR -- FILE`
+    /// Decodes a PNG picture: a default one, or `--dir DIR -- FILE`
     Lodepng,
-    /// Decodes a WebP picture: one of its own, or `--dir DIR -- FILE`
+    /// Decodes a WebP picture: a default one, or `--dir DIR -- FILE`
     Webp,
-    /// Compresses and decompresses a file: one of its own, or `--dir DIR -- FILE /tmp`
+    /// Compresses and decompresses a file: a default one, or `--dir DIR -- FILE /tmp`
     Zstd,
     /// Fills, queries and checks a database: `-- [FILE [ROWS]]`
     Sqlite,
@@ -33,10 +33,10 @@ pub(crate) enum Name {
     Allocators,
 }
 
-/// Runs the program; if it cannot be had, why has been said.
+/// Runs the program. If it is not available, the reason has been printed and the command fails.
 ///
 /// # Errors
-/// As [`run`](super::run); a program does not compile; a comparison does not keep its rule.
+/// As [`run`](super::run); or a program does not compile, or a comparison fails.
 pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Result<ExitCode> {
     require(workspace, options)?;
     let programs = Programs { workspace, policy: options.setup.missing_policy() };

@@ -1,7 +1,8 @@
-//! What the ending of a machine is for the command.
+//! Turns the ending of a machine into the command's exit status.
 //!
-//! Owns what counts as success: the kernel's own exit status *and*, for a guest, a complete report that
-//! agrees with it; for the tour, its verdict. A program's exit code becomes the command's.
+//! A guest's run is a success only if the kernel's exit status is, and a complete report agrees
+//! with it. For the tour, the kernel's last line must agree. A program's exit code becomes the
+//! command's.
 
 use super::write_json;
 use crate::cli::RunOptions;
@@ -12,15 +13,16 @@ use palimpsest_host::protocol::{Outcome, Report, console::TOUR_PASSED};
 use palimpsest_host::qemu::Ending;
 use std::process::ExitCode;
 
-/// The largest exit code that is passed on: shells use those above for commands that they could not run or
-/// that died of a signal.
+/// The largest exit code that is passed on. Shells use larger ones for commands that they could not
+/// run and for commands that a signal ended.
 const LARGEST_EXIT_CODE: u8 = 125;
 
-/// What the command ends with after a guest's boot. Writes the report where the options say.
+/// Returns the command's exit status after a guest's boot. Writes the report to the file that the
+/// options name.
 ///
 /// # Errors
-/// The machine ended in a way that is neither success nor the guest's failure; the report is missing, damaged
-/// or cannot be written.
+/// - The machine ended with neither success nor the guest's failure.
+/// - The report is missing, damaged, or cannot be written.
 pub(crate) fn conclude(session: &Session, options: &RunOptions, ending: &Ending) -> Result<ExitCode> {
     let report = session.answer();
     if let Ok(report) = &report {
@@ -34,7 +36,7 @@ fn guest_status(ending: &Ending, report: Result<Report, AnswerError>) -> Result<
         Ending::Success => match report?.outcome {
             Outcome::Returned => Ok(ExitCode::SUCCESS),
             Outcome::Exited | Outcome::Trap | Outcome::Error => {
-                bail!("the kernel ended with success, its report with a failure")
+                bail!("the kernel ended with success, but its report has a failure")
             }
         },
         Ending::GuestFailed => {
@@ -44,7 +46,7 @@ fn guest_status(ending: &Ending, report: Result<Report, AnswerError>) -> Result<
                     Ok(exit_code(report.exit_code.context("the kernel's report lacks the exit code")?))
                 }
                 Outcome::Trap | Outcome::Error => Ok(ExitCode::FAILURE),
-                Outcome::Returned => bail!("the kernel ended with a failure, its report with success"),
+                Outcome::Returned => bail!("the kernel ended with a failure, but its report has success"),
             }
         }
         Ending::TimedOut(_) => bail!("{ending}: set another limit with --timeout"),
@@ -52,7 +54,7 @@ fn guest_status(ending: &Ending, report: Result<Report, AnswerError>) -> Result<
     }
 }
 
-/// What the command ends with when the guest ends itself with `code`.
+/// Returns the command's exit status for a guest that ended with `code`.
 fn exit_code(code: u32) -> ExitCode {
     match u8::try_from(code) {
         Ok(code) if code <= LARGEST_EXIT_CODE => ExitCode::from(code),
@@ -65,10 +67,10 @@ fn exit_code(code: u32) -> ExitCode {
     }
 }
 
-/// What the command ends with after the tour, whose last line is `verdict`.
+/// Returns the command's exit status after the tour, whose last line is `verdict`.
 ///
 /// # Errors
-/// The machine ended in a way that is neither success nor a failed tour.
+/// The machine ended with neither success nor a failed tour.
 pub(super) fn tour_status(ending: &Ending, verdict: &str) -> Result<ExitCode> {
     match ending {
         Ending::Success if verdict.starts_with(TOUR_PASSED) => Ok(ExitCode::SUCCESS),

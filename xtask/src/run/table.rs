@@ -1,8 +1,8 @@
-//! Tables for people: rows of words in columns, the first to the left, the others to the right.
+//! Tables for people. The first column is aligned to the left, the others to the right.
 
 use std::fmt;
 
-/// Rows, of which the first one is the head.
+/// Rows of words. The first row is the head.
 #[derive(Debug)]
 pub(super) struct Table(pub(super) Vec<Vec<String>>);
 

@@ -1,4 +1,4 @@
-//! The tour: the kernel shows what Palimpsest does.
+//! Boots the kernel for its tour.
 
 use super::status::tour_status;
 use super::{machine, require, write_json};
@@ -11,11 +11,12 @@ use palimpsest_host::protocol::{Report, Task, files};
 use palimpsest_host::workspace::Workspace;
 use std::process::ExitCode;
 
-/// Takes the tour, with LodePNG if it can be had.
+/// Runs the tour, with LodePNG if it is available.
 ///
 /// # Errors
-/// Something is missing and may not be installed; the machine ends in a way that is neither success nor a
-/// failed tour; the report is missing, damaged or cannot be written.
+/// - Something is missing and may not be installed.
+/// - The machine ends with neither success nor a failed tour.
+/// - The report is missing, damaged, or cannot be written.
 pub(super) fn run(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> {
     require(workspace, options)?;
     let lodepng = npm::find(workspace, LODEPNG, options.setup.missing_policy())?;

@@ -1,7 +1,7 @@
 //! The tests that need no emulator: `cargo test` of the workspace's default members.
 //!
-//! Owns how the lines of Rust's test harness are read. A test program that dies without naming a failed test,
-//! and a program that does not build, count as one failure each. Called by `test` and `ci`.
+//! This module parses the output of Rust's test harness. A test program that dies without naming a
+//! failed test, and one that does not build, count as one failure each.
 
 use anyhow::{Context, Result};
 use palimpsest_host::tally::Tally;
@@ -9,7 +9,7 @@ use palimpsest_host::workspace::Workspace;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-/// What the harness says about one test.
+/// The result of one test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Status {
     Passed,
@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Counts and prints every test, and gives back what the programs with failures printed besides.
+/// Counts and prints every test. Returns the other output of the programs with failures.
 fn count(lines: impl Iterator<Item = io::Result<String>>, tally: &mut Tally) -> io::Result<String> {
     let mut program = String::new();
     let mut explanation = Explanation::default();
@@ -74,7 +74,7 @@ fn count(lines: impl Iterator<Item = io::Result<String>>, tally: &mut Tally) -> 
     Ok(explanation.failed_programs)
 }
 
-/// What test programs print beside their results; kept for those that fail.
+/// The output of test programs beside their results, kept for those that fail.
 #[derive(Debug, Default)]
 struct Explanation {
     failed_programs: String,
@@ -86,7 +86,7 @@ impl Explanation {
         self.program.extend([line, "\n"]);
     }
 
-    /// Cargo has a line `error: ...` for each program that fails, also for one that crashes.
+    /// Cargo prints a line `error: ...` for each program that fails or crashes.
     fn end_program(&mut self) {
         if self.program.lines().any(|line| line.starts_with("error: ")) {
             self.failed_programs.push_str(&self.program);
@@ -95,7 +95,7 @@ impl Explanation {
     }
 }
 
-/// The program that cargo says it starts: `Running unittests src/lib.rs
+/// Parses the program that cargo starts: `Running unittests src/lib.rs
 /// (target/debug/deps/name-0123456789abcdef)` or `Doc-tests name`.
 fn started_program(line: &str) -> Option<&str> {
     let line = line.trim_start();

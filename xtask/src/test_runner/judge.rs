@@ -1,10 +1,10 @@
-//! What makes an emulator test pass. Pure: an expectation, an ending and an output go in, a verdict comes
-//! out.
+//! Decides whether an emulator test passed, as a pure function of the expectation, the ending and
+//! the output.
 //!
-//! Owns the rule that a pass is the right exit status *and* the line that counts the checks *and* no timeout.
-//! A kernel that triple-faults ends QEMU with status 0, and one that stops early may have printed everything
-//! but the end; so no single sign is enough. The expectation [`Expected::Flaw`] turns the verdict round: such
-//! a kernel must be reported as failed, for the right reason. Called by `vm` once per boot.
+//! A test passes only with the right exit status, the line that counts the checks, and no timeout.
+//! One of them is not enough: a kernel that triple-faults ends QEMU with status 0, and a kernel
+//! that stops early may have printed everything but the end. [`Expected::Flaw`] inverts the
+//! verdict: such a kernel must be reported as failed, for the right reason.
 
 use palimpsest_host::protocol::console::TestsComplete;
 use palimpsest_host::protocol::{Expected, Flaw};
@@ -52,13 +52,13 @@ pub(super) enum Failure {
     /// It should have died
     #[error("should have died, but the last line says TESTS_COMPLETE")]
     Survived,
-    /// It died, but not of what it should have died of
+    /// It died for another reason than the expected one
     #[error("died without printing `{0}`")]
     OtherDeath(String),
-    /// The runner itself is wrong: it took a broken kernel for a good one
+    /// The runner itself is wrong: it accepted a broken kernel
     #[error("the runner reports this broken kernel as passed")]
     FlawMissed,
-    /// The runner itself is wrong: it gave another reason
+    /// The runner itself is wrong: it reported another reason
     #[error("the runner reports this broken kernel for the wrong reason: {0}")]
     FlawMistaken(Box<Failure>),
 }

@@ -1,9 +1,9 @@
-//! `cargo xtask test`: the tests of this machine, those in the emulator, and the specification's on both.
+//! `cargo xtask test`: the tests of this machine, those in the emulator, and the specification's on
+//! both.
 //!
-//! Owns which of them run. All of them run even if some fail; the last line counts them. [`judge`] and
-//! [`plan`] are pure and tested beside their code; [`vm`] also tests the runner itself, with kernels that
-//! must be seen to fail; [`run_cases`] tests what the users of `cargo xtask run` meet, [`program_cases`] that real
-//! programs do what they do elsewhere.
+//! All tests run even if some fail, and the last line counts them. [`vm`] also tests the runner
+//! itself, with kernels that must be reported as failed. [`run_cases`] tests `cargo xtask run`, and
+//! [`program_cases`] compares real programs with their runs under another runtime.
 
 mod host;
 mod judge;
@@ -27,8 +27,8 @@ pub(crate) use host::run as run_host;
 /// Runs what the options ask for and prints the count.
 ///
 /// # Errors
-/// The tests could not be run at all: something is missing and may not be installed, or no test has the given
-/// name. A test that fails is not an error but a count.
+/// Something is missing and may not be installed, or no test has the given name. A test that fails
+/// is counted and is not an error.
 pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     let policy = options.setup.missing_policy();
     let filter = options.vm.iter().flatten().map(String::as_str).next().unwrap_or_default();
@@ -46,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCo
     Ok(tally.exit_code())
 }
 
-/// Runs everything that there is.
+/// Runs all tests.
 ///
 /// # Errors
 /// As [`run`].
@@ -57,7 +57,7 @@ pub(crate) fn run_all(workspace: &Workspace, target: Target, policy: MissingPoli
     Ok(tally)
 }
 
-/// The specification's tests alone, with a figure per file; the kernel's totals come last.
+/// Runs the specification's tests only, with a figure for each file. The kernel's totals come last.
 fn run_spec(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
     let policy = options.setup.missing_policy();
     let Verdict { tally, totals } = spec::run(workspace, options.target, Detail::Files, policy)?;
@@ -71,7 +71,8 @@ fn run_spec(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
 /// Runs the tests in the emulator whose name contains `filter`, a line each.
 ///
 /// # Errors
-/// Something is missing and may not be installed, QEMU cannot be started, or no test has such a name.
+/// Something is missing and may not be installed, QEMU cannot be started, or no name contains
+/// `filter`.
 pub(crate) fn run_vm(
     workspace: &Workspace,
     target: Target,
@@ -80,7 +81,8 @@ pub(crate) fn run_vm(
 ) -> Result<Tally> {
     let mut tally = vm::run(workspace, target, filter, policy)?;
     tally += run_cases::run(workspace, target, filter)?;
-    // The portable dispatch takes minutes for them: on that target they run when they are asked for.
+    // The portable dispatch takes minutes for them: on that target they run when they are asked
+    // for.
     if target == Target::Gnu || !filter.is_empty() {
         tally += program_cases::run(workspace, target, filter, policy)?;
     }
@@ -88,8 +90,8 @@ pub(crate) fn run_vm(
     Ok(tally)
 }
 
-/// Prints what a passed test has printed, if the tests were chosen by a `filter`: who asks for one by name wants
-/// to see it. A failed test always shows it.
+/// Prints the output of a passed test if the tests were chosen by a `filter`. The output of a
+/// failed test is always printed.
 fn show(filter: &str, output: &str) {
     for line in output.lines().filter(|_| !filter.is_empty()) {
         println!("    {line}");

@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub(super) enum PlanError {
-    /// There is no test that shows whether the runner notices a flaw.
+    /// The test that shows whether the runner notices a flaw is missing.
     #[error("the kernel's list has no test of the runner for the flaw {0:?}")]
     SelfTestMissing(Flaw),
     /// Two tests have the same name, so one of them would never be run.

@@ -1,9 +1,9 @@
-//! Programs that somebody else wrote, in the kernel and under a stock runtime on this machine.
+//! Compares programs of other projects in the kernel with their runs under a stock runtime.
 //!
-//! Owns what is compared: exit code and standard output, byte for byte; where a program prints times, the
-//! lines that it prints apart from them. Of programs that need the kernel the rules of their comparison are
-//! checked, and the plain one is compared. A program that cannot be had is left out, which is said; in CI it
-//! is a failure. Called by `test`.
+//! The exit code and the standard output must be equal, byte for byte; of a program that prints
+//! times, only the other lines are compared. A program that needs the kernel is compared with the
+//! same program without that need. A program that is not available is skipped with a message; in CI
+//! that is a failure.
 
 use crate::run::{allocators, churn};
 use anyhow::{Context, Result, ensure};
@@ -20,10 +20,10 @@ use palimpsest_host::tally::{Tally, Timed};
 use palimpsest_host::workspace::Workspace;
 use std::time::{Duration, Instant};
 
-/// The longest that a program may run.
+/// The time limit of a program.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
-/// A program that is compared with itself elsewhere.
+/// A program that is compared with its run under the stock runtime.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     name: &'static str,
@@ -32,12 +32,12 @@ struct Case {
     compared: Compared,
 }
 
-/// What of the output is compared.
+/// The part of the output that is compared.
 #[derive(Clone, Copy, Debug)]
 enum Compared {
     /// All of it
     Everything,
-    /// The lines that begin like one of these, of which there must be some
+    /// The lines that begin with one of these. There must be at least one
     LinesOf(&'static [&'static str]),
 }
 
@@ -45,7 +45,7 @@ const fn case(name: &'static str, single: Single, words: &'static [&'static str]
     Case { name, single, words, compared: Compared::Everything }
 }
 
-/// The file of the case that gives QuickJS a file.
+/// The file for the case in which QuickJS reads a file.
 const SCRIPT: (&str, &[u8]) = ("features.js", include_bytes!("program_cases/features.js"));
 
 /// All of them.
@@ -69,10 +69,10 @@ const CASES: &[Case] = &[
     case("program/rust-churn", Single::command(Program::RustChurn), &["4"]),
 ];
 
-/// What a test of several runs does; `None` if something cannot be had.
+/// A test of several runs. It returns `None` if a program is not available.
 type Test = fn(&Bench<'_>) -> Result<Option<()>>;
 
-/// Tests with rules of their own.
+/// Tests that compare several runs.
 const TESTS: [(&str, Test); 4] = [
     ("program/quickjs-gives-the-memory-of-an-array-to-the-next-one", arrays),
     ("program/malloc-churn", malloc_churn),
@@ -80,7 +80,7 @@ const TESTS: [(&str, Test); 4] = [
     ("program/allocators", compare_allocators),
 ];
 
-/// What all tests need.
+/// What all tests use.
 struct Bench<'a> {
     programs: Programs<'a>,
     session: Session,
@@ -125,12 +125,12 @@ fn count(name: &str, target: Target, tally: &mut Tally, test: impl FnOnce() -> R
     let start = Instant::now();
     match test() {
         Ok(Some(())) => tally.pass(&Timed(&name, start.elapsed())),
-        Ok(None) => println!("left out {name}: a program cannot be had, as was said above"),
+        Ok(None) => println!("skipped {name}: a program is not available"),
         Err(error) => tally.fail(&Timed(&name, start.elapsed()), &format_args!("{error:#}"), ""),
     }
 }
 
-/// Runs the program here and there.
+/// Runs the program in the kernel and under the stock runtime.
 fn compare(bench: &Bench<'_>, case: &Case) -> Result<Option<()>> {
     let words: Vec<_> = case.words.iter().copied().map(str::to_owned).collect();
     let Some(mut job) = bench.programs.job(case.single, &words)? else { return Ok(None) };
@@ -163,17 +163,17 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The lines that begin like one of `starts`.
+/// Returns the lines that begin with one of `starts`.
 fn lines_of(output: &[u8], starts: &[&str]) -> Result<Vec<u8>> {
-    let text = str::from_utf8(output).context("the output is no text")?;
+    let text = str::from_utf8(output).context("the output is not UTF-8")?;
     let chosen = |line: &&str| starts.iter().any(|start| line.starts_with(start));
     let lines: Vec<_> = text.split_inclusive('\n').filter(chosen).collect();
-    ensure!(!lines.is_empty(), "no line begins like any of {starts:?}:\n{text}");
+    ensure!(!lines.is_empty(), "no line begins with any of {starts:?}:\n{text}");
     Ok(lines.concat().into_bytes())
 }
 
-/// A script that makes and drops an array of 64 MiB three times holds at its peak what one array takes, but
-/// for 10 %.
+/// Checks that a script which makes and drops an array of 64 MiB three times has the peak of one
+/// array, within 10 %.
 fn arrays(bench: &Bench<'_>) -> Result<Option<()>> {
     const ARRAY_FRAMES: u64 = (64 << 20) / 4096;
     let mut peaks = Vec::new();
@@ -194,7 +194,8 @@ fn arrays(bench: &Bench<'_>) -> Result<Option<()>> {
     Ok(Some(()))
 }
 
-/// With the host's heap the frames come back, and the program prints the same in every way and everywhere.
+/// Checks that the host's heap returns the frames of freed blocks, and that the program's output is
+/// the same with each allocator and under the stock runtime.
 fn malloc_churn(bench: &Bench<'_>) -> Result<Option<()>> {
     let words = ["64".to_owned()];
     let made = churn::Comparison::make(&bench.programs, &bench.session, machine(), &words)?;
@@ -206,8 +207,9 @@ fn malloc_churn(bench: &Bench<'_>) -> Result<Option<()>> {
     Ok(Some(()))
 }
 
-/// A program with Rust's standard library, linked with the host's heap, prints the same and holds a small part of
-/// its peak at its end; with the C library's allocator it holds all of it.
+/// Checks a program with Rust's standard library. At its end it has a small part of the frames of
+/// its peak if it is linked with the host's heap, and all of them with the C library's allocator.
+/// Its output is the same.
 fn rust_churn(bench: &Bench<'_>) -> Result<Option<()>> {
     let words = ["16".to_owned()];
     let mut runs = Vec::new();
@@ -223,12 +225,12 @@ fn rust_churn(bench: &Bench<'_>) -> Result<Option<()>> {
         unreachable!("each of the two allocators had its run");
     };
     same(&heap.output, &plain.output)?;
-    ensure!(plain_last == plain_peak, "wasi-libc gave back: {plain_last} of {plain_peak} frames at the end");
-    ensure!(heap_last * 20 <= *heap_peak, "{heap_last} of {heap_peak} frames are held at the end");
+    ensure!(plain_last == plain_peak, "wasi-libc returned frames: {plain_last} of {plain_peak} at the end");
+    ensure!(heap_last * 20 <= *heap_peak, "{heap_last} of {heap_peak} frames are resident at the end");
     Ok(Some(()))
 }
 
-/// Each pattern runs through with each allocator, and prints the same with all of them.
+/// Checks that each pattern runs with each allocator, and that its output is the same.
 fn compare_allocators(bench: &Bench<'_>) -> Result<Option<()>> {
     let words = ["2000".to_owned()];
     let made = allocators::Comparison::make(&bench.programs, &bench.session, machine(), &words)?;

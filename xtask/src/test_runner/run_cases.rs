@@ -1,10 +1,9 @@
-//! `cargo xtask run` as its users meet it: a command line goes in, an exit status, a text and a JSON report
-//! come out, and of a program what it writes.
+//! Tests `cargo xtask run` from the user's side: for a command line, the exit status, the text, the
+//! JSON report, and what a program writes.
 //!
-//! Owns how a case is tried: its words are parsed as `run`'s own command line, its guest is loaded and run by
-//! the same functions, with `--json` into a file of its own, which is read back. Words that begin with
-//! `guests/` are paths in the repository. The cases are in [`table`], and [`judge`](mod@judge) decides.
-//! Called by `test`, and by `ci` for each target.
+//! The words of a case are parsed as `run`'s own command line, and the same functions load and run
+//! its guest. Words that begin with `guests/` are paths in the repository. The cases are in
+//! [`table`], and [`judge`](mod@judge) decides whether one passed.
 
 mod failure;
 mod judge;
@@ -26,13 +25,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use table::{Case, Guest};
 
-/// The longest that a guest may run, in seconds, unless its case says less.
+/// The time limit of a guest in seconds, unless its case has a smaller one.
 const TIME_LIMIT_SECONDS: u64 = 60;
 
-/// Tries the cases whose name contains `filter`, a line each.
+/// Runs the cases whose name contains `filter`, and prints a line for each.
 ///
 /// # Errors
-/// A file cannot be read or written, or the words of a case are no command line.
+/// A file cannot be read or written, or the words of a case are not a command line.
 pub(super) fn run(workspace: &Workspace, target: Target, filter: &str) -> Result<Tally> {
     let mut tally = Tally::default();
     let chosen: Vec<_> = table::all().filter(|case| case.name.contains(filter)).collect();
@@ -82,7 +81,7 @@ fn attempt(workspace: &Workspace, session: &Session, target: Target, case: &Case
     Ok(Attempt { clock: options.clock(), status, console, output, errors, report: read_report(&report)? })
 }
 
-/// What was written for `--json`, if anything was.
+/// Returns what was written for `--json`, if anything was.
 fn read_report(path: &Path) -> Result<Option<Value>> {
     if !path.exists() {
         return Ok(None);
@@ -91,7 +90,7 @@ fn read_report(path: &Path) -> Result<Option<Value>> {
     serde_json::from_str(&text).map(Some).context("what `--json` wrote is not JSON")
 }
 
-/// The path of the guest, which is written first if it is not in the repository.
+/// Returns the path of the guest. A guest that is not in the repository is written first.
 fn guest_file(workspace: &Workspace, session: &Session, guest: Guest) -> Result<PathBuf> {
     match guest {
         Guest::Source(name) => Ok(workspace.root().join("guests").join("run").join(name)),
@@ -103,7 +102,8 @@ fn guest_file(workspace: &Workspace, session: &Session, guest: Guest) -> Result<
     }
 }
 
-/// The words behind `cargo xtask run`. Those of the case come last: they may end with arguments of the guest.
+/// Returns the words after `cargo xtask run`. Those of the case come last, because they may end
+/// with arguments of the guest.
 fn command_line(
     workspace: &Workspace,
     file: &Path,

@@ -1,7 +1,7 @@
-//! Kernels that are one test each: built for it, booted once, without a boot archive.
+//! Kernels that are one test each. Each is built for its test and booted once, without a boot
+//! archive.
 //!
-//! Owns their list. Each ends as a test of `vm-tests` does, with a status and the number of its checks. Called
-//! by `vm`, behind its own tests.
+//! Each ends like the other emulator tests, with a status and the number of its checks.
 
 use super::judge::time_limit;
 use super::vm::Boot;
@@ -18,18 +18,18 @@ use palimpsest_host::workspace::Workspace;
 pub(super) struct Solo {
     /// The test's name
     pub(super) name: &'static str,
-    /// The targets whose tests it goes with
+    /// The targets with whose tests it runs
     pub(super) with: &'static [Target],
     image: Image,
-    /// What it is built for, whichever target the other tests are for
+    /// The target that it is built for, independent of the other tests
     target: Target,
     memory_mib: u32,
     /// The checks in its sources
     checks: u32,
 }
 
-/// A build in which LLVM cannot turn the calls of wasmi's handlers into tail calls: they call their decoders
-/// instead of inlining them, and pass references to their own locals.
+/// A build in which LLVM cannot turn the calls of wasmi's handlers into tail calls: they call their
+/// decoders instead of inlining them, and pass references to their own locals.
 const LOST_TAIL_CALLS: Image = Image {
     profile: &[("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")],
     ..Image::new("palimpsest-vm-tests", "lost-tail-calls")
@@ -59,7 +59,7 @@ pub(super) const ALL: [Solo; 2] = [
 ];
 
 impl Solo {
-    /// Builds and boots it; returns what it has printed, if it passed.
+    /// Builds and boots it. Returns what it printed if it passed.
     ///
     /// # Errors
     /// QEMU cannot be started or listened to. A kernel that does not build is a failed test.

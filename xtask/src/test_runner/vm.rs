@@ -1,8 +1,8 @@
-//! The tests in the emulator: one boot per test, all booting the same image but for the last, those of [`solo`].
+//! The tests in the emulator, with one boot for each.
 //!
-//! Owns the order: ask the kernel for its list, then boot once per test and let [`judge`] decide. A test
-//! leaves nothing behind for the next one, since each has a machine of its own. An image that does not build,
-//! and a list that cannot be read, count as one failure each. Called by `test`, and by `ci` for each target.
+//! The test kernel sends the list of its tests. Then it is booted once for each of them, so a test
+//! cannot influence the next one, and [`judge`] decides. The kernels of [`solo`] come last. An
+//! image that does not build and a list that cannot be read count as one failure each.
 
 use super::judge::{judge, time_limit};
 use super::plan;
@@ -17,7 +17,7 @@ use palimpsest_host::tally::{Tally, Timed};
 use palimpsest_host::workspace::Workspace;
 use std::time::{Duration, Instant};
 
-/// How long the kernel may take to boot and print its list.
+/// The time limit for booting and sending the list.
 const LIST_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs the tests whose name contains `filter`, a line each.
@@ -52,7 +52,8 @@ pub(super) fn run(
     Ok(tally)
 }
 
-/// Asks the kernel for its tests; `None` if it has no proper answer, which is then counted.
+/// Requests the kernel's tests. Returns `None` if its answer is not usable, which counts as a
+/// failure.
 fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<Vec<ListedTest>>> {
     let list = boot(session, Task::ListTests, LIST_TIME_LIMIT, Clock::Host)?;
     let tests = session.answer().map_err(anyhow::Error::from).and_then(|list| Ok(plan::check(list)?));
@@ -63,7 +64,7 @@ fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<V
     Ok(tests.map_err(reject).ok())
 }
 
-/// Runs one test; returns what a passed one has printed.
+/// Runs one test. Returns its output if it passed.
 fn run_one(session: &Session, target: Target, test: &ListedTest, tally: &mut Tally) -> Result<String> {
     let boot = boot(session, Task::Test(test.name.clone()), time_limit(&test.expected), test.clock)?;
     Ok(boot.conclude(&format!("vm/{target}/{}", test.name), &test.expected, tally))
@@ -80,7 +81,7 @@ fn boot(session: &Session, task: Task, time_limit: Duration, clock: Clock) -> Re
     Boot::record(|on_line| session.boot(machine, task, &[], on_line))
 }
 
-/// What one boot left.
+/// The result of one boot.
 #[derive(Debug)]
 pub(super) struct Boot {
     ending: Ending,
@@ -89,7 +90,7 @@ pub(super) struct Boot {
 }
 
 impl Boot {
-    /// Runs `boot`, which passes on the text line by line, and keeps what it leaves.
+    /// Runs `boot`, which passes on the text line by line, and keeps its result.
     ///
     /// # Errors
     /// Those of `boot`.
@@ -100,7 +101,7 @@ impl Boot {
         Ok(Self { ending, output, elapsed: start.elapsed() })
     }
 
-    /// Judges and counts it as the test `name`; returns what a passed one has printed.
+    /// Judges and counts it as the test `name`. Returns its output if it passed.
     pub(super) fn conclude(self, name: &str, expected: &Expected, tally: &mut Tally) -> String {
         match judge(expected, &self.ending, &self.output) {
             Ok(()) => {

@@ -1,5 +1,4 @@
-//! Why a case of `run_cases` failed: what [`judge`](mod@super::judge) finds wrong, with what was there and
-//! what belongs there. The message stands behind the case's name in the test's output.
+//! The reasons why a case of `run_cases` fails, with what was found and what was expected.
 
 use serde_json::Value;
 use thiserror::Error;
@@ -11,9 +10,9 @@ pub(super) enum Failure {
     /// Another exit status
     #[error("ended with {found} instead of {expected}")]
     Status {
-        /// What came
+        /// The exit status
         found: String,
-        /// What should have come
+        /// The expected one
         expected: String,
     },
     /// The command failed, with another message
@@ -27,15 +26,15 @@ pub(super) enum Failure {
     /// The console lacks a line
     #[error("the console lacks the line `{0}`")]
     LineMissing(&'static str),
-    /// A success with complaints, or a failure with none, several or another one
+    /// A success with error lines, or a failure with none, several or another one
     #[error("the console complains with {found:?}, not with one line with `{expected}`")]
     Complaints {
-        /// The lines that complain
+        /// The error lines
         found: Vec<String>,
-        /// What the only one should contain; nothing if there should be none
+        /// What the only one should contain, or nothing if there should be none
         expected: &'static str,
     },
-    /// A program wrote something else
+    /// A program wrote other output
     #[error("the program wrote {found:?} instead of {expected:?}")]
     Stream {
         /// What it wrote
@@ -43,13 +42,13 @@ pub(super) enum Failure {
         /// What it should have written
         expected: String,
     },
-    /// There is no report
+    /// The report is missing
     #[error("no report was written")]
     ReportMissing,
-    /// There is a report of what did not happen
+    /// There is a report although the guest was not booted
     #[error("a report was written: {0}")]
     ReportUnexpected(Box<Value>),
-    /// The report says something else
+    /// The report differs
     #[error("the report has {found} where {expected} belongs")]
     Report {
         /// The report, or its field
@@ -57,7 +56,7 @@ pub(super) enum Failure {
         /// What it should be, or contain
         expected: Box<Value>,
     },
-    /// The clock counted instructions, and the report has no number
+    /// The clock counted instructions, but the report has no number
     #[error("the report has no number in `{0}`")]
     NotCounted(&'static str),
 }

@@ -1,8 +1,9 @@
-//! What makes a case pass. Pure: an expectation and what came of a command line go in, a verdict comes out.
+//! Decides whether a case passed, as a pure function of the expectation and the result of the
+//! command.
 //!
-//! Owns the rules that every run keeps, whatever its guest does: a failure is one line on the console, the
-//! same as the report's `error`; as many frames are free at the end as at the start; instructions are counted
-//! where the clock counts them, and nowhere else. Called by `run_cases` once per case.
+//! Some rules hold for every guest. A failure is one line on the console, equal to the report's
+//! `error`. As many frames are free at the end as at the start. The report has instruction counts
+//! if, and only if, the clock counts instructions.
 
 #[cfg(test)]
 mod tests;
@@ -13,23 +14,23 @@ use palimpsest_host::qemu::Clock;
 use serde_json::Value;
 use std::process::ExitCode;
 
-/// How the kernel's line about a failure begins.
+/// The start of the kernel's line about a failure.
 const COMPLAINTS: [&str; 2] = ["error: ", "trap: "];
 
 /// The report's fields that only a clock of instructions fills.
 const COUNTS: [&str; 2] = ["instructions_to_instantiate", "instructions_to_run"];
 
-/// What must come of a case.
+/// The expected result of a case.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Expected {
     /// Exit status 0
     Returned {
         /// Lines of the console
         console: &'static [&'static str],
-        /// JSON that the report must contain: fields that are not named here may be anything
+        /// JSON that the report must contain. Other fields may have any value
         report: &'static str,
     },
-    /// A program ended itself
+    /// A program ended with an exit code
     Exited {
         /// The exit status
         status: u8,
@@ -48,7 +49,7 @@ pub(super) enum Expected {
     CommandError(&'static str),
 }
 
-/// What came of a command line.
+/// The result of a command line.
 #[derive(Debug)]
 pub(super) struct Attempt {
     /// What the machine's clock counted
@@ -146,7 +147,7 @@ fn judge_command_error(text: &'static str, attempt: &Attempt) -> Result<(), Fail
     }
 }
 
-/// The rules for the figures of any report.
+/// Checks the figures of any report.
 fn judge_figures(report: &Value, clock: Clock) -> Result<(), Failure> {
     expect(&report["free_frames_at_end"], report["free_frames_at_start"].clone())?;
     match clock {
@@ -155,7 +156,8 @@ fn judge_figures(report: &Value, clock: Clock) -> Result<(), Failure> {
     }
 }
 
-/// The rule for a guest that was called: where the clock counts instructions, the report has both counts.
+/// Checks the report of a guest that was called: if the clock counts instructions, it has both
+/// counts.
 fn judge_counts(report: &Value, clock: Clock) -> Result<(), Failure> {
     let uncounted = COUNTS.into_iter().find(|count| !report[*count].is_u64());
     match (clock, uncounted) {
@@ -181,7 +183,7 @@ fn expect_bytes(found: &[u8], expected: &'static [u8]) -> Result<(), Failure> {
     Err(Failure::Stream { found: text(found), expected: text(expected) })
 }
 
-/// The lines of the console that tell of a failure.
+/// Returns the error lines of the console.
 fn complaints(console: &str) -> Vec<&str> {
     console.lines().filter(|line| COMPLAINTS.iter().any(|start| line.starts_with(start))).collect()
 }
@@ -197,7 +199,8 @@ fn expect(found: &Value, expected: Value) -> Result<(), Failure> {
     Err(Failure::Report { found: Box::new(found.clone()), expected: Box::new(expected) })
 }
 
-/// Whether `found` is `expected`, but for fields of objects that `expected` does not name.
+/// Whether `found` is equal to `expected`, except for fields of objects that `expected` does not
+/// name.
 fn contains(found: &Value, expected: &Value) -> bool {
     match (found, expected) {
         (Value::Object(found), Value::Object(expected)) => {

@@ -1,23 +1,22 @@
-//! The cases: what users give to `cargo xtask run`, good and bad, and what they get.
+//! The cases: command lines of `cargo xtask run`, valid and invalid, and their results.
 //!
-//! Owns the table and nothing else. A name says what is true; the words are those that a user types behind
-//! the file. Larger guests are texts in `guests/run`, tiny and broken ones stand here; programs are in
-//! [`programs`]. Read by `run_cases`.
+//! Larger guests are texts in `guests/run`; tiny and broken ones are written here. Programs are in
+//! [`programs`].
 
 mod programs;
 
 use super::judge::Expected::{self, CommandError, Error, Exited, Returned, Trap};
 
-/// A command line and what must come of it.
+/// A command line and its expected result.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
-    /// What is true if it passes
+    /// The behaviour that it tests
     pub(super) name: &'static str,
     /// The file
     pub(super) guest: Guest,
-    /// The words behind the file
+    /// The words after the file
     pub(super) words: &'static [&'static str],
-    /// What must come of it
+    /// The expected result
     pub(super) expected: Expected,
 }
 
@@ -109,7 +108,7 @@ const CALLS: &[Case] = &[
         },
     ),
     case(
-        "arguments-behind-two-dashes-are-taken-as-they-are",
+        "arguments-after-two-dashes-are-taken-as-they-are",
         NUMBERS,
         &["--invoke", "swap", "--", "-7", "-inf"],
         Returned {
@@ -159,7 +158,7 @@ const CALLS: &[Case] = &[
         Trap("integer divide by zero, in the call of `divide`"),
     ),
     case(
-        "load-behind-the-end-is-a-trap",
+        "load-beyond-the-end-is-a-trap",
         TRAPS,
         &["--invoke", "load", "65533"],
         Trap("out of bounds memory access, in the call of `load`"),

@@ -1,4 +1,4 @@
-//! Every rule of the judge, kept and broken.
+//! Tests with each rule of the judge kept and broken.
 
 use super::*;
 use anyhow::anyhow;

@@ -1,4 +1,4 @@
-//! Guests that are programs: what they are given, what they write and what they end with.
+//! Cases of guests that are programs: their arguments, output and exit codes.
 
 use super::{Case, CommandError, Exited, Guest, NUMBERS, Trap, case, text};
 
@@ -74,7 +74,9 @@ pub(super) const CASES: &[Case] = &[
         "words-for-a-module-that-is-no-program-are-refused",
         NUMBERS,
         &["--", "1"],
-        CommandError("numbers.wat is no program, it imports no WASI: name the function that takes the words"),
+        CommandError(
+            "numbers.wat is not a program, because it does not import WASI: name the function that takes the words",
+        ),
     ),
     case(
         "directory-that-does-not-exist-is-refused",
