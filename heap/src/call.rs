@@ -20,7 +20,7 @@ use crate::{
 /// The constant global with which wasm-ld marks the end of a module's own data.
 const HEAP_BASE: &str = "__heap_base";
 
-/// The number of bytes by which a moving block may take more memory than its two sizes need.
+/// The maximum number of bytes of a moving block that are in both places at the same time.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// A page that reads zero.

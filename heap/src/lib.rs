@@ -50,8 +50,8 @@
 //!
 //! # Which memory
 //!
-//! The functions act on memory 0 of the module that imports them. A [`Heap`] keeps one set of books
-//! for each memory, so instances that share a memory share its blocks.
+//! The functions act on memory 0 of the module that imports them. A [`Heap`] has a record of the
+//! blocks for each memory, called its books, so instances that share a memory share its blocks.
 //!
 //! The books of a memory are made by the first call. From then on the pages between the guest's own
 //! data and the end of the memory belong to the heap, and that first call zeroes them. The guest's
