@@ -154,7 +154,7 @@ impl WasiBuilder {
                 Tree::Scratch(blocks) => Volume::scratch(blocks, self.scratch_files),
             };
             let place = Place { volume: volumes.len(), inode: ROOT };
-            volume.open(place.inode);
+            volume.open(place.inode).expect("every volume has a root");
             descriptors.push(Descriptor::preopened(place, volume.access(), guest_path));
             volumes.push(volume);
         }

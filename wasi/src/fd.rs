@@ -66,7 +66,7 @@ pub(crate) enum Stream {
 /// A node of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The index of the volume.
+    /// The index of the volume. Volumes are not removed while the program runs.
     pub(crate) volume: usize,
     pub(crate) inode: Inode,
 }

@@ -2,9 +2,16 @@
 //!
 //! A [`Volume`] owns its nodes in a table. Nodes refer to each other by number, so no walk needs
 //! recursion or a lock. A scratch volume has a source of blocks. A volume without one is an
-//! archive, and every change to it fails with `EROFS`. A file that is removed while it is open
-//! exists until its last descriptor is closed. [`change`] contains the changes to the tree, and
-//! [`path`] the resolution of paths.
+//! archive, and every change to it fails with `EROFS`. [`change`] contains the changes to the tree,
+//! and [`path`] the resolution of paths.
+//!
+//! A node exists while it has a name or a descriptor. A directory is referred to by its entries as
+//! well, as their parent. That needs no count, because of two invariants:
+//! 1. A directory with entries has a name, or is the root: only an empty directory loses its name.
+//! 2. A directory without a name has no parent: it loses the parent with the name.
+//!
+//! So every number in the tree leads to a node. A number that did not would be `ESTALE` for the
+//! guest, and never a panic.
 
 mod archive;
 mod change;
@@ -14,7 +21,10 @@ mod path;
 
 use alloc::{boxed::Box, collections::BTreeMap};
 use core::fmt;
-use wasip1::{ERRNO_INVAL, ERRNO_ISDIR, ERRNO_NOENT, ERRNO_NOSPC, ERRNO_NOTDIR, ERRNO_ROFS, Errno, Filetype};
+use wasip1::{
+    ERRNO_INVAL, ERRNO_ISDIR, ERRNO_NOENT, ERRNO_NOSPC, ERRNO_NOTDIR, ERRNO_ROFS, ERRNO_STALE, Errno,
+    FILETYPE_UNKNOWN, Filetype,
+};
 
 pub use self::archive::ArchiveError;
 use self::{
@@ -26,9 +36,6 @@ pub(crate) use self::{
     path::{Links, Resolved},
 };
 use crate::{layout::Stat, world::Blocks};
-
-/// The reason why a lookup by number succeeds.
-const NODE_EXISTS: &str = "a node exists while it has a name or a descriptor";
 
 /// A tree of files.
 pub(crate) struct Volume {
@@ -76,15 +83,23 @@ impl Volume {
     }
 
     /// Returns the type of a node.
-    pub(crate) fn filetype(&self, inode: Inode) -> Filetype {
-        self.node(inode).kind.filetype()
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if there is no such node.
+    pub(crate) fn filetype(&self, inode: Inode) -> Result<Filetype, Errno> {
+        self.node(inode).map(|node| node.kind.filetype())
     }
 
     /// Returns the attributes of a node. `device` is the number of the volume.
-    pub(crate) fn stat(&self, inode: Inode, device: u64) -> Stat {
-        let Node { kind, modified_ns, links, .. } = self.node(inode);
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if there is no such node.
+    pub(crate) fn stat(&self, inode: Inode, device: u64) -> Result<Stat, Errno> {
+        let Node { kind, modified_ns, links, .. } = self.node(inode)?;
         let (filetype, size) = (kind.filetype(), kind.size());
-        Stat { device, inode, filetype, links: *links, size, modified_ns: *modified_ns }
+        Ok(Stat { device, inode, filetype, links: *links, size, modified_ns: *modified_ns })
     }
 
     /// Returns the target of a symbolic link.
@@ -93,7 +108,7 @@ impl Volume {
     ///
     /// `EINVAL` if the node is not a link.
     pub(crate) fn target(&self, inode: Inode) -> Result<&'static str, Errno> {
-        match &self.node(inode).kind {
+        match &self.node(inode)?.kind {
             Kind::Link(target) => Ok(target),
             Kind::Directory(_) | Kind::File(_) => Err(ERRNO_INVAL),
         }
@@ -110,16 +125,19 @@ impl Volume {
         first: Inode,
     ) -> Result<impl Iterator<Item = (Inode, Filetype, &str)>, Errno> {
         let entries = self.directory(inode)?.list_from(first);
-        Ok(entries.map(|(inode, name)| (inode, self.filetype(inode), name)))
+        Ok(entries.map(|(inode, name)| {
+            let filetype = self.filetype(inode).unwrap_or(FILETYPE_UNKNOWN);
+            (inode, filetype, name)
+        }))
     }
 
     /// Returns the parent of a directory. The root is its own parent.
     ///
     /// # Errors
     ///
-    /// `ENOTDIR` if the node is not a directory.
+    /// `ENOTDIR` if the node is not a directory, `ENOENT` if it was removed.
     pub(crate) fn parent(&self, inode: Inode) -> Result<Inode, Errno> {
-        self.directory(inode).map(|directory| directory.parent)
+        self.directory(inode)?.parent.ok_or(ERRNO_NOENT)
     }
 
     /// Reads from a file. Returns fewer bytes than `buffer` has only at the end of the file.
@@ -128,7 +146,7 @@ impl Volume {
     ///
     /// `EISDIR`, and `EINVAL` for a link.
     pub(crate) fn read(&self, inode: Inode, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-        match &self.node(inode).kind {
+        match &self.node(inode)?.kind {
             Kind::File(content) => Ok(content.read(offset, buffer)),
             Kind::Directory(_) => Err(ERRNO_ISDIR),
             Kind::Link(_) => Err(ERRNO_INVAL),
@@ -148,7 +166,7 @@ impl Volume {
         now_ns: u64,
     ) -> Result<usize, Errno> {
         let source = self.source.as_deref_mut().ok_or(ERRNO_ROFS)?;
-        let node = self.nodes.get_mut(&inode).expect(NODE_EXISTS);
+        let node = self.nodes.get_mut(&inode).ok_or(ERRNO_STALE)?;
         let written = node.content()?.write(source, offset, bytes)?;
         node.modified_ns = now_ns;
         Ok(written)
@@ -161,41 +179,48 @@ impl Volume {
     /// `EROFS`, `EISDIR`, `EFBIG`.
     pub(crate) fn resize(&mut self, inode: Inode, size: u64, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
-        let node = self.node_mut(inode);
+        let node = self.node_mut(inode)?;
         node.content()?.resize(size)?;
         node.modified_ns = now_ns;
         Ok(())
     }
 
     /// Counts one more descriptor of a node.
-    pub(crate) fn open(&mut self, inode: Inode) {
-        self.node_mut(inode).opens += 1;
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if there is no such node.
+    pub(crate) fn open(&mut self, inode: Inode) -> Result<(), Errno> {
+        self.node_mut(inode)?.opens += 1;
+        Ok(())
     }
 
-    /// Counts one descriptor of a node less, and frees the node if it has neither names nor
+    /// Counts one descriptor of a node less, and frees the node if it has neither a name nor
     /// descriptors.
     pub(crate) fn close(&mut self, inode: Inode) {
-        self.node_mut(inode).opens -= 1;
-        self.free_if_unused(inode);
+        if let Some(node) = self.nodes.get_mut(&inode) {
+            node.opens = node.opens.saturating_sub(1);
+            self.free_if_unused(inode);
+        }
     }
 
-    fn node(&self, inode: Inode) -> &Node {
-        self.nodes.get(&inode).expect(NODE_EXISTS)
+    fn node(&self, inode: Inode) -> Result<&Node, Errno> {
+        self.nodes.get(&inode).ok_or(ERRNO_STALE)
     }
 
-    fn node_mut(&mut self, inode: Inode) -> &mut Node {
-        self.nodes.get_mut(&inode).expect(NODE_EXISTS)
+    fn node_mut(&mut self, inode: Inode) -> Result<&mut Node, Errno> {
+        self.nodes.get_mut(&inode).ok_or(ERRNO_STALE)
     }
 
     fn directory(&self, inode: Inode) -> Result<&Directory, Errno> {
-        match &self.node(inode).kind {
+        match &self.node(inode)?.kind {
             Kind::Directory(directory) => Ok(directory),
             Kind::File(_) | Kind::Link(_) => Err(ERRNO_NOTDIR),
         }
     }
 
     fn directory_mut(&mut self, inode: Inode) -> Result<&mut Directory, Errno> {
-        match &mut self.node_mut(inode).kind {
+        match &mut self.node_mut(inode)?.kind {
             Kind::Directory(directory) => Ok(directory),
             Kind::File(_) | Kind::Link(_) => Err(ERRNO_NOTDIR),
         }
@@ -210,20 +235,17 @@ impl Volume {
         if self.nodes.len() >= self.nodes_max {
             return Err(ERRNO_NOSPC);
         }
-        if self.node(parent).links == 0 {
-            return Err(ERRNO_NOENT);
-        }
+        self.parent(parent)?;
         let inode = self.next;
         self.directory_mut(parent)?.insert(name, inode);
-        self.node_mut(parent).modified_ns = now_ns;
+        self.node_mut(parent)?.modified_ns = now_ns;
         self.nodes.insert(inode, Node { kind, modified_ns: now_ns, links: 1, opens: 0 });
         self.next += 1;
         Ok(inode)
     }
 
     fn free_if_unused(&mut self, inode: Inode) {
-        let Node { links, opens, .. } = self.node(inode);
-        if *links == 0 && *opens == 0 {
+        if self.nodes.get(&inode).is_some_and(|node| node.links == 0 && node.opens == 0) {
             self.nodes.remove(&inode);
         }
     }

@@ -115,7 +115,11 @@ impl Wasi {
     }
 
     /// Returns the attributes of a node. Device 0 is that of the streams.
-    pub(crate) fn stat(&self, place: Place) -> Stat {
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if there is no such node.
+    pub(crate) fn stat(&self, place: Place) -> Result<Stat, Errno> {
         self.volumes[place.volume].stat(place.inode, place.volume as u64 + 1)
     }
 
@@ -123,13 +127,13 @@ impl Wasi {
     ///
     /// # Errors
     ///
-    /// `EBADF` if `fd` is neither open nor the result of [`Descriptors::lowest_free`].
+    /// `EBADF` if `fd` is neither open nor the result of [`Descriptors::lowest_free`]; `ESTALE` if
+    /// there is no such node.
     pub(crate) fn install(&mut self, fd: u32, descriptor: Descriptor) -> Result<(), Errno> {
-        let place = descriptor.object.place();
-        let replaced = self.descriptors.put(fd, descriptor)?;
-        if let Some(place) = place {
-            self.volumes[place.volume].open(place.inode);
+        if let Some(place) = descriptor.object.place() {
+            self.volumes[place.volume].open(place.inode)?;
         }
+        let replaced = self.descriptors.put(fd, descriptor)?;
         if let Some(replaced) = replaced {
             self.discard(&replaced);
         }

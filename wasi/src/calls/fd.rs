@@ -52,7 +52,7 @@ pub(crate) fn fd_seek(
 ) -> Answer {
     let place = wasi.file(fd, RIGHTS_FD_SEEK)?;
     let result = memory.buffer(result, FILESIZE_BYTES)?;
-    let size = wasi.stat(place).size;
+    let size = wasi.stat(place)?.size;
     let descriptor = wasi.descriptors.get_mut(fd)?;
     let from = match whence {
         whence if whence == u32::from(WHENCE_SET.raw()) => 0,
@@ -152,7 +152,7 @@ pub(crate) fn fd_filestat_get(
     descriptor.require(RIGHTS_FD_FILESTAT_GET)?;
     let result = memory.buffer(result, FILESTAT_BYTES)?;
     let stat = match descriptor.object {
-        Object::File(place) | Object::Directory(place) => wasi.stat(place),
+        Object::File(place) | Object::Directory(place) => wasi.stat(place)?,
         Object::Stream(_) => Stat {
             device: STREAM_DEVICE,
             inode: fd.into(),

@@ -85,7 +85,7 @@ fn open_existing(wasi: &mut Wasi, fd: u32, place: Place, mode: OpenMode) -> Resu
     if mode.has(OFLAGS_CREAT) && mode.has(OFLAGS_EXCL) {
         return Err(ERRNO_EXIST);
     }
-    let filetype = volume.filetype(place.inode);
+    let filetype = volume.filetype(place.inode)?;
     if filetype == FILETYPE_DIRECTORY {
         let is_meant = mode.has(OFLAGS_DIRECTORY) || !mode.writes();
         return if is_meant { Ok(Object::Directory(place)) } else { Err(ERRNO_ISDIR) };

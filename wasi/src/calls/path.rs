@@ -28,7 +28,7 @@ pub(crate) fn path_filestat_get(
     let result = memory.buffer(result, FILESTAT_BYTES)?;
     let path = memory.path(path, path_len)?;
     let inode = wasi.volumes[place.volume].walk(place.inode, path, links(lookup)?)?.existing()?;
-    let stat = wasi.stat(Place { inode, ..place });
+    let stat = wasi.stat(Place { inode, ..place })?;
     memory.put(&result, &stat.encode());
     Ok(Next::Return)
 }

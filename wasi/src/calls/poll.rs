@@ -106,7 +106,7 @@ fn ready(wasi: &Wasi, fd: u32, rights: Rights) -> Result<Due, Errno> {
     descriptor.require(rights)?;
     match descriptor.object {
         Object::Stream(_) => Ok(Due::Now(1)),
-        Object::File(place) => Ok(Due::Now(wasi.stat(place).size.saturating_sub(descriptor.position))),
+        Object::File(place) => Ok(Due::Now(wasi.stat(place)?.size.saturating_sub(descriptor.position))),
         Object::Directory(_) => Err(ERRNO_BADF),
     }
 }

@@ -34,11 +34,14 @@ pub(crate) fn fd_readdir(
     let result = memory.buffer(result, SIZE_BYTES)?;
     let volume = &wasi.volumes[place.volume];
     let mut listing = Listing { memory, left: buffer };
-    if cookie == 0 {
-        listing.add(1, place.inode, FILETYPE_DIRECTORY, ".");
-    }
-    if cookie <= 1 {
-        listing.add(FIRST_ENTRY, volume.parent(place.inode)?, FILETYPE_DIRECTORY, "..");
+    // A directory that was removed has no entries, not even these two (POSIX, `rmdir`).
+    if let Ok(parent) = volume.parent(place.inode) {
+        if cookie == 0 {
+            listing.add(1, place.inode, FILETYPE_DIRECTORY, ".");
+        }
+        if cookie <= 1 {
+            listing.add(FIRST_ENTRY, parent, FILETYPE_DIRECTORY, "..");
+        }
     }
     for (inode, filetype, name) in volume.list_from(place.inode, cookie.max(FIRST_ENTRY))? {
         if listing.left.len() == 0 {

@@ -81,7 +81,7 @@ pub(crate) fn fd_write(
         Object::File(place) => {
             let descriptor = wasi.descriptors.get(fd)?;
             let is_appending = descriptor.flags & FDFLAGS_APPEND != 0;
-            let end = wasi.stat(place).size;
+            let end = wasi.stat(place)?.size;
             let position = if is_appending { end } else { descriptor.position };
             let written = write_file(wasi, memory, place, position, &buffers)?;
             wasi.descriptors.get_mut(fd)?.position = position + written as u64;

@@ -174,7 +174,7 @@ impl Volume {
     /// Returns the content of a file that was added before.
     fn archived(&self, path: &str) -> Option<Content> {
         let inode = self.walk(ROOT, path, Links::Stop).ok()?.inode?;
-        match &self.node(inode).kind {
+        match &self.node(inode).ok()?.kind {
             Kind::File(Content::Archived(bytes)) => Some(Content::Archived(bytes)),
             Kind::File(Content::Scratch { .. }) | Kind::Directory(_) | Kind::Link(_) => None,
         }

@@ -1,8 +1,8 @@
 //! Changes to the tree: create, remove and rename.
 //!
 //! Every operation checks for all errors before it changes anything. In an archive, all fail with
-//! `EROFS`. A directory that is removed while it is open remains readable, but nothing can be
-//! created in it.
+//! `EROFS`. A directory that is removed while it is open is empty and has no parent: nothing
+//! can be created in it or moved into it.
 
 use wasip1::{
     ERRNO_BUSY, ERRNO_EXIST, ERRNO_INVAL, ERRNO_ISDIR, ERRNO_NOENT, ERRNO_NOTDIR, ERRNO_NOTEMPTY, Errno,
@@ -48,7 +48,7 @@ impl Volume {
         self.require_writable()?;
         let inode = resolved.existing()?;
         let entry = resolved.entry.ok_or(ERRNO_ISDIR)?;
-        if self.filetype(inode) == FILETYPE_DIRECTORY {
+        if self.filetype(inode)? == FILETYPE_DIRECTORY {
             return Err(ERRNO_ISDIR);
         }
         self.detach(entry, now_ns)
@@ -73,22 +73,20 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `EROFS`, `ENOENT`; `EBUSY` if a path ends in `.` or `..`; `EINVAL` if a directory would be
-    /// moved below itself; `ENOTDIR`, `EISDIR`, `ENOTEMPTY` if the one cannot replace the other.
+    /// `EROFS`, `ENOENT` (also in a directory that was removed); `EBUSY` if a path ends in `.` or
+    /// `..`; `EINVAL` if a directory would be moved below itself; `ENOTDIR`, `EISDIR`, `ENOTEMPTY` if the one cannot replace the other.
     pub(crate) fn rename(&mut self, from: Resolved<'_>, to: Resolved<'_>, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
         let inode = from.existing()?;
         let (old_parent, old_name) = from.entry.ok_or(ERRNO_BUSY)?;
         let (parent, name) = to.entry.ok_or(ERRNO_BUSY)?;
-        let is_directory = self.filetype(inode) == FILETYPE_DIRECTORY;
+        self.parent(parent)?;
+        let is_directory = self.filetype(inode)? == FILETYPE_DIRECTORY;
         if is_directory && self.is_within(parent, inode)? {
             return Err(ERRNO_INVAL);
         }
         if to.directory_only && !is_directory {
             return Err(ERRNO_NOTDIR);
-        }
-        if self.node(parent).links == 0 {
-            return Err(ERRNO_NOENT);
         }
         match to.inode {
             None => {}
@@ -99,11 +97,11 @@ impl Volume {
             }
         }
         self.directory_mut(old_parent)?.remove(old_name);
-        self.node_mut(old_parent).modified_ns = now_ns;
+        self.node_mut(old_parent)?.modified_ns = now_ns;
         self.directory_mut(parent)?.insert(name, inode);
-        self.node_mut(parent).modified_ns = now_ns;
-        if let Kind::Directory(directory) = &mut self.node_mut(inode).kind {
-            directory.parent = parent;
+        self.node_mut(parent)?.modified_ns = now_ns;
+        if let Kind::Directory(directory) = &mut self.node_mut(inode)?.kind {
+            directory.parent = Some(parent);
         }
         Ok(())
     }
@@ -111,7 +109,7 @@ impl Volume {
     /// Checks that `new` may replace `old`. A directory may replace an empty directory. A file or
     /// link may replace a file or link.
     fn require_replaceable(&self, new: Inode, old: Inode) -> Result<(), Errno> {
-        match (&self.node(new).kind, &self.node(old).kind) {
+        match (&self.node(new)?.kind, &self.node(old)?.kind) {
             (Kind::Directory(_), Kind::Directory(old)) if old.is_empty() => Ok(()),
             (Kind::Directory(_), Kind::Directory(_)) => Err(ERRNO_NOTEMPTY),
             (Kind::Directory(_), Kind::File(_) | Kind::Link(_)) => Err(ERRNO_NOTDIR),
@@ -120,11 +118,16 @@ impl Volume {
         }
     }
 
-    /// Removes an entry. Frees its node if no descriptor refers to it.
+    /// Removes an entry, which must not be a directory with entries. Frees its node if no
+    /// descriptor refers to it.
     fn detach(&mut self, (parent, name): (Inode, &str), now_ns: u64) -> Result<(), Errno> {
         let inode = self.directory_mut(parent)?.remove(name).ok_or(ERRNO_NOENT)?;
-        self.node_mut(parent).modified_ns = now_ns;
-        self.node_mut(inode).links = 0;
+        self.node_mut(parent)?.modified_ns = now_ns;
+        let node = self.node_mut(inode)?;
+        node.links = 0;
+        if let Kind::Directory(directory) = &mut node.kind {
+            directory.parent = None;
+        }
         self.free_if_unused(inode);
         Ok(())
     }

@@ -57,15 +57,15 @@ impl Kind {
 /// The entries of a directory.
 #[derive(Debug)]
 pub(super) struct Directory {
-    /// The target of `..`. The root is its own parent.
-    pub(super) parent: Inode,
+    /// The target of `..`. The root is its own parent. None after the directory was removed.
+    pub(super) parent: Option<Inode>,
     by_name: BTreeMap<Arc<str>, Inode>,
     by_number: BTreeMap<Inode, Arc<str>>,
 }
 
 impl Directory {
     pub(super) fn new(parent: Inode) -> Self {
-        Self { parent, by_name: BTreeMap::new(), by_number: BTreeMap::new() }
+        Self { parent: Some(parent), by_name: BTreeMap::new(), by_number: BTreeMap::new() }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Inode> {

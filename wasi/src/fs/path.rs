@@ -66,7 +66,7 @@ impl Volume {
                 "." => {}
                 ".." => {
                     depth = depth.checked_sub(1).ok_or(ERRNO_NOTCAPABLE)?;
-                    at = directory.parent;
+                    at = directory.parent.ok_or(ERRNO_NOENT)?;
                 }
                 name if name.len() > NAME_MAX => return Err(ERRNO_NAMETOOLONG),
                 name => match directory.get(name) {
@@ -74,7 +74,7 @@ impl Volume {
                         return Ok(Resolved { inode: None, entry: Some((at, name)), directory_only });
                     }
                     None => return Err(ERRNO_NOENT),
-                    Some(inode) => match &self.node(inode).kind {
+                    Some(inode) => match &self.node(inode)?.kind {
                         Kind::Link(target) if !rest.is_over() || directory_only || links == Links::Follow => {
                             rest.push(target)?;
                         }
@@ -94,10 +94,14 @@ impl Volume {
     }
 
     /// Returns whether `inode` is `directory` or below it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTDIR` if `inode` is not a directory, `ENOENT` if it was removed.
     pub(super) fn is_within(&self, inode: Inode, directory: Inode) -> Result<bool, Errno> {
         let mut at = inode;
         while at != directory {
-            let parent = self.directory(at)?.parent;
+            let parent = self.parent(at)?;
             if parent == at {
                 return Ok(false);
             }

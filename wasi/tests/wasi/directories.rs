@@ -67,6 +67,50 @@ fn nothing_is_made_in_a_directory_that_was_removed() {
 }
 
 #[test]
+fn a_removed_directory_has_no_parent_that_a_rename_could_look_for() {
+    // The depth of the removed directory, and whether its parents are open when they are removed.
+    for (depth, keep_open) in [(1, false), (2, false), (2, true), (5, false), (5, true)] {
+        let mut guest = guest();
+        let paths: Vec<_> = (1..=depth).map(|depth| vec!["d"; depth].join("/")).collect();
+        for path in &paths {
+            guest.at_path("path_create_directory", ROOT, path).unwrap();
+        }
+        guest.at_path("path_create_directory", ROOT, "x").unwrap();
+        guest.create(ROOT, "f").unwrap();
+        let last = guest.open(ROOT, &paths[depth - 1], wasip1::OFLAGS_DIRECTORY).unwrap();
+        for path in paths.iter().rev() {
+            if keep_open {
+                guest.open(ROOT, path, wasip1::OFLAGS_DIRECTORY).unwrap();
+            }
+            guest.at_path("path_remove_directory", ROOT, path).unwrap();
+        }
+        for from in ["x", "f"] {
+            assert_eq!(guest.rename(ROOT, from, last, "new"), errno(wasip1::ERRNO_NOENT), "{depth} {from}");
+        }
+        assert_eq!(guest.at_path("path_create_directory", last, "new"), errno(wasip1::ERRNO_NOENT));
+        assert_eq!(guest.stat(last, "../d"), errno(wasip1::ERRNO_NOTCAPABLE));
+        assert_eq!(guest.list(last, 4096), Ok(Vec::new()));
+        guest.close(last).unwrap();
+        assert_eq!(guest.stat(ROOT, "x"), Ok((DIR, 0)));
+    }
+}
+
+#[test]
+fn a_directory_that_a_rename_replaces_has_no_parent_either() {
+    let mut guest = guest();
+    for path in ["a", "a/b", "x", "y"] {
+        guest.at_path("path_create_directory", ROOT, path).unwrap();
+    }
+    let replaced = guest.open(ROOT, "a/b", wasip1::OFLAGS_DIRECTORY).unwrap();
+    guest.rename(ROOT, "x", ROOT, "a/b").unwrap();
+    guest.at_path("path_remove_directory", ROOT, "a/b").unwrap();
+    guest.at_path("path_remove_directory", ROOT, "a").unwrap();
+    assert_eq!(guest.rename(ROOT, "y", replaced, "y"), errno(wasip1::ERRNO_NOENT));
+    assert_eq!(guest.list(replaced, 4096), Ok(Vec::new()));
+    assert_eq!(guest.stat(ROOT, "y"), Ok((DIR, 0)));
+}
+
+#[test]
 fn directories_move_with_what_is_in_them() {
     let mut guest = guest();
     for path in ["a", "a/b", "c"] {

@@ -7,6 +7,7 @@ mod directories;
 mod files;
 mod hostile;
 mod linking;
+mod model;
 mod odd_archives;
 mod preview1;
 mod process;
