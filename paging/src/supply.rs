@@ -37,27 +37,27 @@ impl<'a, S: FrameSource> Supply<'a, S> {
     /// Takes a zeroed frame. It never fails for a reserved account that was charged for it.
     #[inline]
     pub(crate) fn take(&self) -> Result<Blank, Shortage> {
-        self.charge_one()?;
+        self.hold_one()?;
         self.blanks(1).and_then(|mut blanks| blanks.next()).ok_or_else(|| self.source_is_empty())
     }
 
     /// As [`take`](Self::take), for a caller that overwrites the whole frame: it may hold anything.
     pub(crate) fn take_to_overwrite(&self) -> Result<Frame, Shortage> {
-        self.charge_one()?;
+        self.hold_one()?;
         let request = Request { frames: 1, zeroed: false, reserved: self.is_reserved() };
         let allocation = self.source.allocate(request);
         allocation.and_then(|mut taken| taken.frames.next()).ok_or_else(|| self.source_is_empty())
     }
 
     #[inline(always)]
-    fn charge_one(&self) -> Result<(), Shortage> {
+    fn hold_one(&self) -> Result<(), Shortage> {
         let Some(account) = self.account else { return Ok(()) };
         account.hold().map_err(|cap| Shortage::CapReached { cap_frames: cap.cap_frames })
     }
 
     /// Takes back the charge of a frame that the source did not have.
     fn source_is_empty(&self) -> Shortage {
-        self.let_go(1);
+        self.unhold(1);
         Shortage::SourceEmpty
     }
 
@@ -72,7 +72,7 @@ impl<'a, S: FrameSource> Supply<'a, S> {
             taken += blanks.len();
             blanks.for_each(&mut *put);
         }
-        self.let_go(charged - taken);
+        self.unhold(charged - taken);
         taken
     }
 
@@ -94,7 +94,7 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         let count = frames.len();
         self.source.release(frames, self.is_reserved());
         debug_assert!(frames.is_empty(), "the source has left {} frames in the batch", frames.len());
-        self.let_go(count);
+        self.unhold(count);
     }
 
     /// Charges a reserved account for frames, and reserves them in the source. Does nothing for
@@ -124,9 +124,9 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         self.account.is_some_and(Account::is_reserved)
     }
 
-    fn let_go(&self, frames: u64) {
+    fn unhold(&self, frames: u64) {
         if let Some(account) = self.account {
-            account.let_go(frames);
+            account.unhold(frames);
         }
     }
 }

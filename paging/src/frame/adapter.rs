@@ -31,11 +31,6 @@ where
     pub fn with<R>(&self, work: impl FnOnce(&mut A) -> R) -> R {
         work(&mut self.0.lock())
     }
-
-    /// Returns the allocator.
-    pub fn into_inner(self) -> A {
-        self.0.into_inner()
-    }
 }
 
 impl<A> fmt::Debug for FromX86<A> {

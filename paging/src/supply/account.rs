@@ -143,9 +143,9 @@ impl Account {
         if self.hold_many(frames).is_ok() { frames } else { 0 }
     }
 
-    /// Uncharges frames that were released.
+    /// Takes back a [`hold`](Self::hold) of frames that were released.
     #[inline]
-    pub(crate) fn let_go(&self, frames: u64) {
+    pub(crate) fn unhold(&self, frames: u64) {
         let before = self.held_frames.fetch_sub(frames, Ordering::Relaxed);
         debug_assert!(before >= frames, "{frames} frames were uncharged, of {before} that were charged");
     }
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(account.hold(), Ok(()));
         assert_eq!(account.hold(), Ok(()));
         assert_eq!(account.hold(), Err(CapReached { charged_frames: 2, cap_frames: 2 }));
-        account.let_go(1);
+        account.unhold(1);
         assert_eq!((account.held_frames(), account.charged_frames(), account.peak_frames()), (1, 1, 2));
         assert!(!account.is_lost());
     }
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!((account.hold(), account.hold()), (Ok(()), Ok(())));
         assert_eq!(account.hold(), Err(CapReached { charged_frames: 2, cap_frames: 2 }));
         assert_eq!((account.charged_frames(), account.held_frames()), (2, 2));
-        account.let_go(1);
+        account.unhold(1);
         account.uncharge(1);
         assert_eq!((account.charged_frames(), account.held_frames()), (1, 1));
     }

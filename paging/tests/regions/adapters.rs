@@ -34,7 +34,7 @@ fn an_x86_allocator_is_a_frame_source() {
     assert_eq!(taken.iter().map(|frame| frame.phys().pfn()).collect::<Vec<_>>(), [3, 2, 1]);
     assert_eq!(source.with(|stack| stack.0.len()), 0);
     taken.into_iter().rev().for_each(|frame| source.release(&mut FrameBatch::from(frame), false));
-    assert_eq!(source.into_inner().0, frames);
+    source.with(|stack| assert_eq!(stack.0, frames));
 }
 
 #[test]
