@@ -1,35 +1,33 @@
 //! The TLB is flushed before frames change hands.
 //!
-//! The machine's MMU keeps every translation until it is told to drop it, and its frame source
-//! refuses frames that the MMU still knows. Mutations that are caught, each tried by hand, and a
-//! test that fails for it:
+//! The machine's MMU keeps every translation until it is flushed, and its frame source refuses frames
+//! that the MMU still remembers. The types of the crate require a flush before a frame leaves its
+//! entry, but not that the right pages were added to it. Each of these mutations was tried by hand,
+//! and makes the named tests fail:
 //!
-//! - `clear/decommit.rs`, `sweep`: no `batch.flush(..)`, or behind the second walk: every test that
-//!   releases a frame.
-//! - `table/leaf.rs`, `detach_pages`: no `batch.add_run(..)`:
-//!   `a_decommitted_page_is_not_translated_any_more`; no `batch.add(..)`:
+//! - `table/leaf.rs`, `detach_pages`, without `batch.add_run(..)`:
+//!   `a_decommitted_page_is_not_translated_any_more`. Without `batch.add(..)`:
 //!   `a_zero_page_is_not_translated_after_its_decommit`.
-//! - `clear/decommit.rs`, `detach_below`: no `batch.add(..)`:
-//!   `a_shared_table_is_not_walked_after_its_last_region` and
-//!   `a_table_that_a_reclaim_empties_is_not_walked_any_more`; no `batch.add_everything()`:
-//!   `a_table_that_is_cut_off_is_not_translated_through_any_more`.
-//! - `clear/decommit.rs`, `detach`: no `batch.add_entry(..)`:
+//! - `table.rs`, `uncover`, without `batch.add_entry(..)`:
 //!   `sink::a_recalled_sink_is_not_written_any_more`.
-//! - `fault/commit.rs`, `replace_zero`: no `tlb.flush(..)`:
+//! - `table.rs`, `detach_empty`, without `batch.add(..)`:
+//!   `a_shared_table_is_not_walked_after_its_last_region` and
+//!   `a_table_that_a_reclaim_empties_is_not_walked_any_more`.
+//! - `table.rs`, `cut_off`, without `batch.add_everything()`:
+//!   `a_table_that_is_cut_off_is_not_translated_through_any_more`.
+//! - `table/resident.rs`, `replace`, without `batch.add(..)`:
+//!   `a_recommitted_page_is_translated_to_its_fresh_frame`.
+//! - `table/resident.rs`, `defer`, without `batch.add(..)`, or `clear/defer.rs`, `defer`, without
+//!   `batch.flush(..)`: `a_deferred_page_is_not_translated_any_more`.
+//! - `table/ahead.rs`, without `batch.add_with(..)`: `ahead::a_demoted_page_is_not_translated_any_more`.
+//! - `fault/commit.rs`, `replace_shared`, without the flush:
 //!   `an_upgraded_page_is_not_read_from_the_zero_frame`.
-//! - `fault/resolve.rs`, `cover`: no `tlb.flush(..)`:
+//! - `fault/resolve.rs`, `cover`, without the flush:
 //!   `zero_fill::a_page_that_shows_zero_is_filled_without_a_frame` and
 //!   `out_of_frames::an_upgrade_that_finds_no_frame_goes_into_the_sink`.
-//! - `clear/recommit.rs`, `release_stale`: no `flush(..)`, or behind the loop; `renew`: no
-//!   `batch.add(..)`: `a_recommitted_page_is_translated_to_its_fresh_frame`.
-//! - `clear/defer.rs`, `defer`: no `batch.flush(..)`, or no `batch.add(..)`:
-//!   `a_deferred_page_is_not_translated_any_more`.
-//! - `clear/demote.rs`, `demote_ahead`: no `batch.flush(..)`:
-//!   `ahead::a_page_that_is_given_up_is_not_translated_any_more`.
-//! - `tlb/batch.rs`, `add_run`: pages behind the threshold are forgotten:
-//!   `many_pages_are_flushed_at_once`.
-//! - `tlb/batch.rs`, `add_entry`: one page for a large entry:
-//!   `zero_fill::a_fill_with_something_else_is_led_into_the_sink`.
+//! - `tlb.rs`, `add_run`, forgets pages past the threshold: `many_pages_are_flushed_at_once`.
+//! - `tlb.rs`, `add_entry`, adds one page for an entry above level 1:
+//!   `zero_fill::a_fill_with_other_bytes_goes_into_the_sink`.
 
 use crate::world::{GIB, MIB, World, address, pages};
 

@@ -136,13 +136,6 @@ impl Source {
         self.presses.get()
     }
 
-    fn take_in(&self, frame: &Frame) {
-        let remembered = self.cpu.get().is_some_and(|cpu| cpu.remembers(frame.phys()));
-        // A second panic while a failed test unwinds would abort all tests.
-        assert!(!remembered || panicking(), "{frame:?} is released before it was flushed");
-        self.memory.poison(frame);
-    }
-
     /// The number of allocations that have succeeded so far.
     pub(crate) fn allocations(&self) -> u64 {
         self.allocations.get()
@@ -170,10 +163,17 @@ unsafe impl FrameSource for Source {
     }
 
     fn release(&self, frames: &mut FrameBatch, reserved: bool) {
+        let mut stale = None;
         for frame in frames.flatten() {
-            self.take_in(&frame);
+            if self.cpu.get().is_some_and(|cpu| cpu.remembers(frame.phys())) {
+                stale = Some(frame.phys());
+            }
+            self.memory.poison(&frame);
             self.pool.release(&mut FrameBatch::from(frame), reserved);
         }
+        // After the loop, because a second panic, of a frame that is dropped while the test unwinds,
+        // would abort all tests. So would a second stale frame.
+        assert!(stale.is_none() || panicking(), "{stale:?} is released before it was flushed");
     }
 
     fn reserve(&self, frames: u64) -> Result<(), FrameReserveError> {
