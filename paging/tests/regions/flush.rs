@@ -25,7 +25,8 @@
 //! - `fault/resolve.rs`, `cover`, without the flush:
 //!   `zero_fill::a_page_that_shows_zero_is_filled_without_a_frame` and
 //!   `out_of_frames::an_upgrade_that_finds_no_frame_goes_into_the_sink`.
-//! - `tlb.rs`, `add_run`, forgets pages past the threshold: `many_pages_are_flushed_at_once`.
+//! - `tlb.rs`, `add_run`, forgets pages past the threshold:
+//!   `deferred::deferring_unmaps_and_keeps_the_frames`.
 //! - `tlb.rs`, `add_entry`, adds one page for an entry above level 1:
 //!   `zero_fill::a_fill_with_other_bytes_goes_into_the_sink`.
 
