@@ -1,4 +1,5 @@
-//! Compares the blocks that guests allocate from `palimpsest-heap` with the frames that their memories hold.
+//! Compares the blocks that guests allocate from `palimpsest-heap` with the frames that their
+//! memories hold.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -23,7 +24,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::counting("heap-calls-cost-some-hundred-instructions", 2, cost),
 ];
 
-/// Starts the guest with these options for its heap.
+/// Starts the guest with a heap of these options.
 fn start(machine: &Machine, options: HeapOptions) -> Program<Heap> {
     let engine = engine(machine, config(machine));
     let module = module(&engine, guest!("heap"));
@@ -34,14 +35,14 @@ fn start(machine: &Machine, options: HeapOptions) -> Program<Heap> {
     Program::new(store, instance)
 }
 
-/// Options with a threshold of `idle_pages`.
+/// Returns options with a threshold of `idle_pages`.
 fn keeping(idle_pages: u64) -> HeapOptions {
     let mut options = HeapOptions::default();
     options.idle_pages = idle_pages;
     options
 }
 
-/// A xorshift generator: the same numbers on every run.
+/// A xorshift generator, which returns the same numbers on every run.
 struct Random(u64);
 
 impl Random {
@@ -52,7 +53,8 @@ impl Random {
         u32::try_from(self.0 >> 33).expect("31 bits are left") % bound
     }
 
-    /// 1 byte to 64 MiB: one in a hundred is large, one in a thousand may be very large.
+    /// Returns 1 byte to 64 MiB. One size in a hundred is large, and one in a thousand may be very
+    /// large.
     fn size(&mut self) -> u32 {
         let magnitude = match self.below(1000) {
             0 => 20 + self.below(7),
@@ -63,20 +65,21 @@ impl Random {
     }
 }
 
-/// Blocks of a guest, all of whose pages were touched.
+/// The live blocks of a guest, which has touched all of their pages.
 struct Blocks {
     program: Program<Heap>,
-    /// Address, bytes and the byte that was written to each page.
+    /// The address and the length of each block, and the byte that was written to each of its
+    /// pages.
     live: Vec<(u32, u32, u8)>,
     live_bytes: u64,
-    /// Live blocks by page.
+    /// The number of live blocks with a byte in each page.
     pages: BTreeMap<u32, u32>,
     wrong_bytes: u64,
 }
 
-/// Blocks are freed rather than made when they have more bytes than this.
+/// While live blocks have more bytes than this, blocks are freed and none is allocated.
 const MOST_BYTES: u64 = 96 * MIB;
-/// Operations between two comparisons with the frames.
+/// The number of operations between two comparisons with the frames.
 const INTERVAL: u32 = 250;
 
 fn pages_of(address: u32, bytes: u32) -> impl Iterator<Item = u32> {
@@ -89,7 +92,7 @@ impl Blocks {
         Self { program, live: Vec::new(), live_bytes: 0, pages: BTreeMap::new(), wrong_bytes: 0 }
     }
 
-    /// The offsets that are touched: the first of the block's bytes in each page.
+    /// Returns the offsets that are touched: the block's first byte in each page.
     fn touched(address: u32, bytes: u32) -> impl Iterator<Item = usize> {
         pages_of(address, bytes).map(move |page| (page << 12).max(address) as usize)
     }
@@ -131,13 +134,14 @@ impl Blocks {
         }
     }
 
-    /// Frames that are held beyond those of the live blocks' pages; nothing if there are fewer.
+    /// Returns the number of resident frames beyond the live blocks' pages, or `None` if there are
+    /// fewer.
     fn surplus(&self) -> Option<u64> {
         self.program.residency().resident_frames.checked_sub(self.pages.len() as u64)
     }
 }
 
-/// Runs random operations, and compares the frames with the live blocks' pages again and again.
+/// Runs random operations, and regularly compares the frames with the live blocks' pages.
 fn random_operations(checks: &mut Checks, program: Program<Heap>, operations: u32, most_surplus: u64) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut blocks = Blocks::new(program);
@@ -156,13 +160,13 @@ fn random_operations(checks: &mut Checks, program: Program<Heap>, operations: u3
 
 fn footprint(checks: &mut Checks, machine: &Machine) {
     let options = HeapOptions::default();
-    // A block's neighbours are no surplus of the heap's.
+    // Frames committed ahead of a block are not the heap's.
     commit_nothing_ahead(machine);
     random_operations(checks, start(machine, options), 100_000, options.idle_pages);
 }
 
 fn exact_footprint(checks: &mut Checks, machine: &Machine) {
-    // As above.
+    // Frames committed ahead of a block are not the heap's.
     commit_nothing_ahead(machine);
     random_operations(checks, start(machine, keeping(0)), 20_000, 0);
 }
@@ -185,18 +189,18 @@ fn untouched_pages(checks: &mut Checks, machine: &Machine) {
     let block = program.must::<(u32, u32), u32>("calloc", (BYTES / 64, 64));
     checks.equal("frames of a fresh calloc", program.residency().resident_frames, 0);
     program.memory().data_mut(&mut program.store)[block as usize + 5_000_000] = 7;
-    let behind = program.must::<u32, u32>("malloc", 4096);
+    let next = program.must::<u32, u32>("malloc", 4096);
     let moved = program.must::<(u32, u32), u32>("realloc", (block, 2 * BYTES));
-    checks.equal("it has moved", moved > behind, true);
-    checks.equal("with its only byte", program.memory().data(&program.store)[moved as usize + 5_000_000], 7);
-    checks.equal("in its only frame", program.residency().resident_frames, 1);
+    checks.equal("it has moved", moved > next, true);
+    checks.equal("its only byte", program.memory().data(&program.store)[moved as usize + 5_000_000], 7);
+    checks.equal("frames of the moved block", program.residency().resident_frames, 1);
     program.must::<u32, ()>("free", moved);
-    checks.equal("which comes back", program.residency().resident_frames, 0);
+    checks.equal("frames after it was freed", program.residency().resident_frames, 0);
 }
 
 fn moving(checks: &mut Checks, machine: &Machine) {
     const BYTES: u32 = 32 << 20;
-    // The pages behind the block are not its own.
+    // Frames committed ahead of the block would count as a part of it.
     commit_nothing_ahead(machine);
     let mut program = start(machine, HeapOptions::default());
     let block = program.must::<u32, u32>("malloc", BYTES);
@@ -226,7 +230,7 @@ fn entries(checks: &mut Checks, machine: &Machine) {
 fn cost(checks: &mut Checks, machine: &Machine) {
     const COUNT: u32 = 10_000;
     let mut program = start(machine, HeapOptions::default());
-    // Another object of the size keeps the slab.
+    // Another block of the same class keeps the slab.
     program.must::<u32, u32>("malloc", 100);
     let mut instructions = |name: &str, size: Option<u32>| {
         let before = clock::ticks();
