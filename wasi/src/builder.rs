@@ -144,6 +144,7 @@ impl WasiBuilder {
 
     /// Returns the world with everything that was added.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "every volume has a root, so it never panics")]
     pub fn build(self) -> Wasi {
         let mut descriptors: Vec<_> =
             [Stream::Input, Stream::Output, Stream::Error].into_iter().map(Descriptor::stream).collect();

@@ -183,6 +183,24 @@ fn names_that_are_cited_with_their_file_are_defined_there() {
     assert!(checked > 0, "no table cites a function with its file");
 }
 
+/// The lines `crate:  a < b` of `docs/architecture.md` are those of the crates.
+#[test]
+fn the_layers_are_those_of_the_crates() {
+    let root = root();
+    let text = fs::read_to_string(root.join("docs/architecture.md")).expect("the document exists");
+    let orders: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(_, order)| order.contains(" < "))
+        .collect();
+    assert_eq!(orders.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["paging", "engine", "heap"]);
+    for (name, order) in orders {
+        let source = fs::read_to_string(root.join(name).join("src/lib.rs")).expect("the crate exists");
+        let order = format!("//! {}", order.trim());
+        assert!(source.lines().any(|line| line == order), "{name}/src/lib.rs has no line {order:?}");
+    }
+}
+
 /// The table of `docs/security.md` lists exactly those files of the libraries that contain unsafe
 /// code.
 #[test]
