@@ -92,6 +92,12 @@ impl Record {
         pages + self.block.most_tables(pages)
     }
 
+    /// Records a first write to the page, and returns how many pages after it are worth committing.
+    #[inline(always)]
+    pub(crate) fn follow_run(&mut self, page: Page, limit_pages: u16) -> u64 {
+        self.run.note(page, limit_pages, self.residency.frames_released)
+    }
+
     #[inline]
     fn contains(&self, address: VirtAddr) -> bool {
         self.pages.start.start_address() <= address && address < self.pages.end.start_address()

@@ -35,7 +35,7 @@ impl<'a, S: FrameSource> Supply<'a, S> {
     }
 
     /// Takes a zeroed frame. It never fails for a reserved account that was charged for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&self) -> Result<Blank, Shortage> {
         self.hold_one()?;
         self.blanks(1).and_then(|mut blanks| blanks.next()).ok_or_else(|| self.source_is_empty())

@@ -69,7 +69,8 @@ impl<P: Platform> Mapping<'_, P> {
         reaper.frames.release_batch();
         let Reaper { frames: Releases { released: frames_released, .. }, own_tables, shared_tables, .. } =
             reaper;
-        let released = Decommitted { frames_released, tables_released: own_tables };
+        let released =
+            Decommitted { frames_released: frames_released - own_tables, tables_released: own_tables };
         self.record.residency.frames_released += released.frames_released;
         self.record.residency.table_frames -= released.tables_released;
         self.tables.forget_shared(shared_tables);
@@ -206,7 +207,7 @@ impl<S: FrameSource> Reaper<'_, S> {
         let is_own = above.next_lower_level().is_some_and(|level| self.block.owns_tables(level));
         if is_own {
             self.own_tables += 1;
-            self.frames.supply.give_back(frame);
+            self.frames.push(frame.into());
         } else {
             self.shared_tables += 1;
             Supply { account: None, ..self.frames.supply }.give_back(frame);
@@ -214,7 +215,7 @@ impl<S: FrameSource> Reaper<'_, S> {
     }
 }
 
-/// Data frames on their way to the frame source, a batch at a time.
+/// Frames of the region on their way to the frame source, a batch at a time.
 struct Releases<'a, S> {
     supply: Supply<'a, S>,
     batch: FrameBatch,
@@ -223,7 +224,7 @@ struct Releases<'a, S> {
 }
 
 impl<'a, S: FrameSource> Releases<'a, S> {
-    const fn new(supply: Supply<'a, S>) -> Self {
+    fn new(supply: Supply<'a, S>) -> Self {
         Self { supply, batch: FrameBatch::new(), released: 0 }
     }
 

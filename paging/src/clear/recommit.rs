@@ -9,7 +9,7 @@
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::page::PageRange;
 
-use crate::frame::Shortage;
+use crate::frame::{FrameBatch, Shortage};
 use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::supply::Supply;
@@ -88,9 +88,9 @@ impl<'a, P: Platform> Exchange<'a, P> {
 
     fn release_stale(&mut self) {
         let flushed = self.batch.flush(self.platform);
-        for stale in self.stale.drain(..) {
-            self.supply.give_back(stale.into_frame(&flushed));
-            self.outcome.frames_released += 1;
-        }
+        let mut frames = FrameBatch::new();
+        self.stale.drain(..).for_each(|stale| frames.push(stale.into_frame(&flushed).into()));
+        self.outcome.frames_released += frames.len();
+        self.supply.give_back_all(&mut frames);
     }
 }

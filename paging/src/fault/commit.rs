@@ -44,7 +44,10 @@ impl<P: Platform> Commit<'_, P> {
     pub(super) fn give_frame(self, original: Option<PhysFrame>, policy: FaultAround) -> Result<(), Shortage> {
         let mut commit = self.reach_level1()?;
         commit.fill(original)?;
-        commit.follow_run(policy);
+        let ahead_pages = commit.record.follow_run(commit.page, policy.limit_pages());
+        if ahead_pages > 0 {
+            commit.fill_ahead(ahead_pages);
+        }
         Ok(())
     }
 
@@ -53,16 +56,6 @@ impl<P: Platform> Commit<'_, P> {
         self.fill(original)?;
         self.platform.flush(self.page);
         Ok(())
-    }
-
-    /// Gives the run of first writes that the page belongs to the pages ahead that it has earned.
-    #[inline(always)]
-    pub(super) fn follow_run(self, policy: FaultAround) {
-        let Record { run, residency, .. } = &mut *self.record;
-        let ahead_pages = run.note(self.page, policy.limit_pages(), residency.frames_released);
-        if ahead_pages > 0 {
-            self.fill_ahead(ahead_pages);
-        }
     }
 
     /// The same page with its level-1 table, which is made if need be.
@@ -95,7 +88,7 @@ impl<P: Platform> Commit<'_, P> {
 
     /// Gives up to `count` absent pages after this one frames of their own.
     #[inline(never)]
-    fn fill_ahead(mut self, count: u64) {
+    pub(super) fn fill_ahead(mut self, count: u64) {
         let start = page_after(self.page, 1);
         let table_end = entry_end(self.page, PageTableLevel::Two);
         let end = page_after(start, count).min(self.record.usable_end()).min(table_end);

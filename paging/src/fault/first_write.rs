@@ -72,7 +72,10 @@ fn commit<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> bool {
     vacant.put(blank);
     record.residency.count_resident(1);
     record.residency.faults += 1;
-    Commit { page, record, table, platform }.follow_run(policies.fault_around);
+    let ahead_pages = record.follow_run(page, policies.fault_around.limit_pages());
+    if ahead_pages > 0 {
+        Commit { page, record, table, platform }.fill_ahead(ahead_pages);
+    }
     true
 }
 

@@ -23,8 +23,8 @@ pub struct FrameBatch {
 
 impl FrameBatch {
     /// An empty batch.
-    pub(crate) const fn new() -> Self {
-        Self { runs: ArrayVec::new_const(), frames: 0 }
+    pub(crate) fn new() -> Self {
+        Self { runs: ArrayVec::new(), frames: 0 }
     }
 
     /// Adds frames that follow each other.

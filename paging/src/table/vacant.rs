@@ -44,7 +44,7 @@ impl Table<'_> {
 
 impl Vacant<'_> {
     /// Makes the entry the owner of a data frame of zeros.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put(self, blank: Blank) {
         count_up(self.owner, 1);
         self.entry.set_frame(blank.into_frame().into_phys(), OWNED);
