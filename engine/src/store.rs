@@ -143,6 +143,7 @@ impl<T: 'static> Store<T> {
             report.reserved_bytes += record.capacity();
             report.committed_bytes += record.memory().size_bytes(&self.inner);
             report.resident_frames += held.resident_frames;
+            report.ahead_frames += held.ahead_frames;
             report.table_frames += held.table_frames;
             report.deferred_frames += held.deferred_frames;
             report.faults += held.faults;
@@ -198,8 +199,10 @@ pub struct StoreReport {
     pub held_frames: u64,
     /// The most frames that were held at a time.
     pub peak_frames: u64,
-    /// Data frames that are mapped.
+    /// Data frames of pages that were written.
     pub resident_frames: u64,
+    /// Data frames that were committed ahead of a run of writes and never written.
+    pub ahead_frames: u64,
     /// Table frames that the memories own.
     pub table_frames: u64,
     /// Frames of cleared pages that wait to be reclaimed.

@@ -97,6 +97,15 @@ pub(crate) fn count(pages: PageRange) -> u64 {
     number_of(pages.end).saturating_sub(number_of(pages.start))
 }
 
+/// The smallest range that has the pages of both. An empty range has no page.
+pub(crate) fn hull(one: PageRange, other: PageRange) -> PageRange {
+    match (one.is_empty(), other.is_empty()) {
+        (true, _) => other,
+        (_, true) => one,
+        (false, false) => Page::range(one.start.min(other.start), one.end.max(other.end)),
+    }
+}
+
 /// Cuts a range of pages at the borders of the entries of tables at this level.
 pub(crate) fn pieces(pages: PageRange, level: PageTableLevel) -> impl Iterator<Item = PageRange> {
     let last_of_entry = (1 << entry_bits(level)) - 1;

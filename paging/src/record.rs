@@ -19,9 +19,10 @@ use x86_64::structures::paging::{Page, PhysFrame};
 pub(crate) use self::directory::Directory;
 pub(crate) use self::image::{Attached, Originals};
 pub(crate) use self::placement::{Block, Placement};
+pub(crate) use self::residency::Figures;
 pub use self::residency::Residency;
 pub(crate) use self::run::Run;
-use crate::pages::{PAGE_BYTES, count, page_after};
+use crate::pages::{PAGE_BYTES, count, hull, page_after};
 use crate::supply::Account;
 
 /// What the space knows about one region.
@@ -44,27 +45,32 @@ pub(crate) struct Record {
     /// What the region starts with, if that is not zeros.
     pub(crate) image: Option<Attached>,
     pub(crate) account: Arc<Account>,
-    pub(crate) residency: Residency,
+    pub(crate) figures: Figures,
 }
 
 impl Record {
     /// The record of a region that uses the first `capacity_pages` pages of its block, with a limit of zero.
     pub(crate) fn new(block: Block, capacity_pages: u64, account: Arc<Account>) -> Self {
         let start = block.pages().start;
-        let none = Page::range(start, start);
+        let nothing = Page::range(start, start);
         Self {
             block,
             pages: Page::range(start, start + capacity_pages),
             limit_bytes: 0,
             usable_end: start,
             filling: None,
-            deferred: none,
-            ahead: none,
+            deferred: nothing,
+            ahead: nothing,
             run: Run::new(start),
             image: None,
             account,
-            residency: Residency::default(),
+            figures: Figures::default(),
         }
+    }
+
+    /// An empty range of pages of the region.
+    pub(crate) fn nothing(&self) -> PageRange {
+        Page::range(self.pages.start, self.pages.start)
     }
 
     pub(crate) fn base(&self) -> VirtAddr {
@@ -95,7 +101,7 @@ impl Record {
     /// Records a first write to the page, and returns how many pages after it are worth committing.
     #[inline(always)]
     pub(crate) fn follow_run(&mut self, page: Page, limit_pages: u16) -> u64 {
-        self.run.note(page, limit_pages, self.residency.frames_released)
+        self.run.note(page, limit_pages, self.figures.frames_released)
     }
 
     #[inline]
@@ -103,29 +109,20 @@ impl Record {
         self.pages.start.start_address() <= address && address < self.pages.end.start_address()
     }
 
-    /// Notes where pages are that were committed ahead.
+    /// Records where pages are that were committed ahead.
     pub(crate) fn note_ahead(&mut self, pages: PageRange) {
-        let PageRange { start, end } = self.ahead;
-        self.ahead =
-            if start >= end { pages } else { Page::range(start.min(pages.start), end.max(pages.end)) };
+        self.ahead = hull(self.ahead, pages);
     }
 
-    /// Where pages are that were committed ahead; they are forgotten.
-    pub(crate) fn take_ahead(&mut self) -> PageRange {
-        let none = Page::range(self.pages.start, self.pages.start);
-        mem::replace(&mut self.ahead, none)
-    }
-
-    /// Records that so many pages of this range were resident and are deferred now.
+    /// Records that so many pages of this range were mapped and are deferred now.
     pub(crate) fn note_deferred(&mut self, pages: PageRange, frames: u64) {
-        if self.residency.deferred_frames == 0 {
+        if self.figures.deferred_frames == 0 {
             self.deferred = pages;
         } else if frames > 0 {
-            let PageRange { start, end } = self.deferred;
-            self.deferred = Page::range(start.min(pages.start), end.max(pages.end));
+            self.deferred = hull(self.deferred, pages);
         }
-        self.residency.resident_frames -= frames;
-        self.residency.deferred_frames += frames;
+        self.figures.mapped_frames -= frames;
+        self.figures.deferred_frames += frames;
     }
 
     /// The frame of an image that the page reads as while it has none of its own; without one it reads as zero.

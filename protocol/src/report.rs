@@ -75,9 +75,11 @@ pub enum Outcome {
 pub struct MemoryReport {
     /// The memory's size in Wasm pages.
     pub size_wasm_pages: u64,
-    /// Frames that are resident.
+    /// Frames of pages that were written.
     pub resident_frames: u64,
-    /// The largest number of frames that were resident at once.
+    /// Frames that were committed ahead of a run of writes and never written.
+    pub ahead_frames: u64,
+    /// The largest number of resident frames and frames ahead at once.
     pub peak_resident_frames: u64,
     /// Frames that hold the memory's page tables.
     pub table_frames: u64,
@@ -94,7 +96,7 @@ mod tests {
     use serde_json::Value as Json;
 
     const REPORT: &str = r#"{"outcome":"exited","results":[],"error":null,"exit_code":7,
-        "memories":[{"size_wasm_pages":2,"resident_frames":1,"peak_resident_frames":4,"table_frames":3,
+        "memories":[{"size_wasm_pages":2,"resident_frames":1,"ahead_frames":2,"peak_resident_frames":4,"table_frames":3,
         "faults":5,"frames_released":3}],"free_frames_at_start":1,"free_frames_at_end":1,
         "instructions_to_instantiate":null,"instructions_to_run":null,"nanoseconds_to_run":null,
         "timeline":[],"output_timeline":[[5,20],[9,7]]}"#;

@@ -25,9 +25,12 @@ impl Cleared {
 /// What a memory holds, in frames, and what has happened to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryResidency {
-    /// Data frames that are mapped at present.
+    /// Data frames of pages that were written.
     pub resident_frames: u64,
-    /// The most data frames that were mapped at a time.
+    /// Data frames that were committed ahead of a run of writes and never written. They are released
+    /// before any allocation fails.
+    pub ahead_frames: u64,
+    /// The most resident frames and frames ahead that were held at a time.
     pub peak_resident_frames: u64,
     /// Table frames that the memory's region owns at present.
     pub table_frames: u64,

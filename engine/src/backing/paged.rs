@@ -237,6 +237,7 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
         let held = self.region.residency();
         MemoryResidency {
             resident_frames: held.resident_frames,
+            ahead_frames: held.ahead_frames,
             peak_resident_frames: held.peak_resident_frames,
             table_frames: held.table_frames,
             deferred_frames: held.deferred_frames,

@@ -18,7 +18,7 @@ use x86_64::structures::paging::page_table::PageTableLevel;
 use crate::frame::{Frame, FrameBatch, FrameRun, FrameSource};
 use crate::pages::{count, pages_per_table};
 use crate::platform::Platform;
-use crate::record::{Block, Residency};
+use crate::record::{Block, Figures};
 use crate::state::Mapping;
 use crate::supply::Supply;
 use crate::table::{
@@ -45,8 +45,8 @@ impl AddAssign for Decommitted {
 impl<P: Platform> Mapping<'_, P> {
     /// Takes pages out of the tables and releases what they owned.
     pub(crate) fn sweep(&mut self, sweep: Sweep, pages: PageRange) -> Decommitted {
-        let residency = &mut self.record.residency;
-        let mut detacher = Detacher { sweep, residency, batch: FlushBatch::new(), found: Found::Nothing };
+        let figures = &mut self.record.figures;
+        let mut detacher = Detacher { sweep, figures, batch: FlushBatch::new(), found: Found::Nothing };
         let way = detacher.detach_all(pages, self.tables);
         let flushed = detacher.batch.flush(self.platform);
         if detacher.found == Found::Nothing {
@@ -55,7 +55,7 @@ impl<P: Platform> Mapping<'_, P> {
 
         let mut reaper = Reaper {
             block: &self.record.block,
-            residency: &mut self.record.residency,
+            figures: &mut self.record.figures,
             flushed,
             frames: Releases::new(Supply::new(
                 self.platform.frames(),
@@ -71,8 +71,8 @@ impl<P: Platform> Mapping<'_, P> {
             reaper;
         let released =
             Decommitted { frames_released: frames_released - own_tables, tables_released: own_tables };
-        self.record.residency.frames_released += released.frames_released;
-        self.record.residency.table_frames -= released.tables_released;
+        self.record.figures.frames_released += released.frames_released;
+        self.record.figures.table_frames -= released.tables_released;
         self.tables.forget_shared(shared_tables);
         released
     }
@@ -81,7 +81,7 @@ impl<P: Platform> Mapping<'_, P> {
 /// The first walk: it takes entries out of the CPU's reach.
 struct Detacher<'a> {
     sweep: Sweep,
-    residency: &'a mut Residency,
+    figures: &'a mut Figures,
     batch: FlushBatch,
     found: Found,
 }
@@ -119,7 +119,7 @@ impl Detacher<'_> {
             let detached = table.detach_pages(pages, self.sweep, &mut self.batch);
             if detached != FrameCounts::default() {
                 self.found = Found::Frames;
-                self.residency.forget(detached);
+                self.figures.forget(detached);
             }
             return;
         }
@@ -163,7 +163,7 @@ impl Detacher<'_> {
 /// The second walk: it releases what is out of the CPU's reach.
 struct Reaper<'a, S> {
     block: &'a Block,
-    residency: &'a mut Residency,
+    figures: &'a mut Figures,
     flushed: Flushed,
     frames: Releases<'a, S>,
     /// Released tables that belonged to the region.
@@ -186,7 +186,7 @@ impl<S: FrameSource> Reaper<'_, S> {
     fn reap(&mut self, pages: PageRange, table: &mut Table<'_>, reach: Reach) {
         if table.level() == PageTableLevel::One {
             let uncounted = table.take_pages(pages, reach, &self.flushed, |run| self.frames.push(run));
-            self.residency.forget(uncounted);
+            self.figures.forget(uncounted);
             return;
         }
         table.each_used(pages, |table, used| {

@@ -34,7 +34,7 @@ impl<P: Platform> Mapping<'_, P> {
 
     /// Releases up to `budget_frames` deferred frames, from the lowest page on, and tables that this empties.
     pub(crate) fn reclaim(&mut self, budget_frames: u64) -> Decommitted {
-        let deferred_frames = self.record.residency.deferred_frames;
+        let deferred_frames = self.record.figures.deferred_frames;
         if budget_frames == 0 || deferred_frames == 0 {
             return Decommitted::default();
         }

@@ -1,6 +1,7 @@
 //! Zeroing pages that stay resident: in place, or by an exchange of their frames.
 //!
-//! The sink was recalled before, so no entry leads to it. Deferred pages read as zero, and stay deferred.
+//! The sink was recalled before, so no entry leads to it. Deferred pages and pages that were committed ahead and never
+//! written read as zero, and stay as they are.
 //!
 //! Invariants of the exchange: an entry always owns a frame, so the exchange cannot fail. An old frame is released
 //! after the flush that follows its exchange. At most [`FLUSH_SINGLY`] frames are taken beyond those that the region
@@ -32,8 +33,10 @@ impl<P: Platform> Mapping<'_, P> {
     pub(crate) fn zero_in_place(&mut self, pages: PageRange) -> u64 {
         let mut frames = 0;
         self.tables.each_resident(pages, |mut resident| {
-            resident.zero();
-            frames += 1;
+            if !resident.is_untouched() {
+                resident.zero();
+                frames += 1;
+            }
         });
         frames
     }
@@ -43,9 +46,13 @@ impl<P: Platform> Mapping<'_, P> {
         // A fresh frame takes over what its page's account was charged for the old one.
         let mut exchange =
             Exchange::new(Supply::new(self.platform.frames(), self.tables.memory(), None), self.platform);
-        self.tables.each_resident(pages, |resident| exchange.renew(resident));
+        self.tables.each_resident(pages, |resident| {
+            if !resident.is_untouched() {
+                exchange.renew(resident);
+            }
+        });
         exchange.release_stale();
-        self.record.residency.frames_released += exchange.outcome.frames_released;
+        self.record.figures.frames_released += exchange.outcome.frames_released;
         exchange.outcome
     }
 }

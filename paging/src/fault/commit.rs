@@ -36,8 +36,8 @@ impl<P: Platform> Commit<'_, P> {
     /// Maps a deferred page again. It was flushed when it was deferred, and is not present: no flush.
     pub(super) fn take_back(mut self) {
         self.table.take_back(self.page);
-        self.record.residency.deferred_frames -= 1;
-        self.record.residency.count_resident(1);
+        self.record.figures.deferred_frames -= 1;
+        self.record.figures.count_mapped(1);
     }
 
     /// Maps a frame of the page's own, and maybe some ahead: the page was written and its entry is absent.
@@ -65,7 +65,7 @@ impl<P: Platform> Commit<'_, P> {
         }
         let Self { page, record, table, platform } = self;
         let supply = Supply::new(platform.frames(), table.memory(), Some(&record.account));
-        let made = &mut record.residency.table_frames;
+        let made = &mut record.figures.table_frames;
         let table = table.reach(page, PageTableLevel::One, || supply.take().inspect(|_| *made += 1))?;
         Ok(Self { page, record, table, platform })
     }
@@ -82,7 +82,7 @@ impl<P: Platform> Commit<'_, P> {
                 self.table.put_copy(self.page, copy);
             }
         }
-        self.record.residency.count_resident(1);
+        self.record.figures.count_mapped(1);
         Ok(())
     }
 
@@ -99,7 +99,7 @@ impl<P: Platform> Commit<'_, P> {
             let pages = PageRange { start, end: page_after(start, frames) };
             self.record.run.note_ahead(pages);
             self.record.note_ahead(pages);
-            self.record.residency.count_resident(frames);
+            self.record.figures.count_mapped(frames);
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn step_over(
     let rest = Page::range(searched, pages.end);
     let writable = if rest.is_empty() { None } else { tables.first_writable(rest) };
     let is_moved = store.advance(writable.unwrap_or(pages.end).start_address());
-    record.residency.faults += u64::from(is_moved);
+    record.figures.faults += u64::from(is_moved);
     is_moved
 }
 

@@ -70,8 +70,8 @@ fn commit<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> bool {
     let Some(vacant) = table.vacant(page) else { return false };
     let Ok(blank) = supply.take() else { return false };
     vacant.put(blank);
-    record.residency.count_resident(1);
-    record.residency.faults += 1;
+    record.figures.count_mapped(1);
+    record.figures.faults += 1;
     let ahead_pages = record.follow_run(page, policies.fault_around.limit_pages());
     if ahead_pages > 0 {
         Commit { page, record, table, platform }.fill_ahead(ahead_pages);

@@ -120,7 +120,7 @@ fn attempt_any<P: Platform>(
         Remedy::Commit => commit.give_frame(original, policies.fault_around)?,
         Remedy::Upgrade => commit.replace_shared(original)?,
     }
-    record.residency.faults += 1;
+    record.figures.faults += 1;
     Ok(Outcome::Handled)
 }
 
@@ -137,7 +137,7 @@ fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage
         // Pages that this finds are deferred, and reclaimed by the next call.
         || state.demote_ahead(helps, platform) > 0;
     if let Some(record) = state.directory.find(address) {
-        record.run.note_shortage(record.residency.frames_released);
+        record.run.note_shortage(record.figures.frames_released);
     }
     is_relieved
 }
@@ -162,7 +162,7 @@ fn cover<P: Platform>(state: &mut State, fault: Fault, platform: &P) {
     // The page may have shown a shared frame.
     platform.flush(page);
     if let Some(record) = directory.find(fault.address) {
-        record.residency.faults += 1;
+        record.figures.faults += 1;
     }
 }
 

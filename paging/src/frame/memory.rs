@@ -104,22 +104,11 @@ impl PhysicalMemory {
         fence(Ordering::Release);
     }
 
-    /// Whether a frame holds nothing but zeros.
-    ///
-    /// # Safety
-    ///
-    /// As for [`zero_at`](Self::zero_at).
-    pub(crate) unsafe fn is_zero_at(self, frame: PhysFrame) -> bool {
-        let words: *mut [u64; FRAME_WORDS] = self.pointer(frame);
-        // SAFETY: the frame is mapped and aligned by the contract of `new`. Nothing writes it, by
-        // this function's contract. The reference ends here.
-        unsafe { &*words }.iter().all(|word| *word == 0)
-    }
-
     /// The table in a frame.
     ///
-    /// Page walks of the CPU read it at the same time. They write nothing, because all entries have
-    /// their accessed and dirty bits set (Intel SDM Vol 3A, 4.8).
+    /// Page walks of the CPU read it at the same time. They write nothing but the dirty bits of
+    /// pages that were committed ahead, because the accessed and dirty bits of all other entries are
+    /// set (Intel SDM Vol 3A, 4.8).
     ///
     /// # Safety
     ///

@@ -23,10 +23,6 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    pub(crate) fn records(&self) -> &[Record] {
-        &self.records
-    }
-
     pub(crate) fn records_mut(&mut self) -> &mut [Record] {
         &mut self.records
     }

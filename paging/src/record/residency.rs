@@ -1,13 +1,16 @@
-//! The figures of a region.
+//! The figures of a region: what its record counts, and what its owner gets to see.
 
 use crate::table::FrameCounts;
 
 /// The frames of a region, and the events of its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Residency {
-    /// Data frames that are mapped in the region, touched or committed ahead.
+    /// Data frames of pages that were written.
     pub resident_frames: u64,
-    /// The largest number of data frames that were ever mapped in it at once.
+    /// Data frames that were committed ahead and never written. They are released before any
+    /// allocation fails.
+    pub ahead_frames: u64,
+    /// The largest number of resident frames and frames ahead that the region ever held at once.
     pub peak_resident_frames: u64,
     /// Data frames of deferred pages: not resident, and not released yet.
     pub deferred_frames: u64,
@@ -20,15 +23,42 @@ pub struct Residency {
     pub frames_released: u64,
 }
 
-impl Residency {
+/// What the record of a region counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Figures {
+    /// Data frames within the CPU's reach, resident or ahead.
+    pub(crate) mapped_frames: u64,
+    pub(crate) peak_mapped_frames: u64,
+    pub(crate) deferred_frames: u64,
+    pub(crate) table_frames: u64,
+    pub(crate) faults: u64,
+    pub(crate) frames_released: u64,
+}
+
+impl Figures {
+    /// Counts frames that were mapped.
     #[inline]
-    pub(crate) fn count_resident(&mut self, frames: u64) {
-        self.resident_frames += frames;
-        self.peak_resident_frames = self.peak_resident_frames.max(self.resident_frames);
+    pub(crate) fn count_mapped(&mut self, frames: u64) {
+        self.mapped_frames += frames;
+        self.peak_mapped_frames = self.peak_mapped_frames.max(self.mapped_frames);
     }
 
+    /// Counts frames that were taken out of their entries, or out of the CPU's reach.
     pub(crate) const fn forget(&mut self, frames: FrameCounts) {
-        self.resident_frames -= frames.resident;
+        self.mapped_frames -= frames.mapped;
         self.deferred_frames -= frames.deferred;
+    }
+
+    /// The figures for the region's owner, so many of its frames being ahead.
+    pub(crate) const fn residency(&self, ahead_frames: u64) -> Residency {
+        Residency {
+            resident_frames: self.mapped_frames - ahead_frames,
+            ahead_frames,
+            peak_resident_frames: self.peak_mapped_frames,
+            deferred_frames: self.deferred_frames,
+            table_frames: self.table_frames,
+            faults: self.faults,
+            frames_released: self.frames_released,
+        }
     }
 }

@@ -117,9 +117,11 @@ impl<'a, P: Platform> Region<'a, P> {
     }
 
     /// What the region holds now, and what it did.
+    ///
+    /// It takes time for the pages that were committed ahead, because their dirty bits are read.
     #[must_use]
     pub fn residency(&self) -> Residency {
-        self.with_mapping(|mapping| mapping.record.residency)
+        self.with_mapping(|mut mapping| mapping.residency())
     }
 
     fn check(&self, pages: PageRange) -> Result<(), RangeError> {

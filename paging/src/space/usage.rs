@@ -1,7 +1,6 @@
 //! What an address space takes up.
 //!
-//! The figures are summed up from the regions' records under one hold of the lock, so they fit together.
-//! Called by: the embedder, for its reports.
+//! The figures are summed up under one hold of the lock, so they fit together.
 
 use super::AddressSpace;
 use crate::platform::Platform;
@@ -9,20 +8,31 @@ use crate::table::Sink;
 
 impl<P: Platform> AddressSpace<P> {
     /// What all regions together take up now.
+    ///
+    /// It takes time for the regions, and for the pages that were committed ahead, because their
+    /// dirty bits are read.
     pub fn usage(&self) -> Usage {
-        self.with_state(|state, _| {
-            let fixed_frames = state.tables.level3_frames() + 1 + Sink::FRAMES;
-            let shared_table_frames = state.tables.shared_frames();
-            let image_frames = state.image_frames;
-            let start = Usage { fixed_frames, shared_table_frames, image_frames, ..Usage::default() };
-            state.directory.records().iter().fold(start, |sum, record| Usage {
-                regions: sum.regions + 1,
-                reserved_bytes: sum.reserved_bytes + record.pages.size(),
-                resident_frames: sum.resident_frames + record.residency.resident_frames,
-                deferred_frames: sum.deferred_frames + record.residency.deferred_frames,
-                owned_table_frames: sum.owned_table_frames + record.residency.table_frames,
-                ..sum
-            })
+        self.with_state(|state, env| {
+            let mut usage = Usage {
+                fixed_frames: state.tables.level3_frames() + 1 + Sink::FRAMES,
+                shared_table_frames: state.tables.shared_frames(),
+                image_frames: state.image_frames,
+                ..Usage::default()
+            };
+            state.each_mapping(
+                |_| true,
+                env,
+                |mut mapping| {
+                    let held = mapping.residency();
+                    usage.regions += 1;
+                    usage.reserved_bytes += mapping.record.pages.size();
+                    usage.resident_frames += held.resident_frames;
+                    usage.ahead_frames += held.ahead_frames;
+                    usage.deferred_frames += held.deferred_frames;
+                    usage.owned_table_frames += held.table_frames;
+                },
+            );
+            usage
         })
     }
 }
@@ -34,8 +44,10 @@ pub struct Usage {
     pub regions: u64,
     /// Bytes of the regions' capacities together.
     pub reserved_bytes: u64,
-    /// Data frames that are mapped in all regions.
+    /// Data frames of pages that were written, in all regions.
     pub resident_frames: u64,
+    /// Data frames that were committed ahead and never written, in all regions.
+    pub ahead_frames: u64,
     /// Data frames of deferred pages.
     pub deferred_frames: u64,
     /// Table frames that belong to one region each.

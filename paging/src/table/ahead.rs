@@ -1,50 +1,58 @@
-//! Pages that were committed ahead: which of them were never written.
+//! Pages that were committed ahead of their first touch, and which of them were written.
 //!
-//! A page whose frame holds zeros cannot be told from a page without a frame, so a frame that was committed ahead and
-//! still holds zeros may be released. The frame is examined while the CPU cannot reach it, so that no write is missed:
-//! the entry is suspended, the TLB is flushed, and then the entry is settled.
+//! The entry of such a page starts without the dirty bit. The CPU sets the bit with the first write
+//! (Intel SDM Vol 3A, 4.8), which needs no fault for that. A page without the bit was never written:
+//! it holds zeros, so it cannot be told from a page without a frame, and its frame may be released.
+//!
+//! A CPU may set the bit at any moment while it can reach the entry. So an entry is first taken out
+//! of the CPU's reach, then the TLB is flushed, and only then the bit decides what becomes of the
+//! page.
 
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
-use super::entry::{OWNED, defer, is_ahead, state, suspend};
+use super::entry::{OWNED, defer, is_dirty, is_untouched, state, suspend};
 use super::{EntryState, Table};
 use crate::pages::{indices, page_at};
 use crate::tlb::{FlushBatch, Flushed};
 
 impl Table<'_> {
-    /// Takes the pages of a level-1 table that were committed ahead out of the CPU's reach, until they are settled.
-    pub(crate) fn suspend_ahead(&mut self, pages: PageRange, batch: &mut FlushBatch) {
+    /// The number of pages in the range that were committed ahead and never written.
+    pub(crate) fn count_untouched(&mut self, pages: PageRange) -> u64 {
         debug_assert_eq!(self.level, PageTableLevel::One);
-        let indices = indices(pages, self.level);
-        let first = indices.start;
-        for index in indices {
+        let places = indices(pages, self.level);
+        let entries = self.entries.iter_mut().skip(places.start).take(places.len());
+        entries.filter(|entry| is_untouched(entry)).count() as u64
+    }
+
+    /// Takes the pages that were committed ahead and never written out of the CPU's reach, until
+    /// they are settled.
+    pub(crate) fn suspend_untouched(&mut self, pages: PageRange, batch: &mut FlushBatch) {
+        debug_assert_eq!(self.level, PageTableLevel::One);
+        let places = indices(pages, self.level);
+        let first = places.start;
+        for index in places {
             let entry = &mut self.entries[index];
-            if matches!(state(entry), EntryState::Owned(_)) && is_ahead(entry) {
+            if is_untouched(entry) {
                 suspend(entry);
                 batch.add_with(|| page_at(pages, index - first));
             }
         }
     }
 
-    /// Turns suspended pages of zeros into deferred ones, and maps the others again for good. Returns the number of
-    /// deferred ones.
-    pub(crate) fn settle_ahead(&mut self, pages: PageRange, _: &Flushed) -> u64 {
+    /// Turns suspended pages into deferred ones, and returns their number. Maps those again that
+    /// were written at the last moment.
+    pub(crate) fn settle_untouched(&mut self, pages: PageRange, _: &Flushed) -> u64 {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut deferred_frames = 0;
         for index in indices(pages, self.level) {
             let entry = &mut self.entries[index];
-            let EntryState::Deferred(frame) = state(entry) else { continue };
-            if !is_ahead(entry) {
-                continue;
-            }
-            // SAFETY: the entry owns the frame, is borrowed exclusively, and is suspended: no CPU translates by it,
-            // because the TLB was flushed after that. The frame holds data, so no reference to it exists.
-            if unsafe { self.memory.is_zero_at(frame) } {
+            let EntryState::Detached(frame) = state(entry) else { continue };
+            if is_dirty(entry) {
+                entry.set_frame(frame, OWNED);
+            } else {
                 defer(entry);
                 deferred_frames += 1;
-            } else {
-                entry.set_frame(frame, OWNED);
             }
         }
         deferred_frames

@@ -1,9 +1,16 @@
 //! What one entry says, and the count that rides on it.
 //!
-//! The flags of our own and the count are bits that the CPU ignores in these entries: 11:9 in all, and 62:52
-//! in entries that refer to a table (Intel SDM Vol 3A, 4.5, "Use of the paging structures"). Of an entry that
-//! is not present it ignores every other bit (same section), so the address of a deferred or detached frame
-//! stays in it. The accessed and dirty bits are set from the start, so that the CPU never writes an entry.
+//! The flags of our own and the count are bits that the CPU ignores in these entries: 11:9 in all,
+//! and 62:52 in entries that refer to a table (Intel SDM Vol 3A, 4.5, "Use of the paging
+//! structures"). It ignores every bit but the present bit of an entry that is not present (same
+//! section), so the address of a deferred or detached frame stays in the entry.
+//!
+//! The accessed bit of every entry is set from the start, and so is the dirty bit, except in the
+//! entry of a page that was committed ahead. So the CPU never writes an entry, except to set the
+//! dirty bit of such a page.
+
+use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{PageTableFlags, PhysFrame};
@@ -14,9 +21,6 @@ const BORROWED: PageTableFlags = PageTableFlags::BIT_9;
 /// The entry is not present, and what it owns waits to be taken back by a touch.
 const DEFERRED: PageTableFlags = PageTableFlags::BIT_10;
 
-/// The data frame was committed before its page was touched, and may still hold nothing but zeros.
-const AHEAD: PageTableFlags = PageTableFlags::BIT_11;
-
 const READABLE: PageTableFlags = PageTableFlags::PRESENT
     .union(PageTableFlags::NO_EXECUTE)
     .union(PageTableFlags::ACCESSED)
@@ -24,8 +28,8 @@ const READABLE: PageTableFlags = PageTableFlags::PRESENT
 
 /// A frame of the entry's own: data, or a table.
 pub(super) const OWNED: PageTableFlags = READABLE.union(PageTableFlags::WRITABLE);
-/// A data frame of the entry's own that nobody has asked for yet.
-pub(super) const OWNED_AHEAD: PageTableFlags = OWNED.union(AHEAD);
+/// A data frame that was committed ahead, and that the CPU has not written yet.
+pub(super) const OWNED_AHEAD: PageTableFlags = OWNED.difference(PageTableFlags::DIRTY);
 /// The sink.
 pub(super) const SINK: PageTableFlags = OWNED.union(BORROWED);
 /// The shared zero frame, or a frame of an image.
@@ -110,22 +114,33 @@ pub(super) fn kind_bits(entry: &PageTableEntry) -> PageTableFlags {
 /// Takes the entry's frame out of the CPU's reach for good. The entry still owns it.
 #[inline]
 pub(super) fn detach(entry: &mut PageTableEntry) {
-    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(DEFERRED).union(AHEAD)));
+    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(DEFERRED)));
 }
 
 /// Takes the entry's frame out of the CPU's reach until a touch. The entry still owns it.
 pub(super) fn defer(entry: &mut PageTableEntry) {
-    entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT.union(AHEAD)).union(DEFERRED));
-}
-
-/// Whether the entry owns a data frame that was committed ahead, within the CPU's reach or suspended.
-pub(super) fn is_ahead(entry: &PageTableEntry) -> bool {
-    entry.flags().contains(AHEAD)
-}
-
-/// As [`defer`], for a frame that was committed ahead. The entry keeps the mark of that.
-pub(super) fn suspend(entry: &mut PageTableEntry) {
     entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT).union(DEFERRED));
+}
+
+/// Whether a level-1 entry owns a frame within the CPU's reach that was committed ahead and never
+/// written.
+pub(super) fn is_untouched(entry: &PageTableEntry) -> bool {
+    let bits = PageTableFlags::PRESENT.union(BORROWED).union(PageTableFlags::DIRTY);
+    entry.flags().intersection(bits) == PageTableFlags::PRESENT
+}
+
+/// Whether the CPU has written the frame of a suspended entry.
+pub(super) fn is_dirty(entry: &PageTableEntry) -> bool {
+    entry.flags().contains(PageTableFlags::DIRTY)
+}
+
+/// Takes the frame of an entry that the CPU may be about to write out of its reach. The entry is
+/// detached until it is settled.
+pub(super) fn suspend(entry: &mut PageTableEntry) {
+    // SAFETY: an entry is a `u64` (`repr(transparent)`), aligned, and borrowed exclusively here. A
+    // CPU that sets the dirty bit meanwhile does so atomically (Intel SDM Vol 3A, 8.1.2.1).
+    let bits = unsafe { AtomicU64::from_ptr(ptr::from_mut(entry).cast()) };
+    bits.fetch_and(!PageTableFlags::PRESENT.bits(), Ordering::Relaxed);
 }
 
 #[inline]
@@ -173,14 +188,26 @@ mod tests {
         assert_eq!(state(&entry(SINK)), EntryState::Sink);
         assert_eq!(state(&entry(OWNED_AHEAD)), EntryState::Owned(frame));
         let mut fading = entry(OWNED_AHEAD);
-        suspend(&mut fading);
-        assert_eq!((state(&fading), is_ahead(&fading)), (EntryState::Deferred(frame), true));
-        let mut fading = entry(OWNED_AHEAD);
         defer(&mut fading);
-        assert!(!is_ahead(&fading));
         assert_eq!(state(&fading), EntryState::Deferred(frame));
         detach(&mut fading);
         assert_eq!(state(&fading), EntryState::Detached(frame));
+    }
+
+    #[test]
+    fn a_page_that_was_committed_ahead_is_untouched_until_its_dirty_bit_is_set() {
+        let others = [PageTableEntry::new(), entry(OWNED), entry(SHARED), entry(SINK)];
+        assert!(is_untouched(&entry(OWNED_AHEAD)) && !others.iter().any(is_untouched));
+        for written in [false, true] {
+            let mut suspended = entry(OWNED_AHEAD);
+            if written {
+                suspended.set_flags(suspended.flags() | PageTableFlags::DIRTY);
+            }
+            assert_eq!(is_untouched(&suspended), !written);
+            suspend(&mut suspended);
+            assert!(matches!(state(&suspended), EntryState::Detached(_)) && !is_untouched(&suspended));
+            assert_eq!(is_dirty(&suspended), written);
+        }
     }
 
     #[test]
@@ -215,9 +242,10 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_never_writes_an_entry_and_never_executes_or_serves_user_mode_through_it() {
+    fn the_cpu_writes_no_entry_but_those_ahead_and_never_executes_or_serves_user_mode_through_one() {
         for flags in [OWNED, OWNED_AHEAD, SHARED, SINK] {
-            assert!(flags.contains(PageTableFlags::ACCESSED | PageTableFlags::DIRTY));
+            assert!(flags.contains(PageTableFlags::ACCESSED));
+            assert_eq!(flags.contains(PageTableFlags::DIRTY), flags != OWNED_AHEAD);
             assert!(flags.contains(PageTableFlags::NO_EXECUTE));
             assert!(!flags.intersects(PageTableFlags::USER_ACCESSIBLE | PageTableFlags::GLOBAL));
         }

@@ -6,7 +6,7 @@
 use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{Page, PhysFrame};
 
-use super::entry::{OWNED, defer};
+use super::entry::{OWNED, defer, is_untouched};
 use crate::frame::{Blank, Frame, PhysicalMemory};
 use crate::tlb::{FlushBatch, Flushed};
 
@@ -27,6 +27,11 @@ impl<'t> Resident<'t> {
         entry: &'t mut PageTableEntry,
     ) -> Self {
         Self { memory, page, frame, entry }
+    }
+
+    /// Whether the frame was committed ahead and never written, so that it holds zeros.
+    pub(crate) fn is_untouched(&self) -> bool {
+        is_untouched(self.entry)
     }
 
     /// Fills the frame with zeros, in place.

@@ -19,7 +19,7 @@ use x86_64::structures::paging::{Page, PhysFrame};
 use super::Table;
 use super::entry::SINK;
 use crate::frame::{Blank, Frame, FrameSource, PhysicalMemory, Shortage};
-use crate::pages::entry_pages;
+use crate::pages::{entry_pages, hull};
 use crate::supply::Supply;
 
 /// The frames of the sink, and who has it.
@@ -124,9 +124,4 @@ fn sink_table(memory: PhysicalMemory, blank: Blank, target: PhysFrame) -> Frame 
     let entries = unsafe { memory.table(frame.phys()) };
     entries.iter_mut().for_each(|entry| entry.set_frame(target, SINK));
     frame
-}
-
-/// The smallest range that has the pages of both.
-fn hull(one: PageRange, other: PageRange) -> PageRange {
-    Page::range(one.start.min(other.start), one.end.max(other.end))
 }

@@ -34,14 +34,14 @@ pub(crate) enum Reach {
 /// How a region counts a data frame that one of its entries owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameKind {
-    Resident,
+    Mapped,
     Deferred,
 }
 
 /// Data frames, by the way in which a region counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct FrameCounts {
-    pub(crate) resident: u64,
+    pub(crate) mapped: u64,
     pub(crate) deferred: u64,
 }
 
@@ -49,7 +49,7 @@ impl FrameCounts {
     #[inline]
     pub(super) const fn add(&mut self, kind: FrameKind, frames: u64) {
         match kind {
-            FrameKind::Resident => self.resident += frames,
+            FrameKind::Mapped => self.mapped += frames,
             FrameKind::Deferred => self.deferred += frames,
         }
     }
@@ -86,7 +86,7 @@ pub(crate) enum SecondStep {
 pub(crate) fn first_step(state: EntryState, level: PageTableLevel, sweep: Sweep) -> FirstStep {
     match (state, sweep) {
         (EntryState::Owned(_), _) if level > PageTableLevel::One => FirstStep::Descend,
-        (EntryState::Owned(_), Sweep::Everything) => FirstStep::Detach(FrameKind::Resident),
+        (EntryState::Owned(_), Sweep::Everything) => FirstStep::Detach(FrameKind::Mapped),
         (EntryState::Deferred(_), Sweep::Everything | Sweep::Deferred) => {
             FirstStep::Detach(FrameKind::Deferred)
         }
@@ -103,7 +103,7 @@ pub(crate) fn second_step(state: EntryState, level: PageTableLevel, reach: Reach
         (EntryState::Owned(_), _) if level > PageTableLevel::One => SecondStep::Descend(reach),
         (EntryState::Detached(_), _) if level > PageTableLevel::One => SecondStep::Descend(Reach::CutOff),
         (EntryState::Detached(frame), _) => SecondStep::Take(frame, None),
-        (EntryState::Owned(frame), Reach::CutOff) => SecondStep::Take(frame, Some(FrameKind::Resident)),
+        (EntryState::Owned(frame), Reach::CutOff) => SecondStep::Take(frame, Some(FrameKind::Mapped)),
         (EntryState::Deferred(frame), Reach::CutOff) => SecondStep::Take(frame, Some(FrameKind::Deferred)),
         _ => SecondStep::Keep,
     }
@@ -135,10 +135,10 @@ mod tests {
     #[test]
     fn the_first_walk_decides_the_same_for_an_entry_wherever_it_is_written_down() {
         use FirstStep::{Clear, Descend, Detach, Keep};
-        let (resident, deferred) = (Detach(FrameKind::Resident), Detach(FrameKind::Deferred));
+        let (mapped, deferred) = (Detach(FrameKind::Mapped), Detach(FrameKind::Deferred));
         // In the order of `states`.
         let of_pages = [
-            (Sweep::Everything, [Keep, resident, Clear, Clear, deferred, Keep]),
+            (Sweep::Everything, [Keep, mapped, Clear, Clear, deferred, Keep]),
             (Sweep::Sink, [Keep, Keep, Keep, Clear, Keep, Keep]),
             (Sweep::Deferred, [Keep, Keep, Keep, Keep, deferred, Keep]),
             (Sweep::Shared, [Keep, Keep, Clear, Keep, Keep, Keep]),
@@ -173,7 +173,7 @@ mod tests {
                 Reach::CutOff,
                 [
                     Keep,
-                    take(Some(FrameKind::Resident)),
+                    take(Some(FrameKind::Mapped)),
                     Keep,
                     Keep,
                     take(Some(FrameKind::Deferred)),

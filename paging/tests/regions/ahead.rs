@@ -13,11 +13,16 @@ fn world() -> World {
     World::new().with_policies(AHEAD)
 }
 
-/// Writes the first `count` pages in order, and returns how many pages were resident after each.
-fn residents_while_writing(world: &World, region: &TestRegion<'_>, count: u64) -> Vec<u64> {
+/// The frames that are mapped in the region, written or not.
+fn mapped(region: &TestRegion<'_>) -> u64 {
+    region.residency().resident_frames + region.residency().ahead_frames
+}
+
+/// Writes the first `count` pages in order, and returns how many pages were mapped after each.
+fn mapped_while_writing(world: &World, region: &TestRegion<'_>, count: u64) -> Vec<u64> {
     let write = |page| {
         world.write(address(region, page), 1);
-        region.residency().resident_frames
+        mapped(region)
     };
     (0..count).map(write).collect()
 }
@@ -26,14 +31,70 @@ fn residents_while_writing(world: &World, region: &TestRegion<'_>, count: u64) -
 fn the_third_page_in_a_row_brings_the_rest_of_its_64_kib_and_the_next_ones_more() {
     let world = world();
     let region = world.region(GIB);
-    let residents = residents_while_writing(&world, &region, 17);
-    assert_eq!(residents[..4], [1, 2, 16, 16]);
-    assert_eq!(residents[15..], [16, 16 + 32]);
+    let mapped = mapped_while_writing(&world, &region, 17);
+    assert_eq!(mapped[..4], [1, 2, 16, 16]);
+    assert_eq!(mapped[15..], [16, 16 + 32]);
     assert_eq!(region.residency().faults, 4);
     for page in 17..48 {
         assert_eq!(world.cpu.peek(address(&region, page)), Some(0), "page {page} is there, and zero");
     }
     assert_eq!(world.cpu.peek(address(&region, 48)), None);
+}
+
+#[test]
+fn pages_committed_ahead_are_counted_apart_until_they_are_written() {
+    let world = world();
+    let region = world.region(GIB);
+    let counts = || (region.residency().resident_frames, region.residency().ahead_frames);
+    world.write_pages(&region, 3, 7);
+    assert_eq!(counts(), (3, 13));
+    assert_eq!(world.read(address(&region, 10)), 0);
+    assert_eq!(counts(), (3, 13), "a read leaves the page as it is");
+    world.write(address(&region, 10), 7);
+    assert_eq!(counts(), (4, 12), "the write went through the translation that the read has cached");
+    world.write(address(&region, 15), 0);
+    assert_eq!(counts(), (5, 11), "zeros are as good as other bytes");
+    assert_eq!(region.residency().faults, 3);
+    let usage = world.space().usage();
+    assert_eq!((usage.resident_frames, usage.ahead_frames), counts());
+}
+
+#[test]
+fn what_is_left_of_a_long_run_that_was_cleared_is_not_resident() {
+    const RUN_PAGES: u64 = 25 * MIB / 2 / PAGE;
+    let world = world();
+    let mut region = world.region(GIB);
+    (0..17).for_each(|number| world.write(address(&region, 100_000 + number * 64), 1));
+    (0..RUN_PAGES + 1).for_each(|page| world.write(address(&region, page), 1));
+    let (run, held) = (pages(&region, 0, RUN_PAGES + 1), region.residency());
+    assert_eq!(held.resident_frames, 17 + RUN_PAGES + 1);
+    assert!((1..64).contains(&held.ahead_frames), "{held:?}");
+    assert!(region.decommit(run).is_ok_and(|released| released.frames_released == RUN_PAGES + 1));
+    assert_eq!(
+        (region.residency().resident_frames, region.residency().ahead_frames),
+        (17, held.ahead_frames)
+    );
+}
+
+#[test]
+fn no_more_than_64_pages_are_ahead_of_a_run_by_default() {
+    let world = World::new().with_policies(Policies::default());
+    let region = world.region(GIB);
+    for page in 0..2000 {
+        world.write(address(&region, page), 1);
+        assert!(region.residency().ahead_frames < 64, "after {page} pages");
+    }
+}
+
+#[test]
+fn a_page_that_was_written_with_zeros_keeps_its_frame_in_a_shortage() {
+    let world = world();
+    let region = world.region(GIB);
+    world.write_pages(&region, 3, 7);
+    world.write(address(&region, 10), 0);
+    world.source.hoard(0);
+    world.write(address(&region, 100), 1);
+    assert_eq!((region.residency().resident_frames, region.residency().ahead_frames), (3 + 1 + 1, 0));
 }
 
 #[test]
@@ -56,7 +117,7 @@ fn reads_commit_nothing_and_a_page_in_the_way_ends_the_window() {
     let other = world.region(GIB);
     world.write(address(&other, 9), 7);
     world.write_pages(&other, 3, 1);
-    assert_eq!(other.residency().resident_frames, 1 + 9, "pages 0 to 9");
+    assert_eq!(mapped(&other), 1 + 9, "pages 0 to 9");
     assert_eq!(world.read(address(&other, 9)), 7);
 }
 
@@ -66,9 +127,9 @@ fn nothing_is_committed_past_the_limit() {
     let mut region = world.space().reserve(GIB, &account()).expect("the world has room");
     region.set_limit(5 * PAGE + 1).expect("it is below the capacity");
     world.write_pages(&region, 4, 1);
-    assert_eq!(region.residency().resident_frames, 6);
+    assert_eq!(mapped(&region), 6);
     region.set_limit(4 * PAGE).expect("pages that were never written are no obstacle");
-    assert_eq!(region.residency().resident_frames, 4);
+    assert_eq!(mapped(&region), 4);
 }
 
 #[test]
@@ -78,7 +139,7 @@ fn a_window_ends_with_its_table() {
     for page in 500..503 {
         world.write(address(&region, page), 1);
     }
-    assert_eq!(region.residency().resident_frames, 12, "pages 500 to 511");
+    assert_eq!(mapped(&region), 12, "pages 500 to 511");
     assert_eq!(region.residency().table_frames, 2);
     world.write(address(&region, 512), 1);
     assert_eq!(region.residency().table_frames, 3);
@@ -109,13 +170,13 @@ fn an_empty_source_gets_back_what_was_committed_ahead_in_any_region() {
     let world = world();
     let (first, second) = (world.region(GIB), world.region(GIB));
     world.write_pages(&first, 3, 7);
-    assert_eq!(first.residency().resident_frames, 16);
+    assert_eq!(mapped(&first), 16);
     world.write(second.base(), 1);
     world.source.hoard(0);
     for page in 1..=13 {
         world.write(address(&second, page * 20), 1);
     }
-    assert_eq!((first.residency().resident_frames, second.residency().resident_frames), (3, 14));
+    assert_eq!((mapped(&first), mapped(&second)), (3, 14));
     assert!((0..3).all(|page| world.read(address(&first, page)) == 7));
     assert_eq!(world.read(address(&first, 8)), 0);
 }
@@ -128,7 +189,7 @@ fn a_page_that_was_committed_ahead_and_written_keeps_its_bytes_in_a_shortage() {
     world.write(address(&region, 10) + 4095, 9);
     world.source.hoard(0);
     world.write(address(&region, 100), 1);
-    assert_eq!(region.residency().resident_frames + region.residency().deferred_frames, 3 + 1 + 1);
+    assert_eq!(mapped(&region) + region.residency().deferred_frames, 3 + 1 + 1);
     assert_eq!((world.read(address(&region, 10) + 4095), world.read(address(&region, 11))), (9, 0));
 }
 
@@ -156,7 +217,7 @@ fn a_shortage_ends_committing_ahead_until_the_region_has_released_a_frame() {
     assert!(account.is_lost(), "there was one frame for two pages");
     let all = region.pages();
     region.decommit(all).expect("the range is the region");
-    assert_eq!(residents_while_writing(&world, &region, 3), [1, 2, 16]);
+    assert_eq!(mapped_while_writing(&world, &region, 3), [1, 2, 16]);
 }
 
 #[test]
@@ -170,14 +231,14 @@ fn a_reserved_account_commits_ahead_out_of_its_reservation() {
 }
 
 #[test]
-fn every_way_to_clear_treats_pages_committed_ahead_like_others() {
+fn every_way_to_clear_leaves_zeros_in_pages_committed_ahead() {
     let world = world();
     for _ in 0..3 {
         let mut region = world.region(4 * MIB);
         world.write_pages(&region, 3, 7);
         let all = region.pages();
-        assert_eq!(region.zero_in_place(all), Ok(16));
-        assert_eq!(region.recommit(all).map(|done| done.frames_committed), Ok(16));
+        assert_eq!(region.zero_in_place(all), Ok(3), "the others hold zeros");
+        assert_eq!(region.recommit(all).map(|done| done.frames_committed), Ok(3), "so do they still");
         assert_eq!(region.defer(all), Ok(16));
         assert_eq!(region.reclaim(10).frames_released, 10);
         assert_eq!(region.decommit(all).map(|done| done.frames_released), Ok(6));

@@ -81,11 +81,7 @@ impl World {
         // root; the MMU is the only CPU.
         let space = unsafe { AddressSpace::new(layout, Machine { frames: source, mmu }) };
         let space = space.expect("the machine has frames for its tables");
-        space.set_policies(Policies {
-            fault_around: FaultAround::Off,
-            zero_stores: ZeroStores::Off,
-            ..Policies::default()
-        });
+        space.set_policies(Policies { fault_around: FaultAround::Off, zero_stores: ZeroStores::Off });
         Self { source, cpu: Cpu::new(mmu), space: Some(space) }
     }
 

@@ -148,8 +148,7 @@ impl VmTest {
     }
 }
 
-/// Lets a write commit its page and no other for the rest of the boot: for a test that counts the frames of pages which
-/// neighbours were written to, since those that are committed ahead of a run are resident too.
+/// Makes a write commit its page and no other for the rest of the boot, for a test that counts every frame.
 pub(crate) fn commit_nothing_ahead(machine: &Machine) {
     let space = machine.space();
     space.set_policies(Policies { fault_around: FaultAround::Off, ..space.policies() });

@@ -13,7 +13,7 @@ use crate::harness::{Checks, VmTest, commit_nothing_ahead};
 pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("dense-writes-take-few-faults", 4, dense_writes_take_few_faults),
     VmTest::new("scattered-writes-take-a-frame-each", 2, scattered_writes_take_a_frame_each),
-    VmTest::new("pages-committed-ahead-are-given-up-at-the-cap", 4, committed_ahead_at_the_cap),
+    VmTest::new("pages-committed-ahead-are-given-up-at-the-cap", 7, committed_ahead_at_the_cap),
     VmTest::new("a-fill-of-zeros-commits-nothing", 4, fill_of_zeros_commits_nothing),
     VmTest::new("scrubbed-frames-serve-the-next-touches", 4, scrubbed_frames_serve_the_next_touches),
     VmTest::counting("touching-and-clearing-cost-few-instructions", 6, costs),
@@ -52,8 +52,11 @@ fn committed_ahead_at_the_cap(checks: &mut Checks, machine: &Machine) {
     machine.space().set_policies(Policies::default());
     let mut guest = Guest::with_account(machine, MIB, Account::new(Some(CAP_FRAMES)));
     write(&mut guest, 3, 1);
-    checks.equal("resident frames, with those ahead", guest.residency().resident_frames, 16);
+    checks.equal("resident frames", guest.residency().resident_frames, 3);
+    checks.equal("frames ahead", guest.residency().ahead_frames, 13);
+    checks.equal("a byte of a page ahead", guest.load(9 * PAGE_BYTES), 0);
     guest.store(9 * PAGE_BYTES, 7);
+    checks.equal("frames ahead after a write", guest.residency().ahead_frames, 12);
     (0..CAP_FRAMES - 4).for_each(|page| guest.store((20 + page * 6) * PAGE_BYTES, 1));
     checks.equal("the account is lost", guest.account.is_lost(), false);
     checks.equal("what was written ahead of its fault", guest.load(9 * PAGE_BYTES), 7);

@@ -13,6 +13,7 @@ pub(crate) fn of_memory<T>(store: &Store<T>, memory: Memory) -> MemoryReport {
     MemoryReport {
         size_wasm_pages: memory.size(store),
         resident_frames: residency.resident_frames,
+        ahead_frames: residency.ahead_frames,
         peak_resident_frames: residency.peak_resident_frames,
         table_frames: residency.table_frames,
         faults: residency.faults,
@@ -30,9 +31,10 @@ pub(crate) fn publish(report: &Report) {
     }
     for (index, memory) in report.memories.iter().enumerate() {
         println!(
-            "memory {index}: {} Wasm pages, {} frames resident (peak {}), {} table frames, {} faults, {} released",
+            "memory {index}: {} Wasm pages, {} frames resident, {} ahead (peak {}), {} table frames, {} faults, {} released",
             memory.size_wasm_pages,
             memory.resident_frames,
+            memory.ahead_frames,
             memory.peak_resident_frames,
             memory.table_frames,
             memory.faults,

@@ -24,7 +24,7 @@ pub struct ZeroFill<'r, 'a, P: Platform> {
 impl<'r, 'a, P: Platform> ZeroFill<'r, 'a, P> {
     pub(super) fn begin(region: &'r mut Region<'a, P>, pages: PageRange) -> Self {
         region.with_recalled(|mut mapping| {
-            if mapping.record.residency.deferred_frames > 0 {
+            if mapping.record.figures.deferred_frames > 0 {
                 // Deferred pages read as zero too, and need not be zeroed to be filled with zeros.
                 mapping.sweep(Sweep::Deferred, pages);
             }

@@ -125,7 +125,8 @@ impl<'a> Modelled<'a> {
         let (residency, seed) = (self.region.residency(), self.seed);
         self.count_as(residency.resident_frames, self.residents(&all));
         self.count_as(residency.deferred_frames, self.count(&all, |held| held == Content::Deferred));
-        let held = residency.table_frames + residency.resident_frames + residency.deferred_frames;
+        let data = residency.resident_frames + residency.ahead_frames + residency.deferred_frames;
+        let held = residency.table_frames + data;
         assert_eq!(self.account.held_frames(), held, "seed {seed}");
         assert!(!self.account.is_lost(), "seed {seed}");
     }

@@ -29,6 +29,8 @@ pub(crate) enum Access {
 struct Translation {
     frame: PhysFrame,
     writable: bool,
+    /// Whether the CPU need not set the dirty bit of the entry any more.
+    dirty: bool,
 }
 
 /// The MMU: a root table and caches.
@@ -69,7 +71,11 @@ impl Mmu {
 
     /// Writes an entry of the root, as another part of a kernel would.
     pub(crate) fn set_root_entry(&self, index: PageTableIndex, flags: PageTableFlags) {
-        let table: *mut PageTable = self.memory.bytes(self.root).cast();
+        self.set_flags(self.root, index, flags);
+    }
+
+    fn set_flags(&self, table: PhysFrame, index: PageTableIndex, flags: PageTableFlags) {
+        let table: *mut PageTable = self.memory.bytes(table).cast();
         // SAFETY: the frame is in the machine's memory and aligned, and the crate under test is not
         // running.
         let table = unsafe { &mut *table };
@@ -83,7 +89,9 @@ impl Mmu {
             Access::Write => PageFaultErrorCode::CAUSED_BY_WRITE,
         };
         let cached = self.translations.borrow().get(&page).copied();
-        let translation = match cached.or_else(|| self.walk(page)) {
+        // A write through a translation that is not dirty walks again, to set the bit.
+        let usable = cached.filter(|cached| access == Access::Read || cached.dirty || !cached.writable);
+        let translation = match usable.or_else(|| self.walk(page, access)) {
             Some(translation) => translation,
             None => return Err(write),
         };
@@ -94,11 +102,12 @@ impl Mmu {
         Ok(translation.frame)
     }
 
-    fn walk(&self, page: Page) -> Option<Translation> {
+    fn walk(&self, page: Page, access: Access) -> Option<Translation> {
         let (mut table, mut level) = self.lowest_cached_table(page);
         let mut writable = true;
         loop {
-            let (flags, frame) = self.entry(table, page.page_table_index(level).into());
+            let index = page.page_table_index(level);
+            let (flags, frame) = self.entry(table, index.into());
             if !flags.contains(PageTableFlags::PRESENT) {
                 return None;
             }
@@ -106,7 +115,14 @@ impl Mmu {
             assert!(flags.contains(PageTableFlags::NO_EXECUTE), "{page:?} could be executed");
             assert!(flags.contains(PageTableFlags::ACCESSED), "the CPU would write the entry of {page:?}");
             writable &= flags.contains(PageTableFlags::WRITABLE);
-            let Some(below) = level.next_lower_level() else { return Some(Translation { frame, writable }) };
+            let Some(below) = level.next_lower_level() else {
+                let mut dirty = flags.contains(PageTableFlags::DIRTY);
+                if access == Access::Write && writable && !dirty {
+                    self.set_flags(table, index, flags | PageTableFlags::DIRTY);
+                    dirty = true;
+                }
+                return Some(Translation { frame, writable, dirty });
+            };
             self.tables.borrow_mut().insert((below, block(page, below)), frame);
             (table, level) = (frame, below);
         }
