@@ -79,12 +79,11 @@ impl<T: 'static> Linker<T> {
     /// allocate as many bytes as a guest asks for:
     ///
     /// ```
-    /// # use palimpsest_engine::{Caller, Extern, Linker, TrapCode};
+    /// # use palimpsest_engine::{Caller, Linker, TrapCode};
     /// # fn put(_byte: u8) {}
     /// let mut linker = Linker::<()>::new();
     /// linker.func_wrap("kernel", "print", |caller: Caller<'_, ()>, start: u32, len: u32| {
-    ///     let memory = caller.get_export("memory").and_then(Extern::into_memory);
-    ///     let memory = memory.ok_or(TrapCode::MemoryOutOfBounds)?;
+    ///     let memory = caller.memory().ok_or(TrapCode::MemoryOutOfBounds)?;
     ///     let rest = memory.data(&caller).get(start as usize..);
     ///     let text = rest.and_then(|rest| rest.get(..len as usize));
     ///     text.ok_or(TrapCode::MemoryOutOfBounds)?.iter().for_each(|byte| put(*byte));
