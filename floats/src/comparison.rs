@@ -1,16 +1,16 @@
 //! Comparisons. The caller tests the sign of the result.
 //!
 //! If an operand is a NaN, the result must make the caller's test fail. So it is positive where the
-//! caller tests for less, less or equal, or equal. It is positive for "not equal" too, whose test must
-//! succeed. It is negative where the caller tests for greater, or greater or equal.
+//! caller tests for less, less or equal, or equal. It is positive for "not equal" too, whose test
+//! must succeed. It is negative where the caller tests for greater, or greater or equal.
 //!
 //! `ucomisd` sets CF for less and ZF for equal, and both if an operand is a NaN (Intel SDM Vol 2B).
 //! LLVM reads 32 bits of the result and GCC reads 64, so all 64 bits are the number.
 
 use core::arch::naked_asm;
 
-/// Comparisons of one width: the instructions that move the operands to XMM0 and XMM1, the instruction
-/// that compares, and the symbols, grouped by what they return for a NaN.
+/// Comparisons of one width: the instructions that move the operands to XMM0 and XMM1, the
+/// instruction that compares, and the symbols, grouped by what they return for a NaN.
 macro_rules! comparisons {
     (
         $bits:ty, $load_left:literal, $load_right:literal, $compare:literal;

@@ -36,9 +36,10 @@ macro_rules! conversions {
                 concat!($convert, " xmm0, rdi"),
                 $result,
                 "ret",
-                // The integer is too large for a signed conversion: convert half of it, and double the
-                // result. The bit that is shifted out is ORed into the lowest bit. That bit is far
-                // below the last place of the float, so it only decides whether the rest is a tie.
+                // The integer is too large for a signed conversion: convert half of it, and double
+                // the result. The bit that is shifted out is ORed into the lowest bit. That bit is
+                // far below the last place of the float, so it only decides whether the rest is a
+                // tie.
                 "2:",
                 "mov rax, rdi",
                 "shr rax, 1",

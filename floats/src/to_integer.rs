@@ -1,14 +1,15 @@
 //! Conversion of floats to integers, rounding toward zero.
 //!
 //! A value that does not fit becomes the nearest integer that does, and a NaN becomes zero, as in
-//! `compiler_builtins`. In both cases the CPU returns the integer in which only the highest bit is set
-//! (Intel SDM Vol 1 4.8.3.7). The functions convert to 64 bits and detect these cases from the result.
+//! `compiler_builtins`. In both cases the CPU returns the integer in which only the highest bit is
+//! set (Intel SDM Vol 1 4.8.3.7). The functions convert to 64 bits and detect these cases from the
+//! result.
 
 use core::arch::naked_asm;
 
-/// Conversions from one width of float: the instruction that moves the operand to XMM0, the ones that
-/// convert, compare and subtract, the register with the operand's bits, the number of the sign bit,
-/// and the bits of 2^63.
+/// Conversions from one width of float: the instruction that moves the operand to XMM0, the ones
+/// that convert, compare and subtract, the register with the operand's bits, the number of the sign
+/// bit, and the bits of 2^63.
 macro_rules! conversions {
     (
         $bits:ty, $load:literal, $convert:literal, $compare:literal, $subtract:literal;

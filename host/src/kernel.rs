@@ -4,9 +4,9 @@
 //! `.cargo/config.toml`, because they must not reach host builds. With an explicit `--target` they
 //! do not reach build scripts either, which are linked for the host.
 //!
-//! The toolchain's own `rust-lld` links, so any host works without a C compiler. Each target has its
-//! own output directory. Otherwise builds for one target would evict the cached results of the other
-//! and of the host.
+//! The toolchain's own `rust-lld` links, so any host works without a C compiler. Each target has
+//! its own output directory. Otherwise builds for one target would evict the cached results of the
+//! other and of the host.
 
 use crate::workspace::{Variable, Workspace};
 use anyhow::{Context, Result, ensure};

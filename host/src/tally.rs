@@ -5,7 +5,9 @@
 use std::fmt;
 use std::ops::AddAssign;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
+use thiserror::Error;
 
 /// How many passed and how many failed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -50,11 +52,28 @@ impl AddAssign for Tally {
     }
 }
 
+/// Reads the line that `Display` writes.
+impl FromStr for Tally {
+    type Err = NotATally;
+
+    fn from_str(line: &str) -> Result<Self, NotATally> {
+        let counts = line.strip_suffix(" failed").and_then(|line| line.split_once(" passed, "));
+        let (passed, failed) = counts.ok_or(NotATally)?;
+        let number = |digits: &str| digits.parse().map_err(|_| NotATally);
+        Ok(Self { passed: number(passed)?, failed: number(failed)? })
+    }
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} passed, {} failed", self.passed, self.failed)
     }
 }
+
+/// A line is not `N passed, N failed`.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("this is not a line `N passed, N failed`")]
+pub struct NotATally;
 
 /// A name with the time that it took, as in `vm/gnu/boots (1.2 s)`.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +94,14 @@ mod tests {
         let mut sum = Tally { passed: 2, failed: 0 };
         sum += Tally { passed: 1, failed: 3 };
         assert_eq!(sum.to_string(), "3 passed, 3 failed");
+        assert_eq!("3 passed, 3 failed".parse::<Tally>().ok(), Some(sum));
+    }
+
+    #[test]
+    fn other_lines_are_not_counts() {
+        for line in ["", "ok a (0.1 s)", "3 passed", "x passed, 3 failed", "3 passed, 3 failed, 1 ignored"] {
+            assert!(line.parse::<Tally>().is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -6,7 +6,6 @@
 //! builds. `.ci/run` calls this and then `cargo xtask test`.
 
 use crate::cli::CiOptions;
-use crate::spec::{self, Detail};
 use crate::test_runner;
 use anyhow::{Context, Result};
 use duct::{Expression, cmd};
@@ -48,11 +47,11 @@ const PACKAGES: &str = "package --no-verify --allow-dirty --package=palimpsest-p
 
 /// Everything that ends up in the kernel.
 const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
-                      --package=palimpsest-vm-tests --package=palimpsest-engine --package=palimpsest-paging \
+                      --package=palimpsest-vm-tests --package=palimpsest-spec-kernel --package=palimpsest-engine --package=palimpsest-paging \
                       --package=palimpsest-heap --package=palimpsest-wasi --package=palimpsest-sse2-floats \
                       -- -D warnings";
 
-/// The command stream of the specification's tests, as xtask itself uses it.
+/// The command stream of the specification's tests, as the host writes it.
 const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-features -- -D warnings";
 
 /// The example of a kernel that embeds the two crates.
@@ -60,7 +59,7 @@ const EXAMPLE: &str = "clippy --package=palimpsest-embed-minimal -- -D warnings"
 
 /// The documentation of what only builds for a kernel's target.
 const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
-                           --package=palimpsest-vm-tests --package=palimpsest-sse2-floats \
+                           --package=palimpsest-vm-tests --package=palimpsest-spec-kernel --package=palimpsest-sse2-floats \
                            --package=palimpsest-embed-minimal";
 
 /// The guests' library, as guests use it, and what is built for the same target.
@@ -130,7 +129,7 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     println!("$ cargo xtask test --vm --target none");
     tally += test_runner::run_vm(workspace, Target::None, "", policy)?;
     println!("$ cargo xtask test --spec --target none");
-    tally += spec::run(workspace, Target::None, Detail::Totals, policy)?.tally;
+    tally += test_runner::run_spec(workspace, Target::None, policy)?;
     for target in TARGETS {
         println!("$ cargo xtask run --target {target}");
         let words = ["run", &format!("--target={target}")];

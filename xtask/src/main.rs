@@ -9,7 +9,6 @@ mod cli;
 mod guest;
 mod prose;
 mod run;
-mod spec;
 mod test_runner;
 
 use anyhow::Context;

@@ -1,8 +1,8 @@
 //! Build scripts of the kernels that link the library `kernel_demo`.
 //!
-//! A build script calls [`link`], and [`assemble`] for each folder of guests that the kernel embeds. Nothing
-//! is compiled here: no C compiler is needed. Both functions panic if something is wrong, because a panic
-//! is how a build script reports an error.
+//! A build script calls [`link`], and [`assemble`] for each folder of guests that the kernel
+//! embeds. Nothing is compiled here: no C compiler is needed. Both functions panic if something is
+//! wrong, because a panic is how a build script reports an error.
 //!
 //! ```no_run
 //! // build.rs
@@ -27,8 +27,8 @@ pub fn link() {
     }
 }
 
-/// Assembles every `.wat` file of `folder` into `OUT_DIR/<name>.wasm`. The folder is relative to the calling
-/// package.
+/// Assembles every `.wat` file of `folder` into `OUT_DIR/<name>.wasm`. The folder is relative to
+/// the calling package.
 pub fn assemble(folder: &str) {
     let sources = variable("CARGO_MANIFEST_DIR").join(folder);
     println!("cargo:rerun-if-changed={}", sources.display());

@@ -1,6 +1,8 @@
-//! Single accesses to addresses that Rust knows nothing of: in regions, or where nothing may be mapped.
+//! Single accesses to addresses that Rust knows nothing of: in regions, or where nothing may be
+//! mapped.
 //!
-//! In assembly, so that each is exactly one access, whatever the address, and none is optimised away.
+//! In assembly, so that each is exactly one access, whatever the address, and none is optimised
+//! away.
 
 use core::arch::asm;
 
@@ -9,8 +11,8 @@ use x86_64::VirtAddr;
 /// Reads a byte, or ends the machine if nothing is mapped at `address`.
 pub(crate) fn load(address: VirtAddr) -> u8 {
     let byte: u8;
-    // SAFETY: no device is mapped, so that reading changes nothing; a read that cannot be done ends the
-    // machine.
+    // SAFETY: no device is mapped, so that reading changes nothing; a read that cannot be done ends
+    // the machine.
     unsafe { asm!("mov {}, [{}]", out(reg_byte) byte, in(reg) address.as_u64(), options(nostack, readonly)) };
     byte
 }

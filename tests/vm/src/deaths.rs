@@ -67,7 +67,8 @@ fn execute_data(_: &mut Checks, _: &Machine) {
 
 fn execute_heap(_: &mut Checks, _: &Machine) {
     let code = alloc::boxed::Box::new(0xc3_u8);
-    // SAFETY: the address is not executable: physical memory is mapped no-execute, and this test shows it.
+    // SAFETY: the address is not executable: physical memory is mapped no-execute, and this test
+    // shows it.
     unsafe { execute(VirtAddr::from_ptr(&raw const *code)) };
 }
 

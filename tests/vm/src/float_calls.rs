@@ -1,7 +1,8 @@
 //! What the functions of `palimpsest_sse2_floats` return where compiled Rust code does not look.
 //!
-//! Rust checks the range of a number itself before it believes a conversion, and asks only for the sign of a
-//! comparison. Code in other languages may go by the whole answer, which is that of `compiler_builtins`.
+//! Rust checks the range of a number itself before it believes a conversion, and asks only for the
+//! sign of a comparison. Code in other languages may go by the whole answer, which is that of
+//! `compiler_builtins`.
 
 #![expect(clippy::cast_lossless, reason = "`From` is not for constants")]
 #![expect(clippy::cast_possible_truncation, reason = "that is what is tested")]

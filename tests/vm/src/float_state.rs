@@ -43,7 +43,8 @@ fn survive(checks: &mut Checks, machine: &Machine, entry: FaultEntry) {
     checks.equal("faults", guest.residency().faults, 1);
 }
 
-/// Loads `wanted` into the registers, writes a byte to `address` and saves the registers to `found`.
+/// Loads `wanted` into the registers, writes a byte to `address` and saves the registers to
+/// `found`.
 ///
 /// # Safety
 ///

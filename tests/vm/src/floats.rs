@@ -1,9 +1,10 @@
 //! Floats at run time, against what the compiler says that they are.
 //!
-//! Expected values are constants, which rustc evaluates with an implementation of IEEE 754 of its own; the same
-//! expression is evaluated again by this machine: on the hosted target by the instructions that the compiler
-//! chose, on the bare one by the functions of `palimpsest_sse2_floats`. Operands are the borders of both widths and
-//! of the integers, and patterns without a pattern. Which NaN a result is may differ (Rust says so).
+//! Expected values are constants, which rustc evaluates with an implementation of IEEE 754 of its
+//! own; the same expression is evaluated again by this machine: on the hosted target by the
+//! instructions that the compiler chose, on the bare one by the functions of
+//! `palimpsest_sse2_floats`. Operands are the borders of both widths and of the integers, and
+//! patterns without a pattern. Which NaN a result is may differ (Rust says so).
 
 #![expect(clippy::cast_lossless, reason = "`From` is not for constants")]
 #![expect(clippy::cast_possible_truncation, reason = "that is what is tested")]
@@ -21,7 +22,8 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-converted-nan-is-quiet", 2, nans),
 ];
 
-/// The first of `$values` for which `$found` is not what `$expected` was for the compiler, both a `u64`.
+/// The first of `$values` for which `$found` is not what `$expected` was for the compiler, both a
+/// `u64`.
 macro_rules! first_difference {
     ($values:ident, |$value:pat_param| $result:expr) => {
         first_difference!($values, |$value| $result, $result)
@@ -58,8 +60,9 @@ macro_rules! pairs {
     }};
 }
 
-/// `$borders`, then numbers without a pattern: all bits of every other one, which are mostly far apart, and those
-/// with exponents near 0 in between. `$exponent` is the field's mask, `$one` what it holds in 1.0.
+/// `$borders`, then numbers without a pattern: all bits of every other one, which are mostly far
+/// apart, and those with exponents near 0 in between. `$exponent` is the field's mask, `$one` what
+/// it holds in 1.0.
 macro_rules! with_random {
     ($float:ty, $bits:ty, $borders:ident, $exponent:literal, $one:literal) => {{
         let mut values = [0.0; $borders.len() + 16];
@@ -104,7 +107,8 @@ const DOUBLE_BORDERS: [f64; 38] = [
     f64::NEG_INFINITY,
     f64::NAN,
     f64::from_bits(0xfff0_0000_0000_0001),
-    // Around the ends of `f32`: its largest, half a place more, its smallest, and halfway between two.
+    // Around the ends of `f32`: its largest, half a place more, its smallest, and halfway between
+    // two.
     f32::MAX as f64,
     340_282_356_779_733_661_637_539_395_458_142_568_447.0,
     f32::from_bits(1) as f64,
@@ -168,7 +172,8 @@ pub(crate) const SINGLES: [f32; SINGLE_BORDERS.len() + 16] =
 pub(crate) static DOUBLE_PAIRS: [(f64, f64); DOUBLES.len() * DOUBLES.len()] = pairs!(DOUBLES);
 pub(crate) static SINGLE_PAIRS: [(f32, f32); SINGLES.len() * SINGLES.len()] = pairs!(SINGLES);
 
-/// The ends of the integers, those that no float of either width is, and ties between two that one is.
+/// The ends of the integers, those that no float of either width is, and ties between two that one
+/// is.
 const INTEGERS: [u64; 20] = [
     0,
     1,
@@ -252,7 +257,8 @@ fn integers(checks: &mut Checks, _: &Machine) {
     checks.equal("u64 as f32", first_difference!(INTEGERS, |a| single_bits(a as f32)), None);
 }
 
-/// As the Wasm specification wants it, and unlike what `compiler_builtins` does in integer instructions.
+/// As the Wasm specification wants it, and unlike what `compiler_builtins` does in integer
+/// instructions.
 fn nans(checks: &mut Checks, _: &Machine) {
     let widened = f64::from(black_box(f32::from_bits(0x7f80_0001)));
     checks.equal("widened", widened.to_bits(), 0x7ff8_0000_2000_0000);

@@ -1,12 +1,13 @@
 //! What a test is, and how one is run to its verdict.
 //!
-//! A check that fails prints a line `FAILED` and ends the machine. A test declares how many
-//! checks it makes, so that one that ends early cannot pass, or with which words the kernel is to die. After
-//! every test two checks are made for it: as many frames are free, and as many heap bytes in use, as before.
+//! A check that fails prints a line `FAILED` and ends the machine. A test declares how many checks
+//! it makes, so that one that ends early cannot pass, or with which words the kernel is to die.
+//! After every test two checks are made for it: as many frames are free, and as many heap bytes in
+//! use, as before.
 //!
-//! Tests of guests' memory are booted twice, with all policies of the address space off and with all of them on;
-//! what the boot is to have is the end of the test's name. A test that counts frames which a policy moves by
-//! design sets that one itself, and says why.
+//! Tests of guests' memory are booted twice, with all policies of the address space off and with
+//! all of them on; what the boot is to have is the end of the test's name. A test that counts
+//! frames which a policy moves by design sets that one itself, and says why.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -148,14 +149,15 @@ impl VmTest {
     }
 }
 
-/// Makes a write commit its page and no other for the rest of the boot, for a test that counts every frame.
+/// Makes a write commit its page and no other for the rest of the boot, for a test that counts every
+/// frame.
 pub(crate) fn commit_nothing_ahead(machine: &Machine) {
     let space = machine.space();
     space.set_policies(Policies { fault_around: FaultAround::Off, ..space.policies() });
 }
 
-/// Reserves as many regions at once as a test does: the address space's lists keep the heap that they have needed
-/// once.
+/// Reserves as many regions at once as a test does: the address space's lists keep the heap that
+/// they have needed once.
 fn warm_up(machine: &Machine) {
     const MOST_REGIONS: usize = 64;
     for bytes in [PAGE_BYTES, 64 * MIB] {

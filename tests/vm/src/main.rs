@@ -1,8 +1,10 @@
-//! The emulator tests: one boot per test and set of policies, chosen by the request in the boot archive.
+//! The emulator tests: one boot per test and set of policies, chosen by the request in the boot
+//! archive.
 //!
-//! `cargo xtask test --vm` boots this kernel once for the list of tests, and then once for each test. A test
-//! that passes ends with the line [`TestsComplete`](palimpsest_protocol::console::TestsComplete) and the exit
-//! status success. The host judges: a test passes only if status, line and time limit agree.
+//! `cargo xtask test --vm` boots this kernel once for the list of tests, and then once for each
+//! test. A test that passes ends with the line
+//! [`TestsComplete`](palimpsest_protocol::console::TestsComplete) and the exit status success. The
+//! host judges: a test passes only if status, line and time limit agree.
 
 #![no_std]
 #![no_main]

@@ -1,7 +1,8 @@
 //! The memory functions that compiled code calls, against loops over single bytes.
 //!
-//! On the hosted target they are the kernel's own, on the bare target those of `compiler_builtins`. Sizes and
-//! offsets go over the borders where the implementations change from bytes to words and back.
+//! On the hosted target they are the kernel's own, on the bare target those of `compiler_builtins`.
+//! Sizes and offsets go over the borders where the implementations change from bytes to words and
+//! back.
 
 use core::array;
 use core::cmp::Ordering;
@@ -29,8 +30,8 @@ unsafe extern "C" {
     fn strlen(text: *const c_char) -> usize;
 }
 
-// The tests call through pointers that the compiler cannot see through: it knows what the functions do, and
-// would change the arguments or leave the call out.
+// The tests call through pointers that the compiler cannot see through: it knows what the functions
+// do, and would change the arguments or leave the call out.
 type Set = unsafe extern "C" fn(*mut c_void, c_int, usize) -> *mut c_void;
 type Copy = unsafe extern "C" fn(*mut c_void, *const c_void, usize) -> *mut c_void;
 type Compare = unsafe extern "C" fn(*const c_void, *const c_void, usize) -> c_int;
@@ -41,8 +42,8 @@ fn sizes() -> impl Iterator<Item = usize> {
     (0..=40).chain([63, 64, 65, 127, 4087, 4096, 4099])
 }
 
-/// Offsets of an operand in its buffer, in bytes: two words and a byte, so that short copies overlap in every
-/// way.
+/// Offsets of an operand in its buffer, in bytes: two words and a byte, so that short copies
+/// overlap in every way.
 const OFFSETS: usize = 17;
 
 /// The largest size at the largest offset, and a few bytes after it that must stay.
@@ -77,8 +78,8 @@ fn pattern() -> Buffer {
     array::from_fn(|index| (index * 7 + index / 251).to_le_bytes()[0])
 }
 
-/// Copies from one buffer to another one byte at a time; `black_box` keeps the compiler from making it a
-/// call.
+/// Copies from one buffer to another one byte at a time; `black_box` keeps the compiler from making
+/// it a call.
 fn copy_by_bytes(to: &mut Buffer, from: &Buffer, case: Case) {
     for index in 0..case.size {
         to[case.to + index] = black_box(from[case.from + index]);
@@ -146,7 +147,8 @@ fn memmove_like_a_loop(checks: &mut Checks, _: &Machine) {
 
 fn memcmp_like_a_loop(checks: &mut Checks, _: &Machine) {
     let (left, mut right) = (pattern(), pattern());
-    // Two neighbours differ, in opposite directions, anywhere up to the size; or, every 17th time, none does.
+    // Two neighbours differ, in opposite directions, anywhere up to the size; or, every 17th time,
+    // none does.
     let difference = first(|case| {
         let place = case.from * case.size / OFFSETS;
         let amount = case.to.to_le_bytes()[0] * 15;

@@ -1,6 +1,8 @@
-//! The policies of the address space on the real CPU and its real TLB, and what touching and clearing cost.
+//! The policies of the address space on the real CPU and its real TLB, and what touching and
+//! clearing cost.
 //!
-//! All other tests of memory run with the policies off and with the policies on; these set their own.
+//! All other tests of memory run with the policies off and with the policies on; these set their
+//! own.
 
 use core::ptr;
 

@@ -1,4 +1,5 @@
-//! Regions in ring 0, with the real CPU and its real TLB: touch, read, decommit, fill, and what is fatal.
+//! Regions in ring 0, with the real CPU and its real TLB: touch, read, decommit, fill, and what is
+//! fatal.
 
 use core::ptr;
 

@@ -25,7 +25,8 @@ const RAX: usize = 0;
 /// Its lowest byte is what is written.
 const RCX: usize = 1;
 
-/// Every flag that code can set and that does not change what the CPU does next, and the direction flag.
+/// Every flag that code can set and that does not change what the CPU does next, and the direction
+/// flag.
 const FLAGS: RFlags = RFlags::CARRY_FLAG
     .union(RFlags::PARITY_FLAG)
     .union(RFlags::AUXILIARY_CARRY_FLAG)
@@ -57,11 +58,13 @@ fn survive(checks: &mut Checks, machine: &Machine, entry: FaultEntry) {
     checks.equal("the byte", guest.load(0), wanted.registers[RCX].to_le_bytes()[0]);
 }
 
-/// Loads `wanted` into the registers, writes CL to the address in RAX and saves the registers to `found`.
+/// Loads `wanted` into the registers, writes CL to the address in RAX and saves the registers to
+/// `found`.
 ///
 /// # Safety
 ///
-/// The caller owns the byte at the address in RAX, and the flags change nothing but those in [`FLAGS`].
+/// The caller owns the byte at the address in RAX, and the flags change nothing but those in
+/// [`FLAGS`].
 #[unsafe(naked)]
 unsafe extern "sysv64" fn store_with(wanted: &State, found: &mut State) {
     naked_asm!(

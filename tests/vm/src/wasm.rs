@@ -1,4 +1,5 @@
-//! Guests in the kernel: an engine, a store and an instance for each, on the kernel's own address space.
+//! Guests in the kernel: an engine, a store and an instance for each, on the kernel's own address
+//! space.
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
@@ -21,7 +22,8 @@ pub(crate) struct Program<T: 'static = ()> {
     instance: Instance,
 }
 
-/// The default configuration, but for images in a boot with the policies off: they are the engine's own policy.
+/// The default configuration, but for images in a boot with the policies off: they are the engine's
+/// own policy.
 pub(crate) fn config(machine: &Machine) -> Config {
     let images = if machine.space().policies() == Policies::OFF { Images::Off } else { Images::CopyOnWrite };
     Config::default().images(images)

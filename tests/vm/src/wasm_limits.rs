@@ -63,7 +63,8 @@ fn all_frames(checks: &mut Checks, machine: &Machine) {
     checks.equal("free frames", machine.frames().free_frames(), 0);
     let resident = glutton.store.report().resident_frames;
     let told = u64::from(glutton.progress.load(Ordering::Relaxed));
-    // A host call behind the first lost write would have told of more pages than there are frames for.
+    // A host call behind the first lost write would have told of more pages than there are frames
+    // for.
     checks.equal("thousands of pages it told of", told / 1000, resident / 1000);
     checks.equal("another call is refused", is_out_of_frames(glutton.eat()), true);
     checks.equal("the report says so", glutton.store.report().lost.is_some(), true);
@@ -109,7 +110,8 @@ fn life_with(machine: &Machine, left: usize, lives: &Lives) -> bool {
     !matches!(lived, Ok(Ok(1)))
 }
 
-/// What the lives share: the module, translated, and the number of frames that are free between them.
+/// What the lives share: the module, translated, and the number of frames that are free between
+/// them.
 struct Lives {
     module: Module,
     free: usize,
@@ -121,13 +123,15 @@ fn every_shortage(checks: &mut Checks, machine: &Machine) {
     let lives = Lives { module: module(&engine, guest!("churn")), free };
     checks.equal("a life with enough frames fails", life_with(machine, 200, &lives), false);
     let failed = (0..40).filter(|left| life_with(machine, *left, &lives)).count();
-    // The life needs this many frames at its height: every one less fails it, and nothing else does.
+    // The life needs this many frames at its height: every one less fails it, and nothing else
+    // does.
     let needed = FRAMES_OF_A_LIFE - usize::from(lives.module.image_frames() > 0);
     checks.equal("lives that failed, which are those with too few frames", failed, needed);
 }
 
-/// Frames that `churn.wat` holds at its height: 5 of data, 2 tables, and 1 table that regions share. One of its data
-/// frames holds its segment, which is not written to again: that is the module's if it has an image.
+/// Frames that `churn.wat` holds at its height: 5 of data, 2 tables, and 1 table that regions
+/// share. One of its data frames holds its segment, which is not written to again: that is the
+/// module's if it has an image.
 const FRAMES_OF_A_LIFE: usize = 8;
 
 fn module_bombs(checks: &mut Checks, machine: &Machine) {

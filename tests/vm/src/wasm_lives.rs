@@ -132,7 +132,8 @@ fn stale_bytes(checks: &mut Checks, machine: &Machine) {
     checks.equal("bytes of another guest", stale, 0);
 }
 
-/// Bytes that are not zero in the first `second` bytes of a guest that comes when another has written `first`.
+/// Bytes that are not zero in the first `second` bytes of a guest that comes when another has
+/// written `first`.
 fn bytes_seen_after(machine: &Machine, first: u32, ending: Ending, second: u32) -> usize {
     let mut writer = Program::start(machine, guest!("accesses"));
     writer.must::<(u32, u32), ()>("fill", (0, first));
@@ -150,7 +151,8 @@ fn bytes_seen_after(machine: &Machine, first: u32, ending: Ending, second: u32) 
         }
     };
     let mut reader = Program::start(machine, guest!("accesses"));
-    // Half of the pages are touched before they are read, so that both the zero frame and fresh ones are seen.
+    // Half of the pages are touched before they are read, so that both the zero frame and fresh
+    // ones are seen.
     (0..second).step_by(8192).for_each(|at| reader.must::<u32, ()>("store", at));
     let memory = reader.memory().data(&reader.store);
     let seen = memory[..second as usize].iter().filter(|byte| **byte != 0).count();

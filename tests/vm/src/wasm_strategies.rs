@@ -1,4 +1,5 @@
-//! The four clearing strategies and the two commit policies, on real frames: what is released, and what is said.
+//! The four clearing strategies and the two commit policies, on real frames: what is released, and
+//! what is said.
 
 use alloc::vec::Vec;
 

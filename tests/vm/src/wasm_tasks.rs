@@ -128,7 +128,8 @@ fn killed(checks: &mut Checks, machine: &Machine) {
     checks.equal("it is gone", executor.kill(id).is_none(), true);
 }
 
-/// Under `-icount` the clock is made of instructions: how long the busy guest takes is the same in every run.
+/// Under `-icount` the clock is made of instructions: how long the busy guest takes is the same in
+/// every run.
 fn waiting(checks: &mut Checks, machine: &Machine) {
     let rate = timer::calibrate();
     let mut executor = Executor::new(rate, SLICE);

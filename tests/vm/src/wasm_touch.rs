@@ -142,6 +142,7 @@ fn growth_cost(checks: &mut Checks, machine: &Machine) {
     let by_one = instructions_to_grow(machine, 1);
     let by_all = instructions_to_grow(machine, 65_535);
     kernel_demo::println!("growing by 1 Wasm page: {by_one} instructions; by 65535: {by_all}");
-    // The search for a page that is present walks a table for each 512 GiB, 1 GiB, 2 MiB: a few entries more.
+    // The search for a page that is present walks a table for each 512 GiB, 1 GiB, 2 MiB: a few
+    // entries more.
     checks.at_most("instructions to grow by 65535", by_all, by_one + 500);
 }

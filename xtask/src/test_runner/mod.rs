@@ -11,10 +11,10 @@ mod plan;
 mod program_cases;
 mod run_cases;
 mod solo;
+mod spec;
 mod vm;
 
 use crate::cli::TestOptions;
-use crate::spec::{self, Detail, Verdict};
 use anyhow::{Result, ensure};
 use palimpsest_host::kernel::Target;
 use palimpsest_host::setup::MissingPolicy;
@@ -23,6 +23,7 @@ use palimpsest_host::workspace::Workspace;
 use std::process::ExitCode;
 
 pub(crate) use host::run as run_host;
+pub(crate) use spec::run as run_spec;
 
 /// Runs what the options ask for and prints the count.
 ///
@@ -33,7 +34,7 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCo
     let policy = options.setup.missing_policy();
     let filter = options.vm.iter().flatten().map(String::as_str).next().unwrap_or_default();
     if options.spec {
-        return run_spec(workspace, options);
+        return spec::run_aloud(workspace, options.target, policy);
     }
     let tally = if options.host {
         run_host(workspace)?
@@ -53,19 +54,8 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCo
 pub(crate) fn run_all(workspace: &Workspace, target: Target, policy: MissingPolicy) -> Result<Tally> {
     let mut tally = run_host(workspace)?;
     tally += run_vm(workspace, target, "", policy)?;
-    tally += spec::run(workspace, target, Detail::Totals, policy)?.tally;
+    tally += run_spec(workspace, target, policy)?;
     Ok(tally)
-}
-
-/// Runs the specification's tests only, with a figure for each file. The kernel's totals come last.
-fn run_spec(workspace: &Workspace, options: &TestOptions) -> Result<ExitCode> {
-    let policy = options.setup.missing_policy();
-    let Verdict { tally, totals } = spec::run(workspace, options.target, Detail::Files, policy)?;
-    println!("{tally}");
-    if let Some(totals) = totals {
-        println!("{totals}");
-    }
-    Ok(tally.exit_code())
 }
 
 /// Runs the tests in the emulator whose name contains `filter`, a line each.

@@ -1,7 +1,9 @@
-//! A kernel for one test: built with a profile that loses the interpreter's tail calls, it is told so by name.
+//! A kernel for one test: built with a profile that loses the interpreter's tail calls, it is told
+//! so by name.
 //!
-//! `cargo xtask test` sets the profile. In any other build, and on a target without SSE registers, the engine
-//! is made and the test fails. The emulator's status and the last line are those of a test of `vm-tests`.
+//! `cargo xtask test` sets the profile. In any other build, and on a target without SSE registers,
+//! the engine is made and the test fails. The emulator's status and the last line are those of a
+//! test of `vm-tests`.
 
 #![no_std]
 #![no_main]
@@ -14,7 +16,8 @@ use palimpsest_protocol::console::TestsComplete;
 
 boot_main!(main);
 
-/// What the boot and the engine's self-check may need together, in bytes: the stack of a small kernel.
+/// What the boot and the engine's self-check may need together, in bytes: the stack of a small
+/// kernel.
 const SMALL_STACK_BYTES: usize = 64 * 1024;
 
 /// How many checks are made.

@@ -166,7 +166,8 @@ fn is_refusal(error: &ModuleError) -> bool {
     )
 }
 
-/// Turns an outcome that is expected to be a failure round. `is_expected` decides whether it is the right one.
+/// Turns an outcome that is expected to be a failure round. `is_expected` decides whether it is the
+/// right one.
 fn fails_as<E: ToString>(
     expected: &str,
     outcome: Result<(), E>,

@@ -1,18 +1,19 @@
-//! Runs a command stream on this machine, on the backing that has no page tables.
+//! Runs a command stream on the host, on the backing that has no page tables.
 //!
-//! `spec-host STREAM`: prints every failure, a line for each file and the totals. Exit status 0 means that no
-//! directive failed and that every file gave all of its memory back; 1 that one did not, 2 that the stream
-//! could not be run. `cargo xtask test --spec` writes the stream and calls this.
+//! `spec-host STREAM` prints every failure, a line for each file, and the totals. It exits with 0
+//! if no directive failed and every file released all of its memory, with 1 otherwise, and with 2
+//! if the stream could not be run. `cargo xtask test --spec` writes the stream.
 
 use std::{env, error::Error, fs, process::ExitCode};
 
 use palimpsest_engine::{Backing, Fixed};
+use palimpsest_spec::COMPLETE;
 use palimpsest_spec::runner::{self, Event};
 
-/// Bytes for the memories of one file. They are not touched before a test touches them.
+/// Bytes for the memories of one file. The host commits them when a test touches them.
 const BACKING_BYTES: usize = 4 << 30;
 
-/// What a memory can grow by, in bytes: the tests grow one to 803 Wasm pages.
+/// How far a memory can grow, in bytes: the tests grow one to 803 Wasm pages.
 const HEADROOM_BYTES: u64 = 64 << 20;
 
 fn main() -> ExitCode {
@@ -26,7 +27,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Box<dyn Error>> {
-    let path = env::args_os().nth(1).ok_or("no stream is given: `cargo xtask test --spec` makes one")?;
+    let path = env::args_os()
+        .nth(1)
+        .ok_or("no stream was given: run `cargo xtask test --spec`, which writes one")?;
     let stream = fs::read(path)?;
     let fixed = Fixed::new(Box::leak(Box::<[u8]>::new_uninit_slice(BACKING_BYTES)), HEADROOM_BYTES);
     let backing = Backing::from(fixed.clone());
@@ -37,11 +40,11 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         if let Event::FileDone { file, .. } = event
             && fixed.free_bytes() != free_bytes
         {
-            println!("FAILED {file}: {} bytes are not given back", free_bytes - fixed.free_bytes());
+            println!("FAILED {file}: {} bytes were not released", free_bytes - fixed.free_bytes());
             leaks += 1;
         }
     })?;
-    println!("SPEC_COMPLETE {}", totals.directives());
+    println!("{COMPLETE}{}", totals.directives());
     println!("{totals}");
     Ok(if totals.failed == 0 && leaks == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

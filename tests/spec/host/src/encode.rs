@@ -1,11 +1,11 @@
 //! From `.wast` text to commands.
 //!
-//! Owns what becomes of each kind of directive. Nothing is left out: a directive becomes a command with
-//! binary modules, or is counted as text-only where all that it asserts is about a text, or is an error. The
-//! modules are assembled here, so that whoever runs the stream needs no assembler.
+//! Owns what becomes of each kind of directive. Nothing is left out: a directive becomes a command
+//! with binary modules, or is counted as text-only where all that it asserts is about a text, or is
+//! an error. The modules are assembled here, so that whoever runs the stream needs no assembler.
 
-use super::known_misses::KnownMisses;
-use super::values;
+use crate::known_misses::KnownMisses;
+use crate::values;
 use anyhow::{Context, Result, bail};
 use palimpsest_spec::stream::{Action, Command, Directive, File, Invoke, Writer};
 use wast::lexer::Lexer;
@@ -17,7 +17,7 @@ use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke, Wat};
 ///
 /// # Errors
 /// The text does not parse, or has a directive of a kind that no suite of ours is known to have.
-pub(super) fn write_file(
+pub(crate) fn write_file(
     writer: &mut Writer,
     file: File<'_>,
     text: &str,
@@ -94,7 +94,8 @@ fn assert_trap<'a>(
     }
 }
 
-/// A text that is quoted, or that the assembler refuses, is malformed as a text: it has no binary form.
+/// A text that is quoted, or that the assembler refuses, is malformed as a text: it has no binary
+/// form.
 fn assert_malformed<'a>(module: &mut QuoteWat<'_>, message: &'a str, wasm: &'a mut Vec<u8>) -> Command<'a> {
     match module {
         QuoteWat::Wat(module) => assemble_inline(module, wasm)

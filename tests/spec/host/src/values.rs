@@ -10,7 +10,7 @@ use wast::{WastArg, WastRet};
 ///
 /// # Errors
 /// One of them is of a type that WebAssembly has only in proposals that wasmi does not have.
-pub(super) fn arguments(arguments: &[WastArg<'_>]) -> Result<Vec<Value>> {
+pub(crate) fn arguments(arguments: &[WastArg<'_>]) -> Result<Vec<Value>> {
     arguments.iter().map(argument).collect()
 }
 
@@ -35,7 +35,7 @@ fn argument(argument: &WastArg<'_>) -> Result<Value> {
 ///
 /// # Errors
 /// One of them is of a type that WebAssembly has only in proposals that wasmi does not have.
-pub(super) fn patterns(results: &[WastRet<'_>]) -> Result<Vec<Pattern>> {
+pub(crate) fn patterns(results: &[WastRet<'_>]) -> Result<Vec<Pattern>> {
     results
         .iter()
         .map(|result| {

@@ -1,8 +1,8 @@
 //! The directives that are known to fail, each with its reason.
 //!
-//! Owns the form of `spec/known-misses.txt`: empty lines, lines that begin with `#`, and lines of
-//! `suite/file.wast:line` and a reason. The list is complete and free of the dead: an entry that names no
-//! directive is an error here, and one whose directive passes fails the run.
+//! `tests/spec/known-misses.txt` has empty lines, lines that begin with `#`, and lines of
+//! `suite/file.wast:line` and a reason. The list is exact: an entry that names no directive is an
+//! error here, and an entry whose directive passes fails the run.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use palimpsest_spec::stream::{Expected, File};
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 /// The list, and which of its entries have been found.
 #[derive(Debug)]
-pub(super) struct KnownMisses {
-    /// By place, as it is written.
+pub(crate) struct KnownMisses {
+    /// By place.
     entries: BTreeMap<String, Found>,
 }
 
@@ -26,21 +26,21 @@ impl KnownMisses {
     /// Reads the list.
     ///
     /// # Errors
-    /// A line has no reason, or a place stands twice.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    /// A line has no reason, or a place occurs twice.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut entries = BTreeMap::new();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (place, _reason) = line
                 .split_once(' ')
-                .with_context(|| format!("the known miss `{line}` has no reason behind its place"))?;
+                .with_context(|| format!("the known miss `{line}` has no reason after its place"))?;
             let earlier = entries.insert(place.to_owned(), Found::NotYet);
-            ensure!(earlier.is_none(), "the known miss {place} stands twice in the list");
+            ensure!(earlier.is_none(), "the known miss {place} occurs twice in the list");
         }
         Ok(Self { entries })
     }
 
     /// Whether the directive at `line` of `file` is to pass.
-    pub(super) fn expected(&mut self, file: File<'_>, line: u32) -> Expected {
+    pub(crate) fn expected(&mut self, file: File<'_>, line: u32) -> Expected {
         match self.entries.get_mut(&format!("{file}:{line}")) {
             Some(found) => {
                 *found = Found::Yes;
@@ -54,7 +54,7 @@ impl KnownMisses {
     ///
     /// # Errors
     /// An entry names a place where no directive begins.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         let lost = self.entries.iter().find(|(_, found)| **found == Found::NotYet);
         lost.map_or(Ok(()), |(place, _)| Err(anyhow!("no directive begins at the known miss {place}")))
     }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_has_a_reason_and_stands_once() {
+    fn an_entry_has_a_reason_and_occurs_once() {
         assert!(KnownMisses::parse("simd/a.wast:3").is_err());
         assert!(KnownMisses::parse("simd/a.wast:3 a\nsimd/a.wast:3 b").is_err());
     }

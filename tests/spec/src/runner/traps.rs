@@ -1,9 +1,10 @@
 //! What the engine's errors are called in the specification's tests.
 //!
-//! The tests give a message, and an implementation passes if its own begins with it ("Assertions" in the
-//! interpreter's manual). The engine has codes instead of messages, so here are the reference interpreter's
-//! words for each, and those of our own tests for what clearing traps with. Nothing is asserted about the
-//! words of malformed and invalid modules: implementations find mistakes in different orders.
+//! The tests give a message, and an implementation passes if its own begins with it ("Assertions"
+//! in the interpreter's manual). The engine has codes instead of messages, so here are the
+//! reference interpreter's words for each, and those of our own tests for what clearing traps with.
+//! Nothing is asserted about the words of malformed and invalid modules: implementations find
+//! mistakes in different orders.
 
 use palimpsest_engine::{ClearError, Error, InstantiateError, TrapCode};
 
@@ -26,7 +27,8 @@ fn link_failure(error: &InstantiateError) -> Option<&'static str> {
     if matches!(error, InstantiateError::ImportType { .. }) {
         return Some("incompatible import type");
     }
-    // Before bulk memory operations a module could not be linked if a segment did not fit; now it traps.
+    // Before bulk memory operations a module could not be linked if a segment did not fit; now it
+    // traps.
     let InstantiateError::Segment(error) = error else { return None };
     match error.as_trap_code()? {
         TrapCode::MemoryOutOfBounds => Some("data segment does not fit"),
@@ -53,7 +55,8 @@ fn clear_names(error: &ClearError) -> &'static [&'static str] {
     }
 }
 
-/// The reference interpreter's names of a trap; one code of the engine may stand for several of its traps.
+/// The reference interpreter's names of a trap; one code of the engine may stand for several of its
+/// traps.
 fn names(code: TrapCode) -> &'static [&'static str] {
     match code {
         TrapCode::UnreachableCodeReached => &["unreachable executed"],
@@ -70,8 +73,8 @@ fn names(code: TrapCode) -> &'static [&'static str] {
     }
 }
 
-/// Whether `name` begins with `expected`. Where a test expects the index of an element behind its name, the
-/// name suffices: the engine does not say which element it was.
+/// Whether `name` begins with `expected`. Where a test expects the index of an element behind its
+/// name, the name suffices: the engine does not say which element it was.
 fn agrees(name: &str, expected: &str) -> bool {
     let is_index = |rest: &str| rest.strip_prefix(' ').is_some_and(|index| index.parse::<u64>().is_ok());
     name.starts_with(expected) || expected.strip_prefix(name).is_some_and(is_index)

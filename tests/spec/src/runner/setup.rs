@@ -1,11 +1,12 @@
-//! How the engine is set up for a suite: with the proposals that its tests are about and no others, since
-//! many of them check that what came later is refused.
+//! How the engine is set up for a suite: with the proposals that its tests are about and no others,
+//! since many of them check that what came later is refused.
 
 use palimpsest_engine::{Config, Features, Limits};
 
 use crate::stream::Suite;
 
-/// What WebAssembly 1.0 consists of. Mutable globals are among it because the tests are written with them.
+/// What WebAssembly 1.0 consists of. Mutable globals are among it because the tests are written
+/// with them.
 const V1: Features = Features::FLOATS.union(Features::MUTABLE_GLOBAL);
 
 /// What WebAssembly 2.0 adds.
@@ -54,7 +55,8 @@ fn limits() -> Limits {
     limits.instances = 1 << 12;
     limits.memories = 1 << 12;
     limits.tables = 1 << 12;
-    // No test grows a memory beyond 4 GiB, and a window of addresses must hold those of a whole file.
+    // No test grows a memory beyond 4 GiB, and a window of addresses must hold those of a whole
+    // file.
     limits.memory_bytes = 8 << 30;
     limits
 }

@@ -1,4 +1,5 @@
-//! The directives of a test file ("Scripts" in the reference interpreter's manual), with binary modules.
+//! The directives of a test file ("Scripts" in the reference interpreter's manual), with binary
+//! modules.
 
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,8 @@ pub enum Expected {
     KnownMiss,
 }
 
-/// What a directive asks for. A `wasm` is a binary module, a `message` what the specification calls the
-/// failure.
+/// What a directive asks for. A `wasm` is a binary module, a `message` what the specification calls
+/// the failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command<'a> {
     /// Instantiate a module; what follows refers to the instance.

@@ -58,8 +58,8 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     ///
-    /// Every [`StreamError`] but `NotAStream`; [`StreamError::OutOfOrder`] too if the directives of the file
-    /// before have not all been read.
+    /// Every [`StreamError`] but `NotAStream`; [`StreamError::OutOfOrder`] too if the directives of
+    /// the file before have not all been read.
     pub fn next_file(&mut self) -> Result<Option<File<'a>>, StreamError> {
         match self.record()? {
             Record::FileStart(file) => Ok(Some(file)),

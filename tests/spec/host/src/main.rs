@@ -1,9 +1,12 @@
-//! `cargo xtask test --spec`: the WebAssembly specification's own tests, on this machine and in the kernel.
+//! `cargo xtask test --spec`: the WebAssembly specification's tests, on the host and in a kernel.
 //!
-//! Owns the way of a test from its text to its verdict: [`suites`] has the files, [`encode`] makes one command
-//! stream of them all, [`known_misses`] marks those that are listed, and `palimpsest-spec` runs the stream:
-//! as the program `spec-host` of this machine on a slice of bytes, and as the kernel's program `spec` on
-//! demand-paged memory in ring 0. [`judge`] decides what came of a run. Called by `test` and `ci`.
+//! [`suites`] has the files, [`encode`] turns them into one command stream, and [`known_misses`]
+//! marks the directives that are known to fail. The stream is run twice: by the program `spec-host`
+//! of `palimpsest-spec` on a byte slice, and by the kernel in `tests/spec/kernel` on demand-paged
+//! memory in ring 0. [`judge`] decides whether a run passed.
+//!
+//! `cargo xtask` starts this program and reads its line `N passed, N failed`. It is a separate
+//! package because the tests are 20 MB of source that no other command needs.
 
 mod encode;
 mod judge;
@@ -12,70 +15,95 @@ mod suites;
 mod values;
 
 use anyhow::{Context, Result};
+use clap::Parser;
 use judge::{Ended, Run};
 use known_misses::KnownMisses;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
 use palimpsest_host::protocol::Task;
 use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
-use palimpsest_host::setup::{self, EMULATOR, MissingPolicy, Need};
+use palimpsest_host::setup::{self, EMULATOR, Need, SetupOptions};
 use palimpsest_host::tally::{Tally, Timed};
 use palimpsest_host::workspace::Workspace;
+use palimpsest_spec::STREAM_FILE;
 use palimpsest_spec::stream::{File, Suite, Writer};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process;
+use std::process::{self, ExitCode};
 use std::time::{Duration, Instant};
 
 /// The list of [`known_misses`], below the repository's root.
-const KNOWN_MISSES: &str = "spec/known-misses.txt";
+const KNOWN_MISSES: &str = "tests/spec/known-misses.txt";
 
 /// Cargo's words for the program of this machine.
 const HOST_PROGRAM: [&str; 2] = ["--package=palimpsest-spec", "--bin=spec-host"];
-
-/// The name that the kernel knows the stream by.
-const STREAM: &str = "spec.stream";
 
 /// How long the kernel may take for all tests. On two cores it takes 6 seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(400);
 
 /// How much of a run is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Detail {
+enum Detail {
     /// Every line: a figure per file
     Files,
     /// The totals, and why a run failed
     Totals,
 }
 
-/// What came of the tests.
-#[derive(Debug, Default)]
-pub(crate) struct Verdict {
-    /// A test for each run
-    pub(crate) tally: Tally,
-    /// The totals of the last run that had any
-    pub(crate) totals: Option<String>,
+/// Runs the specification's tests on the host and in the kernel.
+#[derive(Debug, Parser)]
+struct Options {
+    /// The compilation target of the kernel
+    #[arg(long, value_enum, default_value_t = Target::Gnu)]
+    target: Target,
+    /// Print a line for each file of tests
+    #[arg(long)]
+    files: bool,
+    /// Whether missing things are installed
+    #[command(flatten)]
+    setup: SetupOptions,
 }
 
-/// Runs all tests on this machine and in the kernel.
+/// The result of the tests.
+#[derive(Debug, Default)]
+struct Verdict {
+    /// One test for each run
+    tally: Tally,
+    /// The totals of the last run that was complete
+    totals: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs all tests on the host and in the kernel. A test that fails is counted.
 ///
 /// # Errors
-/// The tests cannot be assembled, something is missing and may not be installed, or a program cannot be
-/// started. A test that fails is counted.
-pub(crate) fn run(
-    workspace: &Workspace,
-    target: Target,
-    detail: Detail,
-    policy: MissingPolicy,
-) -> Result<Verdict> {
-    setup::require(workspace, &[Need::Core(target.triple()), EMULATOR], policy)?;
-    let tests = Tests::assemble(workspace)?;
+/// The tests cannot be assembled, something is missing and may not be installed, or a program
+/// cannot be started.
+fn run(options: &Options) -> Result<ExitCode> {
+    let workspace = Workspace::locate()?;
+    let needs = [Need::Core(options.target.triple()), EMULATOR];
+    setup::require(&workspace, &needs, options.setup.missing_policy())?;
+    let detail = if options.files { Detail::Files } else { Detail::Totals };
+    let tests = Tests::assemble(&workspace)?;
     let mut verdict = Verdict::default();
-    tests.run_on_host(workspace, detail, &mut verdict)?;
-    tests.run_in_vm(workspace, target, detail, &mut verdict)?;
-    Ok(verdict)
+    tests.run_on_host(&workspace, detail, &mut verdict)?;
+    tests.run_in_vm(&workspace, options.target, detail, &mut verdict)?;
+    println!("{}", verdict.tally);
+    if let Some(totals) = verdict.totals.filter(|_| options.files) {
+        println!("{totals}");
+    }
+    Ok(verdict.tally.exit_code())
 }
 
 /// All tests as one command stream.
@@ -102,7 +130,8 @@ impl Tests {
         Ok(Self { directives: writer.directives(), stream: writer.finish() })
     }
 
-    /// Runs the tests on this machine, in a build without optimisation, which checks the engine's arithmetic.
+    /// Runs the tests on this machine, in a build without optimisation, which checks the engine's
+    /// arithmetic.
     fn run_on_host(&self, workspace: &Workspace, detail: Detail, verdict: &mut Verdict) -> Result<()> {
         let path = workspace.output(&format!("spec-{}.stream", process::id()));
         // Builds first, so that the compiler's time is not the tests'.
@@ -128,7 +157,7 @@ impl Tests {
         verdict: &mut Verdict,
     ) -> Result<()> {
         let name = format!("spec/{target}");
-        let session = match Session::new(workspace, target, Image::new("palimpsest-kernel-demo", "spec")) {
+        let session = match Session::new(workspace, target, Image::new("palimpsest-spec-kernel", "spec")) {
             Ok(session) => session,
             Err(error) => {
                 verdict.tally.fail(&name, &format_args!("{error:#}"), "");
@@ -144,7 +173,7 @@ impl Tests {
         };
         let mut output = Output::new(detail);
         let start = Instant::now();
-        let files = [(STREAM, self.stream.as_slice())];
+        let files = [(STREAM_FILE, self.stream.as_slice())];
         let ending = session.boot(machine, Task::Specification, &files, |line| output.add(line))?;
         let run = Run { ended: Ended::from(ending), output: output.text };
         verdict.add(&name, &run, self.directives, start.elapsed());

@@ -1,9 +1,10 @@
 //! The command stream: what the tests ask for, with every module assembled.
 //!
-//! A stream is [`MAGIC`], then for each file its name, its directives and an end mark, then an end mark of
-//! the stream with the number of all directives. [`Writer`] writes it record by record, [`Reader`] reads it in
-//! place: strings and modules borrow from the stream, so that a kernel can run one that is larger than its
-//! heap. The bytes are postcard's; a stream is made and used by one version of this crate and never kept.
+//! A stream is [`MAGIC`], then for each file its name, its directives and an end mark, then an end
+//! mark of the stream with the number of all directives. [`Writer`] writes it record by record,
+//! [`Reader`] reads it in place: strings and modules borrow from the stream, so that a kernel can
+//! run one that is larger than its heap. The bytes are postcard's; a stream is made and used by one
+//! version of this crate and never kept.
 
 mod command;
 mod reader;

@@ -1,25 +1,24 @@
-//! What makes a run of the specification's tests pass. Pure: an ending and an output go in, a verdict comes
-//! out.
+//! What makes a run of the specification's tests pass: a pure function of its ending and its
+//! output.
 //!
-//! A pass is the right exit status *and* the line that counts the directives, with as many as the stream has,
-//! *and* the totals behind it. So a program that stops early, or that leaves a directive out, does not pass.
+//! A run passes if it has the right exit status, *and* the line that counts the directives with as
+//! many as the stream has, *and* the totals in the next line. So a program that stops early, or
+//! that skips a directive, does not pass.
 
 use palimpsest_host::qemu::Ending;
+use palimpsest_spec::COMPLETE;
 use std::process::ExitStatus;
 use thiserror::Error;
 
-/// How the line begins that counts the directives; the totals are the line behind it.
-const COMPLETE: &str = "SPEC_COMPLETE ";
-
-/// How every line begins that says what failed.
+/// The start of every line that reports a failure.
 const FAILED: &str = "FAILED ";
 
 /// How a program ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Ended {
-    /// It says that all went well
+pub(crate) enum Ended {
+    /// With success
     Well,
-    /// It does not
+    /// In another way
     Badly(String),
 }
 
@@ -44,26 +43,26 @@ impl From<ExitStatus> for Ended {
 
 /// A run that has ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Run {
-    /// How
-    pub(super) ended: Ended,
+pub(crate) struct Run {
+    /// How it ended
+    pub(crate) ended: Ended,
     /// What it printed
-    pub(super) output: String,
+    pub(crate) output: String,
 }
 
 impl Run {
     /// The lines that explain a failure, or all if there are none.
-    pub(super) fn failures(&self) -> String {
+    pub(crate) fn failures(&self) -> String {
         let lines: Vec<_> = self.output.lines().filter(|line| line.starts_with(FAILED)).collect();
         if lines.is_empty() { self.output.clone() } else { lines.join("\n") }
     }
 
-    /// The totals, if it came to its end.
-    pub(super) fn totals(&self) -> Option<&str> {
+    /// The totals, if the run was complete.
+    pub(crate) fn totals(&self) -> Option<&str> {
         self.completion().map(|(_, totals)| totals)
     }
 
-    /// What follows SPEC_COMPLETE, and the line behind it.
+    /// What follows [`COMPLETE`], and the next line.
     fn completion(&self) -> Option<(&str, &str)> {
         let mut lines = self.output.lines().skip_while(|line| !line.starts_with(COMPLETE));
         lines.next().and_then(|line| line.strip_prefix(COMPLETE)).zip(lines.next())
@@ -73,19 +72,19 @@ impl Run {
 /// Why a run failed.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
-pub(super) enum Failure {
-    /// The program says so itself, or did not live to say anything
+pub(crate) enum Failure {
+    /// The program reported failures, or died
     #[error("{0}")]
     Ended(String),
     /// The line that counts the directives is missing, or the totals are
-    #[error("ended well, but without the line SPEC_COMPLETE and the totals behind it")]
+    #[error("ended with success, but without the line SPEC_COMPLETE and the totals after it")]
     NotComplete,
-    /// Some directives were left out
-    #[error("the stream has {expected} directives, the program says it ran {ran}")]
+    /// Some directives were skipped
+    #[error("the stream has {expected} directives, the program reports {ran}")]
     WrongCount {
         /// The number in the stream
         expected: u32,
-        /// What follows SPEC_COMPLETE
+        /// What follows [`COMPLETE`]
         ran: String,
     },
 }
@@ -94,7 +93,7 @@ pub(super) enum Failure {
 ///
 /// # Errors
 /// The run failed, as [`Failure`] says.
-pub(super) fn judge(run: &Run, directives: u32) -> Result<&str, Failure> {
+pub(crate) fn judge(run: &Run, directives: u32) -> Result<&str, Failure> {
     if let Ended::Badly(how) = &run.ended {
         return Err(Failure::Ended(how.clone()));
     }

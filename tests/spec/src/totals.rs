@@ -1,7 +1,8 @@
 //! What a run came to, in numbers.
 //!
-//! Owns the form of the line that ends a run, which `cargo xtask` passes on. Every directive is counted
-//! exactly once, so the sum of all fields is the number of directives and nothing can be left out unseen.
+//! Owns the form of the line that ends a run, which `cargo xtask` passes on. Every directive is
+//! counted exactly once, so the sum of all fields is the number of directives and nothing can be
+//! left out unseen.
 
 use core::fmt;
 use core::ops::AddAssign;

@@ -1,0 +1,5 @@
+//! Links the kernel.
+
+fn main() {
+    palimpsest_kernel_build::link();
+}
