@@ -16,6 +16,10 @@ const OPEN_FILES: usize = 64;
 /// The default limit of files and directories in one scratch directory.
 const SCRATCH_FILES: usize = 4096;
 
+/// The default quota of one scratch directory in bytes: half of the 32 MiB of heap that the default
+/// limits of the engine are made for.
+const SCRATCH_BYTES: u64 = 16 << 20;
+
 /// Collects what a program may use. Returned by [`Wasi::builder`].
 pub struct WasiBuilder {
     args: Vec<Vec<u8>>,
@@ -24,6 +28,7 @@ pub struct WasiBuilder {
     preopened: Vec<(Box<str>, Tree)>,
     open_files: usize,
     scratch_files: usize,
+    scratch_bytes: u64,
 }
 
 /// The contents of a preopened directory.
@@ -41,6 +46,7 @@ impl WasiBuilder {
             preopened: Vec::new(),
             open_files: OPEN_FILES,
             scratch_files: SCRATCH_FILES,
+            scratch_bytes: SCRATCH_BYTES,
         }
     }
 
@@ -119,7 +125,11 @@ impl WasiBuilder {
     }
 
     /// Preopens an empty directory as `guest_path`, for example `/tmp`. The guest can read and
-    /// write it. Its files consist of `blocks`.
+    /// write it. Its files consist of `blocks`, within the limits of [`scratch_files`] and
+    /// [`scratch_bytes`].
+    ///
+    /// [`scratch_files`]: Self::scratch_files
+    /// [`scratch_bytes`]: Self::scratch_bytes
     #[must_use]
     pub fn scratch(mut self, guest_path: &str, blocks: impl Blocks + 'static) -> Self {
         self.preopened.push((guest_path.into(), Tree::Scratch(Box::new(blocks))));
@@ -142,6 +152,20 @@ impl WasiBuilder {
         self
     }
 
+    /// Sets the quota of each scratch directory, in bytes. The default is 16 MiB.
+    ///
+    /// Each block that a file has is charged [`BLOCK_CHARGE_BYTES`], and each file or directory
+    /// [`FILE_CHARGE_BYTES`]. This covers the blocks and what they take of the heap. A hole in a
+    /// file is not charged. A change that would exceed the quota fails with `ENOSPC`.
+    ///
+    /// [`BLOCK_CHARGE_BYTES`]: crate::BLOCK_CHARGE_BYTES
+    /// [`FILE_CHARGE_BYTES`]: crate::FILE_CHARGE_BYTES
+    #[must_use]
+    pub fn scratch_bytes(mut self, limit: u64) -> Self {
+        self.scratch_bytes = limit;
+        self
+    }
+
     /// Returns the world with everything that was added.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "every volume has a root, so it never panics")]
@@ -152,7 +176,7 @@ impl WasiBuilder {
         for (guest_path, tree) in self.preopened {
             let mut volume = match tree {
                 Tree::Archive(volume) => volume,
-                Tree::Scratch(blocks) => Volume::scratch(blocks, self.scratch_files),
+                Tree::Scratch(blocks) => Volume::scratch(blocks, self.scratch_files, self.scratch_bytes),
             };
             let place = Place { volume: volumes.len(), inode: ROOT };
             volume.open(place.inode).expect("every volume has a root");
@@ -169,6 +193,7 @@ impl fmt::Debug for WasiBuilder {
         let mut fields = f.debug_struct("WasiBuilder");
         fields.field("args", &self.args.len()).field("environ", &self.environ.len());
         fields.field("open_files", &self.open_files).field("scratch_files", &self.scratch_files);
+        fields.field("scratch_bytes", &self.scratch_bytes);
         fields.finish_non_exhaustive()
     }
 }

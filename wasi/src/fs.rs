@@ -18,18 +18,25 @@ mod change;
 mod content;
 mod node;
 mod path;
+mod storage;
 
-use alloc::{boxed::Box, collections::BTreeMap};
-use core::fmt;
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, btree_map::Entry},
+};
 use wasip1::{
     ERRNO_INVAL, ERRNO_ISDIR, ERRNO_NOENT, ERRNO_NOSPC, ERRNO_NOTDIR, ERRNO_ROFS, ERRNO_STALE, Errno,
     FILETYPE_UNKNOWN, Filetype,
 };
 
-pub use self::archive::ArchiveError;
+pub use self::{
+    archive::ArchiveError,
+    storage::{BLOCK_CHARGE_BYTES, FILE_CHARGE_BYTES},
+};
 use self::{
     content::Content,
     node::{Directory, Kind, Node},
+    storage::Storage,
 };
 pub(crate) use self::{
     node::{Inode, ROOT},
@@ -38,14 +45,14 @@ pub(crate) use self::{
 use crate::{layout::Stat, world::Blocks};
 
 /// A tree of files.
+#[derive(Debug)]
 pub(crate) struct Volume {
     nodes: BTreeMap<Inode, Node>,
     /// The number of the next new node.
     next: Inode,
     /// The limit of nodes.
     nodes_max: usize,
-    /// The source of blocks; None in an archive.
-    source: Option<Box<dyn Blocks>>,
+    storage: Storage,
 }
 
 /// Whether the files of a volume can be written.
@@ -57,19 +64,24 @@ pub(crate) enum Access {
 
 impl Volume {
     /// Creates an empty tree of up to `nodes_max` files and directories, whose blocks `source`
-    /// allocates.
-    pub(crate) fn scratch(source: Box<dyn Blocks>, nodes_max: usize) -> Self {
-        Self { nodes_max, source: Some(source), ..Self::empty() }
+    /// allocates. They take up to `bytes_max` bytes with everything that is charged.
+    pub(crate) fn scratch(source: Box<dyn Blocks>, nodes_max: usize, bytes_max: u64) -> Self {
+        Self { nodes_max, storage: Storage::new(source, bytes_max), ..Self::empty() }
     }
 
     fn empty() -> Self {
         let root = Node { kind: Kind::Directory(Directory::new(ROOT)), modified_ns: 0, links: 1, opens: 0 };
-        Self { nodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, nodes_max: usize::MAX, source: None }
+        Self {
+            nodes: BTreeMap::from([(ROOT, root)]),
+            next: ROOT + 1,
+            nodes_max: usize::MAX,
+            storage: Storage::none(),
+        }
     }
 
     /// Returns whether files can be written.
     pub(crate) fn access(&self) -> Access {
-        if self.source.is_some() { Access::ReadWrite } else { Access::ReadOnly }
+        if self.storage.is_writable() { Access::ReadWrite } else { Access::ReadOnly }
     }
 
     /// # Errors
@@ -86,7 +98,7 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `ESTALE` if there is no such node.
+    /// `ESTALE` if the node does not exist.
     pub(crate) fn filetype(&self, inode: Inode) -> Result<Filetype, Errno> {
         self.node(inode).map(|node| node.kind.filetype())
     }
@@ -95,7 +107,7 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `ESTALE` if there is no such node.
+    /// `ESTALE` if the node does not exist.
     pub(crate) fn stat(&self, inode: Inode, device: u64) -> Result<Stat, Errno> {
         let Node { kind, modified_ns, links, .. } = self.node(inode)?;
         let (filetype, size) = (kind.filetype(), kind.size());
@@ -153,11 +165,12 @@ impl Volume {
         }
     }
 
-    /// Writes to a file. Returns fewer bytes than were passed if no block is free for the rest.
+    /// Writes to a file. Returns fewer bytes than were passed if the quota or the blocks do not
+    /// suffice for the rest.
     ///
     /// # Errors
     ///
-    /// `EROFS`, `EISDIR`, `EFBIG`; `ENOSPC` if no block is free for the first byte.
+    /// `EROFS`, `EISDIR`, `EFBIG`; `ENOSPC` if they do not suffice for the first byte.
     pub(crate) fn write(
         &mut self,
         inode: Inode,
@@ -165,9 +178,9 @@ impl Volume {
         bytes: &[u8],
         now_ns: u64,
     ) -> Result<usize, Errno> {
-        let source = self.source.as_deref_mut().ok_or(ERRNO_ROFS)?;
+        self.require_writable()?;
         let node = self.nodes.get_mut(&inode).ok_or(ERRNO_STALE)?;
-        let written = node.content()?.write(source, offset, bytes)?;
+        let written = node.content()?.write(&mut self.storage, offset, bytes)?;
         node.modified_ns = now_ns;
         Ok(written)
     }
@@ -179,8 +192,8 @@ impl Volume {
     /// `EROFS`, `EISDIR`, `EFBIG`.
     pub(crate) fn resize(&mut self, inode: Inode, size: u64, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
-        let node = self.node_mut(inode)?;
-        node.content()?.resize(size)?;
+        let node = self.nodes.get_mut(&inode).ok_or(ERRNO_STALE)?;
+        node.content()?.resize(&mut self.storage, size)?;
         node.modified_ns = now_ns;
         Ok(())
     }
@@ -189,7 +202,7 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `ESTALE` if there is no such node.
+    /// `ESTALE` if the node does not exist.
     pub(crate) fn open(&mut self, inode: Inode) -> Result<(), Errno> {
         self.node_mut(inode)?.opens += 1;
         Ok(())
@@ -230,12 +243,13 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` at the limit of nodes, `ENOENT` in a directory that was removed, `ENOTDIR`.
+    /// `ENOSPC` at the limit of nodes or of bytes, `ENOENT` in a directory that was removed, `ENOTDIR`.
     fn add(&mut self, parent: Inode, name: &str, kind: Kind, now_ns: u64) -> Result<Inode, Errno> {
         if self.nodes.len() >= self.nodes_max {
             return Err(ERRNO_NOSPC);
         }
         self.parent(parent)?;
+        self.storage.charge_node()?;
         let inode = self.next;
         self.directory_mut(parent)?.insert(name, inode);
         self.node_mut(parent)?.modified_ns = now_ns;
@@ -245,8 +259,10 @@ impl Volume {
     }
 
     fn free_if_unused(&mut self, inode: Inode) {
-        if self.nodes.get(&inode).is_some_and(|node| node.links == 0 && node.opens == 0) {
-            self.nodes.remove(&inode);
+        let Entry::Occupied(entry) = self.nodes.entry(inode) else { return };
+        if entry.get().links == 0 && entry.get().opens == 0 {
+            self.storage.release_blocks(entry.remove().kind.blocks());
+            self.storage.release_node();
         }
     }
 }
@@ -263,11 +279,5 @@ impl Node {
             Kind::Directory(_) => Err(ERRNO_ISDIR),
             Kind::Link(_) => Err(ERRNO_INVAL),
         }
-    }
-}
-
-impl fmt::Debug for Volume {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Volume").field("access", &self.access()).field("nodes", &self.nodes.len()).finish()
     }
 }

@@ -44,7 +44,8 @@
 //! # Directories
 //!
 //! [`WasiBuilder::archive`] preopens a tar archive, read-only. [`WasiBuilder::scratch`] preopens an
-//! empty directory that the guest can write to. Its blocks come from the embedder.
+//! empty directory that the guest can write to. Its blocks come from the embedder, within the quota
+//! of [`WasiBuilder::scratch_bytes`].
 //!
 //! Each preopened directory is a separate tree with a separate descriptor. If a guest has `/` and
 //! `/tmp`, wasi-libc opens `/tmp/a` in the second, because it takes the longest preopened prefix.
@@ -83,7 +84,7 @@ mod wasi;
 mod world;
 
 pub use builder::WasiBuilder;
-pub use fs::ArchiveError;
+pub use fs::{ArchiveError, BLOCK_CHARGE_BYTES, FILE_CHARGE_BYTES};
 pub use linker::{Exit, NoMemory, add_to_linker};
 pub use wasi::Wasi;
 pub use world::{BLOCK_BYTES, Block, Blocks, Clock, Empty, Input, Output, Random, Wait};

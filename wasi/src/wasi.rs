@@ -118,7 +118,7 @@ impl Wasi {
     ///
     /// # Errors
     ///
-    /// `ESTALE` if there is no such node.
+    /// `ESTALE` if the node does not exist.
     pub(crate) fn stat(&self, place: Place) -> Result<Stat, Errno> {
         self.volumes[place.volume].stat(place.inode, place.volume as u64 + 1)
     }
@@ -128,7 +128,7 @@ impl Wasi {
     /// # Errors
     ///
     /// `EBADF` if `fd` is neither open nor the result of [`Descriptors::lowest_free`]; `ESTALE` if
-    /// there is no such node.
+    /// the node does not exist.
     pub(crate) fn install(&mut self, fd: u32, descriptor: Descriptor) -> Result<(), Errno> {
         if let Some(place) = descriptor.object.place() {
             self.volumes[place.volume].open(place.inode)?;

@@ -59,6 +59,9 @@ pub trait Random: Send {
 /// Memory for the files of a scratch directory.
 pub trait Blocks: Send {
     /// Returns a zeroed block, or None if none is free. The guest then gets `ENOSPC`.
+    ///
+    /// It is called only within the quota of
+    /// [`WasiBuilder::scratch_bytes`](crate::WasiBuilder::scratch_bytes).
     fn allocate(&mut self) -> Option<Box<dyn Block>>;
 }
 

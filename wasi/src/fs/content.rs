@@ -10,7 +10,8 @@ use alloc::{
 };
 use wasip1::{ERRNO_FBIG, ERRNO_NOSPC, ERRNO_ROFS, Errno};
 
-use crate::world::{BLOCK_BYTES, Block, Blocks};
+use super::storage::Storage;
+use crate::world::{BLOCK_BYTES, Block};
 
 /// The largest size of a file in bytes. It is the largest `filedelta`.
 pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
@@ -63,19 +64,22 @@ impl Content {
         len
     }
 
-    /// Writes at `offset` into blocks from `source`. Returns fewer bytes than were passed if
-    /// `source` has no block for the rest.
+    /// Returns the number of blocks.
+    pub(super) fn blocks(&self) -> usize {
+        match self {
+            Self::Archived(_) => 0,
+            Self::Scratch { blocks, .. } => blocks.len(),
+        }
+    }
+
+    /// Writes at `offset` into blocks from `storage`. Returns fewer bytes than were passed if
+    /// `storage` has no block for the rest.
     ///
     /// # Errors
     ///
-    /// `EROFS` in an archive, `EFBIG` beyond the largest size, `ENOSPC` if `source` has no block
+    /// `EROFS` in an archive, `EFBIG` beyond the largest size, `ENOSPC` if `storage` has no block
     /// for the first byte.
-    pub(super) fn write(
-        &mut self,
-        source: &mut dyn Blocks,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<usize, Errno> {
+    pub(super) fn write(&mut self, storage: &mut Storage, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
         let Self::Scratch { len, blocks } = self else { return Err(ERRNO_ROFS) };
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= FILE_BYTES_MAX);
         end.ok_or(ERRNO_FBIG)?;
@@ -84,7 +88,7 @@ impl Content {
             let block = match blocks.entry(piece.block) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
-                    let Some(block) = source.allocate() else { break };
+                    let Ok(block) = storage.allocate() else { break };
                     entry.insert(block)
                 }
             };
@@ -106,12 +110,13 @@ impl Content {
     /// # Errors
     ///
     /// `EROFS` in an archive, `EFBIG` beyond the largest size.
-    pub(super) fn resize(&mut self, size: u64) -> Result<(), Errno> {
+    pub(super) fn resize(&mut self, storage: &mut Storage, size: u64) -> Result<(), Errno> {
         let Self::Scratch { len, blocks } = self else { return Err(ERRNO_ROFS) };
         if size > FILE_BYTES_MAX {
             return Err(ERRNO_FBIG);
         }
-        drop(blocks.split_off(&size.div_ceil(BLOCK_BYTES as u64)));
+        let freed = blocks.split_off(&size.div_ceil(BLOCK_BYTES as u64));
+        storage.release_blocks(freed.len());
         let Pieces { block, start, .. } = Pieces::new(size, 0);
         if let Some(last) = blocks.get_mut(&block) {
             last.bytes_mut()[start..].fill(0);

@@ -52,6 +52,14 @@ impl Kind {
             Self::Link(target) => target.len() as u64,
         }
     }
+
+    /// Returns the number of blocks that the node owns.
+    pub(super) fn blocks(&self) -> usize {
+        match self {
+            Self::Directory(_) | Self::Link(_) => 0,
+            Self::File(content) => content.blocks(),
+        }
+    }
 }
 
 /// The entries of a directory.

@@ -2,7 +2,7 @@
 
 use crate::support::{ALL_RIGHTS, Guest, errno};
 use crate::world::{ManualClock, Pool};
-use palimpsest_wasi::{Wait, Wasi};
+use palimpsest_wasi::{BLOCK_CHARGE_BYTES, FILE_CHARGE_BYTES, Wait, Wasi};
 
 const FILE: u8 = wasip1::FILETYPE_REGULAR_FILE.raw();
 
@@ -71,6 +71,73 @@ fn without_blocks_a_write_is_short_and_then_enospc() {
     // A block that the file already has can still be written.
     guest.seek(file, 0, wasip1::WHENCE_SET.raw()).unwrap();
     assert_eq!(guest.write(file, b"x"), Ok(1));
+}
+
+/// Returns a guest with a quota for this many files and blocks, and many more blocks.
+fn with_quota(files: u64, blocks: u64) -> (Guest, Pool) {
+    let pool = Pool::of(1000);
+    let quota = files * FILE_CHARGE_BYTES + blocks * BLOCK_CHARGE_BYTES;
+    (Guest::new(Wasi::builder().scratch("/tmp", pool.clone()).scratch_bytes(quota)), pool)
+}
+
+#[test]
+fn a_sparse_file_takes_no_more_than_the_quota() {
+    let (mut guest, pool) = with_quota(1, 7);
+    let file = guest.create(ROOT, "f").unwrap();
+    for block in 0..100 {
+        guest.seek(file, block << 30, wasip1::WHENCE_SET.raw()).unwrap();
+        let expected = if block < 7 { Ok(1) } else { errno(wasip1::ERRNO_NOSPC) };
+        assert_eq!(guest.write(file, b"x"), expected, "block {block}");
+    }
+    assert_eq!(pool.left(), 1000 - 7);
+    // What is truncated can be used again.
+    guest.call("fd_filestat_set_size", &[file.into(), 3 << 30]).unwrap();
+    assert_eq!(pool.left(), 1000 - 3);
+    guest.seek(file, 0, wasip1::WHENCE_SET.raw()).unwrap();
+    assert_eq!((guest.write(file, &[7; 30_000]), pool.left()), (Ok(5 * 4096), 1000 - 7));
+}
+
+#[test]
+fn empty_files_and_directories_use_the_quota() {
+    let (mut guest, pool) = with_quota(3, 0);
+    let a = guest.create(ROOT, "a").unwrap();
+    guest.at_path("path_create_directory", ROOT, "b").unwrap();
+    guest.create(ROOT, "b/c").unwrap();
+    let full = errno(wasip1::ERRNO_NOSPC);
+    assert_eq!(guest.create(ROOT, "b/d"), full);
+    assert_eq!(guest.at_path("path_create_directory", ROOT, "d"), errno(wasip1::ERRNO_NOSPC));
+    assert_eq!(guest.write(a, b"x"), full);
+    // A file that was removed is charged until it is closed.
+    guest.at_path("path_unlink_file", ROOT, "a").unwrap();
+    assert_eq!(guest.create(ROOT, "d"), full);
+    guest.close(a).unwrap();
+    guest.create(ROOT, "d").unwrap();
+    assert_eq!(pool.left(), 1000);
+}
+
+#[test]
+fn what_a_removed_or_replaced_file_took_of_the_quota_is_free_again() {
+    let (mut guest, pool) = with_quota(2, 3);
+    for _ in 0..10 {
+        let old = guest.create(ROOT, "old").unwrap();
+        assert_eq!(guest.write(old, &[7; 20_000]), Ok(3 * 4096));
+        guest.close(old).unwrap();
+        let new = guest.create(ROOT, "new").unwrap();
+        guest.close(new).unwrap();
+        guest.rename(ROOT, "new", ROOT, "old").unwrap();
+        guest.at_path("path_unlink_file", ROOT, "old").unwrap();
+        assert_eq!(pool.left(), 1000);
+    }
+}
+
+#[test]
+fn the_default_quota_is_16_mib() {
+    let pool = Pool::of(10_000);
+    let mut guest = Guest::new(Wasi::builder().scratch("/tmp", pool.clone()));
+    let file = guest.create(ROOT, "f").unwrap();
+    while guest.write(file, &[7; 30_000]).is_ok() {}
+    let blocks = ((16 << 20) - FILE_CHARGE_BYTES) / BLOCK_CHARGE_BYTES;
+    assert_eq!(pool.left(), 10_000 - blocks);
 }
 
 #[test]

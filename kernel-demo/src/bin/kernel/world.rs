@@ -1,7 +1,9 @@
 //! The world of a guest: the kernel's ports, clocks, files and frames as WASI, and a heap.
 //!
 //! Standard output and error are two serial ports. `/` is the directory in the boot archive,
-//! read-only. The blocks of `/tmp` are frames of the pool, which dropping the store releases.
+//! read-only. The blocks of `/tmp` are frames of the pool, which dropping the store releases. They
+//! are a share of what is free at the start, so a guest that fills `/tmp` gets `ENOSPC` and not a
+//! memory without frames.
 
 use alloc::{boxed::Box, sync::Arc};
 
@@ -13,7 +15,9 @@ use kernel_demo::{Machine, clock, rtc};
 use palimpsest_engine::{DuplicateDefinition, Linker, Module};
 use palimpsest_heap::Heap;
 use palimpsest_protocol::{Entry, files};
-use palimpsest_wasi::{ArchiveError, Block, Blocks, Clock, Output, Random, Wait, Wasi};
+use palimpsest_wasi::{
+    ArchiveError, BLOCK_CHARGE_BYTES, Block, Blocks, Clock, FILE_CHARGE_BYTES, Output, Random, Wait, Wasi,
+};
 use spin::Mutex;
 
 use crate::run::Guest;
@@ -65,7 +69,26 @@ pub(crate) fn of(
     if let Some(root) = machine.file(files::ROOT) {
         builder = builder.archive("/", root)?;
     }
-    Ok(builder.scratch("/tmp", Frames).build())
+    let (bytes, files) = tmp_limits(machine);
+    Ok(builder.scratch("/tmp", Frames).scratch_bytes(bytes).scratch_files(files).build())
+}
+
+/// The part of the free frames that `/tmp` may take.
+const TMP_FRAMES_DIVISOR: u64 = 4;
+
+/// The part of the free heap that the blocks of `/tmp` may take, and again its files.
+const TMP_HEAP_DIVISOR: u64 = 8;
+
+/// Returns the quota of `/tmp` in bytes and its limit of files: at most a quarter of the free
+/// frames, and a quarter of the free heap.
+fn tmp_limits(machine: &Machine) -> (u64, usize) {
+    let free = machine.frames().free_frames() * BLOCK_BYTES as u64;
+    let heap = machine.heap();
+    let heap_share = heap.size_bytes.saturating_sub(heap.used_bytes) as u64 / TMP_HEAP_DIVISOR;
+    let blocks = heap_share / (BLOCK_CHARGE_BYTES - BLOCK_BYTES as u64);
+    let bytes = (free / TMP_FRAMES_DIVISOR).min(blocks * BLOCK_CHARGE_BYTES);
+    let files = heap_share / FILE_CHARGE_BYTES;
+    (bytes, usize::try_from(files).unwrap_or(usize::MAX))
 }
 
 /// The data of a program's store.

@@ -1,0 +1,96 @@
+//! What the files of a volume take: blocks from the embedder, within a quota of bytes.
+//!
+//! A file with one byte in each of its blocks takes much more than its bytes: whole blocks, and for
+//! each a place in the map of the file. Both are charged, as is each node, so the quota bounds the
+//! memory of the embedder, however the guest distributes its bytes.
+
+use alloc::boxed::Box;
+use core::fmt;
+use wasip1::{ERRNO_NOSPC, Errno};
+
+use crate::world::{BLOCK_BYTES, Block, Blocks};
+
+/// What each block of a file is charged, in bytes: 4096 for its content, and 128 of the heap.
+///
+/// On a 64-bit machine, a place in the map of a file has 24 bytes, and up to 65 in a tree that is
+/// filled as sparsely as it can be. The rest is for the box around the block.
+pub const BLOCK_CHARGE_BYTES: u64 = BLOCK_BYTES as u64 + 128;
+
+/// What each file or directory is charged, in bytes of the heap, except for the root.
+///
+/// It covers the node, its entries in the two maps of its directory, and the longest name.
+pub const FILE_CHARGE_BYTES: u64 = 1024;
+
+/// The source of a volume's blocks, and what was taken from it.
+pub(super) struct Storage {
+    /// None in an archive.
+    source: Option<Box<dyn Blocks>>,
+    /// The quota in bytes.
+    limit: u64,
+    /// The sum of the charges. It is at most `limit`.
+    charged: u64,
+}
+
+impl Storage {
+    /// Returns the storage of an archive: unlimited nodes, and no blocks.
+    pub(super) fn none() -> Self {
+        Self { source: None, limit: u64::MAX, charged: 0 }
+    }
+
+    /// Returns storage for up to `limit` bytes, with blocks from `source`.
+    pub(super) fn new(source: Box<dyn Blocks>, limit: u64) -> Self {
+        Self { source: Some(source), limit, charged: 0 }
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Charges a file or directory.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if it exceeds the quota.
+    pub(super) fn charge_node(&mut self) -> Result<(), Errno> {
+        self.charge(FILE_CHARGE_BYTES)
+    }
+
+    /// Allocates and charges a block.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if it exceeds the quota, or if no block is free.
+    pub(super) fn allocate(&mut self) -> Result<Box<dyn Block>, Errno> {
+        self.charge(BLOCK_CHARGE_BYTES)?;
+        let block = self.source.as_deref_mut().and_then(|source| source.allocate());
+        if block.is_none() {
+            self.release_blocks(1);
+        }
+        block.ok_or(ERRNO_NOSPC)
+    }
+
+    /// Subtracts the charge of a node that was freed.
+    pub(super) fn release_node(&mut self) {
+        self.charged = self.charged.saturating_sub(FILE_CHARGE_BYTES);
+    }
+
+    /// Subtracts the charges of blocks that were freed.
+    pub(super) fn release_blocks(&mut self, count: usize) {
+        self.charged = self.charged.saturating_sub(BLOCK_CHARGE_BYTES * count as u64);
+    }
+
+    fn charge(&mut self, bytes: u64) -> Result<(), Errno> {
+        if self.limit - self.charged < bytes {
+            return Err(ERRNO_NOSPC);
+        }
+        self.charged += bytes;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Storage");
+        fields.field("limit", &self.limit).field("charged", &self.charged).finish_non_exhaustive()
+    }
+}
