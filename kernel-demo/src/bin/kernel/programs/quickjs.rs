@@ -8,7 +8,7 @@
 
 mod host;
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String};
 
 use palimpsest_engine::Linker;
 
@@ -28,6 +28,9 @@ const GLOBAL_SCRIPT: u32 = 0;
 /// whose calls are nested 1,000 deep. A call in JavaScript uses 256 bytes of stack, and up to three
 /// calls in Wasm.
 const STACK_BYTES: u32 = 128 << 10;
+
+/// The limit of bytes of a value that is reported as text. The rest is left out.
+const REPORTED_BYTES_MAX: u32 = 64 << 10;
 
 /// Evaluates the script that the request names: `-e SCRIPT`, or a file.
 pub(crate) fn quickjs(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
@@ -133,17 +136,17 @@ fn describe(library: &mut Library<Host>, value: u32) -> Result<String, RunError>
     Ok(text)
 }
 
-/// Returns a value as text.
+/// Returns the start of a value as text.
 fn text(library: &mut Library<Host>, value: u32) -> Result<String, RunError> {
     let place = library.store()?.data().length_place();
     let start = library.call("qjs_get_string_len", &[value, place])?;
     if start == 0 {
         return Ok(String::from("<a value that cannot be converted to a string>"));
     }
-    let length = library.word(place)?;
-    let bytes = Vec::from(library.read(start, length as usize)?);
+    let length = library.word(place)?.min(REPORTED_BYTES_MAX);
+    let text = String::from_utf8_lossy(library.read(start, length as usize)?).into_owned();
     library.call("qjs_free_cstring", &[start])?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(text)
 }
 
 /// Copies `text` and a NUL into a new block of the guest's heap. Returns its address and the length

@@ -75,14 +75,21 @@ fn chosen<'a>(
     instance.get_func(store, name).ok_or_else(missing).map(|func| Some((name, func)))
 }
 
+/// The limit of functions in a list of those that can be called.
+const LISTED_MAX: usize = 32;
+
+/// The limit of parameters that are written in such a list for one function.
+const LISTED_PARAMS_MAX: usize = 16;
+
 /// Describes the functions that can be called, for a user who gave no name or a wrong one.
 fn callable(module: &Module) -> String {
     let functions = module.exports().filter_map(|export| {
         let ty = export.ty().func()?;
-        let words: Vec<_> = ty.params().iter().map(|param| values::type_name(*param)).collect();
+        let params = ty.params().iter().take(LISTED_PARAMS_MAX);
+        let words: Vec<_> = params.map(|param| values::type_name(*param)).collect();
         Some(format!("`{}`", [&[export.name()], &words[..]].concat().join(" ")))
     });
-    let functions: Vec<_> = functions.collect();
+    let functions: Vec<_> = functions.take(LISTED_MAX).collect();
     if functions.is_empty() {
         return String::from("it exports no functions");
     }

@@ -24,6 +24,12 @@ pub(super) const FUNCTIONS: [&str; 2] = ["stdout", "stderr"];
 /// The limit of fuel for a call back into the guest.
 const UNDIVIDED_FUEL: u64 = 100_000_000;
 
+/// The bytes of output that one unit of fuel pays for, as in WASI.
+const BYTES_PER_UNIT: u64 = 64;
+
+/// The limit of promises that are rejected without a handler at the same time.
+const REJECTIONS_MAX: usize = 1024;
+
 /// The data of the library's store.
 pub(super) struct Host {
     wasi: Wasi,
@@ -115,12 +121,17 @@ fn host_call(
     let value = word(&caller, guest, arguments)?;
     let text = call(&mut caller, guest.string_with_length, (value, guest.length_place))?;
     let length = word(&caller, guest, guest.length_place)?;
-    let text_bytes = Vec::from(bytes(&caller, guest, text, length)?);
+    let Some(stream) = stream else {
+        return Err(Error::new("QuickJS called a host function that is not defined"));
+    };
+    // The text is written from the guest's memory. It may be longer than the kernel's heap.
+    let (memory, host) = guest.memory.data_and_store_mut(&mut caller);
+    let text_bytes = range(memory, text, length)?;
     match stream {
-        Some(0) => caller.data_mut().output.write(&text_bytes),
-        Some(_) => StandardError.write(&text_bytes),
-        None => return Err(Error::new("QuickJS called a host function that is not defined")),
+        0 => host.output.write(text_bytes),
+        _ => StandardError.write(text_bytes),
     }
+    caller.charge_fuel(u64::from(length) / BYTES_PER_UNIT);
     call(&mut caller, guest.free_string, text)?;
     call(&mut caller, guest.undefined, ())
 }
@@ -138,6 +149,9 @@ fn host_promise_rejection(
     let rejections = &mut caller.data_mut().rejections;
     let known = rejections.iter().position(|rejection| rejection.promise == promise);
     let over: &[u32] = match (is_handled, known) {
+        (0, _) if rejections.len() >= REJECTIONS_MAX => {
+            return Err(Error::new("more than 1024 promises are rejected without a handler"));
+        }
         (0, _) => {
             rejections.push(Rejection { promise, promise_value, reason_value });
             &[]
@@ -176,7 +190,11 @@ fn bytes<'a>(
     start: u32,
     length: u32,
 ) -> Result<&'a [u8], TrapCode> {
-    let rest = guest.memory.data(caller).get(start as usize..);
+    range(guest.memory.data(caller), start, length)
+}
+
+fn range(memory: &[u8], start: u32, length: u32) -> Result<&[u8], TrapCode> {
+    let rest = memory.get(start as usize..);
     rest.and_then(|rest| rest.get(..length as usize)).ok_or(TrapCode::MemoryOutOfBounds)
 }
 
