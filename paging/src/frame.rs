@@ -18,7 +18,7 @@ use x86_64::structures::paging::PhysFrame;
 
 pub use self::adapter::FromX86;
 pub use self::batch::FrameBatch;
-pub(crate) use self::memory::{Blank, PhysicalMemory};
+pub(crate) use self::memory::{PhysicalMemory, ZeroedFrame};
 pub use self::run::FrameRun;
 pub use self::shortage::Shortage;
 pub use self::source::{Allocation, FrameReserveError, FrameSource, Request};

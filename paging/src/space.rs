@@ -177,8 +177,8 @@ impl<P: Platform> Drop for AddressSpace<P> {
             // SAFETY: guarantees 1 and 4 of `new`; no region is alive, because each of them borrows the space.
             unsafe { tables.detach(self.root, &mut batch) };
             tables.release_level3(&supply, &batch.flush(&self.platform));
-            sink.into_frames().into_iter().for_each(|frame| supply.give_back(frame));
-            supply.give_back(zero);
+            sink.into_frames().into_iter().for_each(|frame| supply.release(frame));
+            supply.release(zero);
         });
     }
 }
@@ -215,7 +215,7 @@ fn take_own<S: FrameSource>(supply: &Supply<'_, S>) -> Result<(Frame, Sink), Sho
     match Sink::set_aside(supply) {
         Ok(sink) => Ok((zero, sink)),
         Err(shortage) => {
-            supply.give_back(zero);
+            supply.release(zero);
             Err(shortage)
         }
     }

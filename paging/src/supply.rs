@@ -16,7 +16,8 @@ use thiserror::Error;
 
 pub use self::account::Account;
 use crate::frame::{
-    Allocation, Blank, Frame, FrameBatch, FrameReserveError, FrameSource, PhysicalMemory, Request, Shortage,
+    Allocation, Frame, FrameBatch, FrameReserveError, FrameSource, PhysicalMemory, Request, Shortage,
+    ZeroedFrame,
 };
 
 /// A frame source, and the account that its frames are charged to.
@@ -36,9 +37,9 @@ impl<'a, S: FrameSource> Supply<'a, S> {
 
     /// Takes a zeroed frame. It never fails for a reserved account that was charged for it.
     #[inline(always)]
-    pub(crate) fn take(&self) -> Result<Blank, Shortage> {
+    pub(crate) fn take(&self) -> Result<ZeroedFrame, Shortage> {
         self.hold_one()?;
-        self.blanks(1).and_then(|mut blanks| blanks.next()).ok_or_else(|| self.source_is_empty())
+        self.allocate_zeroed(1).and_then(|mut frames| frames.next()).ok_or_else(|| self.source_is_empty())
     }
 
     /// As [`take`](Self::take), for a caller that overwrites the whole frame: it may hold anything.
@@ -63,14 +64,14 @@ impl<'a, S: FrameSource> Supply<'a, S> {
 
     /// Takes as many frames as there are, up to `most`, which is not zero, and passes each to
     /// `put`, zeroed. Returns their number.
-    pub(crate) fn take_up_to(&self, most: u64, put: &mut dyn FnMut(Blank)) -> u64 {
+    pub(crate) fn take_up_to(&self, most: u64, put: &mut dyn FnMut(ZeroedFrame)) -> u64 {
         let charged = self.account.map_or(most, |account| account.hold_up_to(most));
         let mut taken = 0;
         while taken < charged
-            && let Some(blanks) = self.blanks(charged - taken)
+            && let Some(frames) = self.allocate_zeroed(charged - taken)
         {
-            taken += blanks.len();
-            blanks.for_each(&mut *put);
+            taken += frames.len();
+            frames.for_each(&mut *put);
         }
         self.unhold(charged - taken);
         taken
@@ -79,18 +80,19 @@ impl<'a, S: FrameSource> Supply<'a, S> {
     /// Allocates up to `frames` frames. Those that were not zeroed ahead of need are zeroed one by
     /// one, as they are taken out.
     #[inline(always)]
-    fn blanks(&self, frames: u64) -> Option<Blanks> {
+    fn allocate_zeroed(&self, frames: u64) -> Option<ZeroedFrames> {
         let request = Request { frames, zeroed: true, reserved: self.is_reserved() };
         let allocation = self.source.allocate(request)?;
-        Some(Blanks { memory: self.memory, allocation })
+        Some(ZeroedFrames { memory: self.memory, allocation })
     }
 
-    pub(crate) fn give_back(&self, frame: Frame) {
-        self.give_back_all(&mut FrameBatch::from(frame));
+    /// Releases a frame.
+    pub(crate) fn release(&self, frame: Frame) {
+        self.release_all(&mut FrameBatch::from(frame));
     }
 
     /// Releases all frames of the batch.
-    pub(crate) fn give_back_all(&self, frames: &mut FrameBatch) {
+    pub(crate) fn release_all(&self, frames: &mut FrameBatch) {
         let count = frames.len();
         self.source.release(frames, self.is_reserved());
         debug_assert!(frames.is_empty(), "the source has left {} frames in the batch", frames.len());
@@ -99,7 +101,7 @@ impl<'a, S: FrameSource> Supply<'a, S> {
 
     /// Charges a reserved account for frames, and reserves them in the source. Does nothing for
     /// another account.
-    pub(crate) fn promise(&self, frames: u64) -> Result<(), ChargeError> {
+    pub(crate) fn reserve(&self, frames: u64) -> Result<(), ChargeError> {
         let Some(account) = self.account.filter(|account| account.is_reserved()) else { return Ok(()) };
         account.charge(frames).map_err(|cap| ChargeError::CapReached {
             requested_frames: frames,
@@ -110,8 +112,8 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         Ok(())
     }
 
-    /// Takes back what [`promise`](Self::promise) did, for frames that were released.
-    pub(crate) fn withdraw(&self, frames: u64) {
+    /// Takes back what [`reserve`](Self::reserve) did, for frames that were released.
+    pub(crate) fn unreserve(&self, frames: u64) {
         if let Some(account) = self.account.filter(|account| account.is_reserved()) {
             self.source.unreserve(frames);
             account.uncharge(frames);
@@ -132,28 +134,28 @@ impl<'a, S: FrameSource> Supply<'a, S> {
 }
 
 /// Allocated frames that come out zeroed.
-struct Blanks {
+struct ZeroedFrames {
     memory: PhysicalMemory,
     allocation: Allocation,
 }
 
-impl Blanks {
+impl ZeroedFrames {
     fn len(&self) -> u64 {
         self.allocation.frames.phys().len()
     }
 }
 
-impl Iterator for Blanks {
-    type Item = Blank;
+impl Iterator for ZeroedFrames {
+    type Item = ZeroedFrame;
 
     #[inline]
-    fn next(&mut self) -> Option<Blank> {
+    fn next(&mut self) -> Option<ZeroedFrame> {
         let frame = self.allocation.frames.next()?;
         if self.allocation.zeroed {
             // SAFETY: the frame holds zeros, by guarantee 2 of `FrameSource`.
-            Some(unsafe { Blank::new_unchecked(frame) })
+            Some(unsafe { ZeroedFrame::new_unchecked(frame) })
         } else {
-            Some(self.memory.blank(frame))
+            Some(self.memory.zeroed(frame))
         }
     }
 }

@@ -47,7 +47,7 @@ use self::root::Root;
 pub(crate) use self::sink::Sink;
 pub(crate) use self::sweep::{FirstStep, FrameCounts, Reach, SecondStep, Sweep, first_step, second_step};
 pub(crate) use self::window::WindowTables;
-use crate::frame::{Blank, Frame, PhysicalMemory, Shortage};
+use crate::frame::{Frame, PhysicalMemory, Shortage, ZeroedFrame};
 use crate::pages::{indices, part};
 use crate::tlb::{FlushBatch, Flushed};
 
@@ -133,12 +133,12 @@ impl<'t> Table<'t> {
         self,
         page: Page,
         floor: PageTableLevel,
-        mut take: impl FnMut() -> Result<Blank, Shortage>,
+        mut take: impl FnMut() -> Result<ZeroedFrame, Shortage>,
     ) -> Result<Self, Shortage> {
         let mut table = self.descend(page, floor);
         while table.level > floor {
-            let blank = take()?;
-            table.put(page, blank);
+            let zeroed = take()?;
+            table.put(page, zeroed);
             table = table.descend(page, floor);
         }
         Ok(table)
@@ -160,8 +160,8 @@ impl<'t> Table<'t> {
     ///
     /// The entry was absent, or showed a shared frame.
     #[inline]
-    pub(crate) fn put(&mut self, page: Page, blank: Blank) {
-        self.set_present(page, blank.into_frame().into_phys(), OWNED);
+    pub(crate) fn put(&mut self, page: Page, zeroed: ZeroedFrame) {
+        self.set_present(page, zeroed.into_frame().into_phys(), OWNED);
     }
 
     /// As [`put`](Self::put), at level 1, for a frame that has the bytes of an image.

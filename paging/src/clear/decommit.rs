@@ -210,7 +210,7 @@ impl<S: FrameSource> Reaper<'_, S> {
             self.frames.push(frame.into());
         } else {
             self.shared_tables += 1;
-            Supply { account: None, ..self.frames.supply }.give_back(frame);
+            Supply { account: None, ..self.frames.supply }.release(frame);
         }
     }
 }
@@ -237,6 +237,6 @@ impl<'a, S: FrameSource> Releases<'a, S> {
 
     fn release_batch(&mut self) {
         self.released += self.batch.len();
-        self.supply.give_back_all(&mut self.batch);
+        self.supply.release_all(&mut self.batch);
     }
 }

@@ -82,8 +82,8 @@ impl<'a, P: Platform> Exchange<'a, P> {
             self.supply.take()
         });
         match fresh {
-            Ok(blank) => {
-                self.stale.push(resident.replace(blank, &mut self.batch));
+            Ok(zeroed) => {
+                self.stale.push(resident.replace(zeroed, &mut self.batch));
                 self.outcome.frames_committed += 1;
             }
             Err(Shortage::SourceEmpty | Shortage::CapReached { .. }) => {
@@ -98,6 +98,6 @@ impl<'a, P: Platform> Exchange<'a, P> {
         let mut frames = FrameBatch::new();
         self.stale.drain(..).for_each(|stale| frames.push(stale.into_frame(&flushed).into()));
         self.outcome.frames_released += frames.len();
-        self.supply.give_back_all(&mut frames);
+        self.supply.release_all(&mut frames);
     }
 }

@@ -68,8 +68,8 @@ fn commit<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> bool {
     }
     let supply = Supply::new(platform.frames(), table.memory(), Some(&record.account));
     let Some(vacant) = table.vacant(page) else { return false };
-    let Ok(blank) = supply.take() else { return false };
-    vacant.put(blank);
+    let Ok(zeroed) = supply.take() else { return false };
+    vacant.put(zeroed);
     record.figures.count_mapped(1);
     record.figures.faults += 1;
     let ahead_pages = record.follow_run(page, policies.fault_around.limit_pages());

@@ -37,10 +37,10 @@ impl PhysicalMemory {
 
     /// Zeroes a frame. Never inlined: it has many small, monomorphised callers.
     #[inline(never)]
-    pub(crate) fn blank(self, mut frame: Frame) -> Blank {
+    pub(crate) fn zeroed(self, mut frame: Frame) -> ZeroedFrame {
         self.zero(&mut frame);
         // SAFETY: `zero` has filled the frame with zeros, and its owner has not changed it since.
-        unsafe { Blank::new_unchecked(frame) }
+        unsafe { ZeroedFrame::new_unchecked(frame) }
     }
 
     /// Fills a frame with zeros. Other CPUs and page walks see them before anything that is stored
@@ -151,9 +151,9 @@ unsafe fn zero_group(group: *mut [u64; GROUP_WORDS]) {
 /// A frame of zeros. A frame must be one before it becomes a table, or data without an image.
 #[must_use = "a dropped frame is leaked: release it to its frame source"]
 #[derive(Debug)]
-pub(crate) struct Blank(Frame);
+pub(crate) struct ZeroedFrame(Frame);
 
-impl Blank {
+impl ZeroedFrame {
     /// # Safety
     ///
     /// The caller guarantees that every byte of the frame is zero, for every CPU.

@@ -57,7 +57,7 @@ impl Placement {
         Some(Block { start: self.origin + number as u64, pages })
     }
 
-    pub(crate) fn give_back(&mut self, block: Block) {
+    pub(crate) fn free(&mut self, block: Block) {
         self.free.dealloc(to_usize(block.start - self.origin), to_usize(block.pages));
     }
 }
@@ -144,7 +144,7 @@ mod tests {
             let block = placement.take(pages).expect("8 GiB hold all of them");
             assert_eq!(block.pages().len(), pages.next_power_of_two());
             assert!(block.start.start_address().is_aligned(block.pages().size()));
-            placement.give_back(block);
+            placement.free(block);
         }
         assert!(placement.take(8 * GIB_PAGES).is_some(), "what came back is one block again");
     }

@@ -99,7 +99,7 @@ impl<P: Platform> Drop for Image<'_, P> {
                 // SAFETY: 1. the frame was an owned one when the image was made, and is taken out of it once, here.
                 //         2. nothing translates to it: the regions that showed it are gone, because each of them
                 //            keeps the image alive, and the TLB was flushed when they went.
-                supply.give_back(unsafe { Frame::from_phys(frame) });
+                supply.release(unsafe { Frame::from_phys(frame) });
             }
             state.image_frames -= originals.frames();
         });
@@ -149,7 +149,7 @@ impl<P: Platform> Drop for Draft<'_, P> {
         // The heap is used outside of the lock.
         let mut frames: Vec<_> = mem::take(&mut self.frames).into_values().collect();
         let supply = self.space.uncharged_supply();
-        self.space.with_state(|_, _| frames.drain(..).for_each(|frame| supply.give_back(frame)));
+        self.space.with_state(|_, _| frames.drain(..).for_each(|frame| supply.release(frame)));
     }
 }
 

@@ -37,7 +37,7 @@ impl<P: Platform> AddressSpace<P> {
         // Held to the end, so that the directory does not grow between making room in it and inserting.
         let mut placement = self.placement.lock();
         // Zero frames are refused only by a source that cannot reserve any.
-        Supply::new(self.platform.frames(), self.memory, Some(account)).promise(0)?;
+        Supply::new(self.platform.frames(), self.memory, Some(account)).reserve(0)?;
         let block = take_block(&mut placement, bytes)?;
         self.make_room();
         let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
@@ -72,9 +72,9 @@ impl<P: Platform> AddressSpace<P> {
         let most_frames = record.most_frames();
         let Record { block, account, .. } = record;
         self.platform.without_interrupts(|| {
-            Supply::new(self.platform.frames(), self.memory, Some(&account)).withdraw(most_frames);
+            Supply::new(self.platform.frames(), self.memory, Some(&account)).unreserve(most_frames);
         });
-        placement.give_back(block);
+        placement.free(block);
     }
 
     /// Lets the directory have room for one more record, with the heap used outside of the lock.

@@ -11,7 +11,7 @@ use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 use super::entry::{OWNED_AHEAD, count_down, count_up, detach, frame_of, kind_bits, state};
 use super::sweep::{FirstStep, FrameKind, SecondStep, first_step, second_step};
 use super::{FrameCounts, Reach, Sweep, Table};
-use crate::frame::{Blank, FrameRun};
+use crate::frame::{FrameRun, ZeroedFrame};
 use crate::pages::{frame_after, indices, page_at};
 use crate::tlb::{FlushBatch, Flushed};
 
@@ -153,7 +153,7 @@ impl Table<'_> {
     pub(crate) fn put_ahead(
         &mut self,
         pages: PageRange,
-        take: impl FnOnce(u64, &mut dyn FnMut(Blank)) -> u64,
+        take: impl FnOnce(u64, &mut dyn FnMut(ZeroedFrame)) -> u64,
     ) -> u64 {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut places = indices(pages, self.level);
@@ -161,9 +161,9 @@ impl Table<'_> {
         if absent == 0 {
             return 0;
         }
-        let frames = take(absent as u64, &mut |blank| {
+        let frames = take(absent as u64, &mut |zeroed| {
             let index = places.next().expect("no more frames are taken than there are absent pages");
-            self.entries[index].set_frame(blank.into_frame().into_phys(), OWNED_AHEAD);
+            self.entries[index].set_frame(zeroed.into_frame().into_phys(), OWNED_AHEAD);
         });
         count_up(self.owner, frames);
         frames

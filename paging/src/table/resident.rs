@@ -7,7 +7,7 @@ use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 use super::entry::{OWNED, defer, is_untouched};
-use crate::frame::{Blank, Frame, PhysicalMemory};
+use crate::frame::{Frame, PhysicalMemory, ZeroedFrame};
 use crate::tlb::{FlushBatch, Flushed};
 
 /// A present entry that owns a data frame.
@@ -42,9 +42,9 @@ impl<'t> Resident<'t> {
     }
 
     /// Maps a frame of zeros in place of the frame, and returns the frame.
-    pub(crate) fn replace(self, blank: Blank, batch: &mut FlushBatch) -> Stale {
+    pub(crate) fn replace(self, zeroed: ZeroedFrame, batch: &mut FlushBatch) -> Stale {
         batch.add(self.page);
-        self.entry.set_frame(blank.into_frame().into_phys(), OWNED);
+        self.entry.set_frame(zeroed.into_frame().into_phys(), OWNED);
         // SAFETY: the entry owned the frame and refers to another one. CPUs may still translate to the frame, so it
         // stays in the returned value until the TLB was flushed.
         Stale(unsafe { Frame::from_phys(self.frame) })

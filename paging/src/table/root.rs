@@ -8,7 +8,7 @@ use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
 use super::Table;
 use super::entry::{OWNED, frame_of, is_needed};
-use crate::frame::{Blank, Frame, PhysicalMemory};
+use crate::frame::{Frame, PhysicalMemory, ZeroedFrame};
 use crate::tlb::Flushed;
 
 /// An owned level-3 table.
@@ -17,9 +17,9 @@ pub(super) struct Root(PageTableEntry);
 
 impl Root {
     /// Makes an empty table of a frame of zeros.
-    pub(super) fn new(blank: Blank) -> Self {
+    pub(super) fn new(zeroed: ZeroedFrame) -> Self {
         let mut entry = PageTableEntry::new();
-        entry.set_frame(blank.into_frame().into_phys(), OWNED);
+        entry.set_frame(zeroed.into_frame().into_phys(), OWNED);
         Self(entry)
     }
 

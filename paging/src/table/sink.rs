@@ -18,7 +18,7 @@ use x86_64::structures::paging::{Page, PhysFrame};
 
 use super::Table;
 use super::entry::SINK;
-use crate::frame::{Blank, Frame, FrameSource, PhysicalMemory, Shortage};
+use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage, ZeroedFrame};
 use crate::pages::{entry_pages, hull};
 use crate::supply::Supply;
 
@@ -50,19 +50,19 @@ impl Sink {
         let memory = supply.memory;
         let frame = supply.take()?.into_frame();
         let level1 = match supply.take() {
-            Ok(blank) => sink_table(memory, blank, frame.phys()),
+            Ok(zeroed) => sink_table(memory, zeroed, frame.phys()),
             Err(shortage) => {
-                supply.give_back(frame);
+                supply.release(frame);
                 return Err(shortage);
             }
         };
         match supply.take() {
-            Ok(blank) => {
-                let level2 = sink_table(memory, blank, level1.phys());
+            Ok(zeroed) => {
+                let level2 = sink_table(memory, zeroed, level1.phys());
                 Ok(Self { memory, frame, level1, level2, lent: None })
             }
             Err(shortage) => {
-                [frame, level1].into_iter().for_each(|frame| supply.give_back(frame));
+                [frame, level1].into_iter().for_each(|frame| supply.release(frame));
                 Err(shortage)
             }
         }
@@ -118,8 +118,8 @@ impl Sink {
 }
 
 /// Makes a table all of whose entries lead to the sink: to its frame, or to a table like this one below.
-fn sink_table(memory: PhysicalMemory, blank: Blank, target: PhysFrame) -> Frame {
-    let frame = blank.into_frame();
+fn sink_table(memory: PhysicalMemory, zeroed: ZeroedFrame, target: PhysFrame) -> Frame {
+    let frame = zeroed.into_frame();
     // SAFETY: zeros are a table without entries; the frame is owned, and the reference ends here.
     let entries = unsafe { memory.table(frame.phys()) };
     entries.iter_mut().for_each(|entry| entry.set_frame(target, SINK));

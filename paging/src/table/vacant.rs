@@ -9,7 +9,7 @@ use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
 use super::Table;
 use super::entry::{OWNED, count_up};
-use crate::frame::Blank;
+use crate::frame::ZeroedFrame;
 use crate::pages::{entry_end, indices, part_start};
 
 /// An absent entry of a level-1 table.
@@ -45,8 +45,8 @@ impl Table<'_> {
 impl Vacant<'_> {
     /// Makes the entry the owner of a data frame of zeros.
     #[inline(always)]
-    pub(crate) fn put(self, blank: Blank) {
+    pub(crate) fn put(self, zeroed: ZeroedFrame) {
         count_up(self.owner, 1);
-        self.entry.set_frame(blank.into_frame().into_phys(), OWNED);
+        self.entry.set_frame(zeroed.into_frame().into_phys(), OWNED);
     }
 }

@@ -49,11 +49,11 @@ impl WindowTables {
         platform: &impl Platform,
     ) -> Result<(), Shortage> {
         for _ in root_entries(self.pages) {
-            let blank = supply.take().inspect_err(|_| {
+            let zeroed = supply.take().inspect_err(|_| {
                 // No table was attached, so there is nothing to flush.
                 self.release_level3(supply, &FlushBatch::new().flush(platform));
             })?;
-            self.level3.push(Root::new(blank));
+            self.level3.push(Root::new(zeroed));
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ impl WindowTables {
 
     /// Releases the level-3 tables, which were detached or never attached.
     pub(crate) fn release_level3<S: FrameSource>(&mut self, supply: &Supply<'_, S>, flushed: &Flushed) {
-        self.level3.drain(..).for_each(|root| supply.give_back(root.into_frame(flushed)));
+        self.level3.drain(..).for_each(|root| supply.release(root.into_frame(flushed)));
     }
 
     pub(crate) const fn memory(&self) -> PhysicalMemory {

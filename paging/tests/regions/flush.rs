@@ -1,9 +1,9 @@
 //! The TLB is flushed before frames change hands.
 //!
-//! The machine's MMU keeps every translation until it is flushed, and its frame source refuses frames
-//! that the MMU still remembers. The types of the crate require a flush before a frame leaves its
-//! entry, but not that the right pages were added to it. Each of these mutations was tried by hand,
-//! and makes the named tests fail:
+//! The machine's MMU keeps every translation until it is flushed, and its frame source refuses
+//! frames that the MMU still remembers. The types of the crate require a flush before a frame
+//! leaves its entry, but not that the right pages were added to it. Each of these mutations was
+//! tried by hand, and makes the named tests fail:
 //!
 //! - `table/leaf.rs`, `detach_pages`, without `batch.add_run(..)`:
 //!   `a_decommitted_page_is_not_translated_any_more`. Without `batch.add(..)`:
@@ -19,7 +19,8 @@
 //!   `a_recommitted_page_is_translated_to_its_fresh_frame`.
 //! - `table/resident.rs`, `defer`, without `batch.add(..)`, or `clear/defer.rs`, `defer`, without
 //!   `batch.flush(..)`: `a_deferred_page_is_not_translated_any_more`.
-//! - `table/ahead.rs`, without `batch.add_with(..)`: `ahead::a_demoted_page_is_not_translated_any_more`.
+//! - `table/ahead.rs`, without `batch.add_with(..)`:
+//!   `ahead::a_demoted_page_is_not_translated_any_more`.
 //! - `fault/commit.rs`, `replace_shared`, without the flush:
 //!   `an_upgraded_page_is_not_read_from_the_zero_frame`.
 //! - `fault/resolve.rs`, `cover`, without the flush:

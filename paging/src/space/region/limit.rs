@@ -53,7 +53,7 @@ fn raise<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Result<(), LimitEr
     let charged_frames = mapping.record.most_frames();
     let raised_from = mapping.record.set_limit(bytes);
     let more_frames = mapping.record.most_frames() - charged_frames;
-    if let Err(error) = mapping.supply().promise(more_frames) {
+    if let Err(error) = mapping.supply().reserve(more_frames) {
         mapping.record.set_limit(raised_from);
         return Err(error.into());
     }
@@ -73,6 +73,6 @@ fn lower<P: Platform>(bytes: u64, mut mapping: Mapping<'_, P>) -> Result<(), Lim
     }
     mapping.record.forget_image(given_up);
     mapping.sweep(Sweep::Everything, given_up);
-    mapping.supply().withdraw(charged_frames - mapping.record.most_frames());
+    mapping.supply().unreserve(charged_frames - mapping.record.most_frames());
     Ok(())
 }

@@ -171,8 +171,8 @@ unsafe impl FrameSource for Source {
             self.memory.poison(&frame);
             self.pool.release(&mut FrameBatch::from(frame), reserved);
         }
-        // After the loop, because a second panic, of a frame that is dropped while the test unwinds,
-        // would abort all tests. So would a second stale frame.
+        // After the loop, because a second panic, of a frame that is dropped while the test
+        // unwinds, would abort all tests. So would a second stale frame.
         assert!(stale.is_none() || panicking(), "{stale:?} is released before it was flushed");
     }
 
