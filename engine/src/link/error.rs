@@ -32,8 +32,7 @@ pub enum InstantiateError {
         /// The type of the definition.
         found: Box<ExternType>,
     },
-    /// The module imports `palimpsest.clear_pages`, `palimpsest.malloc` or their like, and has no
-    /// memory that it could act on.
+    /// The module imports a function of the engine that acts on memory 0, and has no memory.
     #[error("import `palimpsest` `{name}` acts on memory 0, and the module has no memory")]
     NoMemory {
         /// The import's own name.

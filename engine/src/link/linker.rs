@@ -66,8 +66,8 @@ impl<T: 'static> Linker<T> {
     /// Defines a host function from a closure, whose parameters and results are the function's
     /// type.
     ///
-    /// The closure may take a [`Caller`](crate::Caller) first. If it returns an error, the guest
-    /// ends with that error.
+    /// The closure may take a [`Caller`] first. If it returns an error, the guest ends with that
+    /// error.
     ///
     /// # Errors
     ///

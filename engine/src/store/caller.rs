@@ -53,18 +53,18 @@ impl<T: 'static> Caller<'_, T> {
         self.inner.get_export(name).map(Extern::from_wasmi)
     }
 
-    /// The embedder's data.
+    /// Returns the embedder's data.
     #[must_use]
     pub fn data(&self) -> &T {
         self.inner.data()
     }
 
-    /// The embedder's data, exclusively.
+    /// Returns the embedder's data, exclusively.
     pub fn data_mut(&mut self) -> &mut T {
         self.inner.data_mut()
     }
 
-    /// The engine that the store belongs to.
+    /// Returns the engine that the store belongs to.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.inner.data().engine
