@@ -162,7 +162,8 @@ impl Document {
             let divisor = goal.divisor().map(|divisor| format!(" / {}", case(divisor))).unwrap_or_default();
             let what = format!("{}{divisor}", case(goal.figure()));
             line(&mut lines, &[&what, &goal.bound(), &value(Target::Gnu), &value(Target::None)]);
-            if let Some(reason) = &goal.reason {
+            let is_missed = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::NotMet(_)));
+            if let Some(reason) = goal.reason.as_ref().filter(|_| is_missed) {
                 writeln!(reasons, "- {what}: {reason}.").expect("writing to a string cannot fail");
             }
         }

@@ -77,15 +77,17 @@ fn run(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
     }
     let mut document = if options.icount {
         let modules = modules::real(workspace, options.setup.missing_policy())?;
-        count(workspace, options, baseline, &modules)?
+        let mut document = count(workspace, options, baseline, &modules)?;
+        document.add(counts::density(&Bench::new(workspace, options.main_target())?)?);
+        document
     } else {
         measurement::run(workspace, options, baseline)?
     };
     if options.docs {
         let programs = Programs { workspace, policy: options.setup.missing_policy() };
-        let (plots, times) = steps::record(workspace, &programs)?;
+        let (steps, times) = steps::record(workspace, &programs)?;
         document.add(times.into());
-        plots::write(&workspace.root().join(PLOTS), &document, &plots)?;
+        plots::write(&workspace.root().join(PLOTS), &document, steps.as_ref())?;
         write(&workspace.root().join(PAGE), &document.page())?;
     }
     print!("{}", document.markdown());

@@ -41,8 +41,8 @@ pub(crate) struct BenchOptions {
     /// Count instructions, and make them the baseline. With the peers, record Linux's counts too
     #[arg(long, conflicts_with = "check")]
     pub(crate) update_baseline: bool,
-    /// Write docs/performance.md and docs/plots, which need a full measurement
-    #[arg(long, conflicts_with_all = ["icount", "check", "update_baseline"])]
+    /// Write docs/performance.md and docs/plots; with --icount the page has no times
+    #[arg(long, conflicts_with_all = ["check", "update_baseline"])]
     pub(crate) docs: bool,
     /// The compilation target of the kernel; without it instructions of both, times of gnu, and of
     /// none those of running Wasm
@@ -92,6 +92,11 @@ impl BenchOptions {
     /// Whether the runtimes of this machine are to be measured.
     pub(crate) const fn host_runtimes(&self) -> HostRuntimes {
         if self.runtimes { HostRuntimes::Measured } else { HostRuntimes::LeftOut }
+    }
+
+    /// The target on which everything is measured.
+    pub(crate) fn main_target(&self) -> Target {
+        self.target.unwrap_or(Target::Gnu)
     }
 
     /// The targets, the one that everything is measured on first.

@@ -51,18 +51,16 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 ///
 /// # Errors
 /// A file cannot be written.
-pub(crate) fn write(directory: &Path, document: &Document, programs: &[Steps]) -> Result<()> {
+pub(crate) fn write(directory: &Path, document: &Document, steps: Option<&Steps>) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let cost = cost_lines(document);
     plot(&directory.join("cost-per-page.svg"), SIZE, !cost.is_empty(), |area| cost_per_page(area, &cost))?;
     let fillings = fillings(document);
     let has_samples = fillings.iter().all(|(_, points)| !points.is_empty());
     plot(&directory.join("instances.svg"), SIZE, has_samples, |area| instances(area, &fillings))?;
-    for steps in programs {
-        let path = directory.join(format!("steps-{}.svg", steps.program));
-        plot(&path, (SIZE.0, STEPS_HEIGHT), true, |area| frames_at_steps(area, steps))?;
-    }
-    Ok(())
+    let Some(steps) = steps else { return Ok(()) };
+    let path = directory.join(format!("steps-{}.svg", steps.program));
+    plot(&path, (SIZE.0, STEPS_HEIGHT), true, |area| frames_at_steps(area, steps))
 }
 
 /// Draws a file, unless its figures were not measured.
@@ -138,6 +136,7 @@ fn cost_per_page(area: &Area<'_>, lines: &[CostLine]) -> Drawn {
         .x_desc("size of the range that is touched or cleared")
         .y_desc("instructions for each page")
         .disable_x_mesh()
+        .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
         .x_labels(16)
         .y_labels(5)
         .x_label_formatter(&|exponent| {
@@ -243,9 +242,9 @@ fn frames_at_steps(area: &Area<'_>, steps: &Steps) -> Drawn {
         .label_style((TEXT, TEXT_SIZE))
         .draw()?;
     let styles = [
-        (VERMILION.mix(0.35).stroke_width(10), VERMILION),
-        (GREY.stroke_width(3), GREY),
-        (BLUE.stroke_width(3), BLUE),
+        (VERMILION.mix(0.35).stroke_width(12), VERMILION),
+        (GREY.mix(0.7).stroke_width(7), GREY),
+        (BLUE.stroke_width(2), BLUE),
     ];
     for ((label, frames), (style, colour)) in steps.runs.iter().zip(styles.into_iter().cycle()) {
         let points: Vec<_> =
