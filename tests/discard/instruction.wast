@@ -51,7 +51,7 @@
 (assert_return (invoke "discard" (i32.const 0) (i32.const 262144)))
 (assert_return (invoke "count") (i32.const 0))
 
-;; A length of 0 has no effect where the start is not behind the end.
+;; A length of 0 has no effect if the start is at most the end of the memory.
 (invoke "fill" (i32.const 170))
 (assert_return (invoke "discard" (i32.const 0) (i32.const 0)))
 (assert_return (invoke "discard" (i32.const 65536) (i32.const 0)))
@@ -60,7 +60,7 @@
 (assert_trap (invoke "discard" (i32.const 4294901760) (i32.const 0)) "out of bounds memory access")
 (assert_return (invoke "count") (i32.const 262144))
 
-;; Out of bounds: behind the end, across it, and sums that wrap. Nothing has changed then.
+;; Out of bounds: past the end, across it, and sums that wrap. Then nothing has changed.
 (assert_trap (invoke "discard" (i32.const 262144) (i32.const 65536)) "out of bounds memory access")
 (assert_trap (invoke "discard" (i32.const 196608) (i32.const 131072)) "out of bounds memory access")
 (assert_trap (invoke "discard" (i32.const 0) (i32.const 327680)) "out of bounds memory access")

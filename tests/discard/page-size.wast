@@ -1,5 +1,5 @@
-;; Memories with pages of one byte (custom-page-sizes proposal): every range is aligned, and not a byte beside it
-;; changes.
+;; Memories with pages of one byte (custom-page-sizes proposal): every range is aligned, and no byte
+;; outside of it changes.
 
 (module
   (import "palimpsest" "clear_pages" (func $clear_pages (param i32 i32) (result i32)))

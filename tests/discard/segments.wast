@@ -1,4 +1,4 @@
-;; A cleared page reads zero: not the data segment that was there, and not again after a write elsewhere.
+;; A cleared page reads zero: not the data segment that was there, also after a write elsewhere.
 
 (module
   (memory 2 2)

@@ -1,4 +1,5 @@
-;; A memory of several instances: what one clears reads zero in the other, and growth moves the bounds of both.
+;; A memory of several instances: what one clears reads zero in the other, and growth moves the
+;; bounds of both.
 
 (module $owner
   (memory (export "memory") 2 4)

@@ -1,9 +1,8 @@
 //! Runs a command stream on the engine, over any backing.
 //!
-//! Every file gets an engine and a store of its own, which are gone when its [`Event::FileDone`] is
-//! told: the caller can then check that nothing was left behind. A directive that fails does not
-//! end the run. A listed miss that passes counts as failed, so that the list cannot outlive its
-//! reasons.
+//! Every file gets its own engine and store, which are dropped before its [`Event::FileDone`]. The
+//! caller can then check that all memory was released. A directive that fails does not end the run.
+//! A known miss that passes counts as failed, so that the list stays exact.
 
 mod failure;
 mod session;
@@ -25,7 +24,7 @@ use crate::{
     stream::{Command, Directive, Expected, File, Reader, StreamError},
 };
 
-/// What is told while a stream runs.
+/// An event while a stream runs.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A directive failed.
@@ -62,10 +61,10 @@ pub enum RunError {
     /// The stream cannot be read.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// There is no engine to test.
+    /// The engine cannot be made.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// What every test may import cannot be made.
+    /// The module `spectest` cannot be made.
     #[error("the module `spectest` cannot be made: {0}")]
     Spectest(#[from] SpectestError),
 }
@@ -74,7 +73,7 @@ pub enum RunError {
 ///
 /// # Errors
 ///
-/// [`RunError`]. What fails in a test is told and counted, and is no error.
+/// [`RunError`]. A test that fails is reported as an event and counted.
 pub fn run(
     stream: &[u8],
     backing: &Backing,
@@ -107,7 +106,7 @@ fn run_file<'a>(
     Ok(totals)
 }
 
-/// Counts an outcome once, and gives it back if it counts as failed.
+/// Counts an outcome, and returns it if it counts as failed.
 fn count(
     totals: &mut Totals,
     command: &Command<'_>,

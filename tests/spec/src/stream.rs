@@ -1,4 +1,4 @@
-//! The command stream: what the tests ask for, with every module assembled.
+//! The command stream: the directives of the tests, with every module assembled.
 //!
 //! A stream is [`MAGIC`], then for each file its name, its directives and an end mark, then an end
 //! mark of the stream with the number of all directives. [`Writer`] writes it record by record,

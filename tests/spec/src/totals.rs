@@ -56,7 +56,7 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
-    fn every_directive_is_in_the_sum_and_the_line_tells_what_was_asserted() {
+    fn every_directive_is_in_the_sum_and_the_line_has_the_assertions() {
         let mut sum = Totals { passed: 5, failed: 1, known_misses: 2, text_only: 3, actions: 4 };
         assert_eq!(sum.directives(), 15);
         assert_eq!(sum.to_string(), "5 assertions passed, 1 failed, 2 known misses, 3 text-only");

@@ -1,8 +1,7 @@
-//! Single accesses to addresses that Rust knows nothing of: in regions, or where nothing may be
+//! Single accesses to addresses outside of Rust's memory: in regions, or where nothing may be
 //! mapped.
 //!
-//! In assembly, so that each is exactly one access, whatever the address, and none is optimised
-//! away.
+//! The accesses are in assembly, so that each is exactly one access and none is optimised away.
 
 use core::arch::asm;
 
@@ -23,7 +22,7 @@ pub(crate) fn load(address: VirtAddr) -> u8 {
 ///
 /// The address is in a region that the caller owns, or it cannot be written.
 pub(crate) unsafe fn store(address: VirtAddr, byte: u8) {
-    // SAFETY: the caller's fact: nobody else's memory changes.
+    // SAFETY: the caller guarantees that no other memory changes.
     unsafe { asm!("mov [{}], {}", in(reg) address.as_u64(), in(reg_byte) byte, options(nostack)) };
 }
 

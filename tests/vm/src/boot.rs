@@ -1,4 +1,4 @@
-//! What the boot leaves behind: a sane memory map, a pool that counts, a hardened CPU.
+//! The state after the boot: the memory map, the frame pool, and the protections of the CPU.
 
 use core::hint::black_box;
 
@@ -11,13 +11,13 @@ use x86_64::structures::paging::{PageSize, Size4KiB};
 use crate::harness::{Checks, VmTest};
 
 pub(crate) const TESTS: &[VmTest] = &[
-    VmTest::new("memory-map-holds-the-pool", 3, memory_map_holds_the_pool),
-    VmTest::new("pool-counts-what-it-hands-out", 4, pool_counts_what_it_hands_out),
+    VmTest::new("memory-map-contains-the-pool", 3, memory_map_contains_the_pool),
+    VmTest::new("pool-counts-its-free-frames", 4, pool_counts_its_free_frames),
     VmTest::new("cpu-enforces-protection", 3, cpu_enforces_protection),
     VmTest::new("stack-probe-sees-a-deep-call", 2, stack_probe_sees_a_deep_call),
 ];
 
-fn memory_map_holds_the_pool(checks: &mut Checks, machine: &Machine) {
+fn memory_map_contains_the_pool(checks: &mut Checks, machine: &Machine) {
     let ram = machine.memory_map().iter().filter(|range| range.kind == MemoryKind::Ram);
     let ram_bytes: u64 = ram.map(|range| range.addresses.end - range.addresses.start).sum();
     let pool_bytes = machine.frames().total_frames() * Size4KiB::SIZE;
@@ -28,7 +28,7 @@ fn memory_map_holds_the_pool(checks: &mut Checks, machine: &Machine) {
     checks.equal("the heap is out of the pool", heap_bytes <= taken_bytes, true);
 }
 
-fn pool_counts_what_it_hands_out(checks: &mut Checks, machine: &Machine) {
+fn pool_counts_its_free_frames(checks: &mut Checks, machine: &Machine) {
     let pool = machine.frames();
     let free = pool.free_frames();
     let first = pool.allocate_frame().expect("a machine that boots has free frames");

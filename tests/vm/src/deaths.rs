@@ -1,4 +1,4 @@
-//! What must end the machine at once, with a line that says why.
+//! Errors that must end the machine at once, with a line that states the cause.
 
 use core::arch::asm;
 use core::hint::black_box;
@@ -14,7 +14,7 @@ use x86_64::structures::idt::ExceptionVector;
 use crate::access::{execute, load, store};
 use crate::harness::{Checks, VmTest};
 
-/// How the kernel reports a write to a page that is mapped read-only.
+/// The end of the kernel's report of a write to a read-only page.
 const WRITE_REFUSED: &str = "PROTECTION_VIOLATION | CAUSED_BY_WRITE)";
 
 pub(crate) const TESTS: &[VmTest] = &[
@@ -86,7 +86,8 @@ fn invalid_opcode(_: &mut Checks, _: &Machine) {
     unsafe { asm!("ud2", options(nostack)) };
 }
 
-/// An IDT that ends after the double fault's gate: the page fault of a read cannot be delivered.
+/// Loads an IDT that ends after the gate of the double fault, so that a page fault cannot be
+/// delivered.
 fn double_fault(_: &mut Checks, _: &Machine) {
     const GATE_BYTES: u16 = 16;
     let gates = ExceptionVector::Double as u16 + 1;

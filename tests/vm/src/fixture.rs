@@ -1,6 +1,6 @@
-//! Regions to test with, and accesses to them that no safe code could get wrong.
+//! Regions to test with, and safe accesses to them.
 //!
-//! A `Guest` owns its region, so that its reads and writes cannot hit anybody else's memory.
+//! A `Guest` owns its region and checks every offset, so its accesses reach no other memory.
 
 use alloc::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// A new region of `bytes` bytes with an account of its own.
+    /// A new region of `bytes` bytes with its own account.
     pub(crate) fn new(machine: &Machine, bytes: u64) -> Self {
         Self::with_account(machine, bytes, Account::new(None))
     }
@@ -41,7 +41,7 @@ impl Guest {
 
     /// The address of the byte at `offset`.
     pub(crate) fn address(&self, offset: u64) -> VirtAddr {
-        assert!(offset < self.region.limit_bytes(), "a test looks outside of its own region");
+        assert!(offset < self.region.limit_bytes(), "a test accesses an offset outside of its region");
         self.region.base() + offset
     }
 

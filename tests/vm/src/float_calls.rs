@@ -1,8 +1,8 @@
-//! What the functions of `palimpsest_sse2_floats` return where compiled Rust code does not look.
+//! Results of `palimpsest_sse2_floats` that compiled Rust code does not use.
 //!
-//! Rust checks the range of a number itself before it believes a conversion, and asks only for the
-//! sign of a comparison. Code in other languages may go by the whole answer, which is that of
-//! `compiler_builtins`.
+//! Compiled Rust code checks the range of a number before it uses the result of a conversion, and
+//! it tests only the sign of a comparison. Code in other languages may use the whole result, which
+//! must be that of `compiler_builtins`.
 
 #![expect(clippy::cast_lossless, reason = "`From` is not for constants")]
 #![expect(clippy::cast_possible_truncation, reason = "that is what is tested")]
@@ -80,7 +80,7 @@ fn conversions(checks: &mut Checks, _: &Machine) {
     checks.equal("__fixunssfdi", first_difference!(SINGLES, |a| a as u64, __fixunssfdi(a.to_bits())), None);
 }
 
-/// The sign of `$left - $right`, and `$otherwise` if there is none.
+/// The sign of `$left - $right`, or `$otherwise` if an operand is a NaN.
 macro_rules! order {
     ($left:ident, $right:ident, $otherwise:literal) => {
         (if $left < $right {
@@ -95,7 +95,7 @@ macro_rules! order {
     };
 }
 
-/// Whether there is a NaN among the two.
+/// Whether an operand is a NaN.
 macro_rules! unordered {
     ($left:ident, $right:ident) => {
         ($left.is_nan() || $right.is_nan()) as u64

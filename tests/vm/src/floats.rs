@@ -1,10 +1,10 @@
-//! Floats at run time, against what the compiler says that they are.
+//! Compares floating point at run time with the compiler's evaluation of the same expressions.
 //!
-//! Expected values are constants, which rustc evaluates with an implementation of IEEE 754 of its
-//! own; the same expression is evaluated again by this machine: on the hosted target by the
-//! instructions that the compiler chose, on the bare one by the functions of
-//! `palimpsest_sse2_floats`. Operands are the borders of both widths and of the integers, and
-//! patterns without a pattern. Which NaN a result is may differ (Rust says so).
+//! Expected values are constants, which rustc evaluates with its own implementation of IEEE 754. At
+//! run time the machine evaluates the same expression: on the hosted target with the instructions
+//! that the compiler selects, on the bare target with the functions of `palimpsest_sse2_floats`.
+//! Operands are the limits of both widths and of the integers, and random bits. The bits of a NaN
+//! may differ, because Rust does not define them.
 
 #![expect(clippy::cast_lossless, reason = "`From` is not for constants")]
 #![expect(clippy::cast_possible_truncation, reason = "that is what is tested")]
@@ -22,8 +22,8 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-converted-nan-is-quiet", 2, nans),
 ];
 
-/// The first of `$values` for which `$found` is not what `$expected` was for the compiler, both a
-/// `u64`.
+/// Returns the first of `$values` for which `$found` differs from `$expected`, which the compiler
+/// evaluates. Both are `u64`.
 macro_rules! first_difference {
     ($values:ident, |$value:pat_param| $result:expr) => {
         first_difference!($values, |$value| $result, $result)
@@ -60,9 +60,9 @@ macro_rules! pairs {
     }};
 }
 
-/// `$borders`, then numbers without a pattern: all bits of every other one, which are mostly far
-/// apart, and those with exponents near 0 in between. `$exponent` is the field's mask, `$one` what
-/// it holds in 1.0.
+/// Returns `$borders`, followed by random numbers. Every other random number has random bits
+/// throughout, so most of these are far apart. The numbers between them have exponents near 0.
+/// `$exponent` is the mask of the exponent field, and `$one` is its value in 1.0.
 macro_rules! with_random {
     ($float:ty, $bits:ty, $borders:ident, $exponent:literal, $one:literal) => {{
         let mut values = [0.0; $borders.len() + 16];
@@ -82,7 +82,7 @@ macro_rules! with_random {
     }};
 }
 
-/// Bits without a pattern: the finalizer of `splitmix64`.
+/// Returns pseudo-random bits: the finalizer of `splitmix64`.
 const fn random(seed: u64) -> u64 {
     let bits = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -172,8 +172,8 @@ pub(crate) const SINGLES: [f32; SINGLE_BORDERS.len() + 16] =
 pub(crate) static DOUBLE_PAIRS: [(f64, f64); DOUBLES.len() * DOUBLES.len()] = pairs!(DOUBLES);
 pub(crate) static SINGLE_PAIRS: [(f32, f32); SINGLES.len() * SINGLES.len()] = pairs!(SINGLES);
 
-/// The ends of the integers, those that no float of either width is, and ties between two that one
-/// is.
+/// The limits of the integers, integers that neither width can represent, and ties between two
+/// representable ones.
 const INTEGERS: [u64; 20] = [
     0,
     1,
@@ -197,17 +197,17 @@ const INTEGERS: [u64; 20] = [
     random(2),
 ];
 
-/// The bits of a number, the same ones for every NaN.
+/// The bits of a number. Every NaN has the same bits here.
 const fn double_bits(value: f64) -> u64 {
     if value.is_nan() { u64::MAX } else { value.to_bits() }
 }
 
-/// The bits of a number, the same ones for every NaN.
+/// The bits of a number. Every NaN has the same bits here.
 const fn single_bits(value: f32) -> u64 {
     if value.is_nan() { u64::MAX } else { value.to_bits() as u64 }
 }
 
-/// Every comparison of two numbers, a bit for each.
+/// The results of all comparisons of two numbers, one bit for each.
 macro_rules! comparisons {
     ($left:ident, $right:ident) => {
         ($left < $right) as u64
@@ -257,8 +257,8 @@ fn integers(checks: &mut Checks, _: &Machine) {
     checks.equal("u64 as f32", first_difference!(INTEGERS, |a| single_bits(a as f32)), None);
 }
 
-/// As the Wasm specification wants it, and unlike what `compiler_builtins` does in integer
-/// instructions.
+/// The Wasm specification requires these results. `compiler_builtins` has others, so this also
+/// tests that the functions of `palimpsest_sse2_floats` are linked.
 fn nans(checks: &mut Checks, _: &Machine) {
     let widened = f64::from(black_box(f32::from_bits(0x7f80_0001)));
     checks.equal("widened", widened.to_bits(), 0x7ff8_0000_2000_0000);

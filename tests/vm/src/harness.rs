@@ -1,13 +1,13 @@
-//! What a test is, and how one is run to its verdict.
+//! Defines and runs a test.
 //!
 //! A check that fails prints a line `FAILED` and ends the machine. A test declares how many checks
-//! it makes, so that one that ends early cannot pass, or with which words the kernel is to die.
-//! After every test two checks are made for it: as many frames are free, and as many heap bytes in
-//! use, as before.
+//! it makes, so that a test that returns early cannot pass. A test in which the kernel must die
+//! declares the text that the kernel must print. After every test the harness makes two more
+//! checks: as many frames are free, and as many bytes of the heap are in use, as before.
 //!
 //! Tests of guests' memory are booted twice, with all policies of the address space off and with
-//! all of them on; what the boot is to have is the end of the test's name. A test that counts
-//! frames which a policy moves by design sets that one itself, and says why.
+//! all of them on. The name of a test ends with the policies of the boot. A test that counts frames
+//! which a policy affects sets that policy itself, and states why.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -21,15 +21,15 @@ use palimpsest_protocol::{self as protocol, Clock, ListedTest};
 
 use crate::fixture::{Guest, MIB, PAGE_BYTES};
 
-/// The checks that are made after every test: free frames and heap.
+/// The number of checks after every test: free frames, and heap.
 const ACCOUNTING_CHECKS: u32 = 2;
 
 /// The policies of a boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BootPolicies {
-    /// Those of an address space from the start; nothing in the test's name.
+    /// The default policies. The name has no suffix.
     Standing,
-    /// All off, and no images of data segments, which are a policy of the engine's.
+    /// All off, and no images of data segments, which are a policy of the engine.
     Off,
     /// All on.
     On,
@@ -52,7 +52,7 @@ impl BootPolicies {
 
     fn policies(self) -> Policies {
         match self {
-            // Every policy that there is does something by default.
+            // Every policy is on by default.
             Self::Standing | Self::On => Policies::default(),
             Self::Off => Policies::OFF,
         }
@@ -74,9 +74,9 @@ impl Topic {
     }
 }
 
-/// One behaviour, tested in a boot of its own.
+/// One behaviour, tested in its own boot.
 pub(crate) struct VmTest {
-    /// What is true if it passes, in words joined by dashes.
+    /// The behaviour, in words joined by dashes.
     name: &'static str,
     /// How it ends.
     expected: Expected,
@@ -87,24 +87,24 @@ pub(crate) struct VmTest {
 
 /// How a test ends.
 enum Expected {
-    /// It returns after this many checks of its own.
+    /// It returns after this many checks, besides those of the harness.
     Checks(u32),
-    /// The kernel ends the machine, and prints this.
+    /// The kernel prints this text and ends the machine.
     Death(&'static str),
 }
 
 impl VmTest {
-    /// A test that makes `checks` checks of its own.
+    /// A test that makes `checks` checks.
     pub(crate) const fn new(name: &'static str, checks: u32, run: fn(&mut Checks, &Machine)) -> Self {
         Self { name, expected: Expected::Checks(checks), clock: Clock::Host, run }
     }
 
-    /// The same for a test that compares instruction counts.
+    /// A test that compares instruction counts.
     pub(crate) const fn counting(name: &'static str, checks: u32, run: fn(&mut Checks, &Machine)) -> Self {
         Self { name, expected: Expected::Checks(checks), clock: Clock::Instructions, run }
     }
 
-    /// A test in which the kernel is to end the machine and print `text`.
+    /// A test in which the kernel must print `text` and end the machine.
     pub(crate) const fn death(
         name: &'static str,
         text: &'static str,
@@ -127,7 +127,7 @@ impl VmTest {
         ListedTest { name: format!("{}{}", self.name, policies.suffix()), expected, clock: self.clock }
     }
 
-    /// Runs the test; returns only if nothing failed on the way.
+    /// Runs the test. Returns only if no check failed.
     pub(crate) fn run_on(&self, machine: &Machine, policies: BootPolicies) -> ExitStatus {
         machine.space().set_policies(policies.policies());
         warm_up(machine);
@@ -142,22 +142,22 @@ impl VmTest {
                 checks.complete(declared + ACCOUNTING_CHECKS)
             }
             Expected::Death(text) => {
-                println!("FAILED the kernel survived what should have ended it with: {text}");
+                println!("FAILED the kernel survived an error that must end it with the text: {text}");
                 ExitStatus::GuestFailed
             }
         }
     }
 }
 
-/// Makes a write commit its page and no other for the rest of the boot, for a test that counts every
-/// frame.
+/// Makes a write commit its page and no other for the rest of the boot, for a test that counts
+/// every frame.
 pub(crate) fn commit_nothing_ahead(machine: &Machine) {
     let space = machine.space();
     space.set_policies(Policies { fault_around: FaultAround::Off, ..space.policies() });
 }
 
-/// Reserves as many regions at once as a test does: the address space's lists keep the heap that
-/// they have needed once.
+/// Reserves as many regions at once as any test does. The lists of the address space never shrink,
+/// so their growth would otherwise count as a leak of the test.
 fn warm_up(machine: &Machine) {
     const MOST_REGIONS: usize = 64;
     for bytes in [PAGE_BYTES, 64 * MIB] {

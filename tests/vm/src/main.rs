@@ -36,7 +36,7 @@ mod wasm_touch;
 #[cfg(target_feature = "sse")]
 mod float_state;
 
-/// Compiled code without SSE keeps nothing in the registers that it could lose.
+/// Without SSE compiled code keeps no values in these registers.
 #[cfg(not(target_feature = "sse"))]
 mod float_state {
     pub(crate) const TESTS: &[crate::harness::VmTest] = &[];
@@ -45,7 +45,7 @@ mod float_state {
 #[cfg(not(target_feature = "sse2"))]
 mod float_calls;
 
-/// With SSE2 the compiler calls no functions for floats.
+/// With SSE2 compiled code calls no functions for floats.
 #[cfg(target_feature = "sse2")]
 mod float_calls {
     pub(crate) const TESTS: &[crate::harness::VmTest] = &[];
@@ -115,7 +115,7 @@ fn run_one(machine: &Machine, name: &str) -> ExitStatus {
     match tests().find(|(test, policies)| test.is_named(name, *policies)) {
         Some((test, policies)) => test.run_on(machine, policies),
         None => {
-            println!("there is no test named {name}: the task ListTests lists them all");
+            println!("no test has the name {name}: the task ListTests lists all names");
             ExitStatus::GuestFailed
         }
     }

@@ -1,8 +1,8 @@
-//! The memory functions that compiled code calls, against loops over single bytes.
+//! Compares the memory functions that compiled code calls with loops over single bytes.
 //!
-//! On the hosted target they are the kernel's own, on the bare target those of `compiler_builtins`.
-//! Sizes and offsets go over the borders where the implementations change from bytes to words and
-//! back.
+//! On the hosted target the functions are the kernel's, on the bare target those of
+//! `compiler_builtins`. The sizes and offsets cover the points where the implementations switch
+//! between bytes and words.
 
 use core::array;
 use core::cmp::Ordering;
@@ -30,8 +30,8 @@ unsafe extern "C" {
     fn strlen(text: *const c_char) -> usize;
 }
 
-// The tests call through pointers that the compiler cannot see through: it knows what the functions
-// do, and would change the arguments or leave the call out.
+// The tests call through opaque pointers, because the compiler knows these functions and would
+// change the arguments or omit the call.
 type Set = unsafe extern "C" fn(*mut c_void, c_int, usize) -> *mut c_void;
 type Copy = unsafe extern "C" fn(*mut c_void, *const c_void, usize) -> *mut c_void;
 type Compare = unsafe extern "C" fn(*const c_void, *const c_void, usize) -> c_int;
@@ -66,14 +66,14 @@ impl Case {
     }
 }
 
-/// The first case for which `differs` says so.
+/// Returns the first case for which `differs` returns true.
 fn first(mut differs: impl FnMut(Case) -> bool) -> Option<Case> {
     let offsets = || (0..OFFSETS).flat_map(|to| (0..OFFSETS).map(move |from| (to, from)));
     let mut cases = sizes().flat_map(|size| offsets().map(move |(to, from)| Case { size, to, from }));
     cases.find(|&case| differs(case))
 }
 
-/// Bytes in which a copy from the wrong place shows.
+/// Returns bytes in which a copy from a wrong offset is detected.
 fn pattern() -> Buffer {
     array::from_fn(|index| (index * 7 + index / 251).to_le_bytes()[0])
 }
@@ -86,7 +86,7 @@ fn copy_by_bytes(to: &mut Buffer, from: &Buffer, case: Case) {
     }
 }
 
-/// The order of the first two bytes that differ, looked at one at a time.
+/// The order of the first two bytes that differ, found byte by byte.
 fn compare_by_bytes(left: &[u8], right: &[u8]) -> Ordering {
     let mut pairs = left.iter().zip(right);
     let different = pairs.find(|(left, right)| black_box(**left) != black_box(**right));
@@ -164,7 +164,7 @@ fn memcmp_like_a_loop(checks: &mut Checks, _: &Machine) {
     checks.equal("bytes are unsigned, and a zero does not end them", later, (Ordering::Greater, false));
 }
 
-/// What `memcmp` says, and whether `bcmp` finds the two equal.
+/// The result of `memcmp`, and whether `bcmp` reports equality.
 fn compare(left: &[u8], right: &[u8], size: usize) -> (Ordering, bool) {
     let (left, right) = (left[..size].as_ptr().cast(), right[..size].as_ptr().cast());
     // SAFETY: both slices have `size` bytes: they were cut to it.

@@ -1,8 +1,6 @@
-//! The policies of the address space on the real CPU and its real TLB, and what touching and
-//! clearing cost.
+//! The policies of the address space with a real CPU and TLB, and the cost of touches and clears.
 //!
-//! All other tests of memory run with the policies off and with the policies on; these set their
-//! own.
+//! Other tests of memory run with all policies off and with all on. These tests set the policies.
 
 use core::ptr;
 
@@ -77,11 +75,11 @@ fn fill_of_zeros_commits_nothing(checks: &mut Checks, machine: &Machine) {
     checks.equal("resident frames", guest.residency().resident_frames, 2);
     checks.at_most("faults", guest.residency().faults, 8);
     checks.equal("a byte that was filled", guest.load(5 * PAGE_BYTES), 0);
-    checks.equal("the byte behind", guest.load(GIB - 1), 7);
+    checks.equal("the byte at the end", guest.load(GIB - 1), 7);
 }
 
 fn scrubbed_frames_serve_the_next_touches(checks: &mut Checks, machine: &Machine) {
-    // Pages ahead of a run take scrubbed frames too.
+    // Pages that are committed ahead take scrubbed frames too.
     commit_nothing_ahead(machine);
     let pool = machine.frames();
     let mut guest = Guest::new(machine, MIB);
@@ -119,7 +117,7 @@ fn instructions_to_touch(machine: &Machine, bytes: u64, step: usize) -> u64 {
     (clock::ticks() - before) / guest.residency().resident_frames
 }
 
-/// The limits are a tenth above what was measured on the target that takes more.
+/// The limits are 10 % above the larger of the two targets' counts.
 fn costs(checks: &mut Checks, machine: &Machine) {
     machine.space().set_policies(Policies::default());
     let mut limit = |what, actual, limit| {

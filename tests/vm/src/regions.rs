@@ -1,5 +1,5 @@
-//! Regions in ring 0, with the real CPU and its real TLB: touch, read, decommit, fill, and what is
-//! fatal.
+//! Regions in ring 0, with a real CPU and TLB: touches, reads, decommits, fills, and fatal
+//! accesses.
 
 use core::ptr;
 
@@ -20,11 +20,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("zero-fill-of-4-gib-takes-one-fault", 3, zero_fill_of_4_gib_takes_one_fault),
     VmTest::new("zero-fill-of-4-gib-takes-four-plain-faults", 3, zero_fill_of_4_gib_takes_four_plain_faults),
     VmTest::death("region-is-not-executable", "INSTRUCTION_FETCH)", execute_a_region),
-    VmTest::death(
-        "access-beyond-the-limit-is-fatal",
-        "the address is behind the limit",
-        access_beyond_the_limit,
-    ),
+    VmTest::death("access-beyond-the-limit-is-fatal", "the limit of its region", access_beyond_the_limit),
     VmTest::death(
         "access-to-a-dropped-region-is-fatal",
         "the address is in no region",

@@ -1,4 +1,4 @@
-//! Three ways to fail that a runner must recognise: each really does it.
+//! Tests of the runner: kernels that fail in three ways, each of which the runner must recognise.
 
 use core::arch::asm;
 
@@ -7,7 +7,7 @@ use x86_64::VirtAddr;
 use x86_64::instructions::tables::lidt;
 use x86_64::structures::DescriptorTablePointer;
 
-/// Something that must be reported as failed.
+/// A test that the runner must report as failed.
 pub(crate) struct SelfTest {
     /// The test's name.
     pub(crate) name: &'static str,
@@ -31,7 +31,7 @@ pub(crate) const ALL: &[SelfTest] = &[
     SelfTest { name: "selftest-panic", flaw: Flaw::Panic, run: panic },
 ];
 
-/// With an empty IDT no exception can be delivered, and not the double fault of that either.
+/// With an empty IDT the CPU can deliver neither the exception nor the double fault that follows.
 fn triple_fault() -> ! {
     let empty = DescriptorTablePointer { limit: 0, base: VirtAddr::zero() };
     // SAFETY: the machine resets at the next exception, which is the purpose.

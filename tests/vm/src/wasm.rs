@@ -1,5 +1,4 @@
-//! Guests in the kernel: an engine, a store and an instance for each, on the kernel's own address
-//! space.
+//! Guests in the kernel: each has an engine, a store and an instance in the kernel's address space.
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
@@ -8,7 +7,7 @@ use palimpsest_engine::{
 };
 use palimpsest_paging::Policies;
 
-/// The Wasm binary that the build made of `tests/vm/guests/<name>.wat`.
+/// The Wasm binary of `tests/vm/guests/<name>.wat`.
 macro_rules! guest {
     ($name:literal) => {
         include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".wasm"))
@@ -22,8 +21,8 @@ pub(crate) struct Program<T: 'static = ()> {
     instance: Instance,
 }
 
-/// The default configuration, but for images in a boot with the policies off: they are the engine's
-/// own policy.
+/// Returns the default configuration. In a boot with the policies off it has no images, because
+/// they are a policy of the engine.
 pub(crate) fn config(machine: &Machine) -> Config {
     let images = if machine.space().policies() == Policies::OFF { Images::Off } else { Images::CopyOnWrite };
     Config::default().images(images)
@@ -40,7 +39,7 @@ pub(crate) fn module(engine: &Engine, wasm: &[u8]) -> Module {
 }
 
 impl Program {
-    /// Loads and instantiates `wasm` on an engine of its own.
+    /// Loads and instantiates `wasm` on its own engine.
     pub(crate) fn start(machine: &Machine, wasm: &[u8]) -> Self {
         Self::try_start(machine, wasm).expect("the guest links")
     }
@@ -80,7 +79,7 @@ impl<T: 'static> Program<T> {
         self.instance.get_memory(&self.store, "memory").expect("the guest exports its memory")
     }
 
-    /// What that memory holds.
+    /// The figures of that memory.
     pub(crate) fn residency(&self) -> MemoryResidency {
         self.memory().residency(&self.store)
     }

@@ -1,4 +1,4 @@
-//! Data segments: frames that the instances of a module share until they write to them.
+//! Data segments: the instances of a module share their frames until they write to them.
 
 use alloc::vec::Vec;
 
@@ -16,7 +16,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-module-without-frames-for-its-image-works-without-one", 3, no_frames),
 ];
 
-/// Where `tests/vm/guests/data.wat` has its three strings.
+/// The addresses of the three strings in `tests/vm/guests/data.wat`.
 const PLACES: [u32; 3] = [0, 4096, 65_536];
 
 fn start(module: &Module) -> Program {

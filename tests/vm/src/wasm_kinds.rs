@@ -1,4 +1,4 @@
-//! Memories of other kinds than 32-bit ones of 64 KiB pages: their frames come and go alike.
+//! Memories with 64-bit addresses or other page sizes, and several memories of an instance.
 
 use kernel_demo::{Machine, clock, println};
 

@@ -1,4 +1,4 @@
-//! Guests that take all there is: the kernel and its other guests go on.
+//! Guests that exhaust a resource: the kernel and the other guests continue.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +23,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("re-entry-ends-at-the-configured-depth", 3, reentry),
 ];
 
-/// A glutton with the number of pages that it last told the host of.
+/// A glutton, and the number of pages that it last reported to the host.
 struct Glutton {
     store: Store<()>,
     instance: Instance,
@@ -62,10 +62,9 @@ fn all_frames(checks: &mut Checks, machine: &Machine) {
     checks.equal("it ends in OutOfFrames", is_out_of_frames(glutton.eat()), true);
     checks.equal("free frames", machine.frames().free_frames(), 0);
     let resident = glutton.store.report().resident_frames;
-    let told = u64::from(glutton.progress.load(Ordering::Relaxed));
-    // A host call behind the first lost write would have told of more pages than there are frames
-    // for.
-    checks.equal("thousands of pages it told of", told / 1000, resident / 1000);
+    let reported = u64::from(glutton.progress.load(Ordering::Relaxed));
+    // A host call after the first lost write would have reported more pages than there are frames.
+    checks.equal("thousands of pages that it reported", reported / 1000, resident / 1000);
     checks.equal("another call is refused", is_out_of_frames(glutton.eat()), true);
     checks.equal("the report says so", glutton.store.report().lost.is_some(), true);
     checks.equal("the bystander works on", bystander.must::<(), u32>("work", ()), 2 * 65_536);
@@ -94,7 +93,7 @@ fn cap_with_tables(checks: &mut Checks, machine: &Machine) {
     );
 }
 
-/// Runs a whole life while the pool has `left` frames; whether anything of it failed.
+/// Runs a whole life while the pool has `left` frames. Returns whether a step of it failed.
 fn life_with(machine: &Machine, left: usize, lives: &Lives) -> bool {
     let pool = machine.frames();
     let mut hoard: Vec<Frame> = Vec::with_capacity(lives.free);
@@ -110,8 +109,8 @@ fn life_with(machine: &Machine, left: usize, lives: &Lives) -> bool {
     !matches!(lived, Ok(Ok(1)))
 }
 
-/// What the lives share: the module, translated, and the number of frames that are free between
-/// them.
+/// The state that the lives share: the translated module, and the number of frames that are free
+/// between lives.
 struct Lives {
     module: Module,
     free: usize,
@@ -123,8 +122,8 @@ fn every_shortage(checks: &mut Checks, machine: &Machine) {
     let lives = Lives { module: module(&engine, guest!("churn")), free };
     checks.equal("a life with enough frames fails", life_with(machine, 200, &lives), false);
     let failed = (0..40).filter(|left| life_with(machine, *left, &lives)).count();
-    // The life needs this many frames at its height: every one less fails it, and nothing else
-    // does.
+    // The life needs this many frames at its peak. It fails with any smaller number, and with no
+    // other.
     let needed = FRAMES_OF_A_LIFE - usize::from(lives.module.image_frames() > 0);
     checks.equal("lives that failed, which are those with too few frames", failed, needed);
 }

@@ -1,4 +1,4 @@
-//! Whole lives of instances: what is left of them is nothing, however they end.
+//! Whole lives of instances: nothing remains of an instance, however it ends.
 
 use kernel_demo::Machine;
 use palimpsest_engine::{BackingError, InstantiateError, Linker, MemoryError, Store, Strategy};
@@ -79,8 +79,8 @@ fn failed_instantiation_leaves_nothing(checks: &mut Checks, machine: &Machine) {
     };
     let named = matches!(&error, InstantiateError::Memory { index: 1, cause } if too_large(cause));
     checks.equal("the memory is named", named, true);
-    checks.equal("free frames behind it", machine.frames().free_frames(), free);
-    checks.equal("regions behind it", machine.space().usage().regions, 0);
+    checks.equal("free frames after it", machine.frames().free_frames(), free);
+    checks.equal("regions after it", machine.space().usage().regions, 0);
     let error = Program::try_start(machine, guest!("segment-out-of-bounds")).err();
     checks.equal("the segment is refused", matches!(error, Some(InstantiateError::Segment(_))), true);
 }
@@ -105,12 +105,12 @@ fn next_guest_reads_zero(checks: &mut Checks, machine: &Machine) {
     checks.equal("bytes that are not zero beside those written", nonzero, (BYTES / 4096) as usize);
 }
 
-/// How the guest before ends.
+/// How the previous guest ends.
 #[derive(Clone, Copy)]
 enum Ending {
     Dropped,
     Cleared(Strategy),
-    /// Dropped, and behind it an instantiation fails that had written already.
+    /// It is dropped. After it, an instantiation fails that has already written.
     BeforeAFailure,
 }
 
@@ -132,8 +132,8 @@ fn stale_bytes(checks: &mut Checks, machine: &Machine) {
     checks.equal("bytes of another guest", stale, 0);
 }
 
-/// Bytes that are not zero in the first `second` bytes of a guest that comes when another has
-/// written `first`.
+/// Returns the number of bytes that are not zero in the first `second` bytes of a guest, after
+/// another guest has written `first` bytes.
 fn bytes_seen_after(machine: &Machine, first: u32, ending: Ending, second: u32) -> usize {
     let mut writer = Program::start(machine, guest!("accesses"));
     writer.must::<(u32, u32), ()>("fill", (0, first));

@@ -1,5 +1,5 @@
-//! The four clearing strategies and the two commit policies, on real frames: what is released, and
-//! what is said.
+//! The four clearing strategies and the two commit policies: what is released, and what is
+//! reported.
 
 use alloc::vec::Vec;
 
@@ -44,7 +44,7 @@ fn every_strategy(checks: &mut Checks, machine: &Machine) {
         (Strategy::ZeroNow, (0, 32, 0), 64, 0),
         (Strategy::Deferred, (0, 32, 0), 32, 0),
     ];
-    // Pages behind the range that is cleared would be resident too.
+    // Pages after the cleared range would be resident too.
     commit_nothing_ahead(machine);
     for (strategy, did, resident, freed) in expected {
         let mut program = written(machine);
@@ -62,7 +62,7 @@ fn every_strategy(checks: &mut Checks, machine: &Machine) {
 }
 
 fn memory_strategy(checks: &mut Checks, machine: &Machine) {
-    // As above.
+    // Pages after the cleared range would be resident too.
     commit_nothing_ahead(machine);
     let mut program = written(machine);
     let memory = program.memory();
@@ -101,12 +101,12 @@ fn deferred_under_shortage(checks: &mut Checks, machine: &Machine) {
     while let Some(frame) = pool.allocate_frame() {
         hoard.push(frame);
     }
-    // Tables and data for both pages come out of what the other guest has deferred.
+    // The tables and frames for both pages come from what the other guest has deferred.
     other.must::<u32, ()>("store", 0);
     other.must::<u32, ()>("store", 0x8000_0000);
     hoard.into_iter().for_each(|frame| pool.release_frame(frame));
     checks.equal("resident frames", other.residency().resident_frames, 2);
-    checks.equal("nobody is lost", other.store.report().lost.is_none(), true);
+    checks.equal("the other store is not lost", other.store.report().lost.is_none(), true);
     checks.equal("deferred frames are fewer", program.store.report().deferred_frames < 64, true);
 }
 
@@ -158,7 +158,7 @@ fn reserved_not_starved(checks: &mut Checks, machine: &Machine) {
     let cleared = memory.clear_pages(&mut program.store, 0, 2).expect("the range is inside");
     checks.equal("frames released", cleared.frames_released, 17);
     checks.equal("resident frames", program.residency().resident_frames, 0);
-    checks.equal("nobody else gets them", pool.allocate_frame().is_none(), true);
+    checks.equal("no other caller gets them", pool.allocate_frame().is_none(), true);
     program.must::<(), ()>("start", ());
     checks.equal("the next touch finds them", program.residency().resident_frames, 16);
     checks.equal("the store is sound", program.store.report().lost.is_none(), true);

@@ -1,4 +1,4 @@
-//! Many guests on one CPU: turns, waits, ends, and what is left of those that were ended.
+//! Many guests on one CPU: turns, waits, and ends, after which nothing remains of a guest.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
@@ -29,12 +29,12 @@ const FOREVER: usize = 7;
 const DEVOUR: usize = 21;
 const TRAP: usize = 42;
 
-/// What a guest of the crowd may hold: 2 MiB.
+/// The limit for each guest of the crowd: 2 MiB.
 const CAP_FRAMES: u64 = 512;
 
 const SLICE: Duration = Duration::from_millis(1);
 
-/// A task of `tests/vm/guests/worker.wat` that calls `name`, on an engine of its own.
+/// A task of `tests/vm/guests/worker.wat` that calls `name`, on its own engine.
 fn worker(machine: &Machine, name: &str, arguments: &[Val]) -> Task<()> {
     let engine = engine(machine, config(machine).fuel(Fuel::Metered));
     let module = module(&engine, guest!("worker"));
@@ -49,7 +49,7 @@ fn worker(machine: &Machine, name: &str, arguments: &[Val]) -> Task<()> {
     Task::instantiate(store, &linker, &module, name, arguments).expect("the guest links")
 }
 
-/// What `work` computes, done by the kernel itself.
+/// Computes the result of the guest's `work` in the kernel.
 fn expected_sum(seed: u64) -> i64 {
     const NUMBERS_A_ROUND: u32 = 1024;
     const ROUNDS: u32 = 4;
@@ -58,7 +58,7 @@ fn expected_sum(seed: u64) -> i64 {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        // What was there before is zero in every round: it was cleared.
+        // The memory is zero in every round, because it was cleared.
         sum = sum.wrapping_add(seed);
     }
     sum.cast_signed()
@@ -128,8 +128,8 @@ fn killed(checks: &mut Checks, machine: &Machine) {
     checks.equal("it is gone", executor.kill(id).is_none(), true);
 }
 
-/// Under `-icount` the clock is made of instructions: how long the busy guest takes is the same in
-/// every run.
+/// Under `-icount` the clock counts instructions, so the busy guest takes the same time in every
+/// run.
 fn waiting(checks: &mut Checks, machine: &Machine) {
     let rate = timer::calibrate();
     let mut executor = Executor::new(rate, SLICE);
@@ -144,13 +144,13 @@ fn waiting(checks: &mut Checks, machine: &Machine) {
     checks.equal("tasks left", executor.tasks().count(), 0);
 }
 
-/// Under `-icount` so are the lengths of turns.
+/// Under `-icount` the lengths of turns are the same in every run.
 fn turns_last(checks: &mut Checks, machine: &Machine) {
     const TURNS: u64 = 50;
     let rate = timer::calibrate();
     let mut executor = Executor::new(rate, SLICE);
     let id = executor.spawn(worker(machine, "forever", &[]));
-    // The first turns find out what a unit of fuel is worth.
+    // The first turns measure the instructions of a unit of fuel.
     let mut turns = |count| {
         let start = clock::ticks();
         for _ in 0..count {

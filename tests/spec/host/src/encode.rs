@@ -1,8 +1,8 @@
 //! From `.wast` text to commands.
 //!
-//! Owns what becomes of each kind of directive. Nothing is left out: a directive becomes a command
-//! with binary modules, or is counted as text-only where all that it asserts is about a text, or is
-//! an error. The modules are assembled here, so that whoever runs the stream needs no assembler.
+//! No directive is skipped: it becomes a command with binary modules, or it is counted as text-only
+//! because it asserts something about a text, or it is an error. The modules are assembled here, so
+//! that a kernel that runs the stream needs no assembler.
 
 use crate::known_misses::KnownMisses;
 use crate::values;
@@ -16,7 +16,7 @@ use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke, Wat};
 /// Adds the directives of `text` to the stream as those of `file`.
 ///
 /// # Errors
-/// The text does not parse, or has a directive of a kind that no suite of ours is known to have.
+/// The text does not parse, or has a directive of a kind that this program does not know.
 pub(crate) fn write_file(
     writer: &mut Writer,
     file: File<'_>,
@@ -24,7 +24,7 @@ pub(crate) fn write_file(
     misses: &mut KnownMisses,
 ) -> Result<()> {
     let mut lexer = Lexer::new(text);
-    // The tests have names that read alike on purpose.
+    // Some tests have names with confusable characters on purpose.
     lexer.allow_confusing_unicode(true);
     let tokens = ParseBuffer::new_with_lexer(lexer).with_context(|| format!("cannot read {file}"))?;
     let wast: Wast<'_> = parser::parse(&tokens).with_context(|| format!("cannot read {file}"))?;
@@ -39,7 +39,7 @@ pub(crate) fn write_file(
     Ok(())
 }
 
-/// What `directive` asks for. `wasm` takes the module that belongs to it.
+/// Returns the command of `directive`. `wasm` receives its module.
 fn command<'a>(directive: &'a mut WastDirective<'_>, wasm: &'a mut Vec<u8>) -> Result<Command<'a>> {
     Ok(match directive {
         WastDirective::Module(module) => {
@@ -94,7 +94,7 @@ fn assert_trap<'a>(
     }
 }
 
-/// A text that is quoted, or that the assembler refuses, is malformed as a text: it has no binary
+/// A quoted text, or a text that the assembler refuses, is malformed as a text and has no binary
 /// form.
 fn assert_malformed<'a>(module: &mut QuoteWat<'_>, message: &'a str, wasm: &'a mut Vec<u8>) -> Command<'a> {
     match module {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_assertion_is_text_only_where_there_is_no_binary_module() -> Result<()> {
+    fn an_assertion_without_a_binary_module_is_text_only() -> Result<()> {
         let stream = stream(
             "(assert_malformed (module quote \"(\") \"unexpected end\")\n\
              (assert_malformed (module binary \"\") \"unexpected end\")\n\

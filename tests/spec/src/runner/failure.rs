@@ -19,39 +19,39 @@ pub enum Failure {
     /// An instance is not registered.
     #[error("the instance is not registered: {0}")]
     Register(#[from] DuplicateDefinition),
-    /// A call is to return, and does not.
+    /// A call that must return does not.
     #[error("the call failed: {0}")]
     Call(#[from] Error),
     /// The file names an instance that it has not made.
-    #[error("there is no instance {name:?}")]
+    #[error("the file has no instance {name:?}")]
     NoInstance {
         /// Its name; nothing for the last one.
         name: Option<Box<str>>,
     },
     /// The file names a module that it has not defined.
-    #[error("there is no module {name:?}")]
+    #[error("the file has no module {name:?}")]
     NoDefinition {
         /// Its name; nothing for the last one.
         name: Option<Box<str>>,
     },
-    /// The instance does not have what the file asks it for.
+    /// The instance lacks an export.
     #[error("the instance exports no such thing as `{name}`")]
     NoExport {
         /// The export's name.
         name: Box<str>,
     },
-    /// Something should have failed and did not.
+    /// An action that must fail succeeds.
     #[error("succeeded, where `{expected}` is expected")]
     Succeeded {
         /// The specification's message.
         expected: Box<str>,
     },
-    /// Something failed, but not as it should have.
+    /// An action fails with another error than expected.
     #[error("failed with `{found}`, where `{expected}` is expected")]
     OtherFailure {
         /// The specification's message.
         expected: Box<str>,
-        /// What the engine says.
+        /// The engine's message.
         found: String,
     },
     /// An action has other results.

@@ -1,4 +1,4 @@
-//! The directives of one file, in a store of their own.
+//! The directives of one file, in their own store.
 
 use alloc::{borrow::ToOwned, boxed::Box, collections::BTreeMap, string::ToString, sync::Arc, vec, vec::Vec};
 use palimpsest_engine::{
@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
         Ok(Self { store, linker, definitions: Named::new(), instances: Named::new() })
     }
 
-    /// Does what a directive asks for.
+    /// Executes a directive.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether `error` says that the module itself is wrong, and not that the engine has a limit.
+/// Whether `error` means that the module is wrong, and not that a limit of the engine is exceeded.
 fn is_refusal(error: &ModuleError) -> bool {
     matches!(
         error,
@@ -166,8 +166,7 @@ fn is_refusal(error: &ModuleError) -> bool {
     )
 }
 
-/// Turns an outcome that is expected to be a failure round. `is_expected` decides whether it is the
-/// right one.
+/// Inverts an outcome that must be a failure. `is_expected` decides whether it is the expected one.
 fn fails_as<E: ToString>(
     expected: &str,
     outcome: Result<(), E>,

@@ -1,5 +1,5 @@
-//! How the engine is set up for a suite: with the proposals that its tests are about and no others,
-//! since many of them check that what came later is refused.
+//! The engine's configuration for a suite: the proposals that its tests need and no others, because
+//! many tests check that later proposals are refused.
 
 use palimpsest_engine::{Config, Features, Limits};
 

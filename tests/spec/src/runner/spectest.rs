@@ -1,7 +1,7 @@
 //! The module `spectest`, which every test may import.
 //!
 //! Its contents are those of the reference interpreter ("Spectest host module" in the interpreter's
-//! manual). What is printed is of no interest.
+//! manual). Its functions print nothing.
 
 use palimpsest_engine::{
     DuplicateDefinition, Error, F32, F64, Global, Linker, Memory, MemoryError, MemoryType, Mutability,

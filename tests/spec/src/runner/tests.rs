@@ -1,4 +1,4 @@
-//! What counts as passed and what as failed, on small streams of our own.
+//! Tests what counts as passed and what as failed, on small streams.
 
 use alloc::{boxed::Box, format, string::String, string::ToString, vec, vec::Vec};
 use palimpsest_engine::{Backing, Fixed};
@@ -14,7 +14,7 @@ use crate::{
 /// A file that the directives of a test stand in.
 const FILE: File<'_> = File { suite: Suite::V2, name: "a.wast" };
 
-/// What a run came to, and what was told of failures.
+/// The totals of a run, and the failures that were reported.
 struct Outcome {
     totals: Totals,
     failures: Vec<String>,
@@ -236,6 +236,6 @@ fn instances_are_found_by_the_names_that_the_file_gives_them() -> Result<(), Run
     ];
     assert_eq!(last_failure(commands)?, None);
     let unknown = Command::Register { module: "lib", instance: Some("b") };
-    assert_eq!(last_failure(vec![unknown])?.as_deref(), Some("there is no instance Some(\"b\")"));
+    assert_eq!(last_failure(vec![unknown])?.as_deref(), Some("the file has no instance Some(\"b\")"));
     Ok(())
 }

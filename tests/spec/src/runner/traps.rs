@@ -1,10 +1,10 @@
-//! What the engine's errors are called in the specification's tests.
+//! The messages of the specification's tests for the engine's errors.
 //!
-//! The tests give a message, and an implementation passes if its own begins with it ("Assertions"
-//! in the interpreter's manual). The engine has codes instead of messages, so here are the
-//! reference interpreter's words for each, and those of our own tests for what clearing traps with.
-//! Nothing is asserted about the words of malformed and invalid modules: implementations find
-//! mistakes in different orders.
+//! A test has a message, and an implementation passes if its own message begins with it
+//! ("Assertions" in the interpreter's manual). The engine has codes instead of messages. So this
+//! module maps each code to the reference interpreter's message, and to the messages of our own
+//! tests for clears. The messages of malformed and invalid modules are not compared, because
+//! implementations find errors in different orders.
 
 use palimpsest_engine::{ClearError, Error, InstantiateError, TrapCode};
 
@@ -73,8 +73,8 @@ fn names(code: TrapCode) -> &'static [&'static str] {
     }
 }
 
-/// Whether `name` begins with `expected`. Where a test expects the index of an element behind its
-/// name, the name suffices: the engine does not say which element it was.
+/// Whether `name` begins with `expected`. If a test expects the index of an element after the name,
+/// the name suffices, because the engine does not report the element.
 fn agrees(name: &str, expected: &str) -> bool {
     let is_index = |rest: &str| rest.strip_prefix(' ').is_some_and(|index| index.parse::<u64>().is_ok());
     name.starts_with(expected) || expected.strip_prefix(name).is_some_and(is_index)

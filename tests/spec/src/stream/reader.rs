@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::{Directive, File, MAGIC, Record};
 
-/// Why a stream cannot be read on.
+/// Why reading a stream fails.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StreamError {

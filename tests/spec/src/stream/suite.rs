@@ -38,7 +38,7 @@ pub enum Suite {
     CustomPageSizes,
     /// 128-bit integer arithmetic.
     WideArithmetic,
-    /// Our own tests of giving memory back: `tests/discard` of this repository.
+    /// Our own tests of clearing: `tests/discard` of this repository.
     Discard,
 }
 

@@ -37,9 +37,9 @@ pub enum Pattern {
     F64(FloatPattern<u64>),
     /// A `v128` of exactly these bits: what all shapes of integer lanes come to.
     V128(u128),
-    /// A `v128` of `f32` lanes, each with a pattern of its own.
+    /// A `v128` of `f32` lanes, each with its own pattern.
     F32x4([FloatPattern<u32>; 4]),
-    /// A `v128` of `f64` lanes, each with a pattern of its own.
+    /// A `v128` of `f64` lanes, each with its own pattern.
     F64x2([FloatPattern<u64>; 2]),
     /// Any null reference.
     Null,
@@ -47,7 +47,7 @@ pub enum Pattern {
     NullFunc,
     /// The null `externref`.
     NullExtern,
-    /// Any function. The tests sometimes say which one, which no embedder can tell.
+    /// Any function. Some tests name one, but an embedder cannot identify a function.
     AnyFunc,
     /// Any `externref` but null.
     AnyExtern,
