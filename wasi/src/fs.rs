@@ -19,6 +19,7 @@ mod content;
 mod node;
 mod path;
 mod storage;
+mod work;
 
 use alloc::{
     boxed::Box,
@@ -37,6 +38,7 @@ use self::{
     content::Content,
     node::{Directory, Kind, Node},
     storage::Storage,
+    work::Work,
 };
 pub(crate) use self::{
     node::{Inode, ROOT},
@@ -53,6 +55,7 @@ pub(crate) struct Volume {
     /// The limit of nodes.
     nodes_max: usize,
     storage: Storage,
+    work: Work,
 }
 
 /// Whether the files of a volume can be written.
@@ -76,6 +79,7 @@ impl Volume {
             next: ROOT + 1,
             nodes_max: usize::MAX,
             storage: Storage::none(),
+            work: Work::default(),
         }
     }
 
@@ -180,7 +184,10 @@ impl Volume {
     ) -> Result<usize, Errno> {
         self.require_writable()?;
         let node = self.nodes.get_mut(&inode).ok_or(ERRNO_STALE)?;
-        let written = node.content()?.write(&mut self.storage, offset, bytes)?;
+        let content = node.content()?;
+        let blocks = content.blocks();
+        let written = content.write(&mut self.storage, offset, bytes)?;
+        self.work.resized(blocks, content.blocks());
         node.modified_ns = now_ns;
         Ok(written)
     }
@@ -193,9 +200,17 @@ impl Volume {
     pub(crate) fn resize(&mut self, inode: Inode, size: u64, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
         let node = self.nodes.get_mut(&inode).ok_or(ERRNO_STALE)?;
-        node.content()?.resize(&mut self.storage, size)?;
+        let content = node.content()?;
+        let blocks = content.blocks();
+        content.resize(&mut self.storage, size)?;
+        self.work.resized(blocks, content.blocks());
         node.modified_ns = now_ns;
         Ok(())
+    }
+
+    /// Returns the price of the work since the last call, in units of fuel.
+    pub(crate) fn take_work(&self) -> u64 {
+        self.work.take()
     }
 
     /// Counts one more descriptor of a node.
@@ -243,7 +258,8 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` at the limit of nodes or of bytes, `ENOENT` in a directory that was removed, `ENOTDIR`.
+    /// `ENOSPC` at the limit of nodes or of bytes, `ENOENT` in a directory that was removed,
+    /// `ENOTDIR`.
     fn add(&mut self, parent: Inode, name: &str, kind: Kind, now_ns: u64) -> Result<Inode, Errno> {
         if self.nodes.len() >= self.nodes_max {
             return Err(ERRNO_NOSPC);
@@ -261,7 +277,9 @@ impl Volume {
     fn free_if_unused(&mut self, inode: Inode) {
         let Entry::Occupied(entry) = self.nodes.entry(inode) else { return };
         if entry.get().links == 0 && entry.get().opens == 0 {
-            self.storage.release_blocks(entry.remove().kind.blocks());
+            let blocks = entry.remove().kind.blocks();
+            self.work.resized(blocks, 0);
+            self.storage.release_blocks(blocks);
             self.storage.release_node();
         }
     }

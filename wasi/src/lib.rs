@@ -63,8 +63,9 @@
 //!
 //! Pointers, lengths, descriptors and paths are checked before a call has any effect. An invalid
 //! one is an error code, never a panic. No allocation has a size that the guest chose. The numbers
-//! of descriptors, files and blocks, and the bytes that one call moves, are limited. A metered
-//! guest pays fuel for the bytes that its calls read and write.
+//! of descriptors, files and blocks, the bytes that one call moves, and the depth of directories are
+//! limited. A metered guest pays fuel for the bytes that its calls read and write, for each
+//! component of a path, and for the blocks that its calls allocate and free.
 
 #![no_std]
 #![forbid(unsafe_code)]

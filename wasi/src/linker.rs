@@ -176,7 +176,7 @@ fn enter<T: 'static>(
     let (bytes, data) = exported.data_and_store_mut(&mut *caller);
     let mut memory = GuestMemory::new(bytes);
     let answer = call(wasi(data), &mut memory);
-    let units = memory.units();
+    let units = memory.units() + wasi(data).take_work();
     caller.charge_fuel(units);
     let success = [Val::I32(ERRNO_SUCCESS.raw().into())];
     match answer {

@@ -22,7 +22,7 @@ const VECTOR_BYTES: u32 = 8;
 const PATH_MAX: u32 = 4096;
 
 /// The number of bytes that one unit of fuel pays for.
-const BYTES_PER_UNIT: u64 = 64;
+pub(crate) const BYTES_PER_UNIT: u64 = 64;
 
 /// The memory that the calling guest exports.
 #[derive(Debug)]

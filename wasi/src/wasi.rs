@@ -79,6 +79,11 @@ impl Wasi {
         self.host.random.as_deref_mut().map(|random| random as _).ok_or(ERRNO_NOSYS)
     }
 
+    /// Returns the price of the work on the volumes since the last call, in units of fuel.
+    pub(crate) fn take_work(&self) -> u64 {
+        self.volumes.iter().map(Volume::take_work).sum()
+    }
+
     /// Returns the time for changes of files, or 0 without a clock.
     pub(crate) fn now_ns(&mut self) -> u64 {
         self.clock().map_or(0, |clock| clock.realtime_ns())

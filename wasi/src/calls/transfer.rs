@@ -21,7 +21,7 @@ use crate::{
 const STREAM_BYTES_MAX: usize = 64 << 10;
 
 /// The limit of bytes that one call moves from or to a file.
-const FILE_BYTES_MAX: usize = 16 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 pub(crate) fn fd_read(
     wasi: &mut Wasi,
@@ -193,7 +193,7 @@ fn write_file(
 }
 
 fn answer(memory: &mut GuestMemory<'_>, result: &Buffer, bytes: usize) -> Answer {
-    let bytes = u32::try_from(bytes).expect("a transfer has at most 16 MiB");
+    let bytes = u32::try_from(bytes).expect("a transfer has at most 1 MiB");
     memory.put(result, &bytes.to_le_bytes());
     Ok(Next::Return)
 }

@@ -31,10 +31,12 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `EROFS`, `EEXIST`, `ENOSPC`; `ENOENT` in a directory that was removed.
+    /// `EROFS`, `EEXIST`, `ENOSPC`; `ENOENT` in a directory that was removed; `ENAMETOOLONG` in the
+    /// 1024th directory below the root.
     pub(crate) fn create_directory(&mut self, resolved: Resolved<'_>, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
         let (parent, name) = resolved.new_entry()?;
+        self.require_depth(parent)?;
         self.add(parent, name, Kind::Directory(Directory::new(parent)), now_ns)?;
         Ok(())
     }
@@ -74,7 +76,9 @@ impl Volume {
     /// # Errors
     ///
     /// `EROFS`, `ENOENT` (also in a directory that was removed); `EBUSY` if a path ends in `.` or
-    /// `..`; `EINVAL` if a directory would be moved below itself; `ENOTDIR`, `EISDIR`, `ENOTEMPTY` if the one cannot replace the other.
+    /// `..`; `EINVAL` if a directory would be moved below itself; `ENAMETOOLONG` if it would be moved
+    /// into the 1024th directory below the root; `ENOTDIR`, `EISDIR`, `ENOTEMPTY` if the one cannot
+    /// replace the other.
     pub(crate) fn rename(&mut self, from: Resolved<'_>, to: Resolved<'_>, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
         let inode = from.existing()?;

@@ -14,6 +14,9 @@ pub(super) const NAME_MAX: usize = 255;
 /// The limit of symbolic links in the resolution of one path.
 const LINKS_MAX: usize = 8;
 
+/// The limit of directories between the root and a new directory, including the new one.
+const DEPTH_MAX: usize = 1024;
+
 /// Whether a symbolic link at the end of a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Links {
@@ -60,6 +63,7 @@ impl Volume {
         let mut rest = Rest::new(path)?;
         let (mut at, mut depth, mut entry) = (base, 0_u32, None);
         while let Some(component) = rest.next() {
+            self.work.step();
             let directory = self.directory(at)?;
             entry = None;
             match component {
@@ -97,17 +101,32 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `ENOTDIR` if `inode` is not a directory, `ENOENT` if it was removed.
+    /// `ENOTDIR` if `inode` is not a directory, `ENOENT` if it was removed, `ENAMETOOLONG` if it is
+    /// too deep in the tree for a directory to be put into it.
     pub(super) fn is_within(&self, inode: Inode, directory: Inode) -> Result<bool, Errno> {
         let mut at = inode;
-        while at != directory {
+        for _ in 0..DEPTH_MAX {
+            if at == directory {
+                return Ok(true);
+            }
+            self.work.step();
             let parent = self.parent(at)?;
             if parent == at {
                 return Ok(false);
             }
             at = parent;
         }
-        Ok(true)
+        Err(ERRNO_NAMETOOLONG)
+    }
+
+    /// Checks that a new directory may be put into `parent`.
+    ///
+    /// # Errors
+    ///
+    /// As [`is_within`](Self::is_within).
+    pub(super) fn require_depth(&self, parent: Inode) -> Result<(), Errno> {
+        // No directory has the next number yet, so this climbs to the root.
+        self.is_within(parent, self.next).map(drop)
     }
 }
 

@@ -10,6 +10,7 @@ mod linking;
 mod model;
 mod odd_archives;
 mod preview1;
+mod prices;
 mod process;
 mod streams;
 mod support;
