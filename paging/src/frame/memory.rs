@@ -107,8 +107,8 @@ impl PhysicalMemory {
     /// The table in a frame.
     ///
     /// Page walks of the CPU read it at the same time. They write nothing but the dirty bits of
-    /// pages that were committed ahead, because the accessed and dirty bits of all other entries are
-    /// set (Intel SDM Vol 3A, 4.8).
+    /// pages that were committed ahead, because the accessed and dirty bits of all other entries
+    /// are set (Intel SDM Vol 3A, 4.8).
     ///
     /// # Safety
     ///
