@@ -11,6 +11,7 @@ pub(crate) mod path;
 pub(crate) mod poll;
 pub(crate) mod random;
 pub(crate) mod readdir;
+pub(crate) mod times;
 pub(crate) mod transfer;
 
 use wasip1::Errno;

@@ -22,6 +22,7 @@ const FILE_RIGHTS: Rights = wasip1::RIGHTS_FD_READ
     | wasip1::RIGHTS_FD_FDSTAT_SET_FLAGS
     | wasip1::RIGHTS_FD_FILESTAT_GET
     | wasip1::RIGHTS_FD_FILESTAT_SET_SIZE
+    | wasip1::RIGHTS_FD_FILESTAT_SET_TIMES
     | wasip1::RIGHTS_POLL_FD_READWRITE;
 
 /// The rights of a directory in an archive.
@@ -37,6 +38,8 @@ const ARCHIVE_RIGHTS: Rights = wasip1::RIGHTS_PATH_OPEN
 pub(crate) const CHANGE_RIGHTS: Rights = wasip1::RIGHTS_PATH_CREATE_DIRECTORY
     | wasip1::RIGHTS_PATH_CREATE_FILE
     | wasip1::RIGHTS_PATH_FILESTAT_SET_SIZE
+    | wasip1::RIGHTS_PATH_FILESTAT_SET_TIMES
+    | wasip1::RIGHTS_FD_FILESTAT_SET_TIMES
     | wasip1::RIGHTS_PATH_RENAME_SOURCE
     | wasip1::RIGHTS_PATH_RENAME_TARGET
     | wasip1::RIGHTS_PATH_REMOVE_DIRECTORY
@@ -142,6 +145,20 @@ impl Descriptor {
     /// `ENOTCAPABLE` if one of `rights` is missing.
     pub(crate) fn require(&self, rights: Rights) -> Result<(), Errno> {
         if self.base & rights == rights { Ok(()) } else { Err(ERRNO_NOTCAPABLE) }
+    }
+
+    /// Reduces the rights to `base` and `inheriting`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTCAPABLE` if that would add a right. The rights are then unchanged.
+    pub(crate) fn reduce_rights(&mut self, base: Rights, inheriting: Rights) -> Result<(), Errno> {
+        if base & !self.base != 0 || inheriting & !self.inheriting != 0 {
+            return Err(ERRNO_NOTCAPABLE);
+        }
+        self.base = base;
+        self.inheriting = inheriting;
+        Ok(())
     }
 
     /// Returns the file that this descriptor refers to.

@@ -41,7 +41,7 @@ use self::{
     work::Work,
 };
 pub(crate) use self::{
-    node::{Inode, ROOT},
+    node::{Inode, ROOT, Times},
     path::{Links, Resolved},
 };
 use crate::{layout::Stat, world::Blocks};
@@ -73,7 +73,12 @@ impl Volume {
     }
 
     fn empty() -> Self {
-        let root = Node { kind: Kind::Directory(Directory::new(ROOT)), modified_ns: 0, links: 1, opens: 0 };
+        let root = Node {
+            kind: Kind::Directory(Directory::new(ROOT)),
+            times: Times::created(0),
+            links: 1,
+            opens: 0,
+        };
         Self {
             nodes: BTreeMap::from([(ROOT, root)]),
             next: ROOT + 1,
@@ -113,9 +118,9 @@ impl Volume {
     ///
     /// `ESTALE` if the node does not exist.
     pub(crate) fn stat(&self, inode: Inode, device: u64) -> Result<Stat, Errno> {
-        let Node { kind, modified_ns, links, .. } = self.node(inode)?;
+        let Node { kind, times, links, .. } = self.node(inode)?;
         let (filetype, size) = (kind.filetype(), kind.size());
-        Ok(Stat { device, inode, filetype, links: *links, size, modified_ns: *modified_ns })
+        Ok(Stat { device, inode, filetype, links: *links, size, times: *times })
     }
 
     /// Returns the target of a symbolic link.
@@ -188,7 +193,7 @@ impl Volume {
         let blocks = content.blocks();
         let written = content.write(&mut self.storage, offset, bytes)?;
         self.work.resized(blocks, content.blocks());
-        node.modified_ns = now_ns;
+        node.times.modify(now_ns);
         Ok(written)
     }
 
@@ -204,7 +209,27 @@ impl Volume {
         let blocks = content.blocks();
         content.resize(&mut self.storage, size)?;
         self.work.resized(blocks, content.blocks());
-        node.modified_ns = now_ns;
+        node.times.modify(now_ns);
+        Ok(())
+    }
+
+    /// Sets the times of a node: those that are not None, and the time of the change.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS`; `ESTALE` if the node does not exist.
+    pub(crate) fn set_times(
+        &mut self,
+        inode: Inode,
+        accessed_ns: Option<u64>,
+        modified_ns: Option<u64>,
+        now_ns: u64,
+    ) -> Result<(), Errno> {
+        self.require_writable()?;
+        let times = &mut self.node_mut(inode)?.times;
+        times.accessed_ns = accessed_ns.unwrap_or(times.accessed_ns);
+        times.modified_ns = modified_ns.unwrap_or(times.modified_ns);
+        times.changed_ns = now_ns;
         Ok(())
     }
 
@@ -268,8 +293,8 @@ impl Volume {
         self.storage.charge_node()?;
         let inode = self.next;
         self.directory_mut(parent)?.insert(name, inode);
-        self.node_mut(parent)?.modified_ns = now_ns;
-        self.nodes.insert(inode, Node { kind, modified_ns: now_ns, links: 1, opens: 0 });
+        self.node_mut(parent)?.times.modify(now_ns);
+        self.nodes.insert(inode, Node { kind, times: Times::created(now_ns), links: 1, opens: 0 });
         self.next += 1;
         Ok(inode)
     }

@@ -10,7 +10,10 @@ use wasip1::{
     PREOPENTYPE_DIR, Rights, Subscription, SubscriptionClock, SubscriptionFdReadwrite, SubscriptionU,
 };
 
-use crate::memory::{u32_at, u64_at};
+use crate::{
+    fs::Times,
+    memory::{u32_at, u64_at},
+};
 
 /// The size of a `dirent`, without the name that follows it.
 pub(crate) const DIRENT_BYTES: usize = size_of::<Dirent>();
@@ -44,8 +47,7 @@ pub(crate) struct Stat {
     pub(crate) filetype: Filetype,
     pub(crate) links: u64,
     pub(crate) size: u64,
-    /// The time of the last change. The guest sees it as all three times.
-    pub(crate) modified_ns: u64,
+    pub(crate) times: Times,
 }
 
 impl Stat {
@@ -57,9 +59,9 @@ impl Stat {
         set(&mut record, offset_of!(Filestat, filetype), [self.filetype.raw()]);
         set(&mut record, offset_of!(Filestat, nlink), self.links.to_le_bytes());
         set(&mut record, offset_of!(Filestat, size), self.size.to_le_bytes());
-        for time in [offset_of!(Filestat, atim), offset_of!(Filestat, mtim), offset_of!(Filestat, ctim)] {
-            set(&mut record, time, self.modified_ns.to_le_bytes());
-        }
+        set(&mut record, offset_of!(Filestat, atim), self.times.accessed_ns.to_le_bytes());
+        set(&mut record, offset_of!(Filestat, mtim), self.times.modified_ns.to_le_bytes());
+        set(&mut record, offset_of!(Filestat, ctim), self.times.changed_ns.to_le_bytes());
         record
     }
 }

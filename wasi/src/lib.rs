@@ -55,17 +55,17 @@
 //! # What is supported
 //!
 //! Every function of preview 1 is defined, so that every module can be linked. Creating links,
-//! setting times, reducing rights, signals and sockets return `ENOSYS`. `fd_allocate` returns
-//! `ENOTSUP`. Functions that need a clock or random numbers return `ENOSYS` if the embedder
-//! provides none.
+//! signals and sockets return `ENOSYS`. `fd_allocate` returns `ENOTSUP`. Functions that need a
+//! clock or random numbers return `ENOSYS` if the embedder provides none. Reading a file does not
+//! change its time of access.
 //!
 //! # Hostile guests
 //!
 //! Pointers, lengths, descriptors and paths are checked before a call has any effect. An invalid
 //! one is an error code, never a panic. No allocation has a size that the guest chose. The numbers
-//! of descriptors, files and blocks, the bytes that one call moves, and the depth of directories are
-//! limited. A metered guest pays fuel for the bytes that its calls read and write, for each
-//! component of a path, and for the blocks that its calls allocate and free.
+//! of descriptors, files and blocks, the bytes that one call moves from or to a file, and the depth
+//! of directories are limited. A metered guest pays fuel for the bytes that its calls read and
+//! write, for each component of a path, and for the blocks that its calls allocate and free.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -11,7 +11,7 @@ use thiserror::Error;
 use wasip1::{ERRNO_NOSYS, ERRNO_SUCCESS};
 
 use crate::{
-    calls::{Answer, Next, args, clock, fd, open, path, poll, random, readdir, transfer},
+    calls::{Answer, Next, args, clock, fd, open, path, poll, random, readdir, times, transfer},
     memory::GuestMemory,
     wasi::Wasi,
 };
@@ -21,14 +21,9 @@ const MODULE: &str = "wasi_snapshot_preview1";
 
 /// A parameter of an unsupported function.
 const I32: ValType = ValType::I32;
-/// A parameter of an unsupported function.
-const I64: ValType = ValType::I64;
 
 /// Functions that return `ENOSYS`, with their parameters.
-const UNSUPPORTED: [(&str, &[ValType]); 10] = [
-    ("fd_fdstat_set_rights", &[I32, I64, I64]),
-    ("fd_filestat_set_times", &[I32, I64, I64, I32]),
-    ("path_filestat_set_times", &[I32, I32, I32, I32, I64, I64, I32]),
+const UNSUPPORTED: [(&str, &[ValType]); 7] = [
     ("path_link", &[I32, I32, I32, I32, I32, I32, I32]),
     ("path_symlink", &[I32, I32, I32, I32, I32]),
     ("proc_raise", &[I32]),
@@ -114,8 +109,11 @@ fn add_descriptors<T: 'static>(
         fd_datasync(fd: u32) => fd::fd_datasync;
         fd_fdstat_get(fd: u32, result: u32) => fd::fd_fdstat_get;
         fd_fdstat_set_flags(fd: u32, flags: u32) => fd::fd_fdstat_set_flags;
+        fd_fdstat_set_rights(fd: u32, base: u64, inheriting: u64) => fd::fd_fdstat_set_rights;
         fd_filestat_get(fd: u32, result: u32) => fd::fd_filestat_get;
         fd_filestat_set_size(fd: u32, size: u64) => fd::fd_filestat_set_size;
+        fd_filestat_set_times(fd: u32, accessed: u64, modified: u64, flags: u32)
+            => times::fd_filestat_set_times;
         fd_pread(fd: u32, vectors: u32, count: u32, offset: u64, result: u32) => transfer::fd_pread;
         fd_prestat_dir_name(fd: u32, buffer: u32, len: u32) => fd::fd_prestat_dir_name;
         fd_prestat_get(fd: u32, result: u32) => fd::fd_prestat_get;
@@ -138,6 +136,8 @@ fn add_paths<T: 'static>(
     define! { linker, wasi;
         path_create_directory(fd: u32, path: u32, len: u32) => path::path_create_directory;
         path_filestat_get(fd: u32, lookup: u32, path: u32, len: u32, result: u32) => path::path_filestat_get;
+        path_filestat_set_times(fd: u32, lookup: u32, path: u32, len: u32, accessed: u64, modified: u64,
+            flags: u32) => times::path_filestat_set_times;
         path_open(fd: u32, lookup: u32, path: u32, len: u32, flags: u32, base: u64, inheriting: u64,
             fd_flags: u32, result: u32) => open::path_open;
         path_readlink(fd: u32, path: u32, len: u32, buffer: u32, room: u32, result: u32)

@@ -5,12 +5,13 @@ use wasip1::{
     FDFLAGS_DSYNC, FDFLAGS_NONBLOCK, FDFLAGS_RSYNC, FDFLAGS_SYNC, FILETYPE_CHARACTER_DEVICE,
     FILETYPE_DIRECTORY, FILETYPE_REGULAR_FILE, FILETYPE_UNKNOWN, Fdflags, Filetype, RIGHTS_FD_ADVISE,
     RIGHTS_FD_DATASYNC, RIGHTS_FD_FDSTAT_SET_FLAGS, RIGHTS_FD_FILESTAT_GET, RIGHTS_FD_FILESTAT_SET_SIZE,
-    RIGHTS_FD_SEEK, RIGHTS_FD_SYNC, RIGHTS_FD_TELL, WHENCE_CUR, WHENCE_END, WHENCE_SET,
+    RIGHTS_FD_SEEK, RIGHTS_FD_SYNC, RIGHTS_FD_TELL, Rights, WHENCE_CUR, WHENCE_END, WHENCE_SET,
 };
 
 use super::{Answer, Next};
 use crate::{
     fd::{Object, Stream},
+    fs::Times,
     layout::{self, FDSTAT_BYTES, FILESIZE_BYTES, FILESTAT_BYTES, PRESTAT_BYTES, Stat},
     memory::{GuestMemory, Pointer},
     wasi::Wasi,
@@ -135,6 +136,18 @@ pub(crate) fn fd_fdstat_set_flags(
     Ok(Next::Return)
 }
 
+/// Reduces the rights of a descriptor, also of a preopened one.
+pub(crate) fn fd_fdstat_set_rights(
+    wasi: &mut Wasi,
+    _memory: &mut GuestMemory<'_>,
+    fd: u32,
+    base: Rights,
+    inheriting: Rights,
+) -> Answer {
+    wasi.descriptors.get_mut(fd)?.reduce_rights(base, inheriting)?;
+    Ok(Next::Return)
+}
+
 /// # Errors
 ///
 /// `EINVAL` if `flags` contains an unknown flag.
@@ -159,7 +172,7 @@ pub(crate) fn fd_filestat_get(
             filetype: filetype(&descriptor.object),
             links: 1,
             size: 0,
-            modified_ns: 0,
+            times: Times::created(0),
         },
     };
     memory.put(&result, &stat.encode());

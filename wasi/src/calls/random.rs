@@ -1,23 +1,21 @@
 //! `random_get`.
 
-use wasip1::ERRNO_INVAL;
-
 use super::{Answer, Next};
 use crate::{
     memory::{GuestMemory, Pointer},
     wasi::Wasi,
 };
 
-/// The limit of bytes in one call. Unlike a read, this call cannot return fewer than requested.
-const RANDOM_BYTES_MAX: u32 = 16 << 20;
+/// The largest number of bytes that the embedder is requested at once.
+const PIECE_BYTES: usize = 64 << 10;
 
-/// Fills the buffer. Returns `EINVAL` for more than 16 MiB.
+/// Fills the buffer, in pieces.
 pub(crate) fn random_get(wasi: &mut Wasi, memory: &mut GuestMemory<'_>, buffer: Pointer, len: u32) -> Answer {
     let random = wasi.random()?;
-    let buffer = memory.buffer(buffer, len)?;
-    if len > RANDOM_BYTES_MAX {
-        return Err(ERRNO_INVAL);
+    let mut left = memory.buffer(buffer, len)?;
+    while left.len() > 0 {
+        let piece = left.split_off_start(PIECE_BYTES);
+        random.fill(memory.get_mut(&piece));
     }
-    random.fill(memory.get_mut(&buffer));
     Ok(Next::Return)
 }

@@ -5,8 +5,8 @@
 //! moved some bytes succeeds even if an error stopped it; the next call returns the error.
 
 use wasip1::{
-    ERRNO_FBIG, ERRNO_ISDIR, ERRNO_NOTCAPABLE, Errno, FDFLAGS_APPEND, RIGHTS_FD_READ, RIGHTS_FD_SEEK,
-    RIGHTS_FD_WRITE, Rights,
+    ERRNO_FBIG, ERRNO_INVAL, ERRNO_ISDIR, ERRNO_NOTCAPABLE, Errno, FDFLAGS_APPEND, RIGHTS_FD_READ,
+    RIGHTS_FD_SEEK, RIGHTS_FD_WRITE, Rights,
 };
 
 use super::{Answer, Next};
@@ -58,6 +58,7 @@ pub(crate) fn fd_pread(
     result: Pointer,
 ) -> Answer {
     let place = wasi.file(fd, RIGHTS_FD_READ | RIGHTS_FD_SEEK)?;
+    require_offset(offset)?;
     let buffers = memory.vectors(vectors, count, FILE_BYTES_MAX)?;
     let result = memory.buffer(result, SIZE_BYTES)?;
     let read = read_file(wasi, memory, place, offset, &buffers)?;
@@ -102,6 +103,7 @@ pub(crate) fn fd_pwrite(
     result: Pointer,
 ) -> Answer {
     let place = wasi.file(fd, RIGHTS_FD_WRITE | RIGHTS_FD_SEEK)?;
+    require_offset(offset)?;
     let buffers = memory.vectors(vectors, count, FILE_BYTES_MAX)?;
     let result = memory.buffer(result, SIZE_BYTES)?;
     let written = write_file(wasi, memory, place, offset, &buffers)?;
@@ -116,6 +118,15 @@ fn object(wasi: &Wasi, fd: u32, rights: Rights) -> Result<Object, Errno> {
         Object::Directory(_) => Err(ERRNO_ISDIR),
         Object::Stream(_) | Object::File(_) => descriptor.require(rights).map(|()| descriptor.object.clone()),
     }
+}
+
+/// Checks the offset of `fd_pread` or `fd_pwrite`, which is a signed number in POSIX.
+///
+/// # Errors
+///
+/// `EINVAL` from 2^63.
+fn require_offset(offset: u64) -> Result<(), Errno> {
+    if i64::try_from(offset).is_ok() { Ok(()) } else { Err(ERRNO_INVAL) }
 }
 
 fn limit(object: &Object) -> usize {

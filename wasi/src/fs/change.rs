@@ -76,9 +76,9 @@ impl Volume {
     /// # Errors
     ///
     /// `EROFS`, `ENOENT` (also in a directory that was removed); `EBUSY` if a path ends in `.` or
-    /// `..`; `EINVAL` if a directory would be moved below itself; `ENAMETOOLONG` if it would be moved
-    /// into the 1024th directory below the root; `ENOTDIR`, `EISDIR`, `ENOTEMPTY` if the one cannot
-    /// replace the other.
+    /// `..`; `EINVAL` if a directory would be moved below itself; `ENAMETOOLONG` if it would be
+    /// moved into the 1024th directory below the root; `ENOTDIR`, `EISDIR`, `ENOTEMPTY` if the one
+    /// cannot replace the other.
     pub(crate) fn rename(&mut self, from: Resolved<'_>, to: Resolved<'_>, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
         let inode = from.existing()?;
@@ -101,9 +101,9 @@ impl Volume {
             }
         }
         self.directory_mut(old_parent)?.remove(old_name);
-        self.node_mut(old_parent)?.modified_ns = now_ns;
+        self.node_mut(old_parent)?.times.modify(now_ns);
         self.directory_mut(parent)?.insert(name, inode);
-        self.node_mut(parent)?.modified_ns = now_ns;
+        self.node_mut(parent)?.times.modify(now_ns);
         if let Kind::Directory(directory) = &mut self.node_mut(inode)?.kind {
             directory.parent = Some(parent);
         }
@@ -126,7 +126,7 @@ impl Volume {
     /// descriptor refers to it.
     fn detach(&mut self, (parent, name): (Inode, &str), now_ns: u64) -> Result<(), Errno> {
         let inode = self.directory_mut(parent)?.remove(name).ok_or(ERRNO_NOENT)?;
-        self.node_mut(parent)?.modified_ns = now_ns;
+        self.node_mut(parent)?.times.modify(now_ns);
         let node = self.node_mut(inode)?;
         node.links = 0;
         if let Kind::Directory(directory) = &mut node.kind {

@@ -19,11 +19,35 @@ pub(crate) const ROOT: Inode = 1;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) kind: Kind,
-    pub(super) modified_ns: u64,
+    pub(super) times: Times,
     /// The number of names: 1, or 0 after the node was removed.
     pub(super) links: u64,
     /// The number of descriptors that refer to the node.
     pub(super) opens: u32,
+}
+
+/// The times of a node, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Set on creation and by the guest. Reading does not set it.
+    pub(crate) accessed_ns: u64,
+    /// Set by changes of the content, and by the guest.
+    pub(crate) modified_ns: u64,
+    /// Set by changes of the content or of the other two times.
+    pub(crate) changed_ns: u64,
+}
+
+impl Times {
+    /// Returns the times of a node that was created at `now_ns`.
+    pub(crate) fn created(now_ns: u64) -> Self {
+        Self { accessed_ns: now_ns, modified_ns: now_ns, changed_ns: now_ns }
+    }
+
+    /// Records that the content was changed.
+    pub(super) fn modify(&mut self, now_ns: u64) {
+        self.modified_ns = now_ns;
+        self.changed_ns = now_ns;
+    }
 }
 
 /// The type of a node, with its contents.

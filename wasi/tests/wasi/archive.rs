@@ -42,7 +42,7 @@ fn reading_at_an_offset_leaves_the_position() {
     guest.put(0, &[100, 0, 0, 0, 4, 0, 0, 0]);
     guest.call("fd_pread", &[file.into(), 0, 1, 7, 40]).unwrap();
     assert_eq!((guest.u32_at(40), guest.get(100, 4)), (4, b"file".as_slice()));
-    guest.call("fd_pread", &[file.into(), 0, 1, u64::MAX, 40]).unwrap();
+    guest.call("fd_pread", &[file.into(), 0, 1, i64::MAX as u64, 40]).unwrap();
     assert_eq!(guest.u32_at(40), 0);
     assert_eq!(guest.read(file, 5), Ok(b"Hello".to_vec()));
 }

@@ -239,6 +239,53 @@ fn a_descriptor_has_only_the_requested_rights() {
 }
 
 #[test]
+fn rights_can_be_reduced_but_not_extended() {
+    let (mut guest, _) = guest(10);
+    let all = wasip1::RIGHTS_FD_READ | wasip1::RIGHTS_FD_WRITE | wasip1::RIGHTS_FD_SEEK;
+    let file = guest.open_with(ROOT, "f", wasip1::OFLAGS_CREAT, all, 0).unwrap();
+    let set = |guest: &mut Guest, fd: u32, base, inheriting| {
+        guest.call("fd_fdstat_set_rights", &[fd.into(), base, inheriting])
+    };
+    guest.write(file, b"x").unwrap();
+    set(&mut guest, file, wasip1::RIGHTS_FD_READ | wasip1::RIGHTS_FD_SEEK, 0).unwrap();
+    assert_eq!(guest.write(file, b"y"), errno(wasip1::ERRNO_NOTCAPABLE));
+    for (base, inheriting) in
+        [(all, 0), (wasip1::RIGHTS_FD_READ | wasip1::RIGHTS_FD_TELL, 0), (0, 1), (1 << 63, 0)]
+    {
+        assert_eq!(set(&mut guest, file, base, inheriting), errno(wasip1::ERRNO_NOTCAPABLE));
+    }
+    // A refused change takes no right away.
+    guest.seek(file, 0, wasip1::WHENCE_SET.raw()).unwrap();
+    assert_eq!(guest.read(file, 10), Ok(b"x".to_vec()));
+    // What a directory no longer passes on, files that are opened in it do not get.
+    let open = wasip1::RIGHTS_PATH_OPEN;
+    set(&mut guest, ROOT, open, wasip1::RIGHTS_FD_READ).unwrap();
+    let other = guest.open_with(ROOT, "f", 0, ALL_RIGHTS, 0).unwrap();
+    assert_eq!(guest.write(other, b"y"), errno(wasip1::ERRNO_NOTCAPABLE));
+    assert_eq!(guest.read(other, 10), Ok(b"x".to_vec()));
+    assert_eq!(guest.create(ROOT, "new"), errno(wasip1::ERRNO_NOTCAPABLE));
+    assert_eq!(set(&mut guest, 60, 0, 0), errno(wasip1::ERRNO_BADF));
+}
+
+#[test]
+fn offsets_from_2_to_the_63_are_invalid() {
+    let (mut guest, pool) = guest(10);
+    let file = guest.create(ROOT, "f").unwrap();
+    guest.write(file, b"x").unwrap();
+    guest.put(0, &[100, 0, 0, 0, 1, 0, 0, 0]);
+    for (offset, read, written) in [
+        (i64::MAX as u64 - 1, Ok(()), Ok(())),
+        (i64::MAX as u64, Ok(()), errno(wasip1::ERRNO_FBIG)),
+        (1 << 63, errno(wasip1::ERRNO_INVAL), errno(wasip1::ERRNO_INVAL)),
+        (u64::MAX, errno(wasip1::ERRNO_INVAL), errno(wasip1::ERRNO_INVAL)),
+    ] {
+        assert_eq!(guest.call("fd_pread", &[file.into(), 0, 1, offset, 40]), read, "{offset:#x}");
+        assert_eq!(guest.call("fd_pwrite", &[file.into(), 0, 1, offset, 40]), written, "{offset:#x}");
+    }
+    assert_eq!(pool.left(), 8);
+}
+
+#[test]
 fn the_time_of_a_change_is_the_clocks() {
     let clock = ManualClock::new(500, Wait::Done);
     let mut guest = Guest::new(Wasi::builder().scratch("/tmp", Pool::of(1)).clock(clock));

@@ -14,5 +14,6 @@ mod prices;
 mod process;
 mod streams;
 mod support;
+mod times;
 mod waits;
 mod world;

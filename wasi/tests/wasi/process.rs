@@ -2,7 +2,11 @@
 
 use crate::support::{Guest, MEMORY_BYTES, errno};
 use crate::world::{Counting, ManualClock};
-use palimpsest_wasi::{Wait, Wasi};
+use palimpsest_wasi::{Random, Wait, Wasi};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 #[test]
 fn arguments_and_environment_are_strings_with_pointers_to_them() {
@@ -70,4 +74,25 @@ fn random_numbers_fill_the_buffer_and_nothing_else() {
     let mut guest = Guest::new(Wasi::builder().random(Counting(0)));
     guest.call("random_get", &[1, 3]).unwrap();
     assert_eq!(guest.get(0, 5), [0, 1, 2, 3, 0]);
+}
+
+#[test]
+fn random_numbers_fill_the_whole_memory_in_pieces() {
+    let largest = Arc::new(AtomicUsize::new(0));
+    let mut guest = Guest::new(Wasi::builder().random(Recording(Counting(0), Arc::clone(&largest))));
+    guest.call("random_get", &[0, MEMORY_BYTES.into()]).unwrap();
+    let expected = (1..=u8::MAX).chain([0]).cycle();
+    assert!(guest.get(0, MEMORY_BYTES as usize).iter().copied().eq(expected.take(MEMORY_BYTES as usize)));
+    assert_eq!(largest.load(Ordering::Relaxed), 64 << 10);
+    assert_eq!(guest.call("random_get", &[1, MEMORY_BYTES.into()]), errno(wasip1::ERRNO_FAULT));
+}
+
+/// Random numbers, and the largest number of bytes that was requested at once.
+struct Recording(Counting, Arc<AtomicUsize>);
+
+impl Random for Recording {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.1.fetch_max(bytes.len(), Ordering::Relaxed);
+        self.0.fill(bytes);
+    }
 }
