@@ -27,8 +27,8 @@ impl Cleared {
 pub struct MemoryResidency {
     /// Data frames of pages that were written.
     pub resident_frames: u64,
-    /// Data frames that were committed ahead of a run of writes and never written. They are released
-    /// before any allocation fails.
+    /// Data frames that were committed ahead of a run of writes and never written. They are
+    /// released before any allocation fails.
     pub ahead_frames: u64,
     /// The most resident frames and frames ahead that were held at a time.
     pub peak_resident_frames: u64,
