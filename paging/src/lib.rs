@@ -1,64 +1,77 @@
-//! Demand-paged regions on x86_64 page tables, for kernels: reserve addresses, get frames on first touch,
-//! give them back by range.
+//! Demand-paged regions of virtual memory on x86_64 page tables, for kernels.
 //!
-//! An [`AddressSpace`] owns a window of virtual addresses. It hands out [`Region`]s of any size, which hold
-//! no data frame when they are new. The kernel's page-fault handler passes every fault on; a page that is
-//! written for the first time gets a zeroed frame, and [`Region::decommit`] takes frames and emptied tables
-//! back.
+//! An [`AddressSpace`] owns a window of virtual addresses and hands out [`Region`]s of it. A new
+//! region of any size holds no data frame. The kernel's page-fault handler passes every fault to
+//! the space, which maps a zeroed frame at the first write to a page. [`Region::decommit`] unmaps
+//! pages, and releases their frames and the page tables that this empties.
+//!
+//! # Principles
+//!
+//! 1. Frames are owned. A [`Frame`] moves into a page-table entry when it is mapped, and out of the
+//!    entry when it is unmapped.
+//! 2. Types carry the orders that safety depends on: a frame is zeroed before it is mapped, and the
+//!    TLB is flushed before a frame is released.
+//! 3. Decisions are pure functions over plain enums, tested over every combination. The walks and
+//!    the fault handler execute what the functions return.
+//! 4. The fault path is closed: no heap, no log, and no lock that is held while a region is
+//!    touched.
+//! 5. A clear cannot fail, because it allocates nothing.
+//! 6. Folders are layers, and a file imports only from the layers below its own.
 //!
 //! # The life of a page
 //!
 //! ```text
-//! reserve ──► reserved ── set_limit ──► absent ────────────── write ──────────────► resident
-//!                                        │  ▲                                        ▲   │
-//!                                   read │  └──── decommit ──┬───────────────────────│───┘
-//!                                        ▼                   │                       │
-//!                               shows the zero frame ────────┘                       │
-//!                                        └─────────────────── write ─────────────────┘
+//!                                 read                     write
+//!                         ┌─────────────► shows zeros ───────────┐
+//!                         │              (a shared frame)        ▼
+//! reserve, set_limit ──► absent ──────────── write ───────► resident ◄──┐
+//!                         ▲  ▲                               │    │     │
+//!                         │  └──────────── decommit ─────────┘  defer   │ read or write
+//!                         │                                      ▼      │ (zeroed first)
+//!                         └────────── decommit, reclaim ───── deferred ─┘
 //! ```
 //!
-//! There are four ways to clear pages, after which they read as zero. [`Region::decommit`] releases their
-//! frames, [`Region::recommit`] exchanges them for fresh ones, [`Region::zero_in_place`] keeps them, and
-//! [`Region::defer`] leaves both the zeroing and the releasing for later:
-//!
-//! ```text
-//! resident ── defer ──► deferred ── read or write ──► resident, of zeros
-//!                          └─────── reclaim, decommit ──► absent
-//! ```
-//!
-//! Two more ways lead into the space's *sink*, a frame whose content is not kept: a write for which there is
-//! no frame, which marks the [`Account`] as lost; and, while a [`ZeroFill`] guard is up, a write of zeros to
-//! a page that reads as zero anyway. There is one sink; it is lent to one region at a time.
-//!
-//! # Faster than one fault for each page
-//!
-//! What a space does beyond what it must is a matter of its [`Policies`], each of which can be switched off.
-//! A run of first writes to neighbouring pages commits pages ahead of them ([`FaultAround`]); their frames
-//! are given back before anybody finds none. A `rep stos` of zeros over pages that read as zero is stepped
-//! over ([`ZeroStores`]). And an idle loop can have frames zeroed ahead of need ([`FramePool::scrub`]).
-//!
-//! # Starting with something else than zeros
-//!
-//! An [`Image`] is made once and attached to any number of regions, which share its frames until they write to them.
-//! A page that was cleared reads as zero from then on, and not as the image.
+//! Pages are cleared in one of four ways, and read as zero afterwards. [`Region::decommit`]
+//! releases their frames, [`Region::recommit`] replaces the frames by fresh ones,
+//! [`Region::zero_in_place`] keeps them, and [`Region::defer`] leaves the zeroing and the releasing
+//! for later.
 //!
 //! # Running out of frames
 //!
-//! An [`Account::new`] is charged on touch: size costs nothing, and a touch may find no frame, because the
-//! source is empty or the account's cap is reached. Then deferred frames are reclaimed, then frames that were
-//! committed ahead and are still zero, then the embedder's [pressure
-//! callback](AddressSpace::with_pressure) is called, and only then the account is lost. An
-//! [`Account::reserved`] is charged by [`Region::set_limit`], which may fail; a touch cannot.
+//! Every region has an [`Account`], which counts and limits the frames of its owner. An account
+//! that is charged on touch ([`Account::new`]) lets a region of any size be made, and a write may
+//! find no frame, because the source is empty or the account's cap is reached. The space then
+//! reclaims deferred frames, then frames that were committed ahead and never written, and then
+//! calls the embedder's [pressure callback](AddressSpace::with_pressure). If all of this fails, the
+//! write goes into the *sink*, a frame whose content is not kept, and the account is marked as
+//! lost.
+//!
+//! A [reserved](Account::reserved) account is charged by [`Region::set_limit`], which may fail. A
+//! touch cannot fail then.
+//!
+//! # Fewer faults
+//!
+//! [`Policies`] trade frames for faults, and each of them can be switched off. A sequential run of
+//! first writes commits pages ahead of it ([`FaultAround`]). A `rep stos` of zeros is moved to the
+//! end of the pages that read as zero anyway ([`ZeroStores`]). An idle loop can zero free frames
+//! ([`FramePool::scrub`]).
+//!
+//! # Initial content
+//!
+//! An [`Image`] is made once and attached to any number of regions, which share its frames until
+//! they write to them. A page of an image that was cleared reads as zero.
 //!
 //! # What the embedder provides
 //!
-//! - A [`FrameSource`]: its own, an allocator of the `x86_64` crate in [`FromX86`], or a [`FramePool`]. For
-//!   reserved accounts it must be able to [reserve](FrameSource::reserve) frames, as the pool is.
-//! - A [`Platform`], which has the frame source, flushes the TLB and switches interrupts off: [`SingleCpu`] for
-//!   one CPU, which checks that the CPU is set up for it.
-//! - A [`Layout`]: the window, the offset at which all physical memory is mapped, and the level-4 table.
-//! - A global allocator, which is used by `reserve` and by the drop of a region, never by the fault path.
-//! - One call in the page-fault handler, on a stack that is mapped whatever happens.
+//! - A [`FrameSource`]: its own, an allocator of the `x86_64` crate in [`FromX86`], or a
+//!   [`FramePool`]. Reserved accounts need one that can [reserve](FrameSource::reserve) frames, as
+//!   the pool can.
+//! - A [`Platform`], which has the frame source, flushes the TLB and switches interrupts off.
+//!   [`SingleCpu`] is one for a single CPU, and checks that the CPU is set up for it.
+//! - A [`Layout`]: the window, the offset at which all physical memory is mapped, and the level-4
+//!   table.
+//! - A global allocator. Reserving and dropping regions uses it, and the fault path does not.
+//! - One call in the page-fault handler, on a stack that is mapped at all times.
 //!
 //! # Example
 //!
@@ -75,11 +88,17 @@
 //! fn boot() -> Result<Space, Box<dyn std::error::Error>> {
 //!     let usable = [PhysAddr::new(0x10_0000)..PhysAddr::new(0x800_0000)];
 //!     let physical_offset = VirtAddr::new(0xffff_8000_0000_0000);
-//!     // SAFETY 1: the range is unused RAM, says the memory map. 2: boot mapped it at the offset.
+//!     // SAFETY:
+//!     // 1. The memory map reports the range as unused RAM.
+//!     // 2. The boot code mapped it at the offset.
 //!     let frames = unsafe { FramePool::new(&usable, physical_offset) }?;
 //!     let window = VirtAddr::new(0x1000_0000_0000)..VirtAddr::new(0x2000_0000_0000);
 //!     let layout = Layout { window, physical_offset, root: Cr3::read().0 };
-//!     // SAFETY 1: nothing else uses the window. 2: as above. 3: there is one CPU. 4: there is one root.
+//!     // SAFETY:
+//!     // 1. Nothing else uses the window.
+//!     // 2. The boot code mapped the frames and the root at the offset.
+//!     // 3. There is one CPU.
+//!     // 4. There is one root.
 //!     Ok(unsafe { AddressSpace::new(layout, SingleCpu::new(frames)?) }?)
 //! }
 //!
@@ -95,7 +114,7 @@
 //!     let account = Arc::new(Account::new(Some(1024)));
 //!     let mut region = space.reserve(4 << 30, &account)?;
 //!     region.set_limit(64 << 10)?;
-//!     // SAFETY 1: the byte is below the limit. 2: nothing else refers to the region.
+//!     // SAFETY: the byte is below the limit, and nothing else refers to the region.
 //!     unsafe { region.base().as_mut_ptr::<u8>().write(1) };
 //!     assert_eq!(region.residency().resident_frames, 1);
 //!     assert_eq!(region.decommit(region.pages())?.frames_released, 1);
@@ -105,8 +124,9 @@
 //!
 //! # Layers
 //!
-//! A file imports only from its own layer and from those below it, which stand to the left of it here. Layers with a
-//! comma between them do not know each other. A test reads this line and checks every source file.
+//! A file imports only from its own layer and from the layers below, which stand to its left here.
+//! Layers with a comma between them do not know each other. A test reads this line and checks every
+//! source file.
 //!
 //! ```text
 //! pages < frame < platform < pool, tlb < supply < table < record < state < clear < fault < space
@@ -114,11 +134,14 @@
 //!
 //! # Where to audit
 //!
-//! The address of a frame becomes a pointer in one module, `frame::memory`; tables are reached through owned entries
-//! in one layer, `table`. Frames are owned values. A frame is zeroed before it is mapped by its type, or, if it stayed
-//! in its entry, by `Table::take_back`. It is released after the TLB was flushed by the order in two functions,
-//! `clear::sweep` and `release_stale` in `clear::recommit`; it is searched for zeros after a flush by the order in
-//! `clear::demote_ahead`.
+//! | Fact | Where it is decided |
+//! | --- | --- |
+//! | The address of a frame becomes a pointer | `frame/memory.rs` |
+//! | An entry owns a frame, and what each bit means | `table/entry.rs` |
+//! | Every frame that is mapped, or becomes a table, was zeroed | the type `Blank` in `frame/memory.rs` |
+//! | The TLB was flushed before a frame left its entry | the types `FlushBatch` and `Flushed` in `tlb.rs` |
+//! | What a sweep does with an entry | `table/sweep.rs` |
+//! | What a fault means | `fault/classify.rs` |
 
 #![no_std]
 

@@ -1,12 +1,11 @@
 //! The address space: a window of virtual addresses that is handed out in regions.
 //!
-//! It owns the level-3 tables of the window, the shared zero frame, the sink, the directory of regions, the
-//! free addresses and the policies. Two locks: `placement`, for addresses and for the heap behind the
-//! directory, taken by reserve and drop only; and `state`, for tables and records, which the fault path takes
-//! too. The order is placement, then state, then the frame source's own. `state` is held with interrupts off and
-//! never while a heap is used or a region is touched.
-//!
-//! Called by: the embedder, who keeps one in its registry and passes every page fault to it.
+//! A space owns the level-3 tables of the window, the zero frame, the sink, the directory of
+//! regions, the free addresses and the policies. Two locks guard them. `placement` guards the free
+//! addresses and the growth of the directory; only the reserve and the drop of a region take it.
+//! `state` guards the tables and the records, and the fault path takes it too. The order is
+//! `placement`, then `state`, then the lock of the frame source. `state` is held with interrupts
+//! off, and never while the heap is used or a region is touched.
 
 mod image;
 mod layout;
@@ -37,7 +36,7 @@ use crate::supply::Supply;
 use crate::table::{Sink, WindowTables};
 use crate::tlb::FlushBatch;
 
-/// A window of virtual addresses, and the page tables behind it.
+/// A window of virtual addresses, with the page tables that map it.
 pub struct AddressSpace<P: Platform> {
     window: PageRange,
     root: PhysFrame,
@@ -50,31 +49,32 @@ pub struct AddressSpace<P: Platform> {
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// Makes the window usable for regions.
+    /// Makes an address space over a window.
     ///
-    /// Takes one frame for the shared zero frame, three for the sink, and one for the level-3 table of each
-    /// 512 GiB that the window touches. The root's entries for them are written once, here: a kernel may copy
-    /// them into other roots.
+    /// It takes one frame for the shared zero frame, three for the sink, and one for the level-3
+    /// table of each 512 GiB that the window touches. It writes the root's entries for these tables
+    /// once, here, so a kernel may copy them into other roots.
     ///
     /// # Errors
     ///
-    /// - [`SpaceError::Empty`], [`SpaceError::Unaligned`], [`SpaceError::BothHalves`], [`SpaceError::Null`]:
-    ///   the window does not fit, see [`Layout::window`].
-    /// - [`SpaceError::InUse`]: the root has an entry already where the window is.
-    /// - [`SpaceError::OutOfFrames`]: the frame source is empty.
+    /// - [`SpaceError::Empty`], [`SpaceError::Unaligned`], [`SpaceError::BothHalves`],
+    ///   [`SpaceError::Null`]: the window is not as [`Layout::window`] requires.
+    /// - [`SpaceError::InUse`]: an entry of the root that the window needs is in use.
+    /// - [`SpaceError::OutOfFrames`]: the frame source has too few frames.
     ///
-    /// Nothing has changed then.
+    /// Nothing has changed after an error.
     ///
     /// # Safety
     ///
     /// The caller guarantees that
-    /// 1. `layout.root` is a level-4 table, and nothing else uses its entries for the window, or writes the
-    ///    table while this function or the drop of the space runs;
-    /// 2. the root, and every frame that the frame source ever allocates, is mapped at `layout.physical_offset` plus
-    ///    its physical address, outside of the window, readable and writable, as ordinary write-back memory,
-    ///    for as long as the space lives;
+    /// 1. `layout.root` is a level-4 table. Nothing else uses its entries for the window, or writes
+    ///    the table while this function or the drop of the space runs;
+    /// 2. the root, and every frame that the frame source ever allocates, is mapped at
+    ///    `layout.physical_offset` plus its physical address, outside of the window, readable and
+    ///    writable, as ordinary write-back memory, for as long as the space lives;
     /// 3. `platform` flushes every CPU that uses the window (the contract of [`Platform`]);
-    /// 4. before the space is dropped, the entries are gone from all other roots that they were copied into.
+    /// 4. before the space is dropped, the entries are removed from all other roots that they were
+    ///    copied into.
     pub unsafe fn new(layout: Layout, platform: P) -> Result<Self, SpaceError> {
         let window = layout.pages()?;
         // SAFETY: the caller's guarantee 2.
@@ -90,31 +90,35 @@ impl<P: Platform> AddressSpace<P> {
         Ok(Self { window, root: layout.root, memory, platform, pressure: None, placement, state })
     }
 
-    /// Handles a page fault, from its address and error code alone.
+    /// Handles a page fault from its address and error code alone.
     ///
-    /// May be called with interrupts off or on. It takes no heap, waits for nothing but its own lock and the
-    /// frame source, and touches no region. For an address outside of the window it takes no lock.
+    /// It may be called with interrupts on or off. It uses no heap, touches no region, and waits
+    /// for nothing but the space's lock and the frame source. For an address outside of the window
+    /// it takes no lock.
     ///
-    /// Where there is no frame, deferred frames are reclaimed, and then those that were committed ahead and
-    /// are still zero: if the frame source is empty, of any region whose account is charged on touch; if the
-    /// account's cap is reached, of the account's regions. If that gives none, and the source is empty, the
-    /// [pressure callback](Self::with_pressure) has its chance, once. Only then the access goes into the
-    /// sink, and the account is lost.
+    /// If there is no frame, it reclaims deferred frames, and then frames that were committed ahead
+    /// and never written. If the frame source is empty, these are frames of every region whose
+    /// account is charged on touch. If the account's cap is reached, they are frames of the
+    /// account's regions. If that yields none and the source is empty, it calls the [pressure
+    /// callback](Self::with_pressure), once. If this does not help either, the access goes into the
+    /// sink, and the account is marked as lost.
     pub fn handle_fault(&self, fault: Fault) -> Outcome {
         self.handle(fault, None)
     }
 
     /// Handles a page fault, and steps over a fill of zeros if the registers show one.
     ///
-    /// As [`handle_fault`](Self::handle_fault); and while a [`ZeroFill`] guard is up, or
-    /// always if [`ZeroStores`](crate::ZeroStores) says so, RCX and RDI of a `rep stosb` or `rep stosq` of
-    /// zeros that runs over pages without a frame of their own are moved to the end of such pages. The caller
-    /// puts both registers back into the interrupted context.
+    /// It does what [`handle_fault`](Self::handle_fault) does. In addition, it moves a `rep stosb`
+    /// or `rep stosq` of zeros over pages that own no frame to the end of those pages, by changing
+    /// RCX and RDI. It does so while a [`ZeroFill`] guard is up, and always with
+    /// [`ZeroStores::StepOver`](crate::ZeroStores::StepOver). The caller must put both registers
+    /// back into the interrupted context.
     ///
     /// # Safety
     ///
-    /// The caller guarantees that `registers` is what the interrupted code had in its registers when this CPU
-    /// raised this fault, and that `fault.code` is the error code of it: the code at `rip` is read.
+    /// The caller guarantees that `registers` has the values that the interrupted code had in its
+    /// registers when this CPU raised this fault, and that `fault.code` is the fault's error code.
+    /// The code at `rip` is read.
     pub unsafe fn handle_fault_with(&self, fault: Fault, registers: &mut StringRegisters) -> Outcome {
         // SAFETY: forwarded from this function's contract.
         let interrupted = unsafe { Interrupted::new(registers) };
@@ -126,7 +130,7 @@ impl<P: Platform> AddressSpace<P> {
         self.with_state(|state, _| state.policies)
     }
 
-    /// Sets the policies, for all faults from now on. At first they are [`Policies::default`].
+    /// Sets the policies for all later faults. A new space has [`Policies::default`].
     pub fn set_policies(&self, policies: Policies) {
         self.with_state(|state, _| state.policies = policies);
     }
@@ -139,7 +143,7 @@ impl<P: Platform> AddressSpace<P> {
     #[inline]
     fn handle(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
         let page = Page::containing_address(fault.address);
-        // No lock for a fault elsewhere: it may be the kernel's own, raised by code that holds the lock.
+        // A fault elsewhere takes no lock, because code that holds the lock may have raised it.
         if page < self.window.start || self.window.end <= page {
             return nowhere(fault.code);
         }
@@ -168,13 +172,15 @@ impl<P: Platform> AddressSpace<P> {
 
 impl<P: Platform> Drop for AddressSpace<P> {
     fn drop(&mut self) {
-        // SAFETY: the field is not used after this. The value leaves it once, because a drop runs once.
+        // SAFETY: the field is not used after this. The value leaves it once, because a drop runs
+        // once.
         let state = unsafe { ManuallyDrop::take(self.state.get_mut()) };
         let State { mut tables, zero, sink, .. } = state;
         let supply = self.uncharged_supply();
         self.platform.without_interrupts(|| {
             let mut batch = FlushBatch::new();
-            // SAFETY: guarantees 1 and 4 of `new`; no region is alive, because each of them borrows the space.
+            // SAFETY: guarantees 1 and 4 of `new`; no region is alive, because each of them borrows
+            // the space.
             unsafe { tables.detach(self.root, &mut batch) };
             tables.release_level3(&supply, &batch.flush(&self.platform));
             sink.into_frames().into_iter().for_each(|frame| supply.release(frame));
@@ -183,13 +189,13 @@ impl<P: Platform> Drop for AddressSpace<P> {
     }
 }
 
-/// Takes the frames that the space keeps, and makes the root refer to the level-3 tables. Returns the zero frame and
-/// the sink.
+/// Takes the frames that the space keeps, and makes the root refer to the level-3 tables. Returns
+/// the zero frame and the sink.
 ///
 /// # Safety
 ///
-/// The caller guarantees that `root` is a level-4 table whose entries for the window are the caller's to use, and that
-/// nothing else writes it meanwhile.
+/// The caller guarantees that `root` is a level-4 table whose entries for the window are the
+/// caller's to use, and that nothing else writes it meanwhile.
 unsafe fn take_window<P: Platform>(
     root: PhysFrame,
     tables: &mut WindowTables,

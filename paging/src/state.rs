@@ -1,7 +1,8 @@
 //! What the fault path and the clears work on.
 //!
-//! A space's lock guards one [`State`]. A [`Mapping`] is the part of it that belongs to one region: the region's record
-//! and the tables that map its pages. The operations on a mapping are methods that the layers above define.
+//! The lock of a space guards one [`State`]. A [`Mapping`] is the part of it that belongs to one
+//! region: the region's record, and the tables that map its pages. The layers above define the
+//! operations on both, as methods.
 
 mod policy;
 
@@ -19,7 +20,7 @@ use crate::table::{Sink, WindowTables};
 pub(crate) struct State {
     pub(crate) tables: WindowTables,
     pub(crate) directory: Directory,
-    /// The frame of zeros that all untouched pages show when they are read.
+    /// The frame of zeros that absent pages show when they are read.
     pub(crate) zero: Frame,
     pub(crate) sink: Sink,
     pub(crate) image_frames: u64,
@@ -37,7 +38,8 @@ impl State {
         Some(Mapping { record, tables: &mut self.tables, platform })
     }
 
-    /// Visits the mapping of each region whose record is `eligible`, in the order of their addresses.
+    /// Visits the mapping of each region whose record is `eligible`, in the order of their
+    /// addresses.
     pub(crate) fn each_mapping<P: Platform>(
         &mut self,
         eligible: impl Fn(&Record) -> bool,

@@ -1,22 +1,26 @@
-//! What one region notes of its image: which pages it still takes from there.
+//! The image of a region, and which of its pages the region still takes from it.
 //!
-//! A bit for each page of the image, allocated when the image is attached, so that clearing allocates nothing; looked
-//! up by the fault path. Owned by the region's record.
+//! There is a bit for each page of the image. The bits are allocated when the image is attached, so
+//! that a clear allocates nothing.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
+use alloc::vec::Vec;
+use core::mem;
 use core::ops::Range;
 
 use x86_64::structures::paging::PhysFrame;
 
+use crate::frame::Frame;
+
 /// The frames of an image, each with its page's number in a region, in ascending order.
 #[derive(Debug)]
-pub(crate) struct Originals(Box<[(u64, PhysFrame)]>);
+pub(crate) struct Originals(Box<[(u64, Frame)]>);
 
 impl Originals {
-    /// These frames, in the order of their pages' numbers.
-    pub(crate) const fn new(frames: Box<[(u64, PhysFrame)]>) -> Self {
+    /// `frames` is in the order of the pages' numbers.
+    pub(crate) const fn new(frames: Box<[(u64, Frame)]>) -> Self {
         Self(frames)
     }
 
@@ -25,9 +29,14 @@ impl Originals {
         self.0.len() as u64
     }
 
-    /// The frames, each with the number of its page.
-    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, PhysFrame)> {
-        self.0.iter().copied()
+    /// The numbers of the pages, in ascending order.
+    pub(crate) fn numbers(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.0.iter().map(|(number, _)| *number)
+    }
+
+    /// Takes all frames out. The image has no page then.
+    pub(crate) fn take_frames(&mut self) -> Vec<Frame> {
+        mem::take(&mut self.0).into_iter().map(|(_, frame)| frame).collect()
     }
 
     /// The index of the first page from this number on.
@@ -35,7 +44,7 @@ impl Originals {
         self.0.partition_point(|(at, _)| *at < number)
     }
 
-    /// The number behind that of the last page.
+    /// One more than the number of the last page.
     pub(crate) fn end_number(&self) -> u64 {
         self.0.last().map_or(0, |(number, _)| number + 1)
     }
@@ -58,15 +67,15 @@ impl Attached {
         Self { originals: Arc::clone(originals), taken: vec![u64::MAX; words].into() }
     }
 
-    /// The frame that the page with this number in the region starts with, if it is one of the image's.
+    /// The image's frame for the page with this number in the region, unless the page was cleared.
     #[inline]
     pub(crate) fn original(&self, number: u64) -> Option<PhysFrame> {
         let Originals(originals) = &*self.originals;
         let index = originals.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-        originals.get(index).filter(|_| self.is_taken(index)).map(|(_, frame)| *frame)
+        originals.get(index).filter(|_| self.is_taken(index)).map(|(_, frame)| frame.phys())
     }
 
-    /// The first page from this number on that starts with a frame of the image.
+    /// The first page from this number on that is still taken from the image.
     pub(crate) fn next(&self, number: u64) -> Option<u64> {
         let Originals(originals) = &*self.originals;
         let first = self.originals.index_from(number);
@@ -74,7 +83,7 @@ impl Attached {
         originals.get(taken).map(|(number, _)| *number)
     }
 
-    /// Lets pages of these numbers read as zero when they are not there, for good.
+    /// Makes pages of these numbers read as zero while they own no frame, for good.
     pub(crate) fn forget(&mut self, numbers: Range<u64>) {
         let (start, end) = (self.originals.index_from(numbers.start), self.originals.index_from(numbers.end));
         for word in start / WORD_BITS..end.div_ceil(WORD_BITS) {
@@ -96,17 +105,21 @@ fn bits(start: usize, end: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
+    use core::mem::ManuallyDrop;
 
     use x86_64::PhysAddr;
 
     use super::*;
 
-    fn attached(numbers: &[u64]) -> Attached {
-        let frame =
-            |number: &u64| (*number, PhysFrame::containing_address(PhysAddr::new((number + 1) * 4096)));
+    /// An image of frames that do not exist, so they must not be dropped.
+    fn attached(numbers: &[u64]) -> ManuallyDrop<Attached> {
+        let frame = |number: &u64| {
+            let phys = PhysFrame::containing_address(PhysAddr::new((number + 1) * 4096));
+            // SAFETY: the frame is not accessed, and its owner is never dropped.
+            (*number, unsafe { Frame::from_phys(phys) })
+        };
         let originals: Box<[_]> = numbers.iter().map(frame).collect();
-        Attached::new(&Arc::new(Originals(originals)))
+        ManuallyDrop::new(Attached::new(&Arc::new(Originals::new(originals))))
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Images: pages that regions start with, and share until they write to them.
 //!
-//! An image is made once and attached to any number of regions. A page of it is shown read-only, straight from the
-//! image's frame, when it is read first; the first write gives the region a frame of its own with the same bytes.
-//! A page that was cleared reads as zero from then on: each region notes which pages it does not take from its
-//! image any more, in bits that are allocated when the image is attached, so that clearing cannot fail.
+//! An image is made once and attached to any number of regions. The first read of a page of the
+//! image maps the image's frame, read-only. The first write gives the region a copy of the frame. A
+//! page that was cleared reads as zero from then on. Each region records in bits which pages it
+//! still takes from its image. The bits are allocated when the image is attached, so a clear cannot
+//! fail.
 //!
-//! Invariants: nobody writes a frame of an image once it is made, and every region that may show one keeps the
-//! image alive. Called by: the owner of a memory; the fault path and whatever clears pages use the [`Attached`].
+//! Invariants: a frame of an image is not written after the image was made. Every region that may
+//! show such a frame keeps the image alive.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -25,28 +26,30 @@ use crate::frame::{Frame, Shortage};
 use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::platform::Platform;
 use crate::record::{Attached, Originals};
-use crate::supply::Supply;
 
 /// What regions of one address space can start with.
 ///
-/// Its frames are in no account, whatever the number of regions that show them, and are counted once, in
-/// [`Usage::image_frames`](crate::Usage::image_frames). They go back to the frame source with the last [`Arc`]:
-/// each region that the image is attached to holds one.
+/// No account is charged for the frames of an image. They are counted once, in
+/// [`Usage::image_frames`](crate::Usage::image_frames), whatever the number of regions that show
+/// them. They are released with the last [`Arc`]. Each region that the image is attached to holds
+/// one.
 pub struct Image<'a, P: Platform> {
     space: &'a AddressSpace<P>,
     originals: Arc<Originals>,
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// Makes an image of parts, each with its distance in bytes from the start of a region. Where parts overlap the
-    /// later one counts; what is between them is zero. It takes a frame for each page that a part reaches into.
+    /// Makes an image of parts, each with its distance in bytes from the start of a region.
+    ///
+    /// Later parts overwrite earlier ones, and bytes between the parts are zero. The image takes a
+    /// frame for each page that a part reaches into.
     ///
     /// # Errors
     ///
-    /// - [`ImageError::TooLarge`]: a part ends behind 2^64 bytes.
-    /// - [`ImageError::OutOfFrames`]: there are too few frames.
+    /// - [`ImageError::TooLarge`]: a part ends beyond 2^64 bytes.
+    /// - [`ImageError::OutOfFrames`]: the frame source has too few frames.
     ///
-    /// Nothing is left behind then.
+    /// Nothing has changed after an error.
     pub fn image<'b>(
         &self,
         parts: impl IntoIterator<Item = (u64, &'b [u8])>,
@@ -55,15 +58,14 @@ impl<P: Platform> AddressSpace<P> {
         for (start, bytes) in parts {
             draft.write(start, bytes)?;
         }
-        let frames = mem::take(&mut draft.frames).into_iter();
-        let originals: Box<[_]> = frames.map(|(number, frame)| (number, frame.into_phys())).collect();
+        let originals: Box<[_]> = mem::take(&mut draft.frames).into_iter().collect();
         self.with_state(|state, _| state.image_frames += originals.len() as u64);
         Ok(Image { space: self, originals: Arc::new(Originals::new(originals)) })
     }
 }
 
 impl<P: Platform> Image<'_, P> {
-    /// The number of frames that it holds.
+    /// The number of frames of the image.
     #[must_use]
     pub fn frames(&self) -> u64 {
         self.originals.frames()
@@ -75,16 +77,16 @@ impl<P: Platform> Image<'_, P> {
         self.originals.end_number() * PAGE_BYTES
     }
 
-    /// Its pages in a region with this first page, in ascending order.
+    /// The pages of the image in a region with this first page, in ascending order.
     pub(crate) fn pages(&self, start: Page) -> impl DoubleEndedIterator<Item = Page> {
-        self.originals.iter().map(move |(number, _)| start + number)
+        self.originals.numbers().map(move |number| start + number)
     }
 
     pub(crate) fn is_of(&self, space: &AddressSpace<P>) -> bool {
         core::ptr::eq(self.space, space)
     }
 
-    /// What a region notes of it: all pages are taken from the image.
+    /// The bits of a region that takes all pages from the image.
     pub(crate) fn attach(&self) -> Attached {
         Attached::new(&self.originals)
     }
@@ -92,16 +94,16 @@ impl<P: Platform> Image<'_, P> {
 
 impl<P: Platform> Drop for Image<'_, P> {
     fn drop(&mut self) {
-        let originals = &*self.originals;
-        self.space.with_state(|state, platform| {
-            let supply = Supply::new(platform.frames(), state.tables.memory(), None);
-            for (_, frame) in originals.iter() {
-                // SAFETY: 1. the frame was an owned one when the image was made, and is taken out of it once, here.
-                //         2. nothing translates to it: the regions that showed it are gone, because each of them
-                //            keeps the image alive, and the TLB was flushed when they went.
-                supply.release(unsafe { Frame::from_phys(frame) });
-            }
-            state.image_frames -= originals.frames();
+        // No CPU translates to a frame of the image: every region that showed one has ended,
+        // because it kept the image alive, and its pages were flushed.
+        let originals = Arc::get_mut(&mut self.originals);
+        let originals = originals.expect("a region drops its record before its image");
+        // The heap is used outside of the lock.
+        let mut frames = originals.take_frames();
+        let supply = self.space.uncharged_supply();
+        self.space.with_state(|state, _| {
+            state.image_frames -= frames.len() as u64;
+            frames.drain(..).for_each(|frame| supply.release(frame));
         });
     }
 }
@@ -112,7 +114,7 @@ impl<P: Platform> fmt::Debug for Image<'_, P> {
     }
 }
 
-/// An image that is being made; what was not made into one goes back.
+/// An image that is being made. Dropping it releases its frames.
 struct Draft<'a, P: Platform> {
     space: &'a AddressSpace<P>,
     frames: BTreeMap<u64, Frame>,
@@ -133,7 +135,7 @@ impl<P: Platform> Draft<'_, P> {
         Ok(())
     }
 
-    /// The frame of a page, of zeros if it is new.
+    /// The frame of a page. A new one is zeroed.
     fn frame(&mut self, number: u64) -> Result<&mut Frame, Shortage> {
         let space = self.space;
         let take = || space.with_state(|_, _| space.uncharged_supply().take());
@@ -157,16 +159,16 @@ impl<P: Platform> Drop for Draft<'_, P> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// There is no such address.
-    #[error("a part of {part_bytes} bytes at {start_bytes} ends behind 2^64 bytes")]
+    /// A part ends beyond the last address.
+    #[error("a part of {part_bytes} bytes at {start_bytes} ends beyond 2^64 bytes: move it, or cut it")]
     TooLarge {
-        /// Where the part starts, in bytes.
+        /// The distance of the part from the start of a region, in bytes.
         start_bytes: u64,
-        /// How long it is, in bytes.
+        /// The length of the part, in bytes.
         part_bytes: u64,
     },
-    /// There are too few frames.
-    #[error("no frame for the image")]
+    /// The frame source has too few frames.
+    #[error("no frame for a page of the image: release frames, or make the image smaller")]
     OutOfFrames(#[from] Shortage),
 }
 
@@ -174,18 +176,20 @@ pub enum ImageError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// The image's frames are not those of the region's address space.
-    #[error("the image is of another address space")]
+    /// Another address space made the image.
+    #[error("the image is of another address space: make one in the space of the region")]
     OtherSpace,
-    /// The image is larger than what can be used of the region.
-    #[error("the image ends at {image_bytes} bytes, behind the region's limit of {limit_bytes}")]
+    /// The image ends beyond the region's limit.
+    #[error(
+        "the image ends at {image_bytes} bytes, beyond the region's limit of {limit_bytes}: raise the limit"
+    )]
     BeyondLimit {
-        /// Where the image ends, in bytes from the start of the region.
+        /// The end of the image, in bytes from the start of the region.
         image_bytes: u64,
         /// The region's limit, in bytes.
         limit_bytes: u64,
     },
-    /// A region starts with one image at most.
-    #[error("the region has an image already")]
+    /// The region has an image already.
+    #[error("the region has an image already: reserve another region for this one")]
     Attached,
 }

@@ -1,6 +1,4 @@
-//! Where an address space lies, and why it may not lie there.
-//!
-//! Called by: the embedder, for [`AddressSpace::new`](crate::AddressSpace::new).
+//! Where an address space lies, and why it cannot lie there.
 
 use core::ops::Range;
 
@@ -16,11 +14,12 @@ const GIB: u64 = 1 << 30;
 /// Where an address space lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// The addresses for regions: from one multiple of 1 GiB to another, in one half of the canonical
-    /// addresses, without address zero. The level-4 entries that cover it are used by nothing else.
+    /// The addresses for regions, from one multiple of 1 GiB to another, in one half of the
+    /// canonical addresses, without address zero. Nothing else may use the level-4 entries that
+    /// cover it.
     pub window: Range<VirtAddr>,
-    /// Where physical address zero is mapped: a frame at `p` is reached at `physical_offset + p`. Zero, if
-    /// physical memory is mapped at its own addresses.
+    /// The address at which physical address zero is mapped: a frame at `p` is mapped at
+    /// `physical_offset + p`. Zero if physical memory is mapped at its own addresses.
     pub physical_offset: VirtAddr,
     /// The level-4 table.
     pub root: PhysFrame,
@@ -63,38 +62,38 @@ fn half(address: VirtAddr) -> Half {
 #[non_exhaustive]
 pub enum SpaceError {
     /// The window has no address.
-    #[error("the window from {start:#x} to {end:#x} is empty")]
+    #[error("the window from {start:#x} to {end:#x} is empty: let it end after its start")]
     Empty {
         /// The window's first address.
         start: VirtAddr,
-        /// The address behind its last one.
+        /// The address after its last one.
         end: VirtAddr,
     },
     /// The window does not start and end at multiples of 1 GiB.
-    #[error("the window's border {address:#x} is not a multiple of 1 GiB")]
+    #[error("the window's border {address:#x} is not a multiple of 1 GiB: align it")]
     Unaligned {
         /// The border in question.
         address: VirtAddr,
     },
     /// The window starts at address zero, so a region could be taken for a null pointer.
-    #[error("the window contains address zero")]
+    #[error("the window contains address zero: let it start at 1 GiB or above")]
     Null,
     /// The window reaches over the addresses that are not canonical.
-    #[error("the window from {start:#x} to {end:#x} is not in one half of the address space")]
+    #[error("the window from {start:#x} to {end:#x} is in both halves of the address space: keep it in one")]
     BothHalves {
         /// The window's first address.
         start: VirtAddr,
-        /// The address behind its last one.
+        /// The address after its last one.
         end: VirtAddr,
     },
     /// The root has an entry there.
-    #[error("entry {} of the root table, which the window needs, is in use", u16::from(*index))]
+    #[error("entry {} of the root table is in use, and the window needs it: move the window", u16::from(*index))]
     InUse {
         /// The entry's index in the level-4 table.
         index: PageTableIndex,
     },
-    /// There is no frame for a table.
-    #[error("no frame for the tables of the window")]
+    /// The frame source has no frame for a table.
+    #[error("no frame for a table of the window: release frames, or make the window smaller")]
     OutOfFrames(#[from] Shortage),
 }
 

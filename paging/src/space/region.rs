@@ -1,11 +1,11 @@
 //! A region: the virtual range of one linear memory.
 //!
-//! It hands out addresses and never references: whoever dereferences them does so at own risk, below the
-//! limit, and while no zero-fill guard is up. Its methods take `&mut self` where pages change, so that the
-//! owner of the region can keep references and changes apart.
+//! It hands out addresses and never references. Code that dereferences them must stay below the
+//! limit, and must not do so while a zero-fill guard is up. Methods that change pages take `&mut
+//! self`, so that the owner of a region can keep its references and the changes apart.
 //!
-//! Invariant: the region's record is in the space's directory for as long as the region lives. Called by: the
-//! owner of a memory; the fault path works on the record and never on the region.
+//! Invariant: the directory of the space has the region's record for as long as the region lives.
+//! The fault path works on the record, and never on the region.
 
 mod clear;
 mod error;
@@ -29,11 +29,11 @@ use crate::table::Sweep;
 
 /// A reserved range of virtual addresses, whose pages get a frame when they are first written.
 ///
-/// Dropping it returns every data and table frame, and the addresses. Forgetting it leaks them.
+/// Dropping it releases every data and table frame, and the addresses. Forgetting it leaks them.
 pub struct Region<'a, P: Platform> {
     space: &'a AddressSpace<P>,
     pages: PageRange,
-    /// Outlives the region's pages, which may show its frames.
+    /// Kept alive for the region's pages, which may show its frames.
     image: Option<Arc<Image<'a, P>>>,
 }
 
@@ -42,13 +42,13 @@ impl<'a, P: Platform> Region<'a, P> {
         Self { space, pages, image: None }
     }
 
-    /// The region's first address. It does not change.
+    /// The region's first address, which does not change.
     #[must_use]
     pub fn base(&self) -> VirtAddr {
         self.pages.start.start_address()
     }
 
-    /// The number of bytes that the limit can be raised to: what was reserved, rounded up to whole pages.
+    /// The largest limit in bytes: what was reserved, rounded up to whole pages.
     #[must_use]
     pub fn capacity_bytes(&self) -> u64 {
         self.pages.size()
@@ -60,13 +60,14 @@ impl<'a, P: Platform> Region<'a, P> {
         self.pages
     }
 
-    /// Says that nothing but zeros will be written to `pages` until the guard is dropped, and only where they
-    /// read as zero already.
+    /// Promises that only zeros are written to `pages` until the guard is dropped, and only where
+    /// they read as zero already.
     ///
-    /// Until then a write that finds no frame there takes none: the fault handler steps over the fill, or
-    /// leads it into the sink, and the pages still read as zero and hold no frame afterwards. The sink may
-    /// cover neighbouring absent pages of the region too, so nothing else may be written to the region
-    /// meanwhile: it would be lost. Frames of deferred pages are released when the guard goes up.
+    /// Until then a write to a page without a frame commits none. The fault handler steps over the
+    /// fill, or leads it into the sink, and the pages still read as zero and hold no frame
+    /// afterwards. The sink may cover absent pages nearby as well. So nothing else may be written
+    /// to the region meanwhile, because it could be lost. Frames of deferred pages are released
+    /// when the guard goes up.
     ///
     /// # Errors
     ///
@@ -76,18 +77,19 @@ impl<'a, P: Platform> Region<'a, P> {
         Ok(ZeroFill::begin(self, pages))
     }
 
-    /// Gives the pages of an image its bytes, in place of what they hold; all others stay as they are.
+    /// Gives the pages of an image its bytes, in place of their content. Other pages stay as they
+    /// are.
     ///
-    /// No frame is taken before the pages are touched: a read shows the image's own, a write makes a copy. A page
-    /// that is cleared afterwards reads as zero, whatever the image has there.
+    /// It takes no frame. A read of such a page shows the image's frame, and a write makes a copy.
+    /// A page that is cleared afterwards reads as zero.
     ///
     /// # Errors
     ///
     /// - [`AttachError::OtherSpace`]: the image was made by another address space.
-    /// - [`AttachError::BeyondLimit`]: the image ends behind the region's limit.
+    /// - [`AttachError::BeyondLimit`]: the image ends beyond the region's limit.
     /// - [`AttachError::Attached`]: the region has an image already.
     ///
-    /// Nothing has changed then.
+    /// Nothing has changed after an error.
     pub fn attach(&mut self, image: &Arc<Image<'a, P>>) -> Result<(), AttachError> {
         if !image.is_of(self.space) {
             return Err(AttachError::OtherSpace);
@@ -116,9 +118,9 @@ impl<'a, P: Platform> Region<'a, P> {
         Ok(())
     }
 
-    /// What the region holds now, and what it did.
+    /// What the region holds, and what has happened to it.
     ///
-    /// It takes time for the pages that were committed ahead, because their dirty bits are read.
+    /// It takes time for the pages that were committed ahead, because it reads their dirty bits.
     #[must_use]
     pub fn residency(&self) -> Residency {
         self.with_mapping(|mut mapping| mapping.residency())
@@ -134,7 +136,8 @@ impl<'a, P: Platform> Region<'a, P> {
         Ok(())
     }
 
-    /// Runs `work` on the region's mapping, after the sink was recalled: no page of the region leads there.
+    /// Runs `work` on the region's mapping after it has recalled the sink, so that no page of the
+    /// region leads there.
     fn with_recalled<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
         self.space.with_state(|state, platform| {
             state.recall_sink_of(self.base(), platform);
@@ -148,7 +151,7 @@ impl<'a, P: Platform> Region<'a, P> {
 }
 
 /// Why the directory has a record for every region.
-const HAS_RECORD: &str = "a region has a record as long as it lives";
+const HAS_RECORD: &str = "a region has a record for as long as it lives";
 
 impl<P: Platform> Drop for Region<'_, P> {
     fn drop(&mut self) {

@@ -1,8 +1,8 @@
 //! Making and ending regions.
 //!
-//! A reserve takes, in this order: addresses, room in the directory, and a pin on the tables that the region
-//! shares with its neighbours. Each step that fails gives back what the steps before it took. No data frame
-//! is among it, and nothing depends on the size of the region.
+//! A reserve takes addresses, then capacity in the directory, and then a pin on the tables that the
+//! region shares with its neighbours. A step that fails releases what the steps before it took.
+//! None of them takes a data frame, and none depends on the size of the region.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -22,24 +22,26 @@ use crate::table::Sweep;
 impl<P: Platform> AddressSpace<P> {
     /// Reserves addresses for a memory of up to `bytes` bytes, rounded up to whole pages.
     ///
-    /// The region holds no frame, and its limit is zero: [`Region::set_limit`] makes pages usable.
+    /// The new region holds no frame, and its limit is zero. [`Region::set_limit`] makes pages
+    /// usable.
     ///
     /// # Errors
     ///
     /// - [`ReserveError::Empty`]: `bytes` is zero.
-    /// - [`ReserveError::TooLarge`]: not even the empty window has a block of addresses of this size.
+    /// - [`ReserveError::TooLarge`]: even the empty window has no block of addresses of this size.
     /// - [`ReserveError::NoAddresses`]: other regions take up too much of the window.
     /// - [`ReserveError::OutOfFrames`]: there is no frame for a shared table.
-    /// - [`ReserveError::Uncharged`]: the account is reserved, and the frame source cannot reserve frames.
+    /// - [`ReserveError::Uncharged`]: the account is reserved, and the frame source cannot reserve
+    ///   frames.
     ///
-    /// Nothing is left behind then.
+    /// Nothing has changed after an error.
     pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, P>, ReserveError> {
-        // Held to the end, so that the directory does not grow between making room in it and inserting.
+        // Held to the end, so that no other reserve uses the capacity that this one has ensured.
         let mut placement = self.placement.lock();
         // Zero frames are refused only by a source that cannot reserve any.
         Supply::new(self.platform.frames(), self.memory, Some(account)).reserve(0)?;
         let block = take_block(&mut placement, bytes)?;
-        self.make_room();
+        self.ensure_capacity();
         let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
         let pages = record.pages;
         if let Err(shortage) = self.with_state(|state, platform| pin_tables(&mut record, state, platform)) {
@@ -50,7 +52,7 @@ impl<P: Platform> AddressSpace<P> {
         Ok(Region::new(self, pages))
     }
 
-    /// Ends the region with this base: releases its frames and its addresses.
+    /// Ends the region with this base, and releases its frames and its addresses.
     pub(crate) fn end_region(&self, base: VirtAddr) {
         let mut placement = self.placement.lock();
         let record = self.with_state(|state, platform| {
@@ -67,7 +69,8 @@ impl<P: Platform> AddressSpace<P> {
         self.dissolve(record.expect("a region has a record until it ends"), &mut placement);
     }
 
-    /// Gives back what a region holds that has no page, no pin and no record in the directory any more.
+    /// Releases the rest of a region that has no page, no pin and no record in the directory any
+    /// more.
     fn dissolve(&self, record: Record, placement: &mut Placement) {
         let most_frames = record.most_frames();
         let Record { block, account, .. } = record;
@@ -77,8 +80,8 @@ impl<P: Platform> AddressSpace<P> {
         placement.free(block);
     }
 
-    /// Lets the directory have room for one more record, with the heap used outside of the lock.
-    fn make_room(&self) {
+    /// Ensures capacity for one more record in the directory. Allocates outside of the lock.
+    fn ensure_capacity(&self) {
         if let Some(capacity) = self.with_state(|state, _| state.directory.wanted_capacity()) {
             let larger = Vec::with_capacity(capacity);
             drop(self.with_state(|state, _| state.directory.move_to(larger)));
@@ -101,7 +104,8 @@ fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveErr
     placement.take(pages).ok_or(ReserveError::NoAddresses { requested_bytes: bytes })
 }
 
-/// Pins the tables that the region shares; frees those that were made if there is no frame for all of them.
+/// Pins the tables that the region shares. Releases those that were made if there are too few
+/// frames for all of them.
 fn pin_tables<P: Platform>(record: &mut Record, state: &mut State, platform: &P) -> Result<(), Shortage> {
     let Some(level) = record.block.lowest_shared_tables() else { return Ok(()) };
     state
@@ -117,11 +121,13 @@ fn pin_tables<P: Platform>(record: &mut Record, state: &mut State, platform: &P)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReserveError {
-    /// A region has at least one byte.
-    #[error("a region of zero bytes was requested")]
+    /// Zero bytes were requested.
+    #[error("a region of zero bytes was requested: request at least one byte")]
     Empty,
     /// The window is too small.
-    #[error("{requested_bytes} bytes were requested, and the window has room for {largest_bytes} at most")]
+    #[error(
+        "{requested_bytes} bytes were requested, and the window has room for {largest_bytes} at most: make it larger"
+    )]
     TooLarge {
         /// The size that was requested, in bytes.
         requested_bytes: u64,
@@ -129,15 +135,17 @@ pub enum ReserveError {
         largest_bytes: u64,
     },
     /// The window is too full.
-    #[error("no free block of addresses in the window has {requested_bytes} bytes")]
+    #[error(
+        "no free block of addresses has {requested_bytes} bytes: drop a region, or make the window larger"
+    )]
     NoAddresses {
         /// The size that was requested, in bytes.
         requested_bytes: u64,
     },
-    /// There is no frame for a shared table.
-    #[error("no frame for a table that regions share")]
+    /// The frame source has no frame for a shared table.
+    #[error("no frame for a table that regions share: release frames")]
     OutOfFrames(#[from] Shortage),
-    /// The account is reserved, and cannot be charged.
+    /// The account is reserved, and cannot be charged for a region.
     #[error("the account cannot be charged for a region")]
     Uncharged(#[from] ChargeError),
 }

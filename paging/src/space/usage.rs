@@ -9,8 +9,8 @@ use crate::table::Sink;
 impl<P: Platform> AddressSpace<P> {
     /// What all regions together take up now.
     ///
-    /// It takes time for the regions, and for the pages that were committed ahead, because their
-    /// dirty bits are read.
+    /// It takes time for the regions, and for the pages that were committed ahead, because it reads
+    /// their dirty bits.
     pub fn usage(&self) -> Usage {
         self.with_state(|state, env| {
             let mut usage = Usage {
@@ -52,10 +52,11 @@ pub struct Usage {
     pub deferred_frames: u64,
     /// Table frames that belong to one region each.
     pub owned_table_frames: u64,
-    /// Table frames that small regions share. They go when the last of their regions does.
+    /// Table frames that small regions share. They are released with the last of their regions.
     pub shared_table_frames: u64,
-    /// Frames of images, each counted once however many regions show it.
+    /// Frames of images, each counted once, whatever the number of regions that show it.
     pub image_frames: u64,
-    /// Frames that the space keeps for life: the zero frame, the sink and the level-3 tables.
+    /// Frames that the space keeps until it is dropped: the zero frame, the sink and the level-3
+    /// tables.
     pub fixed_frames: u64,
 }

@@ -1,22 +1,19 @@
-//! What an address space does beyond what it must: the policies that an embedder can set.
+//! The policies of an address space: work that it does beyond what it must.
 //!
-//! Each is a trade that changes costs, and never what a page reads: a page that was committed ahead reads as
-//! zero, like one that is absent. Each has a value `Off`, with which the space does exactly what it is asked.
-//! Called by: the embedder, through [`AddressSpace::set_policies`](crate::AddressSpace::set_policies), at any
-//! time; read by the fault path and by whatever clears pages.
+//! A policy changes costs, and never what a page reads: a page that was committed ahead reads as
+//! zero, as an absent one does.
 
 /// The policies of an address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policies {
-    /// What a first write to a page does about the pages behind it.
+    /// Whether a first write to a page also commits pages after it.
     pub fault_around: FaultAround,
     /// What a fill of zeros does to pages that read as zero.
     pub zero_stores: ZeroStores,
 }
 
 impl Policies {
-    /// All of them off: a first write commits its page and no other, whatever it writes, and a clear takes one entry
-    /// after the other and one frame after the other.
+    /// Every policy switched off: a first write commits its page and no other, whatever it writes.
     pub const OFF: Self = Self { fault_around: FaultAround::Off, zero_stores: ZeroStores::Off };
 }
 
@@ -25,15 +22,20 @@ impl Policies {
 pub enum FaultAround {
     /// A first write commits its page and no other.
     Off,
-    /// A first write that continues a run of first writes to neighbouring pages, in the order of their
-    /// addresses, commits pages behind its own.
+    /// A run of first writes to neighbouring pages, in ascending order, commits pages ahead of it.
     ///
-    /// The third write of a run commits the rest of its 64 KiB; each further one that finds an absent page
-    /// twice as much as the one before, up to `limit_pages`, its own page included, and up to the end of its
-    /// level-1 table. Whatever is not free to be taken, or is behind the limit, is not committed, and frames
-    /// that were committed ahead and are still zero are given back before an access finds no frame.
+    /// The third write of a run commits the rest of its 64 KiB. Each further write that finds an
+    /// absent page commits twice as many pages as the one before, up to `limit_pages`, and up to
+    /// the end of its level-1 table. A run never has more than `limit_pages - 1` pages ahead of it.
+    /// With the default limit of 64 that is at most 1/8 of what it has written, or 64 pages if it
+    /// has written less than 512.
+    ///
+    /// A page that is not absent, or is beyond the limit of the region, ends the window. Frames are
+    /// taken only while the source and the account have some. Frames of pages that were never
+    /// written are counted as [`ahead_frames`](crate::Residency::ahead_frames), and released before
+    /// any allocation fails.
     Adaptive {
-        /// The largest number of pages that one fault commits.
+        /// The largest number of pages that one fault commits, its own page included.
         limit_pages: u16,
     },
 }
@@ -48,8 +50,8 @@ impl FaultAround {
     }
 }
 
-/// A fault costs less than zeroing a page: with 64 of them it is hardly felt any more, and more pages would hold more
-/// and gain little. `cargo xtask bench --icount` compares several limits.
+/// A fault costs less than zeroing a page. With 64 pages per fault its cost hardly counts, and more
+/// pages would hold more frames for little gain: `cargo xtask bench` compares several limits.
 const DEFAULT_LIMIT_PAGES: u16 = 64;
 
 impl Default for FaultAround {
@@ -58,14 +60,16 @@ impl Default for FaultAround {
     }
 }
 
-/// What becomes of a `rep stosb` or `rep stosq` of zeros that runs over pages which read as zero.
+/// What happens to a `rep stosb` or `rep stosq` of zeros over pages that read as zero.
 ///
-/// It applies to [`handle_fault_with`](crate::AddressSpace::handle_fault_with), which knows the registers.
+/// It applies to [`handle_fault_with`](crate::AddressSpace::handle_fault_with), which has the
+/// registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ZeroStores {
-    /// It commits them, like any other write, unless a [`ZeroFill`](crate::ZeroFill) guard is up.
+    /// It commits the pages, as any other write does, unless a [`ZeroFill`](crate::ZeroFill) guard
+    /// is up.
     Off,
-    /// It is moved to the end of such pages, which stay as they are.
+    /// It is moved to the end of the pages, which stay as they are.
     #[default]
     StepOver,
 }

@@ -1,11 +1,12 @@
 //! The four ways to clear pages of a region: decommit, recommit, zero in place, defer.
 //!
-//! After each of them every byte of the range reads as zero until it is written, the pages stay usable, and
-//! nothing outside of the range has changed. They differ in what becomes of the frames, and when. None of
-//! them can fail once the range is valid, and each takes time for what is present, not for what is absent.
+//! After each of them every byte of the range reads as zero until it is written, the pages stay
+//! usable, and nothing outside of the range has changed. They differ in what happens to the frames,
+//! and when. None of them can fail once the range is valid. Each takes time for the entries that
+//! exist, not for the pages of the range.
 //!
-//! If the account is lost, all four drop what went into the sink, maybe of pages beside the range too; the
-//! account stays lost. Called by: the owner of the region.
+//! If the account is lost, all four also drop what went into the sink, which may belong to pages
+//! near the range. The account stays lost.
 
 use x86_64::structures::paging::page::PageRange;
 
@@ -16,19 +17,17 @@ use crate::state::Mapping;
 use crate::table::Sweep;
 
 impl<P: Platform> Region<'_, P> {
-    /// Takes pages back to what they were before they were touched: no frame behind them, and reading as
-    /// zero.
+    /// Makes pages absent, so that they read as zero and hold no frame.
     ///
-    /// Every data frame of the pages, and every table frame that this empties, is back in the frame source
-    /// when the call returns. It takes time for what is present, not for what is absent, and cannot fail once
-    /// the range is valid. The pages stay usable.
+    /// When the call returns, every data frame of the pages, and every table that this has emptied,
+    /// is back in the frame source. The pages stay usable.
     ///
     /// # Errors
     ///
     /// - [`RangeError::Outside`]: the range is not inside of the region.
     /// - [`RangeError::Backwards`]: the range ends before it starts.
     ///
-    /// Nothing has changed then.
+    /// Nothing has changed after an error.
     pub fn decommit(&mut self, pages: PageRange) -> Result<Decommitted, RangeError> {
         self.check(pages)?;
         Ok(self.with_mapping(|mut mapping| {
@@ -37,12 +36,14 @@ impl<P: Platform> Region<'_, P> {
         }))
     }
 
-    /// Gives each resident page a fresh frame of zeros, so that a later touch does not fault.
+    /// Replaces the frame of each resident page by a fresh frame of zeros, so that a later touch
+    /// does not fault.
     ///
-    /// The old frames are back in the frame source when the call returns. Where the source has no fresh frame
-    /// the old one is zeroed in place and stays, so a page that is resident stays resident. The exchange is
-    /// made in batches of up to 32 frames, which are all that is taken beyond what the region holds; they are
-    /// not charged, so it works at the account's cap too. Pages that are absent or deferred stay so.
+    /// When the call returns, the old frames are back in the frame source. If the source has no
+    /// fresh frame, the old one is zeroed in place and stays. So a resident page stays resident.
+    /// Frames are exchanged in batches of up to 32, so no more than 32 are taken beyond what the
+    /// region holds. They are not charged, so this works at the account's cap. Pages that are
+    /// absent, deferred or ahead stay as they are.
     ///
     /// # Errors
     ///
@@ -55,10 +56,10 @@ impl<P: Platform> Region<'_, P> {
         }))
     }
 
-    /// Fills the resident frames of the pages with zeros where they are, and tells how many there are.
+    /// Fills the frames of the resident pages with zeros in place, and returns their number.
     ///
-    /// All of them stay mapped, and nothing is flushed but pages that show an image. Pages that are absent or deferred
-    /// stay so.
+    /// All of them stay mapped, and only pages that show an image are flushed. Pages that are
+    /// absent, deferred or ahead stay as they are.
     ///
     /// # Errors
     ///
@@ -71,12 +72,12 @@ impl<P: Platform> Region<'_, P> {
         }))
     }
 
-    /// Unmaps the resident frames of the pages and keeps them for later, and tells how many there are.
+    /// Unmaps the frames of the pages and keeps them for later, and returns their number.
     ///
-    /// It costs a flush, and neither zeroes nor releases anything. A touch takes the page back: its frame is
-    /// zeroed and mapped again, which needs no other frame. Until then [`reclaim`](Self::reclaim), the
-    /// space's [`reclaim`](crate::AddressSpace::reclaim) or a fault that finds no frame may release it; and
-    /// until then the account holds it.
+    /// It costs a flush, and neither zeroes nor releases anything. A touch zeroes the page's frame
+    /// and maps it again, so it needs no other frame. Before that, [`reclaim`](Self::reclaim), the
+    /// space's [`reclaim`](crate::AddressSpace::reclaim), or a fault that finds no frame may
+    /// release the frame. The account holds it until then.
     ///
     /// # Errors
     ///
@@ -89,16 +90,16 @@ impl<P: Platform> Region<'_, P> {
         }))
     }
 
-    /// Releases up to `budget_frames` frames of deferred pages, from the lowest page on, and the tables that
-    /// this empties.
+    /// Releases up to `budget_frames` frames of deferred pages, from the lowest page on, and the
+    /// tables that this empties.
     ///
-    /// It walks the tables of that part of the region only in which there are deferred pages.
+    /// It walks only the tables of the part of the region that has deferred pages.
     pub fn reclaim(&mut self, budget_frames: u64) -> Decommitted {
         self.with_mapping(|mut mapping| mapping.reclaim(budget_frames))
     }
 }
 
-/// Makes pages without a frame of their own read as zero, whatever the region started with there.
+/// Makes pages that own no frame read as zero, whatever the image has there.
 fn unshare<P: Platform>(pages: PageRange, mapping: &mut Mapping<'_, P>) {
     if mapping.record.image.is_some() {
         mapping.record.forget_image(pages);

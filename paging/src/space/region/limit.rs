@@ -1,7 +1,7 @@
-//! The limit of a region: how much of it can be used, and what that is charged.
+//! The limit of a region: how much of it is usable, and what that costs a reserved account.
 //!
-//! Invariant: a reserved account is charged for every frame that the pages up to the limit can come to hold,
-//! before they can be touched and until they cannot any more. Called by: the owner of the region.
+//! Invariant: a reserved account is charged for every frame that the pages up to the limit can
+//! need, before they can be touched and until they cannot be touched any more.
 
 use x86_64::structures::paging::Page;
 
@@ -11,7 +11,7 @@ use crate::state::Mapping;
 use crate::table::Sweep;
 
 impl<P: Platform> Region<'_, P> {
-    /// The number of bytes from the base on that can be used.
+    /// The number of usable bytes, from the base on.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
         self.with_mapping(|mapping| mapping.record.limit_bytes())
@@ -19,21 +19,22 @@ impl<P: Platform> Region<'_, P> {
 
     /// Makes the first `bytes` bytes usable, rounded up to whole pages.
     ///
-    /// Raising the limit takes the same time for any distance and takes no frame. If the account is reserved,
-    /// it is charged for the data frames of the new pages and for the tables that they need at most, and the
-    /// frame source reserves as many. Deferred frames are not free, so they cannot be reserved: see
+    /// Raising the limit takes no frame, and the same time for any distance. A reserved account is
+    /// charged for the data frames of the new pages and for all tables that they may need, and the
+    /// frame source reserves as many. Deferred frames are not free, so they cannot be reserved; see
     /// [`AddressSpace::reclaim`](crate::AddressSpace::reclaim).
     ///
-    /// Lowering the limit looks at the tables of what is given up, and unmaps shared frames and releases
-    /// deferred frames there. A reserved account is charged for less.
+    /// Lowering the limit walks the tables of the pages that are given up. It unmaps shared frames,
+    /// and releases deferred frames and frames that were committed ahead. A reserved account is
+    /// charged for less.
     ///
     /// # Errors
     ///
-    /// - [`LimitError::BeyondCapacity`]: the region has not so many bytes.
-    /// - [`LimitError::Resident`]: a page that would be given up holds a frame: decommit it first.
+    /// - [`LimitError::BeyondCapacity`]: the region has fewer bytes.
+    /// - [`LimitError::Resident`]: a page that would be given up was written. Decommit it first.
     /// - [`LimitError::Uncharged`]: the account is reserved, and cannot be charged.
     ///
-    /// The limit has not changed then.
+    /// The limit has not changed after an error.
     pub fn set_limit(&mut self, bytes: u64) -> Result<(), LimitError> {
         let capacity_bytes = self.capacity_bytes();
         if bytes > capacity_bytes {

@@ -1,8 +1,8 @@
-//! The zero-fill guard.
+//! The guard under which an interpreter may fill a new memory with zeros.
 //!
-//! Invariants: while it is up, the record names the range and no page of it is deferred; when it goes up, and
-//! when it is dropped, no entry of the region leads to the sink, which holds zeros when it is lent again.
-//! Called by: an engine whose interpreter fills a fresh memory with zeros.
+//! Invariants: while the guard is up, the record contains its range, and no page of the range is
+//! deferred. When it goes up and when it is dropped, no entry of the region leads to the sink. The
+//! sink is zeroed before it is lent again.
 
 use core::fmt;
 
@@ -12,11 +12,11 @@ use super::Region;
 use crate::platform::Platform;
 use crate::table::Sweep;
 
-/// While it lives, zeros are being written over pages that read as zero.
+/// The promise that only zeros are written to a range of pages, and only where it reads as zero.
 ///
-/// Forgetting it instead of dropping it leaves the sink mapped: later writes to such pages are lost. The next
-/// guard, or the drop of the region, clears that up.
-#[must_use = "the guard is to be held while the zeros are written"]
+/// Forgetting the guard instead of dropping it leaves the sink mapped, so later writes to those
+/// pages are lost. The next guard, or the drop of the region, ends that.
+#[must_use = "the guard must be held while the zeros are written"]
 pub struct ZeroFill<'r, 'a, P: Platform> {
     region: &'r mut Region<'a, P>,
 }
@@ -25,7 +25,8 @@ impl<'r, 'a, P: Platform> ZeroFill<'r, 'a, P> {
     pub(super) fn begin(region: &'r mut Region<'a, P>, pages: PageRange) -> Self {
         region.with_recalled(|mut mapping| {
             if mapping.record.figures.deferred_frames > 0 {
-                // Deferred pages read as zero too, and need not be zeroed to be filled with zeros.
+                // Deferred pages read as zero too. They are released, because zeroing them for a
+                // fill of zeros would be wasted.
                 mapping.sweep(Sweep::Deferred, pages);
             }
             mapping.record.filling = Some(pages);
