@@ -1,8 +1,10 @@
-//! Clearing pages: they read as zero afterwards, and their frames are released now, later, or not at all.
+//! Clearing pages: they read as zero afterwards, and their frames are released now, later, or not
+//! at all.
 //!
-//! [`Mapping::sweep`](crate::state::Mapping::sweep) unmaps pages and releases what they own. A recommit and a zeroing
-//! in place keep pages resident, a deferral leaves the release for later, and a demotion gives up frames that were
-//! committed ahead. All of them are methods of a mapping; those of a [`State`] apply to the regions of a space.
+//! [`Mapping::sweep`](crate::state::Mapping::sweep) unmaps pages and releases what they own. A
+//! recommit and a zeroing in place keep pages resident, a deferral leaves the release for later,
+//! and a demotion gives up frames that were committed ahead. All of them are methods of a mapping;
+//! those of a [`State`] apply to the regions of a space.
 
 mod decommit;
 mod defer;

@@ -1,16 +1,16 @@
-//! Page faults: what the embedder hands in, what comes back, and how a fault is resolved.
+//! Page faults: what the embedder passes in, what it gets back, and how a fault is resolved.
 //!
-//! The embedder's handler calls [`AddressSpace::handle_fault`](crate::AddressSpace::handle_fault) or its
-//! register-aware form. On [`Outcome::Handled`] it returns to the interrupted instruction, which runs again;
-//! on [`Outcome::NotOurs`] nothing has changed, and the fault is the kernel's own affair.
+//! The embedder's handler calls [`AddressSpace::handle_fault`](crate::AddressSpace::handle_fault),
+//! or the form of it that takes registers. After [`Outcome::Handled`] the handler returns to the
+//! interrupted instruction, which runs again. After [`Outcome::NotOurs`] nothing has changed, and
+//! the fault is the kernel's.
 //!
-//! The path is closed: one spin lock, which is never held while the memory of a region is touched; no heap, no log,
-//! nothing that can fault or wait. The embedder's pressure callback runs between two attempts, with the lock free.
+//! The path is closed: one spin lock, which is never held while the memory of a region is touched;
+//! no heap, no log, nothing that can fault or wait. The embedder's pressure callback runs between
+//! two attempts, with the lock free.
 //!
-//! [`resolve`] first tries the one fault that nearly all are, in `first_write`. For all others [`classify()`] decides,
-//! as a pure function, `commit` edits the tables, and `fast_forward` steps over a fill of zeros.
-//!
-//! [`classify()`]: classify::classify
+//! `resolve` tries the most common fault first, in `first_write`. For all others the pure function
+//! `classify` decides, `commit` edits the tables, and `fast_forward` steps over a fill of zeros.
 
 mod classify;
 mod commit;
@@ -37,51 +37,52 @@ pub struct Fault {
 
 /// The registers of the interrupted code that a string store uses.
 ///
-/// The handler may change `rcx` and `rdi`, and nothing else.
+/// The handling of a fault changes `rcx` and `rdi` only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StringRegisters {
     /// The address of the interrupted instruction.
     pub rip: VirtAddr,
-    /// What is stored: all of it, or its lowest byte.
+    /// The value that is stored: all eight bytes, or the lowest one.
     pub rax: u64,
-    /// How many elements are left to store.
+    /// The number of elements that are left to store.
     pub rcx: u64,
-    /// Where the next element goes.
+    /// The address of the next element.
     pub rdi: u64,
-    /// The direction flag is in here.
+    /// The flags, with the direction flag.
     pub rflags: RFlags,
 }
 
-/// What became of a fault.
-#[must_use = "a fault that is not ours is to be handled by the kernel"]
+/// The result of handling a fault.
+#[must_use = "the kernel must handle a fault that is not ours"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The interrupted instruction can run again.
     Handled,
-    /// Nothing was changed, for this reason.
+    /// The fault is not the address space's, for this reason. Nothing has changed.
     NotOurs(NotOurs),
 }
 
-/// Why a fault is not for the address space to handle.
+/// Why a fault is not the address space's to handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotOurs {
     /// The address is in no region.
     #[error("the address is in no region")]
     Stray,
-    /// The address is in a region, behind its limit.
-    #[error("the address is behind the limit of its region")]
+    /// The address is in a region, beyond its limit.
+    #[error("the address is beyond the limit of its region")]
     BeyondLimit,
-    /// Code was to be executed there; regions hold data only.
-    #[error("an instruction was fetched from there, and regions hold no code")]
+    /// An instruction was fetched from there. Regions are not executable.
+    #[error("an instruction was fetched from a region, and regions are not executable")]
     InstructionFetch,
-    /// An entry on the way has a reserved bit set: the tables are damaged.
-    #[error("an entry on the way has a reserved bit set")]
+    /// An entry on the way to the page has a reserved bit set, so the tables are damaged.
+    #[error("an entry on the way to the page has a reserved bit set")]
     ReservedBit,
-    /// A protection key, the shadow stack, HLAT, SGX or RMP refused the access; regions use none of them.
+    /// A protection key, the shadow stack, HLAT, SGX or RMP refused the access. Regions use none of
+    /// them.
     #[error("a check that regions do not use refused the access")]
     ForeignCheck,
-    /// User-mode code accessed it; regions belong to the kernel.
+    /// User-mode code accessed a region. Regions belong to the kernel.
     #[error("user-mode code accessed a region")]
     UserMode,
     /// The page is present and does not allow the access.

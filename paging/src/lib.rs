@@ -138,7 +138,7 @@
 //! | --- | --- |
 //! | The address of a frame becomes a pointer | `frame/memory.rs` |
 //! | An entry owns a frame, and what each bit means | `table/entry.rs` |
-//! | Every frame that is mapped, or becomes a table, was zeroed | the type `Blank` in `frame/memory.rs` |
+//! | Every frame that is mapped, or becomes a table, was zeroed | the type `ZeroedFrame` in `frame/memory.rs` |
 //! | The TLB was flushed before a frame left its entry | the types `FlushBatch` and `Flushed` in `tlb.rs` |
 //! | What a sweep does with an entry | `table/sweep.rs` |
 //! | What a fault means | `fault/classify.rs` |

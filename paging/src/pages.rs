@@ -1,8 +1,9 @@
-//! Arithmetic on page and frame numbers, and how a range of pages falls onto the entries of a table.
+//! Arithmetic on page and frame numbers, and how a range of pages falls onto the entries of a
+//! table.
 //!
-//! The functions compute on numbers because they are in the inner loop of every walk: addition on a [`Page`] or a
-//! [`PhysFrame`] checks every sum. The caller guarantees that a result stays inside of the same half of the address
-//! space, or inside of RAM.
+//! The functions compute on numbers, because they are in the inner loop of every walk, and
+//! additions to a [`Page`] or a [`PhysFrame`] check every sum. The caller guarantees that a result
+//! stays in the same half of the address space, or in RAM.
 
 use core::ops::Range;
 
@@ -14,7 +15,7 @@ use x86_64::{PhysAddr, VirtAddr};
 /// The bytes of a page, and of a frame.
 pub(crate) const PAGE_BYTES: u64 = Size4KiB::SIZE;
 
-/// The same as the length of a slice.
+/// The same, as the length of a slice.
 pub(crate) const PAGE_LEN: usize = 4096;
 
 /// The base-2 logarithm of the number of entries in a table.
@@ -22,7 +23,7 @@ const TABLE_BITS: u32 = 9;
 
 /// The base-2 logarithm of the number of pages that one entry at this level covers.
 const fn entry_bits(level: PageTableLevel) -> u32 {
-    // The levels are counted from 1 on. A `match` would be a jump or two in each step of a walk.
+    // The levels count from 1. A `match` would cost a jump or two in each step of a walk.
     (level as u32 - 1) * TABLE_BITS
 }
 
@@ -43,7 +44,8 @@ pub(crate) fn entry_pages(page: Page, level: PageTableLevel) -> PageRange {
     Page::range(page_of(first), page_of(first + (1 << entry_bits(level))))
 }
 
-/// The indices of the entries that a range falls on, in the table at this level that its first page is in.
+/// The indices of the entries that a range falls on, in the table at this level that its first page
+/// is in.
 #[inline]
 pub(crate) fn indices(pages: PageRange, level: PageTableLevel) -> Range<usize> {
     let (start, end) = (number_of(pages.start), number_of(pages.end));
@@ -57,7 +59,8 @@ pub(crate) fn indices(pages: PageRange, level: PageTableLevel) -> Range<usize> {
     index..index.saturating_add(count).min(1 << TABLE_BITS)
 }
 
-/// The first page of the range that falls on the entry `skipped` entries after its first one, or the range's end.
+/// The first page of the range that falls on the entry `skipped` entries after its first one, or
+/// the range's end.
 #[inline]
 pub(crate) fn part_start(pages: PageRange, level: PageTableLevel, skipped: usize) -> Page {
     let (start, end) = (number_of(pages.start), number_of(pages.end));

@@ -1,7 +1,7 @@
-//! What a space knows of its regions.
+//! The records of a space: one for each region.
 //!
-//! A [`Record`] lives as long as its region. The [`Directory`] finds the record of an address, and the [`Placement`]
-//! hands out the addresses.
+//! A [`Record`] lives as long as its region. The [`Directory`] finds the record of an address, and
+//! the [`Placement`] hands out addresses.
 
 mod directory;
 mod image;
@@ -25,31 +25,31 @@ pub(crate) use self::run::Run;
 use crate::pages::{PAGE_BYTES, count, hull, page_after};
 use crate::supply::Account;
 
-/// What the space knows about one region.
+/// The state of one region, apart from its page tables.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) block: Block,
-    /// The pages that the region can use, from the block's first one on.
+    /// The pages of the region, which start with those of the block.
     pub(crate) pages: PageRange,
     limit_bytes: u64,
-    /// The page behind the limit, which is rounded up to a page.
+    /// The first page after the limit, which is rounded up to a page.
     usable_end: Page,
     /// The pages that the zero-fill guard covers, while it is up.
     pub(crate) filling: Option<PageRange>,
-    /// Where deferred pages are, if there are any.
+    /// A range that covers all deferred pages.
     pub(crate) deferred: PageRange,
-    /// Where pages are that were committed ahead, if there are any.
+    /// A range that covers all pages that were committed ahead and never written.
     pub(crate) ahead: PageRange,
-    /// The first writes of late.
+    /// The recent first writes.
     pub(crate) run: Run,
-    /// What the region starts with, if that is not zeros.
+    /// The content that the region started with, unless that is zeros.
     pub(crate) image: Option<Attached>,
     pub(crate) account: Arc<Account>,
     pub(crate) figures: Figures,
 }
 
 impl Record {
-    /// The record of a region that uses the first `capacity_pages` pages of its block, with a limit of zero.
+    /// A region that uses the first `capacity_pages` pages of its block, with a limit of zero.
     pub(crate) fn new(block: Block, capacity_pages: u64, account: Arc<Account>) -> Self {
         let start = block.pages().start;
         let nothing = Page::range(start, start);
@@ -81,18 +81,18 @@ impl Record {
         self.limit_bytes
     }
 
-    /// Sets the limit, which is at most the capacity, and tells what it was.
+    /// Sets the limit, which is at most the capacity, and returns the one before.
     pub(crate) fn set_limit(&mut self, bytes: u64) -> u64 {
         self.usable_end = page_after(self.pages.start, bytes.div_ceil(PAGE_BYTES));
         mem::replace(&mut self.limit_bytes, bytes)
     }
 
-    /// The page behind the limit.
+    /// The first page after the limit.
     pub(crate) const fn usable_end(&self) -> Page {
         self.usable_end
     }
 
-    /// Frames of a reserved account that the pages up to the limit can come to hold, tables included.
+    /// The most frames that the pages up to the limit can need, tables included.
     pub(crate) fn most_frames(&self) -> u64 {
         let pages = count(Page::range(self.pages.start, self.usable_end));
         pages + self.block.most_tables(pages)
@@ -101,7 +101,7 @@ impl Record {
     /// Records a first write to the page, and returns how many pages after it are worth committing.
     #[inline(always)]
     pub(crate) fn follow_run(&mut self, page: Page, limit_pages: u16) -> u64 {
-        self.run.note(page, limit_pages, self.figures.frames_released)
+        self.run.record_write(page, limit_pages, self.figures.frames_released)
     }
 
     #[inline]
@@ -109,13 +109,13 @@ impl Record {
         self.pages.start.start_address() <= address && address < self.pages.end.start_address()
     }
 
-    /// Records where pages are that were committed ahead.
-    pub(crate) fn note_ahead(&mut self, pages: PageRange) {
+    /// Records that these pages were committed ahead.
+    pub(crate) fn record_ahead(&mut self, pages: PageRange) {
         self.ahead = hull(self.ahead, pages);
     }
 
-    /// Records that so many pages of this range were mapped and are deferred now.
-    pub(crate) fn note_deferred(&mut self, pages: PageRange, frames: u64) {
+    /// Records that so many mapped pages of this range became deferred.
+    pub(crate) fn record_deferred(&mut self, pages: PageRange, frames: u64) {
         if self.figures.deferred_frames == 0 {
             self.deferred = pages;
         } else if frames > 0 {
@@ -125,21 +125,22 @@ impl Record {
         self.figures.deferred_frames += frames;
     }
 
-    /// The frame of an image that the page reads as while it has none of its own; without one it reads as zero.
+    /// The frame of the image that the page shows while it owns none. Without such a frame the page
+    /// reads as zero.
     #[inline]
     pub(crate) fn original(&self, page: Page) -> Option<PhysFrame> {
         self.image.as_ref()?.original(page - self.pages.start)
     }
 
-    /// The first page from this one on that does not read as zero while it has no frame of its own, or `end` if there
-    /// is none before that.
+    /// The first page from this one on, and before `end`, that has an original. `end` if there is
+    /// none.
     #[inline]
     pub(crate) fn next_original(&self, page: Page, end: Page) -> Page {
         let next = self.image.as_ref().and_then(|image| image.next(page - self.pages.start));
         next.map_or(end, |number| end.min(self.pages.start + number))
     }
 
-    /// Lets pages read as zero from now on while they have no frame of their own.
+    /// Makes pages read as zero, from now on, while they own no frame.
     pub(crate) fn forget_image(&mut self, pages: PageRange) {
         let start = self.pages.start;
         if let Some(image) = &mut self.image {
@@ -147,7 +148,7 @@ impl Record {
         }
     }
 
-    /// The pages that are being filled with zeros, if this page is one of them.
+    /// The range of the zero-fill guard, if this page is in it.
     #[inline]
     pub(crate) fn filling_at(&self, page: Page) -> Option<PageRange> {
         self.filling.filter(|pages| pages.start <= page && page < pages.end)

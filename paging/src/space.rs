@@ -218,7 +218,7 @@ unsafe fn take_window<P: Platform>(
 
 fn take_own<S: FrameSource>(supply: &Supply<'_, S>) -> Result<(Frame, Sink), Shortage> {
     let zero = supply.take()?.into_frame();
-    match Sink::set_aside(supply) {
+    match Sink::new(supply) {
         Ok(sink) => Ok((zero, sink)),
         Err(shortage) => {
             supply.release(zero);

@@ -1,21 +1,22 @@
 //! Page tables as a tree of owned frames.
 //!
-//! An entry says by itself what it is, and owns what it says:
+//! The bits of an entry are its state, and the entry owns what its state names:
 //!
 //! | entry | bits | refers to |
 //! | --- | --- | --- |
 //! | absent | none | nothing |
-//! | owned | present, writable | a data frame (level 1), or a table below: the entry is its owner |
+//! | owned | present, writable | a data frame (level 1), or a table (above) |
 //! | shared | present, `BORROWED` | the shared zero frame or a frame of an image, read-only; level 1 only |
-//! | sink | present, writable, `BORROWED` | the region's sink, or a table all of whose entries lead to it |
+//! | sink | present, writable, `BORROWED` | the sink, or a table all of whose entries lead to it |
 //! | ahead | as owned, not dirty | a data frame that was committed ahead of its first touch; level 1 only |
 //! | deferred | an address, `DEFERRED` | a data frame with old bytes, out of the CPU's reach; level 1 only |
-//! | detached | an address | a frame on its way back: still owned, out of the CPU's reach for good |
+//! | detached | an address | a frame that is about to be released, out of the CPU's reach |
 //!
-//! Invariants: an entry that owns a table counts what keeps that table alive. A table is reached through the one entry
-//! that owns it, so a [`Table`] is an exclusive borrow. A frame that is put into an entry holds zeros, or all bytes of
-//! an image's page. What makes a present entry absent adds its pages to a [`FlushBatch`], and what takes a frame out of
-//! an entry requires the batch's [`Flushed`].
+//! Invariants: an entry that owns a table counts what keeps that table alive. A table is reached
+//! through the one entry that owns it, so a [`Table`] is an exclusive borrow. A frame that is put
+//! into an entry holds zeros, or all bytes of an image's page. What makes a present entry absent
+//! adds its pages to a [`FlushBatch`], and what takes a frame out of an entry requires the batch's
+//! [`Flushed`].
 //!
 //! All walks of the crate are safe code over this layer.
 
@@ -70,14 +71,15 @@ impl<'t> Table<'t> {
         self.level
     }
 
-    /// The state of the entry for this page. Like all methods, for an entry of this table, whatever its level.
+    /// The state of the entry for this page. Like all methods, for an entry of this table, whatever
+    /// its level.
     #[inline]
     pub(crate) fn state(&self, page: Page) -> EntryState {
         state(&self.entries[self.index(page)])
     }
 
-    /// Visits the entries of the range that are not absent, each with its part of the range, until one visit
-    /// finds something.
+    /// Visits the entries of the range that are not absent, each with its part of the range, until
+    /// one visit finds something.
     pub(crate) fn find_used<R>(
         &mut self,
         pages: PageRange,
@@ -127,8 +129,8 @@ impl<'t> Table<'t> {
         table
     }
 
-    /// The table of level `floor` on the way to this page; what is missing is made of the frames that `take`
-    /// gives. After an error, those that were made stay.
+    /// The table of level `floor` on the way to this page. Tables that are missing are made of the
+    /// frames that `take` returns. After an error, the tables that were made stay.
     pub(crate) fn reach(
         self,
         page: Page,
@@ -148,10 +150,11 @@ impl<'t> Table<'t> {
     #[inline]
     fn owned_by(memory: PhysicalMemory, level: PageTableLevel, entry: &'t mut PageTableEntry) -> Self {
         // SAFETY:
-        // 1. The frame holds a table: above level 1 an entry owns only what `put` gave it, a frame of zeros, which is
-        //    a table without entries, and which has been written through this type only.
-        // 2. It lives, and no other reference to it exists, for `'t`: the entry is its one owner, and is borrowed
-        //    exclusively.
+        // 1. The frame holds a table: above level 1 an entry owns only what `put` gave it, a frame
+        //    of zeros, which is a table without entries, and which has been written through this
+        //    type only.
+        // 2. It lives, and no other reference to it exists, for `'t`: the entry is its one owner,
+        //    and is borrowed exclusively.
         let entries = unsafe { memory.table(frame_of(entry)) };
         Self { memory, level, entries, owner: entry }
     }
@@ -170,7 +173,8 @@ impl<'t> Table<'t> {
         self.set_present(page, copy.into_phys(), OWNED);
     }
 
-    /// Maps a frame that the entry does not own, read-only: the zero frame, or one of an image. The entry was absent.
+    /// Maps a frame that the entry does not own, read-only: the zero frame, or one of an image. The
+    /// entry was absent.
     pub(crate) fn show(&mut self, page: Page, shared: PhysFrame) {
         self.set_present(page, shared, SHARED);
     }
@@ -190,7 +194,8 @@ impl<'t> Table<'t> {
         batch.add_entry(page, self.level);
     }
 
-    /// The data frame that the entry owns within the CPU's reach, if this is a table of level 1 and it owns one.
+    /// The data frame that the entry owns within the CPU's reach, if this is a table of level 1 and
+    /// it owns one.
     pub(crate) fn resident(&mut self, page: Page) -> Option<Resident<'_>> {
         let EntryState::Owned(frame) = self.state(page) else { return None };
         let is_data = self.level == PageTableLevel::One;
@@ -203,8 +208,8 @@ impl<'t> Table<'t> {
             debug_assert!(false, "the entry is not deferred");
             return;
         };
-        // SAFETY: the entry owns the frame, is borrowed exclusively, and is not present. The frame holds data, so no
-        // reference to it exists.
+        // SAFETY: the entry owns the frame, is borrowed exclusively, and is not present. The frame
+        // holds data, so no reference to it exists.
         unsafe { self.memory.zero_at(frame) };
         self.entry(page).set_frame(frame, OWNED);
     }
@@ -215,7 +220,8 @@ impl<'t> Table<'t> {
     pub(crate) fn detach_empty(&mut self, page: Page, batch: &mut FlushBatch) {
         debug_assert!(!self.is_needed(page), "the table is needed");
         self.detach(page);
-        // A flush of any page of the table drops the CPU's cached reference to it (Intel SDM Vol 3A, 4.10.4.1).
+        // A flush of any page of the table drops the CPU's cached reference to it (Intel SDM Vol
+        // 3A, 4.10.4.1).
         batch.add(page);
     }
 
@@ -231,8 +237,8 @@ impl<'t> Table<'t> {
         count_down(self.owner, 1);
     }
 
-    /// Takes the frame of a table out of the entry, which is absent then. The table was detached, or a table above was,
-    /// and what it owned was taken out before.
+    /// Takes the frame of a table out of the entry, which is absent then. The table was detached,
+    /// or a table above was, and what it owned was taken out before.
     ///
     /// # Panics
     ///
@@ -242,8 +248,8 @@ impl<'t> Table<'t> {
             unreachable!("the walk has just been in the table that the entry owns");
         };
         self.entry(page).set_unused();
-        // SAFETY: the entry owned the frame and is cleared. The table was out of the CPU's reach, and the TLB was
-        // flushed after that: no CPU walks the table any more.
+        // SAFETY: the entry owned the frame and is cleared. The table was out of the CPU's reach,
+        // and the TLB was flushed after that: no CPU walks the table any more.
         unsafe { Frame::from_phys(frame) }
     }
 
@@ -262,12 +268,14 @@ impl<'t> Table<'t> {
         occupancy(&self.entries[self.index(page)])
     }
 
-    /// Keeps this table alive even if it is empty. Every pin is matched by an [`unpin`](Self::unpin).
+    /// Keeps this table alive even if it is empty. Every pin is matched by an
+    /// [`unpin`](Self::unpin).
     fn pin(&mut self) {
         count_up(self.owner, 1);
     }
 
-    /// Takes a pin back. The next sweep over the table's pages frees the table if it is not needed any more.
+    /// Ends a pin. The next sweep over the table's pages releases the table if it is not needed any
+    /// more.
     fn unpin(&mut self) {
         count_down(self.owner, 1);
     }

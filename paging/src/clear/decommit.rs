@@ -1,14 +1,14 @@
 //! Unmapping pages and releasing what they own.
 //!
-//! A sweep takes three steps. The first walk takes entries out of the CPU's reach, and the tables that this empties;
-//! all frames stay in their entries, detached. Then the TLB is flushed, in one batch. The second walk takes the frames
-//! out and releases them, many at a time.
+//! A sweep takes three steps. The first walk takes entries out of the CPU's reach, and the tables
+//! that this empties; all frames stay in their entries, detached. Then the TLB is flushed, in one
+//! batch. The second walk takes the frames out and releases them, many at a time.
 //!
-//! A sweep allocates nothing, so it cannot fail. It takes one step for each entry and table that exists in the range,
-//! and not for each page. A table that lies inside of the range as a whole is cut off in one step if
-//! everything has to be flushed anyway, because it or the tables before it have more pages than are flushed one by
-//! one. Only the second walk looks at its entries. A range within one level-1 table needs
-//! no walk from the top, unless it empties the table.
+//! A sweep allocates nothing, so it cannot fail. It takes one step for each entry and table that
+//! exists in the range, and not for each page. A table that lies inside of the range as a whole is
+//! cut off in one step if everything has to be flushed anyway, because it or the tables before it
+//! have more pages than are flushed one by one. Only the second walk looks at its entries. A range
+//! within one level-1 table needs no walk from the top, unless it empties the table.
 
 use core::ops::AddAssign;
 
@@ -132,8 +132,8 @@ impl Detacher<'_> {
         });
     }
 
-    /// Detaches pages of the table below, and then the table if nothing needs it any more. Or cuts the table off, with
-    /// everything in it.
+    /// Detaches pages of the table below, and then the table if nothing needs it any more. Or cuts
+    /// the table off, with everything in it.
     fn detach_below(&mut self, pages: PageRange, table: &mut Table<'_>) {
         if self.cuts_off(pages, table) {
             table.cut_off(pages.start, &mut self.batch);
@@ -149,8 +149,7 @@ impl Detacher<'_> {
         }
     }
 
-    /// Whether the table below goes as a whole, and everything has to be flushed anyway: because of its own entries, or
-    /// of those before it.
+    /// Whether the table below goes as a whole, because everything has to be flushed anyway.
     fn cuts_off(&self, pages: PageRange, table: &Table<'_>) -> bool {
         let flushes_everything =
             self.batch.is_everything() || table.occupancy(pages.start) > FLUSH_SINGLY as u64;

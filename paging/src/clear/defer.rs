@@ -1,12 +1,13 @@
 //! Clearing pages now and releasing their frames later.
 //!
-//! A deferred page keeps its frame, with the old bytes, in an entry that the CPU cannot use. A touch zeroes the frame
-//! and takes it back; a reclaim releases it. So the old bytes are never read: they are gone before the entry is present
-//! again, and every frame of the frame source is zeroed before its next use. (A CPU with the L1 terminal fault may
-//! guess bytes through an entry that is not present; here those are bytes of the same region.)
+//! A deferred page keeps its frame, with the old bytes, in an entry that the CPU cannot use. A
+//! touch zeroes the frame and takes it back; a reclaim releases it. So the old bytes are never
+//! read: they are gone before the entry is present again, and every frame of the frame source is
+//! zeroed before its next use. (A CPU with the L1 terminal fault may guess bytes through an entry
+//! that is not present; here those are bytes of the same region.)
 //!
-//! Invariant: the record's `deferred` range covers all deferred pages of the region, and `deferred_frames` is their
-//! number.
+//! Invariant: the record's `deferred` range covers all deferred pages of the region, and
+//! `deferred_frames` is their number.
 
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
@@ -28,11 +29,12 @@ impl<P: Platform> Mapping<'_, P> {
             frames += 1;
         });
         batch.flush(self.platform);
-        self.record.note_deferred(pages, frames);
+        self.record.record_deferred(pages, frames);
         frames
     }
 
-    /// Releases up to `budget_frames` deferred frames, from the lowest page on, and tables that this empties.
+    /// Releases up to `budget_frames` deferred frames, from the lowest page on, and tables that
+    /// this empties.
     pub(crate) fn reclaim(&mut self, budget_frames: u64) -> Decommitted {
         let deferred_frames = self.record.figures.deferred_frames;
         if budget_frames == 0 || deferred_frames == 0 {
@@ -48,8 +50,8 @@ impl<P: Platform> Mapping<'_, P> {
 }
 
 impl State {
-    /// Releases up to `budget_frames` deferred frames of the regions whose records are `eligible`, in the order of
-    /// their addresses.
+    /// Releases up to `budget_frames` deferred frames of the regions whose records are `eligible`,
+    /// in the order of their addresses.
     pub(crate) fn reclaim<P: Platform>(
         &mut self,
         eligible: impl Fn(&Record) -> bool,

@@ -1,9 +1,9 @@
 //! Frames that were committed ahead of their first touch: counting them, and giving them up.
 //!
-//! Such frames are taken only while enough of them are free, so they must never be the reason why an
-//! allocation fails. When frames run short, those that were never written become deferred, because
-//! such a page cannot be told from one that was never touched, and are reclaimed like other deferred
-//! frames.
+//! Such frames are taken only while enough of them are free, so they must never be the reason why
+//! an allocation fails. When frames run short, those that were never written become deferred,
+//! because such a page cannot be told from one that was never touched, and are reclaimed like other
+//! deferred frames.
 //!
 //! No counter is kept for them. The CPU alone learns that a page is written, without a fault, and
 //! the dirty bits of the pages in question are read when the number is asked for.
@@ -40,8 +40,8 @@ impl<P: Platform> Mapping<'_, P> {
         frames
     }
 
-    /// Turns pages that were committed ahead and never written into deferred ones, and returns their
-    /// number.
+    /// Turns pages that were committed ahead and never written into deferred ones, and returns
+    /// their number.
     pub(crate) fn demote_ahead(&mut self) -> u64 {
         let pages = self.record.ahead;
         let mut batch = FlushBatch::new();
@@ -52,7 +52,7 @@ impl<P: Platform> Mapping<'_, P> {
             frames += table.settle_untouched(piece, &flushed);
         });
         self.record.ahead = self.record.nothing();
-        self.record.note_deferred(pages, frames);
+        self.record.record_deferred(pages, frames);
         frames
     }
 }

@@ -1,11 +1,11 @@
 //! Zeroing pages that stay resident: in place, or by an exchange of their frames.
 //!
-//! The sink was recalled before, so no entry leads to it. Deferred pages and pages that were committed ahead and never
-//! written read as zero, and stay as they are.
+//! The sink was recalled before, so no entry leads to it. Deferred pages and pages that were
+//! committed ahead and never written read as zero, and stay as they are.
 //!
-//! Invariants of the exchange: an entry always owns a frame, so the exchange cannot fail. An old frame is released
-//! after the flush that follows its exchange. At most [`FLUSH_SINGLY`] frames are taken beyond those that the region
-//! holds, whatever the size of the range.
+//! Invariants of the exchange: an entry always owns a frame, so the exchange cannot fail. An old
+//! frame is released after the flush that follows its exchange. At most [`FLUSH_SINGLY`] frames are
+//! taken beyond those that the region holds, whatever the size of the range.
 
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::page::PageRange;

@@ -1,53 +1,52 @@
-//! The decision what a fault means, as a pure function over plain values.
+//! What a fault means: a decision, as a pure function over plain values.
 //!
-//! The order of its guard clauses is the policy: first what no region ever causes, then where the address is,
-//! and only then what its page holds. A fault on a present page is never fixed, with one exception: the first
-//! write to a page that shows a shared frame.
-//!
-//! Called by: `resolve`, with the space's lock held; and by tests, with every combination.
+//! The order of the guard clauses is the policy. First comes what no region ever causes, then where
+//! the address is, and only then the state of its page. A fault on a present page is never fixed,
+//! with one exception: the first write to a page that shows a shared frame.
 
 use x86_64::structures::idt::PageFaultErrorCode as Code;
 
 use super::NotOurs;
 
-/// Where an address is, as far as an address space knows.
+/// Where an address is, from the view of an address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// In no region.
     Nowhere,
-    /// In a region, behind its limit.
+    /// In a region, beyond its limit.
     BeyondLimit,
     /// In a region, on a page in this state.
     Page(PageState),
 }
 
-/// What a page of a region holds.
+/// The state of a page of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PageState {
-    /// Nothing: it was never touched, or was decommitted.
+    /// It has no frame: it was never touched, or was decommitted.
     Absent,
-    /// A frame that it shares with others, read-only: the zero frame, or one of an image.
+    /// It shows a shared frame, read-only: the zero frame, or one of an image.
     Shared,
-    /// The region's sink: what is written there is not kept.
+    /// It leads to the sink, where writes are not kept.
     Sink,
-    /// A frame of its own, out of the CPU's reach: its old bytes are to be zeroed by the next touch.
+    /// It owns a frame out of the CPU's reach. The next touch must zero the old bytes.
     Deferred,
-    /// A frame of its own.
+    /// It owns a mapped frame.
     Own,
 }
 
-/// What is to be done about a fault.
+/// What to do about a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// Map the shared frame that the page starts with: a page was read that holds nothing.
+    /// Map the shared frame that the page starts with, because an absent page was read.
     Show,
-    /// Map a frame of its own with the same bytes: a page was written that holds nothing.
+    /// Map an own frame with the bytes that the page starts with, because an absent page was
+    /// written.
     Commit,
-    /// Replace the shared frame by a frame of its own with the same bytes: the page was written.
+    /// Replace the shared frame by an own frame with the same bytes, because the page was written.
     Upgrade,
-    /// Fill the page's own frame with zeros and map it again: a deferred page was read or written.
+    /// Zero the page's frame and map it again, because a deferred page was read or written.
     TakeBack,
-    /// Nothing: the page is there by now.
+    /// Do nothing, because the page is mapped by now.
     Retry,
 }
 
@@ -60,7 +59,7 @@ impl Remedy {
         }
     }
 
-    /// Whether the page was written and has no frame of its own.
+    /// Whether the page was written and owns no frame.
     pub(super) const fn takes_frame(self) -> bool {
         match self {
             Self::Commit | Self::Upgrade => true,
@@ -69,15 +68,15 @@ impl Remedy {
     }
 }
 
-/// Says what is to be done about a fault with this error code at an address in this place.
+/// Decides what to do about a fault with this error code at an address in this place.
 ///
 /// # Errors
 ///
-/// The reason why nothing is to be done; the first that applies, in this order:
+/// The fault is not ours. Returns the first reason that applies, in this order:
 ///
 /// - [`NotOurs::InstructionFetch`], [`NotOurs::ReservedBit`], [`NotOurs::UserMode`],
-///   [`NotOurs::ForeignCheck`]: the error code has a bit that no access of the kernel to its data brings
-///   about.
+///   [`NotOurs::ForeignCheck`]: the error code has a bit that no access of the kernel to its data
+///   causes.
 /// - [`NotOurs::Stray`], [`NotOurs::BeyondLimit`]: the address is not usable.
 /// - [`NotOurs::Protection`]: the page is present and refuses the access.
 pub(super) fn classify(code: Code, place: Place) -> Result<Remedy, NotOurs> {
@@ -90,7 +89,7 @@ pub(super) fn classify(code: Code, place: Place) -> Result<Remedy, NotOurs> {
     if code.contains(Code::USER_MODE) {
         return Err(NotOurs::UserMode);
     }
-    // Whatever bit is left is the mark of a check that this crate knows nothing of.
+    // Any other bit is the mark of a check that this crate does not use.
     if !Code::PROTECTION_VIOLATION.union(Code::CAUSED_BY_WRITE).contains(code) {
         return Err(NotOurs::ForeignCheck);
     }
@@ -118,7 +117,7 @@ fn missing(code: Code, state: PageState) -> Remedy {
         PageState::Absent if code.contains(Code::CAUSED_BY_WRITE) => Remedy::Commit,
         PageState::Absent => Remedy::Show,
         PageState::Deferred => Remedy::TakeBack,
-        // Another CPU mapped it meanwhile. A write to a zero page comes back as a refused one.
+        // Another CPU has mapped it. A write to a shared frame faults again, as a refused access.
         PageState::Shared | PageState::Sink | PageState::Own => Remedy::Retry,
     }
 }

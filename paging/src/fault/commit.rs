@@ -1,8 +1,8 @@
-//! Giving a page what it is touched for: a shared frame, its deferred frame, or a frame of its own.
+//! Giving a touched page a frame: a shared one, its deferred one, or a new one.
 //!
-//! The walk to the page ended at the lowest table that exists, and is continued from there. A frame is filled before
-//! the entry that publishes it is written. Frames for pages that were not asked for are taken last, only while there
-//! are any, and never beyond the limit or the table.
+//! The walk to the page ended at the lowest table that exists, and continues from there. A frame is
+//! filled before the entry that publishes it is written. Frames for pages ahead are taken last,
+//! only while there are any, and never beyond the limit or the table.
 
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
@@ -16,7 +16,7 @@ use crate::state::FaultAround;
 use crate::supply::Supply;
 use crate::table::Table;
 
-/// A page of a region that is about to be given something.
+/// A page of a region that is about to get a frame.
 pub(super) struct Commit<'a, P> {
     pub(super) page: Page,
     pub(super) record: &'a mut Record,
@@ -26,21 +26,23 @@ pub(super) struct Commit<'a, P> {
 }
 
 impl<P: Platform> Commit<'_, P> {
-    /// Maps a shared frame: the page was read and its entry is absent.
+    /// Maps a shared frame, because an absent page was read.
     pub(super) fn show(self, shared: PhysFrame) -> Result<(), Shortage> {
         let mut commit = self.reach_level1()?;
         commit.table.show(commit.page, shared);
         Ok(())
     }
 
-    /// Maps a deferred page again. It was flushed when it was deferred, and is not present: no flush.
+    /// Maps a deferred page again. It needs no flush, because the page was flushed when it was
+    /// deferred.
     pub(super) fn take_back(mut self) {
         self.table.take_back(self.page);
         self.record.figures.deferred_frames -= 1;
         self.record.figures.count_mapped(1);
     }
 
-    /// Maps a frame of the page's own, and maybe some ahead: the page was written and its entry is absent.
+    /// Maps a new frame, because an absent page was written, and those ahead that its run has
+    /// earned.
     pub(super) fn give_frame(self, original: Option<PhysFrame>, policy: FaultAround) -> Result<(), Shortage> {
         let mut commit = self.reach_level1()?;
         commit.fill(original)?;
@@ -51,14 +53,15 @@ impl<P: Platform> Commit<'_, P> {
         Ok(())
     }
 
-    /// Replaces a shared frame by a frame of the page's own: the page was written. The TLB may know the shared one.
+    /// Replaces a shared frame by a new one, because the page was written. The TLB may still
+    /// translate to the shared one.
     pub(super) fn replace_shared(mut self, original: Option<PhysFrame>) -> Result<(), Shortage> {
         self.fill(original)?;
         self.platform.flush(self.page);
         Ok(())
     }
 
-    /// The same page with its level-1 table, which is made if need be.
+    /// The same page with its level-1 table, which is made if it does not exist.
     fn reach_level1(self) -> Result<Self, Shortage> {
         if self.table.level() == PageTableLevel::One {
             return Ok(self);
@@ -70,14 +73,15 @@ impl<P: Platform> Commit<'_, P> {
         Ok(Self { page, record, table, platform })
     }
 
-    /// Gives the page a frame of its own: a copy of its original, or zeros.
+    /// Maps a new frame: a copy of the page's original, or zeros.
     fn fill(&mut self, original: Option<PhysFrame>) -> Result<(), Shortage> {
         let supply = Supply::new(self.platform.frames(), self.table.memory(), Some(&self.record.account));
         match original {
             None => self.table.put(self.page, supply.take()?),
             Some(original) => {
                 let mut copy = supply.take_to_overwrite()?;
-                // SAFETY: a frame of an image is never written, and the region keeps the image alive.
+                // SAFETY: a frame of an image is never written, and the region keeps the image
+                // alive.
                 unsafe { supply.memory.copy(original, &mut copy) };
                 self.table.put_copy(self.page, copy);
             }
@@ -86,7 +90,7 @@ impl<P: Platform> Commit<'_, P> {
         Ok(())
     }
 
-    /// Gives up to `count` absent pages after this one frames of their own.
+    /// Commits up to `count` absent pages after this one.
     #[inline(never)]
     pub(super) fn fill_ahead(mut self, count: u64) {
         let start = page_after(self.page, 1);
@@ -97,8 +101,8 @@ impl<P: Platform> Commit<'_, P> {
         let frames = self.table.put_ahead(Page::range(start, end), |most, put| supply.take_up_to(most, put));
         if frames > 0 {
             let pages = PageRange { start, end: page_after(start, frames) };
-            self.record.run.note_ahead(pages);
-            self.record.note_ahead(pages);
+            self.record.run.record_ahead(pages);
+            self.record.record_ahead(pages);
             self.record.figures.count_mapped(frames);
         }
     }

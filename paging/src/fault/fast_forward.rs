@@ -1,9 +1,9 @@
-//! Stepping over a `rep stos` of zeros that runs over pages which read as zero anyway.
+//! Stepping over a `rep stos` of zeros over pages that read as zero anyway.
 //!
-//! Storing zeros into a page that holds nothing changes nothing. So the handler need not map such pages: it moves RDI
-//! and RCX past them and returns, and 4 GiB are filled by one fault. It recognises the two forms that `memset` takes on
-//! x86_64, `rep stosb` and `rep stosq`. Any other write takes a frame, or goes into the sink while the zero-fill guard
-//! is up.
+//! Zeros that are stored into an absent page change nothing. So the handler does not map such
+//! pages: it moves RDI and RCX past them and returns, and one fault fills 4 GiB. It recognises the
+//! two forms that `memset` takes on x86_64, `rep stosb` and `rep stosq`. Any other write takes a
+//! frame, or goes into the sink while the zero-fill guard is up.
 
 use x86_64::VirtAddr;
 use x86_64::registers::rflags::RFlags;
@@ -17,8 +17,8 @@ use crate::record::Record;
 use crate::state::ZeroStores;
 use crate::table::{EntryState, WindowTables};
 
-/// Moves a store of zeros, which faulted at this page, to the end of the pages that read as zero. Returns whether it
-/// was moved. The page is usable and is not mapped writable.
+/// Moves a store of zeros, which faulted at this page, to the end of the pages that read as zero.
+/// Returns whether it was moved. The page is usable and is not mapped writable.
 #[inline]
 pub(super) fn step_over(
     page: Page,
@@ -63,7 +63,7 @@ enum StringStore {
 }
 
 impl StringStore {
-    /// Decodes the instruction that starts with these bytes, and asks for no byte behind it.
+    /// Decodes the instruction that starts with these bytes. Reads no byte after it.
     fn decode(mut code: impl Iterator<Item = u8>) -> Option<Self> {
         if code.next()? != 0xf3 {
             return None;
@@ -91,29 +91,28 @@ impl StringStore {
     }
 }
 
-/// The registers of code that faulted just now on this CPU, in ring 0.
+/// The registers of code that has just faulted on this CPU, in ring 0.
 #[derive(Debug)]
 pub(crate) struct Interrupted<'a>(&'a mut StringRegisters);
 
 impl<'a> Interrupted<'a> {
     /// # Safety
     ///
-    /// The caller guarantees that these are the registers that the interrupted code had when the fault was
-    /// raised that is being handled on this CPU, and that the code was not user-mode code unless the fault's
-    /// error code says so.
+    /// The caller guarantees that these are the registers that the interrupted code had when this
+    /// CPU raised the fault that is being handled, and that the fault's error code shows whether it
+    /// was user-mode code.
     pub(crate) const unsafe fn new(registers: &'a mut StringRegisters) -> Self {
         Self(registers)
     }
 
-    /// The zero-filling string store that faulted at this address, if it is one.
-    ///
-    /// It is not if the instruction is another one, stores something else, runs downwards, or faulted in the
-    /// middle of an element.
+    /// The store of zeros that faulted at this address. Returns `None` if the instruction is
+    /// another one, stores other bytes, runs downwards, or faulted in the middle of an element.
     #[inline]
     pub(super) fn zero_store(&mut self, fault_address: VirtAddr) -> Option<ZeroStore<'_>> {
         let Self(registers) = self;
-        // SAFETY: `decode` takes the next byte only if what it has seen is the start of a longer instruction
-        // (a prefix), so each byte belongs to the instruction at RIP, which faulted by the contract of `new`.
+        // SAFETY: `decode` takes the next byte only if what it has seen is the start of a longer
+        // instruction (a prefix), so each byte belongs to the instruction at RIP, which faulted by
+        // the contract of `new`.
         let code = (0..).map(|offset| unsafe { code_byte(registers.rip, offset) });
         let store = StringStore::decode(code)?;
         let upwards = !registers.rflags.contains(RFlags::DIRECTION_FLAG);
@@ -132,7 +131,7 @@ pub(super) struct ZeroStore<'a> {
 }
 
 impl ZeroStore<'_> {
-    /// The pages from this one on that it would write, up to this end.
+    /// The pages that it would write, from this one on and up to this end.
     #[inline]
     pub(super) fn pages(&self, first: Page, end: Page) -> PageRange {
         let elements_left = self.registers.rcx;
@@ -144,7 +143,8 @@ impl ZeroStore<'_> {
         Page::range(first, page_after(Page::containing_address(VirtAddr::new_truncate(last)), 1))
     }
 
-    /// Moves the registers past the elements that end at or before `end`, and says whether there were any.
+    /// Moves the registers past the elements that end at or before `end`, and returns whether there
+    /// were any.
     #[inline]
     pub(super) fn advance(self, end: VirtAddr) -> bool {
         let Self { registers, element_bits } = self;
@@ -160,13 +160,14 @@ impl ZeroStore<'_> {
 ///
 /// # Safety
 ///
-/// The caller guarantees that the byte belongs to the instruction at `rip`, which faulted just now on this
-/// CPU.
+/// The caller guarantees that the byte belongs to the instruction at `rip`, which faulted just now
+/// on this CPU.
 #[inline]
 unsafe fn code_byte(rip: VirtAddr, offset: usize) -> u8 {
     let byte = rip.as_ptr::<u8>().wrapping_add(offset);
-    // SAFETY: the CPU has just fetched this byte from there to execute it, in ring 0, where fetching and
-    // reading differ in nothing: so the page is present and readable. It is code, which nobody writes.
+    // SAFETY: the CPU has just fetched this byte from there to execute it, in ring 0, where every
+    // page that can be executed can be read. So the page is present and readable. It is code, which
+    // is not written.
     unsafe { byte.read_volatile() }
 }
 
@@ -183,7 +184,8 @@ mod tests {
         StringRegisters { rip, rax: 0, rcx: count, rdi: PLACE, rflags: RFlags::empty() }
     }
 
-    /// Runs the fault at the place where the store goes, with `room` bytes up to the end; tells RCX and RDI.
+    /// Handles the fault at the place of the store, with `room` bytes up to the end. Returns RCX
+    /// and RDI.
     fn run(registers: &mut StringRegisters, room: u64) -> Option<(u64, u64)> {
         let address = VirtAddr::new(PLACE);
         // SAFETY: RIP points to a whole instruction in this test's memory.

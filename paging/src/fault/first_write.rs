@@ -1,11 +1,12 @@
-//! The fault that nearly all are: the first write to a page that reads as zero.
+//! The most common fault: the first write to a page that reads as zero.
 //!
-//! If the page's level-1 table exists and a frame is free, it takes one lookup, one walk, and the write of one entry.
-//! If it is a fill of zeros that can be stepped over, it takes not even a frame. [`is_first_write`] is what
-//! [`classify`](super::classify()) answers with [`Remedy::Commit`](super::classify::Remedy::Commit). A fault that is
-//! not plainly one, or for which there is not plainly a frame, is left as it was found to the rest of the fault path.
+//! If the page's level-1 table exists and a frame is free, it takes one lookup, one walk, and the
+//! write of one entry. A fill of zeros that can be stepped over takes no frame either. A first
+//! write is what `classify` answers with a commit. Any other fault, and one for which a table or a
+//! frame is missing, is left unchanged to the rest of the fault path.
 //!
-//! The two ways are not inlined: their parameters fit into registers, and those of their caller do not.
+//! The two functions are not inlined, because their parameters fit into registers, and those of
+//! their caller do not.
 
 use x86_64::structures::idt::PageFaultErrorCode;
 use x86_64::structures::paging::Page;
@@ -28,7 +29,8 @@ fn is_first_write(code: PageFaultErrorCode, place: Place) -> bool {
     code == FIRST_WRITE && place == Place::Page(PageState::Absent)
 }
 
-/// Handles the fault if it is a plain first write, and returns whether it is. If not, nothing has changed.
+/// Handles the fault if it is a plain first write, and returns whether it is. If not, nothing has
+/// changed.
 #[inline]
 pub(super) fn first_write<P: Platform>(
     state: &mut State,
@@ -45,7 +47,7 @@ pub(super) fn first_write<P: Platform>(
     }
 }
 
-/// Moves a fill of zeros over the pages that hold nothing, from the fault on.
+/// Moves a fill of zeros to the end of the absent pages that start with the faulting one.
 #[inline(never)]
 fn step_over_zeros(state: &mut State, fault: Fault, store: ZeroStore<'_>) -> bool {
     let State { tables, directory, policies, .. } = state;

@@ -1,10 +1,12 @@
 //! Resolving a fault: from the decision to the edited tables.
 //!
-//! Where there is no frame, for data or for a table, deferred frames are reclaimed, then frames that were committed
-//! ahead, and the fault is resolved anew. It finds the tables that it made before; if it does not use them, the sweep
-//! that clears the page releases them. As the last resort the sink covers the highest level that is missing, and the
-//! account is marked as lost: nothing can be reported to the interrupted code, so it goes on, and its owner finds out
-//! later.
+//! If there is no frame for data or for a table, deferred frames are reclaimed, then frames that
+//! were committed ahead, and the fault is resolved again. Tables that the first attempt made are
+//! used by the next one, or released by the sweep that clears the page.
+//!
+//! The last resort is the sink: it covers the highest level that is missing, and the account is
+//! marked as lost. The interrupted code cannot get an error, so it goes on, and its owner checks
+//! the account later.
 
 use alloc::sync::Arc;
 
@@ -25,12 +27,12 @@ use crate::state::State;
 use crate::supply::Account;
 use crate::table::{EntryState, Table};
 
-/// Deferred frames that one fault reclaims at a time: enough for itself and for some that follow, and so few that the
-/// fault stays short.
+/// The number of deferred frames that a fault reclaims at a time: enough for several faults, and
+/// few enough to keep this one short.
 const RECLAIM_FRAMES: u64 = 32;
 
-/// Handles a fault, or returns why it is not ours. Returns `None` if the frame source is empty, and nothing that a fault
-/// may release is left.
+/// Handles a fault, or returns why it is not ours. Returns `None` if the frame source is empty, and
+/// no frame is left that a fault may reclaim.
 #[inline]
 pub(crate) fn resolve<P: Platform>(
     state: &mut State,
@@ -44,7 +46,8 @@ pub(crate) fn resolve<P: Platform>(
     }
 }
 
-/// As [`resolve`]. Without a frame the access goes into the sink, and the account is marked as lost.
+/// As [`resolve`]. Without a frame the access goes into the sink, and the account is marked as
+/// lost.
 #[cold]
 pub(crate) fn resolve_or_lose<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> Outcome {
     resolve(state, fault, None, platform).unwrap_or_else(|| lose(state, fault, platform))
@@ -124,7 +127,7 @@ fn attempt_any<P: Platform>(
     Ok(Outcome::Handled)
 }
 
-/// Makes frames available that can end this shortage, and returns whether there are any.
+/// Makes frames available that can end this shortage, and returns whether it has found any.
 fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage, platform: &P) -> bool {
     let Some(record) = state.directory.find(address) else { return false };
     let payer: *const Account = Arc::as_ptr(&record.account);
@@ -134,10 +137,10 @@ fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage
         Shortage::CapReached { .. } => Arc::as_ptr(&record.account) == payer,
     };
     let is_relieved = state.reclaim(helps, RECLAIM_FRAMES, platform).frames_released > 0
-        // Pages that this finds are deferred, and reclaimed by the next call.
+        // The pages that this finds become deferred. The next call reclaims them.
         || state.demote_ahead(helps, platform) > 0;
     if let Some(record) = state.directory.find(address) {
-        record.run.note_shortage(record.figures.frames_released);
+        record.run.record_shortage(record.figures.frames_released);
     }
     is_relieved
 }

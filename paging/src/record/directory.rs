@@ -1,11 +1,10 @@
-//! The regions of a space, by address.
+//! The records of a space, sorted by address.
 //!
-//! A vector sorted by address: a lookup tries the record that was found last, and then is a binary search
-//! over neighbouring memory; it needs no heap. Growing it is left to the caller, who does it outside of the
-//! lock.
+//! A lookup tries the record that was found last, and then searches the vector. It uses no heap.
+//! The caller grows the vector outside of the lock.
 //!
-//! Invariants: records do not overlap; a record is there exactly as long as its region. Called by: the fault
-//! path (lookup), reserve and the drop of a region.
+//! Invariants: the records do not overlap. A record is in the directory for as long as its region
+//! lives.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -18,7 +17,7 @@ use super::Record;
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     records: Vec<Record>,
-    /// The record that was found last, if it is still there.
+    /// The index of the record that was found last. There may be another record now.
     last_found: usize,
 }
 
@@ -34,30 +33,30 @@ impl Directory {
         if is_again { self.records.get_mut(self.last_found) } else { self.search(address) }
     }
 
-    /// As [`find`](Self::find), for a record that was not found last.
+    /// The rest of [`find`](Self::find), for another record than the last one.
     #[cold]
     fn search(&mut self, address: VirtAddr) -> Option<&mut Record> {
-        let behind = self.records.partition_point(|record| record.base() <= address);
-        self.last_found = behind.checked_sub(1)?;
+        let after = self.records.partition_point(|record| record.base() <= address);
+        self.last_found = after.checked_sub(1)?;
         self.records.get_mut(self.last_found).filter(|record| record.contains(address))
     }
 
-    /// The capacity to grow to before the next insertion, if it needs one.
+    /// The capacity that the next insertion needs, if the vector is full.
     pub(crate) fn wanted_capacity(&self) -> Option<usize> {
         let full = self.records.len() == self.records.capacity();
         full.then(|| (self.records.len() * 2).max(FIRST_CAPACITY))
     }
 
-    /// Moves the records to a larger storage and hands out the old one, to be freed outside of the lock.
+    /// Moves the records to a larger vector. Returns the old one, to be freed outside of the lock.
     pub(crate) fn move_to(&mut self, mut larger: Vec<Record>) -> Vec<Record> {
         debug_assert!(larger.is_empty() && larger.capacity() > self.records.len());
         larger.append(&mut self.records);
         mem::replace(&mut self.records, larger)
     }
 
-    /// Inserts a record. The storage has room, so this does not touch the heap.
+    /// Inserts a record. The vector has the capacity, so this allocates nothing.
     pub(crate) fn insert(&mut self, record: Record) {
-        debug_assert!(self.wanted_capacity().is_none(), "the storage was grown before");
+        debug_assert!(self.wanted_capacity().is_none(), "the capacity was ensured before");
         let place = self.records.partition_point(|other| other.base() < record.base());
         self.records.insert(place, record);
     }
@@ -69,5 +68,5 @@ impl Directory {
     }
 }
 
-/// Enough for a small kernel's regions, so that the storage seldom grows.
+/// Enough for the regions of a small kernel, so that the vector seldom grows.
 const FIRST_CAPACITY: usize = 16;

@@ -1,10 +1,11 @@
-//! Which addresses of the window are taken.
+//! The free addresses of the window, in blocks.
 //!
-//! Blocks are powers of two of pages, aligned to their size, which is what makes a region of 2 MiB or more
-//! the only user of its level-1 tables, and a region of 1 GiB or more the only user of its level-2 tables.
+//! A block is a power of two of pages, aligned to its size. So a region of 2 MiB or more is the
+//! only user of its level-1 tables, and a region of 1 GiB or more is the only user of its level-2
+//! tables.
 //!
-//! Invariant: a [`Block`] is owned, and its pages belong to no other block. The bookkeeping is on the heap,
-//! so the fault path stays away from it. Called by: reserve and the drop of a region.
+//! Invariant: a [`Block`] is owned, and its pages belong to no other block. The bookkeeping is on
+//! the heap, so the fault path does not use it.
 
 use core::fmt;
 
@@ -16,19 +17,20 @@ use x86_64::structures::paging::page_table::PageTableLevel;
 
 use crate::pages::pages_per_table;
 
-/// One half of the address space has 2^35 pages, so no block is larger, and orders 0 to 35 are enough.
+/// One half of the address space has 2^35 pages, so no block is larger, and orders 0 to 35 are
+/// enough.
 const ORDERS: usize = 36;
 
 /// The free blocks of the window.
 pub(crate) struct Placement {
     free: FrameAllocator<ORDERS>,
-    /// The first page of the half in which the window lies: pages are numbered from there.
+    /// The first page of the half in which the window lies. Pages are numbered from there.
     origin: Page,
     largest_pages: u64,
 }
 
-/// A power of two of pages, aligned to its size, owned.
-#[must_use = "dropped addresses are never used again: give them back to the placement"]
+/// An owned power of two of pages, aligned to its size.
+#[must_use = "dropped addresses are never used again: free them in the placement"]
 #[derive(Debug)]
 pub(crate) struct Block {
     start: Page,
@@ -73,13 +75,12 @@ impl Block {
         Page::range(self.start, self.start + self.pages)
     }
 
-    /// Whether the tables of this level over the block are the block's alone, or shared with neighbours.
+    /// Whether the block owns the tables of this level over it, or shares them with its neighbours.
     pub(crate) const fn owns_tables(&self, level: PageTableLevel) -> bool {
         self.pages >= pages_per_table(level)
     }
 
-    /// The number of tables that the first `pages` pages of the block need at most, and that are the block's
-    /// alone.
+    /// The most tables of its own that the first `pages` pages of the block can need.
     pub(crate) fn most_tables(&self, pages: u64) -> u64 {
         [PageTableLevel::One, PageTableLevel::Two]
             .into_iter()
@@ -88,7 +89,7 @@ impl Block {
             .sum()
     }
 
-    /// The lowest level of tables over the block that is shared with neighbours, if any.
+    /// The lowest level of tables that the block shares with its neighbours, if there is one.
     pub(crate) const fn lowest_shared_tables(&self) -> Option<PageTableLevel> {
         if !self.owns_tables(PageTableLevel::One) {
             Some(PageTableLevel::One)

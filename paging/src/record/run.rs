@@ -1,49 +1,49 @@
-//! The order in which the pages of a region are first written, and what that tells about the next ones.
+//! Sequential runs of first writes, and how many pages are worth committing ahead of them.
 //!
-//! A run is a number of first writes to neighbouring pages in the order of their addresses, each of which
-//! found its page absent. Single pages that lie apart never make one, so they cost a frame each and no more.
+//! A run is a series of first writes to neighbouring pages, in ascending order, each of which found
+//! its page absent. Scattered writes make no run, so they cost one frame each.
 //!
-//! Invariant: a run that met a shortage commits nothing ahead until the region has released a frame.
-//! Called by: the fault path, once for each page that it commits.
+//! Invariant: a run that met a shortage commits nothing ahead until the region has released a
+//! frame.
 
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
 use crate::pages::page_after;
 
-/// The write of a run that is the first to commit pages behind its own. Fewer neighbours are no evidence: two
-/// pages in a row are what any object across a border takes.
+/// The first write of a run that commits pages after its own. Two neighbours prove nothing, because
+/// any object that crosses a border between pages touches two.
 const FIRST_AHEAD: u32 = 3;
 
-/// The pages of 64 KiB, which are a Wasm page: a run commits them up to the next border.
+/// The pages of 64 KiB, a Wasm page. Windows end at multiples of it.
 const BLOCK_PAGES: u64 = 16;
 
-/// The first writes of late.
+/// The recent first writes.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// The page that would continue the run.
     next: Page,
-    /// How many writes it has.
+    /// The number of its writes.
     writes: u32,
-    /// How many frames the region had released when it met a shortage.
+    /// The number of frames that the region had released when it met a shortage.
     short_at: Option<u64>,
 }
 
 impl Run {
-    /// No run, in a region with this first page.
+    /// The state of a new region with this first page.
     pub(crate) const fn new(start: Page) -> Self {
         Self { next: start, writes: 0, short_at: None }
     }
 
-    /// Notes a first write; tells how many pages behind this one are worth committing.
+    /// Records a first write, and returns how many pages after this one are worth committing.
     #[inline(always)]
-    pub(crate) fn note(&mut self, page: Page, limit_pages: u16, frames_released: u64) -> u64 {
+    pub(crate) fn record_write(&mut self, page: Page, limit_pages: u16, frames_released: u64) -> u64 {
         self.writes = if page == self.next { self.writes.saturating_add(1) } else { 1 };
         self.next = page_after(page, 1);
         if self.writes < FIRST_AHEAD { 0 } else { self.pages_ahead(page, limit_pages, frames_released) }
     }
 
-    /// How many pages behind this one are worth committing, which is the last one of a run.
+    /// How many pages are worth committing after this one, the last page of a run.
     #[inline(never)]
     fn pages_ahead(&self, page: Page, limit_pages: u16, frames_released: u64) -> u64 {
         if limit_pages <= 1 || self.short_at == Some(frames_released) {
@@ -56,13 +56,13 @@ impl Run {
         (most_pages - 1).min(most_pages.next_multiple_of(BLOCK_PAGES) - 1 - into_block)
     }
 
-    /// Notes which pages were committed ahead.
-    pub(crate) fn note_ahead(&mut self, pages: PageRange) {
+    /// Records which pages were committed ahead.
+    pub(crate) fn record_ahead(&mut self, pages: PageRange) {
         self.next = pages.end;
     }
 
-    /// Notes that the region met a shortage, having released so many frames.
-    pub(crate) fn note_shortage(&mut self, frames_released: u64) {
+    /// Records that the region met a shortage, having released so many frames.
+    pub(crate) fn record_shortage(&mut self, frames_released: u64) {
         self.short_at = Some(frames_released);
     }
 }
@@ -79,16 +79,17 @@ mod tests {
         Page::containing_address(VirtAddr::new(0x4000_0000 + number * 4096))
     }
 
-    /// Writes `count` pages in a row as a CPU would, from this one on; tells how many each fault commits.
+    /// Writes `count` pages from this one on, as a CPU would. Returns how many pages each fault
+    /// commits.
     fn walk(run: &mut Run, first: u64, count: u64) -> [u64; 10] {
         let (mut sizes, mut number) = ([0; 10], first);
         for size in &mut sizes {
             if number >= first + count {
                 break;
             }
-            let ahead = run.note(page(number), LIMIT, 0);
+            let ahead = run.record_write(page(number), LIMIT, 0);
             if ahead > 0 {
-                run.note_ahead(Page::range(page(number) + 1, page(number) + 1 + ahead));
+                run.record_ahead(Page::range(page(number) + 1, page(number) + 1 + ahead));
             }
             *size = 1 + ahead;
             number += *size;
@@ -111,9 +112,9 @@ mod tests {
     #[test]
     fn pages_that_lie_apart_are_no_run() {
         let mut run = Run::new(page(0));
-        assert!((0..100).all(|number| run.note(page(number * 64), LIMIT, 0) == 0));
+        assert!((0..100).all(|number| run.record_write(page(number * 64), LIMIT, 0) == 0));
         assert!(
-            (0..100).rev().all(|number| run.note(page(number), LIMIT, 0) == 0),
+            (0..100).rev().all(|number| run.record_write(page(number), LIMIT, 0) == 0),
             "nor are descending ones"
         );
     }
@@ -122,7 +123,7 @@ mod tests {
     fn the_limit_counts_the_page_that_is_written() {
         for (limit_pages, expected) in [(0, 0), (1, 0), (2, 1), (10, 9), (16, 13), (17, 16)] {
             let mut run = Run::new(page(0));
-            let ahead = (0..5).map(|number| run.note(page(number), limit_pages, 0)).max();
+            let ahead = (0..5).map(|number| run.record_write(page(number), limit_pages, 0)).max();
             assert_eq!(ahead, Some(expected), "{limit_pages}");
         }
     }
@@ -130,14 +131,14 @@ mod tests {
     #[test]
     fn a_run_that_met_a_shortage_goes_page_by_page_until_frames_were_released() {
         let mut run = Run::new(page(0));
-        run.note_shortage(5);
-        assert!((0..20).all(|number| run.note(page(number), LIMIT, 5) == 0));
-        assert!(run.note(page(20), LIMIT, 6) > 0);
+        run.record_shortage(5);
+        assert!((0..20).all(|number| run.record_write(page(number), LIMIT, 5) == 0));
+        assert!(run.record_write(page(20), LIMIT, 6) > 0);
     }
 
     #[test]
     fn off_commits_nothing_ahead() {
         let mut run = Run::new(page(0));
-        assert!((0..20).all(|number| run.note(page(number), 1, 0) == 0));
+        assert!((0..20).all(|number| run.record_write(page(number), 1, 0) == 0));
     }
 }

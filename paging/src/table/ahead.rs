@@ -1,8 +1,9 @@
 //! Pages that were committed ahead of their first touch, and which of them were written.
 //!
 //! The entry of such a page starts without the dirty bit. The CPU sets the bit with the first write
-//! (Intel SDM Vol 3A, 4.8), which needs no fault for that. A page without the bit was never written:
-//! it holds zeros, so it cannot be told from a page without a frame, and its frame may be released.
+//! (Intel SDM Vol 3A, 4.8), which needs no fault for that. A page without the bit was never
+//! written: it holds zeros, so it cannot be told from a page without a frame, and its frame may be
+//! released.
 //!
 //! A CPU may set the bit at any moment while it can reach the entry. So an entry is first taken out
 //! of the CPU's reach, then the TLB is flushed, and only then the bit decides what becomes of the

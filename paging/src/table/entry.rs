@@ -1,7 +1,7 @@
-//! What one entry says, and the count that rides on it.
+//! The bits of an entry: its state, and the count that the owner of a table carries.
 //!
-//! The flags of our own and the count are bits that the CPU ignores in these entries: 11:9 in all,
-//! and 62:52 in entries that refer to a table (Intel SDM Vol 3A, 4.5, "Use of the paging
+//! The flags of this crate and the count are bits that the CPU ignores in these entries: 11:9 in
+//! all, and 62:52 in entries that refer to a table (Intel SDM Vol 3A, 4.5, "Use of the paging
 //! structures"). It ignores every bit but the present bit of an entry that is not present (same
 //! section), so the address of a deferred or detached frame stays in the entry.
 //!
@@ -18,7 +18,7 @@ use x86_64::structures::paging::{PageTableFlags, PhysFrame};
 /// The entry does not own what it refers to.
 const BORROWED: PageTableFlags = PageTableFlags::BIT_9;
 
-/// The entry is not present, and what it owns waits to be taken back by a touch.
+/// The entry is not present, and a touch takes back the frame that it owns.
 const DEFERRED: PageTableFlags = PageTableFlags::BIT_10;
 
 const READABLE: PageTableFlags = PageTableFlags::PRESENT
@@ -26,7 +26,7 @@ const READABLE: PageTableFlags = PageTableFlags::PRESENT
     .union(PageTableFlags::ACCESSED)
     .union(PageTableFlags::DIRTY);
 
-/// A frame of the entry's own: data, or a table.
+/// The entry owns the frame: data, or a table.
 pub(super) const OWNED: PageTableFlags = READABLE.union(PageTableFlags::WRITABLE);
 /// A data frame that was committed ahead, and that the CPU has not written yet.
 pub(super) const OWNED_AHEAD: PageTableFlags = OWNED.difference(PageTableFlags::DIRTY);
@@ -35,8 +35,8 @@ pub(super) const SINK: PageTableFlags = OWNED.union(BORROWED);
 /// The shared zero frame, or a frame of an image.
 pub(super) const SHARED: PageTableFlags = READABLE.union(BORROWED);
 
-/// How many things keep the table alive that the entry owns: its present and deferred entries, and the
-/// regions that pin it. That is at most 512 + 512, and 11 bits count to 2047.
+/// The number of things that keep alive the table that the entry owns: its present and deferred
+/// entries, and the regions that pin it. These are at most 512 + 512, and 11 bits count to 2047.
 const OCCUPANCY: PageTableFlags = PageTableFlags::BIT_52
     .union(PageTableFlags::BIT_53)
     .union(PageTableFlags::BIT_54)
@@ -99,7 +99,7 @@ pub(super) fn frame_of(entry: &PageTableEntry) -> PhysFrame {
 
 /// Whether an entry above level 1 owns a table within the CPU's reach.
 ///
-/// The same as [`EntryState::Owned`], in one comparison: every walk asks it once a level.
+/// The same as [`EntryState::Owned`], in one comparison, because every walk checks it once a level.
 #[inline]
 pub(super) fn owns_table(entry: &PageTableEntry) -> bool {
     entry.flags().intersection(PageTableFlags::PRESENT.union(BORROWED)) == PageTableFlags::PRESENT
@@ -145,13 +145,13 @@ pub(super) fn suspend(entry: &mut PageTableEntry) {
 
 #[inline]
 pub(super) fn count_up(owner: &mut PageTableEntry, by: u64) {
-    debug_assert!(occupancy(owner) + by <= 1024, "a table is kept alive by 1024 things at most");
+    debug_assert!(occupancy(owner) + by <= 1024, "more than 1024 things keep a table alive");
     owner.set_flags(PageTableFlags::from_bits_retain(owner.flags().bits() + by * ONE));
 }
 
 #[inline]
 pub(super) fn count_down(owner: &mut PageTableEntry, by: u64) {
-    debug_assert!(occupancy(owner) >= by, "a table lost something that it did not have");
+    debug_assert!(occupancy(owner) >= by, "more things are uncounted than were counted");
     owner.set_flags(PageTableFlags::from_bits_retain(owner.flags().bits() - by * ONE));
 }
 

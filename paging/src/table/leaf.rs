@@ -1,6 +1,8 @@
-//! Many entries of a level-1 table at once: the inner loops of a clear, and of a fault that commits ahead.
+//! Many entries of a level-1 table at once: the inner loops of a clear, and of a fault that commits
+//! ahead.
 //!
-//! The loops count in indices, write each entry once, and change the owner's count once for all entries.
+//! The loops count in indices, write each entry once, and change the owner's count once for all
+//! entries.
 
 use core::ops::Range;
 
@@ -15,14 +17,15 @@ use crate::frame::{FrameRun, ZeroedFrame};
 use crate::pages::{frame_after, indices, page_at};
 use crate::tlb::{FlushBatch, Flushed};
 
-/// How many neighbouring entries are looked at together. A power of two.
+/// The number of neighbouring entries that are examined together. A power of two.
 const GROUP: usize = 8;
 
-/// The bits of the places at which groups begin in a table of 512 entries.
+/// Masks a place in a table of 512 entries to the first place of its group.
 const GROUPS: usize = 512 - GROUP;
 
 impl Table<'_> {
-    /// Takes the entries that are to be swept out of the CPU's reach, and returns how many frames they own.
+    /// Takes the entries that are to be swept out of the CPU's reach, and returns how many frames
+    /// they own.
     pub(crate) fn detach_pages(
         &mut self,
         pages: PageRange,
@@ -64,7 +67,8 @@ impl Table<'_> {
         detached
     }
 
-    /// Detaches the first entry at these places and those that follow it in the same state, and returns their number.
+    /// Detaches the first entry at these places and those that follow it in the same state, and
+    /// returns their number.
     #[inline]
     fn detach_run(&mut self, places: Range<usize>) -> usize {
         let kind = kind_bits(&self.entries[places.start]);
@@ -72,8 +76,9 @@ impl Table<'_> {
         entries.take_while(|entry| kind_bits(entry) == kind).map(detach).count()
     }
 
-    /// Takes all frames out of their entries that the CPU cannot reach any more, and returns the number of those that
-    /// were not detached one by one. Hands frames to `take` together that follow each other in both.
+    /// Takes all frames out of their entries that the CPU cannot reach any more, and returns the
+    /// number of those that were not detached one by one. Hands frames to `take` together that
+    /// follow each other in both.
     #[inline]
     pub(crate) fn take_pages(
         &mut self,
@@ -102,8 +107,9 @@ impl Table<'_> {
                 uncounted.add(kind, taken as u64);
             }
             let run = PhysFrame::range(frame, frame_after(frame, taken as u64));
-            // SAFETY: the entries owned the frames and are cleared. `second_step` names entries only that are out of
-            // the CPU's reach, and the TLB was flushed after they went out of it.
+            // SAFETY: the entries owned the frames and are cleared. `second_step` names entries
+            // only that are out of the CPU's reach, and the TLB was flushed after they went out of
+            // it.
             take(unsafe { FrameRun::from_phys(run) });
         }
         uncounted
@@ -111,7 +117,8 @@ impl Table<'_> {
 
     /// Returns the first of these places whose entry is not absent, or the end of the places.
     ///
-    /// A clear looks twice at all entries of a table, and in a sparsely touched table most of them are absent.
+    /// A clear examines all entries of a table twice, and in a sparsely touched table most of them
+    /// are absent.
     #[inline]
     fn skip_absent(&self, places: Range<usize>) -> usize {
         let mut next = places.start;
@@ -124,15 +131,15 @@ impl Table<'_> {
 
     /// Whether a group of entries, of which this is the first place, is absent.
     ///
-    /// It has no branch for each entry, so that it takes little more than one instruction for each. The mask shows the
-    /// compiler that all places are within the table.
+    /// It takes little more than one instruction per entry, because it does not branch for each.
+    /// The mask shows the compiler that all places are in the table.
     #[inline]
     fn is_group_absent(&self, first: usize) -> bool {
         (0..GROUP).fold(true, |absent, place| absent & self.entries[(first & GROUPS) | place].is_unused())
     }
 
-    /// Clears the first entry at these places, which owns this frame, and those after it that own the frames after it
-    /// in the same state. Returns their number.
+    /// Clears the first entry at these places, which owns this frame, and those after it that own
+    /// the frames after it in the same state. Returns their number.
     #[inline]
     fn empty_run(&mut self, places: Range<usize>, frame: PhysFrame) -> usize {
         let kind = kind_bits(&self.entries[places.start]);
@@ -148,8 +155,8 @@ impl Table<'_> {
 
     /// Commits absent pages ahead of their first touch, from the first page of the range on.
     ///
-    /// `take` takes up to as many frames as it is asked for, and hands each to the function that it gets. Returns the
-    /// number of frames.
+    /// `take` gets the number of absent pages, takes up to so many frames, and passes each to its
+    /// second argument. Returns the number of frames.
     pub(crate) fn put_ahead(
         &mut self,
         pages: PageRange,

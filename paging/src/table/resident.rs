@@ -1,7 +1,8 @@
 //! A data frame that is mapped, and what can be done to it while its page keeps a frame.
 //!
-//! Invariant: a [`Resident`] is the exclusive borrow of a present level-1 entry that owns a data frame. None of the
-//! operations changes what the table's owner counts, because a deferred entry keeps its table alive too.
+//! Invariant: a [`Resident`] is the exclusive borrow of a present level-1 entry that owns a data
+//! frame. None of the operations changes what the table's owner counts, because a deferred entry
+//! keeps its table alive too.
 
 use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{Page, PhysFrame};
@@ -36,8 +37,8 @@ impl<'t> Resident<'t> {
 
     /// Fills the frame with zeros, in place.
     pub(crate) fn zero(&mut self) {
-        // SAFETY: the entry owns the frame and is borrowed exclusively. The frame holds data, and regions hand out
-        // addresses of their data but no reference to it.
+        // SAFETY: the entry owns the frame and is borrowed exclusively. The frame holds data, and
+        // regions hand out addresses of their data but no reference to it.
         unsafe { self.memory.zero_at(self.frame) };
     }
 
@@ -45,8 +46,8 @@ impl<'t> Resident<'t> {
     pub(crate) fn replace(self, zeroed: ZeroedFrame, batch: &mut FlushBatch) -> Stale {
         batch.add(self.page);
         self.entry.set_frame(zeroed.into_frame().into_phys(), OWNED);
-        // SAFETY: the entry owned the frame and refers to another one. CPUs may still translate to the frame, so it
-        // stays in the returned value until the TLB was flushed.
+        // SAFETY: the entry owned the frame and refers to another one. CPUs may still translate to
+        // the frame, so it stays in the returned value until the TLB was flushed.
         Stale(unsafe { Frame::from_phys(self.frame) })
     }
 

@@ -1,7 +1,8 @@
 //! The owner of a level-3 table.
 //!
-//! It is an entry like those of the tables, and stands in place of the root's entry, of which other roots may have
-//! copies: it owns the table and counts what keeps the tables below alive.
+//! It is an entry like those of the tables: it owns the level-3 table, and counts what keeps the
+//! tables below alive. It stands beside the root's entry, because other roots may have copies of
+//! that.
 
 use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
@@ -41,8 +42,8 @@ impl Root {
 
     /// The table's frame. The table was detached from the root before.
     pub(super) fn into_frame(self, _: &Flushed) -> Frame {
-        // SAFETY: this value owned the frame since `new`, and ends here. No root leads to the table, and the TLB was
-        // flushed after that: no CPU walks the table any more.
+        // SAFETY: this value owned the frame since `new`, and ends here. No root leads to the
+        // table, and the TLB was flushed after that: no CPU walks the table any more.
         unsafe { Frame::from_phys(self.phys()) }
     }
 }

@@ -1,15 +1,16 @@
-//! The sink of an address space: where writes go that need not, or cannot, be kept.
+//! The sink of an address space: a frame that absorbs writes that need not, or cannot, be kept.
 //!
-//! One frame, a level-1 table whose 512 entries all lead to it, and a level-2 table whose entries all lead to
-//! that table. So whatever is missing in a region's own tables can be covered by one entry, without an
-//! allocation. There is one sink for all regions, set aside when the space is made, and it is lent to one
-//! region at a time: what is written there is not kept anyway, so it can be recalled from a region that has
-//! it, whose pages are absent then and fault again if they are touched.
+//! The sink has a level-1 table whose 512 entries all lead to the frame, and a level-2 table whose
+//! entries all lead to that table. So one entry covers whatever is missing in a region's tables,
+//! without an allocation. The fault path maps the sink when there is no frame, and instead of a
+//! frame while the zero-fill guard is up.
 //!
-//! Invariants: only entries of the region that the sink is lent to lead there, all of them in `pages`; the
-//! frame holds zeros when it is lent, so no region reads what another one wrote. Called by: the fault path,
-//! which maps it when there is no frame, or instead of a frame while the zero-fill guard is up; everything
-//! that clears pages, which recalls it first.
+//! The space makes one sink, and lends it to one region at a time. It can recall the sink at any
+//! time, because the writes are not kept. The pages that led there are absent then, and fault again
+//! when they are touched.
+//!
+//! Invariants: only entries of the region that borrows the sink lead there, all of them in `pages`.
+//! The frame is zeroed when it is lent, so no region reads what another one wrote.
 
 use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
@@ -22,7 +23,7 @@ use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage, ZeroedFrame};
 use crate::pages::{entry_pages, hull};
 use crate::supply::Supply;
 
-/// The frames of the sink, and who has it.
+/// The frames of the sink, and the loan.
 #[derive(Debug)]
 pub(crate) struct Sink {
     memory: PhysicalMemory,
@@ -32,12 +33,12 @@ pub(crate) struct Sink {
     lent: Option<Loan>,
 }
 
-/// The region that has the sink.
+/// The region that borrows the sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Loan {
     /// The region's first address.
     pub(crate) base: VirtAddr,
-    /// The pages whose entries may lead to the sink; their tables' other entries may be among them.
+    /// The pages that may lead to the sink.
     pub(crate) pages: PageRange,
 }
 
@@ -45,8 +46,8 @@ impl Sink {
     /// The number of frames of a sink.
     pub(crate) const FRAMES: u64 = 3;
 
-    /// Sets the frames aside.
-    pub(crate) fn set_aside<S: FrameSource>(supply: &Supply<'_, S>) -> Result<Self, Shortage> {
+    /// Makes the sink of three frames.
+    pub(crate) fn new<S: FrameSource>(supply: &Supply<'_, S>) -> Result<Self, Shortage> {
         let memory = supply.memory;
         let frame = supply.take()?.into_frame();
         let level1 = match supply.take() {
@@ -68,20 +69,20 @@ impl Sink {
         }
     }
 
-    /// Whether another region than the one with this base has the sink.
+    /// Whether a region other than the one with this base borrows the sink.
     pub(crate) fn is_lent_elsewhere(&self, base: VirtAddr) -> bool {
         self.lent.is_some_and(|loan| loan.base != base)
     }
 
-    /// Whether the region with this base has the sink.
+    /// Whether the region with this base borrows the sink.
     pub(crate) fn is_lent_to(&self, base: VirtAddr) -> bool {
         self.lent.is_some_and(|loan| loan.base == base)
     }
 
-    /// Covers what is missing at the entry of `page` in this table of the region with this base. No other
-    /// region has the sink.
+    /// Makes the entry of `page` in this table of the region with this base lead to the sink. No
+    /// other region borrows the sink.
     pub(crate) fn cover(&mut self, base: VirtAddr, page: Page, table: &mut Table<'_>) {
-        debug_assert!(!self.is_lent_elsewhere(base), "the sink is recalled before it is lent");
+        debug_assert!(!self.is_lent_elsewhere(base), "the sink was not recalled before it is lent");
         let covered = entry_pages(page, table.level());
         let pages = match self.lent {
             Some(Loan { pages, .. }) => hull(pages, covered),
@@ -94,13 +95,13 @@ impl Sink {
         table.cover(page, self.target(table.level()));
     }
 
-    /// Ends the loan, if there is one. The entries of its pages that lead to the sink are for the caller to
-    /// take out.
+    /// Ends the loan, if there is one. The caller must clear the entries of its pages that lead to
+    /// the sink.
     pub(crate) fn recall(&mut self) -> Option<Loan> {
         self.lent.take()
     }
 
-    /// What an entry of a table at this level is to lead to.
+    /// The frame to which an entry of a table at this level leads.
     fn target(&self, level: PageTableLevel) -> PhysFrame {
         let target = match level {
             PageTableLevel::One => Some(&self.frame),
@@ -108,7 +109,7 @@ impl Sink {
             PageTableLevel::Three => Some(&self.level2),
             PageTableLevel::Four => None,
         };
-        target.expect("level-3 tables live as long as the space, so they are not missing").phys()
+        target.expect("level-3 tables live as long as the space, so no entry of level 4 is covered").phys()
     }
 
     /// The frames, at the end of the space.
@@ -117,7 +118,8 @@ impl Sink {
     }
 }
 
-/// Makes a table all of whose entries lead to the sink: to its frame, or to a table like this one below.
+/// Makes a table all of whose entries lead to the sink: to its frame, or to a table like this one
+/// below.
 fn sink_table(memory: PhysicalMemory, zeroed: ZeroedFrame, target: PhysFrame) -> Frame {
     let frame = zeroed.into_frame();
     // SAFETY: zeros are a table without entries; the frame is owned, and the reference ends here.

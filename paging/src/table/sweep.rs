@@ -1,8 +1,9 @@
 //! What a sweep does with an entry: two decisions, as pure functions over plain values.
 //!
-//! A sweep walks the tables twice, with a flush of the TLB in between. The first walk takes entries out of the CPU's
-//! reach and leaves the frames in them; the second walk takes the frames out. [`first_step`] and [`second_step`]
-//! decide what each walk does with one entry. An entry that a decision does not name is kept as it is.
+//! A sweep walks the tables twice, with a flush of the TLB in between. The first walk takes entries
+//! out of the CPU's reach and leaves the frames in them; the second walk takes the frames out.
+//! [`first_step`] and [`second_step`] decide what each walk does with one entry. An entry that a
+//! decision does not name is kept as it is.
 
 use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::page_table::PageTableLevel;
@@ -14,7 +15,8 @@ use super::EntryState;
 pub(crate) enum Sweep {
     /// Every page.
     Everything,
-    /// The sink. An entry that leads to it is cleared as a whole, even if it covers pages outside of the range.
+    /// The sink. An entry that leads to it is cleared as a whole, even if it covers pages outside
+    /// of the range.
     Sink,
     /// Deferred pages.
     Deferred,
@@ -73,11 +75,11 @@ pub(crate) enum FirstStep {
 pub(crate) enum SecondStep {
     /// It leaves the entry alone.
     Keep,
-    /// It goes on in the table that the entry owns, which the CPU can or cannot walk. It takes the table out if the
-    /// CPU cannot.
+    /// It goes on in the table that the entry owns, which the CPU can or cannot walk. It takes the
+    /// table out if the CPU cannot.
     Descend(Reach),
-    /// It takes out the data frame that the entry owns. The frame is still counted, if the first walk did not come to
-    /// the entry.
+    /// It takes out the data frame that the entry owns. The frame is still counted if the first
+    /// walk did not reach the entry.
     Take(PhysFrame, Option<FrameKind>),
 }
 

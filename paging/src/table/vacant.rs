@@ -1,7 +1,7 @@
-//! Absent entries: all that a first write needs to know of the tables.
+//! Absent entries, as the fast path of a first write needs them.
 //!
-//! Invariant: a [`Vacant`] is the exclusive borrow of an absent level-1 entry, and of the entry that owns its table.
-//! Called by: the fault path.
+//! Invariant: a [`Vacant`] is the exclusive borrow of an absent level-1 entry, and of the entry
+//! that owns its table.
 
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
@@ -20,8 +20,8 @@ pub(crate) struct Vacant<'t> {
 }
 
 impl Table<'_> {
-    /// Where the absent entries end that the range begins with, the first of which is one: at its end, or at the end of
-    /// this table, or at an entry that is not absent.
+    /// The end of the absent entries with which the range begins: the end of the range, the end of
+    /// this table, or a page whose entry is not absent. The first entry is absent.
     #[inline]
     pub(crate) fn end_of_absent(&self, pages: PageRange) -> Page {
         if pages.end <= entry_end(pages.start, self.level) {

@@ -1,10 +1,11 @@
 //! The tables of the window of addresses in which regions live.
 //!
-//! One level-3 table for each level-4 entry that the window touches, taken when the space is made and kept for its
-//! life: so the root's entries never change again, and a kernel may copy them into other roots.
+//! The space makes one level-3 table for each level-4 entry that the window touches, and keeps it
+//! until it is dropped. So the root's entries do not change, and a kernel may copy them into other
+//! roots.
 //!
-//! Invariant: below the level-3 tables, a table exists only while something needs it: a present or deferred entry, or
-//! a pin of a region that shares it.
+//! Invariant: below the level-3 tables, a table exists only while something needs it: a present or
+//! deferred entry, or a pin of a region that shares it.
 
 use alloc::vec::Vec;
 
@@ -19,7 +20,7 @@ use crate::platform::Platform;
 use crate::supply::Supply;
 use crate::tlb::{FlushBatch, Flushed};
 
-/// Flags of the root's entries. What they may do is decided further down.
+/// The flags of the root's entries. The entries below restrict the access further.
 const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
     .union(PageTableFlags::WRITABLE)
     .union(PageTableFlags::NO_EXECUTE)
@@ -36,7 +37,7 @@ pub(crate) struct WindowTables {
 }
 
 impl WindowTables {
-    /// The tables of a window, with room for the level-3 tables, which are yet to be taken.
+    /// A window without tables, with capacity for the level-3 tables.
     pub(crate) fn new(pages: PageRange, memory: PhysicalMemory) -> Self {
         let level3 = Vec::with_capacity(root_entries(pages).count());
         Self { memory, pages, level3, shared_frames: 0 }
@@ -62,7 +63,8 @@ impl WindowTables {
     ///
     /// # Safety
     ///
-    /// The caller guarantees that the frame holds the root table and that nothing else writes it meanwhile.
+    /// The caller guarantees that the frame holds the root table and that nothing else writes it
+    /// meanwhile.
     pub(crate) unsafe fn used_entry(&self, root: PhysFrame) -> Option<PageTableIndex> {
         // SAFETY: forwarded from this function's contract; the reference ends here.
         let root = unsafe { self.memory.table(root) };
@@ -156,7 +158,8 @@ impl WindowTables {
         self.root(page).table(memory).into_below(page)?.into_below(page)
     }
 
-    /// The level-1 table that all pages of the range are in, if there is one, and it has more pages than these.
+    /// The level-1 table that all pages of the range are in, if there is one, and it has more pages
+    /// than these.
     #[inline]
     pub(crate) fn level1_around(&mut self, pages: PageRange) -> Option<Table<'_>> {
         let is_part = (1..pages_per_table(PageTableLevel::One)).contains(&count(pages))
@@ -166,8 +169,8 @@ impl WindowTables {
 
     /// Makes the shared table of this level over the page exist, and pins it.
     ///
-    /// It pins the table above, because it is a present entry of it. After an error a sweep over the page frees the
-    /// tables that were made.
+    /// It pins the table above, because it is a present entry of it. After an error a sweep over
+    /// the page frees the tables that were made.
     pub(crate) fn pin<S: FrameSource>(
         &mut self,
         page: Page,
@@ -181,8 +184,8 @@ impl WindowTables {
         outcome
     }
 
-    /// Takes back a pin on the table of this level over the page. A sweep over the page frees the tables that are not
-    /// needed any more.
+    /// Takes back a pin on the table of this level over the page. A sweep over the page frees the
+    /// tables that are not needed any more.
     pub(crate) fn unpin(&mut self, page: Page, level: PageTableLevel) {
         self.descend(page, level).unpin();
     }
@@ -213,7 +216,8 @@ impl WindowTables {
         self.find(pages, |state| state != EntryState::Absent).is_some()
     }
 
-    /// The first page of the range whose entry, at the lowest level that exists, is in a state that is wanted.
+    /// The first page of the range whose entry, at the lowest level that exists, is in a state that
+    /// is wanted.
     fn find(&mut self, pages: PageRange, mut is_wanted: impl FnMut(EntryState) -> bool) -> Option<Page> {
         pieces(pages, PageTableLevel::Four).find_map(|piece| {
             let memory = self.memory;
