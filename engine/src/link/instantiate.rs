@@ -5,6 +5,7 @@
 //! functions that were allocated for imports.
 
 use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
+use core::cell::OnceCell;
 use wasmi::{AsContextMut, ExternType, Func, ImportType, StoreContextMut};
 
 use super::{Linker, error::InstantiateError, guest_imports::Provided, host_table, matching};
@@ -53,7 +54,8 @@ pub(crate) fn prepare<T: 'static>(
     check_tables(module, ctx.data().limiter.limits.table_elements)?;
     let mut imports = Vec::new();
     let mut memories = Vec::new();
-    let memory_0 = Arc::new(ImporterMemory::default());
+    // Allocated with the first host function, because most modules import none.
+    let memory_0 = OnceCell::new();
     for import in module.imports() {
         let resolved = resolve(linker, &mut ctx, module, &import, memories.len(), &memory_0)?;
         if let Resolved::Defined(Extern::Memory(memory)) = &resolved {
@@ -64,7 +66,7 @@ pub(crate) fn prepare<T: 'static>(
     for (index, reserved) in reserve_memories(&ctx, module)? {
         memories.push(reserved.establish(&mut ctx).map_err(|cause| memory_error(index, cause))?);
     }
-    if let Some(record) = memories.first() {
+    if let (Some(memory_0), Some(record)) = (memory_0.get(), memories.first()) {
         memory_0.set(record.memory());
     }
     let externs = externs(&mut ctx, imports, &memories, module);
@@ -90,7 +92,7 @@ fn resolve<T: 'static>(
     module: &Module,
     import: &ImportType<'_>,
     memories: usize,
-    memory_0: &Arc<ImporterMemory>,
+    memory_0: &OnceCell<Arc<ImporterMemory>>,
 ) -> Result<Resolved, InstantiateError> {
     let wrong = |found: ExternType| InstantiateError::ImportType {
         module: import.module().to_string(),

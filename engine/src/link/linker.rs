@@ -1,7 +1,7 @@
 //! The linker: a map from the names of imports to definitions.
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
-use core::fmt;
+use core::{cell::OnceCell, fmt};
 use wasmi::{AsContext, AsContextMut, Func, FuncType, StoreContextMut, Val};
 
 use super::{
@@ -187,11 +187,11 @@ impl<T: 'static> Linker<T> {
         ctx: StoreContextMut<'_, StoreState<T>>,
         module: &str,
         name: &str,
-        memory: &Arc<ImporterMemory>,
+        memory: &OnceCell<Arc<ImporterMemory>>,
     ) -> Option<Extern> {
         match self.definitions.get(module)?.get(name)? {
             Definition::Extern(item) => Some(*item),
-            Definition::Host(make) => Some(make(ctx, memory).into()),
+            Definition::Host(make) => Some(make(ctx, memory.get_or_init(Arc::default)).into()),
         }
     }
 
