@@ -75,7 +75,8 @@ fn describe(library: &mut Library<Wasi>, file: &[u8], decode: Decode) -> Result<
     let input = library.call("malloc", &[length])?;
     library.write(input, file)?;
     let Picture { width, height, pixels } = decode(library, input, length)?;
-    let bytes = width as usize * height as usize * PIXEL_BYTES;
+    // Width and height are the guest's. A product that is too large is out of bounds.
+    let bytes = (width as usize).saturating_mul(height as usize).saturating_mul(PIXEL_BYTES);
     let mut text = format!("{width} x {height} pixels, SHA-256 ");
     for byte in Sha256::digest(library.read(pixels, bytes)?) {
         write!(text, "{byte:02x}").expect("writing to a `String` never fails");
@@ -90,12 +91,13 @@ fn describe(library: &mut Library<Wasi>, file: &[u8], decode: Decode) -> Result<
 /// in, size_t)`.
 fn decode_png(library: &mut Library<Wasi>, input: u32, length: u32) -> Result<Picture, ProgramError> {
     let places = library.call("malloc", &[12])?;
-    let status = library.call("lodepng_decode32", &[places, places + 4, places + 8, input, length])?;
+    let [width, height] = [4, 8].map(|offset| places.wrapping_add(offset));
+    let status = library.call("lodepng_decode32", &[places, width, height, input, length])?;
     if status != 0 {
         return Err(ProgramError::Reported(format!("not a PNG: LodePNG returned error {status}")));
     }
     let pixels = library.word(places)?;
-    let (width, height) = (library.word(places + 4)?, library.word(places + 8)?);
+    let (width, height) = (library.word(width)?, library.word(height)?);
     library.call("free", &[places])?;
     Ok(Picture { width, height, pixels })
 }
@@ -103,11 +105,12 @@ fn decode_png(library: &mut Library<Wasi>, input: u32, length: u32) -> Result<Pi
 /// `uint8_t* WebPDecodeRGBA(const uint8_t* data, size_t data_size, int* width, int* height)`.
 fn decode_webp(library: &mut Library<Wasi>, input: u32, length: u32) -> Result<Picture, ProgramError> {
     let places = library.call("malloc", &[8])?;
-    let pixels = library.call("WebPDecodeRGBA", &[input, length, places, places + 4])?;
+    let height = places.wrapping_add(4);
+    let pixels = library.call("WebPDecodeRGBA", &[input, length, places, height])?;
     if pixels == 0 {
         return Err(ProgramError::Reported("not a WebP that libwebp can decode".into()));
     }
-    let (width, height) = (library.word(places)?, library.word(places + 4)?);
+    let (width, height) = (library.word(places)?, library.word(height)?);
     library.call("free", &[places])?;
     Ok(Picture { width, height, pixels })
 }

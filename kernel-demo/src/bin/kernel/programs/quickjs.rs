@@ -155,6 +155,6 @@ fn put(library: &mut Library<Host>, text: &[u8]) -> Result<(u32, u32), RunError>
     let length = u32::try_from(text.len()).expect("the boot archive is below 4 GiB");
     let start = library.call("wasm_malloc", &[length + 1])?;
     library.write(start, text)?;
-    library.write(start + length, &[0])?;
+    library.write(start.wrapping_add(length), &[0])?;
     Ok((start, length))
 }
