@@ -88,17 +88,12 @@
 //! fn boot() -> Result<Space, Box<dyn std::error::Error>> {
 //!     let usable = [PhysAddr::new(0x10_0000)..PhysAddr::new(0x800_0000)];
 //!     let physical_offset = VirtAddr::new(0xffff_8000_0000_0000);
-//!     // SAFETY:
-//!     // 1. The memory map reports the range as unused RAM.
-//!     // 2. The boot code mapped it at the offset.
+//!     // SAFETY 1: the memory map reports the range as unused RAM. 2: boot mapped it at the offset.
 //!     let frames = unsafe { FramePool::new(&usable, physical_offset) }?;
 //!     let window = VirtAddr::new(0x1000_0000_0000)..VirtAddr::new(0x2000_0000_0000);
 //!     let layout = Layout { window, physical_offset, root: Cr3::read().0 };
-//!     // SAFETY:
-//!     // 1. Nothing else uses the window.
-//!     // 2. The boot code mapped the frames and the root at the offset.
-//!     // 3. There is one CPU.
-//!     // 4. There is one root.
+//!     // SAFETY 1: nothing else uses the window. 2: boot mapped all RAM at the offset. 3: there is
+//!     // one CPU. 4: there is one root.
 //!     Ok(unsafe { AddressSpace::new(layout, SingleCpu::new(frames)?) }?)
 //! }
 //!
@@ -114,7 +109,7 @@
 //!     let account = Arc::new(Account::new(Some(1024)));
 //!     let mut region = space.reserve(4 << 30, &account)?;
 //!     region.set_limit(64 << 10)?;
-//!     // SAFETY: the byte is below the limit, and nothing else refers to the region.
+//!     // SAFETY 1: the byte is below the limit. 2: nothing else refers to the region.
 //!     unsafe { region.base().as_mut_ptr::<u8>().write(1) };
 //!     assert_eq!(region.residency().resident_frames, 1);
 //!     assert_eq!(region.decommit(region.pages())?.frames_released, 1);

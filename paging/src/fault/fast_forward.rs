@@ -12,13 +12,18 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::StringRegisters;
+use super::classify::{PageState, Place};
+use super::resolve::place_of;
 use crate::pages::page_after;
 use crate::record::Record;
 use crate::state::ZeroStores;
-use crate::table::{EntryState, WindowTables};
+use crate::table::WindowTables;
 
 /// Moves a store of zeros, which faulted at this page, to the end of the pages that read as zero.
-/// Returns whether it was moved. The page is usable and is not mapped writable.
+/// Returns whether it was moved.
+///
+/// It is not moved unless the place of the page is `accepted`: a usable page that is not mapped
+/// writable.
 #[inline]
 pub(super) fn step_over(
     page: Page,
@@ -26,15 +31,20 @@ pub(super) fn step_over(
     record: &mut Record,
     tables: &mut WindowTables,
     policy: ZeroStores,
+    accepted: impl FnOnce(Place) -> bool,
 ) -> bool {
+    let table = tables.descend(page, PageTableLevel::One);
+    let place = place_of(page, record, &table);
+    if !accepted(place) {
+        return false;
+    }
     let Some(end) = end_of_skipping(page, record, policy) else { return false };
     if record.original(page).is_some() {
         return false;
     }
     let pages = store.pages(page, record.next_original(page, end));
-    let table = tables.descend(page, PageTableLevel::One);
     // Most fills end within one entry of the lowest table, and need no search.
-    let is_absent = table.state(page) == EntryState::Absent;
+    let is_absent = place == Place::Page(PageState::Absent);
     let searched = if is_absent { table.end_of_absent(pages) } else { page };
     let rest = Page::range(searched, pages.end);
     let writable = if rest.is_empty() { None } else { tables.first_writable(rest) };

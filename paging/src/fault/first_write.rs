@@ -10,7 +10,6 @@
 
 use x86_64::structures::idt::PageFaultErrorCode;
 use x86_64::structures::paging::Page;
-use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::Fault;
 use super::classify::{PageState, Place};
@@ -53,8 +52,8 @@ fn step_over_zeros(state: &mut State, fault: Fault, store: ZeroStore<'_>) -> boo
     let State { tables, directory, policies, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return false };
-    let place = place_of(page, record, &tables.descend(page, PageTableLevel::One));
-    is_first_write(fault.code, place) && step_over(page, store, record, tables, policies.zero_stores)
+    let is_first_write = |place| is_first_write(fault.code, place);
+    step_over(page, store, record, tables, policies.zero_stores, is_first_write)
 }
 
 /// Gives the page a frame of zeros.

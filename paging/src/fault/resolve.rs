@@ -105,7 +105,7 @@ fn attempt_any<P: Platform>(
     };
     if remedy.reads_as_zero()
         && let Some(store) = interrupted.as_mut().and_then(|code| code.zero_store(fault.address))
-        && step_over(page, store, record, tables, policies.zero_stores)
+        && step_over(page, store, record, tables, policies.zero_stores, |_| true)
     {
         return Ok(Outcome::Handled);
     }
