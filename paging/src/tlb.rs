@@ -117,7 +117,7 @@ pub(crate) struct Flushed {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use core::cell::RefCell;
 
     use alloc::vec::Vec;
@@ -127,8 +127,9 @@ mod tests {
     use super::*;
     use crate::frame::{Allocation, FrameBatch, FrameSource, Request};
 
+    /// A platform without frames that logs the flushes.
     #[derive(Default)]
-    struct Log {
+    pub(crate) struct Log {
         pages: RefCell<Vec<Page>>,
         all: RefCell<u32>,
     }

@@ -59,3 +59,47 @@ impl Table<'_> {
         deferred_frames
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use x86_64::structures::paging::page_table::PageTableEntry;
+    use x86_64::structures::paging::{Page, PageTable, PageTableFlags, PhysFrame};
+    use x86_64::{PhysAddr, VirtAddr};
+
+    use super::*;
+    use crate::frame::PhysicalMemory;
+    use crate::table::entry::OWNED_AHEAD;
+    use crate::tlb::tests::Log;
+
+    #[test]
+    fn a_page_that_is_written_after_its_entry_was_suspended_is_mapped_again() {
+        // SAFETY: no frame is accessed through it.
+        let memory = unsafe { PhysicalMemory::new(VirtAddr::zero()) };
+        let (mut entries, mut owner) = (PageTable::new(), PageTableEntry::new());
+        let frame = |number: u64| PhysFrame::containing_address(PhysAddr::new(0x10_0000 + number * 0x1000));
+        entries.iter_mut().zip((0..4).map(frame)).for_each(|(entry, frame)| {
+            entry.set_frame(frame, OWNED_AHEAD);
+        });
+        let mut table =
+            Table { memory, level: PageTableLevel::One, entries: &mut entries, owner: &mut owner };
+        let first = Page::containing_address(VirtAddr::new(0x4000_0000));
+        let pages = Page::range(first, first + 512);
+        assert_eq!(table.count_untouched(pages), 4);
+
+        let mut batch = FlushBatch::new();
+        table.suspend_untouched(pages, &mut batch);
+        assert_eq!(table.count_untouched(pages), 0);
+        // A CPU that still has the translation writes the page.
+        let flags = table.entries[2].flags();
+        table.entries[2].set_flags(flags | PageTableFlags::DIRTY);
+        let flushed = batch.flush(&Log::default());
+        assert_eq!(table.settle_untouched(pages, &flushed), 3);
+
+        let states = [0, 1, 2, 3, 4].map(|number| table.state(first + number));
+        let deferred = |number| EntryState::Deferred(frame(number));
+        let expected =
+            [deferred(0), deferred(1), EntryState::Owned(frame(2)), deferred(3), EntryState::Absent];
+        assert_eq!(states, expected);
+        assert_eq!(table.count_untouched(pages), 0);
+    }
+}
