@@ -96,7 +96,7 @@ impl<P: Platform> AddressSpace<P> {
     /// for nothing but the space's lock and the frame source. For an address outside of the window
     /// it takes no lock.
     ///
-    /// If there is no frame, it reclaims deferred frames, and then frames that were committed ahead
+    /// If no frame is left, it reclaims deferred frames, and then frames that were committed ahead
     /// and never written. If the frame source is empty, these are frames of every region whose
     /// account is charged on touch. If the account's cap is reached, they are frames of the
     /// account's regions. If that yields none and the source is empty, it calls the [pressure

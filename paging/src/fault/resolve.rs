@@ -1,6 +1,6 @@
 //! Resolving a fault: from the decision to the edited tables.
 //!
-//! If there is no frame for data or for a table, deferred frames are reclaimed, then frames that
+//! If no frame is left for data or for a table, deferred frames are reclaimed, then frames that
 //! were committed ahead, and the fault is resolved again. Tables that the first attempt made are
 //! used by the next one, or released by the sweep that clears the page.
 //!

@@ -80,7 +80,7 @@ impl Block {
         self.pages >= pages_per_table(level)
     }
 
-    /// The most tables of its own that the first `pages` pages of the block can need.
+    /// The most tables that the first `pages` pages of the block can need and do not share.
     pub(crate) fn most_tables(&self, pages: u64) -> u64 {
         [PageTableLevel::One, PageTableLevel::Two]
             .into_iter()

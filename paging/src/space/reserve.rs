@@ -30,7 +30,7 @@ impl<P: Platform> AddressSpace<P> {
     /// - [`ReserveError::Empty`]: `bytes` is zero.
     /// - [`ReserveError::TooLarge`]: even the empty window has no block of addresses of this size.
     /// - [`ReserveError::NoAddresses`]: other regions take up too much of the window.
-    /// - [`ReserveError::OutOfFrames`]: there is no frame for a shared table.
+    /// - [`ReserveError::OutOfFrames`]: no frame is left for a shared table.
     /// - [`ReserveError::Uncharged`]: the account is reserved, and the frame source cannot reserve
     ///   frames.
     ///

@@ -2,7 +2,7 @@
 //!
 //! The sink has a level-1 table whose 512 entries all lead to the frame, and a level-2 table whose
 //! entries all lead to that table. So one entry covers whatever is missing in a region's tables,
-//! without an allocation. The fault path maps the sink when there is no frame, and instead of a
+//! without an allocation. The fault path maps the sink when no frame is left, and instead of a
 //! frame while the zero-fill guard is up.
 //!
 //! The space makes one sink, and lends it to one region at a time. It can recall the sink at any
