@@ -137,14 +137,16 @@ impl Peers {
         clock: Clock,
     ) -> Result<String> {
         let path = self.directory.join(script);
+        let words: Vec<_> = words.into_iter().collect();
+        let shown = format!("{} {}", path.display(), words.join(" "));
         let command = cmd(&path, words).stdin_null();
         let command = match clock {
             Clock::Host => {
-                println!("$ {}", path.display());
+                println!("$ {shown}");
                 command.env_remove(ICOUNT)
             }
             Clock::Instructions => {
-                println!("$ {ICOUNT}=1 {}", path.display());
+                println!("$ {ICOUNT}=1 {shown}");
                 command.env(ICOUNT, "1")
             }
         };
