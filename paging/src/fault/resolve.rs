@@ -98,23 +98,24 @@ fn attempt_any<P: Platform>(
     let State { tables, directory, zero, policies, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return Ok(nowhere(fault.code)) };
-    let place = place_of(page, record, &tables.descend(page, PageTableLevel::One));
-    let remedy = match classify(fault.code, place) {
+    let mut table = tables.descend(page, PageTableLevel::One);
+    let remedy = match classify(fault.code, place_of(page, record, &table)) {
         Ok(remedy) => remedy,
         Err(reason) => return Ok(Outcome::NotOurs(reason)),
     };
     if remedy.reads_as_zero()
         && let Some(store) = interrupted.as_mut().and_then(|code| code.zero_store(fault.address))
-        && step_over(page, store, record, tables, policies.zero_stores, |_| true)
     {
-        return Ok(Outcome::Handled);
+        if step_over(page, store, record, tables, policies.zero_stores, |_| true) {
+            return Ok(Outcome::Handled);
+        }
+        table = tables.descend(page, PageTableLevel::One);
     }
     let original = record.original(page);
     if remedy.takes_frame() && original.is_none() && record.filling_at(page).is_some() {
         cover(state, fault, platform);
         return Ok(Outcome::Handled);
     }
-    let table = tables.descend(page, PageTableLevel::One);
     let commit = Commit { page, record: &mut *record, table, platform };
     match remedy {
         Remedy::Retry => {}
