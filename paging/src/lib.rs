@@ -88,7 +88,8 @@
 //! fn boot() -> Result<Space, Box<dyn std::error::Error>> {
 //!     let usable = [PhysAddr::new(0x10_0000)..PhysAddr::new(0x800_0000)];
 //!     let physical_offset = VirtAddr::new(0xffff_8000_0000_0000);
-//!     // SAFETY 1: the memory map reports the range as unused RAM. 2: boot mapped it at the offset.
+//!     // SAFETY 1: the memory map reports the range as unused RAM.
+//!     // 2: boot mapped it at the offset.
 //!     let frames = unsafe { FramePool::new(&usable, physical_offset) }?;
 //!     let window = VirtAddr::new(0x1000_0000_0000)..VirtAddr::new(0x2000_0000_0000);
 //!     let layout = Layout { window, physical_offset, root: Cr3::read().0 };

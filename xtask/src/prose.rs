@@ -22,10 +22,6 @@ use std::{fmt, fs};
 /// The longest comment line, in characters.
 const MAX_COLUMNS: usize = 100;
 
-/// Folders and files whose prose is still to be rewritten. Paths given on the command line are
-/// checked even if they are listed here.
-const UNFINISHED: &[&str] = &["docs/performance.md", "paging"];
-
 /// A file of the repository, with its path relative to the root.
 #[derive(Debug)]
 struct Source {
@@ -48,7 +44,7 @@ impl fmt::Display for Finding<'_> {
     }
 }
 
-/// Checks the given paths, or without any the whole repository except for [`UNFINISHED`].
+/// Checks the given paths, or the whole repository if there are none.
 ///
 /// # Errors
 /// - `git ls-files` fails.
@@ -91,11 +87,8 @@ fn sources(workspace: &Workspace, paths: &[PathBuf]) -> Result<Vec<Source>> {
 }
 
 fn is_selected(path: &Path, paths: &[PathBuf]) -> bool {
-    if paths.is_empty() {
-        !UNFINISHED.iter().any(|unfinished| path.starts_with(unfinished))
-    } else {
-        paths.iter().any(|selected| path.starts_with(selected.strip_prefix(".").unwrap_or(selected)))
-    }
+    let is_below = |selected: &PathBuf| path.starts_with(selected.strip_prefix(".").unwrap_or(selected));
+    paths.is_empty() || paths.iter().any(is_below)
 }
 
 /// All findings in a file, in the order of their lines.
@@ -172,12 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn given_paths_are_checked_although_they_are_unfinished() {
-        for unfinished in UNFINISHED.iter().map(Path::new) {
-            assert!(!is_selected(&unfinished.join("a.rs"), &[]));
-            assert!(is_selected(&unfinished.join("a.rs"), &[PathBuf::from("."), unfinished.to_owned()]));
+    fn a_path_selects_what_is_below_it_and_no_path_selects_everything() {
+        assert!(is_selected(Path::new("wasi/a.rs"), &[]));
+        for selected in [".", "wasi", "./wasi"].map(PathBuf::from) {
+            assert!(is_selected(Path::new("wasi/a.rs"), &[selected]));
         }
-        assert!(is_selected(Path::new("finished/a.rs"), &[]));
         assert!(!is_selected(Path::new("wasi-more/a.rs"), &[PathBuf::from("wasi")]));
     }
 }
