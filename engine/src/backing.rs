@@ -36,7 +36,7 @@ use crate::{
     units::Span,
 };
 
-/// What the linear memories of an engine are made of: made from a [`Fixed`] or a `Paged`.
+/// The provider of an engine's linear memories, made from a [`Fixed`] or a `Paged`.
 #[derive(Clone, Debug)]
 pub struct Backing(Arc<dyn Provider>);
 

@@ -1,4 +1,4 @@
-//! What an embedder chooses for an engine: Wasm proposals, fuel, limits, policies.
+//! The configuration of an engine: Wasm proposals, fuel, limits, policies.
 //!
 //! The features decide what the validator accepts. wasmi itself always has all of them, because a
 //! spliced module uses several tables even if the guest may not.
@@ -59,7 +59,7 @@ impl Default for Features {
     }
 }
 
-/// What a guest may use up. The defaults are safe for a kernel with 32 MiB of heap.
+/// Bounds on the resources of a guest. The defaults are safe for a kernel with 32 MiB of heap.
 ///
 /// The limits of modules bound the heap that loading takes. A hostile module can make a validator
 /// or an interpreter allocate more than a hundred bytes for each byte of the module.
@@ -151,7 +151,7 @@ pub enum Images {
     Off,
 }
 
-/// What a clear does with the frames of the pages. After every strategy the pages read as zero.
+/// How a clear treats the frames of its pages. After every strategy the pages read as zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
     /// Unmaps the pages and releases the frames. The next touch maps a zeroed frame. For most

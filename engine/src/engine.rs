@@ -11,7 +11,7 @@ use crate::{
     config::{Config, Limits},
 };
 
-/// What modules and stores share. A clone is the same engine.
+/// The state that modules and stores share. A clone is the same engine.
 ///
 /// Code is freed with its engine. Give every program its own engine, and drop both together.
 #[derive(Clone, Debug)]

@@ -167,7 +167,7 @@ impl<T: 'static> AsContextMut for Store<T> {
     }
 }
 
-/// What a store may use up, and when its frames are charged.
+/// The limits of a store, and when its frames are charged.
 ///
 /// # Examples
 ///
@@ -185,7 +185,7 @@ pub struct StoreOptions {
     pub commit: Commit,
 }
 
-/// What a store holds, summed over its memories.
+/// The resources of a store, summed over its memories.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct StoreReport {

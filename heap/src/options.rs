@@ -1,4 +1,4 @@
-//! What an embedder chooses for a guest's heap, and what a heap reports.
+//! The options of a guest's heap, and its report.
 
 use core::ops::Add;
 
@@ -33,7 +33,7 @@ pub struct HeapOptions {
     /// An entry takes at most 350 bytes of the kernel's heap. At the limit the functions return 0,
     /// except that small blocks are still allocated while an existing slab has room.
     pub entries: usize,
-    /// What happens on a bad pointer. Default: [`BadPointer::Trap`].
+    /// The response to a bad pointer. Default: [`BadPointer::Trap`].
     pub bad_pointer: BadPointer,
 }
 

@@ -1,4 +1,4 @@
-//! What the embedder provides: the trait, and its implementation for one CPU.
+//! The trait that the embedder implements, and its implementation for one CPU.
 
 #[cfg(target_arch = "x86_64")]
 mod single_cpu;
@@ -9,7 +9,7 @@ use x86_64::structures::paging::Page;
 pub use self::single_cpu::{CpuError, SingleCpu};
 use crate::frame::FrameSource;
 
-/// What an address space needs of the kernel: frames, flushes of the TLB, and interrupts off.
+/// The services of the kernel that an address space needs: frames, TLB flushes, and interrupts off.
 ///
 /// [`SingleCpu`] is the platform of a kernel in which one CPU uses the address space.
 ///

@@ -1,4 +1,4 @@
-//! What the fault path and the clears work on.
+//! The state that the fault path and the clears share.
 //!
 //! The lock of a space guards one [`State`]. A [`Mapping`] is the part of it that belongs to one
 //! region: the region's record, and the tables that map its pages. The layers above define the
@@ -15,7 +15,7 @@ use crate::record::{Directory, Record};
 use crate::supply::Supply;
 use crate::table::{Sink, WindowTables};
 
-/// What the lock of a space guards.
+/// The data that the lock of a space guards.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) tables: WindowTables,

@@ -27,7 +27,7 @@ pub struct Wasi {
     pub(crate) volumes: Vec<Volume>,
 }
 
-/// What the embedder provides.
+/// The services that the embedder provides.
 pub(crate) struct Host {
     pub(crate) stdin: Box<dyn Input>,
     pub(crate) stdout: Box<dyn Output>,

@@ -1,4 +1,4 @@
-//! What the embedder provides: streams, time, random numbers and blocks. Each is a small trait.
+//! The services of the embedder: streams, time, random numbers and blocks. Each is a small trait.
 //!
 //! The methods are called from a host function, without a lock held, and block the calling guest
 //! until they return. A clock that must not block returns [`Wait::Pause`].

@@ -1,6 +1,6 @@
-//! What a backing reports, in frames.
+//! The figures that a backing reports, in frames.
 
-/// What a clear did.
+/// The result of a clear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cleared {
@@ -22,7 +22,7 @@ impl Cleared {
     }
 }
 
-/// What a memory holds, in frames, and what has happened to it.
+/// The frames of a memory, and counts of its faults and releases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryResidency {
     /// Data frames of pages that were written.

@@ -24,7 +24,7 @@ pub struct Linker<T: 'static> {
 /// Allocates a host function in a store, for a module with this memory.
 type MakeFunc<T> = dyn Fn(StoreContextMut<'_, StoreState<T>>, &Arc<ImporterMemory>) -> Func + Send + Sync;
 
-/// What a name is defined as.
+/// The definition of a name.
 enum Definition<T: 'static> {
     /// An item of a store.
     Extern(Extern),

@@ -1,4 +1,4 @@
-//! What a host function sees of its caller: the store, and the instance that made the call.
+//! A host function's view of its caller: the store, and the instance that made the call.
 
 use core::fmt;
 use spin::Once;

@@ -26,7 +26,7 @@ use crate::table::{
 };
 use crate::tlb::{FLUSH_SINGLY, FlushBatch, Flushed};
 
-/// What a decommit or a reclaim released.
+/// The frames that a decommit or a reclaim released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Decommitted {
     /// Data frames that went back to the frame source.

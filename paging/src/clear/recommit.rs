@@ -17,7 +17,7 @@ use crate::supply::Supply;
 use crate::table::{Resident, Stale};
 use crate::tlb::{FLUSH_SINGLY, FlushBatch};
 
-/// What a recommit did with the frames of resident pages.
+/// The result of a recommit, in frames of resident pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recommitted {
     /// Old frames that went back to the frame source.

@@ -34,7 +34,7 @@ pub(super) enum PageState {
     Own,
 }
 
-/// What to do about a fault.
+/// The action that resolves a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Map the shared frame that the page starts with, because an absent page was read.

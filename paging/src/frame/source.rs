@@ -53,7 +53,7 @@ pub unsafe trait FrameSource {
     }
 }
 
-/// What an allocation asks for.
+/// The parameters of an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
     /// The most frames that are wanted, at least one. They must follow each other in physical

@@ -23,7 +23,7 @@ pub struct Residency {
     pub frames_released: u64,
 }
 
-/// What the record of a region counts.
+/// The counters in the record of a region.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Figures {
     /// Data frames within the CPU's reach, resident or ahead.

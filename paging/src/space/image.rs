@@ -27,7 +27,7 @@ use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::platform::Platform;
 use crate::record::{Attached, Originals};
 
-/// What regions of one address space can start with.
+/// Initial content that regions of one address space share, copy-on-write.
 ///
 /// No account is charged for the frames of an image. They are counted once, in
 /// [`Usage::image_frames`](crate::Usage::image_frames), whatever the number of regions that show

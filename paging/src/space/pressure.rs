@@ -1,4 +1,4 @@
-//! What a space does when frames run short: it reclaims, and calls the embedder.
+//! Relief when frames run short: the space reclaims, and then calls the embedder.
 //!
 //! Invariant: the embedder's callback runs with no lock of the space held, between two attempts to
 //! resolve one fault, and at most once per fault.

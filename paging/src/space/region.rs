@@ -118,7 +118,7 @@ impl<'a, P: Platform> Region<'a, P> {
         Ok(())
     }
 
-    /// What the region holds, and what has happened to it.
+    /// Returns the region's frames, and counts of its faults and releases.
     ///
     /// It takes time for the pages that were committed ahead, because it reads their dirty bits.
     #[must_use]

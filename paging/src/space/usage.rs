@@ -1,4 +1,4 @@
-//! What an address space takes up.
+//! The resources that an address space uses.
 //!
 //! The figures are summed up under one hold of the lock, so they fit together.
 
@@ -7,7 +7,7 @@ use crate::platform::Platform;
 use crate::table::Sink;
 
 impl<P: Platform> AddressSpace<P> {
-    /// What all regions together take up now.
+    /// Returns the resources that all regions use together.
     ///
     /// It takes time for the regions, and for the pages that were committed ahead, because it reads
     /// their dirty bits.
@@ -37,7 +37,7 @@ impl<P: Platform> AddressSpace<P> {
     }
 }
 
-/// What an address space takes up.
+/// The resources that an address space uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Regions that are alive.

@@ -8,7 +8,7 @@
 pub struct Policies {
     /// Whether a first write to a page also commits pages after it.
     pub fault_around: FaultAround,
-    /// What a fill of zeros does to pages that read as zero.
+    /// How a fill of zeros treats pages that read as zero.
     pub zero_stores: ZeroStores,
 }
 
@@ -60,7 +60,7 @@ impl Default for FaultAround {
     }
 }
 
-/// What happens to a `rep stosb` or `rep stosq` of zeros over pages that read as zero.
+/// How the fault handler treats a `rep stosb` or `rep stosq` of zeros over pages that read as zero.
 ///
 /// It applies to [`handle_fault_with`](crate::AddressSpace::handle_fault_with), which has the
 /// registers.

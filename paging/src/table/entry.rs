@@ -52,7 +52,7 @@ const OCCUPANCY: PageTableFlags = PageTableFlags::BIT_52
 const ONE: u64 = PageTableFlags::BIT_52.bits();
 const ONE_SHIFT: u32 = ONE.trailing_zeros();
 
-/// What an entry is, with the frame that it owns.
+/// The state of an entry, with the frame that it owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryState {
     /// It refers to nothing.

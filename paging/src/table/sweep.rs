@@ -10,7 +10,7 @@ use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::EntryState;
 
-/// What a sweep takes out of the tables.
+/// The kind of pages that a sweep takes out of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sweep {
     /// Every page.
@@ -57,7 +57,7 @@ impl FrameCounts {
     }
 }
 
-/// What the first walk does with an entry.
+/// The action of the first walk for an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FirstStep {
     /// It leaves the entry alone.
@@ -70,7 +70,7 @@ pub(crate) enum FirstStep {
     Detach(FrameKind),
 }
 
-/// What the second walk does with an entry.
+/// The action of the second walk for an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SecondStep {
     /// It leaves the entry alone.

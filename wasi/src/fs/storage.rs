@@ -1,4 +1,4 @@
-//! What the files of a volume take: blocks from the embedder, within a quota of bytes.
+//! The storage of a volume's files: blocks from the embedder, within a quota of bytes.
 //!
 //! A file with one byte in each of its blocks takes much more than its bytes: whole blocks, and for
 //! each a place in the map of the file. Both are charged, as is each node, so the quota bounds the
@@ -10,13 +10,13 @@ use wasip1::{ERRNO_NOSPC, Errno};
 
 use crate::world::{BLOCK_BYTES, Block, Blocks};
 
-/// What each block of a file is charged, in bytes: 4096 for its content, and 128 of the heap.
+/// The charge for each block of a file, in bytes: 4096 for its content, and 128 of the heap.
 ///
 /// On a 64-bit machine, a place in the map of a file has 24 bytes, and up to 65 in a tree that is
 /// filled as sparsely as it can be. The rest is for the box around the block.
 pub const BLOCK_CHARGE_BYTES: u64 = BLOCK_BYTES as u64 + 128;
 
-/// What each file or directory is charged, in bytes of the heap, except for the root.
+/// The charge for each file or directory except for the root, in bytes of the heap.
 ///
 /// It covers the node, its entries in the two maps of its directory, and the longest name.
 pub const FILE_CHARGE_BYTES: u64 = 1024;

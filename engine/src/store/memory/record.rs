@@ -1,4 +1,4 @@
-//! What the engine keeps for each linear memory: its type, its region, and wasmi's handle.
+//! The engine's record of a linear memory: its type, its region, and wasmi's handle.
 //!
 //! A memory is created in two steps. An instantiation first reserves all of its regions, which may
 //! fail and then leaves nothing in the store. Afterwards it puts wasmi's memories over them.
