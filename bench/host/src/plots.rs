@@ -142,7 +142,8 @@ fn cost_per_page(area: &Area<'_>, lines: &[CostLine]) -> Drawn {
         .x_label_formatter(&|exponent| {
             if sizes.contains(exponent) { bytes_of_exponent(*exponent) } else { String::new() }
         })
-        .y_label_formatter(&|exponent| power_of_ten(*exponent))
+        // The lowest label would touch the first one of the other axis.
+        .y_label_formatter(&|exponent| if *exponent > 0.0 { power_of_ten(*exponent) } else { String::new() })
         .light_line_style(WHITE)
         .label_style((TEXT, TEXT_SIZE))
         .draw()?;
