@@ -217,7 +217,8 @@ fn rust_churn(bench: &Bench<'_>) -> Result<Option<()>> {
         let single = Single::Guest(Guest { program: Program::RustChurn, allocator });
         let Some(job) = bench.programs.job(single, &words)? else { return Ok(None) };
         let recording = Recording::make(&bench.session, machine(), &job)?.successful()?;
-        let last = recording.report.sum(|memory| memory.resident_frames);
+        // The peak includes the frames that are committed ahead of a run.
+        let last = recording.report.sum(|memory| memory.resident_frames + memory.ahead_frames);
         let peak = recording.report.sum(|memory| memory.peak_resident_frames);
         runs.push((recording, last, peak));
     }
