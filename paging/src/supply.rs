@@ -6,7 +6,7 @@
 //! frame, the sink, the tables of the space, the tables that regions share, and the new frames of a
 //! recommit.
 //!
-//! The functions on the way to one frame are inlined whatever their size, down to the pool. Nearly
+//! The functions on the way to one frame are always inlined, down to the pool. Nearly
 //! all of their code goes away if the compiler knows that one frame is wanted, and a fault is
 //! little more than that.
 

@@ -71,8 +71,8 @@ impl<'t> Table<'t> {
         self.level
     }
 
-    /// The state of the entry for this page. Like all methods, for an entry of this table, whatever
-    /// its level.
+    /// Returns the state of the entry for this page. As in all methods, that is the entry of this
+    /// table that covers the page, at the table's level.
     #[inline]
     pub(crate) fn state(&self, page: Page) -> EntryState {
         state(&self.entries[self.index(page)])

@@ -16,11 +16,11 @@ use wasmparser::{
 use super::scan::Scan;
 use crate::{backing::ImagePart, units::FRAME_BYTES};
 
-/// Frames that the images of a module may have, besides four times as many as their bytes would
-/// fill.
+/// The images of a module may have this many frames, plus four times the frames that their bytes
+/// would fill.
 ///
-/// Without a bound, segments of a few bytes each, a page apart, would take frames that are charged
-/// to no store.
+/// The bound is needed because no store is charged for these frames. Segments of a few bytes each,
+/// a page apart, would otherwise take one frame each.
 const MIN_IMAGE_FRAMES: u64 = 16;
 
 /// The active segments of a module that are in images.

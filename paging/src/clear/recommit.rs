@@ -5,7 +5,7 @@
 //!
 //! Invariants of the exchange: an entry always owns a frame, so the exchange cannot fail. An old
 //! frame is released after the flush that follows its exchange. At most [`FLUSH_SINGLY`] frames are
-//! taken beyond those that the region holds, whatever the size of the range.
+//! taken beyond those that the region holds, for a range of any size.
 
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::page::PageRange;

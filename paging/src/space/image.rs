@@ -30,9 +30,8 @@ use crate::record::{Attached, Originals};
 /// Initial content that regions of one address space share, copy-on-write.
 ///
 /// No account is charged for the frames of an image. They are counted once, in
-/// [`Usage::image_frames`](crate::Usage::image_frames), whatever the number of regions that show
-/// them. They are released with the last [`Arc`]. Each region that the image is attached to holds
-/// one.
+/// [`Usage::image_frames`](crate::Usage::image_frames), even if many regions show them. Each region
+/// that the image is attached to has an [`Arc`] of it, and the last one releases the frames.
 pub struct Image<'a, P: Platform> {
     space: &'a AddressSpace<P>,
     originals: Arc<Originals>,

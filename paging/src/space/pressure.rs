@@ -14,9 +14,9 @@ impl<P: Platform> AddressSpace<P> {
     /// Sets the function that a fault calls when it finds the frame source empty.
     ///
     /// The page-fault handler calls it on its stack, at most once per fault, after no deferred
-    /// frame was left to be reclaimed. Then it resolves the fault again, whatever the callback has
-    /// done. For an account whose cap is reached it does not call it, because more free frames
-    /// would not help.
+    /// frame was left to be reclaimed. Then it resolves the fault again, even if the callback has
+    /// released nothing. For an account whose cap is reached it does not call it, because more free
+    /// frames would not help.
     ///
     /// No lock of the space is held. So the callback may release frames into the [frame
     /// source](Self::frames), and may call [`reclaim`](Self::reclaim). It must not touch the memory

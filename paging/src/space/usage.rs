@@ -54,7 +54,7 @@ pub struct Usage {
     pub owned_table_frames: u64,
     /// Table frames that small regions share. They are released with the last of their regions.
     pub shared_table_frames: u64,
-    /// Frames of images, each counted once, whatever the number of regions that show it.
+    /// Frames of images, each counted once, even if many regions show it.
     pub image_frames: u64,
     /// Frames that the space keeps until it is dropped: the zero frame, the sink and the level-3
     /// tables.

@@ -13,7 +13,8 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Every policy switched off: a first write commits its page and no other, whatever it writes.
+    /// Every policy switched off: a first write commits its page and no other, even if it writes
+    /// zeros.
     pub const OFF: Self = Self { fault_around: FaultAround::Off, zero_stores: ZeroStores::Off };
 }
 

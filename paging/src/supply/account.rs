@@ -72,7 +72,7 @@ impl Account {
         self.peak_frames.load(Ordering::Relaxed)
     }
 
-    /// Frames that the account is charged for now.
+    /// Returns the number of frames that the account is charged for.
     ///
     /// These are the frames that it holds if it is charged on touch, and those that it may come to
     /// hold if it is reserved.

@@ -137,8 +137,9 @@ pub(super) fn is_dirty(entry: &PageTableEntry) -> bool {
 /// Takes the frame of an entry that the CPU may be about to write out of its reach. The entry is
 /// detached until it is settled.
 pub(super) fn suspend(entry: &mut PageTableEntry) {
-    // SAFETY: an entry is a `u64` (`repr(transparent)`), aligned, and borrowed exclusively here. A
-    // CPU that sets the dirty bit meanwhile does so atomically (Intel SDM Vol 3A, 8.1.2.1).
+    // SAFETY: an entry is an aligned `u64` (`repr(transparent)`), and no other Rust code accesses
+    // it while it is borrowed exclusively. The operation is atomic, because a CPU's page walk sets
+    // the dirty bit with a locked access (Intel SDM Vol 3A, "Automatic Locking").
     let bits = unsafe { AtomicU64::from_ptr(ptr::from_mut(entry).cast()) };
     bits.fetch_and(!PageTableFlags::PRESENT.bits(), Ordering::Relaxed);
 }

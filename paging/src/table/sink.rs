@@ -1,7 +1,7 @@
 //! The sink of an address space: a frame that absorbs writes that need not, or cannot, be kept.
 //!
 //! The sink has a level-1 table whose 512 entries all lead to the frame, and a level-2 table whose
-//! entries all lead to that table. So one entry covers whatever is missing in a region's tables,
+//! entries all lead to that table. So one entry covers everything that a region's tables lack,
 //! without an allocation. The fault path maps the sink when no frame is left, and instead of a
 //! frame while the zero-fill guard is up.
 //!

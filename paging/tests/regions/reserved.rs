@@ -1,4 +1,5 @@
-//! Reserved accounts: every page below the limit can be touched, whatever other accounts do.
+//! Reserved accounts: every page below the limit can be touched, even if other accounts take all
+//! they can.
 
 use std::sync::Arc;
 

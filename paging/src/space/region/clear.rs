@@ -99,7 +99,7 @@ impl<P: Platform> Region<'_, P> {
     }
 }
 
-/// Makes pages that own no frame read as zero, whatever the image has there.
+/// Makes pages that own no frame read as zero, even where an image has other content.
 fn unshare<P: Platform>(pages: PageRange, mapping: &mut Mapping<'_, P>) {
     if mapping.record.image.is_some() {
         mapping.record.forget_image(pages);

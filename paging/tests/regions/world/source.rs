@@ -151,7 +151,7 @@ impl Source {
 // it was released. 2. No allocation says that it is zeroed. 3. The credit does not apply to
 // reserved frames.
 unsafe impl FrameSource for Source {
-    /// Allocates one frame, whatever the request.
+    /// Allocates one frame, also if the request is for more.
     fn allocate(&self, request: Request) -> Option<Allocation> {
         if let Some(credit) = self.credit.get().filter(|_| !request.reserved) {
             self.credit.set(Some(credit.checked_sub(1)?));
