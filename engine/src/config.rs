@@ -89,15 +89,22 @@ pub struct Limits {
     pub tables: usize,
     /// Elements in one table: 131,072.
     pub table_elements: usize,
+    /// Elements in all tables of a store together: 262,144. An element has 4 bytes, and a table
+    /// that grows has room for up to twice its elements.
+    pub store_table_elements: usize,
     /// Frames that a store may hold, table frames included: no limit.
     pub resident_frames: Option<u64>,
     /// Units of fuel that a store of a metered engine starts with: none.
     pub fuel: Option<u64>,
-    /// Depth to which calls between the guest's own functions may nest: 10,000. Their frames are on
-    /// the heap, in less than 2 MiB.
+    /// Depth to which calls between the guest's own functions may nest: 10,000. On the heap, a call
+    /// takes 32 bytes, and its values are in `stack_bytes`.
     pub call_depth: usize,
+    /// Bytes on the heap for the parameters, locals and operands of nested calls: 1,000,000. A value
+    /// takes 8 bytes, and a vector 16.
+    pub stack_bytes: usize,
     /// Depth to which calls from the host into a guest may nest through host functions: 16. Each
-    /// takes about 2.3 KB of native stack.
+    /// takes about 2.3 KB of native stack, and has a stack on the heap that may reach `call_depth`
+    /// and `stack_bytes`.
     pub reentry_depth: u32,
 }
 
@@ -115,9 +122,11 @@ impl Default for Limits {
             memory_bytes: 2 << 40,
             tables: 128,
             table_elements: 1 << 17,
+            store_table_elements: 1 << 18,
             resident_frames: None,
             fuel: None,
             call_depth: 10_000,
+            stack_bytes: 1_000_000,
             reentry_depth: 16,
         }
     }
@@ -128,6 +137,9 @@ impl Default for Limits {
 /// end the guest.
 const FUEL_COSTS: CustomFuelCosts =
     CustomFuelCosts { bytes_copied_per_fuel: 64, fuel_per_bytes_translated: 0, fuel_per_bytes_validated: 0 };
+
+/// Bytes that a stack starts with. It doubles when it is full.
+const FIRST_STACK_BYTES: usize = 1_000;
 
 /// Whether running guest code uses up fuel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -233,6 +245,8 @@ impl Config {
         config.consume_fuel(self.fuel == Fuel::Metered);
         config.fuel_cost(FUEL_COSTS);
         config.set_max_recursion_depth(self.limits.call_depth);
+        config.set_min_stack_height(self.limits.stack_bytes.min(FIRST_STACK_BYTES));
+        config.set_max_stack_height(self.limits.stack_bytes);
         // Validation and custom sections concern the guest's original bytes, which are scanned
         // before the splice.
         config.compilation_mode(wasmi::CompilationMode::Lazy);

@@ -14,7 +14,6 @@ mod state;
 
 use wasmi::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 
-use self::limiter::Limiter;
 pub use self::{
     caller::Caller,
     error::{GrowError, MemoryAccessError, MemoryError, OutOfFrames, ReentryTooDeep},
@@ -25,6 +24,7 @@ pub use self::{
 pub(crate) use self::{
     caller::ImporterMemory,
     fuel::charge,
+    limiter::Limiter,
     memory::{MemoryRecord, Reserved, clear, grow},
 };
 use crate::{
@@ -51,8 +51,8 @@ impl<T: 'static> Store<T> {
 
     /// Creates an empty store with its own limits and commit policy.
     ///
-    /// The limits of modules are always the engine's, because modules are loaded before there is a
-    /// store.
+    /// The limits of modules and of stacks are always the engine's, because modules are loaded before
+    /// there is a store, and stacks are reused by all stores of an engine.
     pub fn with_options(engine: &Engine, data: T, options: StoreOptions) -> Self {
         let limits = options.limits.unwrap_or(*engine.limits());
         let arena = engine.backing().open(limits.resident_frames, options.commit);

@@ -61,6 +61,20 @@ pub enum InstantiateError {
         /// The limit.
         limit: usize,
     },
+    /// The tables of the store would have more elements than
+    /// [`Limits::store_table_elements`](crate::Limits::store_table_elements).
+    #[error(
+        "the tables start with {elements} elements, and the store has room for {left}; the limit \
+         `store_table_elements` is {limit}"
+    )]
+    TablesTooLarge {
+        /// The number of elements that the module's tables start with.
+        elements: u64,
+        /// The number of elements that the store's tables may still grow by.
+        left: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// An active segment does not fit into its memory or table.
     #[error("a data or element segment does not fit: {0}")]
     Segment(#[source] wasmi::Error),

@@ -12,7 +12,7 @@ use super::{Linker, error::InstantiateError, guest_imports::Provided, host_table
 use crate::{
     backing::LiveBytes,
     module::{self, Module},
-    store::{Extern, ImporterMemory, Instance, MemoryError, MemoryRecord, Reserved, StoreState},
+    store::{Extern, ImporterMemory, Instance, Limiter, MemoryError, MemoryRecord, Reserved, StoreState},
 };
 
 /// A resolved import.
@@ -51,7 +51,7 @@ pub(crate) fn prepare<T: 'static>(
     if !ctx.data().engine.same(module.engine()) {
         return Err(InstantiateError::OtherEngine);
     }
-    check_tables(module, ctx.data().limiter.limits.table_elements)?;
+    check_tables(module, &ctx.data().limiter)?;
     let mut imports = Vec::new();
     let mut memories = Vec::new();
     // Allocated with the first host function, because most modules import none.
@@ -70,6 +70,7 @@ pub(crate) fn prepare<T: 'static>(
         memory_0.set(record.memory());
     }
     let externs = externs(&mut ctx, imports, &memories, module);
+    ctx.data_mut().limiter.allow_host_table(module.slots().len());
     let inner = wasmi::Instance::new(&mut ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
     host_table::fill(&mut ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
     attach_images(&mut ctx, module, &memories);
@@ -78,11 +79,19 @@ pub(crate) fn prepare<T: 'static>(
     Ok(Unstarted { instance: Instance::from_wasmi(inner), start })
 }
 
-fn check_tables(module: &Module, limit: usize) -> Result<(), InstantiateError> {
-    match module.defined_tables().find(|(_, elements)| *elements > limit as u64) {
-        None => Ok(()),
-        Some((index, elements)) => Err(InstantiateError::TableTooLarge { index, elements, limit }),
+/// Checks the initial sizes of the tables that `module` defines.
+fn check_tables(module: &Module, limiter: &Limiter) -> Result<(), InstantiateError> {
+    let limit = limiter.limits.table_elements;
+    if let Some((index, elements)) = module.defined_tables().find(|(_, elements)| *elements > limit as u64) {
+        return Err(InstantiateError::TableTooLarge { index, elements, limit });
     }
+    let elements = module.defined_tables().fold(0, |sum: u64, (_, elements)| sum.saturating_add(elements));
+    let left = limiter.table_elements_left();
+    if elements > left as u64 {
+        let limit = limiter.limits.store_table_elements;
+        return Err(InstantiateError::TablesTooLarge { elements, left, limit });
+    }
+    Ok(())
 }
 
 /// Resolves `import` and checks its type. `memories` is the number of imported memories before it.

@@ -1,6 +1,6 @@
 //! The limits that wasmi checks before it creates or grows something, and the lock on growth.
 
-use wasmi::ResourceLimiter;
+use wasmi::{ResourceLimiter, errors::TableError};
 use wasmi_core::LimiterError;
 
 use crate::config::Limits;
@@ -20,11 +20,28 @@ pub(crate) enum Growth {
 pub(crate) struct Limiter {
     pub(crate) limits: Limits,
     pub(crate) growth: Growth,
+    /// Elements in all tables of the store. wasmi never frees a table before its store.
+    table_elements: usize,
+    /// Elements in host tables, which the limit does not count.
+    host_elements: usize,
+    /// Elements that the last growth added to `table_elements`.
+    last_growth: usize,
 }
 
 impl Limiter {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, growth: Growth::Closed }
+        Self { limits, growth: Growth::Closed, table_elements: 0, host_elements: 0, last_growth: 0 }
+    }
+
+    /// Returns how many elements the tables of the guest may still grow by, together.
+    pub(crate) fn table_elements_left(&self) -> usize {
+        let counted = self.table_elements.saturating_sub(self.host_elements);
+        self.limits.store_table_elements.saturating_sub(counted)
+    }
+
+    /// Allows a host table with this many elements beyond the limit.
+    pub(crate) fn allow_host_table(&mut self, elements: usize) {
+        self.host_elements += elements;
     }
 }
 
@@ -40,11 +57,24 @@ impl ResourceLimiter for Limiter {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> Result<bool, LimiterError> {
-        Ok(desired <= self.limits.table_elements)
+        let growth = desired.saturating_sub(current);
+        let limit = self.limits.store_table_elements.saturating_add(self.host_elements);
+        let sum = self.table_elements.checked_add(growth).filter(|&sum| sum <= limit);
+        let Some(sum) = sum.filter(|_| desired <= self.limits.table_elements) else { return Ok(false) };
+        self.table_elements = sum;
+        self.last_growth = growth;
+        Ok(true)
+    }
+
+    /// Takes back the growth that was allowed last, because it was refused for another reason: the
+    /// maximum of the table's type, or the kernel heap.
+    fn table_grow_failed(&mut self, _error: &TableError) -> Result<(), LimiterError> {
+        self.table_elements -= core::mem::take(&mut self.last_growth);
+        Ok(())
     }
 
     fn instances(&self) -> usize {
