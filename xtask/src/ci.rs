@@ -57,6 +57,12 @@ const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-featur
 /// The example of a kernel that embeds the two crates.
 const EXAMPLE: &str = "clippy --package=palimpsest-embed-minimal -- -D warnings";
 
+/// The fuzz targets, without libFuzzer, which needs a C++ compiler.
+const FUZZ: &str =
+    "clippy --manifest-path=fuzz/Cargo.toml --no-default-features --all-targets -- -D warnings";
+/// In the profile of the bounded run, so that the dependencies are built once.
+const FUZZ_TESTS: &str = "test --manifest-path=fuzz/Cargo.toml --no-default-features --release";
+
 /// The documentation of what only builds for a kernel's target.
 const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
                            --package=palimpsest-vm-tests --package=palimpsest-spec-kernel --package=palimpsest-sse2-floats \
@@ -70,8 +76,9 @@ const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimps
 const GUESTS: &str = "clippy --package=palimpsest-guest-churn --package=palimpsest-guest-coremark \
                       --target=wasm32-wasip1 -- -D warnings";
 
-const CHECKS: [Check; 15] = [
+const CHECKS: [Check; 18] = [
     Check("fmt", Platform::Host, "fmt --all --check"),
+    Check("fmt/fuzz", Platform::Host, "fmt --manifest-path=fuzz/Cargo.toml --check"),
     Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
     Check("clippy/host/engine-alone", Platform::Host, ENGINE_ALONE),
     Check("clippy/host/stream-alone", Platform::Host, STREAM_ALONE),
@@ -83,6 +90,8 @@ const CHECKS: [Check; 15] = [
     Check("clippy/riscv32imac/engine-alone", Platform::Host, ENGINE_ON_RISCV),
     Check("clippy/wasm/guest-library", Platform::Host, GUEST_LIBRARY),
     Check("clippy/wasm/guests", Platform::Host, GUESTS),
+    Check("clippy/fuzz", Platform::Host, FUZZ),
+    Check("test/fuzz", Platform::Host, FUZZ_TESTS),
     Check("package", Platform::Host, PACKAGES),
     Check("docs/host", Platform::Host, "doc --no-deps"),
     Check("docs/none", Platform::Kernel(Target::None), KERNEL_DOCS),
@@ -122,6 +131,8 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     for check in CHECKS {
         check.run(workspace, &mut tally)?;
     }
+    println!("$ cargo xtask fuzz");
+    run_step("ci/fuzz", &xtask(workspace, &["fuzz"], None)?, &mut tally)?;
     if !options.without_test {
         println!("$ cargo xtask test");
         tally += test_runner::run_all(workspace, Target::Gnu, policy)?;

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     /// Everything that a change must pass: formatting, lints, documentation, all tests for both
     /// targets, the tour
     Ci(CiOptions),
+    /// Run the fuzz targets with pseudorandom inputs from a seed
+    Fuzz(FuzzOptions),
     /// Check the English of comments, documents, messages and names
     Prose(ProseOptions),
 }
@@ -156,6 +158,29 @@ pub(crate) struct CiOptions {
     pub(crate) setup: SetupOptions,
 }
 
+/// Options of `fuzz`. Without a bound, each target runs as many inputs as in `ci`.
+#[derive(Args, Debug)]
+pub(crate) struct FuzzOptions {
+    /// Run only this target
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target: Option<String>,
+    /// Run each target for this time
+    #[arg(long, value_name = "N", conflicts_with = "runs")]
+    pub(crate) minutes: Option<u32>,
+    /// Run this many inputs of each target
+    #[arg(long, value_name = "N")]
+    pub(crate) runs: Option<u64>,
+    /// The inputs are numbers from this seed
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Run the input in this file instead
+    #[arg(long, value_name = "PATH", requires = "target", conflicts_with_all = ["minutes", "runs", "seed"])]
+    pub(crate) input: Option<PathBuf>,
+    /// Compare with wasmtime too, which takes minutes to build
+    #[arg(long)]
+    pub(crate) wasmtime: bool,
+}
+
 /// Options of `prose`.
 #[derive(Args, Debug)]
 pub(crate) struct ProseOptions {
@@ -179,6 +204,7 @@ mod tests {
             | Command::Test(_)
             | Command::Bench { .. }
             | Command::Ci(_)
+            | Command::Fuzz(_)
             | Command::Prose(_) => {
                 unreachable!("the words begin with `run`")
             }
@@ -246,6 +272,13 @@ mod tests {
     fn a_machine_too_small_for_the_kernel_is_refused() {
         let error = run_options(&["--memory", "8"]).expect_err("8 MiB are too small for the kernel");
         assert_eq!(error.kind(), ErrorKind::ValueValidation);
+    }
+
+    #[test]
+    fn an_input_of_a_fuzz_target_needs_the_target() {
+        let words = ["xtask", "fuzz", "--input", "x"];
+        let error = Cli::try_parse_from(words).expect_err("the target is missing");
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
     }
 
     #[test]

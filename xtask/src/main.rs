@@ -6,6 +6,7 @@
 
 mod ci;
 mod cli;
+mod fuzz;
 mod guest;
 mod prose;
 mod run;
@@ -37,6 +38,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Test(options) => test_runner::run(&workspace, &options),
         Command::Bench { words } => bench(&workspace, &words),
         Command::Ci(options) => ci::run(&workspace, &options),
+        Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Prose(options) => prose::run(&workspace, &options),
     }
 }

@@ -1,0 +1,31 @@
+//! Fuzz targets: functions of bytes that panic where the product breaks a promise.
+//!
+//! Each target runs in two ways. `cargo fuzz run NAME` searches for inputs that reach new code.
+//! `cargo xtask fuzz` needs no nightly toolchain and no C++ compiler: it runs inputs that are
+//! pseudorandom numbers from a seed, as many as asked for, the same on every machine. The folder's
+//! `README.md` has the commands.
+
+mod counting;
+pub mod module;
+mod numbers;
+
+pub use numbers::input;
+
+/// A fuzz target.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name, by which `cargo fuzz run` knows it too.
+    pub name: &'static str,
+    /// Runs the target with one input.
+    ///
+    /// Panics if the product breaks a promise.
+    pub run: fn(&[u8]),
+    /// The maximum number of bytes of an input that is useful.
+    pub input_bytes: usize,
+    /// The number of inputs of the bounded run in `cargo xtask ci`. They take about 20 seconds.
+    pub bounded_runs: u64,
+}
+
+/// All targets.
+pub const TARGETS: [Target; 1] =
+    [Target { name: "module", run: module::run, input_bytes: 1 << 14, bounded_runs: 200_000 }];
