@@ -20,6 +20,7 @@ mod memory_type;
 mod scan;
 mod segments;
 mod splice;
+mod work;
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
@@ -91,7 +92,7 @@ impl Module {
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
         let scan = scan::scan(wasm, engine.config())?;
         let (imaged, images) = images(engine, &scan);
-        let (spliced, slots) = splice::splice(&scan, &imaged);
+        let (spliced, slots) = splice::splice(&scan, &imaged, engine.limits())?;
         let inner = wasmi::Module::new(engine.wasmi(), &spliced).map_err(ModuleError::Translate)?;
         let sizes = scan.tables.iter().map(|table| table.initial).enumerate();
         Ok(Self {

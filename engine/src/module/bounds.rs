@@ -3,10 +3,18 @@
 //! Counts are read from section headers, which a hostile module can set to any value, so a refusal
 //! costs nothing. The names in the errors are those of the fields of [`Limits`].
 
-use wasmparser::{ElementItems, Payload};
+use wasmparser::{ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody, Operator, Payload};
 
-use super::ModuleError;
+use super::{ModuleError, work::Arity};
 use crate::config::Limits;
+
+/// The most parameters and locals of a function that [`Limits::locals`] can allow.
+///
+/// A frame of the interpreter has at most 65,535 slots of 8 bytes. A local takes up to 3 of them,
+/// and an operand up to 2. With the next constant, a function at both limits fits.
+const MOST_LOCALS: u32 = 10_000;
+/// The most operands on a function's stack that [`Limits::operands`] can allow.
+const MOST_OPERANDS: u32 = 1 << 14;
 
 /// The running counts of a module.
 #[derive(Debug)]
@@ -14,11 +22,14 @@ pub(super) struct Bounds<'a> {
     limits: &'a Limits,
     header_bytes: usize,
     element_items: u64,
+    module_work: u64,
+    /// The part of `module_work` that is the present function's.
+    function_work: u64,
 }
 
 impl<'a> Bounds<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
-        Self { limits, header_bytes: 0, element_items: 0 }
+        Self { limits, header_bytes: 0, element_items: 0, module_work: 0, function_work: 0 }
     }
 
     /// Checks the next payload.
@@ -44,6 +55,7 @@ impl<'a> Bounds<'a> {
             let limit = self.limits.header_bytes as u64;
             within("header_bytes", limit, self.header_bytes as u64, "bytes of sections before its code")?;
         }
+        self.check_constants(payload)?;
         if let Payload::ElementSection(segments) = payload {
             for segment in segments.clone().into_iter().flatten() {
                 self.element_items += u64::from(match segment.items {
@@ -55,6 +67,84 @@ impl<'a> Bounds<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Checks the constant expressions of a section.
+    fn check_constants(&self, payload: &Payload<'_>) -> Result<(), ModuleError> {
+        if let Payload::GlobalSection(globals) = payload {
+            let globals = globals.clone().into_iter().flatten();
+            return self.check_each_constant(globals.map(|global| global.init_expr));
+        }
+        if let Payload::ElementSection(segments) = payload {
+            let offsets = segments.clone().into_iter().flatten().filter_map(|segment| match segment.kind {
+                ElementKind::Active { offset_expr, .. } => Some(offset_expr),
+                ElementKind::Passive | ElementKind::Declared => None,
+            });
+            return self.check_each_constant(offsets);
+        }
+        if let Payload::DataSection(segments) = payload {
+            let offsets = segments.clone().into_iter().flatten().filter_map(|segment| match segment.kind {
+                DataKind::Active { offset_expr, .. } => Some(offset_expr),
+                DataKind::Passive => None,
+            });
+            return self.check_each_constant(offsets);
+        }
+        Ok(())
+    }
+
+    fn check_each_constant<'b>(
+        &self,
+        mut expressions: impl Iterator<Item = ConstExpr<'b>>,
+    ) -> Result<(), ModuleError> {
+        expressions.try_for_each(|expression| {
+            let limit = u64::from(self.limits.constant_operators);
+            let operators = expression.get_operators_reader().into_iter();
+            let operators = operators.take_while(|operator| !matches!(operator, Ok(Operator::End) | Err(_)));
+            // Counts to one past the limit, so that a refusal takes constant time.
+            let found = operators.zip(0..=limit).count() as u64;
+            within("constant_operators", limit, found, "or more instructions in one constant expression")
+        })
+    }
+
+    /// Starts the counts of a function of this arity, and checks the number of its locals.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError::Limit`] if there are too many. A malformed body is left to the validator.
+    pub(super) fn start_function(
+        &mut self,
+        arity: Arity,
+        body: &FunctionBody<'_>,
+    ) -> Result<(), ModuleError> {
+        let declared = body.get_locals_reader().into_iter().flatten().flatten();
+        let locals = declared.fold(u64::from(arity.params), |sum, (count, _)| sum + u64::from(count));
+        let limit = self.limits.locals.min(MOST_LOCALS).into();
+        within("locals", limit, locals, "parameters and locals in one function")?;
+        self.function_work = 0;
+        self.add_work(locals + u64::from(arity.results))
+    }
+
+    /// Adds `operands` to the work of the present function.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError::Limit`] if the function or the module would take too much work.
+    pub(super) fn add_work(&mut self, operands: u64) -> Result<(), ModuleError> {
+        self.function_work = self.function_work.saturating_add(operands);
+        self.module_work = self.module_work.saturating_add(operands);
+        within(
+            "function_work",
+            self.limits.function_work.into(),
+            self.function_work,
+            "or more operands to move in one function",
+        )?;
+        within("module_work", self.limits.module_work, self.module_work, "or more operands to move")
+    }
+
+    /// Checks how many operands are on the stack of a function.
+    pub(super) fn check_operands(&self, height: u32) -> Result<(), ModuleError> {
+        let limit = self.limits.operands.min(MOST_OPERANDS);
+        within("operands", limit.into(), height.into(), "operands on the stack of one function")
     }
 
     /// Checks how deep the blocks of a function body nest.

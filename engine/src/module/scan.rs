@@ -13,7 +13,11 @@ use wasmparser::{
     ValidPayload, Validator, ValidatorResources, WasmFeatures, types::Types,
 };
 
-use super::{MemoryType, ModuleError, RESERVED_PREFIX, bounds, bounds::Bounds};
+use super::{
+    MemoryType, ModuleError, RESERVED_PREFIX, bounds,
+    bounds::Bounds,
+    work::{self, Arities},
+};
 use crate::config::Config;
 
 /// The id and the contents of a section.
@@ -61,8 +65,6 @@ pub(super) struct Site {
 pub(super) struct Body<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) sites: Vec<Site>,
-    /// The depth to which blocks nest.
-    nesting: u32,
 }
 
 /// The parts of a valid module.
@@ -93,7 +95,8 @@ pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, Modu
     bounds::within("module_bytes", limit, bytes, "bytes")?;
     let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
     let features = config.features.to_wasmparser();
-    let mut bounds = Bounds::new(&config.limits);
+    let mut bodies =
+        BodyScanner { wasm, features, bounds: Bounds::new(&config.limits), arities: Arities::default() };
     let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
     parser.set_features(features);
@@ -101,16 +104,18 @@ pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, Modu
     let mut allocations = FuncValidatorAllocations::default();
     for payload in parser.parse_all(wasm) {
         let payload = payload.map_err(named)?;
-        bounds.check(&payload)?;
+        bodies.bounds.check(&payload)?;
         match validator.payload(&payload).map_err(named)? {
             ValidPayload::Func(func, body) => {
-                let (body, back) = scan_body(wasm, func, &body, allocations, features).map_err(named)?;
-                bounds.check_nesting(body.nesting)?;
+                let (body, back) = bodies.scan(func, &body, allocations)?;
                 allocations = back;
                 scan.bodies.push(body);
             }
             ValidPayload::End(types) => scan.record_types(&types),
             ValidPayload::Ok | ValidPayload::Parser(_) => {}
+        }
+        if matches!(payload, Payload::CodeSectionStart { .. }) {
+            bodies.arities = validator.types(0).map_or_else(Arities::default, Arities::of);
         }
         scan.record(wasm, payload)?;
     }
@@ -169,36 +174,59 @@ fn may_be_host_op(wasm: &[u8], offset: usize) -> bool {
     matches!(wasm.get(offset), Some(&(MEMORY_GROW | PREFIX_FC)))
 }
 
-/// Validates one function body and finds the sites in it.
-fn scan_body<'a>(
+/// What the scans of all function bodies share.
+struct BodyScanner<'a, 'l> {
     wasm: &'a [u8],
-    func: FuncToValidate<ValidatorResources>,
-    body: &FunctionBody<'a>,
-    allocations: FuncValidatorAllocations,
     features: WasmFeatures,
-) -> wasmparser::Result<(Body<'a>, FuncValidatorAllocations)> {
-    let range = body.range();
-    let mut validator = func.into_validator(allocations);
-    let mut reader = body.get_binary_reader();
-    validator.read_locals(&mut reader)?;
-    reader.set_features(features);
-    let (mut sites, mut nesting) = (Vec::new(), 0);
-    while !reader.eof() {
-        let start = reader.original_position();
-        if may_be_host_op(wasm, start) {
-            let operator = reader.read_operator()?;
-            validator.op(start, &operator)?;
-            if let Some(op) = HostOp::of(&operator) {
-                sites.push(Site { range: start - range.start..reader.original_position() - range.start, op });
+    bounds: Bounds<'l>,
+    arities: Arities,
+}
+
+impl<'a> BodyScanner<'a, '_> {
+    /// Validates one function body and finds the sites in it.
+    fn scan(
+        &mut self,
+        func: FuncToValidate<ValidatorResources>,
+        body: &FunctionBody<'a>,
+        allocations: FuncValidatorAllocations,
+    ) -> Result<(Body<'a>, FuncValidatorAllocations), ModuleError> {
+        let wasm = self.wasm;
+        let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
+        let range = body.range();
+        self.bounds.start_function(self.arities.of_function(func.index), body)?;
+        let mut validator = func.into_validator(allocations);
+        let mut reader = body.get_binary_reader();
+        validator.read_locals(&mut reader).map_err(named)?;
+        reader.set_features(self.features);
+        let (mut sites, mut nesting, mut operands) = (Vec::new(), 0, 0);
+        while !reader.eof() {
+            let start = reader.original_position();
+            if self.moves_operands(start) {
+                self.bounds.add_work(self.arities.operands(&reader, &validator))?;
             }
-        } else {
-            reader.visit_operator(&mut validator.visitor(start))??;
+            if may_be_host_op(wasm, start) {
+                let operator = reader.read_operator().map_err(named)?;
+                validator.op(start, &operator).map_err(named)?;
+                if let Some(op) = HostOp::of(&operator) {
+                    let end = reader.original_position();
+                    sites.push(Site { range: start - range.start..end - range.start, op });
+                }
+            } else {
+                reader.visit_operator(&mut validator.visitor(start)).flatten().map_err(named)?;
+            }
+            nesting = nesting.max(validator.control_stack_height());
+            operands = operands.max(validator.operand_stack_height());
         }
-        nesting = nesting.max(validator.control_stack_height());
+        validator.finish(reader.original_position()).map_err(named)?;
+        self.bounds.check_nesting(nesting)?;
+        self.bounds.check_operands(operands)?;
+        let bytes = wasm.get(range).expect("the parser's ranges lie in the bytes that it parsed");
+        Ok((Body { bytes, sites }, validator.into_allocations()))
     }
-    validator.finish(reader.original_position())?;
-    let bytes = wasm.get(range).expect("the parser's ranges lie in the bytes that it parsed");
-    Ok((Body { bytes, sites, nesting }, validator.into_allocations()))
+
+    fn moves_operands(&self, offset: usize) -> bool {
+        self.wasm.get(offset).is_some_and(|&opcode| work::has_arity(opcode))
+    }
 }
 
 fn check_magic(wasm: &[u8]) -> Result<(), ModuleError> {

@@ -7,19 +7,20 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use wasm_encoder::{
-    CodeSection, DataCountSection, Encode, EntityType, ExportKind, ExportSection, FunctionSection,
+    CodeSection, DataCountSection, Encode, EntityType, ExportKind, ExportSection, Function, FunctionSection,
     ImportSection, Instruction, RefType, Section, SectionId, TableSection, TypeSection, ValType,
 };
 use wasmparser::BinaryReader;
 
 use super::{
-    HOST_TABLE, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, START, grown_table_name,
+    HOST_TABLE, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, ModuleError, START, bounds,
+    grown_table_name,
     image::Imaged,
     memory_name,
     scan::{Body, HostOp, Scan},
     segments::Segments,
 };
-use crate::units::WasmPageSize;
+use crate::{config::Limits, units::WasmPageSize};
 
 /// The index in the host table of each operation.
 pub(crate) type Slots = BTreeMap<HostOp, u32>;
@@ -28,8 +29,20 @@ pub(crate) type Slots = BTreeMap<HostOp, u32>;
 ///
 /// Sections are written in the order that the binary format requires (Wasm core specification,
 /// "Modules" of the binary format).
-pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>) -> (Vec<u8>, Slots) {
+///
+/// # Errors
+///
+/// [`ModuleError::Limit`] if the function that applies the segments would be larger than a function
+/// of the module may be.
+pub(super) fn splice(
+    scan: &Scan<'_>,
+    imaged: &Imaged<'_>,
+    limits: &Limits,
+) -> Result<(Vec<u8>, Slots), ModuleError> {
     let plan = Plan::new(scan, imaged);
+    let initializer_bytes = plan.segments.initializer.as_ref().map_or(0, Function::byte_len) as u64;
+    let limit = limits.function_bytes as u64;
+    bounds::within("function_bytes", limit, initializer_bytes, "bytes of code that applies its segments")?;
     let mut out = Output { scan, wasm: Vec::with_capacity(capacity(scan)) };
     out.wasm.extend_from_slice(&wasm_encoder::Module::HEADER);
     out.extended(&plan.types());
@@ -44,7 +57,7 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>) -> (Vec<u8>, Slots) {
     out.section(&code, code.is_empty());
     out.section(&plan.segments.data, plan.segments.data.is_empty());
     let slots = plan.calls.iter().map(|(op, call)| (*op, call.slot)).collect();
-    (out.wasm, slots)
+    Ok((out.wasm, slots))
 }
 
 /// Returns a capacity that is enough for the guest's sections and, in most modules, for the

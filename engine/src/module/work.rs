@@ -1,0 +1,154 @@
+//! Counts the operands that the instructions of a function move.
+//!
+//! The validator and the interpreter's translation handle most instructions in constant time. A
+//! branch, a block or a call takes time for each of its operands instead, and translation may emit
+//! a copy for each. A type can have 1,000 parameters and 1,000 results, so 500 KB of such
+//! instructions can take minutes, or gigabytes of heap. Therefore the scan counts the operands of
+//! each instruction before it passes the instruction to the validator.
+//!
+//! Counting takes constant time for an instruction: the arities of all types are computed once.
+
+use alloc::vec::Vec;
+use wasmparser::{
+    BinaryReader, BlockType, CompositeInnerType, FrameKind, FuncValidator, ValidatorResources,
+    types::{CoreTypeId, TypesRef},
+};
+
+/// The number of parameters and results of a function type.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Arity {
+    pub(super) params: u32,
+    pub(super) results: u32,
+}
+
+impl Arity {
+    fn sum(self) -> u64 {
+        u64::from(self.params) + u64::from(self.results)
+    }
+}
+
+/// The arities of a module's types and functions.
+#[derive(Debug, Default)]
+pub(super) struct Arities {
+    types: Vec<Arity>,
+    functions: Vec<Arity>,
+}
+
+impl Arities {
+    /// The arities of what is defined in `types`.
+    pub(super) fn of(types: TypesRef<'_>) -> Self {
+        let arity = |id: CoreTypeId| match &types[id].composite_type.inner {
+            // The validator bounds both by 1,000.
+            CompositeInnerType::Func(ty) => Arity {
+                params: u32::try_from(ty.params().len()).unwrap_or(u32::MAX),
+                results: u32::try_from(ty.results().len()).unwrap_or(u32::MAX),
+            },
+            CompositeInnerType::Array(_) | CompositeInnerType::Struct(_) | CompositeInnerType::Cont(_) => {
+                Arity::default()
+            }
+        };
+        let type_indices = 0..types.core_type_count_in_module();
+        let functions = 0..types.function_count();
+        Self {
+            types: type_indices.map(|index| arity(types.core_type_at_in_module(index))).collect(),
+            functions: functions.map(|index| arity(types.core_function_at(index))).collect(),
+        }
+    }
+
+    fn of_type(&self, index: u32) -> Arity {
+        self.types.get(index as usize).copied().unwrap_or_default()
+    }
+
+    /// Returns the arity of the function with this index, or zeros if there is none.
+    pub(super) fn of_function(&self, index: u32) -> Arity {
+        self.functions.get(index as usize).copied().unwrap_or_default()
+    }
+
+    /// Returns the number of operands that the instruction at `reader` moves, if that is more than
+    /// a constant.
+    ///
+    /// It returns 0 for malformed instructions and for indices that are out of bounds, because the
+    /// validator refuses both in constant time.
+    pub(super) fn operands(
+        &self,
+        reader: &BinaryReader<'_>,
+        validator: &FuncValidator<ValidatorResources>,
+    ) -> u64 {
+        let mut reader = reader.clone();
+        self.read_operands(&mut reader, validator).unwrap_or(0)
+    }
+
+    fn read_operands(
+        &self,
+        reader: &mut BinaryReader<'_>,
+        validator: &FuncValidator<ValidatorResources>,
+    ) -> wasmparser::Result<u64> {
+        Ok(match reader.read_u8()? {
+            BLOCK | LOOP | IF => self.of_block(reader.read_var_s33()?, validator.operand_stack_height()),
+            BR | BR_IF => self.of_label(reader.read_var_u32()?, validator),
+            BR_TABLE => {
+                // All targets have the arity of the first one. If not, the validator fails at the
+                // first that differs.
+                let targets = u64::from(reader.read_var_u32()?) + 1;
+                targets * self.of_label(reader.read_var_u32()?, validator)
+            }
+            RETURN => u64::from(self.of_function(validator.index()).results),
+            CALL | RETURN_CALL => self.of_function(reader.read_var_u32()?).sum(),
+            CALL_INDIRECT | RETURN_CALL_INDIRECT => self.of_type(reader.read_var_u32()?).sum(),
+            _ => 0,
+        })
+    }
+
+    /// Returns the number of operands that a block moves at its start, its `else` and its end.
+    ///
+    /// `ty` is the encoded block type: an index of a type, or a negative number for a block without
+    /// parameters that has at most one result. At the start of a block with parameters, translation
+    /// also searches the whole operand stack, of `height` operands, for locals.
+    fn of_block(&self, ty: i64, height: u32) -> u64 {
+        let Ok(index) = u32::try_from(ty) else {
+            return if ty == EMPTY_BLOCK { 0 } else { BLOCK_PARTS };
+        };
+        let arity = self.of_type(index);
+        let searched = if arity.params > 0 { u64::from(height) } else { 0 };
+        BLOCK_PARTS * arity.sum() + searched
+    }
+
+    /// Returns the number of operands that a branch to the label at `depth` carries.
+    fn of_label(&self, depth: u32, validator: &FuncValidator<ValidatorResources>) -> u64 {
+        let frame = usize::try_from(depth).ok().and_then(|depth| validator.get_control_frame(depth));
+        let Some(frame) = frame else { return 0 };
+        let is_loop = frame.kind == FrameKind::Loop;
+        match frame.block_type {
+            BlockType::Empty => 0,
+            BlockType::Type(_) => u64::from(!is_loop),
+            BlockType::FuncType(index) => {
+                let Arity { params, results } = self.of_type(index);
+                u64::from(if is_loop { params } else { results })
+            }
+        }
+    }
+}
+
+/// Returns whether the instruction that starts with `opcode` can move more than a constant number
+/// of operands. Its opcode then is one of those below.
+pub(super) fn has_arity(opcode: u8) -> bool {
+    matches!(opcode, BLOCK..=IF | BR..=RETURN_CALL_INDIRECT)
+}
+
+/// The operands of a block are counted for its start, its `else` and its end.
+const BLOCK_PARTS: u64 = 3;
+/// The block type without parameters and results, 0x40 as a signed LEB128 number.
+const EMPTY_BLOCK: i64 = -64;
+
+// The opcodes of the Wasm core specification, "Instructions" of the binary format.
+const BLOCK: u8 = 0x02;
+const LOOP: u8 = 0x03;
+const IF: u8 = 0x04;
+const BR: u8 = 0x0c;
+const BR_IF: u8 = 0x0d;
+const BR_TABLE: u8 = 0x0e;
+const RETURN: u8 = 0x0f;
+const CALL: u8 = 0x10;
+const CALL_INDIRECT: u8 = 0x11;
+const RETURN_CALL: u8 = 0x12;
+const RETURN_CALL_INDIRECT: u8 = 0x13;
