@@ -62,7 +62,7 @@
 //! 2. A store is entered by one CPU at a time.
 //! 3. A guest cannot make the host panic: its numbers are checked in `units`, its module is held to
 //!    [`Limits`], and what it exhausts ends that guest alone.
-//! 4. Names follow wasmi and wasmtime. wasmi's types are re-exported where the engine adds nothing.
+//! 4. Names follow wasmi and wasmtime. wasmi's types are re-exported where they take no store.
 //! 5. `unsafe` code is denied, except for items that carry a permission with its reason.
 //!
 //! # Layers
@@ -95,19 +95,20 @@ pub use backing::Paged;
 pub use backing::{Backing, BackingError, Cleared, Fixed, FrameShortage, MemoryResidency};
 pub use config::{Commit, Config, Features, Fuel, Images, Limits, Strategy};
 pub use engine::{Engine, EngineError};
-pub use link::{DuplicateDefinition, InstantiateError, IntoFunc, Linker};
+pub use link::{DuplicateDefinition, InstantiateError, Linker};
 pub use module::{IndexType, MemoryType, Module, ModuleError};
 pub use store::{
-    Caller, Extern, GrowError, Instance, Memory, MemoryAccessError, MemoryError, OutOfFrames, ReentryTooDeep,
-    Store, StoreOptions, StoreReport, StoreState,
+    AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc, Memory,
+    MemoryAccessError, MemoryError, OutOfFrames, ReentryTooDeep, Store, StoreContext, StoreContextMut,
+    StoreOptions, StoreReport, Table, TypedFunc,
 };
 pub use task::{Pause, Poll, Task, TaskError};
 pub use units::{ClearError, WasmPageSize};
-/// The interpreter. Its types are in this crate's signatures.
+/// The interpreter. Its types are in this crate's signatures. No function of it accepts a store, a
+/// context or a caller of this crate.
 pub use wasmi;
 pub use wasmi::{
-    AsContext, AsContextMut, Error, ExportType, ExternRef, ExternType, F32, F64, Func, FuncType, Global,
-    GlobalType, ImportType, Mutability, Nullable, Ref, RefType, Table, TableType, TrapCode, TypedFunc, V128,
-    Val, ValType, WasmParams, WasmResults, WasmRet, WasmTy,
-    errors::{ErrorKind, HostError},
+    Error, ExportType, ExternType, F32, F64, FuncType, GlobalType, ImportType, Mutability, Nullable, Ref,
+    RefType, TableType, TrapCode, V128, Val, ValType, WasmParams, WasmResults, WasmRet, WasmTy,
+    errors::{ErrorKind, GlobalError, HostError, TableError},
 };

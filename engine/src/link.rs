@@ -8,13 +8,11 @@ mod error;
 mod guest_imports;
 mod host_table;
 mod instantiate;
-mod into_func;
 mod linker;
 mod matching;
 
 pub(crate) use self::instantiate::{Unstarted, prepare};
 pub use self::{
     error::{DuplicateDefinition, InstantiateError},
-    into_func::IntoFunc,
     linker::Linker,
 };

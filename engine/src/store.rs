@@ -1,31 +1,40 @@
 //! The store: wasmi's, with what the engine keeps for each one.
 //!
-//! [`StoreState`] is what wasmi holds as the store's data. It contains the embedder's data and
-//! derefs to it. A store installs two hooks in wasmi: the [`limiter`], which bounds what a guest
-//! may create, and the gate in [`state`], through which every call between host and guest passes.
+//! [`StoreState`] is what wasmi holds as the store's data. It contains the embedder's data. A store
+//! installs the [`limiter`] in wasmi, which bounds what a guest may create. Calls between host and
+//! guest pass the gate in [`state`].
+//!
+//! The handles of this layer wrap wasmi's and take the engine's own [contexts](context), so that
+//! safe code reaches neither the engine's state nor the parts of wasmi that go past its checks.
 
 mod caller;
+mod context;
 mod error;
 mod fuel;
+mod func;
 mod instance;
+mod into_func;
+mod items;
 mod limiter;
 mod memory;
 mod state;
 
-use wasmi::{AsContext, AsContextMut, StoreContext, StoreContextMut};
-
 pub use self::{
     caller::Caller,
+    context::{AsContext, AsContextMut, StoreContext, StoreContextMut},
     error::{GrowError, MemoryAccessError, MemoryError, OutOfFrames, ReentryTooDeep},
+    func::{Func, TypedFunc},
     instance::{Extern, Instance},
+    into_func::IntoFunc,
+    items::{ExternRef, Global, Table},
     memory::Memory,
-    state::StoreState,
 };
 pub(crate) use self::{
     caller::ImporterMemory,
     fuel::charge,
     limiter::Limiter,
     memory::{MemoryRecord, Reserved, clear, grow},
+    state::{StoreState, cross},
 };
 use crate::{
     backing::{Cleared, Health, Standing},
@@ -51,15 +60,14 @@ impl<T: 'static> Store<T> {
 
     /// Creates an empty store with its own limits and commit policy.
     ///
-    /// The limits of modules and of stacks are always the engine's, because modules are loaded before
-    /// there is a store, and stacks are reused by all stores of an engine.
+    /// The limits of modules and of stacks are always the engine's, because modules are loaded
+    /// before there is a store, and stacks are reused by all stores of an engine.
     pub fn with_options(engine: &Engine, data: T, options: StoreOptions) -> Self {
         let limits = options.limits.unwrap_or(*engine.limits());
         let arena = engine.backing().open(limits.resident_frames, options.commit);
         let state = StoreState::new(data, engine.clone(), arena, Limiter::new(limits));
         let mut inner = wasmi::Store::new(engine.wasmi(), state);
         inner.limiter(|state| &mut state.limiter);
-        inner.call_hook(|state, hook| state.on_call(&hook));
         if let Some(units) = limits.fuel {
             // An engine that is not metered returns an error. The limit has no effect there.
             let _ = inner.set_fuel(units);
@@ -82,12 +90,12 @@ impl<T: 'static> Store<T> {
     /// Returns the embedder's data.
     #[must_use]
     pub fn data(&self) -> &T {
-        self.inner.data()
+        &self.inner.data().data
     }
 
     /// Returns the embedder's data, exclusively.
     pub fn data_mut(&mut self) -> &mut T {
-        self.inner.data_mut()
+        &mut self.inner.data_mut().data
     }
 
     /// Returns how many units of fuel are left.
@@ -141,7 +149,7 @@ impl<T: 'static> Store<T> {
         for record in &state.memories {
             let held = record.residency();
             report.reserved_bytes += record.capacity();
-            report.committed_bytes += record.memory().size_bytes(&self.inner);
+            report.committed_bytes += record.memory().size_bytes(self);
             report.resident_frames += held.resident_frames;
             report.ahead_frames += held.ahead_frames;
             report.table_frames += held.table_frames;
@@ -154,16 +162,16 @@ impl<T: 'static> Store<T> {
 }
 
 impl<T: 'static> AsContext for Store<T> {
-    type Data = StoreState<T>;
+    type Data = T;
 
-    fn as_context(&self) -> StoreContext<'_, StoreState<T>> {
-        self.inner.as_context()
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext::from_wasmi(wasmi::AsContext::as_context(&self.inner))
     }
 }
 
 impl<T: 'static> AsContextMut for Store<T> {
-    fn as_context_mut(&mut self) -> StoreContextMut<'_, StoreState<T>> {
-        self.inner.as_context_mut()
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut::from_wasmi(wasmi::AsContextMut::as_context_mut(&mut self.inner))
     }
 }
 

@@ -14,16 +14,13 @@ mod pause;
 
 use alloc::{string::ToString, vec::Vec};
 use core::fmt;
-use wasmi::{
-    AsContext, AsContextMut, Func, ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, TrapCode,
-    Val,
-};
+use wasmi::{ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, TrapCode, Val};
 
 pub use self::{error::TaskError, pause::Pause};
 use crate::{
     link::{self, Linker, Unstarted},
     module::Module,
-    store::Store,
+    store::{AsContext, AsContextMut, Func, Store, cross},
 };
 
 /// A guest's call that runs in slices of fuel. Owns its store.
@@ -136,6 +133,10 @@ impl<T: 'static> Task<T> {
     /// [`Limits::function_bytes`](crate::Limits::function_bytes).
     ///
     /// A guest that waits is resumed at once. Running it before its time cuts its wait short.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the store was replaced by another one through [`store_mut`](Self::store_mut).
     pub fn run(&mut self, fuel: u64) -> Poll {
         if matches!(self.state, State::Over) {
             return Poll::Failed(wasmi::Error::host(TaskError::Over));
@@ -176,7 +177,8 @@ impl<T: 'static> Task<T> {
         &self.store
     }
 
-    /// Returns the store, exclusively. Its fuel belongs to the task and must not be set.
+    /// Returns the store, exclusively. Its fuel belongs to the task and must not be set, and the
+    /// store must not be replaced.
     pub fn store_mut(&mut self) -> &mut Store<T> {
         &mut self.store
     }
@@ -198,15 +200,19 @@ impl<T: 'static> Task<T> {
 
     /// Begins the next call, or resumes the one that is suspended.
     fn advance(&mut self) -> Result<ResumableCall, wasmi::Error> {
+        let mut ctx = self.store.as_context_mut().into_wasmi();
         match core::mem::replace(&mut self.state, State::Over) {
             State::Ready => {
                 let Call { func, arguments } = self.calls.pop().expect("a task that is not over has a call");
-                let ty = func.ty(&self.store);
+                let func = func.wasmi();
+                let ty = func.ty(&ctx);
                 self.results = ty.results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
-                func.call_resumable(&mut self.store, &arguments, &mut self.results)
+                cross(&mut ctx, |ctx| func.call_resumable(ctx, &arguments, &mut self.results))
             }
-            State::OutOfFuel(call) => call.resume(&mut self.store, &mut self.results),
-            State::Paused { call, results } => call.resume(&mut self.store, &results, &mut self.results),
+            State::OutOfFuel(call) => cross(&mut ctx, |ctx| call.resume(ctx, &mut self.results)),
+            State::Paused { call, results } => {
+                cross(&mut ctx, |ctx| call.resume(ctx, &results, &mut self.results))
+            }
             State::Over => unreachable!("`run` does not advance a task that is over"),
         }
     }
@@ -240,7 +246,7 @@ impl Call {
     ///
     /// [`TaskError::Arguments`] if the function has other parameters.
     fn new(ctx: impl AsContext, func: Func, arguments: &[Val]) -> Result<Self, TaskError> {
-        let ty = func.ty(&ctx);
+        let ty = func.ty(ctx);
         let given: Vec<_> = arguments.iter().map(Val::ty).collect();
         if ty.params() != given {
             return Err(TaskError::Arguments { expected: ty.params().to_vec(), given });

@@ -107,7 +107,7 @@ pub(super) fn discard<T: 'static>(
     }
 }
 
-/// Clears the range, or traps with a [`ClearError`].
+/// Clears the range, or traps with a [`ClearError`], or ends a guest whose store is lost.
 fn cleared<T: 'static>(
     caller: Caller<'_, StoreState<T>>,
     record: &Arc<MemoryRecord>,
@@ -115,6 +115,7 @@ fn cleared<T: 'static>(
     start: u64,
     count: u64,
 ) -> Result<Cleared, wasmi::Error> {
+    caller.data().refuse_lost()?;
     let size = record.memory().wasmi().data_size(&caller) as u64;
     let page_size = record.ty().page_size();
     let span: Result<Span, ClearError> = match form {

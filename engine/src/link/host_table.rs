@@ -6,8 +6,8 @@
 
 use alloc::sync::Arc;
 use wasmi::{
-    AsContextMut, Caller, Extern, Func, FuncType, Instance, Nullable, Ref, RefType, StoreContextMut, Table,
-    Val, ValType,
+    AsContextMut, Caller, Error, Extern, Func, FuncType, Instance, Nullable, Ref, RefType, StoreContextMut,
+    Table, Val, ValType,
 };
 
 use super::guest_imports;
@@ -27,7 +27,7 @@ pub(super) fn fill<T: 'static>(
     module: &Module,
     instance: Instance,
     memories: &[Arc<MemoryRecord>],
-) -> Result<(), wasmi::Error> {
+) -> Result<(), Error> {
     for (op, slot) in module.slots() {
         let func = match *op {
             HostOp::MemoryGrow(memory) => memory_grow(&mut *ctx, Arc::clone(&memories[memory as usize])),
@@ -59,12 +59,14 @@ fn reserved_table<T: 'static>(
 /// Allocates the function for `memory.grow`. It returns the old size, or -1.
 fn memory_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, record: Arc<MemoryRecord>) -> Func {
     match record.ty().index() {
-        IndexType::I32 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, delta: u32| -> u32 {
+        IndexType::I32 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, delta: u32| {
+            caller.data().refuse_lost()?;
             let old = grow(caller, &record, delta.into());
-            old.ok().and_then(|old| u32::try_from(old).ok()).unwrap_or(u32::MAX)
+            Ok::<_, Error>(old.ok().and_then(|old| u32::try_from(old).ok()).unwrap_or(u32::MAX))
         }),
-        IndexType::I64 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, delta: u64| -> u64 {
-            grow(caller, &record, delta).unwrap_or(u64::MAX)
+        IndexType::I64 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, delta: u64| {
+            caller.data().refuse_lost()?;
+            Ok::<_, Error>(grow(caller, &record, delta).unwrap_or(u64::MAX))
         }),
     }
 }
@@ -78,6 +80,7 @@ fn table_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, table: T
     };
     let index = if ty.is_64() { ValType::I64 } else { ValType::I32 };
     Func::new(ctx, FuncType::new([element, index], [index]), move |caller, params, results| {
+        caller.data().refuse_lost()?;
         let grown = match params {
             [Val::FuncRef(init), Val::I32(delta)] => {
                 table.grow(caller, u64::from(delta.cast_unsigned()), Ref::Func(*init))

@@ -6,14 +6,19 @@
 
 use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
 use core::cell::OnceCell;
-use wasmi::{AsContextMut, ExternType, Func, ImportType, StoreContextMut};
+use wasmi::{AsContextMut, ExternType, ImportType};
 
 use super::{Linker, error::InstantiateError, guest_imports::Provided, host_table, matching};
 use crate::{
     backing::LiveBytes,
     module::{self, Module},
-    store::{Extern, ImporterMemory, Instance, Limiter, MemoryError, MemoryRecord, Reserved, StoreState},
+    store::{
+        Extern, Func, ImporterMemory, Instance, Limiter, MemoryError, MemoryRecord, Reserved,
+        StoreContextMut, StoreState, cross,
+    },
 };
+
+type WasmiContext<'a, T> = wasmi::StoreContextMut<'a, StoreState<T>>;
 
 /// A resolved import.
 enum Resolved {
@@ -32,10 +37,10 @@ pub(crate) struct Unstarted {
 /// Implements [`Linker::instantiate`].
 pub(crate) fn instantiate<T: 'static>(
     linker: &Linker<T>,
-    mut ctx: StoreContextMut<'_, StoreState<T>>,
+    mut ctx: StoreContextMut<'_, T>,
     module: &Module,
 ) -> Result<Instance, InstantiateError> {
-    let Unstarted { instance, start } = prepare(linker, ctx.as_context_mut(), module)?;
+    let Unstarted { instance, start } = prepare(linker, StoreContextMut::from(&mut ctx), module)?;
     if let Some(start) = start {
         start.call(&mut ctx, &[], &mut []).map_err(InstantiateError::Start)?;
     }
@@ -45,9 +50,10 @@ pub(crate) fn instantiate<T: 'static>(
 /// Does everything but the call of the start function.
 pub(crate) fn prepare<T: 'static>(
     linker: &Linker<T>,
-    mut ctx: StoreContextMut<'_, StoreState<T>>,
+    ctx: StoreContextMut<'_, T>,
     module: &Module,
 ) -> Result<Unstarted, InstantiateError> {
+    let mut ctx = ctx.into_wasmi();
     if !ctx.data().engine.same(module.engine()) {
         return Err(InstantiateError::OtherEngine);
     }
@@ -75,7 +81,7 @@ pub(crate) fn prepare<T: 'static>(
     host_table::fill(&mut ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
     attach_images(&mut ctx, module, &memories);
     apply_segments(&mut ctx, inner).map_err(InstantiateError::Segment)?;
-    let start = inner.get_func(&ctx, module::START);
+    let start = inner.get_func(&ctx, module::START).map(Func::from_wasmi);
     Ok(Unstarted { instance: Instance::from_wasmi(inner), start })
 }
 
@@ -97,7 +103,7 @@ fn check_tables(module: &Module, limiter: &Limiter) -> Result<(), InstantiateErr
 /// Resolves `import` and checks its type. `memories` is the number of imported memories before it.
 fn resolve<T: 'static>(
     linker: &Linker<T>,
-    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    ctx: &mut WasmiContext<'_, T>,
     module: &Module,
     import: &ImportType<'_>,
     memories: usize,
@@ -109,7 +115,8 @@ fn resolve<T: 'static>(
         expected: Box::new(import.ty().clone()),
         found: Box::new(found),
     };
-    if let Some(item) = linker.resolve(ctx.as_context_mut(), import.module(), import.name(), memory_0) {
+    let context = StoreContextMut::from_wasmi(ctx.as_context_mut());
+    if let Some(item) = linker.resolve(context, import.module(), import.name(), memory_0) {
         if !matching::matches(&*ctx, import.ty(), module.memory_type(memories), item) {
             return Err(wrong(item.to_wasmi().ty(&*ctx)));
         }
@@ -132,7 +139,7 @@ fn resolve<T: 'static>(
 
 /// Reserves the regions of all memories that the module defines. If one fails, none stays reserved.
 fn reserve_memories<T: 'static>(
-    ctx: &StoreContextMut<'_, StoreState<T>>,
+    ctx: &WasmiContext<'_, T>,
     module: &Module,
 ) -> Result<Vec<(usize, Reserved)>, InstantiateError> {
     let mut reserved = Vec::new();
@@ -144,11 +151,7 @@ fn reserve_memories<T: 'static>(
 }
 
 /// Attaches the images of the new memories.
-fn attach_images<T: 'static>(
-    ctx: &mut StoreContextMut<'_, StoreState<T>>,
-    module: &Module,
-    memories: &[Arc<MemoryRecord>],
-) {
+fn attach_images<T: 'static>(ctx: &mut WasmiContext<'_, T>, module: &Module, memories: &[Arc<MemoryRecord>]) {
     for (index, image) in module.images() {
         let record = &memories[index];
         let live = LiveBytes::all(record.memory().wasmi().data_mut(&mut *ctx));
@@ -159,13 +162,14 @@ fn attach_images<T: 'static>(
 /// Calls the initializer. It costs the guest no fuel, because it is the engine's work and bounded
 /// by the module's size.
 fn apply_segments<T: 'static>(
-    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    ctx: &mut WasmiContext<'_, T>,
     instance: wasmi::Instance,
 ) -> Result<(), wasmi::Error> {
     let Some(initializer) = instance.get_func(&*ctx, module::INITIALIZER) else { return Ok(()) };
-    let Ok(fuel) = ctx.get_fuel() else { return initializer.call(ctx, &[], &mut []) };
+    let apply = |ctx: &mut _| cross(ctx, |ctx| initializer.call(ctx, &[], &mut []));
+    let Ok(fuel) = ctx.get_fuel() else { return apply(ctx) };
     ctx.set_fuel(u64::MAX)?;
-    let applied = initializer.call(&mut *ctx, &[], &mut []);
+    let applied = apply(ctx);
     ctx.set_fuel(fuel)?;
     applied
 }
@@ -173,7 +177,7 @@ fn apply_segments<T: 'static>(
 /// Returns the definitions for the imports of the spliced module, in wasmi's order. That is by
 /// kind, so the memories that the guest defines come before the globals that it imports.
 fn externs<T: 'static>(
-    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    ctx: &mut WasmiContext<'_, T>,
     imports: Vec<Resolved>,
     memories: &[Arc<MemoryRecord>],
     module: &Module,

@@ -2,16 +2,17 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
 use core::{cell::OnceCell, fmt};
-use wasmi::{AsContext, AsContextMut, Func, FuncType, StoreContextMut, Val};
+use wasmi::{FuncType, Val};
 
 use super::{
-    IntoFunc,
     error::{DuplicateDefinition, InstantiateError},
     instantiate,
 };
 use crate::{
     module::Module,
-    store::{Caller, Extern, ImporterMemory, Instance, StoreState},
+    store::{
+        AsContext, AsContextMut, Caller, Extern, Func, ImporterMemory, Instance, IntoFunc, StoreContextMut,
+    },
 };
 
 /// Definitions of what modules import. It belongs to no engine and no store, as long as it defines
@@ -22,7 +23,7 @@ pub struct Linker<T: 'static> {
 }
 
 /// Allocates a host function in a store, for a module with this memory.
-type MakeFunc<T> = dyn Fn(StoreContextMut<'_, StoreState<T>>, &Arc<ImporterMemory>) -> Func + Send + Sync;
+type MakeFunc<T> = dyn Fn(StoreContextMut<'_, T>, &Arc<ImporterMemory>) -> Func + Send + Sync;
 
 /// The definition of a name.
 enum Definition<T: 'static> {
@@ -120,12 +121,8 @@ impl<T: 'static> Linker<T> {
         + Sync
         + 'static,
     ) -> Result<&mut Self, DuplicateDefinition> {
-        let make = move |ctx: StoreContextMut<'_, _>, memory: &Arc<ImporterMemory>| {
-            let func = func.clone();
-            let memory = Arc::clone(memory);
-            Func::new(ctx, ty.clone(), move |caller, params, results| {
-                func(Caller::new(caller, &memory), params, results)
-            })
+        let make = move |ctx: StoreContextMut<'_, T>, memory: &Arc<ImporterMemory>| {
+            Func::new(ctx, ty.clone(), Arc::clone(memory), func.clone())
         };
         self.insert(module, name, Definition::Host(Arc::new(make)))
     }
@@ -138,7 +135,7 @@ impl<T: 'static> Linker<T> {
     /// by then.
     pub fn instance(
         &mut self,
-        ctx: impl AsContext<Data = StoreState<T>>,
+        ctx: impl AsContext<Data = T>,
         module: &str,
         instance: Instance,
     ) -> Result<&mut Self, DuplicateDefinition> {
@@ -174,7 +171,7 @@ impl<T: 'static> Linker<T> {
     /// - [`InstantiateError::Start`] if the start function trapped.
     pub fn instantiate(
         &self,
-        mut ctx: impl AsContextMut<Data = StoreState<T>>,
+        mut ctx: impl AsContextMut<Data = T>,
         module: &Module,
     ) -> Result<Instance, InstantiateError> {
         instantiate::instantiate(self, ctx.as_context_mut(), module)
@@ -184,7 +181,7 @@ impl<T: 'static> Linker<T> {
     /// module that imports it.
     pub(crate) fn resolve(
         &self,
-        ctx: StoreContextMut<'_, StoreState<T>>,
+        ctx: StoreContextMut<'_, T>,
         module: &str,
         name: &str,
         memory: &OnceCell<Arc<ImporterMemory>>,

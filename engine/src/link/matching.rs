@@ -19,9 +19,10 @@ pub(super) fn matches<T: 'static>(
     item: Extern,
 ) -> bool {
     match (expected, item) {
-        (ExternType::Func(expected), Extern::Func(func)) => func.ty(ctx) == *expected,
-        (ExternType::Global(expected), Extern::Global(global)) => global.ty(ctx) == *expected,
+        (ExternType::Func(expected), Extern::Func(func)) => func.wasmi().ty(ctx) == *expected,
+        (ExternType::Global(expected), Extern::Global(global)) => global.wasmi().ty(ctx) == *expected,
         (ExternType::Table(expected), Extern::Table(table)) => {
+            let table = table.wasmi();
             table_matches(expected, &table.ty(&ctx), table.size(&ctx))
         }
         (ExternType::Memory(_), Extern::Memory(found)) => {
@@ -48,7 +49,7 @@ fn memory_matches<T: 'static>(
     let ty = MemoryRecord::of(found, &ctx).ty();
     expected.index() == ty.index()
         && expected.page_size() == ty.page_size()
-        && limits_match(expected.minimum(), expected.maximum(), found.size(&ctx), ty.maximum())
+        && limits_match(expected.minimum(), expected.maximum(), found.wasmi().size(&ctx), ty.maximum())
 }
 
 fn limits_match(minimum: u64, maximum: Option<u64>, size: u64, found_maximum: Option<u64>) -> bool {

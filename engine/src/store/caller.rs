@@ -2,9 +2,9 @@
 
 use core::fmt;
 use spin::Once;
-use wasmi::{AsContext, AsContextMut, Error, StoreContext, StoreContextMut};
+use wasmi::Error;
 
-use super::{Extern, Memory, StoreState, charge};
+use super::{AsContext, AsContextMut, Extern, Memory, StoreContext, StoreContextMut, StoreState, charge};
 use crate::{engine::Engine, module};
 
 /// The caller of a host function: its store, and the exports of the instance that made the call.
@@ -56,12 +56,12 @@ impl<T: 'static> Caller<'_, T> {
     /// Returns the embedder's data.
     #[must_use]
     pub fn data(&self) -> &T {
-        self.inner.data()
+        &self.inner.data().data
     }
 
     /// Returns the embedder's data, exclusively.
     pub fn data_mut(&mut self) -> &mut T {
-        self.inner.data_mut()
+        &mut self.inner.data_mut().data
     }
 
     /// Returns the engine that the store belongs to.
@@ -98,16 +98,16 @@ impl<T: 'static> Caller<'_, T> {
 }
 
 impl<T: 'static> AsContext for Caller<'_, T> {
-    type Data = StoreState<T>;
+    type Data = T;
 
-    fn as_context(&self) -> StoreContext<'_, StoreState<T>> {
-        self.inner.as_context()
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext::from_wasmi(wasmi::AsContext::as_context(&self.inner))
     }
 }
 
 impl<T: 'static> AsContextMut for Caller<'_, T> {
-    fn as_context_mut(&mut self) -> StoreContextMut<'_, StoreState<T>> {
-        self.inner.as_context_mut()
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut::from_wasmi(wasmi::AsContextMut::as_context_mut(&mut self.inner))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Instances, and what they export.
 
 use alloc::vec::Vec;
-use wasmi::{AsContext, Func, Global, Table, TypedFunc, WasmParams, WasmResults};
+use wasmi::{Error, WasmParams, WasmResults, errors::FuncError};
 
-use super::{Memory, StoreState};
+use super::{AsContext, Func, Global, Memory, StoreContext, Table, TypedFunc};
 use crate::module;
 
 /// An instantiated module: a handle into the store, which owns the instance.
@@ -28,9 +28,9 @@ pub enum Extern {
 impl Extern {
     pub(crate) fn from_wasmi(inner: wasmi::Extern) -> Self {
         match inner {
-            wasmi::Extern::Func(func) => Self::Func(func),
-            wasmi::Extern::Global(global) => Self::Global(global),
-            wasmi::Extern::Table(table) => Self::Table(table),
+            wasmi::Extern::Func(func) => Self::Func(Func::from_wasmi(func)),
+            wasmi::Extern::Global(global) => Self::Global(Global::from_wasmi(global)),
+            wasmi::Extern::Table(table) => Self::Table(Table::from_wasmi(table)),
             wasmi::Extern::Memory(memory) => Self::Memory(Memory::from_wasmi(memory)),
         }
     }
@@ -61,9 +61,9 @@ impl Extern {
 
     pub(crate) fn to_wasmi(self) -> wasmi::Extern {
         match self {
-            Self::Func(func) => func.into(),
-            Self::Global(global) => global.into(),
-            Self::Table(table) => table.into(),
+            Self::Func(func) => func.wasmi().into(),
+            Self::Global(global) => global.wasmi().into(),
+            Self::Table(table) => table.wasmi().into(),
             Self::Memory(memory) => memory.wasmi().into(),
         }
     }
@@ -99,23 +99,15 @@ impl Instance {
     }
 
     /// Returns the export `name`.
-    pub fn get_export<T: 'static>(
-        &self,
-        ctx: impl AsContext<Data = StoreState<T>>,
-        name: &str,
-    ) -> Option<Extern> {
+    pub fn get_export(&self, ctx: impl AsContext, name: &str) -> Option<Extern> {
         if module::is_reserved(name) {
             return None;
         }
-        self.inner.get_export(ctx, name).map(Extern::from_wasmi)
+        self.inner.get_export(ctx.as_context().into_wasmi(), name).map(Extern::from_wasmi)
     }
 
     /// Returns the function that is exported as `name`.
-    pub fn get_func<T: 'static>(
-        &self,
-        ctx: impl AsContext<Data = StoreState<T>>,
-        name: &str,
-    ) -> Option<Func> {
+    pub fn get_func(&self, ctx: impl AsContext, name: &str) -> Option<Func> {
         self.get_export(ctx, name).and_then(Extern::into_func)
     }
 
@@ -128,48 +120,34 @@ impl Instance {
         &self,
         ctx: impl AsContext,
         name: &str,
-    ) -> Result<TypedFunc<Params, Results>, wasmi::Error>
+    ) -> Result<TypedFunc<Params, Results>, Error>
     where
         Params: WasmParams,
         Results: WasmResults,
     {
-        // A reserved name finds the start function at most, which is harmless.
-        self.inner.get_typed_func(ctx, name)
+        let ctx = ctx.as_context();
+        let func = self.get_func(ctx, name).ok_or(FuncError::ExportedFuncNotFound)?;
+        func.typed(ctx)
     }
 
     /// Returns the memory that is exported as `name`.
-    pub fn get_memory<T: 'static>(
-        &self,
-        ctx: impl AsContext<Data = StoreState<T>>,
-        name: &str,
-    ) -> Option<Memory> {
+    pub fn get_memory(&self, ctx: impl AsContext, name: &str) -> Option<Memory> {
         self.get_export(ctx, name).and_then(Extern::into_memory)
     }
 
     /// Returns the table that is exported as `name`.
-    pub fn get_table<T: 'static>(
-        &self,
-        ctx: impl AsContext<Data = StoreState<T>>,
-        name: &str,
-    ) -> Option<Table> {
+    pub fn get_table(&self, ctx: impl AsContext, name: &str) -> Option<Table> {
         self.get_export(ctx, name).and_then(Extern::into_table)
     }
 
     /// Returns the global variable that is exported as `name`.
-    pub fn get_global<T: 'static>(
-        &self,
-        ctx: impl AsContext<Data = StoreState<T>>,
-        name: &str,
-    ) -> Option<Global> {
+    pub fn get_global(&self, ctx: impl AsContext, name: &str) -> Option<Global> {
         self.get_export(ctx, name).and_then(Extern::into_global)
     }
 
     /// Returns all exports with their names, in no particular order.
-    pub fn exports<'a, T: 'static>(
-        &self,
-        ctx: &'a impl AsContext<Data = StoreState<T>>,
-    ) -> Vec<(&'a str, Extern)> {
-        let exports = self.inner.exports(ctx.as_context()).map(|export| {
+    pub fn exports<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, T>>) -> Vec<(&'a str, Extern)> {
+        let exports = self.inner.exports(ctx.into().into_wasmi()).map(|export| {
             let name = export.name();
             (name, Extern::from_wasmi(export.into_extern()))
         });

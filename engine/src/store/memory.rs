@@ -8,14 +8,14 @@ mod grow;
 mod record;
 mod region;
 
-use wasmi::{AsContext, AsContextMut, StoreContext, StoreContextMut};
-
 pub(crate) use self::{
     clear::clear,
     grow::grow,
     record::{MemoryRecord, Reserved},
 };
-use super::{GrowError, MemoryAccessError, MemoryError, StoreState};
+use super::{
+    AsContext, AsContextMut, GrowError, MemoryAccessError, MemoryError, StoreContext, StoreContextMut,
+};
 use crate::{
     backing::{Cleared, MemoryResidency},
     config::Strategy,
@@ -42,10 +42,8 @@ impl Memory {
     /// - [`MemoryError::TooLarge`] or [`MemoryError::TooMany`] if a limit of the store is exceeded.
     /// - [`MemoryError::Backing`] if the backing has no room.
     /// - [`MemoryError::Refused`] if `ty` is not a valid type.
-    pub fn new<T: 'static>(
-        mut ctx: impl AsContextMut<Data = StoreState<T>>,
-        ty: MemoryType,
-    ) -> Result<Self, MemoryError> {
+    pub fn new(mut ctx: impl AsContextMut, ty: MemoryType) -> Result<Self, MemoryError> {
+        let mut ctx = ctx.as_context_mut().into_wasmi();
         let reserved = Reserved::new(&ctx, ty, 0)?;
         Ok(reserved.establish(&mut ctx)?.memory())
     }
@@ -59,18 +57,18 @@ impl Memory {
     }
 
     /// Returns the memory's type. Its minimum is the size at creation.
-    pub fn ty<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> MemoryType {
-        MemoryRecord::of(*self, &ctx).ty()
+    pub fn ty(&self, ctx: impl AsContext) -> MemoryType {
+        MemoryRecord::of(*self, ctx.as_context().into_wasmi()).ty()
     }
 
     /// Returns the size in Wasm pages.
-    pub fn size<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> u64 {
-        self.inner.size(ctx)
+    pub fn size(&self, ctx: impl AsContext) -> u64 {
+        self.inner.size(ctx.as_context().into_wasmi())
     }
 
     /// Returns the size in bytes.
-    pub fn size_bytes<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> u64 {
-        self.inner.data_size(ctx) as u64
+    pub fn size_bytes(&self, ctx: impl AsContext) -> u64 {
+        self.inner.data_size(ctx.as_context().into_wasmi()) as u64
     }
 
     /// Grows by `delta` Wasm pages in constant time, and returns the old size in Wasm pages. It
@@ -81,11 +79,8 @@ impl Memory {
     /// - [`GrowError::AboveMaximum`] if the new size is above the type's maximum or what was
     ///   reserved.
     /// - [`GrowError::Refused`] if the backing cannot reserve the frames.
-    pub fn grow<T: 'static>(
-        &self,
-        ctx: impl AsContextMut<Data = StoreState<T>>,
-        delta: u64,
-    ) -> Result<u64, GrowError> {
+    pub fn grow(&self, mut ctx: impl AsContextMut, delta: u64) -> Result<u64, GrowError> {
+        let ctx = ctx.as_context_mut().into_wasmi();
         let record = MemoryRecord::of(*self, &ctx);
         grow(ctx, &record, delta)
     }
@@ -122,12 +117,7 @@ impl Memory {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn clear_pages<T: 'static>(
-        &self,
-        ctx: impl AsContextMut<Data = StoreState<T>>,
-        start: u64,
-        count: u64,
-    ) -> Result<Cleared, ClearError> {
+    pub fn clear_pages(&self, ctx: impl AsContextMut, start: u64, count: u64) -> Result<Cleared, ClearError> {
         self.clear(ctx, None, |page_size, size| Span::of_wasm_pages(start, count, page_size, size))
     }
 
@@ -136,9 +126,9 @@ impl Memory {
     /// # Errors
     ///
     /// Those of [`clear_pages`](Self::clear_pages).
-    pub fn clear_pages_with<T: 'static>(
+    pub fn clear_pages_with(
         &self,
-        ctx: impl AsContextMut<Data = StoreState<T>>,
+        ctx: impl AsContextMut,
         start: u64,
         count: u64,
         strategy: Strategy,
@@ -155,12 +145,7 @@ impl Memory {
     /// - [`ClearError::OutOfBounds`] if the range ends past the memory.
     ///
     /// Nothing has changed then.
-    pub fn discard<T: 'static>(
-        &self,
-        ctx: impl AsContextMut<Data = StoreState<T>>,
-        addr: u64,
-        len: u64,
-    ) -> Result<Cleared, ClearError> {
+    pub fn discard(&self, ctx: impl AsContextMut, addr: u64, len: u64) -> Result<Cleared, ClearError> {
         self.clear(ctx, None, |page_size, size| Span::of_bytes(addr, len, page_size, size))
     }
 
@@ -193,12 +178,7 @@ impl Memory {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn release<T: 'static>(
-        &self,
-        ctx: impl AsContextMut<Data = StoreState<T>>,
-        addr: u64,
-        len: u64,
-    ) -> Result<Cleared, ClearError> {
+    pub fn release(&self, ctx: impl AsContextMut, addr: u64, len: u64) -> Result<Cleared, ClearError> {
         self.clear(ctx, None, |_, size| Span::of_any_bytes(addr, len, size))
     }
 
@@ -207,9 +187,9 @@ impl Memory {
     /// # Errors
     ///
     /// Those of [`release`](Self::release).
-    pub fn release_with<T: 'static>(
+    pub fn release_with(
         &self,
-        ctx: impl AsContextMut<Data = StoreState<T>>,
+        ctx: impl AsContextMut,
         addr: u64,
         len: u64,
         strategy: Strategy,
@@ -219,45 +199,43 @@ impl Memory {
 
     /// Clears what `span` returns for the page size and the size of the memory, by `strategy` or
     /// else by the memory's own.
-    fn clear<T: 'static>(
+    fn clear(
         self,
-        ctx: impl AsContextMut<Data = StoreState<T>>,
+        mut ctx: impl AsContextMut,
         strategy: Option<Strategy>,
         span: impl FnOnce(WasmPageSize, u64) -> Result<Span, ClearError>,
     ) -> Result<Cleared, ClearError> {
+        let ctx = ctx.as_context_mut().into_wasmi();
         let record = MemoryRecord::of(self, &ctx);
-        let span = span(record.ty().page_size(), self.size_bytes(&ctx))?;
+        let span = span(record.ty().page_size(), self.inner.data_size(&ctx) as u64)?;
         let strategy = strategy.unwrap_or_else(|| record.strategy());
         Ok(clear(ctx, &record, span, strategy))
     }
 
     /// Sets the strategy of later clears: those of the guest, and those of the host that pass no
     /// strategy.
-    pub fn set_strategy<T: 'static>(&self, ctx: impl AsContextMut<Data = StoreState<T>>, strategy: Strategy) {
-        MemoryRecord::of(*self, &ctx).set_strategy(strategy);
+    pub fn set_strategy(&self, ctx: impl AsContextMut, strategy: Strategy) {
+        MemoryRecord::of(*self, ctx.as_context().into_wasmi()).set_strategy(strategy);
     }
 
     /// Returns the bytes. Reading a page that was never written takes no data frame.
-    pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, StoreState<T>>>) -> &'a [u8] {
-        self.inner.data(ctx)
+    pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
+        self.inner.data(ctx.into().into_wasmi())
     }
 
     /// Returns the bytes, exclusively. Writing to a page takes a frame for it.
-    pub fn data_mut<'a, T: 'static>(
-        &self,
-        ctx: impl Into<StoreContextMut<'a, StoreState<T>>>,
-    ) -> &'a mut [u8] {
-        self.inner.data_mut(ctx)
+    pub fn data_mut<'a, T: 'static>(&self, ctx: impl Into<StoreContextMut<'a, T>>) -> &'a mut [u8] {
+        self.inner.data_mut(ctx.into().into_wasmi())
     }
 
     /// Returns the bytes and the embedder's data, both exclusively, for a host function that copies
     /// between the two.
     pub fn data_and_store_mut<'a, T: 'static>(
         &self,
-        ctx: impl Into<StoreContextMut<'a, StoreState<T>>>,
+        ctx: impl Into<StoreContextMut<'a, T>>,
     ) -> (&'a mut [u8], &'a mut T) {
-        let (bytes, state) = self.inner.data_and_store_mut(ctx);
-        (bytes, state)
+        let (bytes, state) = self.inner.data_and_store_mut(ctx.into().into_wasmi());
+        (bytes, &mut state.data)
     }
 
     /// Copies `buffer.len()` bytes at `offset` into `buffer`.
@@ -265,13 +243,14 @@ impl Memory {
     /// # Errors
     ///
     /// [`MemoryAccessError`] if the range ends past the memory. `buffer` has not changed then.
-    pub fn read<T: 'static>(
+    pub fn read(
         &self,
-        ctx: impl AsContext<Data = StoreState<T>>,
+        ctx: impl AsContext,
         offset: usize,
         buffer: &mut [u8],
     ) -> Result<(), MemoryAccessError> {
-        let (len, size) = (buffer.len(), self.inner.data_size(&ctx));
+        let ctx = ctx.as_context().into_wasmi();
+        let (len, size) = (buffer.len(), self.inner.data_size(ctx));
         self.inner.read(ctx, offset, buffer).map_err(|_| MemoryAccessError { offset, len, size })
     }
 
@@ -280,18 +259,19 @@ impl Memory {
     /// # Errors
     ///
     /// [`MemoryAccessError`] if the range ends past the memory. Nothing has changed then.
-    pub fn write<T: 'static>(
+    pub fn write(
         &self,
-        ctx: impl AsContextMut<Data = StoreState<T>>,
+        mut ctx: impl AsContextMut,
         offset: usize,
         bytes: &[u8],
     ) -> Result<(), MemoryAccessError> {
+        let ctx = ctx.as_context_mut().into_wasmi();
         let (len, size) = (bytes.len(), self.inner.data_size(&ctx));
         self.inner.write(ctx, offset, bytes).map_err(|_| MemoryAccessError { offset, len, size })
     }
 
     /// Returns what the memory holds, in frames.
-    pub fn residency<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> MemoryResidency {
-        MemoryRecord::of(*self, &ctx).residency()
+    pub fn residency(&self, ctx: impl AsContext) -> MemoryResidency {
+        MemoryRecord::of(*self, ctx.as_context().into_wasmi()).residency()
     }
 }

@@ -1,11 +1,11 @@
 //! What the engine keeps for each store, and the gate between host and guest.
 //!
-//! wasmi calls a hook whenever a call enters or leaves a guest. The hook here is the one place
-//! where a lost store is stopped and where the depth of nested calls is bounded.
+//! Every call from the host into a guest passes [`cross`], which bounds how deeply such calls nest.
+//! Every host function starts with [`StoreState::refuse_lost`]. wasmi has a hook for both, but it
+//! runs twice for each call of a host function, and costs it half as much again.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::ops::{Deref, DerefMut};
-use wasmi::CallHook;
+use wasmi::{Error, StoreContextMut};
 
 use super::{MemoryRecord, OutOfFrames, ReentryTooDeep, limiter::Limiter};
 use crate::{
@@ -13,10 +13,11 @@ use crate::{
     engine::Engine,
 };
 
-/// The embedder's data, to which this derefs, and what the engine keeps for a store.
+/// The embedder's data, and what the engine keeps for a store. No public function returns a
+/// reference to it, so that the embedder cannot exchange it for that of another store.
 #[derive(Debug)]
-pub struct StoreState<T> {
-    data: T,
+pub(crate) struct StoreState<T> {
+    pub(crate) data: T,
     pub(crate) engine: Engine,
     pub(crate) arena: Box<dyn Arena>,
     pub(crate) memories: Vec<Arc<MemoryRecord>>,
@@ -30,34 +31,14 @@ impl<T> StoreState<T> {
         Self { data, engine, arena, memories: Vec::new(), limiter, depth: 0 }
     }
 
-    /// The call hook.
-    ///
-    /// It runs twice for each call of a host function. Its arms are calls that are not inlined, and
-    /// two cases share one arm, so that the cases with little to do need neither a stack frame nor
-    /// a jump table.
-    pub(super) fn on_call(&mut self, hook: &CallHook) -> Result<(), wasmi::Error> {
-        match hook {
-            CallHook::ReturningFromHost => Ok(()),
-            CallHook::CallingHost => self.refuse_lost(),
-            CallHook::CallingWasm | CallHook::ReturningFromWasm => self.cross_from_host(hook),
-        }
-    }
-
-    /// Handles both ends of a call from the host into the guest.
-    #[inline(never)]
-    fn cross_from_host(&mut self, hook: &CallHook) -> Result<(), wasmi::Error> {
-        if matches!(hook, CallHook::ReturningFromWasm) {
-            self.depth -= 1;
-            return self.refuse_lost();
-        }
-        self.refuse_lost()?;
-        self.enter()
-    }
-
     /// Fails if the store is lost. After the first write into the sink no effect may leave the
     /// guest.
-    #[inline(never)]
-    fn refuse_lost(&self) -> Result<(), wasmi::Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfFrames`].
+    #[inline]
+    pub(crate) fn refuse_lost(&self) -> Result<(), Error> {
         match self.arena.health() {
             Health::Sound => Ok(()),
             Health::Lost => Err(self.out_of_frames()),
@@ -66,31 +47,32 @@ impl<T> StoreState<T> {
 
     #[cold]
     #[inline(never)]
-    fn out_of_frames(&self) -> wasmi::Error {
+    fn out_of_frames(&self) -> Error {
         let Standing { held_frames, .. } = self.arena.standing();
-        wasmi::Error::host(OutOfFrames { held_frames })
-    }
-
-    fn enter(&mut self) -> Result<(), wasmi::Error> {
-        let limit = self.limiter.limits.reentry_depth;
-        if self.depth >= limit {
-            return Err(wasmi::Error::host(ReentryTooDeep { limit }));
-        }
-        self.depth += 1;
-        Ok(())
+        Error::host(OutOfFrames { held_frames })
     }
 }
 
-impl<T> Deref for StoreState<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.data
+/// Runs `call`, which calls into the guest or resumes it.
+///
+/// # Errors
+///
+/// [`OutOfFrames`] if the store is lost before the call or after it, whatever the call returned;
+/// [`ReentryTooDeep`] if too many calls have not returned; and what `call` fails with.
+pub(crate) fn cross<T: 'static, R>(
+    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    call: impl FnOnce(&mut StoreContextMut<'_, StoreState<T>>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let state = ctx.data_mut();
+    state.refuse_lost()?;
+    let (depth, limit) = (state.depth, state.limiter.limits.reentry_depth);
+    if depth >= limit {
+        return Err(Error::host(ReentryTooDeep { limit }));
     }
-}
-
-impl<T> DerefMut for StoreState<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.data
-    }
+    state.depth = depth + 1;
+    let returned = call(ctx);
+    let state = ctx.data_mut();
+    state.depth = depth;
+    state.refuse_lost()?;
+    returned
 }

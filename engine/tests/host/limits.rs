@@ -2,8 +2,8 @@
 
 use crate::support::{engine_with, instance, module};
 use palimpsest_engine::{
-    AsContextMut, Caller, Commit, Config, Extern, Fuel, Func, Limits, Linker, ReentryTooDeep, Store,
-    StoreOptions, StoreState, TrapCode, wasmi,
+    AsContextMut, Caller, Commit, Config, Extern, Fuel, Limits, Linker, ReentryTooDeep, Store, StoreOptions,
+    TrapCode,
 };
 
 #[test]
@@ -88,27 +88,6 @@ fn a_million_failing_grows_in_one_call_keep_no_native_stack() {
     // wasmi's own `memory.grow` keeps about 180 bytes for each failure, which would be 180 MB here.
     // An unoptimised build needs the 2 MiB.
     std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
-}
-
-#[test]
-fn a_memory_cannot_grow_without_the_engine() {
-    let (mut store, instance) = instance(r#"(module (memory (export "m") 1 4) (func (export "touch")))"#);
-    // A function that is created with the interpreter's API gets the interpreter's memory.
-    let sneak = Func::wrap(&mut store, |mut caller: wasmi::Caller<'_, StoreState<()>>| -> i32 {
-        let memory = caller.get_export("m").and_then(wasmi::Extern::into_memory).expect("it is exported");
-        i32::from(memory.grow(caller.as_context_mut(), 1).is_ok())
-    });
-    let mut linker = Linker::new();
-    linker.define("env", "sneak", sneak).unwrap();
-    let sneaky = module(
-        store.engine(),
-        r#"(module (import "env" "sneak" (func $sneak (result i32))) (memory (export "m") 1 4)
-            (func (export "run") (result i32) (call $sneak)))"#,
-    );
-    let sneaky = linker.instantiate(&mut store, &sneaky).unwrap();
-    assert_eq!(sneaky.get_typed_func::<(), i32>(&store, "run").unwrap().call(&mut store, ()).unwrap(), 0);
-    assert_eq!(sneaky.get_memory(&store, "m").unwrap().size(&store), 1);
-    assert_eq!(instance.get_memory(&store, "m").unwrap().grow(&mut store, 1).unwrap(), 1);
 }
 
 #[test]

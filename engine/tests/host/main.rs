@@ -7,6 +7,7 @@ mod clear;
 mod host_functions;
 mod images;
 mod limits;
+mod owners;
 mod shared_limits;
 mod splice;
 mod support;

@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    AsContextMut, Caller, Config, Error, Instance, InstantiateError, Limits, Linker, Module, ModuleError,
-    OutOfFrames, ReentryTooDeep, Store,
+    AsContextMut, Caller, Config, Engine, Error, FuncType, Instance, InstantiateError, Limits, Linker,
+    Module, ModuleError, OutOfFrames, ReentryTooDeep, Store, StoreOptions,
 };
 use palimpsest_paging::Frame;
 
@@ -18,6 +18,7 @@ use crate::{
 pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-guest-that-takes-all-frames-is-stopped-alone", 11, all_frames),
     VmTest::new("a-guest-is-held-to-its-cap-tables-included", 5, cap_with_tables),
+    VmTest::new("nothing-leaves-a-guest-after-its-first-lost-write", 36, nothing_leaves),
     VmTest::new("every-shortage-in-a-life-is-an-error", 2, every_shortage),
     VmTest::new("module-bombs-are-refused-by-name", 2, module_bombs),
     VmTest::new("re-entry-ends-at-the-configured-depth", 3, reentry),
@@ -91,6 +92,50 @@ fn cap_with_tables(checks: &mut Checks, machine: &Machine) {
         report.table_frames,
         report.resident_frames.div_ceil(512) + 1,
     );
+}
+
+/// The exports of `tests/vm/guests/lost.wat`.
+const EFFECTS: [&str; 9] =
+    ["return", "trap", "memory_grow", "table_grow", "clear_pages", "discard", "plain", "calling", "untyped"];
+
+/// A guest in a store that may hold 100 frames, whose host functions count their calls in the
+/// store's data.
+fn lost_guest(engine: &Engine, module: &Module) -> (Store<Arc<AtomicU32>>, Instance) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let mut linker = Linker::new();
+    let called = |caller: Caller<'_, Arc<AtomicU32>>| drop(caller.data().fetch_add(1, Ordering::Relaxed));
+    linker
+        .func_wrap("host", "plain", move || drop(counted.fetch_add(1, Ordering::Relaxed)))
+        .and_then(|linker| linker.func_wrap("host", "calling", called))
+        .and_then(|linker| {
+            linker.func_new("host", "untyped", FuncType::new([], []), move |caller, _, _| {
+                called(caller);
+                Ok(())
+            })
+        })
+        .expect("the names are free");
+    let mut limits = Limits::default();
+    limits.resident_frames = Some(100);
+    let options = StoreOptions { limits: Some(limits), ..StoreOptions::default() };
+    let mut store = Store::with_options(engine, calls, options);
+    let instance = linker.instantiate(&mut store, module).expect("the guest links");
+    (store, instance)
+}
+
+fn nothing_leaves(checks: &mut Checks, machine: &Machine) {
+    let engine = engine(machine, config(machine));
+    let module = module(&engine, guest!("lost"));
+    for effect in EFFECTS {
+        let (mut store, instance) = lost_guest(&engine, &module);
+        let run = instance.get_typed_func::<(), ()>(&store, effect).expect("the guest exports it");
+        checks.equal(effect, is_out_of_frames(run.call(&mut store, ())), true);
+        checks.equal("calls of the host", store.data().load(Ordering::Relaxed), 0);
+        let table = instance.get_table(&store, "table").map(|table| table.size(&store));
+        let report = store.report();
+        checks.equal("sizes", (report.committed_bytes, table), (256 << 16, Some(1)));
+        checks.equal("frames released by a clear", report.frames_released, 0);
+    }
 }
 
 /// Runs a whole life while the pool has `left` frames. Returns whether a step of it failed.

@@ -50,3 +50,29 @@ pub(crate) fn grow<T: 'static>(
         done
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        backing::Fixed,
+        config::Config,
+        engine::Engine,
+        module::MemoryType,
+        store::{AsContextMut as _, Memory, Store},
+    };
+    use core::mem::MaybeUninit;
+    use std::{boxed::Box, vec};
+
+    #[test]
+    fn a_memory_cannot_grow_without_the_engine() {
+        let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+        let engine =
+            Engine::new(Config::default(), Fixed::new(bytes, 1 << 18)).expect("a test build is flat");
+        let mut store = Store::new(&engine, ());
+        let memory = Memory::new(&mut store, MemoryType::new(1, Some(4))).expect("there is room");
+        let grown = memory.wasmi().grow(store.as_context_mut().into_wasmi(), 1);
+        assert!(grown.is_err());
+        assert_eq!(memory.size(&store), 1);
+        assert_eq!(memory.grow(&mut store, 1), Ok(1));
+    }
+}

@@ -4,9 +4,9 @@
 //! closures here take the engine's [`Caller`], or none.
 
 use alloc::sync::Arc;
-use wasmi::{Func, StoreContextMut, WasmRet, WasmTy};
+use wasmi::{Error, WasmRet, WasmTy};
 
-use crate::store::{Caller, ImporterMemory, StoreState};
+use super::{Caller, Func, ImporterMemory, StoreContextMut, StoreState};
 
 /// A closure or function that can be a host function.
 ///
@@ -16,7 +16,30 @@ use crate::store::{Caller, ImporterMemory, StoreState};
 pub trait IntoFunc<T: 'static, Params, Results>: Send + Sync + 'static {
     /// Allocates the function in a store, for a module with this memory.
     #[doc(hidden)]
-    fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>, memory: &Arc<ImporterMemory>) -> Func;
+    fn into_func(self, ctx: StoreContextMut<'_, T>, memory: &Arc<ImporterMemory>) -> Func;
+}
+
+/// The result of a host function that fails without being run if the store is lost.
+struct Checked<R>(Result<R, Error>);
+
+impl<R> Checked<R> {
+    /// Runs `call` if the store of its caller is not lost.
+    #[inline]
+    fn call<T: 'static>(
+        caller: wasmi::Caller<'_, StoreState<T>>,
+        call: impl FnOnce(wasmi::Caller<'_, StoreState<T>>) -> R,
+    ) -> Self {
+        Self(caller.data().refuse_lost().map(|()| call(caller)))
+    }
+}
+
+impl<R: WasmRet> WasmRet for Checked<R> {
+    type Ok = R::Ok;
+
+    #[inline]
+    fn into_fallible(self) -> Result<R::Ok, Error> {
+        self.0.and_then(R::into_fallible)
+    }
 }
 
 /// Implements [`IntoFunc`] for closures that have these parameters.
@@ -29,8 +52,12 @@ macro_rules! impl_into_func {
             $($param: WasmTy,)*
             R: WasmRet,
         {
-            fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>, _: &Arc<ImporterMemory>) -> Func {
-                Func::wrap(ctx, self)
+            #[allow(non_snake_case, reason = "a parameter has the name of its type")]
+            fn into_func(self, ctx: StoreContextMut<'_, T>, _: &Arc<ImporterMemory>) -> Func {
+                let checked = move |caller: wasmi::Caller<'_, StoreState<T>>, $($param: $param),*| {
+                    Checked::call(caller, |_| self($($param),*))
+                };
+                Func::from_wasmi(wasmi::Func::wrap(ctx.into_wasmi(), checked))
             }
         }
 
@@ -42,11 +69,12 @@ macro_rules! impl_into_func {
             R: WasmRet,
         {
             #[allow(non_snake_case, reason = "a parameter has the name of its type")]
-            fn into_func(self, ctx: StoreContextMut<'_, StoreState<T>>, memory: &Arc<ImporterMemory>) -> Func {
+            fn into_func(self, ctx: StoreContextMut<'_, T>, memory: &Arc<ImporterMemory>) -> Func {
                 let memory = Arc::clone(memory);
-                Func::wrap(ctx, move |caller: wasmi::Caller<'_, StoreState<T>>, $($param: $param),*| {
-                    self(Caller::new(caller, &memory), $($param),*)
-                })
+                let checked = move |caller: wasmi::Caller<'_, StoreState<T>>, $($param: $param),*| {
+                    Checked::call(caller, |caller| self(Caller::new(caller, &memory), $($param),*))
+                };
+                Func::from_wasmi(wasmi::Func::wrap(ctx.into_wasmi(), checked))
             }
         }
     };
