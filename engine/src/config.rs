@@ -97,12 +97,12 @@ pub struct Limits {
     pub module_work: u64,
     /// Instances in a store: 64.
     pub instances: usize,
-    /// Memories in a store: 64.
+    /// Memories in a store, and in a module with its imports: 64. A module can have 100 at most.
     pub memories: usize,
     /// Bytes to which one memory may grow: 2 TiB. They are address space, not an allocation.
     pub memory_bytes: u64,
-    /// Tables in a store: 128. An instance that contains `memory.grow`, `table.grow` or
-    /// `memory.discard` has one more than its module.
+    /// Tables that the instances of a store define, and tables in a module with its imports: 128. A
+    /// module can have 100 at most.
     pub tables: usize,
     /// Elements in one table: 131,072.
     pub table_elements: usize,

@@ -93,7 +93,7 @@ impl Module {
         let scan = scan::scan(wasm, engine.config())?;
         let (imaged, images) = images(engine, &scan);
         let (spliced, slots) = splice::splice(&scan, &imaged, engine.limits())?;
-        let inner = wasmi::Module::new(engine.wasmi(), &spliced).map_err(ModuleError::Translate)?;
+        let inner = parse(engine.wasmi(), &scan, &spliced, &slots).map_err(ModuleError::Translate)?;
         let sizes = scan.tables.iter().map(|table| table.initial).enumerate();
         Ok(Self {
             engine: engine.clone(),
@@ -159,6 +159,28 @@ impl Module {
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
     }
+}
+
+/// Passes the spliced module to wasmi.
+///
+/// wasmi validates it again, unless the host table is one table more than its validator accepts in
+/// a module. So a guest can have as many tables as the specification's limits for embedders allow.
+#[allow(unsafe_code, reason = "the validator counts the host table")]
+fn parse(
+    engine: &wasmi::Engine,
+    scan: &Scan<'_>,
+    spliced: &[u8],
+    slots: &Slots,
+) -> Result<wasmi::Module, wasmi::Error> {
+    let has_room = (scan.tables.len() as u64) < bounds::MOST_OF_A_KIND;
+    if has_room || slots.is_empty() {
+        return wasmi::Module::new(engine, spliced);
+    }
+    // SAFETY: 1. [`scan::scan`] has validated the guest's module, with a subset of the proposals
+    //            that wasmi's configuration has.
+    //         2. [`splice::splice`] writes the same additions for any number of tables. With fewer,
+    //            wasmi has validated its output above, in every load.
+    unsafe { wasmi::Module::new_unchecked(engine, spliced) }
 }
 
 /// Makes the images of the module's memories. If one of them cannot be made, none is.

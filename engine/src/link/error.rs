@@ -50,6 +50,26 @@ pub enum InstantiateError {
         #[source]
         cause: MemoryError,
     },
+    /// The store already has as many instances as
+    /// [`Limits::instances`](crate::Limits::instances) allows.
+    #[error("the store already has {limit} instances, which is the limit `instances`")]
+    TooManyInstances {
+        /// The limit.
+        limit: usize,
+    },
+    /// The instances of the store would define more tables than
+    /// [`Limits::tables`](crate::Limits::tables).
+    #[error(
+        "the module defines {tables} tables, and the store has room for {left}; the limit `tables` is {limit}"
+    )]
+    TooManyTables {
+        /// The number of tables that the module defines.
+        tables: usize,
+        /// The number of tables that the store's instances may still define.
+        left: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A table would start with more elements than
     /// [`Limits::table_elements`](crate::Limits::table_elements).
     #[error("table {index} starts with {elements} elements; the limit `table_elements` is {limit}")]

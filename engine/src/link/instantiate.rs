@@ -57,6 +57,7 @@ pub(crate) fn prepare<T: 'static>(
     if !ctx.data().engine.same(module.engine()) {
         return Err(InstantiateError::OtherEngine);
     }
+    check_counts(module, &ctx.data().limiter)?;
     check_tables(module, &ctx.data().limiter)?;
     let mut imports = Vec::new();
     let mut memories = Vec::new();
@@ -77,12 +78,25 @@ pub(crate) fn prepare<T: 'static>(
     }
     let externs = externs(&mut ctx, imports, &memories, module);
     ctx.data_mut().limiter.allow_host_table(module.slots().len());
+    ctx.data_mut().limiter.count_instance(module.defined_tables().count());
     let inner = wasmi::Instance::new(&mut ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
     host_table::fill(&mut ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
     attach_images(&mut ctx, module, &memories);
     apply_segments(&mut ctx, inner).map_err(InstantiateError::Segment)?;
     let start = inner.get_func(&ctx, module::START).map(Func::from_wasmi);
     Ok(Unstarted { instance: Instance::from_wasmi(inner), start })
+}
+
+/// Checks that the store has room for one more instance and for the tables that `module` defines.
+fn check_counts(module: &Module, limiter: &Limiter) -> Result<(), InstantiateError> {
+    if limiter.instances_left() == 0 {
+        return Err(InstantiateError::TooManyInstances { limit: limiter.limits.instances });
+    }
+    let (tables, left) = (module.defined_tables().count(), limiter.tables_left());
+    if tables > left {
+        return Err(InstantiateError::TooManyTables { tables, left, limit: limiter.limits.tables });
+    }
+    Ok(())
 }
 
 /// Checks the initial sizes of the tables that `module` defines.

@@ -160,7 +160,8 @@ impl<T: 'static> Linker<T> {
     /// - [`InstantiateError::NoMemory`] if the module imports a function of the engine that acts on
     ///   its memory, and has none.
     /// - [`InstantiateError::OtherEngine`] if the module belongs to another engine than the store.
-    /// - [`InstantiateError::TableTooLarge`], [`InstantiateError::TablesTooLarge`] or
+    /// - [`InstantiateError::TooManyInstances`], [`InstantiateError::TooManyTables`],
+    ///   [`InstantiateError::TableTooLarge`], [`InstantiateError::TablesTooLarge`] or
     ///   [`InstantiateError::Memory`] if a limit is exceeded or the backing has no room.
     ///
     /// Found later. What was created stays in the store, and memories and tables that the module

@@ -3,7 +3,7 @@
 //! Counts are read from section headers, which a hostile module can set to any value, so a refusal
 //! costs nothing. The names in the errors are those of the fields of [`Limits`].
 
-use wasmparser::{ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody, Operator, Payload};
+use wasmparser::{ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody, Operator, Payload, TypeRef};
 
 use super::{ModuleError, work::Arity};
 use crate::config::Limits;
@@ -15,6 +15,8 @@ use crate::config::Limits;
 const MOST_LOCALS: u32 = 10_000;
 /// The most operands on a function's stack that [`Limits::operands`] can allow.
 const MOST_OPERANDS: u32 = 1 << 14;
+/// The most memories, and the most tables, that the validator accepts in a module.
+pub(super) const MOST_OF_A_KIND: u64 = 100;
 
 /// The running counts of a module.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Bounds<'a> {
     limits: &'a Limits,
     header_bytes: usize,
     element_items: u64,
+    memories: u64,
+    tables: u64,
     module_work: u64,
     /// The part of `module_work` that is the present function's.
     function_work: u64,
@@ -29,7 +33,15 @@ pub(super) struct Bounds<'a> {
 
 impl<'a> Bounds<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
-        Self { limits, header_bytes: 0, element_items: 0, module_work: 0, function_work: 0 }
+        Self {
+            limits,
+            header_bytes: 0,
+            element_items: 0,
+            memories: 0,
+            tables: 0,
+            module_work: 0,
+            function_work: 0,
+        }
     }
 
     /// Checks the next payload.
@@ -55,6 +67,7 @@ impl<'a> Bounds<'a> {
             let limit = self.limits.header_bytes as u64;
             within("header_bytes", limit, self.header_bytes as u64, "bytes of sections before its code")?;
         }
+        self.check_counts(payload)?;
         self.check_constants(payload)?;
         if let Payload::ElementSection(segments) = payload {
             for segment in segments.clone().into_iter().flatten() {
@@ -67,6 +80,25 @@ impl<'a> Bounds<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Counts the memories and tables of a section that imports or defines some.
+    fn check_counts(&mut self, payload: &Payload<'_>) -> Result<(), ModuleError> {
+        if let Payload::ImportSection(imports) = payload {
+            for import in imports.clone().into_iter().flatten() {
+                self.memories += u64::from(matches!(import.ty, TypeRef::Memory(_)));
+                self.tables += u64::from(matches!(import.ty, TypeRef::Table(_)));
+            }
+        }
+        if let Payload::MemorySection(memories) = payload {
+            self.memories += u64::from(memories.count());
+        }
+        if let Payload::TableSection(tables) = payload {
+            self.tables += u64::from(tables.count());
+        }
+        let limit = |limit: usize| MOST_OF_A_KIND.min(limit as u64);
+        within("memories", limit(self.limits.memories), self.memories, "memories")?;
+        within("tables", limit(self.limits.tables), self.tables, "tables")
     }
 
     /// Checks the constant expressions of a section.

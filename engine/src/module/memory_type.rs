@@ -77,21 +77,24 @@ impl MemoryType {
     /// specification, "Memory Types").
     pub(crate) fn maximum_bytes(&self) -> u64 {
         let by_index = match self.index {
-            IndexType::I32 => self.page_size.bytes_of(self.page_size.pages_in(1 << 32)).unwrap_or(u64::MAX),
+            // The size in Wasm pages must fit into 32 bits as well.
+            IndexType::I32 => (1 << 32).min(self.page_size.bytes_of(u32::MAX.into()).unwrap_or(u64::MAX)),
             IndexType::I64 => u64::MAX,
         };
         let declared = self.maximum.map_or(u64::MAX, |max| self.page_size.bytes_of(max).unwrap_or(u64::MAX));
         by_index.min(declared)
     }
 
-    /// Returns the same type in wasmi's terms.
+    /// Returns the same type in wasmi's terms. A maximum of 2^64 bytes becomes one Wasm page less,
+    /// because wasmi panics if the bytes of a maximum do not fit into 64 bits.
     ///
     /// # Errors
     ///
     /// Fails if the minimum is above the maximum, or if the index type cannot represent a size.
     pub(crate) fn to_wasmi(self) -> Result<wasmi::MemoryType, wasmi::Error> {
         let mut builder = wasmi::MemoryType::builder();
-        builder.min(self.minimum).max(self.maximum);
+        let most = self.page_size.pages_in(u64::MAX).max(self.minimum);
+        builder.min(self.minimum).max(self.maximum.map(|maximum| maximum.min(most)));
         builder.memory64(self.index == IndexType::I64);
         builder.page_size_log2(self.page_size.log2());
         builder.build().map_err(wasmi::Error::from)
@@ -119,6 +122,12 @@ mod tests {
         assert_eq!(MemoryType::new(1, None).maximum_bytes(), 1 << 32);
         assert_eq!(MemoryType::new(1, Some(3)).maximum_bytes(), 3 << 16);
         let bytes = MemoryType::new(1, Some(u32::MAX)).with_page_size(WasmPageSize::BYTE);
+        assert_eq!(bytes.maximum_bytes(), u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn a_32_bit_memory_of_one_byte_pages_may_not_grow_to_a_size_of_2_to_the_32() {
+        let bytes = MemoryType::new(0, None).with_page_size(WasmPageSize::BYTE);
         assert_eq!(bytes.maximum_bytes(), u64::from(u32::MAX));
     }
 

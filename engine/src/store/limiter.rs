@@ -26,11 +26,39 @@ pub(crate) struct Limiter {
     host_elements: usize,
     /// Elements that the last growth added to `table_elements`.
     last_growth: usize,
+    /// Instances in the store, and the tables that they define. wasmi never frees either before its
+    /// store.
+    instances: usize,
+    tables: usize,
 }
 
 impl Limiter {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, growth: Growth::Closed, table_elements: 0, host_elements: 0, last_growth: 0 }
+        Self {
+            limits,
+            growth: Growth::Closed,
+            table_elements: 0,
+            host_elements: 0,
+            last_growth: 0,
+            instances: 0,
+            tables: 0,
+        }
+    }
+
+    /// Returns how many more instances the store may have.
+    pub(crate) fn instances_left(&self) -> usize {
+        self.limits.instances.saturating_sub(self.instances)
+    }
+
+    /// Returns how many more tables the instances of the store may define.
+    pub(crate) fn tables_left(&self) -> usize {
+        self.limits.tables.saturating_sub(self.tables)
+    }
+
+    /// Counts an instance that defines `tables` tables, besides its host table.
+    pub(crate) fn count_instance(&mut self, tables: usize) {
+        self.instances += 1;
+        self.tables += tables;
     }
 
     /// Returns how many elements the tables of the guest may still grow by, together.
@@ -77,15 +105,18 @@ impl ResourceLimiter for Limiter {
         Ok(())
     }
 
+    // The engine checks these limits itself, before it creates anything. wasmi counts an imported
+    // memory or table again for each importer, and all memories are imported after the splice.
+
     fn instances(&self) -> usize {
-        self.limits.instances
+        usize::MAX
     }
 
     fn tables(&self) -> usize {
-        self.limits.tables
+        usize::MAX
     }
 
     fn memories(&self) -> usize {
-        self.limits.memories
+        usize::MAX
     }
 }

@@ -74,7 +74,6 @@ fn a_memory_larger_than_the_backing_is_refused() {
 #[test]
 fn limits_are_named_with_value_and_request() {
     let mut limits = Limits::default();
-    limits.memories = 1;
     limits.memory_bytes = 2 << 16;
     limits.module_bytes = 64;
     limits.table_elements = 8;
@@ -88,10 +87,6 @@ fn limits_are_named_with_value_and_request() {
     assert_eq!(
         refused("(module (memory 3))"),
         "memory 0: the initial size is 196608 bytes; the limit `memory_bytes` is 131072"
-    );
-    assert_eq!(
-        refused("(module (memory 1) (memory 1))"),
-        "memory 1: the store already has 1 memories, which is the limit `memories`"
     );
     assert_eq!(
         refused("(module (table 9 funcref))"),

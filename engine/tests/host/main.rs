@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod clear;
+mod exact_limits;
 mod host_functions;
 mod images;
 mod limits;
