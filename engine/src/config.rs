@@ -72,9 +72,16 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Entries in each section of a module (types, imports, functions, ...): 20,000.
     pub section_entries: u32,
+    /// Entries in all sections of a module together: 65,536. An entry takes up to 600 bytes while
+    /// the module is loaded, and up to 300 afterwards.
+    pub module_entries: u32,
     /// References in all element segments of a module together: 131,072.
     pub element_items: u32,
-    /// Bytes of one function body: 512 KiB.
+    /// Bytes of all function bodies of a module together: 8 MiB. A body is translated at its first
+    /// call. The translation takes up to 12 bytes for each byte of the body.
+    pub code_bytes: usize,
+    /// Bytes of one function body: 512 KiB. Translating a function takes up to 40 bytes for each,
+    /// which the engine reuses for the next one.
     pub function_bytes: usize,
     /// Depth to which the blocks, loops and ifs of a function body may nest: 4,096.
     pub nesting: u32,
@@ -97,6 +104,9 @@ pub struct Limits {
     pub module_work: u64,
     /// Instances in a store: 64.
     pub instances: usize,
+    /// Entries in all sections of all instances in a store together: 131,072. An entry takes up to
+    /// 400 bytes in each instance.
+    pub store_entries: usize,
     /// Memories in a store, and in a module with its imports: 64. A module can have 100 at most.
     pub memories: usize,
     /// Bytes to which one memory may grow: 2 TiB. They are address space, not an allocation.
@@ -106,23 +116,80 @@ pub struct Limits {
     pub tables: usize,
     /// Elements in one table: 131,072.
     pub table_elements: usize,
-    /// Elements in all tables of a store together: 262,144. An element has 4 bytes, and a table
-    /// that grows has room for up to twice its elements.
+    /// Elements in all tables of a store together: 262,144. An element has 4 bytes. A table that
+    /// grows has room for up to twice its elements, and is moved.
     pub store_table_elements: usize,
     /// Frames that a store may hold, table frames included: no limit.
     pub resident_frames: Option<u64>,
     /// Units of fuel that a store of a metered engine starts with: none.
     pub fuel: Option<u64>,
-    /// Depth to which calls between the guest's own functions may nest: 10,000. On the heap, a call
-    /// takes 32 bytes, and its values are in `stack_bytes`.
+    /// Depth to which calls between the guest's own functions may nest: 10,000. Each takes 32 bytes
+    /// of heap, and its values are in `stack_bytes`.
     pub call_depth: usize,
-    /// Bytes on the heap for the parameters, locals and operands of nested calls: 1,000,000. A value
-    /// takes 8 bytes, and a vector 16.
+    /// Bytes of heap for the parameters, locals and operands of nested calls: 1,000,000. A value
+    /// takes 8 bytes, and a vector 16. A stack that grows is moved to twice its size.
     pub stack_bytes: usize,
     /// Depth to which calls from the host into a guest may nest through host functions: 16. Each
     /// takes about 2.3 KB of native stack, and has a stack on the heap that may reach `call_depth`
     /// and `stack_bytes`.
     pub reentry_depth: u32,
+}
+
+impl Limits {
+    /// Returns limits for one guest with `bytes` of kernel heap.
+    ///
+    /// A guest with one engine, one module and one store takes at most `bytes` under these limits,
+    /// whatever it does: while it is loaded and instantiated, and while it runs, at all its limits
+    /// at once. Its memories and their bookkeeping in the backing are not included, nor is what the
+    /// embedder gives it: see `WasiBuilder::for_heap` and `HeapOptions::for_heap`.
+    ///
+    /// The bound holds for hostile modules. Translated code takes about half of it, and other
+    /// programs need much less for theirs, so raise single limits for a program that is known. The
+    /// smallest heap for which the bound holds is 64 KiB, where a module may have 1.4 KiB of code.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use palimpsest_engine::{Config, Limits};
+    ///
+    /// let mut limits = Limits::for_heap(1 << 20);
+    /// assert_eq!(limits.code_bytes, 26_009);
+    /// limits.resident_frames = Some(256);
+    /// let config = Config::default().limits(limits);
+    /// ```
+    #[must_use]
+    pub fn for_heap(bytes: usize) -> Self {
+        // The engine, a store, and its first blocks.
+        const FIXED_BYTES: usize = 8 << 10;
+        let bytes = bytes.saturating_sub(FIXED_BYTES).max(1 << 12);
+        let default = Self::default();
+        let count = |per: usize| u32::try_from(bytes / per).unwrap_or(u32::MAX);
+        let code_bytes = (bytes / 40).min(default.code_bytes);
+        Self {
+            // Twice during the load.
+            module_bytes: (bytes / 12).min(default.module_bytes),
+            header_bytes: (bytes / 32).min(default.header_bytes),
+            section_entries: count(1400).min(default.section_entries),
+            module_entries: count(1400).min(default.module_entries),
+            element_items: count(512).min(default.element_items),
+            code_bytes,
+            function_bytes: (code_bytes / 5).min(default.function_bytes),
+            nesting: count(2048).min(default.nesting),
+            operands: count(256).min(default.operands),
+            function_work: count(192).min(default.function_work),
+            module_work: (bytes as u64 / 96).min(default.module_work),
+            instances: (1 + bytes / (16 << 10)).min(default.instances),
+            store_entries: (bytes / 1400).min(default.store_entries),
+            memories: (1 + bytes / (16 << 10)).min(default.memories),
+            tables: (2 + bytes / (16 << 10)).min(default.tables),
+            table_elements: (bytes / 256).min(default.table_elements),
+            store_table_elements: (bytes / 256).min(default.store_table_elements),
+            call_depth: (bytes / 2048).min(default.call_depth),
+            stack_bytes: (bytes / 48).min(default.stack_bytes),
+            reentry_depth: 2,
+            ..default
+        }
+    }
 }
 
 impl Default for Limits {
@@ -131,7 +198,9 @@ impl Default for Limits {
             module_bytes: 8 << 20,
             header_bytes: 1 << 20,
             section_entries: 20_000,
+            module_entries: 1 << 16,
             element_items: 1 << 17,
+            code_bytes: 8 << 20,
             function_bytes: 512 << 10,
             nesting: 1 << 12,
             locals: 10_000,
@@ -140,6 +209,7 @@ impl Default for Limits {
             function_work: 1 << 17,
             module_work: 1 << 23,
             instances: 64,
+            store_entries: 1 << 17,
             memories: 64,
             memory_bytes: 2 << 40,
             tables: 128,

@@ -67,6 +67,8 @@ type MemoryImages = Vec<(usize, Arc<dyn DataImage>)>;
 pub struct Module {
     engine: Engine,
     inner: wasmi::Module,
+    /// The number of entries in all sections.
+    entries: u32,
     /// All memories, the imported ones first.
     memories: Vec<MemoryType>,
     imported_memories: usize,
@@ -99,6 +101,7 @@ impl Module {
             engine: engine.clone(),
             table_sizes: sizes.skip(scan.imported_tables).collect(),
             inner,
+            entries: scan.entries,
             imported_memories: scan.imported_memories,
             memories: scan.memories,
             images,
@@ -134,6 +137,11 @@ impl Module {
 
     pub(crate) fn wasmi(&self) -> &wasmi::Module {
         &self.inner
+    }
+
+    /// Returns the number of entries in all sections of the guest's module.
+    pub(crate) fn entries(&self) -> usize {
+        self.entries as usize
     }
 
     /// Returns the type of a memory, imported ones included.

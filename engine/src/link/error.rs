@@ -81,6 +81,20 @@ pub enum InstantiateError {
         /// The limit.
         limit: usize,
     },
+    /// The instances of the store would have more section entries than
+    /// [`Limits::store_entries`](crate::Limits::store_entries).
+    #[error(
+        "the module has {entries} entries in its sections, and the store has room for {left}; the limit \
+         `store_entries` is {limit}"
+    )]
+    TooManyEntries {
+        /// The number of entries in the module's sections.
+        entries: usize,
+        /// The number of entries that further instances may have.
+        left: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The tables of the store would have more elements than
     /// [`Limits::store_table_elements`](crate::Limits::store_table_elements).
     #[error(

@@ -59,6 +59,9 @@ pub(crate) fn prepare<T: 'static>(
     }
     check_counts(module, &ctx.data().limiter)?;
     check_tables(module, &ctx.data().limiter)?;
+    check_entries(module, &ctx.data().limiter)?;
+    // Counted before anything is created, because what a failed instantiation has created stays.
+    ctx.data_mut().limiter.add_entries(module.entries());
     let mut imports = Vec::new();
     let mut memories = Vec::new();
     // Allocated with the first host function, because most modules import none.
@@ -112,6 +115,15 @@ fn check_tables(module: &Module, limiter: &Limiter) -> Result<(), InstantiateErr
         return Err(InstantiateError::TablesTooLarge { elements, left, limit });
     }
     Ok(())
+}
+
+/// Checks the number of section entries.
+fn check_entries(module: &Module, limiter: &Limiter) -> Result<(), InstantiateError> {
+    let (entries, left) = (module.entries(), limiter.entries_left());
+    if entries <= left {
+        return Ok(());
+    }
+    Err(InstantiateError::TooManyEntries { entries, left, limit: limiter.limits.store_entries })
 }
 
 /// Resolves `import` and checks its type. `memories` is the number of imported memories before it.

@@ -161,8 +161,9 @@ impl<T: 'static> Linker<T> {
     ///   its memory, and has none.
     /// - [`InstantiateError::OtherEngine`] if the module belongs to another engine than the store.
     /// - [`InstantiateError::TooManyInstances`], [`InstantiateError::TooManyTables`],
-    ///   [`InstantiateError::TableTooLarge`], [`InstantiateError::TablesTooLarge`] or
-    ///   [`InstantiateError::Memory`] if a limit is exceeded or the backing has no room.
+    ///   [`InstantiateError::TableTooLarge`], [`InstantiateError::TablesTooLarge`],
+    ///   [`InstantiateError::TooManyEntries`] or [`InstantiateError::Memory`] if a limit is
+    ///   exceeded or the backing has no room.
     ///
     /// Found later. What was created stays in the store, and memories and tables that the module
     /// imports keep what its segments wrote (Wasm core specification, "Instantiation"):

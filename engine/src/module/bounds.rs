@@ -22,6 +22,8 @@ pub(super) const MOST_OF_A_KIND: u64 = 100;
 #[derive(Debug)]
 pub(super) struct Bounds<'a> {
     limits: &'a Limits,
+    /// Entries of all sections so far.
+    pub(super) entries: u32,
     header_bytes: usize,
     element_items: u64,
     memories: u64,
@@ -35,6 +37,7 @@ impl<'a> Bounds<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
         Self {
             limits,
+            entries: 0,
             header_bytes: 0,
             element_items: 0,
             memories: 0,
@@ -62,7 +65,14 @@ impl<'a> Bounds<'a> {
         }
         let Some((entries, what)) = entries(payload) else { return Ok(()) };
         within("section_entries", self.limits.section_entries.into(), entries.into(), what)?;
-        if !matches!(payload, Payload::CodeSectionStart { .. } | Payload::DataSection(_)) {
+        if let Payload::CodeSectionStart { size, .. } = payload {
+            let limit = self.limits.code_bytes as u64;
+            return within("code_bytes", limit, (*size).into(), "bytes of function bodies");
+        }
+        self.entries = self.entries.saturating_add(entries);
+        let limit = self.limits.module_entries.into();
+        within("module_entries", limit, self.entries.into(), "entries in its sections")?;
+        if !matches!(payload, Payload::DataSection(_)) {
             self.header_bytes += payload.as_section().map_or(0, |(_, range)| range.len());
             let limit = self.limits.header_bytes as u64;
             within("header_bytes", limit, self.header_bytes as u64, "bytes of sections before its code")?;

@@ -72,6 +72,8 @@ pub(super) struct Body<'a> {
 pub(super) struct Scan<'a> {
     pub(super) sections: Vec<RawSection<'a>>,
     pub(super) bodies: Vec<Body<'a>>,
+    /// The number of entries in all sections.
+    pub(super) entries: u32,
     /// The number of types.
     pub(super) types: u32,
     /// The number of functions, imported ones included.
@@ -119,6 +121,7 @@ pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, Modu
         }
         scan.record(wasm, payload)?;
     }
+    scan.entries = bodies.bounds.entries;
     Ok(scan)
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Growth {
 pub(crate) struct Limiter {
     pub(crate) limits: Limits,
     pub(crate) growth: Growth,
+    /// Section entries of all instances.
+    entries: usize,
     /// Elements in all tables of the store. wasmi never frees a table before its store.
     table_elements: usize,
     /// Elements in host tables, which the limit does not count.
@@ -41,6 +43,7 @@ impl Limiter {
             host_elements: 0,
             last_growth: 0,
             instances: 0,
+            entries: 0,
             tables: 0,
         }
     }
@@ -59,6 +62,16 @@ impl Limiter {
     pub(crate) fn count_instance(&mut self, tables: usize) {
         self.instances += 1;
         self.tables += tables;
+    }
+
+    /// Returns how many section entries further instances may have, together.
+    pub(crate) fn entries_left(&self) -> usize {
+        self.limits.store_entries.saturating_sub(self.entries)
+    }
+
+    /// Counts an instance with this many section entries.
+    pub(crate) fn add_entries(&mut self, entries: usize) {
+        self.entries += entries;
     }
 
     /// Returns how many elements the tables of the guest may still grow by, together.

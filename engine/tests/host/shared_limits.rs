@@ -1,7 +1,9 @@
 //! Limits on what all tables, instances and calls of a store take together.
 
 use crate::support::{engine_with, module};
-use palimpsest_engine::{Config, Engine, InstantiateError, Limits, Linker, Ref, Store, TrapCode};
+use palimpsest_engine::{
+    Config, Engine, InstantiateError, Limits, Linker, Module, Nullable, Ref, Store, TrapCode,
+};
 
 /// Creates an engine whose stores may have `elements` in their tables.
 fn engine_with_elements(elements: usize) -> Engine {
@@ -68,10 +70,62 @@ fn tables_that_the_host_grows_count() {
     let mut store = Store::new(&engine, ());
     let instance = Linker::new().instantiate(&mut store, &module).unwrap();
     let table = instance.get_table(&store, "t").unwrap();
-    let null = || Ref::Extern(palimpsest_engine::Nullable::Null);
+    let null = || Ref::Extern(Nullable::Null);
     assert!(table.grow(&mut store, 5, null()).is_err());
     assert_eq!(table.grow(&mut store, 4, null()).unwrap(), 4);
     assert!(table.grow(&mut store, 1, null()).is_err());
+}
+
+#[test]
+fn instances_share_the_limit_of_their_section_entries() {
+    let mut limits = Limits::default();
+    limits.store_entries = 12;
+    let (engine, _) = engine_with(Config::default().limits(limits));
+    // A type, a function, an export, and a global.
+    let module = module(&engine, r#"(module (global i32 (i32.const 0)) (func (export "f")))"#);
+    let mut store = Store::new(&engine, ());
+    for _ in 0..3 {
+        Linker::new().instantiate(&mut store, &module).unwrap();
+    }
+    let error = Linker::new().instantiate(&mut store, &module).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the module has 4 entries in its sections, and the store has room for 0; the limit `store_entries` is 12"
+    );
+}
+
+#[test]
+fn entries_of_all_sections_share_a_limit() {
+    let mut limits = Limits::default();
+    limits.section_entries = 3;
+    limits.module_entries = 7;
+    let (engine, _) = engine_with(Config::default().limits(limits));
+    let globals =
+        |count| format!("(module (func) (func) (func) {})", "(global i32 (i32.const 0))".repeat(count));
+    let load = |text: String| Module::new(&engine, &wat::parse_str(text).unwrap());
+    load(globals(3)).unwrap();
+    let seven_and_memory = globals(3).replace("(func) (func)", "(memory 1) (func) (func)");
+    assert_eq!(
+        load(seven_and_memory).unwrap_err().to_string(),
+        "the module has 8 entries in its sections; the limit `module_entries` is 7"
+    );
+}
+
+#[test]
+fn function_bodies_share_a_limit_of_bytes() {
+    let mut limits = Limits::default();
+    limits.code_bytes = 18;
+    let (engine, _) = engine_with(Config::default().limits(limits));
+    // Each body has a length, no locals, and an `end`.
+    let load = |nops: usize| {
+        let text = format!("(module (func) (func) (func {}))", "nop ".repeat(nops));
+        Module::new(&engine, &wat::parse_str(text).unwrap())
+    };
+    load(9).unwrap();
+    assert_eq!(
+        load(10).unwrap_err().to_string(),
+        "the module has 19 bytes of function bodies; the limit `code_bytes` is 18"
+    );
 }
 
 #[test]
