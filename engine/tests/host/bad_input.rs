@@ -2,8 +2,8 @@
 
 use crate::support::{engine, engine_with, module};
 use palimpsest_engine::{
-    BackingError, Config, Engine, Fixed, InstantiateError, Limits, Linker, MemoryError, Module, ModuleError,
-    Store,
+    BackingError, Config, Engine, Fixed, InstantiateError, Limits, Linker, Memory, MemoryError, MemoryType,
+    Module, ModuleError, Store,
 };
 use std::{boxed::Box, mem::MaybeUninit};
 
@@ -122,5 +122,17 @@ fn a_reused_block_reads_zero() {
         memory.grow(&mut store, 1).unwrap();
         assert!(memory.data(&store).iter().all(|byte| *byte == 0));
         memory.data_mut(&mut store).fill(0xEE);
+    }
+}
+
+#[test]
+fn a_slice_of_any_length_and_alignment_is_a_backing() {
+    for (start, len) in (0..8).flat_map(|start| (0..40).map(move |len| (start, len))) {
+        let bytes = Box::leak(vec![MaybeUninit::uninit(); start + len].into_boxed_slice());
+        let backing = Fixed::new(&mut bytes[start..], 0);
+        assert!(backing.free_bytes() <= len as u64);
+        let engine = Engine::new(Config::default(), backing).unwrap();
+        let memory = Memory::new(&mut Store::new(&engine, ()), MemoryType::new(1, None));
+        assert!(matches!(memory, Err(MemoryError::Backing(_))), "{start} {len}");
     }
 }

@@ -26,7 +26,7 @@ fn panics<R>(action: impl FnOnce() -> R) -> bool {
         let hook = take_hook();
         set_hook(Box::new(move |info| {
             if !EXPECTED.get() {
-                hook(info)
+                hook(info);
             }
         }));
     });

@@ -10,9 +10,12 @@ use spin::Mutex;
 pub(super) struct BlockHeap(Arc<Mutex<Heap>>);
 
 impl BlockHeap {
-    /// A heap of all of `bytes`.
+    /// A heap of all of `bytes`. It is empty if they do not fit one free range, which has a header
+    /// of two words at an aligned address.
     pub(super) fn new(bytes: &'static mut [MaybeUninit<u8>]) -> Self {
-        Self(Arc::new(Mutex::new(Heap::from_slice(bytes))))
+        const LEAST: usize = 3 * size_of::<usize>();
+        let heap = if bytes.len() < LEAST { Heap::empty() } else { Heap::from_slice(bytes) };
+        Self(Arc::new(Mutex::new(heap)))
     }
 
     /// Returns the number of bytes that are in no block.
