@@ -17,7 +17,7 @@ mod live;
 mod paged;
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{any::Any, fmt::Debug, ptr::NonNull};
+use core::{any::Any, fmt::Debug, ptr::NonNull, sync::atomic::AtomicBool};
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use self::paged::Paged;
@@ -58,8 +58,8 @@ impl Backing {
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
 pub(crate) unsafe trait Provider: Debug + Send + Sync {
     /// Opens the share of one store, which may hold `cap_frames` frames at most, table frames
-    /// included.
-    fn open(&self, cap_frames: Option<u64>, commit: Commit) -> Box<dyn Arena>;
+    /// included. The arena sets `lost` when the store is not valid any more.
+    fn open(&self, cap_frames: Option<u64>, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena>;
 
     /// Makes an image of `parts`. Later parts overwrite earlier ones, and the bytes between them
     /// are zero.
@@ -99,10 +99,6 @@ pub(crate) unsafe trait Arena: Debug + Send + Sync {
     ///
     /// See [`BackingError`]. Nothing stays reserved then.
     fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError>;
-
-    /// Returns whether the store is still valid. It is called whenever a call crosses between host
-    /// and guest.
-    fn health(&self) -> Health;
 
     /// Returns the frames that the store holds, and its health.
     fn standing(&self) -> Standing;

@@ -64,8 +64,7 @@ impl<T: 'static> Store<T> {
     /// before there is a store, and stacks are reused by all stores of an engine.
     pub fn with_options(engine: &Engine, data: T, options: StoreOptions) -> Self {
         let limits = options.limits.unwrap_or(*engine.limits());
-        let arena = engine.backing().open(limits.resident_frames, options.commit);
-        let state = StoreState::new(data, engine.clone(), arena, Limiter::new(limits));
+        let state = StoreState::new(data, engine, limits, options.commit);
         let mut inner = wasmi::Store::new(engine.wasmi(), state);
         inner.limiter(|state| &mut state.limiter);
         if let Some(units) = limits.fuel {

@@ -7,7 +7,7 @@
 mod block;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{alloc::Layout, any::Any, mem::MaybeUninit, ptr::NonNull};
+use core::{alloc::Layout, any::Any, mem::MaybeUninit, ptr::NonNull, sync::atomic::AtomicBool};
 use spin::Mutex;
 
 use self::block::{Block, BlockHeap};
@@ -69,7 +69,8 @@ impl From<Fixed> for Backing {
 // SAFETY: `open` returns a [`Slots`], which keeps the contract as argued there.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl Provider for Fixed {
-    fn open(&self, cap_frames: Option<u64>, _commit: Commit) -> Box<dyn Arena> {
+    /// A store is never lost, because its frames are charged when a memory is created or grows.
+    fn open(&self, cap_frames: Option<u64>, _commit: Commit, _lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
         let account = Account::new(cap_frames.unwrap_or(u64::MAX));
         Box::new(Slots { backing: self.clone(), account: Arc::new(account) })
     }
@@ -145,10 +146,6 @@ unsafe impl Arena for Slots {
             return Err(BackingError::NoAddresses { requested });
         };
         Ok(Box::new(Slot { block, limit: requested, account: Arc::clone(&self.account) }))
-    }
-
-    fn health(&self) -> Health {
-        Health::Sound
     }
 
     fn standing(&self) -> Standing {

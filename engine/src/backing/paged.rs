@@ -4,7 +4,7 @@
 //! address space is the kernel's: its #PF handler passes faults to the same [`AddressSpace`].
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{any::Any, fmt, ptr::NonNull};
+use core::{any::Any, fmt, ptr::NonNull, sync::atomic::AtomicBool};
 use palimpsest_paging::{
     Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, Image, LimitError, Platform, Region,
     ReserveError, Shortage,
@@ -44,12 +44,13 @@ impl<P: Platform + Send + Sync> From<Paged<P>> for Backing {
 // SAFETY: `open` returns a [`Share`], which keeps the contract as argued there.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
-    fn open(&self, cap_frames: Option<u64>, commit: Commit) -> Box<dyn Arena> {
+    fn open(&self, cap_frames: Option<u64>, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
         let account = match commit {
             Commit::OnTouch => Account::new(cap_frames),
             Commit::Reserved => Account::reserved(cap_frames),
         };
-        Box::new(Share { space: self.space, account: Arc::new(account) })
+        let account = Arc::new(account.with_flag(Arc::clone(lost)));
+        Box::new(Share { space: self.space, account })
     }
 
     fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>> {
@@ -90,13 +91,9 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
         }
     }
 
-    fn health(&self) -> Health {
-        if self.account.is_lost() { Health::Lost } else { Health::Sound }
-    }
-
     fn standing(&self) -> Standing {
         Standing {
-            health: self.health(),
+            health: if self.account.is_lost() { Health::Lost } else { Health::Sound },
             held_frames: self.account.held_frames(),
             peak_frames: self.account.peak_frames(),
             charged_frames: self.account.charged_frames(),

@@ -5,11 +5,13 @@
 //! runs twice for each call of a host function, and costs it half as much again.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicBool, Ordering};
 use wasmi::{Error, StoreContextMut};
 
 use super::{MemoryRecord, OutOfFrames, ReentryTooDeep, limiter::Limiter};
 use crate::{
-    backing::{Arena, Health, Standing},
+    backing::{Arena, Standing},
+    config::{Commit, Limits},
     engine::Engine,
 };
 
@@ -19,6 +21,9 @@ use crate::{
 pub(crate) struct StoreState<T> {
     pub(crate) data: T,
     pub(crate) engine: Engine,
+    /// Whether the store is lost. The arena sets it, and [`Arena::standing`] has the cause. Every
+    /// call of a host function reads it, so it is in easy reach.
+    lost: Arc<AtomicBool>,
     pub(crate) arena: Box<dyn Arena>,
     pub(crate) memories: Vec<Arc<MemoryRecord>>,
     pub(crate) limiter: Limiter,
@@ -27,8 +32,11 @@ pub(crate) struct StoreState<T> {
 }
 
 impl<T> StoreState<T> {
-    pub(super) fn new(data: T, engine: Engine, arena: Box<dyn Arena>, limiter: Limiter) -> Self {
-        Self { data, engine, arena, memories: Vec::new(), limiter, depth: 0 }
+    pub(super) fn new(data: T, engine: &Engine, limits: Limits, commit: Commit) -> Self {
+        let lost = Arc::default();
+        let arena = engine.backing().open(limits.resident_frames, commit, &lost);
+        let limiter = Limiter::new(limits);
+        Self { data, engine: engine.clone(), lost, arena, memories: Vec::new(), limiter, depth: 0 }
     }
 
     /// Fails if the store is lost. After the first write into the sink no effect may leave the
@@ -39,10 +47,7 @@ impl<T> StoreState<T> {
     /// [`OutOfFrames`].
     #[inline]
     pub(crate) fn refuse_lost(&self) -> Result<(), Error> {
-        match self.arena.health() {
-            Health::Sound => Ok(()),
-            Health::Lost => Err(self.out_of_frames()),
-        }
+        if self.lost.load(Ordering::Acquire) { Err(self.out_of_frames()) } else { Ok(()) }
     }
 
     #[cold]

@@ -8,6 +8,7 @@
 //! A reserved account never holds more frames than it is charged for. `lost` is set once and never
 //! cleared.
 
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A budget of frames, and how many of them are used.
@@ -18,6 +19,8 @@ pub struct Account {
     held_frames: AtomicU64,
     peak_frames: AtomicU64,
     lost: AtomicBool,
+    /// The owner's flag, which is set together with `lost`.
+    flag: Option<Arc<AtomicBool>>,
 }
 
 /// When an account is charged for a frame.
@@ -57,7 +60,16 @@ impl Account {
             held_frames: AtomicU64::new(0),
             peak_frames: AtomicU64::new(0),
             lost: AtomicBool::new(false),
+            flag: None,
         }
+    }
+
+    /// Makes the account set `flag` when it is lost. An owner that checks at every step keeps the
+    /// flag where it can read it without a call.
+    #[must_use]
+    pub fn with_flag(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.flag = Some(flag);
+        self
     }
 
     /// Frames that the account holds now: data frames, deferred or not, and owned tables.
@@ -111,6 +123,9 @@ impl Account {
 
     pub(crate) fn mark_lost(&self) {
         self.lost.store(true, Ordering::Release);
+        if let Some(flag) = &self.flag {
+            flag.store(true, Ordering::Release);
+        }
     }
 
     /// Charges one frame that is about to be allocated, unless the cap is reached.
@@ -205,6 +220,15 @@ mod tests {
         account.unhold(1);
         assert_eq!((account.held_frames(), account.charged_frames(), account.peak_frames()), (1, 1, 2));
         assert!(!account.is_lost());
+    }
+
+    #[test]
+    fn an_account_sets_its_owners_flag_when_it_is_lost() {
+        let flag = Arc::new(AtomicBool::new(false));
+        let account = Account::new(None).with_flag(Arc::clone(&flag));
+        assert!(!account.is_lost() && !flag.load(Ordering::Acquire));
+        account.mark_lost();
+        assert!(account.is_lost() && flag.load(Ordering::Acquire));
     }
 
     #[test]
