@@ -3,9 +3,13 @@
 //! The features decide what the validator accepts. wasmi itself always has all of them, because a
 //! spliced module uses several tables even if the guest may not.
 
+use core::alloc::GlobalAlloc;
+
 use bitflags::bitflags;
 use wasmi::CustomFuelCosts;
 use wasmparser::WasmFeatures;
+
+use crate::budget::{HeapBudget, HeapMeters, Ledger};
 
 bitflags! {
     /// The Wasm proposals that a module may use. All are on by default.
@@ -119,6 +123,10 @@ pub struct Limits {
     /// Elements in all tables of a store together: 262,144. An element has 4 bytes. A table that
     /// grows has room for up to twice its elements, and is moved.
     pub store_table_elements: usize,
+    /// Bytes of the kernel heap that a store may take: 16 MiB. They are counted in engines with a
+    /// [`HeapBudget`]. A store that exceeds them is lost with
+    /// [`OutOfHeap`](crate::OutOfHeap). Loading a module may take as many.
+    pub heap_bytes: usize,
     /// Frames that a store may hold, table frames included: no limit.
     pub resident_frames: Option<u64>,
     /// Units of fuel that a store of a metered engine starts with: none.
@@ -187,6 +195,7 @@ impl Limits {
             call_depth: (bytes / 2048).min(default.call_depth),
             stack_bytes: (bytes / 48).min(default.stack_bytes),
             reentry_depth: 2,
+            heap_bytes: bytes,
             ..default
         }
     }
@@ -215,6 +224,7 @@ impl Default for Limits {
             tables: 128,
             table_elements: 1 << 17,
             store_table_elements: 1 << 18,
+            heap_bytes: 16 << 20,
             resident_frames: None,
             fuel: None,
             call_depth: 10_000,
@@ -293,6 +303,7 @@ pub struct Config {
     pub(crate) fuel: Fuel,
     pub(crate) strategy: Strategy,
     pub(crate) images: Images,
+    pub(crate) heap: Option<&'static dyn Ledger>,
 }
 
 impl Config {
@@ -328,6 +339,19 @@ impl Config {
     #[must_use]
     pub fn images(mut self, images: Images) -> Self {
         self.images = images;
+        self
+    }
+
+    /// Sets the budget that accounts for the kernel heap, which must be the global allocator.
+    ///
+    /// Without one, nothing counts what a store takes of the heap: the other limits must bound it.
+    #[must_use]
+    pub fn heap<A, M>(mut self, budget: &'static HeapBudget<A, M>) -> Self
+    where
+        A: GlobalAlloc + Sync,
+        M: HeapMeters,
+    {
+        self.heap = Some(budget);
         self
     }
 

@@ -71,7 +71,7 @@
 //! this line and checks every source file.
 //!
 //! ```text
-//! units < config < backing < engine < module < store < link < task
+//! units, budget < config < backing < engine < module < store < link < task
 //! ```
 
 #![no_std]
@@ -82,6 +82,7 @@ extern crate alloc;
 extern crate std;
 
 mod backing;
+mod budget;
 mod config;
 mod engine;
 mod link;
@@ -93,14 +94,15 @@ mod units;
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use backing::Paged;
 pub use backing::{Backing, BackingError, Cleared, Fixed, FrameShortage, MemoryResidency};
+pub use budget::{HeapBudget, HeapMeter, HeapMeters, ReserveError};
 pub use config::{Commit, Config, Features, Fuel, Images, Limits, Strategy};
 pub use engine::{Engine, EngineError};
 pub use link::{DuplicateDefinition, InstantiateError, Linker};
 pub use module::{IndexType, MemoryType, Module, ModuleError};
 pub use store::{
-    AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc, Memory,
-    MemoryAccessError, MemoryError, OutOfFrames, ReentryTooDeep, Store, StoreContext, StoreContextMut,
-    StoreOptions, StoreReport, Table, TypedFunc,
+    AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc, Lost,
+    Memory, MemoryAccessError, MemoryError, OutOfFrames, OutOfHeap, ReentryTooDeep, Store, StoreContext,
+    StoreContextMut, StoreOptions, StoreReport, Table, TypedFunc,
 };
 pub use task::{Pause, Poll, Task, TaskError};
 pub use units::{ClearError, WasmPageSize};

@@ -30,7 +30,12 @@ pub use self::{
 };
 use self::{image::Imaged, scan::Scan};
 pub(crate) use self::{scan::HostOp, splice::Slots};
-use crate::{backing::DataImage, config::Images, engine::Engine};
+use crate::{
+    backing::DataImage,
+    budget::{self, Verdict},
+    config::Images,
+    engine::Engine,
+};
 
 /// The prefix of all names that the engine adds to a module.
 const RESERVED_PREFIX: &str = "\0palimpsest";
@@ -90,8 +95,26 @@ impl Module {
     ///   features.
     /// - [`ModuleError::Limit`] if it exceeds one of the engine's limits.
     /// - [`ModuleError::ReservedName`] if it uses a name that is reserved for the engine.
+    /// - [`ModuleError::OutOfHeap`] if the kernel heap has no room for it.
     /// - [`ModuleError::Translate`] if it exceeds a limit of wasmi.
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
+        let Some(ledger) = engine.config().heap else { return Self::load(engine, wasm) };
+        let limit = engine.limits().heap_bytes;
+        let (loaded, taken_bytes, verdict) =
+            budget::measure(ledger, limit, || Self::load(engine, wasm)).ok_or(ModuleError::OutOfHeap)?;
+        match verdict {
+            Verdict::Sound => loaded,
+            Verdict::Exhausted => Err(ModuleError::OutOfHeap),
+            Verdict::AboveLimit => Err(ModuleError::Limit {
+                limit: "heap_bytes",
+                value: limit as u64,
+                found: taken_bytes.max(limit + 1) as u64,
+                what: "or more bytes of heap to take",
+            }),
+        }
+    }
+
+    fn load(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
         let scan = scan::scan(wasm, engine.config())?;
         let (imaged, images) = images(engine, &scan);
         let (spliced, slots) = splice::splice(&scan, &imaged, engine.limits())?;

@@ -12,6 +12,7 @@ mod context;
 mod error;
 mod fuel;
 mod func;
+mod heap;
 mod instance;
 mod into_func;
 mod items;
@@ -22,7 +23,7 @@ mod state;
 pub use self::{
     caller::Caller,
     context::{AsContext, AsContextMut, StoreContext, StoreContextMut},
-    error::{GrowError, MemoryAccessError, MemoryError, OutOfFrames, ReentryTooDeep},
+    error::{GrowError, Lost, MemoryAccessError, MemoryError, OutOfFrames, OutOfHeap, ReentryTooDeep},
     func::{Func, TypedFunc},
     instance::{Extern, Instance},
     into_func::IntoFunc,
@@ -34,10 +35,10 @@ pub(crate) use self::{
     fuel::charge,
     limiter::Limiter,
     memory::{MemoryRecord, Reserved, clear, grow},
-    state::{StoreState, cross},
+    state::{StoreState, cross, serve},
 };
 use crate::{
-    backing::{Cleared, Health, Standing},
+    backing::{Cleared, Standing},
     config::{Commit, Limits},
     engine::Engine,
 };
@@ -138,13 +139,15 @@ impl<T: 'static> Store<T> {
     #[must_use]
     pub fn report(&self) -> StoreReport {
         let state = self.inner.data();
-        let Standing { health, held_frames, peak_frames, charged_frames } = state.arena.standing();
-        let lost = match health {
-            Health::Sound => None,
-            Health::Lost => Some(OutOfFrames { held_frames }),
+        let Standing { held_frames, peak_frames, charged_frames, .. } = state.arena.standing();
+        let mut report = StoreReport {
+            held_frames,
+            peak_frames,
+            charged_frames,
+            heap_bytes: state.heap.bytes(),
+            lost: state.lost(),
+            ..StoreReport::default()
         };
-        let mut report =
-            StoreReport { held_frames, peak_frames, charged_frames, lost, ..StoreReport::default() };
         for record in &state.memories {
             let held = record.residency();
             report.reserved_bytes += record.capacity();
@@ -218,6 +221,9 @@ pub struct StoreReport {
     pub faults: u64,
     /// Data frames that clears have released.
     pub frames_released: u64,
+    /// Bytes of the kernel heap that were allocated while the store was served and not freed, or 0
+    /// if the engine has no [`HeapBudget`](crate::HeapBudget).
+    pub heap_bytes: usize,
     /// Why the store is lost, if it is. A lost store refuses all calls.
-    pub lost: Option<OutOfFrames>,
+    pub lost: Option<Lost>,
 }

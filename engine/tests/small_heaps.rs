@@ -152,10 +152,9 @@ fn guest(limits: &Limits, code: &Code, entry: Entry) -> Vec<u8> {
     let extra = |kind: Entry| {
         let is_asked = core::mem::discriminant(&kind) == core::mem::discriminant(&entry);
         // The code that applies active segments has up to 16 bytes for each.
-        let applied = match kind {
-            Entry::Element | Entry::Data => u32::try_from(limits.function_bytes / 16 - 1).unwrap(),
-            _ => u32::MAX,
-        };
+        let is_applied = matches!(kind, Entry::Element | Entry::Data);
+        let applied =
+            if is_applied { u32::try_from(limits.function_bytes / 16 - 1).unwrap() } else { u32::MAX };
         if is_asked { left.min(limits.section_entries - fixed - functions).min(applied) } else { 0 }
     };
     // Bytes of header sections for each of the extra entries.

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String};
 use thiserror::Error;
 use wasmi::ExternType;
 
-use crate::store::MemoryError;
+use crate::store::{MemoryError, OutOfHeap};
 
 /// Why a module was not instantiated.
 #[derive(Debug, Error)]
@@ -109,6 +109,9 @@ pub enum InstantiateError {
         /// The limit.
         limit: usize,
     },
+    /// The instance takes too much of the kernel heap.
+    #[error(transparent)]
+    OutOfHeap(#[from] OutOfHeap),
     /// An active segment does not fit into its memory or table.
     #[error("a data or element segment does not fit: {0}")]
     Segment(#[source] wasmi::Error),

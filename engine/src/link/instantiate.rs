@@ -14,7 +14,7 @@ use crate::{
     module::{self, Module},
     store::{
         Extern, Func, ImporterMemory, Instance, Limiter, MemoryError, MemoryRecord, Reserved,
-        StoreContextMut, StoreState, cross,
+        StoreContextMut, StoreState, cross, serve,
     },
 };
 
@@ -57,6 +57,15 @@ pub(crate) fn prepare<T: 'static>(
     if !ctx.data().engine.same(module.engine()) {
         return Err(InstantiateError::OtherEngine);
     }
+    serve(&mut ctx, |ctx| create(linker, ctx, module))?
+}
+
+/// Creates the instance in a store of the module's engine.
+fn create<T: 'static>(
+    linker: &Linker<T>,
+    ctx: &mut WasmiContext<'_, T>,
+    module: &Module,
+) -> Result<Unstarted, InstantiateError> {
     check_counts(module, &ctx.data().limiter)?;
     check_tables(module, &ctx.data().limiter)?;
     check_entries(module, &ctx.data().limiter)?;
@@ -67,26 +76,26 @@ pub(crate) fn prepare<T: 'static>(
     // Allocated with the first host function, because most modules import none.
     let memory_0 = OnceCell::new();
     for import in module.imports() {
-        let resolved = resolve(linker, &mut ctx, module, &import, memories.len(), &memory_0)?;
+        let resolved = resolve(linker, ctx, module, &import, memories.len(), &memory_0)?;
         if let Resolved::Defined(Extern::Memory(memory)) = &resolved {
-            memories.push(MemoryRecord::of(*memory, &ctx));
+            memories.push(MemoryRecord::of(*memory, &*ctx));
         }
         imports.push(resolved);
     }
-    for (index, reserved) in reserve_memories(&ctx, module)? {
-        memories.push(reserved.establish(&mut ctx).map_err(|cause| memory_error(index, cause))?);
+    for (index, reserved) in reserve_memories(ctx, module)? {
+        memories.push(reserved.establish(&mut *ctx).map_err(|cause| memory_error(index, cause))?);
     }
     if let (Some(memory_0), Some(record)) = (memory_0.get(), memories.first()) {
         memory_0.set(record.memory());
     }
-    let externs = externs(&mut ctx, imports, &memories, module);
+    let externs = externs(ctx, imports, &memories, module);
     ctx.data_mut().limiter.allow_host_table(module.slots().len());
     ctx.data_mut().limiter.count_instance(module.defined_tables().count());
-    let inner = wasmi::Instance::new(&mut ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
-    host_table::fill(&mut ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
-    attach_images(&mut ctx, module, &memories);
-    apply_segments(&mut ctx, inner).map_err(InstantiateError::Segment)?;
-    let start = inner.get_func(&ctx, module::START).map(Func::from_wasmi);
+    let inner = wasmi::Instance::new(&mut *ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
+    host_table::fill(ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
+    attach_images(ctx, module, &memories);
+    apply_segments(ctx, inner).map_err(InstantiateError::Segment)?;
+    let start = inner.get_func(&*ctx, module::START).map(Func::from_wasmi);
     Ok(Unstarted { instance: Instance::from_wasmi(inner), start })
 }
 

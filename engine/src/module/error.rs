@@ -54,6 +54,11 @@ pub enum ModuleError {
         /// The name.
         name: String,
     },
+    /// The kernel heap has no room for the module.
+    #[error(
+        "out of heap: the kernel heap has no room for the module; drop a store, or load a smaller module"
+    )]
+    OutOfHeap,
     /// wasmi refuses the spliced module.
     #[error("the interpreter refuses the module: {0}")]
     Translate(#[source] wasmi::Error),

@@ -91,6 +91,51 @@ pub struct OutOfFrames {
 
 impl HostError for OutOfFrames {}
 
+/// A guest takes too much of the kernel heap.
+///
+/// It occurs only in engines with a [`HeapBudget`](crate::HeapBudget).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum OutOfHeap {
+    /// The store has exceeded [`Limits::heap_bytes`](crate::Limits::heap_bytes), and is lost.
+    #[error(
+        "out of heap: the guest takes {taken_bytes} bytes; the limit `heap_bytes` is {limit}; the store is lost, drop it"
+    )]
+    AboveLimit {
+        /// Bytes that the store took when it was stopped.
+        taken_bytes: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The heap had no block left while the store was served, and the store is lost.
+    #[error(
+        "out of heap: the heap was exhausted when the guest took {taken_bytes} bytes; the store is lost, drop it"
+    )]
+    Exhausted {
+        /// Bytes that the store took when it was stopped.
+        taken_bytes: usize,
+    },
+    /// The reserve of the heap is in use, so that the guest was not run. The store is not lost.
+    #[error(
+        "out of heap: the reserve is in use; drop a store that is lost, or free kernel memory, and repeat the call"
+    )]
+    NoReserve,
+}
+
+impl HostError for OutOfHeap {}
+
+/// Why a store is lost. It refuses all calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Lost {
+    /// Its guest wrote to a page when no frame was left.
+    #[error(transparent)]
+    OutOfFrames(#[from] OutOfFrames),
+    /// Its guest took too much of the kernel heap.
+    #[error(transparent)]
+    OutOfHeap(#[from] OutOfHeap),
+}
+
 /// Calls between host and guest nest deeper than
 /// [`Limits::reentry_depth`](crate::Limits::reentry_depth).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -27,6 +27,20 @@ const EXACT: &[Exact] = &[
         |limits, value| limits.section_entries = value,
         "(module (global i32 (i32.const 0)) (global i32 (i32.const 0)))",
     ),
+    // A type, a function and a global.
+    exact(
+        "module_entries",
+        3,
+        |limits, value| limits.module_entries = value,
+        "(module (func) (global i32 (i32.const 0)))",
+    ),
+    // Each body has a length, no locals, and an `end`.
+    exact(
+        "code_bytes",
+        8,
+        |limits, value| limits.code_bytes = value as usize,
+        "(module (func) (func nop nop))",
+    ),
     exact(
         "element_items",
         3,
@@ -70,6 +84,15 @@ const EXACT: &[Exact] = &[
         instances: 2,
         ..exact("instances", 2, |limits, value| limits.instances = value as usize, "(module)")
     },
+    Exact {
+        instances: 2,
+        ..exact(
+            "store_entries",
+            4,
+            |limits, value| limits.store_entries = value as usize,
+            "(module (memory 1) (memory 1))",
+        )
+    },
     exact("memories", 2, |limits, value| limits.memories = value as usize, "(module (memory 1) (memory 1))"),
     exact("memory_bytes", 2 << 16, |limits, value| limits.memory_bytes = value.into(), "(module (memory 2))"),
     exact(
@@ -99,7 +122,7 @@ const EXACT: &[Exact] = &[
 ];
 
 /// Limits of a running guest, which end it in a trap. They have tests of their own.
-const AT_RUN_TIME: [&str; 4] = ["fuel", "call_depth", "stack_bytes", "reentry_depth"];
+const AT_RUN_TIME: [&str; 5] = ["heap_bytes", "fuel", "call_depth", "stack_bytes", "reentry_depth"];
 
 const fn exact(name: &'static str, value: u32, set: fn(&mut Limits, u32), text: &'static str) -> Exact {
     Exact { name, value, set, text, instances: 1 }

@@ -1,0 +1,231 @@
+//! The kernel heap as a resource of stores.
+//!
+//! wasmi allocates from the global allocator, where a failed allocation ends the kernel. A
+//! [`HeapBudget`] is an allocator that wraps the embedder's own and adds three things:
+//!
+//! 1. Attribution: a [`HeapMeter`] counts what is allocated while a store is served, from the entry
+//!    into the store to the return from it. The difference is the store's. Blocks have no header.
+//! 2. A ceiling: an allocation that takes the store above
+//!    [`Limits::heap_bytes`](crate::Limits::heap_bytes) is still served, because its caller cannot
+//!    handle a failure, and it marks the store.
+//! 3. A reserve: a block that is set aside. When the wrapped allocator has no block, the reserve is
+//!    released into it, the allocation is repeated, and the store that is served is marked.
+//!
+//! A marked store is lost at its next boundary, which is where a call enters or leaves the guest or
+//! a host function. So the reserve must cover what a guest can allocate between two boundaries:
+//! [`Limits::reserve_bytes`](crate::Limits::reserve_bytes).
+
+mod meter;
+mod reserve;
+
+use core::{
+    alloc::{GlobalAlloc, Layout},
+    fmt,
+};
+
+pub(crate) use self::meter::{Stay, Verdict};
+use self::reserve::Reserve;
+pub use self::{
+    meter::{HeapMeter, HeapMeters},
+    reserve::ReserveError,
+};
+
+/// A global allocator that accounts for the heap of each store and keeps a reserve.
+///
+/// The embedder makes it the global allocator, sets the reserve aside when the wrapped allocator is
+/// ready, and gives it to each engine with [`Config::heap`](crate::Config::heap).
+///
+/// On a machine with one CPU and no preemption the meter is inside. Otherwise see [`HeapMeters`].
+///
+/// # Examples
+///
+/// ```
+/// use palimpsest_engine::{Config, HeapBudget, Limits};
+/// use std::alloc::System;
+///
+/// // A kernel wraps its own allocator, for example a `LockedHeap`.
+/// #[global_allocator]
+/// static HEAP: HeapBudget<System> = HeapBudget::new(System);
+///
+/// # fn main() -> Result<(), palimpsest_engine::ReserveError> {
+/// HEAP.set_reserve(1 << 20)?;
+/// let mut limits = Limits::default();
+/// limits.heap_bytes = 8 << 20;
+/// let config = Config::default().limits(limits).heap(&HEAP);
+/// # Ok(())
+/// # }
+/// ```
+pub struct HeapBudget<A, M = HeapMeter> {
+    inner: A,
+    meters: M,
+    reserve: Reserve,
+}
+
+impl<A> HeapBudget<A> {
+    /// Wraps `inner`, for one CPU. It has no reserve yet.
+    #[must_use]
+    pub const fn new(inner: A) -> Self {
+        Self::with_meters(inner, HeapMeter::new())
+    }
+}
+
+impl<A, M> HeapBudget<A, M> {
+    /// Wraps `inner`, with a meter for each thread of the kernel. It has no reserve yet.
+    #[must_use]
+    pub const fn with_meters(inner: A, meters: M) -> Self {
+        Self { inner, meters, reserve: Reserve::none() }
+    }
+
+    /// Returns the wrapped allocator, for example to initialize it.
+    #[must_use]
+    pub const fn inner(&self) -> &A {
+        &self.inner
+    }
+
+    /// Returns whether the reserve is set aside.
+    ///
+    /// It is not after an allocation needed it and before enough is free again. While it is not, no
+    /// store is entered: calls fail with [`OutOfHeap::NoReserve`](crate::OutOfHeap::NoReserve).
+    #[must_use]
+    pub fn has_reserve(&self) -> bool {
+        self.reserve.is_held()
+    }
+}
+
+impl<A, M: HeapMeters> HeapBudget<A, M> {
+    /// Runs `f`, whose allocations are not attributed to the store that is served.
+    ///
+    /// An interrupt handler that allocates must do so here, and so must a host function that
+    /// allocates for the kernel. Otherwise the guest that happens to run is charged.
+    pub fn unattributed<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.meters.current().unattributed(f)
+    }
+}
+
+impl<A: GlobalAlloc, M: HeapMeters> HeapBudget<A, M> {
+    /// Sets aside `bytes` of the wrapped allocator, in place of what was set aside before.
+    ///
+    /// [`Limits::reserve_bytes`](crate::Limits::reserve_bytes) returns how many a configuration
+    /// needs. With 0, nothing is set aside.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the wrapped allocator has no block of this size. It has no reserve then.
+    pub fn set_reserve(&self, bytes: usize) -> Result<(), ReserveError> {
+        self.reserve.set(&self.inner, bytes)
+    }
+
+    /// Retries an allocation that failed, with the reserve released.
+    #[cold]
+    fn retry(&self, mut allocate: impl FnMut() -> *mut u8) -> *mut u8 {
+        if !self.reserve.release(&self.inner) {
+            return core::ptr::null_mut();
+        }
+        self.meters.current().mark_exhausted();
+        allocate()
+    }
+
+    fn count_allocation(&self, block: *mut u8, bytes: usize) -> *mut u8 {
+        if !block.is_null() {
+            self.meters.current().add(bytes);
+        }
+        block
+    }
+}
+
+// SAFETY: 1. Every block comes from the wrapped allocator with the caller's own layout, and is
+//            freed there with it. Blocks are not changed on the way.
+//         2. The rest of this code counts in atomics, does not allocate and does not panic.
+#[allow(unsafe_code, reason = "it is an allocator")]
+unsafe impl<A: GlobalAlloc, M: HeapMeters> GlobalAlloc for HeapBudget<A, M> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller guarantees that the size is not 0.
+        let allocate = || unsafe { self.inner.alloc(layout) };
+        let mut block = allocate();
+        if block.is_null() {
+            block = self.retry(allocate);
+        }
+        self.count_allocation(block, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller guarantees that the size is not 0.
+        let allocate = || unsafe { self.inner.alloc_zeroed(layout) };
+        let mut block = allocate();
+        if block.is_null() {
+            block = self.retry(allocate);
+        }
+        self.count_allocation(block, layout.size())
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        self.meters.current().subtract(layout.size());
+        // SAFETY: the caller guarantees that the block was allocated with this layout, which
+        //         happened in the wrapped allocator, and that it is freed once.
+        unsafe { self.inner.dealloc(block, layout) };
+        self.reserve.restore(&self.inner);
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller guarantees that the block was allocated with this layout, which
+        //         happened in the wrapped allocator, and that the new size is valid. An attempt
+        //         that fails leaves the block as it was, so that a second one may follow.
+        let reallocate = || unsafe { self.inner.realloc(block, layout, new_size) };
+        let mut moved = reallocate();
+        if moved.is_null() {
+            moved = self.retry(reallocate);
+        }
+        if !moved.is_null() {
+            let meter = self.meters.current();
+            meter.subtract(layout.size());
+            meter.add(new_size);
+        }
+        moved
+    }
+}
+
+impl<A, M> fmt::Debug for HeapBudget<A, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeapBudget").field("reserve", &self.reserve).finish_non_exhaustive()
+    }
+}
+
+/// What the engine needs of a [`HeapBudget`], whatever it wraps.
+pub(crate) trait Ledger: fmt::Debug + Sync {
+    /// Returns the meter of the running thread.
+    fn meter(&self) -> &HeapMeter;
+
+    /// Returns whether the reserve is set aside.
+    fn has_reserve(&self) -> bool;
+}
+
+impl<A: GlobalAlloc + Sync, M: HeapMeters> Ledger for HeapBudget<A, M> {
+    fn meter(&self) -> &HeapMeter {
+        self.meters.current()
+    }
+
+    fn has_reserve(&self) -> bool {
+        self.reserve.is_held()
+    }
+}
+
+/// Runs `work`, which may take `limit` bytes. Returns its result, the bytes that it has taken, and
+/// the verdict, or `None` if the reserve is in use.
+///
+/// What it has taken is charged to the store that is served, if there is one.
+pub(crate) fn measure<R>(
+    ledger: &'static dyn Ledger,
+    limit: usize,
+    work: impl FnOnce() -> R,
+) -> Option<(R, usize, Verdict)> {
+    if !ledger.has_reserve() {
+        return None;
+    }
+    let meter = ledger.meter();
+    let stay = meter.enter(isize::try_from(limit).unwrap_or(isize::MAX));
+    let result = work();
+    let (taken, verdict) = meter.leave(&stay);
+    let taken = usize::try_from(taken).unwrap_or(0);
+    meter.add(taken);
+    Some((result, taken, verdict))
+}
