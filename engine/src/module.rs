@@ -1,19 +1,21 @@
 //! A guest's module: validated, spliced, and translated by wasmi.
 //!
-//! wasmi 2.0 keeps a memory that a module *defines* in a `Vec`, and grows memories and tables
-//! inside the interpreter. Therefore the module that wasmi gets differs from the guest's in three
-//! ways, and in no other:
+//! wasmi 2.0 keeps a memory that a module *defines* in a `Vec`, grows memories and tables inside
+//! the interpreter, and copies any number of bytes in one step. Therefore the module that wasmi
+//! gets differs from the guest's in four ways, and in no other:
 //!
 //! - Defined memories are imports.
 //! - `memory.grow`, `memory.discard` and `table.grow` are calls into the host, through a table that
 //!   the splice adds: the host table.
 //! - Active segments are applied by a function after the instance is complete, or they are in the
 //!   [`image`] that a memory starts with.
+//! - If the engine is metered, [`bulk`] instructions are divided into pieces.
 //!
 //! [`scan`] validates and finds what has to change. [`segments`] and [`splice`] write the new
 //! module.
 
 mod bounds;
+mod bulk;
 mod error;
 mod image;
 mod memory_type;

@@ -6,8 +6,9 @@
 //! the native stack is free. Tasks are built on wasmi's resumable calls. The embedder's scheduler
 //! decides which task runs when.
 //!
-//! Fuel that a slice leaves over stays in the store. So it adds up to what an instruction needs
-//! that costs more than a slice, for example a long `memory.fill`.
+//! A long `memory.fill`, `memory.copy` or `memory.init` is divided into pieces of one Wasm page
+//! (64 KiB), between which a slice can end. Fuel that a slice leaves over stays in the store. So it
+//! adds up to what a piece costs, even if that is more than a slice.
 
 mod error;
 mod pause;
@@ -127,10 +128,15 @@ impl<T: 'static> Task<T> {
 
     /// Runs the guest until it has used up `fuel` units, waits, or is done.
     ///
-    /// With 0 units the guest does not advance. An instruction is never divided, so the last one of
-    /// a slice may take longer than the slice, for example a clear or a fill. The same is true of
-    /// the translation of a function at its first call, which costs no fuel and is bounded by
-    /// [`Limits::function_bytes`](crate::Limits::function_bytes).
+    /// With 0 units the guest does not advance. Long `memory.fill`, `memory.copy` and `memory.init`
+    /// are divided: a turn copies at most one Wasm page (64 KiB) more than its fuel pays for. Other
+    /// instructions are not divided, so the last one of a slice may take longer than the slice:
+    ///
+    /// - a clear, whose cost grows with the frames in its range,
+    /// - `table.fill`, `table.copy`, `table.init` and `table.grow`, bounded by
+    ///   [`Limits::table_elements`](crate::Limits::table_elements) of 4 bytes each,
+    /// - the translation of a function at its first call, which costs no fuel and is bounded by
+    ///   [`Limits::function_bytes`](crate::Limits::function_bytes).
     ///
     /// A guest that waits is resumed at once. Running it before its time cuts its wait short.
     ///

@@ -1,5 +1,5 @@
 //! Fills the host table of an instance with the functions that replace `memory.grow`,
-//! `memory.discard` and `table.grow`.
+//! `memory.discard` and `table.grow`, and with the one that divided instructions call.
 //!
 //! A guest reaches them only through the `call_indirect`s of the splice, because the table's index
 //! is one past the last that the guest's own code can contain.
@@ -13,8 +13,12 @@ use wasmi::{
 use super::guest_imports;
 use crate::{
     module::{self, HostOp, IndexType, Module},
-    store::{MemoryRecord, StoreState, grow},
+    store::{MemoryRecord, StoreState, charge, grow},
 };
+
+/// The elements of a table that growth writes for one unit of fuel, as wasmi's own instructions do:
+/// 64 bytes.
+const ELEMENTS_PER_UNIT: u64 = 16;
 
 /// Puts a function into each slot that `module` uses. `memories` are those of the instance, by
 /// index.
@@ -38,6 +42,7 @@ pub(super) fn fill<T: 'static>(
                 let table = reserved_table(ctx, instance, &module::grown_table_name(index));
                 table_grow(&mut *ctx, table)
             }
+            HostOp::AfterPiece => after_piece(&mut *ctx),
         };
         let host_table = reserved_table(ctx, instance, module::HOST_TABLE);
         host_table.set(&mut *ctx, u64::from(*slot), Ref::Func(Nullable::Val(func)))?;
@@ -54,6 +59,12 @@ fn reserved_table<T: 'static>(
         .get_export(ctx, name)
         .and_then(Extern::into_table)
         .expect("the splice exports it under this name")
+}
+
+/// Allocates the function that a divided instruction calls after each piece. It fails if the store
+/// is lost, so that the rest of the pieces is not written.
+fn after_piece<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>) -> Func {
+    Func::wrap(ctx, |caller: Caller<'_, StoreState<T>>| caller.data().refuse_lost())
 }
 
 /// Allocates the function for `memory.grow`. It returns the old size, or -1.
@@ -79,24 +90,20 @@ fn table_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, table: T
         RefType::Extern => ValType::ExternRef,
     };
     let index = if ty.is_64() { ValType::I64 } else { ValType::I32 };
-    Func::new(ctx, FuncType::new([element, index], [index]), move |caller, params, results| {
+    Func::new(ctx, FuncType::new([element, index], [index]), move |mut caller, params, results| {
         caller.data().refuse_lost()?;
-        let grown = match params {
-            [Val::FuncRef(init), Val::I32(delta)] => {
-                table.grow(caller, u64::from(delta.cast_unsigned()), Ref::Func(*init))
-            }
-            [Val::FuncRef(init), Val::I64(delta)] => {
-                table.grow(caller, delta.cast_unsigned(), Ref::Func(*init))
-            }
-            [Val::ExternRef(init), Val::I32(delta)] => {
-                table.grow(caller, u64::from(delta.cast_unsigned()), Ref::Extern(*init))
-            }
-            [Val::ExternRef(init), Val::I64(delta)] => {
-                table.grow(caller, delta.cast_unsigned(), Ref::Extern(*init))
-            }
+        let (init, delta) = match params {
+            [Val::FuncRef(init), Val::I32(delta)] => (Ref::Func(*init), u64::from(delta.cast_unsigned())),
+            [Val::FuncRef(init), Val::I64(delta)] => (Ref::Func(*init), delta.cast_unsigned()),
+            [Val::ExternRef(init), Val::I32(delta)] => (Ref::Extern(*init), u64::from(delta.cast_unsigned())),
+            [Val::ExternRef(init), Val::I64(delta)] => (Ref::Extern(*init), delta.cast_unsigned()),
             _ => unreachable!("wasmi checks the parameters against the function's type"),
         };
-        results[0] = size_or_minus_one(index, grown.ok());
+        let grown = table.grow(&mut caller, delta, init).ok();
+        if grown.is_some() {
+            charge(&mut caller, delta.div_ceil(ELEMENTS_PER_UNIT));
+        }
+        results[0] = size_or_minus_one(index, grown);
         Ok(())
     })
 }

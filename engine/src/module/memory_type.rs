@@ -11,6 +11,16 @@ pub enum IndexType {
     I64,
 }
 
+impl IndexType {
+    /// Returns the type of an address as a value.
+    pub(super) fn to_encoder(self) -> wasm_encoder::ValType {
+        match self {
+            Self::I32 => wasm_encoder::ValType::I32,
+            Self::I64 => wasm_encoder::ValType::I64,
+        }
+    }
+}
+
 /// The type of a linear memory: index type, limits in Wasm pages, page size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryType {

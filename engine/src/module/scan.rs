@@ -1,24 +1,25 @@
 //! Validates the guest's original bytes and records what the splice has to change.
 //!
 //! One pass goes over all sections and operators. Its result borrows the original bytes: raw
-//! sections, raw function bodies, and the [`Site`]s in them at which an instruction becomes a call
-//! through the host table. Malformed bytes do not get past the scan, so the splice never has to
-//! handle them.
+//! sections, raw function bodies, and the [`Site`]s in them. A site is an instruction that becomes
+//! a call through the host table, or a bulk instruction of a metered guest. Malformed bytes do not
+//! get past the scan, so the splice never has to handle them.
 
 use alloc::{string::ToString, vec::Vec};
 use core::ops::Range;
 use wasm_encoder::SectionId;
 use wasmparser::{
-    FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload, TableType, TypeRef,
-    ValidPayload, Validator, ValidatorResources, WasmFeatures, types::Types,
+    BinaryReader, FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload,
+    TableType, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures, types::Types,
 };
 
 use super::{
     MemoryType, ModuleError, RESERVED_PREFIX, bounds,
     bounds::Bounds,
+    bulk::{Bulk, PIECE_BYTES},
     work::{self, Arities},
 };
-use crate::config::Config;
+use crate::config::{Config, Fuel};
 
 /// The id and the contents of a section.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(super) struct RawSection<'a> {
     pub(super) contents: &'a [u8],
 }
 
-/// An instruction that becomes a call into the host.
+/// The reason of a call into the host: an instruction that it replaces, or the end of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum HostOp {
     /// `memory.grow` of the memory with this index.
@@ -36,6 +37,8 @@ pub(crate) enum HostOp {
     MemoryDiscard(u32),
     /// `table.grow` of the table with this index.
     TableGrow(u32),
+    /// No instruction of the guest: the call after each piece of a divided one.
+    AfterPiece,
 }
 
 impl HostOp {
@@ -53,11 +56,18 @@ impl HostOp {
     }
 }
 
-/// An instruction that is replaced, and its range relative to the start of the function body.
+/// An instruction that the splice may replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SiteOp {
+    Host(HostOp),
+    Bulk(Bulk),
+}
+
+/// An instruction that may be replaced, and its range relative to the start of the function body.
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) range: Range<usize>,
-    pub(super) op: HostOp,
+    pub(super) op: SiteOp,
 }
 
 /// A function body and the sites in it.
@@ -65,6 +75,10 @@ pub(super) struct Site {
 pub(super) struct Body<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) sites: Vec<Site>,
+    /// The number of parameters and declared locals.
+    pub(super) locals: u32,
+    /// The length of the declarations of locals, at the start of the body.
+    pub(super) declarations: usize,
 }
 
 /// The parts of a valid module.
@@ -97,8 +111,8 @@ pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, Modu
     bounds::within("module_bytes", limit, bytes, "bytes")?;
     let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
     let features = config.features.to_wasmparser();
-    let mut bodies =
-        BodyScanner { wasm, features, bounds: Bounds::new(&config.limits), arities: Arities::default() };
+    let bounds = Bounds::new(&config.limits);
+    let mut bodies = BodyScanner { wasm, features, fuel: config.fuel, bounds, arities: Arities::default() };
     let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
     parser.set_features(features);
@@ -166,12 +180,12 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Returns whether the instruction at `offset` can be a [`HostOp`], judging by its first byte: that
-/// of `memory.grow`, or the prefix of the other two.
+/// Returns whether the instruction at `offset` can be a site, judging by its first byte: that of
+/// `memory.grow`, or the prefix of the others.
 ///
 /// All other instructions are validated without decoding them into an [`Operator`] first. That
 /// saves more than a quarter of the instructions that a load takes.
-fn may_be_host_op(wasm: &[u8], offset: usize) -> bool {
+fn may_be_site(wasm: &[u8], offset: usize) -> bool {
     const MEMORY_GROW: u8 = 0x40;
     const PREFIX_FC: u8 = 0xfc;
     matches!(wasm.get(offset), Some(&(MEMORY_GROW | PREFIX_FC)))
@@ -181,6 +195,7 @@ fn may_be_host_op(wasm: &[u8], offset: usize) -> bool {
 struct BodyScanner<'a, 'l> {
     wasm: &'a [u8],
     features: WasmFeatures,
+    fuel: Fuel,
     bounds: Bounds<'l>,
     arities: Arities,
 }
@@ -201,16 +216,21 @@ impl<'a> BodyScanner<'a, '_> {
         let mut reader = body.get_binary_reader();
         validator.read_locals(&mut reader).map_err(named)?;
         reader.set_features(self.features);
-        let (mut sites, mut nesting, mut operands) = (Vec::new(), 0, 0);
+        let (locals, declarations) = (validator.len_locals(), reader.original_position() - range.start);
+        let (mut sites, mut nesting, mut operands, mut previous) = (Vec::new(), 0, 0, None);
         while !reader.eof() {
             let start = reader.original_position();
             if self.moves_operands(start) {
                 self.bounds.add_work(self.arities.operands(&reader, &validator))?;
             }
-            if may_be_host_op(wasm, start) {
+            if may_be_site(wasm, start) {
                 let operator = reader.read_operator().map_err(named)?;
+                let op = self.site_op(&operator, previous);
+                if matches!(op, Some(SiteOp::Bulk(_))) {
+                    self.bounds.add_work(work::of_guard(validator.operand_stack_height()))?;
+                }
                 validator.op(start, &operator).map_err(named)?;
-                if let Some(op) = HostOp::of(&operator) {
+                if let Some(op) = op {
                     let end = reader.original_position();
                     sites.push(Site { range: start - range.start..end - range.start, op });
                 }
@@ -219,17 +239,43 @@ impl<'a> BodyScanner<'a, '_> {
             }
             nesting = nesting.max(validator.control_stack_height());
             operands = operands.max(validator.operand_stack_height());
+            previous = Some(start);
         }
         validator.finish(reader.original_position()).map_err(named)?;
         self.bounds.check_nesting(nesting)?;
         self.bounds.check_operands(operands)?;
         let bytes = wasm.get(range).expect("the parser's ranges lie in the bytes that it parsed");
-        Ok((Body { bytes, sites }, validator.into_allocations()))
+        Ok((Body { bytes, sites, locals, declarations }, validator.into_allocations()))
+    }
+
+    /// Returns what `operator` is as a site. A bulk instruction is one if the guest has slices, and
+    /// the instruction before it, at the offset `previous`, does not push a short length.
+    fn site_op(&self, operator: &Operator<'_>, previous: Option<usize>) -> Option<SiteOp> {
+        if let Some(op) = HostOp::of(operator) {
+            return Some(SiteOp::Host(op));
+        }
+        match self.fuel {
+            Fuel::Unmetered => None,
+            Fuel::Metered => {
+                Bulk::of(operator).filter(|_| !pushes_short_length(self.wasm, previous)).map(SiteOp::Bulk)
+            }
+        }
     }
 
     fn moves_operands(&self, offset: usize) -> bool {
         self.wasm.get(offset).is_some_and(|&opcode| work::has_arity(opcode))
     }
+}
+
+/// Returns whether the instruction at `offset` pushes a constant length of one piece at most.
+fn pushes_short_length(wasm: &[u8], offset: Option<usize>) -> bool {
+    let bytes = offset.and_then(|offset| wasm.get(offset..)).unwrap_or(&[]);
+    let length = match BinaryReader::new(bytes, 0).read_operator() {
+        Ok(Operator::I32Const { value }) => u64::from(value.cast_unsigned()),
+        Ok(Operator::I64Const { value }) => value.cast_unsigned(),
+        Ok(_) | Err(_) => return false,
+    };
+    length <= PIECE_BYTES.into()
 }
 
 fn check_magic(wasm: &[u8]) -> Result<(), ModuleError> {

@@ -14,10 +14,11 @@ use wasmparser::BinaryReader;
 
 use super::{
     HOST_TABLE, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, ModuleError, START, bounds,
+    bulk::{self, Bulk, GuardTypes, PIECE_BYTES},
     grown_table_name,
     image::Imaged,
     memory_name,
-    scan::{Body, HostOp, Scan},
+    scan::{Body, HostOp, Scan, SiteOp},
     segments::Segments,
 };
 use crate::{config::Limits, units::WasmPageSize};
@@ -64,8 +65,20 @@ pub(super) fn splice(
 /// additions. So the largest allocation of a load is made once.
 fn capacity(scan: &Scan<'_>) -> usize {
     const ADDED: usize = 1024;
-    let per_site = scan.bodies.iter().map(|body| body.sites.len()).sum::<usize>() * 8;
-    scan.sections.iter().map(|section| section.contents.len()).sum::<usize>() + per_site + ADDED
+    let sites: usize = scan.bodies.iter().map(|body| body.sites.len() * site_bytes(body)).sum();
+    scan.sections.iter().map(|section| section.contents.len()).sum::<usize>() + sites + ADDED
+}
+
+/// Returns the number of bytes that a site of `body` adds to it, as a rule.
+fn site_bytes(body: &Body<'_>) -> usize {
+    if has_guards(body) { 24 } else { 8 }
+}
+
+/// Returns whether the bulk instructions of `body` get guards, which make its code longer. If they
+/// are dense, all of them are calls instead, which are slower but not longer.
+fn has_guards(body: &Body<'_>) -> bool {
+    const BYTES_PER_GUARD: usize = 64;
+    body.sites.len() <= 1 + body.bytes.len() / BYTES_PER_GUARD
 }
 
 /// The replacement of an instruction: `i32.const slot; call_indirect host-table signature`.
@@ -75,35 +88,102 @@ struct HostCall {
     signature: u32,
 }
 
+/// The replacement of a bulk instruction: the index of the appended function, and the types of the
+/// blocks around the instruction.
+#[derive(Clone, Copy, Debug)]
+struct Divided {
+    function: u32,
+    types: GuardTypes,
+}
+
+/// The parameters and results of a function or a block.
+type Signature = (Vec<ValType>, Vec<ValType>);
+
 /// The additions to the guest's module.
 struct Plan<'a> {
     scan: &'a Scan<'a>,
+    signatures: Vec<Signature>,
     calls: BTreeMap<HostOp, HostCall>,
+    divided: BTreeMap<Bulk, Divided>,
     segments: Segments,
+    /// The length of each segment that an `init` can read.
+    segment_lengths: Vec<u32>,
 }
 
 impl<'a> Plan<'a> {
     fn new(scan: &'a Scan<'a>, imaged: &Imaged<'_>) -> Self {
-        let mut calls = BTreeMap::new();
+        let mut plan = Self {
+            scan,
+            signatures: Vec::new(),
+            calls: BTreeMap::new(),
+            divided: BTreeMap::new(),
+            segments: Segments::of(scan, imaged),
+            segment_lengths: bulk::segment_lengths(scan),
+        };
         for site in scan.bodies.iter().flat_map(|body| &body.sites) {
-            let slot = u32::try_from(calls.len()).expect("there are at most as many as memories and tables");
-            calls.entry(site.op).or_insert(HostCall { slot, signature: scan.types + slot });
+            match site.op {
+                SiteOp::Host(op) => plan.add_call(op),
+                SiteOp::Bulk(bulk) => plan.add_divided(bulk),
+            }
         }
-        Self { scan, calls, segments: Segments::of(scan, imaged) }
+        plan
     }
 
-    /// Returns the operations in the order of their slots.
-    fn by_slot(&self) -> Vec<HostOp> {
-        let mut ops: Vec<_> = self.calls.iter().map(|(op, call)| (call.slot, *op)).collect();
-        ops.sort_unstable();
-        ops.into_iter().map(|(_, op)| op).collect()
+    fn add_call(&mut self, op: HostOp) {
+        if self.calls.contains_key(&op) {
+            return;
+        }
+        let slot = index(self.calls.len());
+        let signature = self.add_type(signature(op, self.scan));
+        self.calls.insert(op, HostCall { slot, signature });
     }
 
+    /// Adds the function for a bulk instruction, unless the instruction is always short.
+    fn add_divided(&mut self, bulk: Bulk) {
+        if self.divided.contains_key(&bulk) || self.segment_bytes(bulk).is_some_and(|len| len <= PIECE_BYTES)
+        {
+            return;
+        }
+        self.add_call(HostOp::AfterPiece);
+        let operands = bulk.operands(&self.scan.memories).to_vec();
+        let types = GuardTypes {
+            consuming: self.add_type((operands.clone(), Vec::new())),
+            passing: self.add_type((operands.clone(), operands)),
+        };
+        let function = self.scan.functions + index(self.divided.len());
+        self.divided.insert(bulk, Divided { function, types });
+    }
+
+    /// Returns the length of the segment that `bulk` reads, if it reads one.
+    fn segment_bytes(&self, bulk: Bulk) -> Option<u32> {
+        match bulk {
+            Bulk::Fill { .. } | Bulk::Copy { .. } => None,
+            Bulk::Init { segment, .. } => Some(self.segment_lengths[segment as usize]),
+        }
+    }
+
+    /// Returns the index of a type, which is added if it is new.
+    fn add_type(&mut self, signature: Signature) -> u32 {
+        let existing = self.signatures.iter().position(|other| *other == signature);
+        let position = existing.unwrap_or_else(|| {
+            self.signatures.push(signature);
+            self.signatures.len() - 1
+        });
+        self.scan.types + index(position)
+    }
+
+    /// Returns the bulk instructions in the order of their functions.
+    fn by_function(&self) -> Vec<(Bulk, Divided)> {
+        let mut divided: Vec<_> = self.divided.iter().map(|(bulk, divided)| (*bulk, *divided)).collect();
+        divided.sort_unstable_by_key(|(_, divided)| divided.function);
+        divided
+    }
+
+    /// Returns the added types. That of the initializer is the last one.
     fn types(&self) -> TypeSection {
         let mut types = TypeSection::new();
-        for op in self.by_slot() {
-            let (params, results) = signature(op, self.scan);
-            types.ty().function(params, results);
+        for (params, results) in &self.signatures {
+            types.ty().function(params.iter().copied(), results.iter().copied());
         }
         if self.segments.initializer.is_some() {
             types.ty().function([], []);
@@ -111,13 +191,14 @@ impl<'a> Plan<'a> {
         types
     }
 
-    /// Returns the initializer, which follows the module's own functions. Its type is the last
-    /// added one.
+    /// Returns the added functions, which follow the module's own. The initializer is the last one.
     fn functions(&self) -> FunctionSection {
         let mut functions = FunctionSection::new();
+        for (_, divided) in self.by_function() {
+            functions.function(divided.types.consuming);
+        }
         if self.segments.initializer.is_some() {
-            let host_calls = u32::try_from(self.calls.len()).expect("there are at most as many as slots");
-            functions.function(self.scan.types + host_calls);
+            functions.function(self.scan.types + index(self.signatures.len()));
         }
         functions
     }
@@ -158,7 +239,8 @@ impl<'a> Plan<'a> {
             exports.export(HOST_TABLE, ExportKind::Table, self.host_table_index());
         }
         if self.segments.initializer.is_some() {
-            exports.export(INITIALIZER, ExportKind::Func, self.scan.functions);
+            let initializer = self.scan.functions + index(self.divided.len());
+            exports.export(INITIALIZER, ExportKind::Func, initializer);
         }
         if let Some(start) = self.scan.start {
             exports.export(START, ExportKind::Func, start);
@@ -180,6 +262,11 @@ impl<'a> Plan<'a> {
                 code.raw(&self.rewritten(body))
             };
         }
+        for (bulk, _) in self.by_function() {
+            let after_piece = self.host_call(HostOp::AfterPiece);
+            let segment = self.segment_bytes(bulk).unwrap_or_default();
+            code.function(&bulk::divided(bulk, &self.scan.memories, segment, &after_piece));
+        }
         if let Some(initializer) = &self.segments.initializer {
             code.function(initializer);
         }
@@ -187,20 +274,80 @@ impl<'a> Plan<'a> {
     }
 
     fn rewritten(&self, body: &Body<'_>) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(body.bytes.len() + body.sites.len() * 8);
-        let mut copied = 0;
+        let mut bytes = Vec::with_capacity(body.bytes.len() + body.sites.len() * site_bytes(body));
+        let scratch = Scratch::of(body, |bulk| self.divided.contains_key(&bulk));
+        let mut copied = scratch.as_ref().map_or(0, |scratch| scratch.declare(body, &mut bytes));
         for site in &body.sites {
             bytes.extend_from_slice(&body.bytes[copied..site.range.start]);
-            let call = self.calls[&site.op];
-            let slot = i32::try_from(call.slot).expect("there are at most as many as memories and tables");
-            Instruction::I32Const(slot).encode(&mut bytes);
-            let table_index = self.host_table_index();
-            Instruction::CallIndirect { type_index: call.signature, table_index }.encode(&mut bytes);
             copied = site.range.end;
+            let native = &body.bytes[site.range.clone()];
+            match site.op {
+                SiteOp::Host(op) => {
+                    self.host_call(op).iter().for_each(|instruction| instruction.encode(&mut bytes));
+                }
+                SiteOp::Bulk(bulk) => match (self.divided.get(&bulk), &scratch) {
+                    (None, _) => bytes.extend_from_slice(native),
+                    (Some(divided), None) => Instruction::Call(divided.function).encode(&mut bytes),
+                    (Some(divided), Some(scratch)) => {
+                        let [.., len] = bulk.operands(&self.scan.memories);
+                        let Divided { function, types } = *divided;
+                        bulk::guard(&mut bytes, native, types, len, scratch.local(len), function);
+                    }
+                },
+            }
         }
         bytes.extend_from_slice(&body.bytes[copied..]);
         bytes
     }
+
+    /// Returns the instructions that call the host for `op`.
+    fn host_call(&self, op: HostOp) -> [Instruction<'static>; 2] {
+        let HostCall { slot, signature } = self.calls[&op];
+        let table_index = self.host_table_index();
+        [
+            Instruction::I32Const(slot.cast_signed()),
+            Instruction::CallIndirect { type_index: signature, table_index },
+        ]
+    }
+}
+
+/// The two locals that guards add to a body: one for lengths of each type.
+struct Scratch {
+    first: u32,
+}
+
+impl Scratch {
+    /// Returns the locals that follow those of `body`, if the body gets a guard.
+    fn of(body: &Body<'_>, is_divided: impl Fn(Bulk) -> bool) -> Option<Self> {
+        let needs_guard = body.sites.iter().any(|site| match site.op {
+            SiteOp::Host(_) => false,
+            SiteOp::Bulk(bulk) => is_divided(bulk),
+        });
+        (needs_guard && has_guards(body)).then_some(Self { first: body.locals })
+    }
+
+    /// Writes the body's declarations of locals with the two added, and returns the length of the
+    /// original declarations.
+    fn declare(&self, body: &Body<'_>, out: &mut Vec<u8>) -> usize {
+        let (groups, declarations) = counted(BinaryReader::new(&body.bytes[..body.declarations], 0));
+        (groups + 2).encode(out);
+        out.extend_from_slice(declarations);
+        for ty in [ValType::I32, ValType::I64] {
+            1_u32.encode(out);
+            ty.encode(out);
+        }
+        body.declarations
+    }
+
+    /// Returns the local for lengths of type `ty`.
+    fn local(&self, ty: ValType) -> u32 {
+        self.first + u32::from(ty == ValType::I64)
+    }
+}
+
+/// Returns a number of added items, all of which are bounded by the number of instructions.
+fn index(count: usize) -> u32 {
+    u32::try_from(count).expect("the format counts a module's bytes in 32 bits")
 }
 
 /// The part of the spliced module that is written.
@@ -256,15 +403,15 @@ fn counted(mut vector: BinaryReader<'_>) -> (u32, &[u8]) {
     (count, vector.read_bytes(rest).expect("these are the bytes that remain"))
 }
 
-/// Returns the parameters and results of the host function that replaces `op`.
-fn signature(op: HostOp, scan: &Scan<'_>) -> (Vec<ValType>, Vec<ValType>) {
+/// Returns the signature of the host function for `op`.
+fn signature(op: HostOp, scan: &Scan<'_>) -> Signature {
     match op {
         HostOp::MemoryGrow(memory) => {
-            let index = index_type(scan.memories[memory as usize].index());
+            let index = scan.memories[memory as usize].index().to_encoder();
             (Vec::from([index]), Vec::from([index]))
         }
         HostOp::MemoryDiscard(memory) => {
-            let index = index_type(scan.memories[memory as usize].index());
+            let index = scan.memories[memory as usize].index().to_encoder();
             (Vec::from([index, index]), Vec::new())
         }
         HostOp::TableGrow(table) => {
@@ -273,13 +420,7 @@ fn signature(op: HostOp, scan: &Scan<'_>) -> (Vec<ValType>, Vec<ValType>) {
             let element = if ty.element_type.is_extern_ref() { RefType::EXTERNREF } else { RefType::FUNCREF };
             (Vec::from([ValType::Ref(element), index]), Vec::from([index]))
         }
-    }
-}
-
-fn index_type(index: IndexType) -> ValType {
-    match index {
-        IndexType::I32 => ValType::I32,
-        IndexType::I64 => ValType::I64,
+        HostOp::AfterPiece => (Vec::new(), Vec::new()),
     }
 }
 

@@ -135,6 +135,12 @@ pub(super) fn has_arity(opcode: u8) -> bool {
     matches!(opcode, BLOCK..=IF | BR..=RETURN_CALL_INDIRECT)
 }
 
+/// Returns the number of operands that the guard of a bulk instruction moves: those of two blocks
+/// with three parameters each. `height` is the height of the operand stack.
+pub(super) fn of_guard(height: u32) -> u64 {
+    2 * (BLOCK_PARTS * 6 + u64::from(height))
+}
+
 /// The operands of a block are counted for its start, its `else` and its end.
 const BLOCK_PARTS: u64 = 3;
 /// The block type without parameters and results, 0x40 as a signed LEB128 number.

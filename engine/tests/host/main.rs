@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
 mod bad_input;
+mod bulk;
 mod clear;
 mod exact_limits;
 mod host_functions;

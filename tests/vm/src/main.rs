@@ -25,6 +25,7 @@ mod regions;
 mod registers;
 mod self_tests;
 mod wasm;
+mod wasm_bulk;
 mod wasm_images;
 mod wasm_kinds;
 mod wasm_limits;
@@ -78,6 +79,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: wasm_limits::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_strategies::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: heap::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_bulk::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_tasks::TESTS, policies: BootPolicies::BOTH },
 ];
 
