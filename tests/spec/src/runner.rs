@@ -12,7 +12,7 @@ mod traps;
 mod values;
 
 use core::fmt;
-use palimpsest_engine::{Backing, EngineError};
+use palimpsest_engine::{Backing, EngineError, Fuel};
 use thiserror::Error;
 
 pub use failure::Failure;
@@ -69,7 +69,7 @@ pub enum RunError {
     Spectest(#[from] SpectestError),
 }
 
-/// Runs all files of `stream` over `backing`.
+/// Runs all files of `stream` over `backing`. Stores of a metered engine have enough fuel for them.
 ///
 /// # Errors
 ///
@@ -77,12 +77,13 @@ pub enum RunError {
 pub fn run(
     stream: &[u8],
     backing: &Backing,
+    fuel: Fuel,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
     let mut reader = Reader::new(stream)?;
     let mut totals = Totals::default();
     while let Some(file) = reader.next_file()? {
-        let of_file = run_file(&mut reader, file, backing, on_event)?;
+        let of_file = run_file(&mut reader, file, backing, fuel, on_event)?;
         on_event(Event::FileDone { file, totals: of_file });
         totals += of_file;
     }
@@ -93,9 +94,10 @@ fn run_file<'a>(
     reader: &mut Reader<'a>,
     file: File<'a>,
     backing: &Backing,
+    fuel: Fuel,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
-    let mut session = Session::new(file.suite, backing.clone())?;
+    let mut session = Session::new(file.suite, backing.clone(), fuel)?;
     let mut totals = Totals::default();
     while let Some(Directive { line, expected, command }) = reader.next_directive()? {
         let outcome = session.execute(&command);

@@ -1,9 +1,10 @@
 //! `cargo xtask test --spec`: the WebAssembly specification's tests, on the host and in a kernel.
 //!
 //! [`suites`] has the files, [`encode`] turns them into one command stream, and [`known_misses`]
-//! marks the directives that are known to fail. The stream is run twice: by the program `spec-host`
-//! of `palimpsest-spec` on a byte slice, and by the kernel in `tests/spec/kernel` on demand-paged
-//! memory in ring 0. [`judge`] decides whether a run passed.
+//! marks the directives that are known to fail. The stream is run three times: by the program
+//! `spec-host` of `palimpsest-spec` on a byte slice, without and with fuel, and by the kernel in
+//! `tests/spec/kernel` on demand-paged memory in ring 0. The run with fuel covers what a metered
+//! engine does with bulk instructions. [`judge`] decides whether a run passed.
 //!
 //! `cargo xtask` starts this program and reads its line `N passed, N failed`. It is a separate
 //! package because the tests are 20 MB of source that no other command needs.
@@ -141,10 +142,14 @@ impl Tests {
             return Ok(());
         }
         fs::write(&path, &self.stream).with_context(|| format!("cannot write {}", path.display()))?;
-        let start = Instant::now();
-        let run = run_host_program(workspace, &path, detail);
+        let runs = [("spec/host", None), ("spec/host-metered", Some("metered"))].map(|(name, word)| {
+            let start = Instant::now();
+            (name, run_host_program(workspace, &path, word, detail), start.elapsed())
+        });
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        verdict.add("spec/host", &run?, self.directives, start.elapsed());
+        for (name, run, elapsed) in runs {
+            verdict.add(name, &run?, self.directives, elapsed);
+        }
         Ok(())
     }
 
@@ -192,10 +197,11 @@ impl Verdict {
     }
 }
 
-/// Runs the program of this machine, which is built.
-fn run_host_program(workspace: &Workspace, stream: &Path, detail: Detail) -> Result<Run> {
+/// Runs the program of this machine, which is built. `word` follows the stream's path.
+fn run_host_program(workspace: &Workspace, stream: &Path, word: Option<&str>, detail: Detail) -> Result<Run> {
     let words = ["run", "--quiet"].iter().chain(&HOST_PROGRAM).chain(&["--"]);
     let words = words.map(OsStr::new).chain([stream.as_os_str()]);
+    let words = words.chain(word.map(OsStr::new));
     let cargo = workspace.cargo(words, &[]).unchecked().reader().context("cannot start cargo")?;
     let mut output = Output::new(detail);
     for line in BufReader::new(&cargo).lines() {

@@ -10,7 +10,7 @@
 extern crate alloc;
 
 use kernel_demo::{ExitStatus, Machine, boot_main, println, stack};
-use palimpsest_engine::{Backing, Paged};
+use palimpsest_engine::{Backing, Fuel, Paged};
 use palimpsest_spec::{
     COMPLETE, STREAM_FILE, Totals,
     runner::{self, Event, RunError},
@@ -42,7 +42,7 @@ fn main(machine: Machine) -> ExitStatus {
 /// Runs all tests, and counts the files after which not exactly `free_frames` frames are free.
 fn run(machine: &Machine, stream: &[u8], free_frames: u64, leaks: &mut u32) -> Result<Totals, RunError> {
     let backing = Backing::from(Paged::new(machine.space()));
-    runner::run(stream, &backing, &mut |event| {
+    runner::run(stream, &backing, Fuel::Unmetered, &mut |event| {
         println!("{event}");
         let Event::FileDone { file, .. } = event else { return };
         let free = machine.frames().free_frames();

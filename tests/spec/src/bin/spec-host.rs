@@ -1,12 +1,13 @@
 //! Runs a command stream on the host, on the backing that has no page tables.
 //!
-//! `spec-host STREAM` prints every failure, a line for each file, and the totals. It exits with 0
-//! if no directive failed and every file released all of its memory, with 1 otherwise, and with 2
-//! if the stream could not be run. `cargo xtask test --spec` writes the stream.
+//! `spec-host STREAM [metered]` prints every failure, a line for each file, and the totals. It
+//! exits with 0 if no directive failed and every file released all of its memory, with 1
+//! otherwise, and with 2 if the stream could not be run. With `metered` guests have fuel, and their
+//! bulk instructions are divided. `cargo xtask test --spec` writes the stream.
 
 use std::{env, error::Error, fs, process::ExitCode};
 
-use palimpsest_engine::{Backing, Fixed};
+use palimpsest_engine::{Backing, Fixed, Fuel};
 use palimpsest_spec::COMPLETE;
 use palimpsest_spec::runner::{self, Event};
 
@@ -27,15 +28,19 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Box<dyn Error>> {
-    let path = env::args_os()
-        .nth(1)
-        .ok_or("no stream was given: run `cargo xtask test --spec`, which writes one")?;
+    let mut words = env::args_os().skip(1);
+    let path = words.next().ok_or("no stream was given: run `cargo xtask test --spec`, which writes one")?;
+    let fuel = match words.next() {
+        None => Fuel::Unmetered,
+        Some(word) if word == "metered" => Fuel::Metered,
+        Some(word) => return Err(format!("{} is not `metered`", word.display()).into()),
+    };
     let stream = fs::read(path)?;
     let fixed = Fixed::new(Box::leak(Box::<[u8]>::new_uninit_slice(BACKING_BYTES)), HEADROOM_BYTES);
     let backing = Backing::from(fixed.clone());
     let free_bytes = fixed.free_bytes();
     let mut leaks = 0;
-    let totals = runner::run(&stream, &backing, &mut |event| {
+    let totals = runner::run(&stream, &backing, fuel, &mut |event| {
         println!("{event}");
         if let Event::FileDone { file, .. } = event
             && fixed.free_bytes() != free_bytes

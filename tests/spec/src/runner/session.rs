@@ -2,7 +2,7 @@
 
 use alloc::{borrow::ToOwned, boxed::Box, collections::BTreeMap, string::ToString, sync::Arc, vec, vec::Vec};
 use palimpsest_engine::{
-    Backing, Engine, Error, Instance, InstantiateError, Linker, Module, ModuleError, Store, Val,
+    Backing, Engine, Error, Fuel, Instance, InstantiateError, Linker, Module, ModuleError, Store, Val,
 };
 
 use super::{Failure, RunError, setup, spectest, traps, values};
@@ -44,8 +44,8 @@ impl<'a, T: Clone> Named<'a, T> {
 
 impl<'a> Session<'a> {
     /// A session with nothing but the module `spectest`.
-    pub(super) fn new(suite: Suite, backing: Backing) -> Result<Self, RunError> {
-        let engine = Engine::new(setup::config(suite), backing)?;
+    pub(super) fn new(suite: Suite, backing: Backing, fuel: Fuel) -> Result<Self, RunError> {
+        let engine = Engine::new(setup::config(suite).fuel(fuel), backing)?;
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new();
         spectest::define(&mut linker, &mut store)?;

@@ -58,5 +58,6 @@ fn limits() -> Limits {
     // No test grows a memory beyond 4 GiB, and a window of addresses must hold those of a whole
     // file.
     limits.memory_bytes = 8 << 30;
+    limits.fuel = Some(u64::MAX);
     limits
 }

@@ -1,7 +1,7 @@
 //! Tests what counts as passed and what as failed, on small streams.
 
 use alloc::{boxed::Box, format, string::String, string::ToString, vec, vec::Vec};
-use palimpsest_engine::{Backing, Fixed};
+use palimpsest_engine::{Backing, Fixed, Fuel};
 
 use super::{Event, RunError, run};
 use crate::{
@@ -34,7 +34,7 @@ fn run_file(commands: Vec<(Expected, Command<'_>)>) -> Result<Outcome, RunError>
     let before = fixed.free_bytes();
     let mut failures = Vec::new();
     let mut after = 0;
-    let totals = run(&writer.finish(), &backing, &mut |event| match event {
+    let totals = run(&writer.finish(), &backing, Fuel::Unmetered, &mut |event| match event {
         Event::Failed { .. } => failures.push(event.to_string()),
         Event::FileDone { .. } => after = fixed.free_bytes(),
     })?;
