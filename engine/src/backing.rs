@@ -23,7 +23,7 @@ use core::{any::Any, fmt::Debug, ptr::NonNull, sync::atomic::AtomicBool};
 pub use self::paged::Paged;
 pub(crate) use self::{
     error::LimitRefused,
-    figures::{Health, Standing},
+    figures::{Health, Shares, Standing},
     live::LiveBytes,
 };
 pub use self::{
@@ -61,6 +61,9 @@ pub(crate) unsafe trait Provider: Debug + Send + Sync {
     /// included. The arena sets `lost` when the store is not valid any more.
     fn open(&self, cap_frames: Option<u64>, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena>;
 
+    /// Returns what one store may have by default.
+    fn shares(&self) -> Shares;
+
     /// Makes an image of `parts`. Later parts overwrite earlier ones, and the bytes between them
     /// are zero.
     ///
@@ -92,7 +95,8 @@ pub(crate) struct ImagePart<'a> {
 /// lives, even after the arena is dropped.
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
 pub(crate) unsafe trait Arena: Debug + Send + Sync {
-    /// Reserves a region of at least `size.initial` bytes, and of `size.maximum` bytes if it can.
+    /// Reserves a region of at least `size.initial` bytes, and of up to `size.maximum` bytes as far
+    /// as there is room.
     /// The limit of the new region is `size.initial`.
     ///
     /// # Errors

@@ -127,7 +127,19 @@ pub struct Limits {
     /// [`HeapBudget`]. A store that exceeds them is lost with
     /// [`OutOfHeap`](crate::OutOfHeap). Loading a module may take as many.
     pub heap_bytes: usize,
-    /// Frames that a store may hold, table frames included: no limit.
+    /// Bytes of address space that the memories of a store may reserve together, or `None` for an
+    /// eighth of the address space of a `Paged` backing: `None`. A `Fixed` backing has no limit by
+    /// default.
+    ///
+    /// A memory reserves its declared maximum, rounded up to a power of two, if that is left. A
+    /// larger memory and one without a declared maximum reserve at most half of what is left, but
+    /// always their initial size. A memory grows to what it has reserved. One that reserves nothing
+    /// takes a page of 4 KiB.
+    pub address_bytes: Option<u64>,
+    /// Frames that a store may hold, table frames included, or `None` for three quarters of the
+    /// frames that are free when the store is made: `None`. `Some(u64::MAX)` removes the limit. A
+    /// store has none by default if the frame source does not count its frames, and on a `Fixed`
+    /// backing.
     pub resident_frames: Option<u64>,
     /// Units of fuel that a store of a metered engine starts with: none.
     pub fuel: Option<u64>,
@@ -225,6 +237,7 @@ impl Default for Limits {
             table_elements: 1 << 17,
             store_table_elements: 1 << 18,
             heap_bytes: 16 << 20,
+            address_bytes: None,
             resident_frames: None,
             fuel: None,
             call_depth: 10_000,

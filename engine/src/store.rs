@@ -64,7 +64,10 @@ impl<T: 'static> Store<T> {
     /// The limits of modules and of stacks are always the engine's, because modules are loaded
     /// before there is a store, and stacks are reused by all stores of an engine.
     pub fn with_options(engine: &Engine, data: T, options: StoreOptions) -> Self {
-        let limits = options.limits.unwrap_or(*engine.limits());
+        let mut limits = options.limits.unwrap_or(*engine.limits());
+        let shares = engine.backing().shares();
+        limits.resident_frames.get_or_insert(shares.resident_frames);
+        limits.address_bytes.get_or_insert(shares.address_bytes);
         let state = StoreState::new(data, engine, limits, options.commit);
         let mut inner = wasmi::Store::new(engine.wasmi(), state);
         inner.limiter(|state| &mut state.limiter);
@@ -81,7 +84,8 @@ impl<T: 'static> Store<T> {
         &self.inner.data().engine
     }
 
-    /// Returns what the store may use up.
+    /// Returns what the store may use up. The shares of the backing that are the default have been
+    /// computed.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.inner.data().limiter.limits

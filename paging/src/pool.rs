@@ -208,6 +208,10 @@ unsafe impl FrameSource for FramePool {
             .checked_sub(frames)
             .unwrap_or_else(|| panic!("{frames} frames unreserved, and only {reserved_frames} are reserved"));
     }
+
+    fn available_frames(&self) -> Option<u64> {
+        Some(self.state.lock().unreserved_frames())
+    }
 }
 
 impl State {

@@ -135,6 +135,11 @@ impl<P: Platform> AddressSpace<P> {
         self.with_state(|state, _| state.policies = policies);
     }
 
+    /// Returns the number of bytes in the window.
+    pub fn window_bytes(&self) -> u64 {
+        self.window.size()
+    }
+
     /// The frame source of the platform.
     pub fn frames(&self) -> &P::Frames {
         self.platform.frames()

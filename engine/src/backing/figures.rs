@@ -42,6 +42,15 @@ pub struct MemoryResidency {
     pub frames_released: u64,
 }
 
+/// What one store may have by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// Bytes of address space.
+    pub(crate) address_bytes: u64,
+    /// Frames, table frames included.
+    pub(crate) resident_frames: u64,
+}
+
 /// The state of a store's account, in frames; table frames are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {

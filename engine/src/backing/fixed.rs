@@ -13,7 +13,7 @@ use spin::Mutex;
 use self::block::{Block, BlockHeap};
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImagePart, LimitRefused,
-    LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Standing,
+    LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -73,6 +73,12 @@ unsafe impl Provider for Fixed {
     fn open(&self, cap_frames: Option<u64>, _commit: Commit, _lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
         let account = Account::new(cap_frames.unwrap_or(u64::MAX));
         Box::new(Slots { backing: self.clone(), account: Arc::new(account) })
+    }
+
+    /// All of the slice. A memory has its frames from the start, so no store can lose a frame to
+    /// another.
+    fn shares(&self) -> Shares {
+        Shares { address_bytes: u64::MAX, resident_frames: u64::MAX }
     }
 
     fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>> {

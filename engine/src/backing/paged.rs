@@ -6,14 +6,14 @@
 use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, fmt, ptr::NonNull, sync::atomic::AtomicBool};
 use palimpsest_paging::{
-    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, Image, LimitError, Platform, Region,
-    ReserveError, Shortage,
+    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, Image, LimitError,
+    Platform, Region, ReserveError, Shortage,
     x86_64::structures::paging::{Page, page::PageRange},
 };
 
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImagePart, LimitRefused,
-    LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Standing,
+    LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -53,6 +53,15 @@ unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
         Box::new(Share { space: self.space, account })
     }
 
+    /// An eighth of the addresses, and three quarters of the frames that are free at present. A
+    /// source that does not count its frames gives every store as many as it wants.
+    fn shares(&self) -> Shares {
+        Shares {
+            address_bytes: self.space.window_bytes() / 8,
+            resident_frames: self.space.frames().available_frames().map_or(u64::MAX, |free| free - free / 4),
+        }
+    }
+
     fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>> {
         let parts = parts.iter().map(|part| (part.offset, part.bytes));
         // The call fails for want of frames. Its other error is a part that ends past 2^64 bytes,
@@ -73,13 +82,13 @@ struct Share<P: Platform + 'static> {
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
     fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
-        let reserve = |bytes: u64| self.space.reserve(bytes.max(1), &self.account);
-        let reserved = match reserve(size.maximum) {
-            // A memory without a declared maximum gets what the window has.
-            Err(ReserveError::TooLarge { largest_bytes, .. }) if largest_bytes >= size.initial => {
-                reserve(largest_bytes)
+        let mut wanted = size.maximum;
+        let reserved = loop {
+            let reserved = self.space.reserve(wanted.max(1), &self.account);
+            if wanted == size.initial || !is_out_of_addresses(&reserved) {
+                break reserved;
             }
-            reserved => reserved,
+            wanted = (wanted / 2).max(size.initial);
         };
         let mut region = reserved.map_err(|error| self.backing_error(error, size))?;
         match region.set_limit(size.initial) {
@@ -129,6 +138,11 @@ impl<P: Platform> Share<P> {
             Shortage::SourceEmpty | _ => FrameShortage::Source { available: 0, needed: 1 },
         }
     }
+}
+
+/// Returns whether a smaller region may find addresses.
+fn is_out_of_addresses<T>(reserved: &Result<T, ReserveError>) -> bool {
+    matches!(reserved, Err(ReserveError::TooLarge { .. } | ReserveError::NoAddresses { .. }))
 }
 
 /// The frames of a [`Commit::Reserved`] store cannot be reserved.

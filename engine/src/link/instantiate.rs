@@ -179,10 +179,10 @@ fn reserve_memories<T: 'static>(
 ) -> Result<Vec<(usize, Reserved)>, InstantiateError> {
     let mut reserved = Vec::new();
     for (index, ty) in module.defined_memories() {
-        let region = Reserved::new(ctx, ty, reserved.len()).map_err(|cause| memory_error(index, cause))?;
-        reserved.push((index, region));
+        let region = Reserved::new(ctx, ty, &reserved).map_err(|cause| memory_error(index, cause))?;
+        reserved.push(region);
     }
-    Ok(reserved)
+    Ok(module.defined_memories().map(|(index, _)| index).zip(reserved).collect())
 }
 
 /// Attaches the images of the new memories.

@@ -19,6 +19,20 @@ pub enum MemoryError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// The memory's initial size is above what is left of
+    /// [`Limits::address_bytes`](crate::Limits::address_bytes).
+    #[error(
+        "the initial size is {bytes} bytes, and the store has {left} bytes of addresses left; the limit \
+         `address_bytes` is {limit}"
+    )]
+    NoAddresses {
+        /// The initial size in bytes.
+        bytes: u64,
+        /// Bytes of addresses that the store may still reserve.
+        left: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// The store already has as many memories as [`Limits::memories`](crate::Limits::memories)
     /// allows.
     #[error("the store already has {limit} memories, which is the limit `memories`")]

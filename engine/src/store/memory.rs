@@ -39,12 +39,13 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// - [`MemoryError::TooLarge`] or [`MemoryError::TooMany`] if a limit of the store is exceeded.
+    /// - [`MemoryError::TooLarge`], [`MemoryError::NoAddresses`] or [`MemoryError::TooMany`] if a
+    ///   limit of the store is exceeded.
     /// - [`MemoryError::Backing`] if the backing has no room.
     /// - [`MemoryError::Refused`] if `ty` is not a valid type.
     pub fn new(mut ctx: impl AsContextMut, ty: MemoryType) -> Result<Self, MemoryError> {
         let mut ctx = ctx.as_context_mut().into_wasmi();
-        let reserved = Reserved::new(&ctx, ty, 0)?;
+        let reserved = Reserved::new(&ctx, ty, &[])?;
         Ok(reserved.establish(&mut ctx)?.memory())
     }
 

@@ -4,7 +4,7 @@
 use crate::support::{engine_with, instance, module};
 use palimpsest_engine::{
     Config, Engine, InstantiateError, Limits, Linker, Memory, MemoryType, Module, ModuleError, Store,
-    TrapCode, WasmPageSize,
+    StoreOptions, TrapCode, WasmPageSize,
 };
 
 /// A limit, a module that reaches it, and the value that it has then.
@@ -114,6 +114,12 @@ const EXACT: &[Exact] = &[
         "(module (table 2 funcref) (table 3 funcref))",
     ),
     exact(
+        "address_bytes",
+        2 << 16,
+        |limits, value| limits.address_bytes = Some(value.into()),
+        "(module (memory 1 1) (memory 1 1))",
+    ),
+    exact(
         "resident_frames",
         16,
         |limits, value| limits.resident_frames = Some(value.into()),
@@ -148,7 +154,7 @@ impl Exact {
 fn each_limit_is_reached_exactly_and_one_past_it_is_refused_by_its_name() {
     for limit in EXACT {
         assert_eq!(limit.run(limit.value), Ok(()), "{}", limit.name);
-        let error = limit.run(limit.value - 1).unwrap_err();
+        let error = limit.run(limit.value - 1).err().unwrap_or_default();
         assert!(error.contains(&format!("limit `{}`", limit.name)), "{}: {error}", limit.name);
         assert!(error.contains(&(limit.value - 1).to_string()), "{}: {error}", limit.name);
     }
@@ -311,5 +317,58 @@ fn calls_nest_to_exactly_the_limit_of_their_depth() {
         let calls = u32::try_from(depth).unwrap();
         assert!(nests(&engine, calls), "{depth}");
         assert!(!nests(&engine, calls + 1), "{depth}");
+    }
+}
+
+/// Returns the bytes that the memories of `text` have reserved, in a store with 1 MiB of addresses.
+fn reserved(text: &str) -> Result<Vec<u64>, String> {
+    let mut limits = Limits::default();
+    limits.address_bytes = Some(1 << 20);
+    let (engine, _) = engine_with(Config::default().limits(limits));
+    let module = module(&engine, text);
+    let mut store = Store::new(&engine, ());
+    let mut reserved = Vec::new();
+    Linker::new().instantiate(&mut store, &module).map_err(|error| error.to_string())?;
+    for memory in store.memories().collect::<Vec<_>>() {
+        while memory.grow(&mut store, 1).is_ok() {}
+        reserved.push(memory.size_bytes(&store));
+    }
+    Ok(reserved)
+}
+
+#[test]
+fn memories_without_a_maximum_leave_addresses_for_the_next_ones() {
+    assert_eq!(
+        reserved("(module (memory i64 0) (memory 1) (memory i64 0))").unwrap(),
+        [8, 4, 2].map(|kib| kib << 16)
+    );
+    // A maximum that is above the share counts as none.
+    let maximum = "(module (memory i64 1 0x1000000000000) (memory 1 32) (memory 0 2))";
+    assert_eq!(reserved(maximum).unwrap(), [8 << 16, 4 << 16, 2 << 16]);
+    // One that is left is reserved.
+    assert_eq!(reserved("(module (memory 1 16))").unwrap(), [16 << 16]);
+    assert_eq!(reserved("(module (memory 0 8) (memory 0 8) (memory 0))").unwrap(), [8 << 16, 8 << 16, 0]);
+    // An initial size always is, if it is left.
+    assert_eq!(reserved("(module (memory 9) (memory 0))").unwrap(), [9 << 16, 0]);
+    assert_eq!(
+        reserved("(module (memory 9) (memory 1))").unwrap_err(),
+        "memory 1: the initial size is 65536 bytes, and the store has 0 bytes of addresses left; the limit \
+         `address_bytes` is 1048576"
+    );
+}
+
+#[test]
+fn many_64_bit_memories_leave_the_backing_to_other_stores() {
+    let (engine, _) = engine_with(Config::default());
+    let mut limits = Limits::default();
+    limits.address_bytes = Some(4 << 20);
+    let text: String = (0..20).map(|_| "(memory i64 0)").collect();
+    let module = module(&engine, &format!("(module {text})"));
+    let options = StoreOptions { limits: Some(limits), ..StoreOptions::default() };
+    let mut stores: Vec<_> = (0..3).map(|_| Store::with_options(&engine, (), options)).collect();
+    for store in &mut stores {
+        Linker::new().instantiate(&mut *store, &module).unwrap();
+        // A memory that reserves nothing takes a page.
+        assert!(store.report().reserved_bytes <= (4 << 20) + 20 * 4096);
     }
 }

@@ -14,7 +14,8 @@ use super::{Frame, FrameBatch, FrameRun};
 ///
 /// A source that cannot keep frames free for later leaves [`reserve`](Self::reserve) and
 /// [`unreserve`](Self::unreserve) out. It then serves every account except
-/// [reserved](crate::Account::reserved) ones.
+/// [reserved](crate::Account::reserved) ones. A source that does not count its frames leaves
+/// [`available_frames`](Self::available_frames) out.
 ///
 /// # Safety
 ///
@@ -50,6 +51,15 @@ pub unsafe trait FrameSource {
         panic!(
             "{frames} frames unreserved in a source that reserves none: implement `unreserve` with `reserve`"
         );
+    }
+
+    /// Returns how many frames are free and not reserved, or `None` if the source does not count
+    /// them. The default.
+    ///
+    /// The figure may be out of date when the method returns. It is used for shares of what there
+    /// is.
+    fn available_frames(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -100,6 +110,10 @@ unsafe impl<S: FrameSource + ?Sized> FrameSource for &S {
 
     fn unreserve(&self, frames: u64) {
         (**self).unreserve(frames);
+    }
+
+    fn available_frames(&self) -> Option<u64> {
+        (**self).available_frames()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    Config, Engine, Images, Instance, InstantiateError, Linker, Memory, MemoryResidency, Module, Paged,
-    Store, WasmParams, WasmResults,
+    Config, Engine, Images, Instance, InstantiateError, Limits, Linker, Memory, MemoryResidency, Module,
+    Paged, Store, WasmParams, WasmResults,
 };
 use palimpsest_paging::Policies;
 
@@ -21,11 +21,18 @@ pub(crate) struct Program<T: 'static = ()> {
     instance: Instance,
 }
 
-/// Returns the default configuration. In a boot with the policies off it has no images, because
-/// they are a policy of the engine.
+/// Returns the default configuration, with the [`limits`] of the tests. In a boot with the policies
+/// off it has no images, because they are a policy of the engine.
 pub(crate) fn config(machine: &Machine) -> Config {
     let images = if machine.space().policies() == Policies::OFF { Images::Off } else { Images::CopyOnWrite };
-    Config::default().images(images)
+    Config::default().images(images).limits(limits())
+}
+
+/// Returns the default limits, except that a guest may take all frames.
+pub(crate) fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.resident_frames = Some(u64::MAX);
+    limits
 }
 
 /// An engine with this configuration, over the kernel's address space.

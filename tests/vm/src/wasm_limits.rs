@@ -18,6 +18,8 @@ use crate::{
 pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-guest-that-takes-all-frames-is-stopped-alone", 11, all_frames),
     VmTest::new("a-guest-is-held-to-its-cap-tables-included", 5, cap_with_tables),
+    VmTest::new("a-guest-leaves-a-quarter-of-the-frames-by-default", 4, default_frames),
+    VmTest::new("a-guest-leaves-most-addresses-by-default", 5, default_addresses),
     VmTest::new("nothing-leaves-a-guest-after-its-first-lost-write", 36, nothing_leaves),
     VmTest::new("every-shortage-in-a-life-is-an-error", 2, every_shortage),
     VmTest::new("module-bombs-are-refused-by-name", 2, module_bombs),
@@ -92,6 +94,32 @@ fn cap_with_tables(checks: &mut Checks, machine: &Machine) {
         report.table_frames,
         report.resident_frames.div_ceil(512) + 1,
     );
+}
+
+fn default_frames(checks: &mut Checks, machine: &Machine) {
+    let free = machine.frames().free_frames();
+    let mut glutton = Glutton::start(machine, Config::default());
+    checks.equal("it ends in OutOfFrames", is_out_of_frames(glutton.eat()), true);
+    let (left, held) = (machine.frames().free_frames(), glutton.store.report().held_frames);
+    // The module's image and a shared table may have one frame each.
+    checks.equal("a quarter of the frames is left", left >= free / 4 - 2, true);
+    checks.equal("the limit is what it holds", glutton.store.limits().resident_frames, Some(held));
+    let mut bystander = Program::start(machine, guest!("bystander"));
+    bystander.must::<(), ()>("start", ());
+    checks.equal("a bystander works", bystander.must::<(), u32>("work", ()), 2 * 65_536);
+}
+
+fn default_addresses(checks: &mut Checks, machine: &Machine) {
+    let mut boundless = Program::start(machine, guest!("boundless-memories"));
+    checks.equal("its last memory works", boundless.must::<(), u32>("touch", ()), 7);
+    let share = machine.space().window_bytes() / 8;
+    let report = boundless.store.report();
+    checks.equal("bytes that it has reserved are below its share", report.reserved_bytes <= share, true);
+    checks.equal("and above a half", report.reserved_bytes >= share / 2, true);
+    let others: Vec<_> = (0..100).map(|_| Program::try_start(machine, guest!("four-gib")).is_ok()).collect();
+    checks.equal("instances of 4 GiB beside it", others.into_iter().filter(|made| *made).count(), 100);
+    let beside = Program::try_start(machine, guest!("boundless-memories"));
+    checks.equal("and one like it", beside.is_ok(), true);
 }
 
 /// The exports of `tests/vm/guests/lost.wat`.

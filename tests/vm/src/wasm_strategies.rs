@@ -11,7 +11,7 @@ use palimpsest_engine::{
 
 use crate::{
     harness::{Checks, VmTest, commit_nothing_ahead},
-    wasm::{Program, config, engine, guest, module},
+    wasm::{Program, config, engine, guest, limits, module},
 };
 
 pub(crate) const TESTS: &[VmTest] = &[
@@ -122,7 +122,7 @@ fn reserved(machine: &Machine, wasm: &[u8], limits: Limits) -> Result<Program, I
 
 fn reserved_refused(checks: &mut Checks, machine: &Machine) {
     let free = machine.frames().free_frames();
-    let refused = reserved(machine, guest!("accesses"), Limits::default()).err();
+    let refused = reserved(machine, guest!("accesses"), limits()).err();
     let cause = match refused {
         Some(InstantiateError::Memory {
             cause: MemoryError::Backing(BackingError::OutOfFrames { cause, .. }),
@@ -133,7 +133,7 @@ fn reserved_refused(checks: &mut Checks, machine: &Machine) {
     let named = matches!(cause, Some(FrameShortage::Source { needed, .. }) if needed > 1 << 20);
     checks.equal("4 GiB and its tables cannot be reserved", named, true);
     checks.equal("free frames", machine.frames().free_frames(), free);
-    let mut program = reserved(machine, guest!("bystander"), Limits::default()).expect("2 Wasm pages can");
+    let mut program = reserved(machine, guest!("bystander"), limits()).expect("2 Wasm pages can");
     let memory = program.memory();
     checks.equal("data and tables", program.store.report().charged_frames, 32 + 2);
     checks.equal("growing to 4 GiB is refused", memory.grow(&mut program.store, 65_534).is_err(), true);
@@ -145,7 +145,7 @@ fn reserved_refused(checks: &mut Checks, machine: &Machine) {
 }
 
 fn reserved_not_starved(checks: &mut Checks, machine: &Machine) {
-    let mut program = reserved(machine, guest!("bystander"), Limits::default()).expect("2 Wasm pages can");
+    let mut program = reserved(machine, guest!("bystander"), limits()).expect("2 Wasm pages can");
     let pool = machine.frames();
     let mut hoard = Vec::with_capacity(usize::try_from(pool.free_frames()).expect("addresses have 64 bits"));
     while let Some(frame) = pool.allocate_frame() {
@@ -166,8 +166,7 @@ fn reserved_not_starved(checks: &mut Checks, machine: &Machine) {
 }
 
 fn reserved_grower(checks: &mut Checks, machine: &Machine) {
-    let mut program =
-        reserved(machine, guest!("grower"), Limits::default()).expect("0 Wasm pages can be reserved");
+    let mut program = reserved(machine, guest!("grower"), limits()).expect("0 Wasm pages can be reserved");
     let wasm_pages: u32 = program.must("run", ());
     let report = program.store.report();
     checks.equal("it wrote to every Wasm page that it got", report.resident_frames, u64::from(wasm_pages));

@@ -10,7 +10,7 @@ use wasmi::{AsContext, AsContextMut};
 use super::{Memory, region::AnchoredRegion};
 use crate::{
     backing::{LinearRegion, MemoryResidency, Reservation},
-    config::Strategy,
+    config::{Limits, Strategy},
     module::MemoryType,
     store::{MemoryError, StoreState, limiter::Growth},
 };
@@ -40,8 +40,8 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// Reserves a region for a memory of type `ty`. `pending` is the number of other regions that
-    /// are reserved and not yet part of the store.
+    /// Reserves a region for a memory of type `ty`. `pending` are other regions that are reserved
+    /// and not yet part of the store.
     ///
     /// # Errors
     ///
@@ -49,20 +49,20 @@ impl Reserved {
     pub(crate) fn new<T: 'static>(
         ctx: impl AsContext<Data = StoreState<T>>,
         ty: MemoryType,
-        pending: usize,
+        pending: &[Self],
     ) -> Result<Self, MemoryError> {
         let ctx = ctx.as_context();
         let limits = &ctx.data().limiter.limits;
         let wasmi_ty = ty.to_wasmi().map_err(MemoryError::Refused)?;
-        if ctx.data().memories.len() + pending >= limits.memories {
+        let records = &ctx.data().memories;
+        if records.len() + pending.len() >= limits.memories {
             return Err(MemoryError::TooMany { limit: limits.memories });
         }
-        let initial = ty.initial_bytes();
-        if initial > limits.memory_bytes {
-            return Err(MemoryError::TooLarge { bytes: initial, limit: limits.memory_bytes });
-        }
-        let maximum = ty.maximum_bytes().min(limits.memory_bytes);
-        let region = ctx.data().arena.reserve(Reservation { initial, maximum })?;
+        let capacities = records.iter().map(|record| record.capacity);
+        let capacities =
+            capacities.chain(pending.iter().map(|reserved| reserved.region.bytes().len() as u64));
+        let taken = capacities.map(addresses_of).fold(0, u64::saturating_add);
+        let region = ctx.data().arena.reserve(reservation(ty, limits, taken)?)?;
         Ok(Self { region, ty, wasmi_ty })
     }
 
@@ -91,6 +91,32 @@ impl Reserved {
         ctx.data_mut().memories.push(Arc::clone(&record));
         Ok(record)
     }
+}
+
+/// Returns how many bytes of addresses a region of `bytes` takes. A paged region has a power of
+/// two.
+fn addresses_of(bytes: u64) -> u64 {
+    bytes.checked_next_power_of_two().unwrap_or(u64::MAX)
+}
+
+/// Returns the size of a new region in a store that has `taken` bytes of addresses.
+///
+/// A memory gets its declared maximum if that is left. All others get at most half of what is left,
+/// so that a later memory finds addresses as well.
+fn reservation(ty: MemoryType, limits: &Limits, taken: u64) -> Result<Reservation, MemoryError> {
+    let initial = ty.initial_bytes();
+    if initial > limits.memory_bytes {
+        return Err(MemoryError::TooLarge { bytes: initial, limit: limits.memory_bytes });
+    }
+    let limit = limits.address_bytes.unwrap_or(u64::MAX);
+    let left = limit.saturating_sub(taken);
+    if initial > 0 && addresses_of(initial) > left {
+        return Err(MemoryError::NoAddresses { bytes: initial, left, limit });
+    }
+    let fits = ty.maximum().is_some() && addresses_of(ty.maximum_bytes()) <= left;
+    let most = if fits { left } else { (left / 2).checked_ilog2().map_or(0, |log2| 1 << log2) };
+    let maximum = ty.maximum_bytes().min(limits.memory_bytes).min(most).max(initial);
+    Ok(Reservation { initial, maximum })
 }
 
 impl MemoryRecord {

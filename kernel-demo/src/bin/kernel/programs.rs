@@ -18,7 +18,7 @@ use palimpsest_wasi::Output;
 use thiserror::Error;
 
 use crate::{
-    run::{Ended, Guest, Measured, RunError},
+    run::{Ended, Guest, Measured, RunError, limits},
     slices::Sliced,
     world::{StandardError, Time},
 };
@@ -53,7 +53,7 @@ impl<T: 'static> Library<T> {
         data: T,
         measured: &mut Measured,
     ) -> Result<Self, RunError> {
-        let config = Config::default().fuel(Fuel::Metered);
+        let config = Config::default().fuel(Fuel::Metered).limits(limits());
         let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
         let module = Module::new(&engine, guest.wasm)?;
         let mut store = Store::new(&engine, data);

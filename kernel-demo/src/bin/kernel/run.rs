@@ -12,7 +12,7 @@ mod error;
 use alloc::{string::ToString, vec::Vec};
 
 use kernel_demo::{ExitStatus, Machine};
-use palimpsest_engine::Store;
+use palimpsest_engine::{Limits, Store};
 use palimpsest_protocol::{Driver, Entry, MemoryReport, Outcome, Report, Run, Value, files};
 use palimpsest_wasi::Exit;
 
@@ -26,6 +26,14 @@ pub(crate) struct Guest<'a> {
     pub(crate) machine: &'a Machine,
     pub(crate) request: &'a Run,
     pub(crate) wasm: &'a [u8],
+}
+
+/// Returns the limits of a guest that is alone in the kernel: the default, except that it may take
+/// all frames.
+pub(crate) fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.resident_frames = Some(u64::MAX);
+    limits
 }
 
 /// How a run ended that was not aborted by an error.

@@ -8,7 +8,7 @@ use alloc::{format, string::String, vec::Vec};
 use kernel_demo::{clock, println};
 use palimpsest_engine::{Config, Engine, Func, Instance, Module, Paged, Store, Val};
 
-use super::{Ended, Guest, Measured, RunError};
+use super::{Ended, Guest, Measured, RunError, limits};
 use crate::{
     slices::SliceError,
     values,
@@ -23,7 +23,7 @@ pub(super) fn run(
     invoke: Option<&str>,
     measured: &mut Measured,
 ) -> Result<Ended, RunError> {
-    let engine = Engine::new(Config::default(), Paged::new(guest.machine.space()))?;
+    let engine = Engine::new(Config::default().limits(limits()), Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
     let wasi = world::of(guest, Time::start(), Waiting::Spin, &measured.output)?;
     let mut store = Store::new(&engine, World::new(wasi));

@@ -2,7 +2,7 @@
 
 use palimpsest_engine::{Config, Engine, Fuel, Module, Paged, Store};
 
-use super::{Ended, Guest, Measured, RunError};
+use super::{Ended, Guest, Measured, RunError, limits};
 use crate::{
     slices::Sliced,
     world::{self, Time, Waiting, World},
@@ -12,7 +12,7 @@ use crate::{
 const ENTRY: &str = "_start";
 
 pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
-    let config = Config::default().fuel(Fuel::Metered);
+    let config = Config::default().fuel(Fuel::Metered).limits(limits());
     let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
     let time = Time::start();
