@@ -83,6 +83,9 @@ pub struct Limits {
     pub element_items: u32,
     /// Bytes of all function bodies of a module together: 8 MiB. A body is translated at its first
     /// call. The translation takes up to 12 bytes for each byte of the body.
+    ///
+    /// The code that divides the bulk instructions of a metered guest counts: up to 200 bytes for
+    /// each instruction and memory.
     pub code_bytes: usize,
     /// Bytes of one function body: 512 KiB. Translating a function takes up to 40 bytes for each,
     /// which the engine reuses for the next one.

@@ -88,6 +88,7 @@ fn codes() -> Vec<Code> {
         ("bits", 0, bits),
         ("tests", 0, vec![I::LocalGet(0), I::I64Eqz, I::Drop]),
         ("sizes", 0, vec![I::TableSize(0), I::Drop]),
+        ("fills", 42, vec![I::LocalGet(1), I::LocalGet(1), I::LocalGet(1), I::MemoryFill(0)]),
         ("grows", 0, vec![null, I::I32Const(0), I::TableGrow(0), I::Drop]),
     ];
     codes.map(|(name, work, instructions)| Code { name, instructions, work }).into()

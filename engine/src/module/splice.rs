@@ -40,7 +40,7 @@ pub(super) fn splice(
     imaged: &Imaged<'_>,
     limits: &Limits,
 ) -> Result<(Vec<u8>, Slots), ModuleError> {
-    let plan = Plan::new(scan, imaged);
+    let plan = Plan::new(scan, imaged, limits)?;
     let initializer_bytes = plan.segments.initializer.as_ref().map_or(0, Function::byte_len) as u64;
     let limit = limits.function_bytes as u64;
     bounds::within("function_bytes", limit, initializer_bytes, "bytes of code that applies its segments")?;
@@ -71,13 +71,16 @@ fn capacity(scan: &Scan<'_>) -> usize {
 
 /// Returns the number of bytes that a site of `body` adds to it, as a rule.
 fn site_bytes(body: &Body<'_>) -> usize {
-    if has_guards(body) { 24 } else { 8 }
+    if has_guards(body) { GUARD_BYTES } else { 8 }
 }
+
+/// The bytes of a guard, as a rule.
+const GUARD_BYTES: usize = 24;
 
 /// Returns whether the bulk instructions of `body` get guards, which make its code longer. If they
 /// are dense, all of them are calls instead, which are slower but not longer.
 fn has_guards(body: &Body<'_>) -> bool {
-    const BYTES_PER_GUARD: usize = 64;
+    const BYTES_PER_GUARD: usize = 128;
     body.sites.len() <= 1 + body.bytes.len() / BYTES_PER_GUARD
 }
 
@@ -105,28 +108,44 @@ struct Plan<'a> {
     signatures: Vec<Signature>,
     calls: BTreeMap<HostOp, HostCall>,
     divided: BTreeMap<Bulk, Divided>,
+    /// The functions of `divided`, by their index after the module's own, with their types.
+    functions: Vec<(u32, Function)>,
     segments: Segments,
     /// The length of each segment that an `init` can read.
     segment_lengths: Vec<u32>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(scan: &'a Scan<'a>, imaged: &Imaged<'_>) -> Self {
+    /// # Errors
+    ///
+    /// [`ModuleError::Limit`] if the module and the code that divides its bulk instructions are
+    /// together larger than the code of a module may be.
+    fn new(scan: &'a Scan<'a>, imaged: &Imaged<'_>, limits: &Limits) -> Result<Self, ModuleError> {
         let mut plan = Self {
             scan,
             signatures: Vec::new(),
             calls: BTreeMap::new(),
             divided: BTreeMap::new(),
+            functions: Vec::new(),
             segments: Segments::of(scan, imaged),
             segment_lengths: bulk::segment_lengths(scan),
         };
-        for site in scan.bodies.iter().flat_map(|body| &body.sites) {
-            match site.op {
-                SiteOp::Host(op) => plan.add_call(op),
-                SiteOp::Bulk(bulk) => plan.add_divided(bulk),
+        let mut code_bytes = scan.contents(SectionId::Code).map_or(0, <[u8]>::len);
+        for body in &scan.bodies {
+            for site in &body.sites {
+                match site.op {
+                    SiteOp::Host(op) => plan.add_call(op),
+                    SiteOp::Bulk(bulk) => {
+                        code_bytes += plan.add_divided(bulk);
+                        code_bytes += if has_guards(body) { GUARD_BYTES } else { 0 };
+                        let (limit, found) = (limits.code_bytes as u64, code_bytes as u64);
+                        let what = "bytes of function bodies and of what divides their bulk instructions";
+                        bounds::within("code_bytes", limit, found, what)?;
+                    }
+                }
             }
         }
-        plan
+        Ok(plan)
     }
 
     fn add_call(&mut self, op: HostOp) {
@@ -138,11 +157,12 @@ impl<'a> Plan<'a> {
         self.calls.insert(op, HostCall { slot, signature });
     }
 
-    /// Adds the function for a bulk instruction, unless the instruction is always short.
-    fn add_divided(&mut self, bulk: Bulk) {
-        if self.divided.contains_key(&bulk) || self.segment_bytes(bulk).is_some_and(|len| len <= PIECE_BYTES)
-        {
-            return;
+    /// Adds the function for a bulk instruction, unless there is one or the instruction is always
+    /// short. Returns the bytes of what was added.
+    fn add_divided(&mut self, bulk: Bulk) -> usize {
+        let segment_bytes = self.segment_bytes(bulk);
+        if self.divided.contains_key(&bulk) || segment_bytes.is_some_and(|len| len <= PIECE_BYTES) {
+            return 0;
         }
         self.add_call(HostOp::AfterPiece);
         let operands = bulk.operands(&self.scan.memories).to_vec();
@@ -150,8 +170,14 @@ impl<'a> Plan<'a> {
             consuming: self.add_type((operands.clone(), Vec::new())),
             passing: self.add_type((operands.clone(), operands)),
         };
-        let function = self.scan.functions + index(self.divided.len());
-        self.divided.insert(bulk, Divided { function, types });
+        let memories = &self.scan.memories;
+        let after_piece = self.host_call(HostOp::AfterPiece);
+        let function = bulk::divided(bulk, memories, segment_bytes.unwrap_or_default(), &after_piece);
+        let bytes = function.byte_len();
+        let index = self.scan.functions + index(self.functions.len());
+        self.divided.insert(bulk, Divided { function: index, types });
+        self.functions.push((types.consuming, function));
+        bytes
     }
 
     /// Returns the length of the segment that `bulk` reads, if it reads one.
@@ -172,13 +198,6 @@ impl<'a> Plan<'a> {
         self.scan.types + index(position)
     }
 
-    /// Returns the bulk instructions in the order of their functions.
-    fn by_function(&self) -> Vec<(Bulk, Divided)> {
-        let mut divided: Vec<_> = self.divided.iter().map(|(bulk, divided)| (*bulk, *divided)).collect();
-        divided.sort_unstable_by_key(|(_, divided)| divided.function);
-        divided
-    }
-
     /// Returns the added types. That of the initializer is the last one.
     fn types(&self) -> TypeSection {
         let mut types = TypeSection::new();
@@ -194,8 +213,8 @@ impl<'a> Plan<'a> {
     /// Returns the added functions, which follow the module's own. The initializer is the last one.
     fn functions(&self) -> FunctionSection {
         let mut functions = FunctionSection::new();
-        for (_, divided) in self.by_function() {
-            functions.function(divided.types.consuming);
+        for (ty, _) in &self.functions {
+            functions.function(*ty);
         }
         if self.segments.initializer.is_some() {
             functions.function(self.scan.types + index(self.signatures.len()));
@@ -239,7 +258,7 @@ impl<'a> Plan<'a> {
             exports.export(HOST_TABLE, ExportKind::Table, self.host_table_index());
         }
         if self.segments.initializer.is_some() {
-            let initializer = self.scan.functions + index(self.divided.len());
+            let initializer = self.scan.functions + index(self.functions.len());
             exports.export(INITIALIZER, ExportKind::Func, initializer);
         }
         if let Some(start) = self.scan.start {
@@ -262,10 +281,8 @@ impl<'a> Plan<'a> {
                 code.raw(&self.rewritten(body))
             };
         }
-        for (bulk, _) in self.by_function() {
-            let after_piece = self.host_call(HostOp::AfterPiece);
-            let segment = self.segment_bytes(bulk).unwrap_or_default();
-            code.function(&bulk::divided(bulk, &self.scan.memories, segment, &after_piece));
+        for (_, function) in &self.functions {
+            code.function(function);
         }
         if let Some(initializer) = &self.segments.initializer {
             code.function(initializer);

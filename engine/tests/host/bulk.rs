@@ -6,7 +6,9 @@
 )]
 
 use crate::support::engine_with;
-use palimpsest_engine::{Config, Error, Fuel, Images, Linker, Module, Poll, Store, Task, TrapCode, Val};
+use palimpsest_engine::{
+    Config, Error, Fuel, Images, Limits, Linker, Module, Poll, Store, Task, TrapCode, Val,
+};
 use std::{fmt::Write as _, format, string::String, vec::Vec};
 
 /// A piece of a divided instruction, in bytes and in units of fuel.
@@ -295,4 +297,23 @@ fn growing_a_table_costs_fuel_by_its_new_elements() {
     let (nothing, much) = (fuel_of(0), fuel_of(64_000));
     assert_eq!(much - nothing, 64_000 * 4 / 64);
     assert_eq!(fuel_of(64_000), nothing, "growth above the maximum is refused");
+}
+
+#[test]
+fn the_code_that_divides_instructions_counts_against_the_limit_of_code() {
+    let memories = "(memory 0)".repeat(8);
+    let pairs = (0..8).flat_map(|to| (0..8).map(move |from| (to, from)));
+    let copies: String =
+        pairs.map(|(to, from)| format!("(memory.copy {to} {from} {})", "(local.get 0)".repeat(3))).collect();
+    let wasm = wat::parse_str(format!("(module {memories} (func (param i32) {copies}))")).unwrap();
+    let load = |fuel, code_bytes| {
+        let mut limits = Limits::default();
+        limits.code_bytes = code_bytes;
+        let (engine, _) = engine_with(Config::default().fuel(fuel).limits(limits));
+        Module::new(&engine, &wasm).map(drop).map_err(|error| error.to_string())
+    };
+    load(Fuel::Unmetered, 1_000).unwrap();
+    let error = load(Fuel::Metered, 1_000).unwrap_err();
+    assert!(error.contains("limit `code_bytes` is 1000"), "{error}");
+    load(Fuel::Metered, 1_000 + 64 * 200).unwrap();
 }
