@@ -5,9 +5,11 @@
 //! pseudorandom numbers from a seed, as many as asked for, the same on every machine. The folder's
 //! `README.md` has the commands.
 
+mod backing;
 mod counting;
 pub mod module;
 mod numbers;
+pub mod splice;
 
 pub use numbers::input;
 
@@ -27,5 +29,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 1] =
-    [Target { name: "module", run: module::run, input_bytes: 1 << 14, bounded_runs: 200_000 }];
+pub const TARGETS: [Target; 2] = [
+    Target { name: "module", run: module::run, input_bytes: 1 << 14, bounded_runs: 200_000 },
+    Target { name: "splice", run: splice::run, input_bytes: 1 << 12, bounded_runs: 15_000 },
+];

@@ -2,16 +2,12 @@
 //! called, within the heap of a small kernel. Time is bounded by whatever runs the target.
 
 use arbitrary::{Result, Unstructured};
-use palimpsest_engine::{Config, Engine, Fixed, Fuel, Linker, Module, Store, Val};
-use std::{mem::MaybeUninit, sync::OnceLock};
+use palimpsest_engine::{Config, Engine, Fuel, Linker, Module, Store, Val};
 
-use crate::counting;
+use crate::{backing::backing, counting};
 
 /// The heap for which the default limits are made, in bytes.
 const BUDGET: usize = 32 << 20;
-
-/// Bytes of the memory of all guests.
-const SLICE_BYTES: usize = 4 << 20;
 
 /// Fuel for each call.
 const FUEL: u64 = 10_000;
@@ -32,14 +28,6 @@ pub fn run(data: &[u8]) {
     assert!(peak < BUDGET, "the heap grew by {peak} bytes for a module of {} bytes", wasm.len());
     assert_eq!(left, 0, "bytes are still allocated after the end of the engine");
     assert_eq!(backing.free_bytes(), free, "memory is in use after the end of the store");
-}
-
-fn backing() -> &'static Fixed {
-    static BACKING: OnceLock<Fixed> = OnceLock::new();
-    BACKING.get_or_init(|| {
-        let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
-        Fixed::new(bytes, 1 << 20)
-    })
 }
 
 /// Loads, instantiates and calls whatever can be.
