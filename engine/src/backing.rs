@@ -12,6 +12,7 @@
 mod error;
 mod figures;
 mod fixed;
+mod image_budget;
 mod live;
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 mod paged;
@@ -24,6 +25,7 @@ pub use self::paged::Paged;
 pub(crate) use self::{
     error::LimitRefused,
     figures::{Health, Shares, Standing},
+    image_budget::{ImageBudget, ImageCharge},
     live::LiveBytes,
 };
 pub use self::{
@@ -67,9 +69,11 @@ pub(crate) unsafe trait Provider: Debug + Send + Sync {
     /// Makes an image of `parts`. Later parts overwrite earlier ones, and the bytes between them
     /// are zero.
     ///
+    /// The image keeps `charge` if it holds frames.
+    ///
     /// Returns `None` if the frames are not available. Memories are then written when they are
     /// created.
-    fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>>;
+    fn image(&self, parts: &[ImagePart<'_>], charge: ImageCharge) -> Option<Arc<dyn DataImage>>;
 }
 
 /// Bytes that memories start with, shared by those of all stores. Freed with the last one that uses

@@ -109,6 +109,9 @@ pub struct Limits {
     pub function_work: u32,
     /// The same for all functions of a module together: 8,388,608. Validation takes time for each.
     pub module_work: u64,
+    /// Frames that the images of an engine's modules hold together: 2,048. A module whose images
+    /// would exceed it gets none, and its segments are written into each instance. See [`Images`].
+    pub image_frames: u64,
     /// Instances in a store: 64.
     pub instances: usize,
     /// Entries in all sections of all instances in a store together: 131,072. An entry takes up to
@@ -232,6 +235,7 @@ impl Default for Limits {
             constant_operators: 32,
             function_work: 1 << 17,
             module_work: 1 << 23,
+            image_frames: 2_048,
             instances: 64,
             store_entries: 1 << 17,
             memories: 64,

@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 
 pub use self::error::EngineError;
 use crate::{
-    backing::{Backing, Provider},
+    backing::{Backing, ImageBudget, Provider},
     config::{Config, Limits},
 };
 
@@ -24,6 +24,7 @@ struct Shared {
     inner: wasmi::Engine,
     config: Config,
     backing: Backing,
+    images: Arc<ImageBudget>,
 }
 
 impl Engine {
@@ -57,7 +58,8 @@ impl Engine {
     pub fn new(config: Config, backing: impl Into<Backing>) -> Result<Self, EngineError> {
         self_check::check()?;
         let inner = wasmi::Engine::new(&config.to_wasmi());
-        Ok(Self { shared: Arc::new(Shared { inner, config, backing: backing.into() }) })
+        let images = Arc::new(ImageBudget::new(config.limits.image_frames));
+        Ok(Self { shared: Arc::new(Shared { inner, config, backing: backing.into(), images }) })
     }
 
     /// Returns what a guest of this engine may use up.
@@ -77,6 +79,11 @@ impl Engine {
 
     pub(crate) fn wasmi(&self) -> &wasmi::Engine {
         &self.shared.inner
+    }
+
+    /// Returns the budget of the images that the engine's modules have together.
+    pub(crate) fn images(&self) -> &Arc<ImageBudget> {
+        &self.shared.images
     }
 
     pub(crate) fn backing(&self) -> &dyn Provider {

@@ -143,7 +143,8 @@ impl Module {
     /// Returns the number of frames in the images that the module's instances share.
     ///
     /// Each frame is counted once, even if many instances map it. The frames are not charged to a
-    /// store. They are freed with the module and the last of its instances.
+    /// store, but count against [`Limits::image_frames`](crate::Limits::image_frames). They are
+    /// freed with the module and the last of its instances.
     #[must_use]
     pub fn image_frames(&self) -> u64 {
         self.images.iter().map(|(_, image)| image.frames()).sum()
@@ -228,7 +229,8 @@ fn images<'a>(engine: &Engine, scan: &Scan<'a>) -> (Imaged<'a>, MemoryImages) {
         if parts.is_empty() {
             continue;
         }
-        let Some(image) = engine.backing().image(&parts) else {
+        let charge = engine.images().charge(imaged.frames_of(memory));
+        let Some(image) = charge.and_then(|charge| engine.backing().image(&parts, charge)) else {
             return (Imaged::default(), MemoryImages::new());
         };
         images.push((memory, image));

@@ -32,6 +32,7 @@ fn engine_with(machine: &Machine, images: Images) -> Result<Engine, BenchError> 
     limits.section_entries = 1 << 20;
     limits.element_items = 1 << 20;
     limits.resident_frames = Some(u64::MAX);
+    limits.image_frames = u64::MAX;
     let config = Config::default().limits(limits).images(images);
     doing("making an engine", Engine::new(config, Paged::new(machine.space())))
 }

@@ -12,8 +12,8 @@ use spin::Mutex;
 
 use self::block::{Block, BlockHeap};
 use super::{
-    Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImagePart, LimitRefused,
-    LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares, Standing,
+    Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImageCharge, ImagePart,
+    LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -81,7 +81,7 @@ unsafe impl Provider for Fixed {
         Shares { address_bytes: u64::MAX, resident_frames: u64::MAX }
     }
 
-    fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>> {
+    fn image(&self, parts: &[ImagePart<'_>], _charge: ImageCharge) -> Option<Arc<dyn DataImage>> {
         let parts = parts.iter().map(|part| (part.offset, part.bytes.into())).collect();
         Some(Arc::new(CopiedImage { parts }))
     }

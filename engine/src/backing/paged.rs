@@ -12,8 +12,8 @@ use palimpsest_paging::{
 };
 
 use super::{
-    Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImagePart, LimitRefused,
-    LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares, Standing,
+    Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImageCharge, ImagePart,
+    LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -62,12 +62,12 @@ unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
         }
     }
 
-    fn image(&self, parts: &[ImagePart<'_>]) -> Option<Arc<dyn DataImage>> {
+    fn image(&self, parts: &[ImagePart<'_>], charge: ImageCharge) -> Option<Arc<dyn DataImage>> {
         let parts = parts.iter().map(|part| (part.offset, part.bytes));
         // The call fails for want of frames. Its other error is a part that ends past 2^64 bytes,
         // and no segment of a memory does.
         let image = self.space.image(parts).ok()?;
-        Some(Arc::new(PagedImage { image: Arc::new(image) }))
+        Some(Arc::new(PagedImage { image: Arc::new(image), _charge: charge }))
     }
 }
 
@@ -92,7 +92,7 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
         };
         let mut region = reserved.map_err(|error| self.backing_error(error, size))?;
         match region.set_limit(size.initial) {
-            Ok(()) => Ok(Box::new(PagedRegion { region })),
+            Ok(()) => Ok(Box::new(PagedRegion { region, image: None })),
             Err(LimitError::Uncharged(cause)) => Err(uncharged(cause, size)),
             Err(error @ (LimitError::BeyondCapacity { .. } | LimitError::Resident { .. } | _)) => {
                 unreachable!("the limit of a new region moves up to its capacity: {error}")
@@ -163,6 +163,7 @@ fn uncharged(cause: ChargeError, size: Reservation) -> BackingError {
 /// Frames that memories share until they write to them.
 struct PagedImage<P: Platform + 'static> {
     image: Arc<Image<'static, P>>,
+    _charge: ImageCharge,
 }
 
 impl<P: Platform + Send + Sync> DataImage for PagedImage<P> {
@@ -174,6 +175,8 @@ impl<P: Platform + Send + Sync> DataImage for PagedImage<P> {
 /// The region of one linear memory.
 struct PagedRegion<P: Platform + 'static> {
     region: Region<'static, P>,
+    /// The image that the region shows, which stays charged as long.
+    image: Option<Arc<dyn DataImage>>,
 }
 
 // SAFETY: 1. The address space reserves a range for one region at a time, until the region is
@@ -206,10 +209,10 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     }
 
     fn attach(&mut self, image: &Arc<dyn DataImage>, _live: LiveBytes<'_>) {
-        let image: &dyn Any = &**image;
-        let image: &PagedImage<P> =
-            image.downcast_ref().expect("an image is made by the engine's own backing");
-        self.region.attach(&image.image).expect("a new region of the same address space has no image yet");
+        let any: &dyn Any = &**image;
+        let paged: &PagedImage<P> = any.downcast_ref().expect("an image is made by the engine's own backing");
+        self.region.attach(&paged.image).expect("a new region of the same address space has no image yet");
+        self.image = Some(Arc::clone(image));
     }
 
     /// The strategy is applied to the pages that lie wholly inside `span`. A span may start or end

@@ -63,14 +63,22 @@ impl<'a> Imaged<'a> {
         parts.map(|(_, part)| *part).collect()
     }
 
+    /// Returns the number of frames that the image of a memory takes at most.
+    pub(super) fn frames_of(&self, memory: usize) -> u64 {
+        let frames = |part: &ImagePart<'_>| {
+            let end = part.offset + part.bytes.len() as u64;
+            part.offset / FRAME_BYTES..end.div_ceil(FRAME_BYTES)
+        };
+        let parts = self.parts.iter().filter(|(of, _)| *of == memory);
+        let frames: BTreeSet<_> = parts.flat_map(|(_, part)| frames(part)).collect();
+        frames.len() as u64
+    }
+
     fn is_sparse(&self) -> bool {
         let bytes: u64 = self.parts.iter().map(|(_, part)| part.bytes.len() as u64).sum();
-        let frames = |(memory, part): &(usize, ImagePart<'_>)| {
-            let (memory, end) = (*memory, part.offset + part.bytes.len() as u64);
-            (part.offset / FRAME_BYTES..end.div_ceil(FRAME_BYTES)).map(move |frame| (memory, frame))
-        };
-        let frames: BTreeSet<_> = self.parts.iter().flat_map(frames).collect();
-        frames.len() as u64 > MIN_IMAGE_FRAMES + bytes / FRAME_BYTES * 4
+        let memories: BTreeSet<_> = self.parts.iter().map(|(memory, _)| *memory).collect();
+        let frames: u64 = memories.into_iter().map(|memory| self.frames_of(memory)).sum();
+        frames > MIN_IMAGE_FRAMES + bytes / FRAME_BYTES * 4
     }
 }
 

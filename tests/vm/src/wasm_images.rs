@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use kernel_demo::Machine;
-use palimpsest_engine::{Config, Images, Linker, Module, Store};
+use palimpsest_engine::{Config, Images, Limits, Linker, Module, Store};
 
 use crate::{
     harness::{Checks, VmTest},
@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("instances-share-the-frames-of-their-data", 11, shared),
     VmTest::new("without-images-each-instance-writes-its-data", 3, written),
     VmTest::new("a-module-without-frames-for-its-image-works-without-one", 3, no_frames),
+    VmTest::new("the-images-of-an-engine-share-a-limit-of-frames", 9, limited),
 ];
 
 /// The addresses of the three strings in `tests/vm/guests/data.wat`.
@@ -70,4 +71,35 @@ fn no_frames(checks: &mut Checks, machine: &Machine) {
     let mut program = start(&module);
     checks.equal("what an instance reads", first_bytes(&mut program), [b'o', b't', b't'].map(u32::from));
     checks.equal("frames that it holds", program.residency().resident_frames, 3);
+}
+
+fn limited(checks: &mut Checks, machine: &Machine) {
+    let mut limits = Limits::default();
+    limits.image_frames = 5;
+    let engine = self::engine(machine, Config::default().limits(limits));
+    let first = module(&engine, guest!("data"));
+    let second = module(&engine, guest!("data"));
+    checks.equal("frames of the images", (first.image_frames(), second.image_frames()), (3, 0));
+    let mut without = start(&second);
+    checks.equal(
+        "what an instance without reads",
+        first_bytes(&mut without),
+        [b'o', b't', b't'].map(u32::from),
+    );
+    checks.equal("frames that it holds", without.residency().resident_frames, 3);
+    let mut with = start(&first);
+    drop(first);
+    let third = module(&engine, guest!("data"));
+    checks.equal("frames while an instance shows the first image", third.image_frames(), 0);
+    checks.equal("what that instance reads", first_bytes(&mut with), [b'o', b't', b't'].map(u32::from));
+    drop(with);
+    let fourth = module(&engine, guest!("data"));
+    checks.equal("frames when it is gone", fourth.image_frames(), 3);
+    limits.image_frames = 3;
+    let exact = self::engine(machine, Config::default().limits(limits));
+    checks.equal("frames at the limit", module(&exact, guest!("data")).image_frames(), 3);
+    limits.image_frames = 2;
+    let less = self::engine(machine, Config::default().limits(limits));
+    checks.equal("frames one below it", module(&less, guest!("data")).image_frames(), 0);
+    checks.equal("frames of images in the space", machine.space().usage().image_frames, 3);
 }
