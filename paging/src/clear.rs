@@ -15,16 +15,28 @@ use x86_64::VirtAddr;
 
 pub use self::decommit::Decommitted;
 pub use self::recommit::Recommitted;
+use crate::pages::entry_pages;
 use crate::platform::Platform;
-use crate::state::State;
-use crate::table::Sweep;
+use crate::state::{Mapping, State};
+use crate::table::{EntryState, SinkPlace, Sweep};
+
+impl<P: Platform> Mapping<'_, P> {
+    /// Makes an entry absent if it still leads to the sink.
+    pub(crate) fn uncover(&mut self, place: SinkPlace) {
+        let SinkPlace { page, level } = place;
+        let table = self.tables.descend(page, level);
+        if table.level() == level && table.state(page) == EntryState::Sink {
+            self.sweep(Sweep::Sink, entry_pages(page, level));
+        }
+    }
+}
 
 impl State {
     /// Takes the sink back from the region that has it, whose pages that lead there become absent.
     pub(crate) fn recall_sink<P: Platform>(&mut self, platform: &P) {
         let Some(loan) = self.sink.recall() else { return };
         if let Some(mut mapping) = self.mapping(loan.base, platform) {
-            mapping.sweep(Sweep::Sink, loan.pages);
+            loan.places.into_iter().for_each(|place| mapping.uncover(place));
         }
     }
 

@@ -3,6 +3,7 @@
 //! A [`Record`] lives as long as its region. The [`Directory`] finds the record of an address, and
 //! the [`Placement`] hands out addresses.
 
+mod ahead;
 mod directory;
 mod image;
 mod placement;
@@ -16,6 +17,7 @@ use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PhysFrame};
 
+use self::ahead::Ahead;
 pub(crate) use self::directory::Directory;
 pub(crate) use self::image::{Attached, Originals};
 pub(crate) use self::placement::{Block, Placement};
@@ -38,8 +40,8 @@ pub(crate) struct Record {
     pub(crate) filling: Option<PageRange>,
     /// A range that covers all deferred pages.
     pub(crate) deferred: PageRange,
-    /// A range that covers all pages that were committed ahead and never written.
-    pub(crate) ahead: PageRange,
+    /// The pages that were committed ahead, and maybe never written.
+    pub(crate) ahead: Ahead,
     /// The recent first writes.
     pub(crate) run: Run,
     /// The content that the region started with, unless that is zeros.
@@ -52,25 +54,19 @@ impl Record {
     /// A region that uses the first `capacity_pages` pages of its block, with a limit of zero.
     pub(crate) fn new(block: Block, capacity_pages: u64, account: Arc<Account>) -> Self {
         let start = block.pages().start;
-        let nothing = Page::range(start, start);
         Self {
             block,
             pages: Page::range(start, start + capacity_pages),
             limit_bytes: 0,
             usable_end: start,
             filling: None,
-            deferred: nothing,
-            ahead: nothing,
+            deferred: Page::range(start, start),
+            ahead: Ahead::default(),
             run: Run::new(start),
             image: None,
             account,
             figures: Figures::default(),
         }
-    }
-
-    /// An empty range of pages of the region.
-    pub(crate) fn nothing(&self) -> PageRange {
-        Page::range(self.pages.start, self.pages.start)
     }
 
     pub(crate) fn base(&self) -> VirtAddr {
@@ -107,11 +103,6 @@ impl Record {
     #[inline]
     fn contains(&self, address: VirtAddr) -> bool {
         self.pages.start.start_address() <= address && address < self.pages.end.start_address()
-    }
-
-    /// Records that these pages were committed ahead.
-    pub(crate) fn record_ahead(&mut self, pages: PageRange) {
-        self.ahead = hull(self.ahead, pages);
     }
 
     /// Records that so many mapped pages of this range became deferred.

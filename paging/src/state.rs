@@ -38,17 +38,28 @@ impl State {
         Some(Mapping { record, tables: &mut self.tables, platform })
     }
 
+    /// Visits the mapping of each region, in the order of their addresses.
+    pub(crate) fn each_mapping<P: Platform>(&mut self, platform: &P, mut visit: impl FnMut(Mapping<'_, P>)) {
+        self.first_mapping(
+            |_| true,
+            platform,
+            |mapping| {
+                visit(mapping);
+                None::<()>
+            },
+        );
+    }
+
     /// Visits the mapping of each region whose record is `eligible`, in the order of their
-    /// addresses.
-    pub(crate) fn each_mapping<P: Platform>(
+    /// addresses, until one visit finds something.
+    pub(crate) fn first_mapping<P: Platform, R>(
         &mut self,
         eligible: impl Fn(&Record) -> bool,
         platform: &P,
-        mut visit: impl FnMut(Mapping<'_, P>),
-    ) {
-        for record in self.directory.records_mut().iter_mut().filter(|record| eligible(record)) {
-            visit(Mapping { record, tables: &mut self.tables, platform });
-        }
+        mut visit: impl FnMut(Mapping<'_, P>) -> Option<R>,
+    ) -> Option<R> {
+        let mut records = self.directory.records_mut().iter_mut().filter(|record| eligible(record));
+        records.find_map(|record| visit(Mapping { record, tables: &mut self.tables, platform }))
     }
 }
 

@@ -26,6 +26,7 @@
 )]
 
 mod ahead;
+mod deferred;
 mod entry;
 mod leaf;
 mod resident;
@@ -45,7 +46,7 @@ use self::entry::{
 };
 pub(crate) use self::resident::{Resident, Stale};
 use self::root::Root;
-pub(crate) use self::sink::Sink;
+pub(crate) use self::sink::{Sink, SinkPlace};
 pub(crate) use self::sweep::{FirstStep, FrameCounts, Reach, SecondStep, Sweep, first_step, second_step};
 pub(crate) use self::window::WindowTables;
 use crate::frame::{Frame, PhysicalMemory, Shortage, ZeroedFrame};

@@ -12,6 +12,7 @@
 
 use core::ops::AddAssign;
 
+use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
@@ -54,6 +55,7 @@ impl<P: Platform> Mapping<'_, P> {
         }
 
         let mut reaper = Reaper {
+            sweep,
             block: &self.record.block,
             figures: &mut self.record.figures,
             flushed,
@@ -102,6 +104,13 @@ enum Found {
     Frames,
 }
 
+impl Sweep {
+    /// Whether the table that the page's entry owns has no page of this sweep.
+    fn passes(self, table: &Table<'_>, page: Page) -> bool {
+        self == Self::Deferred && !table.leads_to_deferred(page)
+    }
+}
+
 impl Detacher<'_> {
     fn detach_all(&mut self, pages: PageRange, tables: &mut WindowTables) -> Way {
         if let Some(mut table) = tables.level1_around(pages) {
@@ -125,6 +134,7 @@ impl Detacher<'_> {
         }
         table.each_used(pages, |table, used| {
             match first_step(table.state(used.start), table.level(), self.sweep) {
+                FirstStep::Descend if self.sweep.passes(table, used.start) => {}
                 FirstStep::Descend => self.detach_below(used, table),
                 FirstStep::Clear => table.uncover(used.start, &mut self.batch),
                 FirstStep::Keep | FirstStep::Detach(_) => {}
@@ -161,6 +171,7 @@ impl Detacher<'_> {
 
 /// The second walk: it releases what is out of the CPU's reach.
 struct Reaper<'a, S> {
+    sweep: Sweep,
     block: &'a Block,
     figures: &'a mut Figures,
     flushed: Flushed,
@@ -176,7 +187,11 @@ impl<S: FrameSource> Reaper<'_, S> {
         if way == Way::OneTable
             && let Some(mut table) = tables.level1_around(pages)
         {
+            let was_marked = table.is_marked();
             self.reap(pages, &mut table, Reach::Within);
+            if was_marked {
+                tables.check_marks(pages.start);
+            }
             return;
         }
         tables.each_level3(pages, |mut table, piece| self.reap(piece, &mut table, Reach::Within));
@@ -186,11 +201,15 @@ impl<S: FrameSource> Reaper<'_, S> {
         if table.level() == PageTableLevel::One {
             let uncounted = table.take_pages(pages, reach, &self.flushed, |run| self.frames.push(run));
             self.figures.forget(uncounted);
+            table.check_mark(pages.start);
             return;
         }
         table.each_used(pages, |table, used| {
             let step = second_step(table.state(used.start), table.level(), reach);
             let SecondStep::Descend(reach_below) = step else { return };
+            if reach_below == Reach::Within && self.sweep.passes(table, used.start) {
+                return;
+            }
             if let Some(mut below) = table.below(used.start) {
                 self.reap(used, &mut below, reach_below);
             }
@@ -199,6 +218,7 @@ impl<S: FrameSource> Reaper<'_, S> {
                 self.release_table(frame, table.level());
             }
         });
+        table.check_mark(pages.start);
     }
 
     /// Releases the frame of a table that an entry of a table at this level owned.

@@ -24,44 +24,43 @@ impl<P: Platform> Mapping<'_, P> {
     pub(crate) fn defer(&mut self, pages: PageRange) -> u64 {
         let mut batch = FlushBatch::new();
         let mut frames = 0;
-        self.tables.each_resident(pages, |resident| {
-            resident.defer(&mut batch);
-            frames += 1;
-        });
+        self.tables.each_level1(pages, |table, piece| frames += table.defer_resident(piece, &mut batch));
         batch.flush(self.platform);
         self.record.record_deferred(pages, frames);
         frames
     }
 
-    /// Releases up to `budget_frames` deferred frames, from the lowest page on, and tables that
-    /// this empties.
-    pub(crate) fn reclaim(&mut self, budget_frames: u64) -> Decommitted {
-        let deferred_frames = self.record.figures.deferred_frames;
-        if budget_frames == 0 || deferred_frames == 0 {
+    /// Releases up to `budget_frames` deferred frames of the lowest level-1 table that has any, and
+    /// the tables that this empties.
+    ///
+    /// The marks lead to the table, so this takes the same time for a region of any size.
+    pub(crate) fn reclaim_some(&mut self, budget_frames: u64) -> Decommitted {
+        if budget_frames == 0 || self.record.figures.deferred_frames == 0 {
             return Decommitted::default();
         }
         let all = self.record.deferred;
-        let is_enough = deferred_frames <= budget_frames;
-        let last = if is_enough { None } else { self.tables.nth_deferred(all, budget_frames) };
-        let reached = last.map_or(all.end, |last| last + 1);
-        self.record.deferred = Page::range(reached, all.end);
-        self.sweep(Sweep::Deferred, Page::range(all.start, reached))
+        let Some(some) = self.tables.first_deferred(all, budget_frames) else {
+            debug_assert!(false, "no mark leads to a deferred page");
+            return Decommitted::default();
+        };
+        self.record.deferred = Page::range(some.end, all.end);
+        self.sweep(Sweep::Deferred, some)
     }
 }
 
 impl State {
-    /// Releases up to `budget_frames` deferred frames of the regions whose records are `eligible`,
-    /// in the order of their addresses.
-    pub(crate) fn reclaim<P: Platform>(
+    /// As [`Mapping::reclaim_some`], for the first region that has deferred frames and whose record
+    /// is `eligible`.
+    pub(crate) fn reclaim_some<P: Platform>(
         &mut self,
         eligible: impl Fn(&Record) -> bool,
         budget_frames: u64,
         platform: &P,
     ) -> Decommitted {
-        let mut released = Decommitted::default();
-        self.each_mapping(eligible, platform, |mut mapping| {
-            released += mapping.reclaim(budget_frames - released.frames_released);
-        });
-        released
+        self.first_mapping(eligible, platform, |mut mapping| {
+            let released = mapping.reclaim_some(budget_frames);
+            (released.frames_released > 0).then_some(released)
+        })
+        .unwrap_or_default()
     }
 }

@@ -8,10 +8,11 @@
 //! No counter is kept for them. The CPU alone learns that a page is written, without a fault, and
 //! the dirty bits of the pages in question are read when the number is asked for.
 //!
-//! Invariant: the record's `ahead` range covers all pages of the region that were committed ahead
-//! and never written.
+//! Invariant: the record's `ahead` covers all pages of the region that were committed ahead and
+//! never written.
 
-use crate::pages::hull;
+use x86_64::structures::paging::page::PageRange;
+
 use crate::platform::Platform;
 use crate::record::{Record, Residency};
 use crate::state::{Mapping, State};
@@ -24,48 +25,57 @@ impl<P: Platform> Mapping<'_, P> {
         self.record.figures.residency(ahead_frames)
     }
 
-    /// Counts the pages that were committed ahead and never written. It takes time for those that
-    /// were, and for the pages between them, since the last count.
+    /// Counts the pages that were committed ahead and never written.
     fn count_ahead(&mut self) -> u64 {
+        let Mapping { record, tables, .. } = self;
         let mut frames = 0;
-        let mut left = self.record.nothing();
-        self.tables.each_level1(self.record.ahead, |mut table, piece| {
-            let untouched = table.count_untouched(piece);
-            if untouched > 0 {
-                left = hull(left, piece);
-            }
+        record.ahead.retain(|pages| {
+            let untouched = tables.level1(pages.start).map_or(0, |mut table| table.count_untouched(pages));
             frames += untouched;
+            untouched > 0
         });
-        self.record.ahead = left;
         frames
     }
 
     /// Turns pages that were committed ahead and never written into deferred ones, and returns
     /// their number.
     pub(crate) fn demote_ahead(&mut self) -> u64 {
-        let pages = self.record.ahead;
-        let mut batch = FlushBatch::new();
-        self.tables.each_level1(pages, |mut table, piece| table.suspend_untouched(piece, &mut batch));
-        let flushed = batch.flush(self.platform);
         let mut frames = 0;
-        self.tables.each_level1(pages, |mut table, piece| {
-            frames += table.settle_untouched(piece, &flushed);
-        });
-        self.record.ahead = self.record.nothing();
-        self.record.record_deferred(pages, frames);
+        while let Some(pages) = self.record.ahead.pop() {
+            frames += self.demote(pages);
+        }
+        frames
+    }
+
+    /// As [`demote_ahead`](Self::demote_ahead), for those of the pages of one level-1 table.
+    pub(crate) fn demote(&mut self, pages: PageRange) -> u64 {
+        let mut batch = FlushBatch::new();
+        let mut frames = 0;
+        let is_any = self
+            .tables
+            .level1(pages.start)
+            .is_some_and(|mut table| table.suspend_untouched(pages, &mut batch));
+        if is_any {
+            let flushed = batch.flush(self.platform);
+            self.tables.each_level1(pages, |table, piece| frames += table.settle_untouched(piece, &flushed));
+            self.record.record_deferred(pages, frames);
+        }
         frames
     }
 }
 
 impl State {
-    /// As [`Mapping::demote_ahead`], for all regions whose records are `eligible`.
-    pub(crate) fn demote_ahead<P: Platform>(
+    /// As [`Mapping::demote_ahead`], for the first region that has such pages and whose record is
+    /// `eligible`.
+    pub(crate) fn demote_some<P: Platform>(
         &mut self,
         eligible: impl Fn(&Record) -> bool,
         platform: &P,
     ) -> u64 {
-        let mut frames = 0;
-        self.each_mapping(eligible, platform, |mut mapping| frames += mapping.demote_ahead());
-        frames
+        self.first_mapping(eligible, platform, |mut mapping| {
+            let frames = mapping.demote_ahead();
+            (frames > 0).then_some(frames)
+        })
+        .unwrap_or_default()
     }
 }

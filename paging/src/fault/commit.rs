@@ -42,15 +42,16 @@ impl<P: Platform> Commit<'_, P> {
     }
 
     /// Maps a new frame, because an absent page was written, and those ahead that its run has
-    /// earned.
-    pub(super) fn give_frame(self, original: Option<PhysFrame>, policy: FaultAround) -> Result<(), Shortage> {
+    /// earned. Returns pages that have to be demoted.
+    pub(super) fn give_frame(
+        self,
+        original: Option<PhysFrame>,
+        policy: FaultAround,
+    ) -> Result<Option<PageRange>, Shortage> {
         let mut commit = self.reach_level1()?;
         commit.fill(original)?;
         let ahead_pages = commit.record.follow_run(commit.page, policy.limit_pages());
-        if ahead_pages > 0 {
-            commit.fill_ahead(ahead_pages);
-        }
-        Ok(())
+        Ok(if ahead_pages > 0 { commit.fill_ahead(ahead_pages) } else { None })
     }
 
     /// Replaces a shared frame by a new one, because the page was written. The TLB may still
@@ -91,19 +92,23 @@ impl<P: Platform> Commit<'_, P> {
     }
 
     /// Commits up to `count` absent pages after this one.
+    ///
+    /// Returns pages that were committed ahead before and are not recorded any more. The caller
+    /// must demote them.
     #[inline(never)]
-    pub(super) fn fill_ahead(mut self, count: u64) {
+    pub(super) fn fill_ahead(mut self, count: u64) -> Option<PageRange> {
         let start = page_after(self.page, 1);
         let table_end = entry_end(self.page, PageTableLevel::Two);
         let end = page_after(start, count).min(self.record.usable_end()).min(table_end);
         let end = self.record.next_original(start, end);
         let supply = Supply::new(self.platform.frames(), self.table.memory(), Some(&self.record.account));
         let frames = self.table.put_ahead(Page::range(start, end), |most, put| supply.take_up_to(most, put));
-        if frames > 0 {
-            let pages = PageRange { start, end: page_after(start, frames) };
-            self.record.run.record_ahead(pages);
-            self.record.record_ahead(pages);
-            self.record.figures.count_mapped(frames);
+        if frames == 0 {
+            return None;
         }
+        let pages = PageRange { start, end: page_after(start, frames) };
+        self.record.run.record_ahead(pages);
+        self.record.figures.count_mapped(frames);
+        self.record.ahead.add(pages)
     }
 }

@@ -47,8 +47,8 @@ pub(super) fn step_over(
     let is_absent = place == Place::Page(PageState::Absent);
     let searched = if is_absent { table.end_of_absent(pages) } else { page };
     let rest = Page::range(searched, pages.end);
-    let writable = if rest.is_empty() { None } else { tables.first_writable(rest) };
-    let is_moved = store.advance(writable.unwrap_or(pages.end).start_address());
+    let end = if rest.is_empty() { pages.end } else { tables.end_of_unwritable(rest) };
+    let is_moved = store.advance(end.start_address());
     record.figures.faults += u64::from(is_moved);
     is_moved
 }

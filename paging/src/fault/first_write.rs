@@ -17,7 +17,7 @@ use super::commit::Commit;
 use super::fast_forward::{Interrupted, ZeroStore, step_over};
 use super::resolve::place_of;
 use crate::platform::Platform;
-use crate::state::State;
+use crate::state::{Mapping, State};
 use crate::supply::Supply;
 
 /// The error code of a first write.
@@ -74,8 +74,10 @@ fn commit<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> bool {
     record.figures.count_mapped(1);
     record.figures.faults += 1;
     let ahead_pages = record.follow_run(page, policies.fault_around.limit_pages());
-    if ahead_pages > 0 {
-        Commit { page, record, table, platform }.fill_ahead(ahead_pages);
+    if ahead_pages > 0
+        && let Some(pages) = (Commit { page, record: &mut *record, table, platform }).fill_ahead(ahead_pages)
+    {
+        Mapping { record, tables, platform }.demote(pages);
     }
     true
 }

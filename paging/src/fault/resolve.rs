@@ -23,7 +23,7 @@ use super::{Fault, NotOurs, Outcome};
 use crate::frame::Shortage;
 use crate::platform::Platform;
 use crate::record::Record;
-use crate::state::State;
+use crate::state::{Mapping, State};
 use crate::supply::Account;
 use crate::table::{EntryState, Table};
 
@@ -120,8 +120,15 @@ fn attempt_any<P: Platform>(
     match remedy {
         Remedy::Retry => {}
         Remedy::Show => commit.show(original.unwrap_or(zero.phys()))?,
-        Remedy::TakeBack => commit.take_back(),
-        Remedy::Commit => commit.give_frame(original, policies.fault_around)?,
+        Remedy::TakeBack => {
+            commit.take_back();
+            tables.check_marks(page);
+        }
+        Remedy::Commit => {
+            if let Some(pages) = commit.give_frame(original, policies.fault_around)? {
+                Mapping { record: &mut *record, tables, platform }.demote(pages);
+            }
+        }
         Remedy::Upgrade => commit.replace_shared(original)?,
     }
     record.figures.faults += 1;
@@ -137,9 +144,9 @@ fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage
         Shortage::SourceEmpty => !record.account.is_reserved(),
         Shortage::CapReached { .. } => Arc::as_ptr(&record.account) == payer,
     };
-    let is_relieved = state.reclaim(helps, RECLAIM_FRAMES, platform).frames_released > 0
+    let is_relieved = state.reclaim_some(helps, RECLAIM_FRAMES, platform).frames_released > 0
         // The pages that this finds become deferred. The next call reclaims them.
-        || state.demote_ahead(helps, platform) > 0;
+        || state.demote_some(helps, platform) > 0;
     if let Some(record) = state.directory.find(address) {
         record.run.record_shortage(record.figures.frames_released);
     }
@@ -162,11 +169,14 @@ fn cover<P: Platform>(state: &mut State, fault: Fault, platform: &P) {
     }
     let State { tables, directory, sink, .. } = state;
     let page = Page::containing_address(fault.address);
-    sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
+    let oldest = sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
     // The page may have shown a shared frame.
     platform.flush(page);
     if let Some(record) = directory.find(fault.address) {
         record.figures.faults += 1;
+        if let Some(place) = oldest {
+            Mapping { record, tables, platform }.uncover(place);
+        }
     }
 }
 

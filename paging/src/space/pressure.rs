@@ -32,8 +32,22 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// It visits the regions that have deferred pages in the order of their addresses, and the
     /// pages of each in ascending order. Frames of a reserved account are released, and stay
-    /// reserved for it. The space is locked meanwhile, so an idle loop should pass a small budget.
+    /// reserved for it. The lock of the space is released after each level-1 table.
     pub fn reclaim(&self, budget_frames: u64) -> Decommitted {
-        self.with_state(|state, platform| state.reclaim(|_| true, budget_frames, platform))
+        reclaim(budget_frames, |budget_frames| {
+            self.with_state(|state, platform| state.reclaim_some(|_| true, budget_frames, platform))
+        })
+    }
+}
+
+/// Calls `reclaim_some` with what is left of the budget until it releases nothing.
+pub(super) fn reclaim(budget_frames: u64, mut reclaim_some: impl FnMut(u64) -> Decommitted) -> Decommitted {
+    let mut released = Decommitted::default();
+    loop {
+        let more = reclaim_some(budget_frames - released.frames_released);
+        if more.frames_released == 0 {
+            return released;
+        }
+        released += more;
     }
 }

@@ -12,26 +12,22 @@ impl<P: Platform> AddressSpace<P> {
     /// It takes time for the regions, and for the pages that were committed ahead, because it reads
     /// their dirty bits.
     pub fn usage(&self) -> Usage {
-        self.with_state(|state, env| {
+        self.with_state(|state, platform| {
             let mut usage = Usage {
                 fixed_frames: state.tables.level3_frames() + 1 + Sink::FRAMES,
                 shared_table_frames: state.tables.shared_frames(),
                 image_frames: state.image_frames,
                 ..Usage::default()
             };
-            state.each_mapping(
-                |_| true,
-                env,
-                |mut mapping| {
-                    let held = mapping.residency();
-                    usage.regions += 1;
-                    usage.reserved_bytes += mapping.record.pages.size();
-                    usage.resident_frames += held.resident_frames;
-                    usage.ahead_frames += held.ahead_frames;
-                    usage.deferred_frames += held.deferred_frames;
-                    usage.owned_table_frames += held.table_frames;
-                },
-            );
+            state.each_mapping(platform, |mut mapping| {
+                let held = mapping.residency();
+                usage.regions += 1;
+                usage.reserved_bytes += mapping.record.pages.size();
+                usage.resident_frames += held.resident_frames;
+                usage.ahead_frames += held.ahead_frames;
+                usage.deferred_frames += held.deferred_frames;
+                usage.owned_table_frames += held.table_frames;
+            });
             usage
         })
     }

@@ -27,18 +27,21 @@ impl Table<'_> {
     }
 
     /// Takes the pages that were committed ahead and never written out of the CPU's reach, until
-    /// they are settled.
-    pub(crate) fn suspend_untouched(&mut self, pages: PageRange, batch: &mut FlushBatch) {
+    /// they are settled. Returns whether there are any.
+    pub(crate) fn suspend_untouched(&mut self, pages: PageRange, batch: &mut FlushBatch) -> bool {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let places = indices(pages, self.level);
         let first = places.start;
+        let mut is_any = false;
         for index in places {
             let entry = &mut self.entries[index];
             if is_untouched(entry) {
                 suspend(entry);
                 batch.add_with(|| page_at(pages, index - first));
+                is_any = true;
             }
         }
+        is_any
     }
 
     /// Turns suspended pages into deferred ones, and returns their number. Maps those again that
@@ -55,6 +58,9 @@ impl Table<'_> {
                 defer(entry);
                 deferred_frames += 1;
             }
+        }
+        if deferred_frames > 0 {
+            self.mark_deferred();
         }
         deferred_frames
     }
@@ -87,7 +93,7 @@ mod tests {
         assert_eq!(table.count_untouched(pages), 4);
 
         let mut batch = FlushBatch::new();
-        table.suspend_untouched(pages, &mut batch);
+        assert!(table.suspend_untouched(pages, &mut batch));
         assert_eq!(table.count_untouched(pages), 0);
         // A CPU that still has the translation writes the page.
         let flags = table.entries[2].flags();

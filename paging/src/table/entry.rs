@@ -21,6 +21,9 @@ const BORROWED: PageTableFlags = PageTableFlags::BIT_9;
 /// The entry is not present, and a touch takes back the frame that it owns.
 const DEFERRED: PageTableFlags = PageTableFlags::BIT_10;
 
+/// The entry owns a table that has a deferred page, in this table or in one below.
+const DEFERRED_BELOW: PageTableFlags = PageTableFlags::BIT_11;
+
 const READABLE: PageTableFlags = PageTableFlags::PRESENT
     .union(PageTableFlags::NO_EXECUTE)
     .union(PageTableFlags::ACCESSED)
@@ -120,6 +123,21 @@ pub(super) fn detach(entry: &mut PageTableEntry) {
 /// Takes the entry's frame out of the CPU's reach until a touch. The entry still owns it.
 pub(super) fn defer(entry: &mut PageTableEntry) {
     entry.set_flags(entry.flags().difference(PageTableFlags::PRESENT).union(DEFERRED));
+}
+
+/// Marks the entry that owns a table: a deferred page is below.
+pub(super) fn mark_deferred(owner: &mut PageTableEntry) {
+    owner.set_flags(owner.flags().union(DEFERRED_BELOW));
+}
+
+/// Takes the mark back.
+pub(super) fn unmark_deferred(owner: &mut PageTableEntry) {
+    owner.set_flags(owner.flags().difference(DEFERRED_BELOW));
+}
+
+/// Whether the entry that owns a table is marked.
+pub(super) fn is_marked_deferred(owner: &PageTableEntry) -> bool {
+    owner.flags().contains(DEFERRED_BELOW)
 }
 
 /// Whether a level-1 entry owns a frame within the CPU's reach that was committed ahead and never

@@ -52,7 +52,7 @@ impl<'t> Resident<'t> {
     }
 
     /// Takes the frame, with its old bytes, out of the CPU's reach until the page is touched.
-    pub(crate) fn defer(self, batch: &mut FlushBatch) {
+    pub(super) fn defer(self, batch: &mut FlushBatch) {
         batch.add(self.page);
         defer(self.entry);
     }

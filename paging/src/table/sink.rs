@@ -7,20 +7,20 @@
 //!
 //! The space makes one sink, and lends it to one region at a time. It can recall the sink at any
 //! time, because the writes are not kept. The pages that led there are absent then, and fault again
-//! when they are touched.
+//! when they are touched. Only a few entries lead there at any time, so that a recall is short: one
+//! more makes the oldest absent.
 //!
-//! Invariants: only entries of the region that borrows the sink lead there, all of them in `pages`.
-//! The frame is zeroed when it is lent, so no region reads what another one wrote.
+//! Invariants: only entries of the region that borrows the sink lead there, and the loan lists them
+//! all. The frame is zeroed when it is lent, so no region reads what another one wrote.
 
+use arrayvec::ArrayVec;
 use x86_64::VirtAddr;
-use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 use super::Table;
 use super::entry::SINK;
 use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage, ZeroedFrame};
-use crate::pages::{entry_pages, hull};
 use crate::supply::Supply;
 
 /// The frames of the sink, and the loan.
@@ -33,13 +33,26 @@ pub(crate) struct Sink {
     lent: Option<Loan>,
 }
 
+/// The most entries that lead to the sink. One instruction needs no more than the few pages that it
+/// accesses.
+const MOST_PLACES: usize = 32;
+
 /// The region that borrows the sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Loan {
     /// The region's first address.
     pub(crate) base: VirtAddr,
-    /// The pages that may lead to the sink.
-    pub(crate) pages: PageRange,
+    /// The entries that may lead to the sink, the oldest first.
+    pub(crate) places: ArrayVec<SinkPlace, MOST_PLACES>,
+}
+
+/// An entry that was made to lead to the sink. A sweep may have cleared it since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SinkPlace {
+    /// A page that the entry covers.
+    pub(crate) page: Page,
+    /// The level of the table that the entry is in.
+    pub(crate) level: PageTableLevel,
 }
 
 impl Sink {
@@ -71,32 +84,33 @@ impl Sink {
 
     /// Whether a region other than the one with this base borrows the sink.
     pub(crate) fn is_lent_elsewhere(&self, base: VirtAddr) -> bool {
-        self.lent.is_some_and(|loan| loan.base != base)
+        self.lent.as_ref().is_some_and(|loan| loan.base != base)
     }
 
     /// Whether the region with this base borrows the sink.
     pub(crate) fn is_lent_to(&self, base: VirtAddr) -> bool {
-        self.lent.is_some_and(|loan| loan.base == base)
+        self.lent.as_ref().is_some_and(|loan| loan.base == base)
     }
 
     /// Makes the entry of `page` in this table of the region with this base lead to the sink. No
     /// other region borrows the sink.
-    pub(crate) fn cover(&mut self, base: VirtAddr, page: Page, table: &mut Table<'_>) {
+    ///
+    /// Returns the oldest entry if there are too many. The caller must clear it.
+    pub(crate) fn cover(&mut self, base: VirtAddr, page: Page, table: &mut Table<'_>) -> Option<SinkPlace> {
         debug_assert!(!self.is_lent_elsewhere(base), "the sink was not recalled before it is lent");
-        let covered = entry_pages(page, table.level());
-        let pages = match self.lent {
-            Some(Loan { pages, .. }) => hull(pages, covered),
-            None => {
-                self.memory.zero(&mut self.frame);
-                covered
-            }
-        };
-        self.lent = Some(Loan { base, pages });
-        table.cover(page, self.target(table.level()));
+        let level = table.level();
+        table.cover(page, self.target(level));
+        let Self { memory, frame, lent, .. } = self;
+        let Loan { places, .. } = lent.get_or_insert_with(|| {
+            memory.zero(frame);
+            Loan { base, places: ArrayVec::new() }
+        });
+        let oldest = places.is_full().then(|| places.remove(0));
+        places.push(SinkPlace { page, level });
+        oldest
     }
 
-    /// Ends the loan, if there is one. The caller must clear the entries of its pages that lead to
-    /// the sink.
+    /// Ends the loan, if there is one. The caller must clear its entries that lead to the sink.
     pub(crate) fn recall(&mut self) -> Option<Loan> {
         self.lent.take()
     }

@@ -4,7 +4,7 @@
 //! until it is dropped. So the root's entries do not change, and a kernel may copy them into other
 //! roots.
 //!
-//! Invariant: below the level-3 tables, a table exists only while something needs it: a present or
+//! Invariants: below the level-3 tables, a table exists only while something needs it: a present or
 //! deferred entry, or a pin of a region that shares it.
 
 use alloc::vec::Vec;
@@ -25,6 +25,18 @@ const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
     .union(PageTableFlags::WRITABLE)
     .union(PageTableFlags::NO_EXECUTE)
     .union(PageTableFlags::ACCESSED);
+
+/// The most tables that a search in a fault enters.
+const MOST_SEARCHED: u32 = 16;
+
+/// What a search does with a table below the one that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Enter {
+    Yes,
+    No,
+    /// It ends there.
+    Stop,
+}
 
 /// The level-3 tables of the window, in the order of their addresses.
 #[derive(Debug)]
@@ -140,8 +152,16 @@ impl WindowTables {
     }
 
     /// The level-1 tables that a range of pages falls on, each with its part of the range.
-    pub(crate) fn each_level1(&mut self, pages: PageRange, mut visit: impl FnMut(Table<'_>, PageRange)) {
-        self.each_used_level3(pages, |table, piece| each_level1(table, piece, &mut visit));
+    ///
+    /// The marks of tables whose pages a visit defers are passed on to the levels above.
+    pub(crate) fn each_level1(&mut self, pages: PageRange, mut visit: impl FnMut(&mut Table<'_>, PageRange)) {
+        self.each_used_level3(pages, |mut table, piece| each_level1(&mut table, piece, &mut visit));
+    }
+
+    /// Checks the marks of the tables on the way to a page that was deferred.
+    pub(crate) fn check_marks(&mut self, page: Page) {
+        let memory = self.memory;
+        self.root(page).table(memory).check_marks(page);
     }
 
     /// The lowest table that exists on the way to this page, down to level `floor`.
@@ -192,37 +212,61 @@ impl WindowTables {
 
     /// Visits each page of the range that owns a frame within the CPU's reach.
     pub(crate) fn each_resident(&mut self, pages: PageRange, mut visit: impl FnMut(Resident<'_>)) {
-        self.each_level1(pages, |mut table, piece| {
+        self.each_level1(pages, |table, piece| {
             table.each_used(piece, |table, used| table.resident(used.start).into_iter().for_each(&mut visit));
         });
     }
 
-    /// The `count`th deferred page of the range, counted from one, if there are so many.
-    pub(crate) fn nth_deferred(&mut self, pages: PageRange, count: u64) -> Option<Page> {
-        let mut left = count;
-        self.find(pages, |state| {
-            left -= u64::from(matches!(state, EntryState::Deferred(_)));
-            left == 0
-        })
+    /// A range that starts at the first deferred page of this one, ends in the same level-1 table,
+    /// and has up to `most` deferred pages. `most` is not zero.
+    pub(crate) fn first_deferred(&mut self, pages: PageRange, most: u64) -> Option<PageRange> {
+        let is_deferred = |state| matches!(state, EntryState::Deferred(_));
+        let marked =
+            |table: &Table<'_>, page| if table.leads_to_deferred(page) { Enter::Yes } else { Enter::No };
+        let first = self.find(pages, marked, is_deferred)?;
+        let rest = Page::range(first, entry_end(first, PageTableLevel::Two).min(pages.end));
+        let mut left = most;
+        let last = self.level1(first)?.find_used(rest, |table, used| {
+            left -= u64::from(is_deferred(table.state(used.start)));
+            (left == 0).then_some(used.start)
+        });
+        Some(Page::range(first, last.map_or(rest.end, |last| last + 1)))
     }
 
     /// The first page of the range that the CPU can write: it owns a frame, or leads to the sink.
     pub(crate) fn first_writable(&mut self, pages: PageRange) -> Option<Page> {
-        self.find(pages, |state| matches!(state, EntryState::Owned(_) | EntryState::Sink))
+        self.find(pages, |_, _| Enter::Yes, is_writable)
+    }
+
+    /// The end of the pages with which the range begins and that the CPU cannot write, or an
+    /// earlier page, because the search ends after [`MOST_SEARCHED`] tables.
+    pub(crate) fn end_of_unwritable(&mut self, pages: PageRange) -> Page {
+        let mut searched = 0;
+        let enter = |_: &Table<'_>, _| {
+            searched += 1;
+            if searched > MOST_SEARCHED { Enter::Stop } else { Enter::Yes }
+        };
+        self.find(pages, enter, is_writable).unwrap_or(pages.end)
     }
 
     /// Whether a page of the range has an entry that is not absent.
     pub(crate) fn is_used(&mut self, pages: PageRange) -> bool {
-        self.find(pages, |state| state != EntryState::Absent).is_some()
+        self.find(pages, |_, _| Enter::Yes, |state| state != EntryState::Absent).is_some()
     }
 
     /// The first page of the range whose entry, at the lowest level that exists, is in a state that
-    /// is wanted.
-    fn find(&mut self, pages: PageRange, mut is_wanted: impl FnMut(EntryState) -> bool) -> Option<Page> {
+    /// is wanted, or the page at which `enter` stops the search. `enter` is called with each table
+    /// and page whose entry owns a table.
+    fn find(
+        &mut self,
+        pages: PageRange,
+        mut enter: impl FnMut(&Table<'_>, Page) -> Enter,
+        is_wanted: impl Fn(EntryState) -> bool,
+    ) -> Option<Page> {
         pieces(pages, PageTableLevel::Four).find_map(|piece| {
             let memory = self.memory;
             let root = self.root(piece.start);
-            if root.is_used() { find(&mut root.table(memory), piece, &mut is_wanted) } else { None }
+            if root.is_used() { find(&mut root.table(memory), piece, &mut enter, &is_wanted) } else { None }
         })
     }
 
@@ -238,14 +282,15 @@ fn root_entries(window: PageRange) -> impl Iterator<Item = PageTableIndex> {
     pieces(window, PageTableLevel::Four).map(|piece| piece.start.p4_index())
 }
 
-fn each_level1(mut table: Table<'_>, pages: PageRange, visit: &mut impl FnMut(Table<'_>, PageRange)) {
+fn each_level1(table: &mut Table<'_>, pages: PageRange, visit: &mut impl FnMut(&mut Table<'_>, PageRange)) {
     if table.level() == PageTableLevel::One {
         visit(table, pages);
         return;
     }
     table.each_used(pages, |table, used| {
-        if let Some(below) = table.below(used.start) {
-            each_level1(below, used, visit);
+        if let Some(mut below) = table.below(used.start) {
+            each_level1(&mut below, used, visit);
+            table.raise_mark(used.start);
         }
     });
 }
@@ -253,10 +298,22 @@ fn each_level1(mut table: Table<'_>, pages: PageRange, visit: &mut impl FnMut(Ta
 fn find(
     table: &mut Table<'_>,
     pages: PageRange,
-    is_wanted: &mut impl FnMut(EntryState) -> bool,
+    enter: &mut impl FnMut(&Table<'_>, Page) -> Enter,
+    is_wanted: &impl Fn(EntryState) -> bool,
 ) -> Option<Page> {
-    table.find_used(pages, |table, used| match table.below(used.start) {
-        Some(mut below) => find(&mut below, used, is_wanted),
-        None => is_wanted(table.state(used.start)).then_some(used.start),
+    table.find_used(pages, |table, used| {
+        let state = table.state(used.start);
+        if table.level() == PageTableLevel::One || !matches!(state, EntryState::Owned(_)) {
+            return is_wanted(state).then_some(used.start);
+        }
+        match enter(table, used.start) {
+            Enter::Yes => find(&mut table.below(used.start)?, used, enter, is_wanted),
+            Enter::No => None,
+            Enter::Stop => Some(used.start),
+        }
     })
+}
+
+const fn is_writable(state: EntryState) -> bool {
+    matches!(state, EntryState::Owned(_) | EntryState::Sink)
 }

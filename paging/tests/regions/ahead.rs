@@ -244,3 +244,36 @@ fn every_way_to_clear_leaves_zeros_in_pages_committed_ahead() {
         assert_eq!(region.decommit(all).map(|done| done.frames_released), Ok(6));
     }
 }
+
+#[test]
+fn a_fifth_table_with_pages_ahead_gives_up_those_of_the_first() {
+    let world = world();
+    let region = world.region(GIB);
+    for table in 0..4 {
+        (0..3).for_each(|page| world.write(address(&region, table * 512 + page), 7));
+    }
+    world.write(address(&region, 10), 9);
+    let frames = || (region.residency().resident_frames, region.residency().ahead_frames);
+    assert_eq!(frames(), (4 * 3 + 1, 4 * 13 - 1));
+    (0..3).for_each(|page| world.write(address(&region, 4 * 512 + page), 7));
+    assert_eq!(frames(), (5 * 3 + 1, 4 * 13));
+    assert_eq!(region.residency().deferred_frames, 12, "the others of the first table");
+    assert_eq!(world.cpu.peek(address(&region, 11)), None, "the CPU has no translation any more");
+    assert_eq!((world.read(address(&region, 10)), world.read(address(&region, 11))), (9, 0));
+}
+
+#[test]
+fn runs_in_many_tables_leave_a_frame_for_every_page_that_is_written() {
+    let world = world();
+    let writes: Vec<u64> = (0..20).flat_map(|table| (0..3).map(move |page| table * 512 + page)).collect();
+    let account = Arc::new(Account::new(Some(writes.len() as u64 + 1 + 20 + 4)));
+    let region = world.region_of(GIB, &account);
+    for page in &writes {
+        world.write(address(&region, *page), page.to_le_bytes()[0] | 1);
+    }
+    (0..4).for_each(|page| world.write(address(&region, page * 512 + 300), 1));
+    assert!(!account.is_lost());
+    for page in &writes {
+        assert_eq!(world.read(address(&region, *page)), page.to_le_bytes()[0] | 1, "page {page}");
+    }
+}

@@ -206,3 +206,34 @@ fn reclaimed_frames_are_zeroed_for_their_next_owner() {
         assert!((0..PAGE).step_by(64).all(|offset| world.read(address(&second, page) + offset) == 0));
     }
 }
+
+#[test]
+fn pages_deferred_far_apart_are_found_after_those_between_were_taken_back() {
+    let world = World::new();
+    let mut region = world.region(900 * GIB);
+    let tables: Vec<u64> = (0..10).map(|number| number * 70 * GIB / PAGE + number).collect();
+    tables.iter().for_each(|page| world.write(address(&region, *page), 0xee));
+    let all = region.pages();
+    assert_eq!(region.defer(all), Ok(10));
+    tables[1..9].iter().for_each(|page| assert_eq!(world.read(address(&region, *page)), 0));
+    assert_eq!(frames(&region), (8, 2));
+    assert_eq!(region.reclaim(1).frames_released, 1);
+    assert_eq!(frames(&region), (8, 1));
+    let last = address(&region, tables[9]);
+    assert_eq!(world.read(last), 0, "the one that is left is the last");
+    assert_eq!((frames(&region), region.reclaim(u64::MAX)), ((9, 0), Decommitted::default()));
+    assert_eq!(region.defer(all), Ok(9));
+    assert_eq!(region.reclaim(u64::MAX).frames_released, 9);
+}
+
+#[test]
+fn a_table_of_deferred_pages_is_found_again_after_each_way_to_clear_a_part_of_it() {
+    let world = World::new();
+    let mut region = deferred_region(&world, 4 * MIB, 600, &account());
+    let (some, others) = (pages(&region, 100, 50), pages(&region, 300, 50));
+    assert_eq!(region.decommit(some).map(|done| done.frames_released), Ok(50));
+    assert_eq!((region.recommit(others), region.zero_in_place(others)), (Ok(Recommitted::default()), Ok(0)));
+    assert_eq!(region.reclaim(512 - 50).frames_released, 512 - 50);
+    assert_eq!(frames(&region), (0, 88));
+    assert_eq!(region.reclaim(u64::MAX).frames_released, 88);
+}

@@ -75,3 +75,20 @@ fn a_guard_recalls_the_sink_from_a_lost_region() {
     drop(guard);
     assert_eq!((world.cpu.peek(place), sink_at(&world, &lost, 5)), (None, None));
 }
+
+#[test]
+fn the_oldest_of_many_pages_that_lead_to_the_sink_is_absent_again() {
+    let world = World::new();
+    let region = world.region_of(64 * KIB, &account());
+    let lost = world.region_of(4 * GIB, &account());
+    (0..40).for_each(|table| assert_eq!(world.read(address(&lost, table * 512)), 0));
+    world.source.allow(Some(0));
+    (0..40).for_each(|table| world.write(address(&lost, table * 512 + 7), 0x66));
+    let leads = (0..40).map(|table| sink_at(&world, &lost, table * 512 + 7).is_some());
+    assert_eq!(leads.filter(|leads| *leads).count(), 32);
+    assert_eq!(sink_at(&world, &lost, 7), None);
+    world.write(region.base(), 0x77);
+    assert!((0..40).all(|table| sink_at(&world, &lost, table * 512 + 7).is_none()), "it was recalled");
+    assert_eq!(world.cpu.peek(region.base()), Some(0x77));
+    world.source.allow(None);
+}

@@ -20,6 +20,7 @@ mod floats;
 mod harness;
 mod heap;
 mod memory_functions;
+mod paging_bounds;
 mod paging_policies;
 mod regions;
 mod registers;
@@ -72,6 +73,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: memory_functions::TESTS, policies: BootPolicies::ANY },
     Topic { tests: regions::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: paging_policies::TESTS, policies: BootPolicies::ANY },
+    Topic { tests: paging_bounds::TESTS, policies: BootPolicies::ANY },
     Topic { tests: wasm_touch::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_images::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_kinds::TESTS, policies: BootPolicies::BOTH },

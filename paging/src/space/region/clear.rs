@@ -10,6 +10,7 @@
 
 use x86_64::structures::paging::page::PageRange;
 
+use super::super::pressure::reclaim;
 use super::{RangeError, Region};
 use crate::clear::{Decommitted, Recommitted};
 use crate::platform::Platform;
@@ -95,7 +96,9 @@ impl<P: Platform> Region<'_, P> {
     ///
     /// It walks only the tables of the part of the region that has deferred pages.
     pub fn reclaim(&mut self, budget_frames: u64) -> Decommitted {
-        self.with_mapping(|mut mapping| mapping.reclaim(budget_frames))
+        reclaim(budget_frames, |budget_frames| {
+            self.with_mapping(|mut mapping| mapping.reclaim_some(budget_frames))
+        })
     }
 }
 
