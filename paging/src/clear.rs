@@ -9,11 +9,13 @@
 mod decommit;
 mod defer;
 mod demote;
+mod part;
 mod recommit;
 
 use x86_64::VirtAddr;
 
 pub use self::decommit::Decommitted;
+pub use self::part::PartCleared;
 pub use self::recommit::Recommitted;
 use crate::pages::entry_pages;
 use crate::platform::Platform;

@@ -159,7 +159,7 @@ mod tlb;
 /// The crate whose types the public items use, so that versions agree.
 pub use x86_64;
 
-pub use self::clear::{Decommitted, Recommitted};
+pub use self::clear::{Decommitted, PartCleared, Recommitted};
 pub use self::fault::{Fault, NotOurs, Outcome, StringRegisters};
 pub use self::frame::{
     Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, FromX86, Request, Shortage,

@@ -68,20 +68,13 @@ impl<'a> LiveBytes<'a> {
         target.map(|target| target.copy_from_slice(bytes)).is_some()
     }
 
-    /// Zeroes the bytes that are not zero, and returns whether there were any. A page that was
-    /// never written is only read, and takes no frame.
+    /// Returns the number of bytes.
     #[cfg_attr(
         not(all(feature = "paging", target_arch = "x86_64")),
         expect(dead_code, reason = "the fixed backing zeroes the whole range")
     )]
-    #[must_use]
-    pub(crate) fn scrub(mut self) -> bool {
-        let mut found = false;
-        for byte in self.as_mut_slice().iter_mut().filter(|byte| **byte != 0) {
-            *byte = 0;
-            found = true;
-        }
-        found
+    pub(crate) const fn len(&self) -> u64 {
+        self.len as u64
     }
 
     #[allow(unsafe_code, reason = "the range is a pointer and a length")]

@@ -7,7 +7,7 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, fmt, ptr::NonNull, sync::atomic::AtomicBool};
 use palimpsest_paging::{
     Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, Image, LimitError,
-    Platform, Region, ReserveError, Shortage,
+    PartCleared, Platform, Region, ReserveError, Shortage,
     x86_64::structures::paging::{Page, page::PageRange},
 };
 
@@ -185,7 +185,7 @@ struct PagedRegion<P: Platform + 'static> {
 //            cleared.
 //         3. Under every strategy the paging crate leaves each page zeroed, or absent so that it
 //            reads as zero at the next touch. The bytes at the ends that are no whole page are
-//            zeroed by [`LiveBytes::scrub`].
+//            zeroed by `Region::zero_part`, or by [`LiveBytes::zero`].
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     fn bytes(&self) -> NonNull<[u8]> {
@@ -217,13 +217,14 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
 
     /// The strategy is applied to the pages that lie wholly inside `span`. A span may start or end
     /// inside a page; the bytes there are zeroed, and their frames, one for each end, are retained.
+    /// An end in a page of an image takes a frame, as a write there does.
     fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
         const WITHIN: &str = "a span is within the region";
         let pages = self.pages(span.start().div_ceil(FRAME_BYTES), span.end() / FRAME_BYTES);
         let whole_start = pages.start.start_address() - self.region.base();
         let (head, rest) = live.split_at(whole_start.saturating_sub(span.start()));
         let (_, tail) = rest.split_at(pages.size());
-        let ends = u64::from(head.scrub()) + u64::from(tail.scrub());
+        let ends = self.clear_part(span.start(), head) + self.clear_part(span.end() - tail.len(), tail);
         let region = &mut self.region;
         let mut cleared = match strategy {
             Strategy::Decommit => released(region.decommit(pages).expect(WITHIN)),
@@ -262,6 +263,27 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
 }
 
 impl<P: Platform> PagedRegion<P> {
+    /// Zeroes bytes of one page, which start at `start`, and returns how many frames had others.
+    ///
+    /// The guest's own clears touch no memory and so cannot fault: they contain whole pages, or the
+    /// page size of the memory is smaller and the memory has no image.
+    fn clear_part(&mut self, start: u64, live: LiveBytes<'_>) -> u64 {
+        if live.len() == 0 {
+            return 0;
+        }
+        let page = self.region.pages().start + start / FRAME_BYTES;
+        let [from, to] = [start % FRAME_BYTES, start % FRAME_BYTES + live.len()]
+            .map(|at| usize::try_from(at).expect("at most the bytes of a page"));
+        match self.region.zero_part(page, from..to).expect("a span is within the region") {
+            PartCleared::WasZero => 0,
+            PartCleared::Zeroed => 1,
+            PartCleared::Shown => {
+                live.zero();
+                1
+            }
+        }
+    }
+
     /// Returns pages `start..end` of the region, counted from its first; none if `end` is below
     /// `start`.
     fn pages(&self, start: u64, end: u64) -> PageRange {

@@ -84,13 +84,17 @@ impl<'a> Imaged<'a> {
 
 /// Returns the segment as a part of an image, if its offset is constant and it fits into a memory
 /// that the module defines.
+///
+/// A memory whose pages are smaller than a frame has no image. The guest may clear a part of a
+/// frame there, and if the frame were shared, that would take another one.
 fn part<'a>(
     scan: &Scan<'a>,
     memory: usize,
     offset: &ConstExpr<'_>,
     bytes: &'a [u8],
 ) -> Option<ImagePart<'a>> {
-    let ty = scan.memories.get(memory).filter(|_| memory >= scan.imported_memories)?;
+    let is_own = memory >= scan.imported_memories;
+    let ty = scan.memories.get(memory).filter(|ty| is_own && ty.page_size().bytes() >= FRAME_BYTES)?;
     let offset = constant(offset)?;
     let end = offset.checked_add(bytes.len() as u64)?;
     (end <= ty.initial_bytes()).then_some(ImagePart { offset, bytes })

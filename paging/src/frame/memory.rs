@@ -5,6 +5,7 @@
 //! and the root table, is mapped readable and writable at `offset + address`, outside of the window
 //! of regions.
 
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{Ordering, fence};
 
@@ -86,6 +87,29 @@ impl PhysicalMemory {
         // Every byte is a `u8`. The reference ends here.
         let content = unsafe { &mut *content };
         content[at..][..bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Fills a part of a frame with zeros, and returns whether it had other bytes. The frame is one
+    /// that a page-table entry owns.
+    ///
+    /// # Panics
+    ///
+    /// If the part ends beyond the frame.
+    ///
+    /// # Safety
+    ///
+    /// As for [`zero_at`](Self::zero_at).
+    pub(crate) unsafe fn zero_part_at(self, frame: PhysFrame, part: Range<usize>) -> bool {
+        let content: *mut [u8; PAGE_LEN] = self.pointer(frame);
+        // SAFETY: the frame is mapped by the contract of `new`. Nothing else refers to it, by this
+        // function's contract. Every byte is a `u8`. The reference ends here.
+        let content = unsafe { &mut *content };
+        let mut is_changed = false;
+        for byte in content[part].iter_mut().filter(|byte| **byte != 0) {
+            *byte = 0;
+            is_changed = true;
+        }
+        is_changed
     }
 
     /// Copies the content of `original` to `copy`. Other CPUs and page walks see it before anything

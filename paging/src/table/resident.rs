@@ -4,6 +4,8 @@
 //! frame. None of the operations changes what the table's owner counts, because a deferred entry
 //! keeps its table alive too.
 
+use core::ops::Range;
+
 use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{Page, PhysFrame};
 
@@ -40,6 +42,12 @@ impl<'t> Resident<'t> {
         // SAFETY: the entry owns the frame and is borrowed exclusively. The frame holds data, and
         // regions hand out addresses of their data but no reference to it.
         unsafe { self.memory.zero_at(self.frame) };
+    }
+
+    /// Fills a part of the frame with zeros, in place, and returns whether it had other bytes.
+    pub(crate) fn zero_part(&mut self, part: Range<usize>) -> bool {
+        // SAFETY: as for `zero`.
+        unsafe { self.memory.zero_part_at(self.frame, part) }
     }
 
     /// Maps a frame of zeros in place of the frame, and returns the frame.

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use palimpsest_paging::{
-    Account, AttachError, FaultAround, Image, ImageError, Policies, RangeError, Shortage, ZeroStores,
+    Account, AttachError, FaultAround, Image, ImageError, PartCleared, Policies, RangeError, Shortage,
+    ZeroStores,
 };
 
 use crate::world::{
@@ -223,4 +224,26 @@ fn a_copied_page_is_not_translated_to_the_image_any_more() {
     let range = pages(&region, 4, 1);
     region.zero_in_place(range).expect("the page is inside");
     assert_eq!(world.cpu.peek(address(&region, 4)), None);
+}
+
+#[test]
+fn a_part_of_a_page_of_an_image_is_left_to_the_caller_until_the_page_has_a_frame() {
+    let world = World::new();
+    let image = Arc::new(world.space().image([(0, [7_u8; 4096].as_slice())]).expect("there are frames"));
+    let mut region = world.region(MIB);
+    region.attach(&image).expect("the region has no image");
+    let page = region.pages().start;
+    assert_eq!(region.zero_part(page, 1..2), Ok(PartCleared::Shown));
+    assert_eq!(world.read(region.base() + 1), 7);
+    assert_eq!(region.zero_part(page, 1..2), Ok(PartCleared::Shown), "it shows the image");
+    world.write(region.base(), 1);
+    assert_eq!(region.zero_part(page, 1..2), Ok(PartCleared::Zeroed));
+    assert_eq!([0, 1, 2].map(|at| world.read(region.base() + at)), [1, 0, 7]);
+    let mut other = world.region(MIB);
+    other.attach(&image).expect("the region has no image");
+    assert_eq!(world.read(other.base() + 1), 7);
+    let all = other.pages();
+    other.decommit(all).expect("the range is the region");
+    let page = other.pages().start;
+    assert_eq!(other.zero_part(page, 1..2), Ok(PartCleared::WasZero));
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use palimpsest_paging::x86_64::structures::paging::{Page, PhysFrame};
-use palimpsest_paging::{Account, RangeError, Recommitted};
+use palimpsest_paging::{Account, PartCleared, RangeError, Recommitted};
 
 use crate::world::{GIB, MIB, PAGE, TestRegion, World, account, address, pages};
 
@@ -144,4 +144,41 @@ fn bad_ranges_change_nothing() {
     assert_eq!(region.zero_in_place(bad), Err(error));
     assert_eq!(region.defer(bad), Err(error));
     assert_eq!(world.cpu.peek(region.base()), Some(1));
+}
+
+#[test]
+fn a_part_of_a_page_is_zeroed_in_its_frame_and_nothing_else_changes() {
+    let world = World::new();
+    let account = account();
+    let mut region = world.region_of(4 * MIB, &account);
+    (10..13).for_each(|at| world.write(address(&region, 3) + at, 0xee));
+    world.write(address(&region, 4), 0xee);
+    let deferred = pages(&region, 4, 1);
+    assert_eq!(region.defer(deferred), Ok(1));
+    assert_eq!(world.read(address(&region, 5)), 0);
+    world.source.allow(Some(0));
+    let before = (account.held_frames(), region.residency());
+    let page = |number| region.pages().start + number;
+    let [resident, of_deferred, of_shown, of_absent] = [page(3), page(4), page(5), page(1000)];
+    assert_eq!(region.zero_part(resident, 11..12), Ok(PartCleared::Zeroed));
+    assert_eq!(region.zero_part(resident, 11..12), Ok(PartCleared::WasZero));
+    for page in [of_deferred, of_shown, of_absent] {
+        assert_eq!(region.zero_part(page, 0..4096), Ok(PartCleared::WasZero), "{page:?}");
+    }
+    assert_eq!((account.held_frames(), region.residency(), account.is_lost()), (before.0, before.1, false));
+    assert_eq!([10, 11, 12].map(|at| world.cpu.peek(address(&region, 3) + at)), [0xee, 0, 0xee].map(Some));
+    assert_eq!(world.read(address(&region, 4)), 0);
+    world.source.allow(None);
+}
+
+#[test]
+fn a_part_of_a_page_that_leads_to_the_sink_reads_as_zero() {
+    let world = World::new();
+    let mut region = world.region(4 * MIB);
+    world.source.allow(Some(0));
+    world.write(address(&region, 3) + 9, 0xee);
+    let page = region.pages().start + 3;
+    assert_eq!(region.zero_part(page, 9..10), Ok(PartCleared::WasZero));
+    assert_eq!(world.cpu.peek(address(&region, 3) + 9), None);
+    world.source.allow(None);
 }

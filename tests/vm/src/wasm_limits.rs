@@ -11,7 +11,7 @@ use palimpsest_engine::{
 use palimpsest_paging::Frame;
 
 use crate::{
-    harness::{Checks, VmTest},
+    harness::{Checks, VmTest, commit_nothing_ahead},
     wasm::{Program, config, engine, guest, module},
 };
 
@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-guest-is-held-to-its-cap-tables-included", 5, cap_with_tables),
     VmTest::new("a-guest-leaves-a-quarter-of-the-frames-by-default", 4, default_frames),
     VmTest::new("a-guest-leaves-most-addresses-by-default", 5, default_addresses),
+    VmTest::new("a-part-of-a-page-is-cleared-at-the-cap", 9, part_at_cap),
     VmTest::new("nothing-leaves-a-guest-after-its-first-lost-write", 36, nothing_leaves),
     VmTest::new("every-shortage-in-a-life-is-an-error", 2, every_shortage),
     VmTest::new("module-bombs-are-refused-by-name", 2, module_bombs),
@@ -120,6 +121,41 @@ fn default_addresses(checks: &mut Checks, machine: &Machine) {
     checks.equal("instances of 4 GiB beside it", others.into_iter().filter(|made| *made).count(), 100);
     let beside = Program::try_start(machine, guest!("boundless-memories"));
     checks.equal("and one like it", beside.is_ok(), true);
+}
+
+/// Clears bytes in untouched, resident and initialized pages after the last frame was taken.
+fn part_at_cap(checks: &mut Checks, machine: &Machine) {
+    const CAP: u64 = 300;
+    const PAGE: u32 = 4096;
+    const SEGMENT: u32 = 0x10_0000;
+    const UNTOUCHED: u32 = 0x1f0_0001;
+    // Pages that were committed ahead would give up their frames for another page.
+    commit_nothing_ahead(machine);
+    let mut limits = Limits::default();
+    limits.resident_frames = Some(CAP);
+    let engine = engine(machine, config(machine).limits(limits));
+    let module = module(&engine, guest!("byte-pages-at-cap"));
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new().instantiate(&mut store, &module).expect("the guest links");
+    let mut program = Program::new(store, instance);
+    let mut pages = 0;
+    while program.store.report().held_frames < CAP {
+        program.must::<u32, ()>("touch", pages * PAGE);
+        pages += 1;
+    }
+    let mut discard = |start, length| program.must::<(u32, u32), u32>("discard", (start, length));
+    checks.equal("discarding in an untouched table", discard(UNTOUCHED, 10), 0);
+    checks.equal("discarding across the border of untouched pages", discard(UNTOUCHED + 4090, 10), 0);
+    checks.equal("discarding bytes that were not written", discard(5 * PAGE + 1, 10), 0);
+    checks.equal("discarding a part of the segment", discard(SEGMENT + 5, 4), 1);
+    let mut load = |address| program.must::<u32, u32>("load", address);
+    checks.equal("what was written", load(5 * PAGE), 1);
+    let segment = [3, 5, 8, 10].map(|offset| load(SEGMENT + offset));
+    checks.equal("the segment", segment, [u32::from(b't'), 0, 0, u32::from(b'k')]);
+    checks.equal("the store is sound", program.store.report().lost.is_none(), true);
+    checks.equal("frames held", program.store.report().held_frames, CAP);
+    let past_cap = program.call::<u32, ()>("touch", UNTOUCHED);
+    checks.equal("another page is one too many", is_out_of_frames(past_cap), true);
 }
 
 /// The exports of `tests/vm/guests/lost.wat`.

@@ -8,11 +8,14 @@
 //! If the account is lost, all four also drop what went into the sink, which may belong to pages
 //! near the range. The account stays lost.
 
+use core::ops::Range;
+
+use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
 use super::super::pressure::reclaim;
 use super::{RangeError, Region};
-use crate::clear::{Decommitted, Recommitted};
+use crate::clear::{Decommitted, PartCleared, Recommitted};
 use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::table::Sweep;
@@ -71,6 +74,24 @@ impl<P: Platform> Region<'_, P> {
             unshare(pages, &mut mapping);
             mapping.zero_in_place(pages)
         }))
+    }
+
+    /// Fills a part of a page with zeros, in bytes from the start of the page.
+    ///
+    /// It takes no frame and causes no page fault, because it writes to the page's frame if there
+    /// is one, and a page without one reads as zero. A page that shows an image is an exception: it
+    /// needs a frame for the bytes that stay, so it is left to the caller.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decommit`](Self::decommit).
+    ///
+    /// # Panics
+    ///
+    /// If the part ends beyond the page, or before it starts.
+    pub fn zero_part(&mut self, page: Page, part: Range<usize>) -> Result<PartCleared, RangeError> {
+        self.check(Page::range(page, page + 1))?;
+        Ok(self.with_recalled(|mut mapping| mapping.zero_part(page, part)))
     }
 
     /// Unmaps the frames of the pages and keeps them for later, and returns their number.
