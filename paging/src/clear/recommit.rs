@@ -7,6 +7,8 @@
 //! frame is released after the flush that follows its exchange. At most [`FLUSH_SINGLY`] frames are
 //! taken beyond those that the region holds, for a range of any size.
 
+use core::ops::AddAssign;
+
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::page::PageRange;
 
@@ -26,6 +28,14 @@ pub struct Recommitted {
     pub frames_committed: u64,
     /// Frames that were zeroed in place instead, because the source had no fresh one.
     pub frames_retained: u64,
+}
+
+impl AddAssign for Recommitted {
+    fn add_assign(&mut self, more: Self) {
+        self.frames_released += more.frames_released;
+        self.frames_committed += more.frames_committed;
+        self.frames_retained += more.frames_retained;
+    }
 }
 
 impl<P: Platform> Mapping<'_, P> {

@@ -27,6 +27,9 @@ use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::platform::Platform;
 use crate::record::{Attached, Originals};
 
+/// The number of frames that are released with interrupts off.
+const RELEASE_BATCH: usize = 1024;
+
 /// Initial content that regions of one address space share, copy-on-write.
 ///
 /// No account is charged for the frames of an image. They are counted once, in
@@ -60,6 +63,18 @@ impl<P: Platform> AddressSpace<P> {
         let originals: Box<[_]> = mem::take(&mut draft.frames).into_iter().collect();
         self.with_state(|state, _| state.image_frames += originals.len() as u64);
         Ok(Image { space: self, originals: Arc::new(Originals::new(originals)) })
+    }
+}
+
+impl<P: Platform> AddressSpace<P> {
+    /// Releases frames of an image, with interrupts off for some of them at a time.
+    fn release_in_batches(&self, mut frames: Vec<Frame>) {
+        let supply = self.uncharged_supply();
+        while !frames.is_empty() {
+            let first = frames.len().saturating_sub(RELEASE_BATCH);
+            self.platform
+                .without_interrupts(|| frames.drain(first..).for_each(|frame| supply.release(frame)));
+        }
     }
 }
 
@@ -98,12 +113,9 @@ impl<P: Platform> Drop for Image<'_, P> {
         let originals = Arc::get_mut(&mut self.originals);
         let originals = originals.expect("a region drops its record before its image");
         // The heap is used outside of the lock.
-        let mut frames = originals.take_frames();
-        let supply = self.space.uncharged_supply();
-        self.space.with_state(|state, _| {
-            state.image_frames -= frames.len() as u64;
-            frames.drain(..).for_each(|frame| supply.release(frame));
-        });
+        let frames = originals.take_frames();
+        self.space.with_state(|state, _| state.image_frames -= frames.len() as u64);
+        self.space.release_in_batches(frames);
     }
 }
 
@@ -148,9 +160,7 @@ impl<P: Platform> Draft<'_, P> {
 impl<P: Platform> Drop for Draft<'_, P> {
     fn drop(&mut self) {
         // The heap is used outside of the lock.
-        let mut frames: Vec<_> = mem::take(&mut self.frames).into_values().collect();
-        let supply = self.space.uncharged_supply();
-        self.space.with_state(|_, _| frames.drain(..).for_each(|frame| supply.release(frame)));
+        self.space.release_in_batches(mem::take(&mut self.frames).into_values().collect());
     }
 }
 

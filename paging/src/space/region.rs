@@ -136,6 +136,11 @@ impl<'a, P: Platform> Region<'a, P> {
         Ok(())
     }
 
+    /// Recalls the sink, so that no page of the region leads there until it is touched.
+    fn recall_sink(&self) {
+        self.with_recalled(|_| ());
+    }
+
     /// Runs `work` on the region's mapping after it has recalled the sink, so that no page of the
     /// region leads there.
     fn with_recalled<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
@@ -145,10 +150,40 @@ impl<'a, P: Platform> Region<'a, P> {
         })
     }
 
+    /// Runs `work` on parts of the pages, in ascending order, each of which has about `most_frames`
+    /// frames. The lock is released after each.
+    ///
+    /// Nothing else changes the region's pages between two parts, except that frames of deferred
+    /// pages, and of pages that were committed ahead, may be reclaimed.
+    fn in_batches(
+        &self,
+        pages: PageRange,
+        most_frames: u64,
+        mut work: impl FnMut(&mut Mapping<'_, P>, PageRange),
+    ) {
+        let mut rest = pages;
+        loop {
+            self.with_mapping(|mut mapping| {
+                let end = mapping.tables.batch_end(rest, most_frames);
+                work(&mut mapping, Page::range(rest.start, end));
+                rest.start = end;
+            });
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
     fn with_mapping<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
         self.space.with_state(|state, platform| work(state.mapping(self.base(), platform).expect(HAS_RECORD)))
     }
 }
+
+/// The number of frames that are released with the lock held.
+pub(super) const RELEASE_BATCH: u64 = 4096;
+
+/// The number of frames that are zeroed or exchanged with the lock held.
+const ZERO_BATCH: u64 = 512;
 
 /// Why the directory has a record for every region.
 const HAS_RECORD: &str = "a region has a record for as long as it lives";

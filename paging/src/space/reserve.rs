@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 use x86_64::VirtAddr;
+use x86_64::structures::paging::Page;
 
+use super::region::RELEASE_BATCH;
 use super::{AddressSpace, Region};
 use crate::frame::Shortage;
 use crate::pages::PAGE_BYTES;
@@ -52,21 +54,15 @@ impl<P: Platform> AddressSpace<P> {
         Ok(Region::new(self, pages))
     }
 
-    /// Ends the region with this base, and releases its frames and its addresses.
+    /// Ends the region with this base, and releases its frames and its addresses. The lock is
+    /// released between batches of frames, like in a clear.
     pub(crate) fn end_region(&self, base: VirtAddr) {
-        let mut placement = self.placement.lock();
-        let record = self.with_state(|state, platform| {
-            state.recall_sink_of(base, platform);
-            let mut record = state.directory.remove(base)?;
-            if let Some(level) = record.block.lowest_shared_tables() {
-                state.tables.unpin(record.pages.start, level);
+        let record = loop {
+            if let Some(record) = self.with_state(|state, platform| end_some(base, state, platform)) {
+                break record;
             }
-            let pages = record.block.pages();
-            Mapping { record: &mut record, tables: &mut state.tables, platform }
-                .sweep(Sweep::Everything, pages);
-            Some(record)
-        });
-        self.dissolve(record.expect("a region has a record until it ends"), &mut placement);
+        };
+        self.dissolve(record, &mut self.placement.lock());
     }
 
     /// Releases the rest of a region that has no page, no pin and no record in the directory any
@@ -87,6 +83,26 @@ impl<P: Platform> AddressSpace<P> {
             drop(self.with_state(|state, _| state.directory.move_to(larger)));
         }
     }
+}
+
+/// Releases a batch of the region's frames. Returns its record, which is in the directory no more,
+/// when all have been released.
+fn end_some<P: Platform>(base: VirtAddr, state: &mut State, platform: &P) -> Option<Record> {
+    const HAS_RECORD: &str = "a region has a record until it ends";
+    state.recall_sink_of(base, platform);
+    let mut mapping = state.mapping(base, platform).expect(HAS_RECORD);
+    let all = mapping.record.block.pages();
+    let end = mapping.tables.batch_end(all, RELEASE_BATCH);
+    if end < all.end {
+        mapping.sweep(Sweep::Everything, Page::range(all.start, end));
+        return None;
+    }
+    let mut record = state.directory.remove(base).expect(HAS_RECORD);
+    if let Some(level) = record.block.lowest_shared_tables() {
+        state.tables.unpin(record.pages.start, level);
+    }
+    Mapping { record: &mut record, tables: &mut state.tables, platform }.sweep(Sweep::Everything, all);
+    Some(record)
 }
 
 fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveError> {

@@ -29,6 +29,9 @@ const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
 /// The most tables that a search in a fault enters.
 const MOST_SEARCHED: u32 = 16;
 
+/// The work of a walk in a table without anything in it, in frames that it takes out or zeroes.
+const TABLE_WORK: u64 = 64;
+
 /// What a search does with a table below the one that it is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Enter {
@@ -247,6 +250,27 @@ impl WindowTables {
             if searched > MOST_SEARCHED { Enter::Stop } else { Enter::Yes }
         };
         self.find(pages, enter, is_writable).unwrap_or(pages.end)
+    }
+
+    /// The end of the first part of the range that a walk should visit at a time: all of it, or the
+    /// tables with `most_frames` things that keep them alive, and less than one table more.
+    pub(crate) fn batch_end(&mut self, pages: PageRange, most_frames: u64) -> Page {
+        if count(pages) <= most_frames {
+            return pages.end;
+        }
+        let mut work = 0;
+        let enter = |table: &Table<'_>, page| {
+            if work >= most_frames {
+                return Enter::Stop;
+            }
+            work += TABLE_WORK;
+            if table.level() > PageTableLevel::Two {
+                return Enter::Yes;
+            }
+            work += table.occupancy(page);
+            Enter::No
+        };
+        self.find(pages, enter, |_| false).unwrap_or(pages.end)
     }
 
     /// Whether a page of the range has an entry that is not absent.

@@ -135,3 +135,33 @@ fn ten_thousand_rounds_lose_no_frame() {
         assert_eq!(account.held_frames(), 0);
     }
 }
+
+#[test]
+fn a_clear_of_many_frames_releases_the_lock_between_batches() {
+    const PAGES: u64 = 9000;
+    let world = World::new();
+    let mut region = world.region(512 * GIB);
+    let far = address(&region, 100 * GIB / PAGE);
+    let intervals = |clear: &mut dyn FnMut()| {
+        let before = world.cpu.mmu().intervals();
+        clear();
+        world.cpu.mmu().intervals() - before
+    };
+    let all = region.pages();
+    assert_eq!(intervals(&mut || assert!(region.decommit(all).is_ok())), 1, "nothing is there");
+    world.write_pages(&region, PAGES, 7);
+    world.write(far, 7);
+    let zeroing = intervals(&mut || assert_eq!(region.zero_in_place(all), Ok(PAGES + 1)));
+    assert!((10..25).contains(&zeroing), "{zeroing} intervals");
+    let clearing = intervals(&mut || {
+        assert_eq!(region.decommit(all).map(|done| done.frames_released), Ok(PAGES + 1));
+    });
+    assert!((3..5).contains(&clearing), "{clearing} intervals");
+    world.write_pages(&region, PAGES, 7);
+    let deferring = intervals(&mut || assert_eq!(region.defer(all), Ok(PAGES)));
+    assert!((3..6).contains(&deferring), "{deferring} intervals");
+    let before = world.cpu.mmu().intervals();
+    drop(region);
+    let dropping = world.cpu.mmu().intervals() - before;
+    assert!((3..6).contains(&dropping), "{dropping} intervals");
+}

@@ -53,6 +53,11 @@ unsafe impl<S: FrameSource> Platform for Machine<S> {
     fn flush_all(&self) {
         self.mmu.flush_all();
     }
+
+    fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.mmu.count_interval();
+        work()
+    }
 }
 
 /// A whole machine.

@@ -30,10 +30,16 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::counting("a-fill-of-zeros-over-many-tables-is-divided", 3, fill_over_many_tables),
     VmTest::counting("a-fault-among-many-regions-is-short", 2, many_regions),
     VmTest::counting("a-fault-that-commits-ahead-is-short", 1, commit_ahead),
+    VmTest::counting("a-clear-of-many-frames-is-divided", 6, dense_clears),
+    VmTest::counting("a-clear-of-many-tables-is-divided", 6, sparse_clears),
 ];
 
 /// The longest fault, in instructions: it commits 64 pages, and zeroes their frames.
 const LONGEST_FAULT: u64 = 80_000;
+
+/// The longest part of a clear, in instructions: it zeroes or exchanges the frames of a table, or
+/// releases about 4,096 frames.
+const LONGEST_CLEAR: u64 = 400_000;
 
 /// Level-1 tables of the guests. A walk over the entries of all of them takes two million
 /// instructions or more.
@@ -138,6 +144,11 @@ impl<'s, 'm> Guest<'s, 'm> {
     /// Makes a level-1 table for each of the first `tables` times 2 MiB, without a data frame.
     fn make_tables(&self, tables: u64) {
         (0..tables).for_each(|table| self.fault(table * TABLE_PAGES, PageFaultErrorCode::empty()));
+    }
+
+    /// Writes every `step`th page, up to `count` of them.
+    fn write_each(&self, step: u64, count: u64) {
+        (0..count).for_each(|number| self.write(number * step));
     }
 
     /// Starts a run of writes, which commits 13 pages ahead.
@@ -258,4 +269,42 @@ fn commit_ahead(checks: &mut Checks, machine: &Machine) {
     platform.longest("reserving");
     (0..16 * TABLE_PAGES).for_each(|page| guest.write(page));
     checks.at_most("the longest fault", platform.longest("committing ahead"), LONGEST_FAULT);
+}
+
+fn dense_clears(checks: &mut Checks, machine: &Machine) {
+    clears(checks, machine, 1, 32 * TABLE_PAGES);
+}
+
+fn sparse_clears(checks: &mut Checks, machine: &Machine) {
+    clears(checks, machine, TABLE_PAGES + 3, TABLES);
+}
+
+/// Clears `pages` pages that are `step` pages apart, in every way, and drops their region.
+fn clears(checks: &mut Checks, machine: &Machine, step: u64, pages: u64) {
+    let platform = Measured::new(machine);
+    let space = space(&platform);
+    space.set_policies(Policies::OFF);
+    let mut guest = Guest::new(&space, 256 * GIB, Account::new(None));
+    let all = guest.region.pages();
+    let mut check = |what: &str| checks.at_most(what, platform.longest(what), LONGEST_CLEAR);
+    guest.write_each(step, pages);
+    platform.longest("writing");
+    assert_eq!(guest.region.zero_in_place(all), Ok(pages), "every page has a frame");
+    check("zeroing in place");
+    let exchanged = guest.region.recommit(all).map(|done| done.frames_committed);
+    assert_eq!(exchanged, Ok(pages), "every page has a frame");
+    check("exchanging");
+    let released = guest.region.decommit(all).map(|done| done.frames_released);
+    assert_eq!(released, Ok(pages), "every page has a frame");
+    check("releasing");
+    guest.write_each(step, pages);
+    platform.longest("writing");
+    assert_eq!(guest.region.defer(all), Ok(pages), "every page has a frame");
+    check("deferring");
+    assert_eq!(space.reclaim(u64::MAX).frames_released, pages, "every page is deferred");
+    check("reclaiming");
+    guest.write_each(step, pages);
+    platform.longest("writing");
+    drop(guest);
+    check("dropping the region");
 }

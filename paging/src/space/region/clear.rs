@@ -3,10 +3,11 @@
 //! After each of them every byte of the range reads as zero until it is written, the pages stay
 //! usable, and nothing outside of the range has changed. They differ in what happens to the frames,
 //! and when. None of them can fail once the range is valid. Each takes time for the entries that
-//! exist, not for the pages of the range.
+//! exist, not for the pages of the range, and holds the lock of the space for a bounded number of
+//! frames at a time.
 //!
 //! If the account is lost, all four also drop what went into the sink, which may belong to pages
-//! near the range. The account stays lost.
+//! outside of the range. The account stays lost.
 
 use core::ops::Range;
 
@@ -14,7 +15,7 @@ use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
 use super::super::pressure::reclaim;
-use super::{RangeError, Region};
+use super::{RELEASE_BATCH, RangeError, Region, ZERO_BATCH};
 use crate::clear::{Decommitted, PartCleared, Recommitted};
 use crate::platform::Platform;
 use crate::state::Mapping;
@@ -34,10 +35,12 @@ impl<P: Platform> Region<'_, P> {
     /// Nothing has changed after an error.
     pub fn decommit(&mut self, pages: PageRange) -> Result<Decommitted, RangeError> {
         self.check(pages)?;
-        Ok(self.with_mapping(|mut mapping| {
+        let mut released = Decommitted::default();
+        self.in_batches(pages, RELEASE_BATCH, |mapping, pages| {
             mapping.record.forget_image(pages);
-            mapping.sweep(Sweep::Everything, pages)
-        }))
+            released += mapping.sweep(Sweep::Everything, pages);
+        });
+        Ok(released)
     }
 
     /// Replaces the frame of each resident page by a fresh frame of zeros, so that a later touch
@@ -54,10 +57,13 @@ impl<P: Platform> Region<'_, P> {
     /// As for [`decommit`](Self::decommit).
     pub fn recommit(&mut self, pages: PageRange) -> Result<Recommitted, RangeError> {
         self.check(pages)?;
-        Ok(self.with_recalled(|mut mapping| {
-            unshare(pages, &mut mapping);
-            mapping.recommit(pages)
-        }))
+        self.recall_sink();
+        let mut recommitted = Recommitted::default();
+        self.in_batches(pages, ZERO_BATCH, |mapping, pages| {
+            unshare(pages, mapping);
+            recommitted += mapping.recommit(pages);
+        });
+        Ok(recommitted)
     }
 
     /// Fills the frames of the resident pages with zeros in place, and returns their number.
@@ -70,10 +76,13 @@ impl<P: Platform> Region<'_, P> {
     /// As for [`decommit`](Self::decommit).
     pub fn zero_in_place(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_recalled(|mut mapping| {
-            unshare(pages, &mut mapping);
-            mapping.zero_in_place(pages)
-        }))
+        self.recall_sink();
+        let mut frames = 0;
+        self.in_batches(pages, ZERO_BATCH, |mapping, pages| {
+            unshare(pages, mapping);
+            frames += mapping.zero_in_place(pages);
+        });
+        Ok(frames)
     }
 
     /// Fills a part of a page with zeros, in bytes from the start of the page.
@@ -106,10 +115,13 @@ impl<P: Platform> Region<'_, P> {
     /// As for [`decommit`](Self::decommit).
     pub fn defer(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        Ok(self.with_recalled(|mut mapping| {
-            unshare(pages, &mut mapping);
-            mapping.defer(pages)
-        }))
+        self.recall_sink();
+        let mut frames = 0;
+        self.in_batches(pages, RELEASE_BATCH, |mapping, pages| {
+            unshare(pages, mapping);
+            frames += mapping.defer(pages);
+        });
+        Ok(frames)
     }
 
     /// Releases up to `budget_frames` frames of deferred pages, from the lowest page on, and the

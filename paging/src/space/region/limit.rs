@@ -4,8 +4,9 @@
 //! need, before they can be touched and until they cannot be touched any more.
 
 use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
 
-use super::{LimitError, Region};
+use super::{LimitError, RELEASE_BATCH, Region};
 use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::table::Sweep;
@@ -40,9 +41,16 @@ impl<P: Platform> Region<'_, P> {
         if bytes > capacity_bytes {
             return Err(LimitError::BeyondCapacity { requested_bytes: bytes, capacity_bytes });
         }
-        self.with_mapping(|mapping| {
-            if bytes < mapping.record.limit_bytes() { lower(bytes, mapping) } else { raise(bytes, mapping) }
-        })
+        if bytes >= self.limit_bytes() {
+            return self.with_mapping(|mapping| raise(bytes, mapping));
+        }
+        let (given_up, fewer_frames) = self.with_mapping(|mapping| lower(bytes, mapping))?;
+        self.in_batches(given_up, RELEASE_BATCH, |mapping, pages| {
+            mapping.record.forget_image(pages);
+            mapping.sweep(Sweep::Everything, pages);
+        });
+        self.with_mapping(|mapping| mapping.supply().unreserve(fewer_frames));
+        Ok(())
     }
 }
 
@@ -61,7 +69,9 @@ fn raise<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Result<(), LimitEr
     Ok(())
 }
 
-fn lower<P: Platform>(bytes: u64, mut mapping: Mapping<'_, P>) -> Result<(), LimitError> {
+/// Lowers the limit. Returns the pages that are given up, which still have to be swept, and the
+/// number of frames that the region can need no more after that.
+fn lower<P: Platform>(bytes: u64, mut mapping: Mapping<'_, P>) -> Result<(PageRange, u64), LimitError> {
     // Pages that were committed ahead and never written are no obstacle.
     mapping.demote_ahead();
     let charged_frames = mapping.record.most_frames();
@@ -72,8 +82,5 @@ fn lower<P: Platform>(bytes: u64, mut mapping: Mapping<'_, P>) -> Result<(), Lim
         mapping.record.set_limit(lowered_from);
         return Err(LimitError::Resident { page });
     }
-    mapping.record.forget_image(given_up);
-    mapping.sweep(Sweep::Everything, given_up);
-    mapping.supply().unreserve(charged_frames - mapping.record.most_frames());
-    Ok(())
+    Ok((given_up, charged_frames - mapping.record.most_frames()))
 }

@@ -8,7 +8,7 @@ use core::fmt;
 
 use x86_64::structures::paging::page::PageRange;
 
-use super::Region;
+use super::{RELEASE_BATCH, Region};
 use crate::platform::Platform;
 use crate::table::Sweep;
 
@@ -23,14 +23,17 @@ pub struct ZeroFill<'r, 'a, P: Platform> {
 
 impl<'r, 'a, P: Platform> ZeroFill<'r, 'a, P> {
     pub(super) fn begin(region: &'r mut Region<'a, P>, pages: PageRange) -> Self {
-        region.with_recalled(|mut mapping| {
-            if mapping.record.figures.deferred_frames > 0 {
-                // Deferred pages read as zero too. They are released, because zeroing them for a
-                // fill of zeros would be wasted.
-                mapping.sweep(Sweep::Deferred, pages);
-            }
+        let has_deferred = region.with_recalled(|mapping| {
             mapping.record.filling = Some(pages);
+            mapping.record.figures.deferred_frames > 0
         });
+        if has_deferred {
+            // Deferred pages read as zero too. They are released, because zeroing them for a fill
+            // of zeros would be wasted.
+            region.in_batches(pages, RELEASE_BATCH, |mapping, pages| {
+                mapping.sweep(Sweep::Deferred, pages);
+            });
+        }
         Self { region }
     }
 }

@@ -42,17 +42,27 @@ pub(crate) struct Mmu {
     /// Tables, by level and by the number of the block of addresses that they translate.
     tables: RefCell<HashMap<(PageTableLevel, u64), PhysFrame>>,
     flushes: Cell<(u64, u64)>,
+    intervals: Cell<u64>,
 }
 
 impl Mmu {
     pub(crate) fn new(memory: Memory, root: PhysFrame) -> Self {
         let (translations, tables) = (RefCell::default(), RefCell::default());
-        Self { memory, root, translations, tables, flushes: Cell::new((0, 0)) }
+        Self { memory, root, translations, tables, flushes: Cell::new((0, 0)), intervals: Cell::new(0) }
     }
 
     /// The numbers of single-page flushes and of flushes of everything so far.
     pub(crate) fn flushes(&self) -> (u64, u64) {
         self.flushes.get()
+    }
+
+    /// The number of intervals with interrupts off so far.
+    pub(crate) fn intervals(&self) -> u64 {
+        self.intervals.get()
+    }
+
+    pub(crate) fn count_interval(&self) {
+        self.intervals.set(self.intervals.get() + 1);
     }
 
     pub(crate) fn memory(&self) -> Memory {
