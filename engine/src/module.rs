@@ -117,9 +117,12 @@ impl Module {
     }
 
     fn load(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
-        let scan = scan::scan(wasm, engine.config())?;
+        let mut scan = scan::scan(wasm, engine.config())?;
         let (imaged, images) = images(engine, &scan);
         let (spliced, slots) = splice::splice(&scan, &imaged, engine.limits())?;
+        // wasmi takes the most heap, and the splice was the last to need these.
+        scan.bodies = Vec::new();
+        scan.sections = Vec::new();
         let inner = parse(engine.wasmi(), &scan, &spliced, &slots).map_err(ModuleError::Translate)?;
         let sizes = scan.tables.iter().map(|table| table.initial).enumerate();
         Ok(Self {

@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
-use palimpsest_engine::{Config, Engine, Fixed, InstantiateError, Linker, Module, ModuleError, Store};
+use palimpsest_engine::{Config, Engine, Fixed, InstantiateError, Linker, Module, ModuleError, Store, wasmi};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     boxed::Box,
@@ -612,4 +612,51 @@ fn a_function_at_the_limits_of_bytes_and_of_work_is_translated_within_the_budget
     let mut module = wasm_encoder::Module::new();
     module.section(&types).section(&functions).section(&exports).section(&code);
     assert_eq!(explode(&module.finish()), Ok(()));
+}
+
+/// Encodes modules of about 1 MiB, with the section that most of it is in.
+fn megabytes() -> [(&'static str, Vec<u8>); 5] {
+    let hex = "11".repeat(1 << 20).replace("11", "\\11");
+    let grow = "(drop (memory.grow (i32.const 1)))";
+    let body = format!(
+        "(func (param i32) {grow} {})",
+        "(drop (i32.add (local.get 0) (i32.const 70000)))".repeat(60)
+    );
+    let items = "$f ".repeat(100_000);
+    let module = |text: String| wat::parse_str(format!("(module (memory 16) {text})")).unwrap();
+    let imported =
+        format!(r#"(module (import "e" "g" (global i32)) (memory 16) (data (global.get 0) "{hex}"))"#);
+    let imported = wat::parse_str(imported).unwrap();
+    [
+        ("code", module(body.repeat(1_900))),
+        ("passive data", module(format!("(data \"{hex}\")"))),
+        ("active data", imported),
+        ("image", module(format!("(data (i32.const 0) \"{hex}\")"))),
+        ("elements", module(format!("(table 100000 funcref) (func $f) (elem (i32.const 0) {items})"))),
+    ]
+}
+
+fn peak_of<R>(load: impl FnOnce() -> R) -> usize {
+    let before = USED.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    drop(load());
+    PEAK.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn a_load_copies_the_module_once_beyond_what_the_interpreter_needs() {
+    let _alone = alone();
+    let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+    let backing = Fixed::new(bytes, 1 << 16);
+    for (name, wasm) in megabytes() {
+        let mut config = wasmi::Config::default();
+        config.compilation_mode(wasmi::CompilationMode::Lazy);
+        let plain = wasmi::Engine::new(&config);
+        let needed = peak_of(|| wasmi::Module::new(&plain, &wasm).unwrap());
+        let engine = Engine::new(Config::default(), backing.clone()).unwrap();
+        let taken = peak_of(|| Module::new(&engine, &wasm).unwrap());
+        let more = taken.saturating_sub(needed);
+        println!("{name}: {taken} of {needed} bytes, {} % of {} more", more * 100 / wasm.len(), wasm.len());
+        assert!(more * 10 <= wasm.len() * 12, "{name}: {more} bytes more for {}", wasm.len());
+    }
 }

@@ -28,8 +28,11 @@ fn engine_with(machine: &Machine, images: Images) -> Result<Engine, BenchError> 
     let mut limits = Limits::default();
     limits.module_bytes = 64 << 20;
     limits.header_bytes = 16 << 20;
+    limits.code_bytes = 64 << 20;
     limits.function_bytes = 4 << 20;
     limits.section_entries = 1 << 20;
+    limits.module_entries = 1 << 22;
+    limits.store_entries = 1 << 24;
     limits.element_items = 1 << 20;
     limits.resident_frames = Some(u64::MAX);
     limits.image_frames = u64::MAX;

@@ -9,7 +9,7 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
-use wasm_encoder::{DataSection, ElementSection, Encode, Function, Instruction, SectionId, ValType};
+use wasm_encoder::{Encode, Function, Instruction, SectionId, ValType};
 use wasmparser::{
     BinaryReader, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind, ElementSectionReader,
 };
@@ -21,40 +21,88 @@ use super::{image::Imaged, scan::Scan};
 const PASSIVE_INDICES: u8 = 1;
 /// Flags of a passive element segment with expressions.
 const PASSIVE_EXPRESSIONS: u8 = 5;
+/// Flags of a passive data segment (Wasm core specification, "Data Section").
+const PASSIVE_DATA: u8 = 1;
 /// The element kind of function references.
 const FUNCTIONS: u8 = 0;
 
-/// The segments of a module, all of them passive.
+/// What becomes of the segments of a module, all of which become passive. Their bytes are copied
+/// once, when [`write_elements`] and [`write_data`] write them.
 pub(super) struct Segments {
-    pub(super) elements: ElementSection,
-    pub(super) data: DataSection,
+    /// The number of data segments.
+    pub(super) data: u32,
     /// The function that applies the segments that were active, if there are any.
     pub(super) initializer: Option<Function>,
 }
 
 impl Segments {
-    /// Converts the segments of `scan`. Those in `imaged` become empty, so that the indices of the
-    /// others stay.
+    /// Plans for the segments of `scan`. Those in `imaged` are not applied.
     pub(super) fn of(scan: &Scan<'_>, imaged: &Imaged<'_>) -> Self {
         let mut init = Function::new([]);
         let empty = init.byte_len();
-        let elements = elements(scan.contents(SectionId::Element), &mut init);
-        let data = data(scan.contents(SectionId::Data), imaged, &mut init);
+        apply_elements(scan.contents(SectionId::Element), &mut init);
+        let data = apply_data(scan.contents(SectionId::Data), imaged, &mut init);
         let initializer = (init.byte_len() > empty).then(|| {
             init.instruction(&Instruction::End);
             init
         });
-        Self { elements, data, initializer }
+        Self { data, initializer }
     }
 }
 
-fn elements(contents: Option<&[u8]>, init: &mut Function) -> ElementSection {
-    let mut section = ElementSection::new();
-    let Some(contents) = contents else { return section };
+/// Writes the contents of an element section, with passive segments in place of active ones.
+pub(super) fn write_elements(contents: &[u8], out: &mut Vec<u8>) {
     let reader = ElementSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
+    reader.count().encode(out);
     for element in reader {
         let element = element.expect(VALIDATED);
-        let elem_index = section.len();
+        match element.kind {
+            ElementKind::Active { .. } => write_passive(&element.items, contents, out),
+            ElementKind::Passive | ElementKind::Declared => {
+                out.extend_from_slice(slice(contents, element.range));
+            }
+        }
+    }
+}
+
+/// Writes a passive segment with the same items.
+fn write_passive(items: &ElementItems<'_>, contents: &[u8], out: &mut Vec<u8>) {
+    let range = match items {
+        ElementItems::Functions(items) => {
+            out.extend([PASSIVE_INDICES, FUNCTIONS]);
+            items.range()
+        }
+        ElementItems::Expressions(ty, items) => {
+            out.push(PASSIVE_EXPRESSIONS);
+            let ty = if ty.is_extern_ref() { ValType::EXTERNREF } else { ValType::FUNCREF };
+            ty.encode(out);
+            items.range()
+        }
+    };
+    out.extend_from_slice(slice(contents, range));
+}
+
+/// Writes the contents of a data section, with passive segments in place of active ones. Those in
+/// `imaged` become empty, so that the indices of the others stay.
+pub(super) fn write_data(contents: &[u8], imaged: &Imaged<'_>, out: &mut Vec<u8>) {
+    let reader = DataSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
+    reader.count().encode(out);
+    for (index, data) in (0..).zip(reader) {
+        let data = data.expect(VALIDATED);
+        let is_active = matches!(data.kind, DataKind::Active { .. });
+        // An active segment is dropped after it was applied, which leaves it empty.
+        let bytes = if is_active && imaged.contains(index) { &[] } else { data.data };
+        out.push(PASSIVE_DATA);
+        bytes.encode(out);
+    }
+}
+
+/// Adds the instructions that apply the active element segments.
+fn apply_elements(contents: Option<&[u8]>, init: &mut Function) {
+    let Some(contents) = contents else { return };
+    let reader = ElementSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
+    for (elem_index, element) in (0..).zip(reader) {
+        let element = element.expect(VALIDATED);
         if let ElementKind::Active { table_index, offset_expr } = &element.kind {
             let items = match &element.items {
                 ElementItems::Functions(items) => items.count(),
@@ -63,53 +111,28 @@ fn elements(contents: Option<&[u8]>, init: &mut Function) -> ElementSection {
             push_offset_and_len(init, offset_expr, items);
             init.instruction(&Instruction::TableInit { elem_index, table: table_index.unwrap_or(0) });
             init.instruction(&Instruction::ElemDrop(elem_index));
-            section.raw(&passive(&element.items, contents));
-        } else {
-            section.raw(slice(contents, element.range));
         }
     }
-    section
 }
 
-/// Encodes a passive segment with the same items.
-fn passive(items: &ElementItems<'_>, contents: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let range = match items {
-        ElementItems::Functions(items) => {
-            bytes.extend([PASSIVE_INDICES, FUNCTIONS]);
-            items.range()
-        }
-        ElementItems::Expressions(ty, items) => {
-            bytes.push(PASSIVE_EXPRESSIONS);
-            let ty = if ty.is_extern_ref() { ValType::EXTERNREF } else { ValType::FUNCREF };
-            ty.encode(&mut bytes);
-            items.range()
-        }
-    };
-    bytes.extend_from_slice(slice(contents, range));
-    bytes
-}
-
-fn data(contents: Option<&[u8]>, imaged: &Imaged<'_>, init: &mut Function) -> DataSection {
-    let mut section = DataSection::new();
-    let Some(contents) = contents else { return section };
-    for data in DataSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED) {
+/// Adds the instructions that apply the active data segments which are not in `imaged`. Returns the
+/// number of segments.
+fn apply_data(contents: Option<&[u8]>, imaged: &Imaged<'_>, init: &mut Function) -> u32 {
+    let Some(contents) = contents else { return 0 };
+    let reader = DataSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
+    let count = reader.count();
+    for (data_index, data) in (0..).zip(reader) {
         let data = data.expect(VALIDATED);
-        let data_index = section.len();
-        if let DataKind::Active { memory_index, offset_expr } = &data.kind {
-            if imaged.contains(data_index) {
-                // An active segment is dropped after it was applied, which leaves it empty.
-                section.passive([]);
-                continue;
-            }
+        if let DataKind::Active { memory_index, offset_expr } = &data.kind
+            && !imaged.contains(data_index)
+        {
             let len = u32::try_from(data.data.len()).expect("the format counts a segment's bytes in 32 bits");
             push_offset_and_len(init, offset_expr, len);
             init.instruction(&Instruction::MemoryInit { mem: *memory_index, data_index });
             init.instruction(&Instruction::DataDrop(data_index));
         }
-        section.passive(data.data.iter().copied());
     }
-    section
+    count
 }
 
 /// Pushes the operands of an `init` instruction: the destination, the source offset 0 and the

@@ -7,7 +7,7 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use wasm_encoder::{
-    CodeSection, DataCountSection, Encode, EntityType, ExportKind, ExportSection, Function, FunctionSection,
+    DataCountSection, Encode, EntityType, ExportKind, ExportSection, Function, FunctionSection,
     ImportSection, Instruction, RefType, Section, SectionId, TableSection, TypeSection, ValType,
 };
 use wasmparser::BinaryReader;
@@ -19,7 +19,7 @@ use super::{
     image::Imaged,
     memory_name,
     scan::{Body, HostOp, Scan, SiteOp},
-    segments::Segments,
+    segments::{self, Segments},
 };
 use crate::{config::Limits, units::WasmPageSize};
 
@@ -33,8 +33,9 @@ pub(crate) type Slots = BTreeMap<HostOp, u32>;
 ///
 /// # Errors
 ///
-/// [`ModuleError::Limit`] if the function that applies the segments would be larger than a function
-/// of the module may be.
+/// - [`ModuleError::Limit`] if the function that applies the segments would be larger than a
+///   function of the module may be.
+/// - [`ModuleError::OutOfHeap`] if the heap has no room for the module.
 pub(super) fn splice(
     scan: &Scan<'_>,
     imaged: &Imaged<'_>,
@@ -44,7 +45,8 @@ pub(super) fn splice(
     let initializer_bytes = plan.segments.initializer.as_ref().map_or(0, Function::byte_len) as u64;
     let limit = limits.function_bytes as u64;
     bounds::within("function_bytes", limit, initializer_bytes, "bytes of code that applies its segments")?;
-    let mut out = Output { scan, wasm: Vec::with_capacity(capacity(scan)) };
+    let mut out = Output { scan, wasm: Vec::new() };
+    out.reserve(plan.capacity())?;
     out.wasm.extend_from_slice(&wasm_encoder::Module::HEADER);
     out.extended(&plan.types());
     out.extended(&plan.memory_imports());
@@ -52,21 +54,18 @@ pub(super) fn splice(
     out.extended(&plan.host_table());
     out.copied(SectionId::Global);
     out.extended(&plan.reserved_exports());
-    out.section(&plan.segments.elements, plan.segments.elements.is_empty());
-    out.section(&DataCountSection { count: plan.segments.data.len() }, plan.segments.data.is_empty());
-    let code = plan.code();
-    out.section(&code, code.is_empty());
-    out.section(&plan.segments.data, plan.segments.data.is_empty());
+    if let Some(elements) = scan.contents(SectionId::Element) {
+        out.written(SectionId::Element, |wasm| segments::write_elements(elements, wasm));
+    }
+    if plan.segments.data > 0 {
+        DataCountSection { count: plan.segments.data }.append_to(&mut out.wasm);
+    }
+    out.code(&plan)?;
+    if let Some(data) = scan.contents(SectionId::Data) {
+        out.written(SectionId::Data, |wasm| segments::write_data(data, imaged, wasm));
+    }
     let slots = plan.calls.iter().map(|(op, call)| (*op, call.slot)).collect();
     Ok((out.wasm, slots))
-}
-
-/// Returns a capacity that is enough for the guest's sections and, in most modules, for the
-/// additions. So the largest allocation of a load is made once.
-fn capacity(scan: &Scan<'_>) -> usize {
-    const ADDED: usize = 1024;
-    let sites: usize = scan.bodies.iter().map(|body| body.sites.len() * site_bytes(body)).sum();
-    scan.sections.iter().map(|section| section.contents.len()).sum::<usize>() + sites + ADDED
 }
 
 /// Returns the number of bytes that a site of `body` adds to it, as a rule.
@@ -272,22 +271,20 @@ impl<'a> Plan<'a> {
         exports
     }
 
-    fn code(&self) -> CodeSection {
-        let mut code = CodeSection::new();
-        for body in &self.scan.bodies {
-            if body.sites.is_empty() {
-                code.raw(body.bytes)
-            } else {
-                code.raw(&self.rewritten(body))
-            };
-        }
-        for (_, function) in &self.functions {
-            code.function(function);
-        }
-        if let Some(initializer) = &self.segments.initializer {
-            code.function(initializer);
-        }
-        code
+    /// Returns a capacity that is enough for the guest's sections and, in most modules, for the
+    /// additions. So the largest allocation of a load is made once.
+    fn capacity(&self) -> usize {
+        const ADDED: usize = 1024;
+        let bodies = &self.scan.bodies;
+        let sites: usize = bodies.iter().map(|body| body.sites.len() * site_bytes(body)).sum();
+        let functions: usize = self.added_functions().map(Function::byte_len).sum();
+        let sections: usize = self.scan.sections.iter().map(|section| section.contents.len()).sum();
+        sections + sites + functions + ADDED
+    }
+
+    /// Returns the functions that follow the module's own.
+    fn added_functions(&self) -> impl Iterator<Item = &Function> {
+        self.functions.iter().map(|(_, function)| function).chain(&self.segments.initializer)
     }
 
     fn rewritten(&self, body: &Body<'_>) -> Vec<u8> {
@@ -367,6 +364,9 @@ fn index(count: usize) -> u32 {
     u32::try_from(count).expect("the format counts a module's bytes in 32 bits")
 }
 
+/// The most bytes of an encoded length (LEB128 of 32 bits).
+const MOST_OF_A_LENGTH: usize = 5;
+
 /// The part of the spliced module that is written.
 struct Output<'a> {
     scan: &'a Scan<'a>,
@@ -389,11 +389,71 @@ impl Output<'_> {
         }
     }
 
-    /// Writes a section that replaces the original one.
-    fn section(&mut self, section: &impl Section, is_empty: bool) {
-        if !is_empty {
-            section.append_to(&mut self.wasm);
+    /// Writes the bodies of the module's functions and of the added ones.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError::OutOfHeap`].
+    fn code(&mut self, plan: &Plan<'_>) -> Result<(), ModuleError> {
+        let count = self.scan.bodies.len() + plan.added_functions().count();
+        if count == 0 {
+            return Ok(());
         }
+        let size = self.start(SectionId::Code);
+        count.encode(&mut self.wasm);
+        for body in &self.scan.bodies {
+            if body.sites.is_empty() {
+                self.body(body.bytes)?;
+            } else {
+                self.body(&plan.rewritten(body))?;
+            }
+        }
+        for function in plan.added_functions() {
+            self.reserve(function.byte_len() + MOST_OF_A_LENGTH)?;
+            function.encode(&mut self.wasm);
+        }
+        self.finish(size);
+        Ok(())
+    }
+
+    fn body(&mut self, bytes: &[u8]) -> Result<(), ModuleError> {
+        self.reserve(bytes.len() + MOST_OF_A_LENGTH)?;
+        bytes.encode(&mut self.wasm);
+        Ok(())
+    }
+
+    /// Writes a section whose contents are what `contents` writes.
+    fn written(&mut self, id: SectionId, contents: impl FnOnce(&mut Vec<u8>)) {
+        let size = self.start(id);
+        contents(&mut self.wasm);
+        self.finish(size);
+    }
+
+    /// Starts a section, and returns where its size is.
+    fn start(&mut self, id: SectionId) -> usize {
+        self.wasm.push(id.into());
+        self.wasm.extend([0; MOST_OF_A_LENGTH]);
+        self.wasm.len() - MOST_OF_A_LENGTH
+    }
+
+    /// Finishes the section whose size is at `size`. The number is padded to five bytes, because it
+    /// is known only afterwards.
+    fn finish(&mut self, size: usize) {
+        let bytes = self.wasm.len() - size - MOST_OF_A_LENGTH;
+        let field = self.wasm[size..].iter_mut().take(MOST_OF_A_LENGTH);
+        for (place, byte) in field.enumerate() {
+            let continues = if place + 1 < MOST_OF_A_LENGTH { 0x80 } else { 0 };
+            *byte = ((bytes >> (7 * place)) & 0x7f).to_le_bytes()[0] | continues;
+        }
+    }
+
+    /// Makes room for `bytes` more.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError::OutOfHeap`].
+    fn reserve(&mut self, bytes: usize) -> Result<(), ModuleError> {
+        self.wasm.try_reserve(bytes).map_err(|_| ModuleError::OutOfHeap)
     }
 }
 
