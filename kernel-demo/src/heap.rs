@@ -2,16 +2,23 @@
 //!
 //! It is a first-fit list over one contiguous range of frames. `memory` takes the range from the
 //! pool at boot, and it is never released. Before that, every allocation fails.
+//!
+//! The engine's `HeapBudget` wraps it, so that a guest cannot take what the kernel and the other
+//! guests need.
 
 use linked_list_allocator::LockedHeap;
+use palimpsest_engine::HeapBudget;
 
 #[global_allocator]
-static HEAP: LockedHeap = LockedHeap::empty();
+static HEAP: HeapBudget<LockedHeap> = HeapBudget::new(LockedHeap::empty());
+
+/// The part of the heap that one guest may take.
+const GUEST_DIVISOR: usize = 2;
 
 /// The use of the kernel heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeapUsage {
-    /// Allocated bytes, as rounded by the allocator.
+    /// Allocated bytes, as rounded by the allocator. The reserve counts as allocated.
     pub used_bytes: usize,
     /// The size of the heap in bytes.
     pub size_bytes: usize,
@@ -19,8 +26,18 @@ pub struct HeapUsage {
 
 /// Returns the current use of the kernel heap.
 pub(crate) fn usage() -> HeapUsage {
-    let heap = HEAP.lock();
+    let heap = HEAP.inner().lock();
     HeapUsage { used_bytes: heap.used(), size_bytes: heap.size() }
+}
+
+/// Returns the allocator, which accounts for the heap of guests.
+pub(crate) fn budget() -> &'static HeapBudget<LockedHeap> {
+    &HEAP
+}
+
+/// Returns how many bytes of the heap a guest may take.
+pub(crate) fn guest_bytes() -> usize {
+    usage().size_bytes / GUEST_DIVISOR
 }
 
 /// Initializes the heap.
@@ -32,5 +49,5 @@ pub(crate) fn usage() -> HeapUsage {
 /// 2. this function is called once.
 pub(crate) unsafe fn init(start: *mut u8, size_bytes: usize) {
     // SAFETY: the caller guarantees both requirements of the allocator, by 1 and 2.
-    unsafe { HEAP.lock().init(start, size_bytes) };
+    unsafe { HEAP.inner().lock().init(start, size_bytes) };
 }

@@ -3,6 +3,7 @@
 //! It owns the request, the boot files and the memory map, and provides access to the pool and the
 //! address space.
 
+use palimpsest_engine::{Config, Limits, ReserveError};
 use palimpsest_paging::FramePool;
 use palimpsest_protocol::Request;
 
@@ -70,5 +71,29 @@ impl Machine {
     #[must_use]
     pub fn heap(&self) -> HeapUsage {
         heap::usage()
+    }
+
+    /// Sets `bytes` of the heap aside, from which the kernel is served when a guest has taken the
+    /// rest. With 0, nothing is set aside.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the heap has no block of that size.
+    pub fn reserve_heap(&self, bytes: usize) -> Result<(), ReserveError> {
+        heap::budget().set_reserve(bytes)
+    }
+
+    /// Returns whether the reserve of the heap is set aside. While it is in use, no guest runs.
+    #[must_use]
+    pub fn has_heap_reserve(&self) -> bool {
+        heap::budget().has_reserve()
+    }
+
+    /// Returns the configuration of an engine on this machine, with these limits and with half of
+    /// the heap for each guest. What a guest takes is accounted for.
+    #[must_use]
+    pub fn engine_config(&self, mut limits: Limits) -> Config {
+        limits.heap_bytes = limits.heap_bytes.min(heap::guest_bytes());
+        Config::default().limits(limits).heap(heap::budget())
     }
 }

@@ -36,9 +36,9 @@ use console::{Status, exit, println};
 /// off.
 extern "sysv64" fn kernel_main() -> ! {
     // SAFETY: 1. `boot` mapped the heap. 2. This is the only call.
-    unsafe { memory::init_heap() };
+    let heap = unsafe { memory::init_heap() };
     trap::init();
-    match run() {
+    match heap.map_err(Box::from).and_then(|()| run()) {
         Ok(()) => exit(Status::Success),
         Err(error) => panic!("{error}"),
     }

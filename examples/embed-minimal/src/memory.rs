@@ -16,6 +16,7 @@ use alloc::boxed::Box;
 use core::error::Error;
 
 use linked_list_allocator::LockedHeap;
+use palimpsest_engine::{HeapBudget, ReserveError};
 use palimpsest_paging::{AddressSpace, FromX86, Layout, SingleCpu};
 use spin::Once;
 use x86_64::registers::control::Cr3;
@@ -35,25 +36,34 @@ const FRAMES_START: u64 = 48 << 20;
 const WINDOW_START: VirtAddr = VirtAddr::new(512 << 30);
 const WINDOW_END: VirtAddr = VirtAddr::new(1024 << 30);
 
+/// The heap from which guests are served when they have taken the rest.
+const HEAP_RESERVE_BYTES: usize = 4 << 20;
+
+/// The global allocator, which accounts for what each guest takes.
 #[global_allocator]
-static HEAP: LockedHeap = LockedHeap::empty();
+pub(crate) static HEAP: HeapBudget<LockedHeap> = HeapBudget::new(LockedHeap::empty());
 
 /// The address space of all guests.
 pub(crate) type Space = AddressSpace<SingleCpu<FromX86<KernelFrames>>>;
 
 static SPACE: Once<Space> = Once::new();
 
-/// Initializes the heap.
+/// Initializes the heap and sets the reserve aside.
+///
+/// # Errors
+///
+/// Fails if the heap is smaller than the reserve.
 ///
 /// # Safety
 ///
 /// The caller guarantees that
 /// 1. the first [`MAPPED_BYTES`] are mapped at their own addresses, and
 /// 2. this function is called once.
-pub(crate) unsafe fn init_heap() {
+pub(crate) unsafe fn init_heap() -> Result<(), ReserveError> {
     // SAFETY: 1. By the table above, these addresses have no other use. 2. The caller guarantees
     // that they are mapped and that this is the only call.
-    unsafe { HEAP.lock().init(HEAP_START as *mut u8, HEAP_BYTES) };
+    unsafe { HEAP.inner().lock().init(HEAP_START as *mut u8, HEAP_BYTES) };
+    HEAP.set_reserve(HEAP_RESERVE_BYTES)
 }
 
 /// Creates the address space for guests.

@@ -10,7 +10,7 @@ use palimpsest_engine::{Caller, Config, Engine, Extern, Linker, Module, Paged, S
 use crate::checks::Checks;
 use crate::console::println;
 use crate::frames;
-use crate::memory::Space;
+use crate::memory::{HEAP, Space};
 
 /// `guest.wat`, assembled by `build.rs`.
 const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
@@ -21,7 +21,7 @@ const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
 ///
 /// Returns the first error of loading, linking or running the guest.
 pub(crate) fn run(space: &'static Space, checks: &mut Checks) -> Result<(), Box<dyn Error>> {
-    let engine = Engine::new(Config::default(), Paged::new(space))?;
+    let engine = Engine::new(Config::default().heap(&HEAP), Paged::new(space))?;
     let module = Module::new(&engine, GUEST)?;
     let mut linker = Linker::new();
     linker.func_wrap("kernel", "print", print)?;

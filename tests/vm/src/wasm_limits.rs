@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    AsContextMut, Caller, Config, Engine, Error, FuncType, Instance, InstantiateError, Limits, Linker,
-    Module, ModuleError, OutOfFrames, ReentryTooDeep, Store, StoreOptions,
+    AsContextMut, Caller, Config, Engine, Error, FuncType, Instance, InstantiateError, Limits, Linker, Lost,
+    Module, ModuleError, OutOfFrames, OutOfHeap, ReentryTooDeep, Store, StoreOptions,
 };
 use palimpsest_paging::Frame;
 
@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("nothing-leaves-a-guest-after-its-first-lost-write", 36, nothing_leaves),
     VmTest::new("every-shortage-in-a-life-is-an-error", 2, every_shortage),
     VmTest::new("module-bombs-are-refused-by-name", 2, module_bombs),
+    VmTest::new("a-guest-that-fills-the-heap-is-stopped-alone", 17, all_heap),
     VmTest::new("re-entry-ends-at-the-configured-depth", 3, reentry),
 ];
 
@@ -156,6 +157,60 @@ fn part_at_cap(checks: &mut Checks, machine: &Machine) {
     checks.equal("frames held", program.store.report().held_frames, CAP);
     let past_cap = program.call::<u32, ()>("touch", UNTOUCHED);
     checks.equal("another page is one too many", is_out_of_frames(past_cap), true);
+}
+
+/// Runs the guest whose tables take more than the heap, next to a bystander. Returns why it ended.
+fn hoard(checks: &mut Checks, machine: &Machine, heap_bytes: usize) -> Option<OutOfHeap> {
+    let mut bystander = Program::start(machine, guest!("bystander"));
+    bystander.must::<(), ()>("start", ());
+    let used = machine.heap().used_bytes;
+    let mut limits = Limits::default();
+    limits.heap_bytes = heap_bytes;
+    // Only the heap bounds the tables.
+    limits.table_elements = usize::MAX;
+    limits.store_table_elements = usize::MAX;
+    let config = machine.engine_config(Limits::default()).limits(limits);
+    let engine = engine(machine, config);
+    let module = module(&engine, guest!("hoarder"));
+    let progress = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&progress);
+    let mut linker = Linker::new();
+    linker
+        .func_wrap("host", "progress", move |tables: u32| seen.store(tables, Ordering::Relaxed))
+        .expect("the name is free");
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &module).expect("the guest links");
+    let mut hoard = || instance.get_typed_func::<(), ()>(&store, "hoard")?.call(&mut store, ());
+    let ended = hoard().err().and_then(|error| error.downcast_ref::<OutOfHeap>().copied());
+    checks.equal(
+        "it reported some tables and not all",
+        (1..90).contains(&progress.load(Ordering::Relaxed)),
+        true,
+    );
+    checks.equal("another call is refused", hoard().is_err(), true);
+    let report = store.report();
+    checks.equal("the report says so", report.lost == ended.map(Lost::OutOfHeap), true);
+    checks.equal("the kernel allocates", Vec::<u8>::with_capacity(1 << 16).capacity(), 1 << 16);
+    drop((store, module, engine, linker));
+    checks.equal("its heap is free once it is dropped", machine.heap().used_bytes <= used + 256, true);
+    checks.equal("the bystander works on", bystander.must::<(), u32>("work", ()), 2 * 65_536);
+    ended
+}
+
+fn all_heap(checks: &mut Checks, machine: &Machine) {
+    let size = machine.heap().size_bytes;
+    checks.equal("the reserve is set aside", machine.reserve_heap(size / 8).is_ok(), true);
+    let limit = size / 2;
+    let above = hoard(checks, machine, limit);
+    checks.equal(
+        "above its limit",
+        matches!(above, Some(OutOfHeap::AboveLimit { limit: of, .. }) if of == limit),
+        true,
+    );
+    let exhausted = hoard(checks, machine, usize::MAX);
+    checks.equal("without a limit", matches!(exhausted, Some(OutOfHeap::Exhausted { .. })), true);
+    checks.equal("the reserve is set aside again", machine.has_heap_reserve(), true);
+    checks.equal("and released", machine.reserve_heap(0).is_ok(), true);
 }
 
 /// The exports of `tests/vm/guests/lost.wat`.

@@ -23,7 +23,15 @@ use palimpsest_protocol::Task;
 
 boot_main!(main);
 
+/// The part of the heap that is set aside, so that the kernel runs on when a guest has taken the
+/// rest.
+const HEAP_RESERVE_DIVISOR: usize = 8;
+
 fn main(machine: Machine) -> ExitStatus {
+    if let Err(error) = machine.reserve_heap(machine.heap().size_bytes / HEAP_RESERVE_DIVISOR) {
+        println!("{error}");
+        return ExitStatus::GuestFailed;
+    }
     match &machine.request().task {
         Task::Tour => tour::give(&machine),
         Task::Run(request) => run::guest(&machine, request),

@@ -11,8 +11,7 @@ use alloc::{format, string::String, vec::Vec};
 
 use kernel_demo::clock;
 use palimpsest_engine::{
-    Config, Engine, Fuel, Instance, Linker, Memory, Module, Paged, Store, TypedFunc, Val, WasmParams,
-    WasmResults,
+    Engine, Fuel, Instance, Linker, Memory, Module, Paged, Store, TypedFunc, Val, WasmParams, WasmResults,
 };
 use palimpsest_wasi::Output;
 use thiserror::Error;
@@ -53,7 +52,7 @@ impl<T: 'static> Library<T> {
         data: T,
         measured: &mut Measured,
     ) -> Result<Self, RunError> {
-        let config = Config::default().fuel(Fuel::Metered).limits(limits());
+        let config = guest.machine.engine_config(limits()).fuel(Fuel::Metered);
         let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
         let module = Module::new(&engine, guest.wasm)?;
         let mut store = Store::new(&engine, data);

@@ -14,7 +14,7 @@ use alloc::{
 use core::fmt;
 use kernel_demo::{ExitStatus, Machine, println};
 use palimpsest_engine::{
-    Config, Engine, Instance, Linker, Memory, Module, Paged, Store, WasmParams, WasmResults,
+    Engine, Instance, Limits, Linker, Memory, Module, Paged, Store, WasmParams, WasmResults,
 };
 use palimpsest_protocol::{MemoryReport, Outcome, Report, Series, console};
 use thiserror::Error;
@@ -50,7 +50,7 @@ struct Program {
 
 impl Program {
     fn start(machine: &Machine, wasm: &[u8]) -> Result<Self, TourError> {
-        let engine = Engine::new(Config::default(), Paged::new(machine.space()));
+        let engine = Engine::new(machine.engine_config(Limits::default()), Paged::new(machine.space()));
         let engine = doing("making an engine", engine)?;
         let module = doing("loading", Module::new(&engine, wasm))?;
         let mut store = Store::new(&engine, ());

@@ -6,7 +6,7 @@
 use alloc::{format, string::String, vec::Vec};
 
 use kernel_demo::{clock, println};
-use palimpsest_engine::{Config, Engine, Func, Instance, Module, Paged, Store, Val};
+use palimpsest_engine::{Engine, Func, Instance, Module, Paged, Store, Val};
 
 use super::{Ended, Guest, Measured, RunError, limits};
 use crate::{
@@ -23,7 +23,8 @@ pub(super) fn run(
     invoke: Option<&str>,
     measured: &mut Measured,
 ) -> Result<Ended, RunError> {
-    let engine = Engine::new(Config::default().limits(limits()), Paged::new(guest.machine.space()))?;
+    let config = guest.machine.engine_config(limits());
+    let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
     let wasi = world::of(guest, Time::start(), Waiting::Spin, &measured.output)?;
     let mut store = Store::new(&engine, World::new(wasi));

@@ -1,6 +1,6 @@
 //! A WASI command: `_start` runs in slices, and its exit code is that of the run.
 
-use palimpsest_engine::{Config, Engine, Fuel, Module, Paged, Store};
+use palimpsest_engine::{Engine, Fuel, Module, Paged, Store};
 
 use super::{Ended, Guest, Measured, RunError, limits};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 const ENTRY: &str = "_start";
 
 pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
-    let config = Config::default().fuel(Fuel::Metered).limits(limits());
+    let config = guest.machine.engine_config(limits()).fuel(Fuel::Metered);
     let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
     let time = Time::start();
