@@ -223,9 +223,12 @@ fn lost_guest(engine: &Engine, module: &Module) -> (Store<Arc<AtomicU32>>, Insta
     let calls = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&calls);
     let mut linker = Linker::new();
-    let called = |caller: Caller<'_, Arc<AtomicU32>>| drop(caller.data().fetch_add(1, Ordering::Relaxed));
+    let count = |calls: &AtomicU32| {
+        calls.fetch_add(1, Ordering::Relaxed);
+    };
+    let called = move |caller: Caller<'_, Arc<AtomicU32>>| count(caller.data());
     linker
-        .func_wrap("host", "plain", move || drop(counted.fetch_add(1, Ordering::Relaxed)))
+        .func_wrap("host", "plain", move || count(&counted))
         .and_then(|linker| linker.func_wrap("host", "calling", called))
         .and_then(|linker| {
             linker.func_new("host", "untyped", FuncType::new([], []), move |caller, _, _| {
