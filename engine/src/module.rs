@@ -2,11 +2,13 @@
 //!
 //! wasmi 2.0 keeps a memory that a module *defines* in a `Vec`, grows memories and tables inside
 //! the interpreter, and copies any number of bytes in one step. Therefore the module that wasmi
-//! gets differs from the guest's in four ways, and in no other:
+//! gets differs from the guest's in five ways, and in no other:
 //!
 //! - Defined memories are imports.
 //! - `memory.grow`, `memory.discard` and `table.grow` are calls into the host, through a table that
 //!   the splice adds: the host table.
+//! - An operand is computed again where wasmi translates the guest's own code wrongly:
+//!   [`recompute`].
 //! - Active segments are applied by a function after the instance is complete, or they are in the
 //!   [`image`] that a memory starts with.
 //! - If the engine is metered, [`bulk`] instructions are divided into pieces.
@@ -19,6 +21,7 @@ mod bulk;
 mod error;
 mod image;
 mod memory_type;
+mod recompute;
 mod scan;
 mod segments;
 mod splice;

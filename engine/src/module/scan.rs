@@ -2,12 +2,13 @@
 //!
 //! One pass goes over all sections and operators. Its result borrows the original bytes: raw
 //! sections, raw function bodies, and the [`Site`]s in them. A site is an instruction that becomes
-//! a call through the host table, or a bulk instruction of a metered guest. Malformed bytes do not
-//! get past the scan, so the splice never has to handle them.
+//! a call through the host table, a bulk instruction of a metered guest, or a place at which an
+//! operand is computed again. Malformed bytes do not get past the scan, so the splice never has to
+//! handle them.
 
 use alloc::{string::ToString, vec::Vec};
 use core::ops::Range;
-use wasm_encoder::SectionId;
+use wasm_encoder::{SectionId, ValType};
 use wasmparser::{
     BinaryReader, FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload,
     TableType, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures, types::Types,
@@ -17,6 +18,7 @@ use super::{
     MemoryType, ModuleError, RESERVED_PREFIX, bounds,
     bounds::Bounds,
     bulk::{Bulk, PIECE_BYTES},
+    recompute,
     work::{self, Arities},
 };
 use crate::config::{Config, Fuel};
@@ -61,6 +63,8 @@ impl HostOp {
 pub(super) enum SiteOp {
     Host(HostOp),
     Bulk(Bulk),
+    /// No instruction: the last operand, of this type, is computed again. See [`recompute`].
+    Recompute(ValType),
 }
 
 /// An instruction that may be replaced, and its range relative to the start of the function body.
@@ -218,10 +222,15 @@ impl<'a> BodyScanner<'a, '_> {
         reader.set_features(self.features);
         let (locals, declarations) = (validator.len_locals(), reader.original_position() - range.start);
         let (mut sites, mut nesting, mut operands, mut previous) = (Vec::new(), 0, 0, None);
+        let (mut search, code) = (recompute::Search::default(), wasm.get(range.clone()).unwrap_or_default());
         while !reader.eof() {
             let start = reader.original_position();
             if self.moves_operands(start) {
                 self.bounds.add_work(self.arities.operands(&reader, &validator))?;
+            }
+            if let Some(ty) = search.next(code, start - range.start) {
+                let at = start - range.start;
+                sites.push(Site { range: at..at, op: SiteOp::Recompute(ty) });
             }
             if may_be_site(wasm, start) {
                 let operator = reader.read_operator().map_err(named)?;

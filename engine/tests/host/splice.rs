@@ -268,3 +268,53 @@ fn applying_segments_costs_the_guest_no_fuel() {
     Linker::new().instantiate(&mut store, &module).unwrap();
     assert_eq!(store.get_fuel().unwrap(), 0);
 }
+
+#[test]
+fn a_select_tests_the_local_that_was_compared_with_zero() {
+    for condition in ["i32.eqz", "i32.const 0 i32.eq", "nop i32.eqz nop", "i32.const 0 i32.ne i32.eqz"] {
+        let (mut store, instance) = instance(&format!(
+            r#"(module (func $two (result i32) i32.const 2)
+                (func (export "run") (result i32) (local i32)
+                    call $two local.set 0 i32.const 1 local.get 0 local.get 0 {condition} select))"#
+        ));
+        assert_eq!(call::<i32>(&mut store, instance, "run").unwrap(), 2, "{condition}");
+    }
+}
+
+/// wasmi panics while it translates each of these stores, unless the splice changes it.
+#[test]
+fn a_local_is_stored_at_its_own_address_in_any_memory_and_at_any_offset() {
+    let add = "(i32.add (local.get 0) (i32.const 8))";
+    for operands in [
+        format!("{add} local.set 0 local.get 0 local.get 0"),
+        format!("{add} local.tee 0 local.get 0"),
+        format!("{add} local.tee 0 local.get 0 nop i32.const 1 drop"),
+        format!("{add} local.tee 0 (i32.store (i32.const 0) (i32.const 5)) local.get 0"),
+        format!("{add} local.tee 0 (drop (f32.load (i32.const 0))) local.get 0"),
+        format!("{add} local.set 0 local.get 0 (select (local.get 0) (local.get 0) (local.get 1))"),
+        format!("{add} local.tee 0 local.get 0 local.set 1 local.get 1 local.get 0 drop"),
+    ] {
+        for (store, load) in [
+            ("i32.store offset=65536", "(i32.load (i32.const 65544))"),
+            ("i32.store8 offset=70000", "(i32.load8_u (i32.const 70008))"),
+            ("i32.store16 1", "(i32.load16_u 1 (i32.const 8))"),
+        ] {
+            let (mut store_of, instance) = instance(&format!(
+                r#"(module (memory 2) (memory 1)
+                    (func (export "run") (result i32) (local i32 i32) {operands} {store} {load}))"#
+            ));
+            assert_eq!(call::<i32>(&mut store_of, instance, "run").unwrap(), 8, "{operands} {store}");
+        }
+    }
+}
+
+#[test]
+fn a_64_bit_local_is_stored_at_its_own_address() {
+    let (mut store, instance) = instance(
+        r#"(module (memory i64 2)
+            (func (export "run") (result i64) (local i64)
+                (local.tee 0 (i64.add (local.get 0) (i64.const 8))) local.get 0 i64.store offset=65536
+                (i64.load (i64.const 65544))))"#,
+    );
+    assert_eq!(call::<i64>(&mut store, instance, "run").unwrap(), 8);
+}
