@@ -37,6 +37,27 @@ pub struct HeapOptions {
     pub bad_pointer: BadPointer,
 }
 
+impl HeapOptions {
+    /// Returns the default options, with as many entries as fit `bytes` of the kernel's heap.
+    ///
+    /// The bound is for the blocks of one memory. It holds for any sequence of calls, from 4 KiB
+    /// on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use palimpsest_heap::HeapOptions;
+    ///
+    /// assert_eq!(HeapOptions::for_heap(64 << 10).entries, 178);
+    /// ```
+    #[must_use]
+    pub fn for_heap(bytes: usize) -> Self {
+        const FIXED_BYTES: usize = 3 << 10;
+        const ENTRY_BYTES: usize = 350;
+        Self { entries: bytes.saturating_sub(FIXED_BYTES) / ENTRY_BYTES, ..Self::default() }
+    }
+}
+
 impl Default for HeapOptions {
     fn default() -> Self {
         Self { idle_pages: 16, idle_operations: 0, entries: 1 << 14, bad_pointer: BadPointer::default() }

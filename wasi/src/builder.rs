@@ -166,6 +166,18 @@ impl WasiBuilder {
         self
     }
 
+    /// Sets limits under which the files and descriptors of the program take at most `bytes` of the
+    /// kernel's heap, with one scratch directory whose blocks are on the heap.
+    ///
+    /// The bound holds from 16 KiB on. It does not include arguments, environment and archives.
+    #[must_use]
+    pub fn for_heap(mut self, bytes: usize) -> Self {
+        self.open_files = (bytes / 1024).clamp(8, OPEN_FILES);
+        self.scratch_bytes = (bytes / 2) as u64;
+        self.scratch_files = SCRATCH_FILES;
+        self
+    }
+
     /// Returns the world with everything that was added.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "every volume has a root, so it never panics")]
