@@ -1,0 +1,5 @@
+//! Assembles the guest.
+
+fn main() {
+    palimpsest_kernel_build::assemble("guests");
+}
