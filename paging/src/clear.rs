@@ -13,16 +13,29 @@ mod part;
 mod recommit;
 
 use x86_64::VirtAddr;
+use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
 
 pub use self::decommit::Decommitted;
 pub use self::part::PartCleared;
 pub use self::recommit::Recommitted;
-use crate::pages::entry_pages;
+use crate::pages::{count, entry_pages};
 use crate::platform::Platform;
 use crate::state::{Mapping, State};
-use crate::table::{EntryState, SinkPlace, Sweep};
+use crate::table::{EntryState, SinkPlace, Sweep, TABLE_WORK};
 
 impl<P: Platform> Mapping<'_, P> {
+    /// The end of the first part of the pages that a walk should visit at a time, because it takes
+    /// the time of about `most_frames` frames. The tables are measured only if it may be too long.
+    pub(crate) fn batch_end(&mut self, pages: PageRange, most_frames: u64) -> Page {
+        let held = &self.record.figures;
+        let most_work = held.mapped_frames + held.deferred_frames + held.table_frames * TABLE_WORK;
+        if count(pages).min(most_work) <= most_frames {
+            return pages.end;
+        }
+        self.tables.batch_end(pages, most_frames)
+    }
+
     /// Makes an entry absent if it still leads to the sink.
     pub(crate) fn uncover(&mut self, place: SinkPlace) {
         let SinkPlace { page, level } = place;

@@ -48,7 +48,7 @@ pub(crate) use self::resident::{Resident, Stale};
 use self::root::Root;
 pub(crate) use self::sink::{Sink, SinkPlace};
 pub(crate) use self::sweep::{FirstStep, FrameCounts, Reach, SecondStep, Sweep, first_step, second_step};
-pub(crate) use self::window::WindowTables;
+pub(crate) use self::window::{TABLE_WORK, WindowTables};
 use crate::frame::{Frame, PhysicalMemory, Shortage, ZeroedFrame};
 use crate::pages::{indices, part};
 use crate::tlb::{FlushBatch, Flushed};

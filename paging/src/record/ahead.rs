@@ -27,7 +27,8 @@ impl Ahead {
     pub(crate) fn add(&mut self, pages: PageRange) -> Option<PageRange> {
         let Self(windows) = self;
         let table_end = |pages: PageRange| entry_end(pages.start, PageTableLevel::Two);
-        if let Some(window) = windows.iter_mut().find(|window| table_end(**window) == table_end(pages)) {
+        if let Some(window) = windows.iter_mut().rev().find(|window| table_end(**window) == table_end(pages))
+        {
             *window = hull(*window, pages);
             return None;
         }

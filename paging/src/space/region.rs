@@ -153,8 +153,11 @@ impl<'a, P: Platform> Region<'a, P> {
     /// Runs `work` on parts of the pages, in ascending order, each of which has about `most_frames`
     /// frames. The lock is released after each.
     ///
+    /// Not for inlining: a clear of few pages is one batch, and does not come here.
+    ///
     /// Nothing else changes the region's pages between two parts, except that frames of deferred
     /// pages, and of pages that were committed ahead, may be reclaimed.
+    #[inline(never)]
     fn in_batches(
         &self,
         pages: PageRange,
@@ -164,7 +167,7 @@ impl<'a, P: Platform> Region<'a, P> {
         let mut rest = pages;
         loop {
             self.with_mapping(|mut mapping| {
-                let end = mapping.tables.batch_end(rest, most_frames);
+                let end = mapping.batch_end(rest, most_frames);
                 work(&mut mapping, Page::range(rest.start, end));
                 rest.start = end;
             });
@@ -180,7 +183,7 @@ impl<'a, P: Platform> Region<'a, P> {
 }
 
 /// The number of frames that are released with the lock held.
-pub(super) const RELEASE_BATCH: u64 = 4096;
+pub(super) const RELEASE_BATCH: u64 = 8192;
 
 /// The number of frames that are zeroed or exchanged with the lock held.
 const ZERO_BATCH: u64 = 512;

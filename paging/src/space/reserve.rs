@@ -92,7 +92,7 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, platform: &P) -> Opt
     state.recall_sink_of(base, platform);
     let mut mapping = state.mapping(base, platform).expect(HAS_RECORD);
     let all = mapping.record.block.pages();
-    let end = mapping.tables.batch_end(all, RELEASE_BATCH);
+    let end = mapping.batch_end(all, RELEASE_BATCH);
     if end < all.end {
         mapping.sweep(Sweep::Everything, Page::range(all.start, end));
         return None;

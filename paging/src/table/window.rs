@@ -30,7 +30,7 @@ const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
 const MOST_SEARCHED: u32 = 16;
 
 /// The work of a walk in a table without anything in it, in frames that it takes out or zeroes.
-const TABLE_WORK: u64 = 64;
+pub(crate) const TABLE_WORK: u64 = 128;
 
 /// What a search does with a table below the one that it is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,9 +255,6 @@ impl WindowTables {
     /// The end of the first part of the range that a walk should visit at a time: all of it, or the
     /// tables with `most_frames` things that keep them alive, and less than one table more.
     pub(crate) fn batch_end(&mut self, pages: PageRange, most_frames: u64) -> Page {
-        if count(pages) <= most_frames {
-            return pages.end;
-        }
         let mut work = 0;
         let enter = |table: &Table<'_>, page| {
             if work >= most_frames {

@@ -38,7 +38,7 @@ pub(crate) const TESTS: &[VmTest] = &[
 const LONGEST_FAULT: u64 = 80_000;
 
 /// The longest part of a clear, in instructions: it zeroes or exchanges the frames of a table, or
-/// releases about 4,096 frames.
+/// releases about 8,192 frames.
 const LONGEST_CLEAR: u64 = 450_000;
 
 /// Level-1 tables of the guests. A walk over the entries of all of them takes two million

@@ -17,6 +17,7 @@ use x86_64::structures::paging::page::PageRange;
 use super::super::pressure::reclaim;
 use super::{RELEASE_BATCH, RangeError, Region, ZERO_BATCH};
 use crate::clear::{Decommitted, PartCleared, Recommitted};
+use crate::pages::count;
 use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::table::Sweep;
@@ -35,11 +36,11 @@ impl<P: Platform> Region<'_, P> {
     /// Nothing has changed after an error.
     pub fn decommit(&mut self, pages: PageRange) -> Result<Decommitted, RangeError> {
         self.check(pages)?;
+        if count(pages) <= RELEASE_BATCH {
+            return Ok(self.with_mapping(|mut mapping| release(pages, &mut mapping)));
+        }
         let mut released = Decommitted::default();
-        self.in_batches(pages, RELEASE_BATCH, |mapping, pages| {
-            mapping.record.forget_image(pages);
-            released += mapping.sweep(Sweep::Everything, pages);
-        });
+        self.in_batches(pages, RELEASE_BATCH, |mapping, pages| released += release(pages, mapping));
         Ok(released)
     }
 
@@ -133,6 +134,13 @@ impl<P: Platform> Region<'_, P> {
             self.with_mapping(|mut mapping| mapping.reclaim_some(budget_frames))
         })
     }
+}
+
+/// Makes pages absent, and releases what they owned.
+#[inline]
+fn release<P: Platform>(pages: PageRange, mapping: &mut Mapping<'_, P>) -> Decommitted {
+    mapping.record.forget_image(pages);
+    mapping.sweep(Sweep::Everything, pages)
 }
 
 /// Makes pages that own no frame read as zero, even where an image has other content.
