@@ -74,6 +74,10 @@ fn codes() -> Vec<Code> {
     let carried = vec![I::Block(result), I::I64Const(1), I::LocalGet(1), I::BrIf(0), I::End, I::Drop];
     let float = vec![I::LocalGet(0), I::F64ReinterpretI64, I::F64Neg, I::F64Sqrt, I::F64Neg, I::Drop];
     let bits = vec![I::LocalGet(0), I::I64Clz, I::I64Clz, I::I64Clz, I::I64Clz, I::LocalSet(0)];
+    let fill = [I::LocalGet(1), I::LocalGet(1), I::LocalGet(1), I::MemoryFill(0)];
+    // Few enough for guards.
+    let mut spaced_fills = fill.to_vec();
+    (0..40).for_each(|_| spaced_fills.extend([I::GlobalGet(0), I::GlobalSet(0)]));
     let codes = [
         ("calls", 0, vec![I::Call(0)]),
         ("ifs", 0, vec![I::LocalGet(1), I::If(BlockType::Empty), I::Else, I::End]),
@@ -88,7 +92,8 @@ fn codes() -> Vec<Code> {
         ("bits", 0, bits),
         ("tests", 0, vec![I::LocalGet(0), I::I64Eqz, I::Drop]),
         ("sizes", 0, vec![I::TableSize(0), I::Drop]),
-        ("fills", 42, vec![I::LocalGet(1), I::LocalGet(1), I::LocalGet(1), I::MemoryFill(0)]),
+        ("fills", 42, fill.into()),
+        ("spaced fills", 42, spaced_fills),
         ("grows", 0, vec![null, I::I32Const(0), I::TableGrow(0), I::Drop]),
     ];
     codes.map(|(name, work, instructions)| Code { name, instructions, work }).into()

@@ -80,7 +80,8 @@ const GUARD_BYTES: usize = 24;
 /// are dense, all of them are calls instead, which are slower but not longer.
 fn has_guards(body: &Body<'_>) -> bool {
     const BYTES_PER_GUARD: usize = 128;
-    body.sites.len() <= 1 + body.bytes.len() / BYTES_PER_GUARD
+    const ALWAYS: usize = 4;
+    body.sites.len() <= ALWAYS + body.bytes.len() / BYTES_PER_GUARD
 }
 
 /// The replacement of an instruction: `i32.const slot; call_indirect host-table signature`.
