@@ -15,13 +15,14 @@ mod pause;
 
 use alloc::{string::ToString, vec::Vec};
 use core::fmt;
-use wasmi::{ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, TrapCode, Val};
+use wasmi::{ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, StoreContextMut, TrapCode, Val};
 
+use self::pause::PauseKind;
 pub use self::{error::TaskError, pause::Pause};
 use crate::{
     link::{self, Linker, Unstarted},
     module::Module,
-    store::{AsContext, AsContextMut, Func, Store, cross},
+    store::{AsContext, AsContextMut, Func, Store, StoreState, cross},
 };
 
 /// A guest's call that runs in slices of fuel. Owns its store.
@@ -77,6 +78,8 @@ enum State {
     OutOfFuel(ResumableCallOutOfFuel),
     /// Suspended by a host function, which returns these results when the guest is resumed.
     Paused { call: ResumableCallHostTrap, results: Vec<Val> },
+    /// Suspended by a host function that is called again, with these arguments.
+    Repeated { call: ResumableCallHostTrap, arguments: Vec<Val> },
     /// All calls have returned, or one has failed.
     Over,
 }
@@ -151,6 +154,9 @@ impl<T: 'static> Task<T> {
             return self.fail(error);
         }
         loop {
+            if let Some(poll) = self.call_again() {
+                return poll;
+            }
             match self.advance() {
                 Ok(ResumableCall::Finished) if self.calls.is_empty() => {
                     self.state = State::Over;
@@ -158,7 +164,15 @@ impl<T: 'static> Task<T> {
                 }
                 Ok(ResumableCall::Finished) => self.state = State::Ready,
                 Ok(ResumableCall::OutOfFuel(call)) => return self.out_of_fuel(call),
-                Ok(ResumableCall::HostTrap(call)) => return self.host_error(call),
+                Ok(ResumableCall::HostTrap(call)) => {
+                    let error = call.host_error().downcast_ref::<Pause>();
+                    let Some(pause) = error.map(|pause| (pause.kind(), pause.values().to_vec())) else {
+                        return self.fail(call.into_host_error());
+                    };
+                    if let Some(poll) = self.pause(call, pause) {
+                        return poll;
+                    }
+                }
                 Err(error) => return self.fail(error),
             }
         }
@@ -213,13 +227,15 @@ impl<T: 'static> Task<T> {
                 let func = func.wasmi();
                 let ty = func.ty(&ctx);
                 self.results = ty.results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
-                cross(&mut ctx, |ctx| func.call_resumable(ctx, &arguments, &mut self.results))
+                in_task(&mut ctx, |ctx| func.call_resumable(ctx, &arguments, &mut self.results))
             }
-            State::OutOfFuel(call) => cross(&mut ctx, |ctx| call.resume(ctx, &mut self.results)),
+            State::OutOfFuel(call) => in_task(&mut ctx, |ctx| call.resume(ctx, &mut self.results)),
             State::Paused { call, results } => {
-                cross(&mut ctx, |ctx| call.resume(ctx, &results, &mut self.results))
+                in_task(&mut ctx, |ctx| call.resume(ctx, &results, &mut self.results))
             }
-            State::Over => unreachable!("`run` does not advance a task that is over"),
+            State::Repeated { .. } | State::Over => {
+                unreachable!("`run` does not advance a task that is over or repeats a host function")
+            }
         }
     }
 
@@ -231,20 +247,67 @@ impl<T: 'static> Task<T> {
         Poll::Runnable
     }
 
-    /// Suspends the call if the error is a [`Pause`], and ends it otherwise.
-    fn host_error(&mut self, call: ResumableCallHostTrap) -> Poll {
-        let Some(pause) = call.host_error().downcast_ref::<Pause>() else {
-            return self.fail(call.into_host_error());
+    /// Suspends the call. Returns `None` if its host function can be called again at once.
+    fn pause(&mut self, call: ResumableCallHostTrap, pause: (PauseKind, Vec<Val>)) -> Option<Poll> {
+        let (kind, values) = pause;
+        let (state, poll) = match kind {
+            PauseKind::Now => (State::Paused { call, results: values }, Some(Poll::Runnable)),
+            PauseKind::Until(until_ns) => {
+                (State::Paused { call, results: values }, Some(Poll::Waiting { until_ns }))
+            }
+            PauseKind::Again => (State::Repeated { call, arguments: values }, None),
         };
-        let (until_ns, results) = (pause.until_ns(), pause.results().to_vec());
-        self.state = State::Paused { call, results };
-        until_ns.map_or(Poll::Runnable, |until_ns| Poll::Waiting { until_ns })
+        self.state = state;
+        poll
+    }
+
+    /// Calls the host function again that has asked for it, until it returns. Returns `None` if the
+    /// guest can be advanced.
+    fn call_again(&mut self) -> Option<Poll> {
+        loop {
+            let (call, arguments) = match core::mem::replace(&mut self.state, State::Over) {
+                State::Repeated { call, arguments } => (call, arguments),
+                other @ (State::Ready | State::OutOfFuel(_) | State::Paused { .. } | State::Over) => {
+                    self.state = other;
+                    return None;
+                }
+            };
+            if self.store.get_fuel().unwrap_or_default() == 0 {
+                self.state = State::Repeated { call, arguments };
+                return Some(Poll::Runnable);
+            }
+            let func = call.host_func();
+            let mut ctx = self.store.as_context_mut().into_wasmi();
+            let mut results: Vec<_> =
+                func.ty(&ctx).results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
+            let returned = in_task(&mut ctx, |ctx| func.call(ctx, &arguments, &mut results));
+            let Err(error) = returned else {
+                self.state = State::Paused { call, results };
+                return None;
+            };
+            let pause = error.downcast_ref::<Pause>().map(|pause| (pause.kind(), pause.values().to_vec()));
+            let Some(pause) = pause else { return Some(self.fail(error)) };
+            if let Some(poll) = self.pause(call, pause) {
+                return Some(poll);
+            }
+        }
     }
 
     fn fail(&mut self, error: wasmi::Error) -> Poll {
         self.state = State::Over;
         Poll::Failed(error)
     }
+}
+
+/// Runs `call` like [`cross`], and lets host functions pause it.
+fn in_task<T: 'static, R>(
+    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    call: impl FnOnce(&mut StoreContextMut<'_, StoreState<T>>) -> Result<R, wasmi::Error>,
+) -> Result<R, wasmi::Error> {
+    ctx.data_mut().in_task = true;
+    let returned = cross(ctx, call);
+    ctx.data_mut().in_task = false;
+    returned
 }
 
 impl Call {
@@ -266,7 +329,7 @@ impl<T> fmt::Debug for Task<T> {
         let state = match self.state {
             State::Ready => "ready",
             State::OutOfFuel(_) => "out of fuel",
-            State::Paused { .. } => "paused",
+            State::Paused { .. } | State::Repeated { .. } => "paused",
             State::Over => "over",
         };
         f.debug_struct("Task")

@@ -16,7 +16,7 @@ use core::array;
 use self::request::Found;
 pub(crate) use self::{
     request::{Drain, NoRoom, Request},
-    resize::Resized,
+    resize::{Moving, Resized},
 };
 use crate::{
     block::Block,
@@ -42,6 +42,8 @@ pub(crate) struct Book {
     idle: Idle,
     /// Pages of freed large blocks that [`Book::next_release`] has not returned yet.
     released: Vec<Pages>,
+    /// The block whose move was not completed by the last call.
+    moving: Option<Moving>,
 }
 
 /// Consecutive pages that are in use.
@@ -72,6 +74,7 @@ impl Book {
             partial: array::from_fn(|_| PartialSlabs::default()),
             idle: Idle::default(),
             released: Vec::new(),
+            moving: None,
         }
     }
 

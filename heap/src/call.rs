@@ -1,16 +1,16 @@
 //! One call of a heap function: what the books leave to be done in the guest's memory.
 //!
 //! A [`Call`] grows the memory when the books have no room, releases the pages that they free,
-//! zeroes and copies bytes, and charges fuel: one unit for the call, and one for each page that it
-//! releases, zeroes or copies.
+//! zeroes and copies bytes, and charges fuel: one unit for the call, one for each page that it
+//! releases, and one for each 64 bytes that it zeroes or copies.
 
 use alloc::boxed::Box;
 use core::ops::Range;
-use palimpsest_engine::{Caller, Error, Memory, Mutability, Val};
+use palimpsest_engine::{Caller, Error, IndexType, Memory, Mutability, Pause, Val};
 
 use crate::{
     block::Block,
-    book::{Book, Drain, NoRoom, Request, Resized},
+    book::{Book, Drain, Moving, NoRoom, Request, Resized},
     error::{HeapError, HeapFunction, NotABlock},
     heap::Heap,
     options::BadPointer,
@@ -20,8 +20,12 @@ use crate::{
 /// The constant global with which wasm-ld marks the end of a module's own data.
 const HEAP_BASE: &str = "__heap_base";
 
-/// The maximum number of bytes of a moving block that are in both places at the same time.
-const CHUNK_BYTES: u64 = 1 << 20;
+/// The maximum number of bytes of a moving block that are in both places at the same time, and that
+/// one call of a task moves.
+const CHUNK_BYTES: u64 = 1 << 16;
+
+/// The bytes that are zeroed or copied for one unit of fuel, as by wasmi's own instructions.
+const BYTES_PER_UNIT: u64 = 64;
 
 /// A page that reads zero.
 static ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
@@ -123,12 +127,16 @@ impl<T: 'static> Call<'_, T> {
         if pointer == 0 {
             return Ok(self.malloc(bytes));
         }
+        if let Some(moving) = self.book.take_moving(pointer) {
+            return self.proceed(moving, bytes);
+        }
         let resized = self.book.resize(pointer, bytes);
         self.release(Drain::Due);
         match resized {
             Ok(Resized::InPlace) => Ok(pointer),
             Ok(Resized::Elsewhere { bytes: old }) => {
-                Ok(self.extend(pointer, bytes).unwrap_or_else(|| self.relocate(pointer, old, bytes)))
+                let extended = self.extend(pointer, bytes);
+                extended.map_or_else(|| self.relocate(pointer, old, bytes), Ok)
             }
             Err(cause) => self.bad_pointer(HeapFunction::Realloc, pointer, cause).map(|()| 0),
         }
@@ -197,23 +205,56 @@ impl<T: 'static> Call<'_, T> {
     /// Moves the block at `pointer`, of `old` bytes, into a new block of `bytes`, and returns the
     /// new address. If the heap is full the block stays, and the result is 0 if it is too small.
     ///
-    /// A long block moves in chunks, the last one first. Each chunk is released before the next one
-    /// is copied, so that the move takes at most a chunk of additional frames.
-    fn relocate(&mut self, pointer: u64, old: u64, bytes: u64) -> u64 {
-        let Some(block) = self.allocate(Request::new(bytes, 1)) else {
-            return if bytes <= old { pointer } else { 0 };
+    /// # Errors
+    ///
+    /// [`Pause`] if the move is continued by another call.
+    fn relocate(&mut self, pointer: u64, old: u64, bytes: u64) -> Result<u64, Error> {
+        let Some(to) = self.allocate(Request::new(bytes, 1)) else {
+            return Ok(if bytes <= old { pointer } else { 0 });
         };
-        let mut left = old.min(block.bytes);
-        while left > CHUNK_BYTES {
-            left -= CHUNK_BYTES;
-            self.copy(pointer + left, &block, left..left + CHUNK_BYTES);
+        let left = old.min(to.bytes);
+        self.proceed(Moving { pointer, left, to }, bytes)
+    }
+
+    /// Moves what is left of a block, and returns its new address. `bytes` is the size that the
+    /// guest asked for.
+    ///
+    /// A long block moves in chunks, the last one first. Each chunk is released before the next one
+    /// is copied, so that the move takes at most a chunk of additional frames. In a task each chunk
+    /// is a call.
+    ///
+    /// # Errors
+    ///
+    /// [`Pause`] if the move is continued by another call.
+    fn proceed(&mut self, mut moving: Moving, bytes: u64) -> Result<u64, Error> {
+        let pointer = moving.pointer;
+        while moving.left > CHUNK_BYTES {
+            moving.left -= CHUNK_BYTES;
+            let left = moving.left;
+            self.copy(pointer + left, &moving.to, left..left + CHUNK_BYTES);
             let cut = self.book.resize(pointer, left);
             debug_assert_eq!(cut, Ok(Resized::InPlace), "a block longer than a chunk is a large block");
             self.release(Drain::Due);
+            if self.caller.can_pause() {
+                self.book.set_moving(moving);
+                let arguments = [pointer, bytes].map(|number| self.value(number));
+                return Err(Error::host(Pause::again(&arguments)));
+            }
         }
-        self.copy(pointer, &block, 0..left);
+        self.copy(pointer, &moving.to, 0..moving.left);
         self.book.free(pointer).expect("the block was found at the start of the call");
-        block.address
+        Ok(moving.to.address)
+    }
+
+    /// Returns a number as a value of the memory's index type.
+    fn value(&self, number: u64) -> Val {
+        match self.memory.ty(&self.caller).index() {
+            IndexType::I32 => {
+                let number = u32::try_from(number).expect("the guest passed it in 32 bits");
+                Val::I32(number.cast_signed())
+            }
+            IndexType::I64 => Val::I64(number.cast_signed()),
+        }
     }
 
     /// Copies bytes at `from` to the part `part` of a new block, page by page. Pages of zeros are
@@ -231,7 +272,7 @@ impl<T: 'static> Call<'_, T> {
             }
             bytes.copy_within(source, to + start);
         }
-        self.units += len.div_ceil(PAGE_LEN) as u64;
+        self.units += (part.end - part.start).div_ceil(BYTES_PER_UNIT);
     }
 
     fn zero(&mut self, range: Range<u64>) {
@@ -240,7 +281,7 @@ impl<T: 'static> Call<'_, T> {
         }
         let bytes = self.memory.data_mut(&mut self.caller);
         bytes[offset(range.start)..offset(range.end)].fill(0);
-        self.units += range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
+        self.units += (range.end - range.start).div_ceil(BYTES_PER_UNIT);
     }
 
     /// Releases the pages that the books no longer need.

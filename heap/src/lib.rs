@@ -86,8 +86,9 @@
 //! A pointer that is not the start of a live block ends the guest with a [`HeapError`], or is
 //! ignored ([`BadPointer`]). A guest that writes outside its blocks harms only itself: what it
 //! leaves in free pages stays until a block there is freed, and a later `calloc` may return it. A
-//! metered guest pays one unit of fuel for each call, and one for each page that the call releases,
-//! zeroes or copies.
+//! metered guest pays one unit of fuel for each call, one for each page that the call releases, and
+//! one for each 64 bytes that it zeroes or copies. In a task a `realloc` that moves a block moves
+//! 64 KiB at a time, and the slice can end in between.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -88,6 +88,13 @@ impl<T: 'static> Caller<'_, T> {
         self.inner.set_fuel(units)
     }
 
+    /// Returns whether a [`Pause`](crate::Pause) suspends the guest: the call is a
+    /// [`Task`](crate::Task)'s, and not nested in a call of another host function.
+    #[must_use]
+    pub fn can_pause(&self) -> bool {
+        self.inner.data().can_pause()
+    }
+
     /// Charges the guest `units` of fuel for work that the host function has done.
     ///
     /// A guest that has fewer units keeps none, and stops at its next instruction that costs fuel.

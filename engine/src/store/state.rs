@@ -34,6 +34,8 @@ pub(crate) struct StoreState<T> {
     pub(crate) heap: HeapAccount,
     /// The number of calls from the host into the guest that have not returned.
     depth: u32,
+    /// Whether the first of these calls is a task's.
+    pub(crate) in_task: bool,
 }
 
 impl<T> StoreState<T> {
@@ -42,7 +44,17 @@ impl<T> StoreState<T> {
         let arena = engine.backing().open(limits.resident_frames, commit, &lost);
         let heap = HeapAccount::new(engine.config().heap, limits.heap_bytes);
         let limiter = Limiter::new(limits);
-        Self { data, engine: engine.clone(), lost, arena, memories: Vec::new(), limiter, heap, depth: 0 }
+        Self {
+            data,
+            engine: engine.clone(),
+            lost,
+            arena,
+            memories: Vec::new(),
+            limiter,
+            heap,
+            depth: 0,
+            in_task: false,
+        }
     }
 
     /// Fails if the store is lost. After the first write into the sink, or the first allocation
@@ -74,6 +86,11 @@ impl<T> StoreState<T> {
             Health::Sound => self.heap.lost().map(Lost::OutOfHeap),
             Health::Lost => Some(Lost::OutOfFrames(OutOfFrames { held_frames })),
         }
+    }
+
+    /// Returns whether a pause suspends the call that runs: it is a task's, and not nested.
+    pub(super) fn can_pause(&self) -> bool {
+        self.in_task && self.depth == 1
     }
 
     #[cold]

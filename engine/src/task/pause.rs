@@ -11,42 +11,64 @@ use wasmi::{Val, errors::HostError};
 /// its memory, must happen before the host function returns.
 ///
 /// Outside of a task a pause ends the guest like any other error. The same is true if the pause
-/// passes through a nested call.
+/// passes through a nested call. [`Caller::can_pause`](crate::Caller::can_pause) returns whether
+/// it suspends the guest.
 #[derive(Debug)]
 pub struct Pause {
-    until_ns: Option<u64>,
-    results: Box<[Val]>,
+    kind: PauseKind,
+    values: Box<[Val]>,
+}
+
+/// How the guest is resumed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PauseKind {
+    /// With the values as results, in another slice.
+    Now,
+    /// With the values as results, at this time in nanoseconds.
+    Until(u64),
+    /// By another call of the host function, with the values as arguments.
+    Again,
 }
 
 impl Pause {
     /// Suspends the guest until the embedder's monotonic clock shows `until_ns` nanoseconds.
     #[must_use]
     pub fn until(until_ns: u64, results: &[Val]) -> Self {
-        Self { until_ns: Some(until_ns), results: results.into() }
+        Self { kind: PauseKind::Until(until_ns), values: results.into() }
     }
 
     /// Ends the slice, with the guest ready to continue: a yield.
     #[must_use]
     pub fn now(results: &[Val]) -> Self {
-        Self { until_ns: None, results: results.into() }
+        Self { kind: PauseKind::Now, values: results.into() }
     }
 
-    /// Returns when the wait is over, in nanoseconds, or `None` for a yield.
-    pub(super) fn until_ns(&self) -> Option<u64> {
-        self.until_ns
+    /// Divides the work of a host function: the task calls it again with `arguments`. It does so in
+    /// the same slice if fuel is left, and in the next one otherwise. What the last of these calls
+    /// returns is returned to the guest.
+    ///
+    /// In the later calls [`Caller::get_export`](crate::Caller::get_export) returns `None`.
+    #[must_use]
+    pub fn again(arguments: &[Val]) -> Self {
+        Self { kind: PauseKind::Again, values: arguments.into() }
     }
 
-    /// Returns the results that the guest gets when it is resumed.
-    pub(super) fn results(&self) -> &[Val] {
-        &self.results
+    pub(super) fn kind(&self) -> PauseKind {
+        self.kind
+    }
+
+    /// Returns the results that the guest gets, or the arguments of the next call.
+    pub(super) fn values(&self) -> &[Val] {
+        &self.values
     }
 }
 
 impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.until_ns {
-            Some(until_ns) => write!(f, "the guest waits until {until_ns} ns")?,
-            None => f.write_str("the guest yields")?,
+        match self.kind {
+            PauseKind::Until(until_ns) => write!(f, "the guest waits until {until_ns} ns")?,
+            PauseKind::Now => f.write_str("the guest yields")?,
+            PauseKind::Again => f.write_str("a host function divides its work")?,
         }
         f.write_str(", which a plain call cannot resume; run it as a task")
     }

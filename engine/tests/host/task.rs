@@ -189,3 +189,66 @@ fn what_cannot_become_a_task_is_named() {
     let module = metered(r#"(module (import "a" "b" (func)))"#);
     assert!(matches!(make(&module, "run", &[]), TaskError::Instantiate(_)));
 }
+
+#[test]
+fn a_host_function_that_divides_its_work_is_called_again_until_it_returns() {
+    let module = metered(
+        r#"(module (import "host" "work" (func $work (param i32) (result i64)))
+            (func (export "run") (result i64) (i64.add (call $work (i32.const 9)) (call $work (i32.const 0)))))"#,
+    );
+    let mut linker = Linker::<u32>::new();
+    linker
+        .func_wrap("host", "work", |mut caller: Caller<'_, u32>, left: u32| {
+            *caller.data_mut() += 1;
+            caller.charge_fuel(100);
+            if left == 0 || !caller.can_pause() {
+                return Ok(i64::from(left) + 1);
+            }
+            Err(Error::host(Pause::again(&[Val::I32(left.cast_signed() - 1)])))
+        })
+        .unwrap();
+    // A call that costs more than is left uses up the slice, so there are 11 slices at least.
+    for (fuel, least, most) in [(10_000, 1, 1), (201, 4, 6), (1, 11, 20)] {
+        let store = Store::new(module.engine(), 0);
+        let mut task = Task::instantiate(store, &linker, &module, "run", &[]).unwrap();
+        let (values, slices) = run_in_slices(&mut task, fuel);
+        assert!(matches!(values.unwrap()[..], [Val::I64(2)]), "each of the two calls returns 1");
+        assert_eq!(*task.store().data(), 11);
+        assert!((least..=most).contains(&slices), "{slices} slices of {fuel}");
+    }
+    // A call without a task is not divided.
+    let mut store = Store::new(module.engine(), 0);
+    store.set_fuel(10_000).unwrap();
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let run = instance.get_typed_func::<(), i64>(&store, "run").unwrap();
+    assert_eq!(run.call(&mut store, ()).unwrap(), 10 + 1);
+    assert_eq!(*store.data(), 2);
+}
+
+#[test]
+fn a_host_function_can_fail_or_pause_when_it_is_called_again() {
+    let module = metered(
+        r#"(module (import "host" "work" (func $work (param i32) (result i32)))
+            (func (export "run") (param i32) (result i32) (call $work (local.get 0))))"#,
+    );
+    let mut linker = Linker::<()>::new();
+    linker
+        .func_wrap("host", "work", |left: u32| -> Result<u32, Error> {
+            Err(match left {
+                0 => TrapCode::UnreachableCodeReached.into(),
+                1 => Error::host(Pause::until(70, &[Val::I32(5)])),
+                _ => Error::host(Pause::again(&[Val::I32(left.cast_signed() - 2)])),
+            })
+        })
+        .unwrap();
+    let task = |left| {
+        let store = Store::new(module.engine(), ());
+        Task::instantiate(store, &linker, &module, "run", &[Val::I32(left)]).unwrap()
+    };
+    let Poll::Failed(error) = task(4).run(1_000) else { panic!("it fails in its third call") };
+    assert_eq!(error.as_trap_code(), Some(TrapCode::UnreachableCodeReached));
+    let mut waiting = task(5);
+    assert!(matches!(waiting.run(1_000), Poll::Waiting { until_ns: 70 }));
+    let Poll::Returned(values) = waiting.run(1_000) else { panic!("it returns after the wait") };
+    assert!(matches!(values[..], [Val::I32(5)]));
+}

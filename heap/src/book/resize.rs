@@ -3,6 +3,7 @@
 
 use super::{Book, Extent, Found, NotABlock, Request};
 use crate::{
+    block::Block,
     class::Class,
     pages::{PAGE_BYTES, Pages},
 };
@@ -16,7 +17,32 @@ pub(crate) enum Resized {
     Elsewhere { bytes: u64 },
 }
 
+/// A block that moves in several calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Moving {
+    /// The address of the block. Its end was already moved and cut off.
+    pub(crate) pointer: u64,
+    /// Its length.
+    pub(crate) left: u64,
+    /// The new block.
+    pub(crate) to: Block,
+}
+
 impl Book {
+    /// Records the move that a later call with the same pointer continues.
+    pub(crate) fn set_moving(&mut self, moving: Moving) {
+        self.moving = Some(moving);
+    }
+
+    /// Returns the move of the block at `pointer` that is not complete. The record is dropped if
+    /// the guest has freed or resized one of the blocks since.
+    pub(crate) fn take_moving(&mut self, pointer: u64) -> Option<Moving> {
+        let moving = self.moving.take_if(|moving| moving.pointer == pointer)?;
+        let has_length = |address, bytes| self.usable_size(address) == Ok(bytes);
+        let is_valid = has_length(pointer, moving.left) && has_length(moving.to.address, moving.to.bytes);
+        is_valid.then_some(moving)
+    }
+
     /// Changes the size of the block at `address` to `bytes` if that is possible in place.
     ///
     /// A large block that becomes small is shortened to one page, and must then move into a slot.

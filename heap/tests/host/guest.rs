@@ -1,6 +1,8 @@
 //! A guest whose exports pass their arguments to the heap functions, for either index type.
 
-use palimpsest_engine::{Config, Engine, Error, Fixed, Instance, Linker, Memory, Module, Store, Val};
+use palimpsest_engine::{
+    Config, Engine, Error, Fixed, Instance, Linker, Memory, Module, Poll, Store, Task, Val,
+};
 use palimpsest_heap::{Heap, HeapOptions, HeapReport, add_to_linker, add_to_linker64};
 use std::{boxed::Box, mem::MaybeUninit, ops::Range};
 
@@ -82,19 +84,42 @@ impl Guest {
     /// Calls the export `name` with arguments of the index type, and returns its result, or 0 if it
     /// has none.
     pub(crate) fn call(&mut self, name: &str, arguments: &[u64]) -> Result<u64, Error> {
-        let value = |number: &u64| match self.index {
-            "i32" => Val::I32(low_half(*number).cast_signed()),
-            _ => Val::I64(number.cast_signed()),
-        };
-        let arguments: Vec<Val> = arguments.iter().map(value).collect();
+        let arguments: Vec<Val> = arguments.iter().map(|number| self.value(*number)).collect();
         let func = self.instance.get_func(&self.store, name).expect("it is exported");
         let mut results = vec![Val::I32(0); func.ty(&self.store).results().len()];
         func.call(&mut self.store, &arguments, &mut results)?;
-        Ok(match results.first() {
-            Some(Val::I32(number)) => u64::from(number.cast_unsigned()),
-            Some(Val::I64(number)) => number.cast_unsigned(),
-            _ => 0,
-        })
+        Ok(number(&results))
+    }
+
+    /// Returns a number as a value of the index type.
+    fn value(&self, number: u64) -> Val {
+        match self.index {
+            "i32" => Val::I32(low_half(number).cast_signed()),
+            _ => Val::I64(number.cast_signed()),
+        }
+    }
+
+    /// Calls the export `name`, which must not trap, in slices of `fuel` units. Returns its result,
+    /// and the units that each turn used.
+    pub(crate) fn sliced(&mut self, name: &str, arguments: &[u64], fuel: u64) -> (u64, Vec<u64>) {
+        let arguments: Vec<Val> = arguments.iter().map(|number| self.value(*number)).collect();
+        let func = self.instance.get_func(&self.store, name).expect("it is exported");
+        let other = Store::new(self.store.engine(), Heap::default());
+        let store = core::mem::replace(&mut self.store, other);
+        let mut task = Task::new(store, func, &arguments).expect("the arguments have its type");
+        let mut turns = Vec::new();
+        let results = loop {
+            let before = task.fuel_used();
+            let poll = task.run(fuel);
+            turns.push(task.fuel_used() - before);
+            match poll {
+                Poll::Runnable | Poll::Waiting { .. } => {}
+                Poll::Returned(results) => break results,
+                Poll::Failed(error) => panic!("{name}: {error}"),
+            }
+        };
+        self.store = task.kill();
+        (number(&results), turns)
     }
 
     /// Calls the export `name`, which must not trap.
@@ -134,6 +159,15 @@ impl Guest {
     pub(crate) fn expect_pattern(&self, at: u64, len: u64) {
         let wrong = (0..len).zip(self.bytes(at, len)).find(|(offset, byte)| **byte != pattern_byte(*offset));
         assert_eq!(wrong, None);
+    }
+}
+
+/// Returns the result of a call, or 0 if it has none.
+fn number(results: &[Val]) -> u64 {
+    match results.first() {
+        Some(Val::I32(number)) => u64::from(number.cast_unsigned()),
+        Some(Val::I64(number)) => number.cast_unsigned(),
+        _ => 0,
     }
 }
 

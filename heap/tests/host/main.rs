@@ -214,7 +214,7 @@ fn the_limit_of_entries_is_enforced() {
 }
 
 #[test]
-fn a_call_costs_fuel_for_each_page_that_it_works_on() {
+fn a_call_costs_fuel_for_what_it_works_on() {
     let config = Config::default().fuel(Fuel::Metered);
     let mut guest = Guest::with(Setup { config, ..Setup::default() }, "i32", "1 64");
     let mut cost = |name: &str, arguments: &[u64]| {
@@ -229,11 +229,37 @@ fn a_call_costs_fuel_for_each_page_that_it_works_on() {
     assert_eq!(cost("free", &[small]).1, own);
     assert_eq!(cost("free", &[large]).1, own + 64);
     let (fresh, of_fresh) = cost("calloc", &[64, 4096]);
-    assert_eq!(cost("calloc", &[100, 1]).1, of_fresh + 1, "it zeroes a part of a page that was used");
+    assert_eq!(cost("calloc", &[100, 1]).1, of_fresh + 2, "it zeroes 104 bytes that were used");
     let (_, of_shrinking) = cost("realloc", &[fresh, 4 * 4096]);
     assert_eq!(of_shrinking, of_fresh + 60);
     cost("malloc", &[4096]);
-    assert_eq!(cost("realloc", &[fresh, 64 * 4096]).1, of_fresh + 4 + 4, "four pages move");
+    assert_eq!(cost("realloc", &[fresh, 64 * 4096]).1, of_fresh + 4 * 64 + 4, "four pages move");
+}
+
+#[test]
+fn a_long_block_moves_in_turns_that_exceed_their_slice_by_a_chunk_at_most() {
+    const CHUNK_FUEL: u64 = 65_536 / 64;
+    const OLD: u64 = 1_234_567;
+    for (index, fuel) in [("i32", 1), ("i64", 300), ("i32", 5_000), ("i64", u64::MAX / 2)] {
+        let config = Config::default().fuel(Fuel::Metered);
+        let mut guest = Guest::with(Setup { config, ..Setup::default() }, index, "1 128");
+        guest.store.set_fuel(100_000).unwrap();
+        let block = guest.get("malloc", &[OLD]);
+        guest.get("malloc", &[4096]);
+        guest.pattern(block, 0, OLD);
+        let (moved, turns) = guest.sliced("realloc", &[block, 2 * OLD], fuel);
+        assert_ne!(moved, block, "there was no room after the block");
+        guest.expect_pattern(moved, OLD);
+        let longest = turns.iter().max().copied().unwrap_or_default();
+        assert!(longest <= fuel.saturating_add(CHUNK_FUEL + 32), "{longest} units in a turn of {fuel}");
+        let used: u64 = turns.iter().sum();
+        // The last chunk of a turn may cost more than is left, which is then all that it costs.
+        assert!(used > OLD / 64 * 3 / 4 || fuel < CHUNK_FUEL, "{used} units");
+        let chunks = usize::try_from(OLD / 65_536).unwrap();
+        assert!(turns.len() >= chunks || fuel > CHUNK_FUEL, "{} turns", turns.len());
+        let report = guest.report();
+        assert_eq!((report.live_blocks, report.live_bytes), (2, (2 * OLD).next_multiple_of(4096) + 4096));
+    }
 }
 
 #[test]
