@@ -87,23 +87,28 @@ impl Search {
 
 /// Decodes the store of an integer at the start of `code`.
 fn stored(code: &[u8]) -> Option<(ValType, MemArg)> {
-    match BinaryReader::new(code, 0).read_operator().ok()? {
-        Operator::I32Store { memarg } | Operator::I32Store8 { memarg } | Operator::I32Store16 { memarg } => {
-            Some((ValType::I32, memarg))
-        }
-        Operator::I64Store { memarg }
-        | Operator::I64Store8 { memarg }
-        | Operator::I64Store16 { memarg }
-        | Operator::I64Store32 { memarg } => Some((ValType::I64, memarg)),
-        _ => None,
+    let operator = BinaryReader::new(code, 0).read_operator().ok()?;
+    if let Operator::I32Store { memarg } | Operator::I32Store8 { memarg } | Operator::I32Store16 { memarg } =
+        operator
+    {
+        return Some((ValType::I32, memarg));
     }
+    if let Operator::I64Store { memarg }
+    | Operator::I64Store8 { memarg }
+    | Operator::I64Store16 { memarg }
+    | Operator::I64Store32 { memarg } = operator
+    {
+        return Some((ValType::I64, memarg));
+    }
+    None
 }
 
 /// Writes the instructions that compute the last operand, of type `ty`, again.
 pub(super) fn write(ty: ValType, out: &mut Vec<u8>) {
-    let [zero, or] = match ty {
-        ValType::I64 => [Instruction::I64Const(0), Instruction::I64Or],
-        _ => [Instruction::I32Const(0), Instruction::I32Or],
+    let [zero, or] = if ty == ValType::I64 {
+        [Instruction::I64Const(0), Instruction::I64Or]
+    } else {
+        [Instruction::I32Const(0), Instruction::I32Or]
     };
     zero.encode(out);
     or.encode(out);
