@@ -165,6 +165,12 @@ impl Mmu {
         self.flushes.set((single + 1, all));
     }
 
+    /// Frees the caches of a CPU that is used no more.
+    pub(crate) fn end(&self) {
+        drop(self.translations.take());
+        drop(self.tables.take());
+    }
+
     /// Drops everything, as a load of CR3 does.
     pub(crate) fn flush_all(&self) {
         self.translations.borrow_mut().clear();

@@ -1,7 +1,7 @@
 //! Physical memory on the heap, and a frame source over it that counts frames and can be made to
 //! fail.
 
-use std::alloc::{Layout, alloc_zeroed};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::thread::panicking;
 
@@ -14,9 +14,11 @@ use super::Mmu;
 const FRAME_BYTES: usize = 4096;
 const POISON: u8 = 0xa5;
 
-/// Physical memory: `frames` frames from physical address zero on, never freed.
+/// Physical memory: `frames` frames from physical address zero on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
+    /// What the heap returned.
+    block: *mut u8,
     start: *mut u8,
     frames: usize,
 }
@@ -26,11 +28,25 @@ impl Memory {
         // With its usual alignment, the heap returns pages that the host zeroes when they are
         // touched. With a larger alignment it would zero all of them now. One more frame is
         // allocated to align the start.
-        let layout = Layout::array::<u64>((frames + 1) * FRAME_BYTES / 8).expect("a sensible size");
         // SAFETY: the layout is not empty.
-        let start = unsafe { alloc_zeroed(layout) };
-        assert!(!start.is_null(), "the host has memory for the tests");
-        Self { start: start.wrapping_add(start.align_offset(FRAME_BYTES)), frames }
+        let block = unsafe { alloc_zeroed(Self::layout(frames)) };
+        assert!(!block.is_null(), "the host has memory for the tests");
+        Self { block, start: block.wrapping_add(block.align_offset(FRAME_BYTES)), frames }
+    }
+
+    fn layout(frames: usize) -> Layout {
+        Layout::array::<u64>((frames + 1) * FRAME_BYTES / 8).expect("a sensible size")
+    }
+
+    /// Returns the memory to the heap.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that no copy of it is used afterwards, and no pointer into it.
+    pub(crate) unsafe fn free(self) {
+        // SAFETY: the block was allocated with this layout, and by the caller's guarantee it is
+        // freed once.
+        unsafe { dealloc(self.block, Self::layout(self.frames)) };
     }
 
     /// Where physical address zero is mapped.

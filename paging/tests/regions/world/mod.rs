@@ -144,7 +144,12 @@ impl Drop for World {
         self.source.unhoard(usize::MAX);
         assert_eq!(self.source.reserved(), 0, "frames are reserved after the end of the space");
         assert_eq!(self.source.allocated(), 0, "frames are missing after the end of the space");
-        assert!(self.cpu.mmu().root_is_empty(), "the root still refers to a table");
+        let mmu = self.cpu.mmu();
+        assert!(mmu.root_is_empty(), "the root still refers to a table");
+        mmu.end();
+        // SAFETY: the space is dropped, all frames are back in the source, and no test uses the
+        // source or the MMU of a world that has ended.
+        unsafe { mmu.memory().free() };
     }
 }
 
