@@ -5,11 +5,29 @@
 //! pseudorandom numbers from a seed, as many as asked for, the same on every machine. The folder's
 //! `README.md` has the commands.
 
+#![expect(clippy::cast_possible_truncation, reason = "the bytes of an input are numbers of any width")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "what no guest can cause has no arm for each case")]
+
 mod backing;
 mod counting;
+pub mod heap;
 pub mod module;
 mod numbers;
+pub mod paging;
+pub mod parsers;
 pub mod splice;
+pub mod wasi;
+
+// The sources of tests, which use some of their items only there.
+#[allow(dead_code, reason = "its other users are the tests of `palimpsest-paging`")]
+#[path = "../../paging/tests/regions/operations.rs"]
+mod operations;
+#[allow(dead_code, reason = "its other users are the tests of `palimpsest-wasi`")]
+#[path = "../../wasi/tests/wasi/preview1.rs"]
+mod preview1;
+#[allow(dead_code, reason = "its other users are the tests of `palimpsest-paging`")]
+#[path = "../../paging/tests/regions/world/mod.rs"]
+mod world;
 
 pub use numbers::input;
 
@@ -29,7 +47,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 2] = [
+pub const TARGETS: [Target; 6] = [
+    Target { name: "heap", run: heap::run, input_bytes: 1 << 11, bounded_runs: 10_000 },
     Target { name: "module", run: module::run, input_bytes: 1 << 14, bounded_runs: 200_000 },
+    Target { name: "paging", run: paging::run, input_bytes: 1 << 11, bounded_runs: 10_000 },
+    Target { name: "parsers", run: parsers::run, input_bytes: 1 << 12, bounded_runs: 200_000 },
     Target { name: "splice", run: splice::run, input_bytes: 1 << 12, bounded_runs: 15_000 },
+    Target { name: "wasi", run: wasi::run, input_bytes: 1 << 11, bounded_runs: 10_000 },
 ];
