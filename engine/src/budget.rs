@@ -96,7 +96,9 @@ impl<A, M: HeapMeters> HeapBudget<A, M> {
     /// Runs `f`, whose allocations are not attributed to the store that is served.
     ///
     /// An interrupt handler that allocates must do so here, and so must a host function that
-    /// allocates for the kernel. Otherwise the guest that happens to run is charged.
+    /// allocates for the kernel. Otherwise the guest that happens to run is charged. A host
+    /// function that drops another store must do so here as well, because the guest is credited
+    /// with what is freed.
     pub fn unattributed<R>(&self, f: impl FnOnce() -> R) -> R {
         self.meters.current().unattributed(f)
     }

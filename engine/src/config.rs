@@ -63,10 +63,12 @@ impl Default for Features {
     }
 }
 
-/// Bounds on the resources of a guest. The defaults are safe for a kernel with 32 MiB of heap.
+/// Bounds on the resources of a guest. The defaults suit a kernel with 32 MiB of heap and a
+/// [`HeapBudget`].
 ///
-/// The limits of modules bound the heap that loading takes. A hostile module can make a validator
-/// or an interpreter allocate more than a hundred bytes for each byte of the module.
+/// Without a budget, [`for_heap`](Self::for_heap) computes limits that a hostile guest cannot
+/// exceed a given heap with. A module can make a validator or an interpreter allocate more than a
+/// hundred bytes for each byte of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

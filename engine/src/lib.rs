@@ -48,7 +48,8 @@
 //!
 //! # What an embedder provides
 //!
-//! - A global allocator. The default [`Limits`] fit 32 MiB of heap.
+//! - A global allocator. A [`HeapBudget`] around it, or [`Limits::for_heap`], keeps a hostile guest
+//!   from exhausting it.
 //! - For `Paged`: an address space of `palimpsest-paging`, which needs a frame source, a window of
 //!   virtual addresses, and one line in the #PF handler. For [`Fixed`]: a byte slice, and no MMU.
 //! - A profile with opt-level 2 or 3, and with LTO or one codegen unit. [`Engine::new`] refuses a
