@@ -101,6 +101,7 @@ fn switch_tables(mapped: &UsableRam, usable: &mut UsableRam) -> Result<PhysFrame
     for ram in mapped.ranges() {
         tables.map_ram(ram, largest)?;
     }
+    tables.map_local_apic()?;
     // SAFETY: 1. The image is mapped. 2. The start information was copied, and from here all frames
     // are accessed through `PHYSICAL_OFFSET`.
     let root = unsafe { tables.activate() };

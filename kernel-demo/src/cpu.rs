@@ -12,7 +12,7 @@ use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
 use x86_64::structures::tss::TaskStateSegment;
 
-use crate::stack::{DOUBLE_FAULT_STACK, EXCEPTION_STACK, PAGE_FAULT_STACK};
+use crate::stack::{DOUBLE_FAULT_STACK, EXCEPTION_STACK, NMI_STACK, PAGE_FAULT_STACK, TIMER_STACK};
 use crate::trap;
 
 /// An index into the TSS's interrupt stack table.
@@ -25,6 +25,10 @@ pub(crate) enum TrapStack {
     DoubleFault = 1,
     /// All other exceptions.
     Exception = 2,
+    /// The timer's interrupts.
+    Timer = 3,
+    /// Non-maskable interrupts, which may interrupt every other handler.
+    NonMaskable = 4,
 }
 
 /// The largest page that this CPU can map.
@@ -72,6 +76,8 @@ fn task_state() -> TaskStateSegment {
     tss.interrupt_stack_table[TrapStack::PageFault as usize] = PAGE_FAULT_STACK.top();
     tss.interrupt_stack_table[TrapStack::DoubleFault as usize] = DOUBLE_FAULT_STACK.top();
     tss.interrupt_stack_table[TrapStack::Exception as usize] = EXCEPTION_STACK.top();
+    tss.interrupt_stack_table[TrapStack::Timer as usize] = TIMER_STACK.top();
+    tss.interrupt_stack_table[TrapStack::NonMaskable as usize] = NMI_STACK.top();
     tss
 }
 

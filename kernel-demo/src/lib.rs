@@ -1,9 +1,10 @@
 //! A small kernel for one CPU in QEMU, on which the demonstration runs.
 //!
 //! This library boots by PVH, initializes memory and exceptions, and calls the `main` of the
-//! program that links it, with a [`Machine`]. There are no processes, no interrupts and no user
-//! mode. It shows how little a kernel needs in order to use `palimpsest-paging`: a frame pool, one
-//! [`Space`](memory::Space), and one call in the page-fault handler.
+//! program that links it, with a [`Machine`]. There are no processes and no user mode, and
+//! interrupts are disabled unless a test asks for them. It shows how little a kernel needs in order
+//! to use `palimpsest-paging`: a frame pool, one [`Space`](memory::Space), and one call in the
+//! page-fault handler.
 //!
 //! ```ignore
 //! #![no_std]
@@ -38,6 +39,7 @@ pub mod executor;
 mod exit;
 mod files;
 mod heap;
+pub mod interrupts;
 mod machine;
 pub mod memory;
 pub mod rtc;

@@ -1,9 +1,9 @@
 //! The kernel's stacks. A page that is never mapped is below each, so an overflow is a page fault.
 //!
-//! There is the stack that the kernel runs on, and three for exceptions, which `cpu` stores in the
-//! TSS. `guard_pages` must contain the guard of every stack, because `boot::mapping` maps all other
-//! pages of `.bss`. The boot assembly paints the kernel stack, and `peak_bytes` measures how much
-//! paint is left.
+//! There is the stack that the kernel runs on, and five for exceptions and interrupts, which `cpu`
+//! stores in the TSS. `guard_pages` must contain the guard of every stack, because `boot::mapping`
+//! maps all other pages of `.bss`. The boot assembly paints the kernel stack, and `peak_bytes`
+//! measures how much paint is left.
 
 use core::cell::UnsafeCell;
 use core::ptr;
@@ -33,6 +33,10 @@ pub(crate) static DOUBLE_FAULT_STACK: Stack<TRAP_STACK_BYTES> = Stack::new();
 /// For all other exceptions. It is separate from the stack for page faults, so that an exception in
 /// the page-fault handler does not overwrite that handler's frame.
 pub(crate) static EXCEPTION_STACK: Stack<TRAP_STACK_BYTES> = Stack::new();
+/// For the timer's interrupts.
+pub(crate) static TIMER_STACK: Stack<TRAP_STACK_BYTES> = Stack::new();
+/// For non-maskable interrupts. No handler can keep them away, so no other handler may run on it.
+pub(crate) static NMI_STACK: Stack<TRAP_STACK_BYTES> = Stack::new();
 
 /// A stack of `BYTES` bytes above its guard page. The boot assembly depends on this layout.
 #[repr(C, align(4096))]
@@ -61,12 +65,14 @@ impl<const BYTES: usize> Stack<BYTES> {
 }
 
 /// Returns the guard pages of all stacks.
-pub(crate) fn guard_pages() -> [Page; 4] {
+pub(crate) fn guard_pages() -> [Page; 6] {
     [
         KERNEL_STACK.guard_page(),
         PAGE_FAULT_STACK.guard_page(),
         DOUBLE_FAULT_STACK.guard_page(),
         EXCEPTION_STACK.guard_page(),
+        TIMER_STACK.guard_page(),
+        NMI_STACK.guard_page(),
     ]
 }
 

@@ -1,4 +1,5 @@
-//! Exceptions: a page fault in a region is resolved, and every other exception ends the kernel.
+//! Exceptions: a page fault in a region is resolved, an interrupt that `interrupts` asked for is
+//! counted, and every other exception ends the kernel.
 //!
 //! The assembly in `stubs` saves the registers of the interrupted code and calls `dispatch`.
 //! `table` stores the stubs in the IDT. A fatal exception is printed and ends the emulator with a
@@ -16,6 +17,7 @@ use x86_64::registers::control::Cr2;
 use x86_64::structures::idt::{ExceptionVector, InterruptStackFrameValue, PageFaultErrorCode};
 
 use crate::exit::die;
+use crate::interrupts;
 use crate::memory;
 use crate::stack;
 
@@ -43,10 +45,12 @@ pub(crate) struct TrapFrame {
     pub(crate) interrupted: InterruptStackFrameValue,
 }
 
-/// Handles an exception. The stubs call it. It returns only after a page fault that was resolved.
+/// Handles an exception or an interrupt. The stubs call it. It returns only after a page fault that
+/// was resolved, and after an interrupt that was asked for.
 extern "sysv64" fn dispatch(frame: &mut TrapFrame) {
     match exception(frame.vector) {
         Some(ExceptionVector::Page) => page_fault(frame),
+        _ if interrupts::handle(frame.vector) => {}
         Some(vector) => die(format_args!(
             "exception {} ({vector:?}): error code {:#x}, at {}",
             frame.vector,
@@ -54,7 +58,7 @@ extern "sysv64" fn dispatch(frame: &mut TrapFrame) {
             Place(frame)
         )),
         None => die(format_args!(
-            "interrupt {} on a machine that enables none, at {}",
+            "interrupt {} that the kernel did not ask for, at {}",
             frame.vector,
             Place(frame)
         )),

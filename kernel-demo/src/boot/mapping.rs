@@ -2,8 +2,8 @@
 //!
 //! Outside the window for regions, they map the kernel's sections at their own addresses, in 4 KiB
 //! pages (text r-x, rodata r--, data rw-), and all other RAM at `PHYSICAL_OFFSET`, rw-, in the
-//! largest possible pages. Nothing else is mapped: not page 0, not the guard page of a stack, and
-//! no second, writable alias of the text.
+//! largest possible pages, with the registers of the local APIC. Nothing else is mapped: not page
+//! 0, not the guard page of a stack, and no second, writable alias of the text.
 
 use core::ops::Range;
 
@@ -19,6 +19,7 @@ use x86_64::{PhysAddr, VirtAddr};
 use crate::boot::image;
 use crate::boot::ram::BootFrames;
 use crate::cpu::LargestPage;
+use crate::interrupts::LOCAL_APIC;
 use crate::stack;
 
 /// All RAM except for the kernel image is mapped at its physical address plus this offset.
@@ -116,6 +117,17 @@ impl<'f> KernelTables<'f> {
             };
         }
         Ok(())
+    }
+
+    /// Maps the registers of the local APIC at [`PHYSICAL_OFFSET`], uncached.
+    ///
+    /// # Errors
+    ///
+    /// See [`MappingError`].
+    pub(super) fn map_local_apic(&mut self) -> Result<(), MappingError> {
+        let at = PhysAddr::new(LOCAL_APIC);
+        let page = Page::<Size4KiB>::containing_address(PHYSICAL_OFFSET + at.as_u64());
+        self.map(page, at, READ_WRITE | PageTableFlags::NO_CACHE)
     }
 
     /// Activates the tables and returns their root.

@@ -1,14 +1,16 @@
 //! The interrupt descriptor table.
 //!
-//! Every exception has a gate. Page faults and double faults have a stack each, and all other
-//! exceptions share one. The vectors from 32 have no gate, because the kernel never enables
-//! interrupts. If one occurred, the CPU would report a fault of the missing gate.
+//! Every exception has a gate. Page faults, double faults, and non-maskable interrupts have a stack
+//! each, and all other exceptions share one. Of the vectors from 32, only the timer's has a gate,
+//! because the kernel enables no other interrupt. If one occurred, the CPU would report a fault of
+//! the missing gate.
 
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
 
 use crate::cpu::TrapStack;
+use crate::interrupts::TIMER_VECTOR;
 use crate::trap::stubs::{with_code, without_code};
 
 static TABLE: Once<InterruptDescriptorTable> = Once::new();
@@ -19,11 +21,11 @@ pub(crate) fn load_table() {
 }
 
 fn table() -> InterruptDescriptorTable {
-    use TrapStack::{DoubleFault, Exception, PageFault};
+    use TrapStack::{DoubleFault, Exception, NonMaskable, PageFault, Timer};
     let mut idt = InterruptDescriptorTable::new();
     set(&mut idt.divide_error, without_code::<0>, Exception);
     set(&mut idt.debug, without_code::<1>, Exception);
-    set(&mut idt.non_maskable_interrupt, without_code::<2>, Exception);
+    set(&mut idt.non_maskable_interrupt, without_code::<2>, NonMaskable);
     set(&mut idt.breakpoint, without_code::<3>, Exception);
     set(&mut idt.overflow, without_code::<4>, Exception);
     set(&mut idt.bound_range_exceeded, without_code::<5>, Exception);
@@ -44,6 +46,7 @@ fn table() -> InterruptDescriptorTable {
     set(&mut idt.hv_injection_exception, without_code::<28>, Exception);
     set(&mut idt.vmm_communication_exception, with_code::<29>, Exception);
     set(&mut idt.security_exception, with_code::<30>, Exception);
+    set(&mut idt[TIMER_VECTOR], without_code::<TIMER_VECTOR>, Timer);
     idt
 }
 

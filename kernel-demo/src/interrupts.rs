@@ -1,0 +1,176 @@
+//! Periodic interrupts, for programs that test what an interrupt may interrupt.
+//!
+//! The kernel itself runs with interrupts disabled. [`start`] programs channel 0 of the
+//! programmable interval timer (PIT) and enables interrupts, and [`stop`] disables them again. The
+//! handlers count, measure the time since the previous interrupt, and return. They take no lock and
+//! use no heap, so they may interrupt any code.
+//!
+//! The longest time between two interrupts is a probe: it is the period, plus the longest time for
+//! which the kernel had interrupts disabled.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use x86_64::VirtAddr;
+use x86_64::instructions::interrupts;
+use x86_64::instructions::port::{Port, PortWriteOnly};
+
+use crate::clock;
+use crate::memory::PHYSICAL_OFFSET;
+
+/// The vector of the timer's interrupts: the first after the exceptions.
+pub(crate) const TIMER_VECTOR: u8 = 32;
+
+/// The vector of non-maskable interrupts.
+const NMI_VECTOR: u8 = 2;
+
+/// The physical address of the local APIC's registers after reset (SDM Vol 3A 12.4.1).
+pub(crate) const LOCAL_APIC: u64 = 0xfee0_0000;
+
+/// The offset of the local APIC's register for the pin to which the interrupt controller is wired
+/// (SDM Vol 3A 12.5.1).
+const LINT0: u64 = 0x350;
+
+/// PIT command: channel 0, low byte then high byte, mode 2 (periodic), binary.
+const CHANNEL_0_PERIODIC: u8 = 0b0011_0100;
+/// PIT command: channel 0, low byte then high byte, mode 0 (one shot), binary. Without a count the
+/// channel stops.
+const CHANNEL_0_STOPPED: u8 = 0b0011_0000;
+
+/// How the timer interrupts the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Delivery {
+    /// As an interrupt, which code can disable. The value of LINT0 is that of the firmware: the
+    /// interrupt controller provides the vector.
+    Maskable = 0x700,
+    /// As an interrupt that reaches code with interrupts disabled too, for example the page-fault
+    /// handler.
+    NonMaskable = 0x400,
+}
+
+/// What happened between [`start`] and [`stop`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    /// The number of interrupts.
+    pub count: u64,
+    /// The longest time between two of them, in ticks of the [`clock`].
+    pub longest_gap_ticks: u64,
+}
+
+static RUNNING: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicU64 = AtomicU64::new(0);
+static LAST_TICKS: AtomicU64 = AtomicU64::new(0);
+static LONGEST_GAP_TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// Interrupts the CPU every `period` cycles of the PIT, which has 1,193,182 a second.
+pub fn start(period: u16, delivery: Delivery) {
+    COUNT.store(0, Ordering::Relaxed);
+    LONGEST_GAP_TICKS.store(0, Ordering::Relaxed);
+    LAST_TICKS.store(clock::ticks(), Ordering::Relaxed);
+    RUNNING.store(true, Ordering::Relaxed);
+    set_pin(delivery);
+    initialize_controllers();
+    let [low, high] = period.to_le_bytes();
+    command_timer(CHANNEL_0_PERIODIC);
+    write_count(low);
+    write_count(high);
+    interrupts::enable();
+}
+
+/// Ends the interrupts.
+#[must_use]
+pub fn stop() -> Interrupted {
+    interrupts::disable();
+    command_timer(CHANNEL_0_STOPPED);
+    mask_controllers();
+    set_pin(Delivery::Maskable);
+    RUNNING.store(false, Ordering::Relaxed);
+    record_gap();
+    Interrupted {
+        count: COUNT.load(Ordering::Relaxed),
+        longest_gap_ticks: LONGEST_GAP_TICKS.load(Ordering::Relaxed),
+    }
+}
+
+/// Handles an interrupt that [`start`] asked for. Returns false for any other.
+pub(crate) fn handle(vector: u64) -> bool {
+    if !RUNNING.load(Ordering::Relaxed) {
+        return false;
+    }
+    if vector == u64::from(NMI_VECTOR) {
+        // The CPU acknowledges a maskable interrupt itself. For this one the handler has to.
+        poll_controller();
+    } else if vector != u64::from(TIMER_VECTOR) {
+        return false;
+    }
+    record_gap();
+    COUNT.fetch_add(1, Ordering::Relaxed);
+    end_interrupt();
+    true
+}
+
+fn record_gap() {
+    let now = clock::ticks();
+    let gap = now - LAST_TICKS.swap(now, Ordering::Relaxed);
+    LONGEST_GAP_TICKS.fetch_max(gap, Ordering::Relaxed);
+}
+
+/// Sets how the local APIC passes on the interrupt controller's interrupts.
+fn set_pin(delivery: Delivery) {
+    let register: VirtAddr = PHYSICAL_OFFSET + LOCAL_APIC + LINT0;
+    // SAFETY: the boot mapped the registers of the local APIC there, writable and uncached. The
+    // values are two of the delivery modes that this register has.
+    unsafe { register.as_mut_ptr::<u32>().write_volatile(delivery as u32) };
+}
+
+/// Gives the interrupts of both controllers the vectors from [`TIMER_VECTOR`], and enables only the
+/// timer's (Intel 8259A data sheet, "Initialization Command Words").
+fn initialize_controllers() {
+    let second_vector = TIMER_VECTOR + 8;
+    // Each word: begin, first vector, wiring of the two, 8086 mode, mask.
+    for (command, words) in
+        [(0x20, [0x11, TIMER_VECTOR, 4, 1, 0xfe]), (0xa0, [0x11, second_vector, 2, 1, 0xff])]
+    {
+        let [begin, rest @ ..] = words;
+        write_controller(command, begin);
+        rest.into_iter().for_each(|word| write_controller(command + 1, word));
+    }
+}
+
+fn mask_controllers() {
+    write_controller(0x21, 0xff);
+    write_controller(0xa1, 0xff);
+}
+
+fn end_interrupt() {
+    const END_OF_INTERRUPT: u8 = 0x20;
+    write_controller(0x20, END_OF_INTERRUPT);
+}
+
+/// Acknowledges the first controller's interrupt, as the CPU does before a maskable one.
+fn poll_controller() {
+    const POLL: u8 = 0x0c;
+    write_controller(0x20, POLL);
+    let mut port = Port::<u8>::new(0x20);
+    // SAFETY: after the command, the read acknowledges the pending interrupt.
+    let _level: u8 = unsafe { port.read() };
+}
+
+fn write_controller(port: u16, word: u8) {
+    let mut port = PortWriteOnly::<u8>::new(port);
+    // SAFETY: the callers pass the ports of the two 8259 interrupt controllers, which no other code
+    // uses, and words of their data sheet.
+    unsafe { port.write(word) };
+}
+
+fn command_timer(command: u8) {
+    let mut port = PortWriteOnly::<u8>::new(0x43);
+    // SAFETY: the callers pass commands for channel 0 of the PIT, which no other code uses.
+    unsafe { port.write(command) };
+}
+
+fn write_count(byte: u8) {
+    let mut port = PortWriteOnly::<u8>::new(0x40);
+    // SAFETY: the last command announced two bytes of count for channel 0, and this is one of them.
+    unsafe { port.write(byte) };
+}
