@@ -2,8 +2,14 @@
 //!
 //! Tasks run in the order in which they were added. A task that waits is skipped until its time has
 //! come. A turn should take as long as the configured slice: each task has a pace, an amount of
-//! fuel, that is adjusted after every turn by the measured time. Turns end only by fuel, not by
+//! fuel, that is adjusted after every turn by the measured time. The fuel is granted in pieces, and
+//! the clock is read after each, so a guest that suddenly takes more time for a unit of fuel
+//! overruns its slice by a piece. Turns end only by fuel, not by
 //! preemption, so a guest in an endless loop uses its turns and no more.
+//!
+//! A turn may last longer than the slice, because fuel is only an estimate of time. For example, a
+//! clear of many pages is one instruction. The time beyond the slice is deducted from the task's
+//! later turns, so no task gets more than its share of the CPU.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -18,6 +24,9 @@ use crate::timer::TickRate;
 
 /// The fuel of a task's first turn.
 const FIRST_FUEL: u64 = 10_000;
+
+/// The number of pieces in which the fuel of a turn is granted.
+const PIECES: u64 = 8;
 
 /// The bounds of the fuel of a turn. They guarantee progress, and limit the effect of a wrong
 /// estimate.
@@ -74,6 +83,8 @@ struct Entry<T: 'static> {
     pace: Pace,
     /// When the task may run again, in nanoseconds since reset.
     not_before_ns: u64,
+    /// Ticks that the task had beyond its slices and that were not deducted yet.
+    overdrawn_ticks: u64,
 }
 
 impl<T: 'static> Executor<T> {
@@ -87,7 +98,13 @@ impl<T: 'static> Executor<T> {
     pub fn spawn(&mut self, task: Task<T>) -> TaskId {
         let id = TaskId(self.next);
         self.next += 1;
-        self.turns.push_back(Box::new(Entry { id, task, pace: Pace::new(), not_before_ns: 0 }));
+        self.turns.push_back(Box::new(Entry {
+            id,
+            task,
+            pace: Pace::new(),
+            not_before_ns: 0,
+            overdrawn_ticks: 0,
+        }));
         id
     }
 
@@ -104,9 +121,7 @@ impl<T: 'static> Executor<T> {
 
     /// Runs the next task that does not wait, for one turn.
     pub fn turn(&mut self) -> Turn<T> {
-        let now_ns = self.rate.nanoseconds_in(clock::ticks());
-        let ready = self.turns.iter().position(|entry| entry.not_before_ns <= now_ns);
-        let Some(mut entry) = ready.and_then(|index| self.turns.remove(index)) else {
+        let Some(mut entry) = self.next_ready() else {
             let first = self.turns.iter().map(|entry| entry.not_before_ns).min();
             return first.map_or(Turn::Empty, |until_ns| Turn::Idle { until_ns });
         };
@@ -118,6 +133,29 @@ impl<T: 'static> Executor<T> {
         };
         let Entry { id, task, .. } = *entry;
         Turn::Ended(Box::new(Ended { id, result, fuel_used: task.fuel_used(), store: task.kill() }))
+    }
+
+    /// Takes the next task that does not wait and has not overdrawn its share. Each task that is
+    /// skipped for this reason pays off one slice.
+    fn next_ready(&mut self) -> Option<Box<Entry<T>>> {
+        let now_ns = self.rate.nanoseconds_in(clock::ticks());
+        let is_ready = |entry: &Box<Entry<T>>| entry.not_before_ns <= now_ns;
+        // With nothing else to run, no task has to wait for its share.
+        let forgiven =
+            self.turns.iter().filter(|entry| is_ready(entry)).map(|entry| entry.overdrawn_ticks).min()?;
+        let forgiven = forgiven - forgiven % self.slice_ticks;
+        for entry in self.turns.iter_mut().filter(|entry| is_ready(entry)) {
+            entry.overdrawn_ticks -= forgiven;
+        }
+        loop {
+            let index = self.turns.iter().position(is_ready)?;
+            let mut entry = self.turns.remove(index)?;
+            if entry.overdrawn_ticks < self.slice_ticks {
+                return Some(entry);
+            }
+            entry.overdrawn_ticks -= self.slice_ticks;
+            self.turns.push_back(entry);
+        }
     }
 
     /// Appends `entry` to the queue.
@@ -147,8 +185,17 @@ impl<T: 'static> Entry<T> {
     fn run(&mut self, slice_ticks: u64) -> Poll {
         let used_before = self.task.fuel_used();
         let start = clock::ticks();
-        let poll = self.task.run(self.pace.fuel);
-        let ticks = clock::ticks() - start;
+        let piece = (self.pace.fuel / PIECES).max(MIN_FUEL);
+        let (mut poll, mut ticks) = (Poll::Runnable, 0);
+        while matches!(poll, Poll::Runnable) {
+            poll = self.task.run(piece);
+            let before = core::mem::replace(&mut ticks, clock::ticks() - start);
+            // Another piece would probably end farther from the end of the slice.
+            if ticks + (ticks - before) / 2 > slice_ticks {
+                break;
+            }
+        }
+        self.overdrawn_ticks += ticks.saturating_sub(slice_ticks);
         self.pace.adjust(self.task.fuel_used() - used_before, ticks, slice_ticks);
         poll
     }
