@@ -1,5 +1,6 @@
 //! Lines of the first serial port that the host looks for among the text for people.
 
+use alloc::string::String;
 use core::fmt;
 
 /// The start of the last line of a tour in which every figure was right.
@@ -31,10 +32,46 @@ impl fmt::Display for TestsComplete {
     }
 }
 
+/// A line of a test of hostile guests: `LONGEST`, how many instructions nothing else could run for,
+/// and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Longest {
+    /// What took the time.
+    pub cause: String,
+    /// How long it took.
+    pub instructions: u64,
+}
+
+impl Longest {
+    const MARKER: &str = "LONGEST ";
+
+    /// Returns the content of `line`, if it is such a line.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let (instructions, cause) = line.strip_prefix(Self::MARKER)?.split_once(' ')?;
+        Some(Self { cause: cause.into(), instructions: instructions.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Longest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{} {}", Self::MARKER, self.instructions, self.cause)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloc::format;
+
+    #[test]
+    fn a_longest_time_is_read_back() {
+        let longest = Longest { cause: "a clear".into(), instructions: 12 };
+        assert_eq!(Longest::parse(&format!("{longest}")), Some(longest));
+        for line in ["LONGEST", "LONGEST 12", "LONGEST x clear", "12 clear"] {
+            assert_eq!(Longest::parse(line), None, "{line}");
+        }
+    }
 
     #[test]
     fn the_count_is_read_back() {

@@ -3,4 +3,5 @@
 fn main() {
     palimpsest_kernel_build::link();
     palimpsest_kernel_build::assemble("guests");
+    palimpsest_kernel_build::assemble("guests/hostile");
 }

@@ -139,6 +139,10 @@ pub(crate) struct TestOptions {
     /// Run only the tests in QEMU, those whose name contains NAME if it is given
     #[arg(long, value_name = "NAME", num_args = 0..=1)]
     pub(crate) vm: Option<Option<String>>,
+    /// Run only the hostile guests in QEMU, those whose name contains NAME if it is given, and
+    /// print how long each cause kept the kernel from running something else
+    #[arg(long, value_name = "NAME", num_args = 0..=1, conflicts_with_all = ["host", "spec", "vm"])]
+    pub(crate) hostile: Option<Option<String>>,
     /// The compilation target of the kernel
     #[arg(long, value_enum, default_value_t = Target::Gnu)]
     pub(crate) target: Target,

@@ -131,7 +131,7 @@ impl VmTest {
     pub(crate) fn run_on(&self, machine: &Machine, policies: BootPolicies) -> ExitStatus {
         machine.space().set_policies(policies.policies());
         warm_up(machine);
-        let mut checks = Checks { passed: 0 };
+        let mut checks = Checks::new();
         let before = Accounts::of(machine);
         (self.run)(&mut checks, machine);
         match self.expected {
@@ -158,21 +158,21 @@ pub(crate) fn commit_nothing_ahead(machine: &Machine) {
 
 /// Reserves as many regions at once as any test does. The lists of the address space never shrink,
 /// so their growth would otherwise count as a leak of the test.
-fn warm_up(machine: &Machine) {
-    const MOST_REGIONS: usize = 64;
+pub(crate) fn warm_up(machine: &Machine) {
+    const MOST_REGIONS: usize = 100;
     for bytes in [PAGE_BYTES, 64 * MIB] {
         drop((0..MOST_REGIONS).map(|_| Guest::new(machine, bytes)).collect::<Vec<_>>());
     }
 }
 
 /// What must be the same before and after a test.
-struct Accounts {
-    free_frames: u64,
-    heap_bytes: usize,
+pub(crate) struct Accounts {
+    pub(crate) free_frames: u64,
+    pub(crate) heap_bytes: usize,
 }
 
 impl Accounts {
-    fn of(machine: &Machine) -> Self {
+    pub(crate) fn of(machine: &Machine) -> Self {
         Self { free_frames: machine.frames().free_frames(), heap_bytes: machine.heap().used_bytes }
     }
 }
@@ -183,6 +183,10 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
+    pub(crate) fn new() -> Self {
+        Self { passed: 0 }
+    }
+
     /// Checks that `actual` is `expected`.
     #[track_caller]
     pub(crate) fn equal<T: PartialEq + Debug>(&mut self, what: &str, actual: T, expected: T) {
@@ -204,7 +208,7 @@ impl Checks {
     }
 
     /// Prints the completion line and compares the number of checks with the declared one.
-    fn complete(self, declared: u32) -> ExitStatus {
+    pub(crate) fn complete(self, declared: u32) -> ExitStatus {
         println!("{}", TestsComplete(self.passed));
         if self.passed == declared {
             return ExitStatus::Success;

@@ -9,6 +9,7 @@ use palimpsest_engine::{Linker, Store};
 use palimpsest_heap::{Heap, HeapOptions};
 
 use crate::fixture::{MIB, PAGE_BYTES};
+use crate::random::Random;
 use crate::{
     harness::{Checks, VmTest, commit_nothing_ahead},
     wasm::{Program, config, engine, guest, module},
@@ -42,27 +43,15 @@ fn keeping(idle_pages: u64) -> HeapOptions {
     options
 }
 
-/// A xorshift generator, which returns the same numbers on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        u32::try_from(self.0 >> 33).expect("31 bits are left") % bound
-    }
-
-    /// Returns 1 byte to 64 MiB. One size in a hundred is large, and one in a thousand may be very
-    /// large.
-    fn size(&mut self) -> u32 {
-        let magnitude = match self.below(1000) {
-            0 => 20 + self.below(7),
-            1..10 => 13 + self.below(8),
-            _ => self.below(14),
-        };
-        1 + self.below(1 << magnitude)
-    }
+/// Returns 1 byte to 64 MiB. One size in a hundred is large, and one in a thousand may be very
+/// large.
+fn random_size(random: &mut Random) -> u32 {
+    let magnitude = match random.below(1000) {
+        0 => 20 + random.below(7),
+        1..10 => 13 + random.below(8),
+        _ => random.below(14),
+    };
+    1 + random.below(1 << magnitude)
 }
 
 /// The live blocks of a guest, which has touched all of their pages.
@@ -126,7 +115,7 @@ impl Blocks {
     fn step(&mut self, random: &mut Random) {
         let is_full = self.live_bytes > MOST_BYTES;
         if self.live.is_empty() || (!is_full && random.below(2) == 0) {
-            let bytes = random.size();
+            let bytes = random_size(random);
             self.make(bytes, random.below(256).to_le_bytes()[0]);
         } else {
             let count = u32::try_from(self.live.len()).expect("there are fewer than operations");
@@ -143,7 +132,7 @@ impl Blocks {
 
 /// Runs random operations, and regularly compares the frames with the live blocks' pages.
 fn random_operations(checks: &mut Checks, program: Program<Heap>, operations: u32, most_surplus: u64) {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0);
     let mut blocks = Blocks::new(program);
     let mut largest = 0;
     for number in 1..=operations {

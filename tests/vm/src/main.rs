@@ -14,14 +14,17 @@ extern crate alloc;
 mod access;
 mod boot;
 mod deaths;
+mod encode;
 mod fixture;
 #[macro_use]
 mod floats;
 mod harness;
 mod heap;
+mod hostile;
 mod memory_functions;
 mod paging_bounds;
 mod paging_policies;
+mod random;
 mod regions;
 mod registers;
 mod self_tests;
@@ -59,6 +62,7 @@ use kernel_demo::{ExitStatus, Machine, boot_main, println, serial};
 use palimpsest_protocol::{ListedTest, Task, TestList};
 
 use harness::{BootPolicies, Topic, VmTest};
+use hostile::Attack;
 use self_tests::SelfTest;
 
 boot_main!(main);
@@ -102,7 +106,9 @@ fn main(machine: Machine) -> ExitStatus {
 
 fn list() -> ExitStatus {
     let tests = tests().map(|(test, policies)| test.listed(policies));
-    let tests: Vec<ListedTest> = tests.chain(self_tests::ALL.iter().map(SelfTest::listed)).collect();
+    let attacks = hostile::ATTACKS.iter().map(Attack::listed);
+    let self_tests = self_tests::ALL.iter().map(SelfTest::listed);
+    let tests: Vec<ListedTest> = tests.chain(attacks).chain(self_tests).collect();
     match serial::report(&TestList { tests }) {
         Ok(()) => ExitStatus::Success,
         Err(error) => {
@@ -115,6 +121,9 @@ fn list() -> ExitStatus {
 fn run_one(machine: &Machine, name: &str) -> ExitStatus {
     if let Some(self_test) = self_tests::ALL.iter().find(|test| test.name == name) {
         (self_test.run)();
+    }
+    if let Some(attack) = hostile::ATTACKS.iter().find(|attack| attack.test_name() == name) {
+        return attack.run_on(machine);
     }
     match tests().find(|(test, policies)| test.is_named(name, *policies)) {
         Some((test, policies)) => test.run_on(machine, policies),

@@ -76,7 +76,7 @@ fn no_frames(checks: &mut Checks, machine: &Machine) {
 fn limited(checks: &mut Checks, machine: &Machine) {
     let mut limits = Limits::default();
     limits.image_frames = 5;
-    let engine = self::engine(machine, Config::default().limits(limits));
+    let engine = engine(machine, Config::default().limits(limits));
     let first = module(&engine, guest!("data"));
     let second = module(&engine, guest!("data"));
     checks.equal("frames of the images", (first.image_frames(), second.image_frames()), (3, 0));

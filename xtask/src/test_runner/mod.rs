@@ -6,6 +6,7 @@
 //! [`program_cases`] compares real programs with their runs under another runtime.
 
 mod host;
+mod hostile;
 mod judge;
 mod plan;
 mod program_cases;
@@ -38,6 +39,8 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCo
     }
     let tally = if options.host {
         run_host(workspace)?
+    } else if let Some(name) = &options.hostile {
+        hostile::run(workspace, options.target, name.as_deref().unwrap_or_default(), policy)?
     } else if options.vm.is_some() {
         run_vm(workspace, options.target, filter, policy)?
     } else {
@@ -69,7 +72,8 @@ pub(crate) fn run_vm(
     filter: &str,
     policy: MissingPolicy,
 ) -> Result<Tally> {
-    let mut tally = vm::run(workspace, target, filter, policy)?;
+    let mut tally =
+        vm::run(workspace, target, &|name| name.contains(filter), policy, |_, line| show(filter, line))?;
     tally += run_cases::run(workspace, target, filter)?;
     // The portable dispatch takes minutes for them: on that target they run when they are asked
     // for.

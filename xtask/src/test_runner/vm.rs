@@ -6,7 +6,7 @@
 
 use super::judge::{judge, time_limit};
 use super::plan;
-use super::{show, solo};
+use super::solo;
 use anyhow::Result;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
@@ -20,15 +20,17 @@ use std::time::{Duration, Instant};
 /// The time limit for booting and sending the list.
 const LIST_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs the tests whose name contains `filter`, a line each.
+/// Runs the tests whose names are `chosen`, a line each. If a test passes, `on_line` gets its name
+/// with each line of its output.
 ///
 /// # Errors
 /// Something is missing and may not be installed, or QEMU cannot be started.
 pub(super) fn run(
     workspace: &Workspace,
     target: Target,
-    filter: &str,
+    chosen: &dyn Fn(&str) -> bool,
     policy: MissingPolicy,
+    mut on_line: impl FnMut(&str, &str),
 ) -> Result<Tally> {
     let needs = [Need::Core(Target::Gnu.triple()), Need::Core(Target::None.triple()), EMULATOR];
     setup::require(workspace, &needs, policy)?;
@@ -41,13 +43,14 @@ pub(super) fn run(
         }
     };
     let Some(tests) = list(&session, target, &mut tally)? else { return Ok(tally) };
-    let chosen: Vec<_> = tests.iter().filter(|test| test.name.contains(filter)).collect();
     let solo = solo::ALL.into_iter().filter(|kernel| kernel.with.contains(&target));
-    for test in chosen {
-        show(filter, &run_one(&session, target, test, &mut tally)?);
+    for test in tests.iter().filter(|test| chosen(&test.name)) {
+        let output = run_one(&session, target, test, &mut tally)?;
+        output.lines().for_each(|line| on_line(&test.name, line));
     }
-    for kernel in solo.filter(|kernel| kernel.name.contains(filter)) {
-        show(filter, &kernel.run(workspace, &mut tally)?);
+    for kernel in solo.filter(|kernel| chosen(kernel.name)) {
+        let output = kernel.run(workspace, &mut tally)?;
+        output.lines().for_each(|line| on_line(kernel.name, line));
     }
     Ok(tally)
 }

@@ -1,0 +1,192 @@
+//! The world of a guest: WASI with a directory of frames, a heap, and the functions of these tests.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use kernel_demo::clock;
+use kernel_demo::entropy::Entropy;
+use kernel_demo::memory::{self, BLOCK_BYTES};
+use palimpsest_engine::{AsContextMut, Caller, Error, HostError, Linker};
+use palimpsest_heap::Heap;
+use palimpsest_wasi::{Block, Blocks, Clock, Output, Random, Wait, Wasi};
+
+/// The units that a neighbour has reported.
+#[derive(Debug, Default)]
+pub(super) struct Units {
+    /// All of them.
+    pub(super) done: AtomicU64,
+    /// Those with a wrong sum.
+    pub(super) wrong: AtomicU64,
+}
+
+/// The data of a store.
+pub(crate) struct World {
+    wasi: Wasi,
+    heap: Heap,
+    units: Arc<Units>,
+    /// The number of the host's calls until one of them fails.
+    steps_left: u64,
+}
+
+impl World {
+    /// A world without a step that fails.
+    pub(super) fn new(units: &Arc<Units>) -> Self {
+        Self::failing_at(units, u64::MAX)
+    }
+
+    /// A world in which the call of `host.step` with this number fails, counted from 1.
+    pub(super) fn failing_at(units: &Arc<Units>, step: u64) -> Self {
+        let wasi = Wasi::builder()
+            .arg("hostile")
+            .stdout(Counted::default())
+            .clock(Ticks)
+            .random(Randomness(Entropy::new()))
+            .scratch("/tmp", Frames)
+            .build();
+        Self { wasi, heap: Heap::default(), units: Arc::clone(units), steps_left: step }
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("units", &self.units).finish_non_exhaustive()
+    }
+}
+
+/// The host refused a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StepRefused;
+
+impl fmt::Display for StepRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the host refuses this step")
+    }
+}
+
+impl HostError for StepRefused {}
+
+/// Returns a linker with everything that these guests import.
+pub(super) fn linker() -> Linker<World> {
+    let mut linker = Linker::new();
+    palimpsest_wasi::add_to_linker(&mut linker, |world: &mut World| &mut world.wasi)
+        .and_then(|()| palimpsest_heap::add_to_linker(&mut linker, |world: &mut World| &mut world.heap))
+        .expect("the linker is empty");
+    linker
+        .func_wrap("host", "unit", report_unit)
+        .and_then(|linker| linker.func_wrap("host", "step", step))
+        .and_then(|linker| {
+            linker.func_wrap("host", "enter", |caller: Caller<'_, World>| enter(caller, "run"))
+        })
+        .and_then(|linker| {
+            linker.func_wrap("host", "leaf", |caller: Caller<'_, World>| enter(caller, "little"))
+        })
+        .expect("the names are free");
+    linker
+}
+
+/// What a unit must add up to.
+const SUM: u64 = sum_of_unit();
+
+fn report_unit(caller: Caller<'_, World>, sum: u64) {
+    let units = &caller.data().units;
+    units.done.fetch_add(1, Ordering::Relaxed);
+    units.wrong.fetch_add(u64::from(sum != SUM), Ordering::Relaxed);
+}
+
+/// Computes what a unit of `neighbour.wat` adds up to.
+pub(super) const fn sum_of_unit() -> u64 {
+    const NUMBERS: u32 = 1024;
+    // The kept words are the numbers of their pages, from 16 to 47.
+    const KEPT: u64 = (16 + 47) * 32 / 2;
+    let (mut seed, mut sum) = (0x2545_f491_4f6c_dd1d_u64, KEPT);
+    let mut number = 0;
+    while number < NUMBERS {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        // The memory is zero before, because it was cleared.
+        sum = sum.wrapping_add(seed);
+        number += 1;
+    }
+    sum
+}
+
+fn step(mut caller: Caller<'_, World>) -> Result<(), Error> {
+    let left = &mut caller.data_mut().steps_left;
+    *left -= 1;
+    if *left == 0 { Err(Error::host(StepRefused)) } else { Ok(()) }
+}
+
+/// Calls an export of the caller.
+fn enter(mut caller: Caller<'_, World>, export: &str) -> Result<(), Error> {
+    let func = caller.get_export(export).and_then(|export| export.into_func());
+    func.expect("the guest exports it").call(caller.as_context_mut(), &[], &mut [])
+}
+
+/// Standard output that goes nowhere.
+#[derive(Debug, Default)]
+struct Counted {
+    bytes: u64,
+}
+
+impl Output for Counted {
+    fn write(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.iter().map(|byte| u64::from(*byte != 0) + 1).sum::<u64>();
+    }
+}
+
+struct Ticks;
+
+impl Clock for Ticks {
+    fn realtime_ns(&mut self) -> u64 {
+        clock::ticks()
+    }
+
+    fn monotonic_ns(&mut self) -> u64 {
+        clock::ticks()
+    }
+
+    fn resolution_ns(&self) -> u64 {
+        1
+    }
+
+    fn wait_until(&mut self, _until_ns: u64) -> Wait {
+        Wait::Pause
+    }
+
+    fn yield_now(&mut self) -> Wait {
+        Wait::Pause
+    }
+}
+
+struct Randomness(Entropy);
+
+impl Random for Randomness {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.0.fill(bytes);
+    }
+}
+
+/// Blocks of files are frames.
+struct Frames;
+
+impl Blocks for Frames {
+    fn allocate(&mut self) -> Option<Box<dyn Block>> {
+        Some(Box::new(FrameBlock(memory::Block::allocate()?)))
+    }
+}
+
+#[derive(Debug)]
+struct FrameBlock(memory::Block);
+
+impl Block for FrameBlock {
+    fn bytes(&self) -> &[u8; BLOCK_BYTES] {
+        self.0.bytes()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8; BLOCK_BYTES] {
+        self.0.bytes_mut()
+    }
+}
