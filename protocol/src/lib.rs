@@ -38,6 +38,6 @@ mod value;
 pub use exit::{EXIT_PORT, ExitStatus};
 pub use measurements::{Figure, Measurements, Sample, Unit};
 pub use report::{MemoryReport, Outcome, Report, Series};
-pub use request::{Clock, Driver, Entry, Instances, Job, Request, Run, Suite, Task};
+pub use request::{Clock, Driver, Entry, Instances, Job, Request, Run, Soak, Suite, Task};
 pub use test_list::{Expected, Flaw, ListedTest, TestList};
 pub use value::Value;

@@ -53,8 +53,24 @@ pub enum Task {
     Test(String),
     /// Run the WebAssembly specification's tests.
     Specification,
+    /// Run random programs.
+    Soak(Soak),
     /// Measure this suite, and send [`Measurements`](crate::Measurements).
     Measure(Suite),
+}
+
+/// How long random programs run, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Soak {
+    /// The seed of the programs, and of everything that happens to them.
+    pub seed: u64,
+    /// The time after which no further round begins.
+    pub seconds: u64,
+    /// The number of rounds, which then count instead of the time. A seed and a number of rounds
+    /// always have the same result.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub rounds: Option<u64>,
 }
 
 /// How the guest is run.
@@ -181,6 +197,7 @@ mod tests {
             Task::ListTests,
             Task::Test("page-zero".into()),
             Task::Specification,
+            Task::Soak(Soak { seed: u64::MAX, seconds: 60, rounds: None }),
             Task::Measure(Suite::Costs),
             Task::Measure(Suite::Load(vec!["a.wasm".into()])),
             Task::Measure(Suite::Kernels(vec![job])),

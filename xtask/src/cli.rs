@@ -35,6 +35,8 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         words: Vec<OsString>,
     },
+    /// Run random programs in QEMU, and compare frames, addresses and heap with what they must be
+    Soak(SoakOptions),
     /// Everything that a change must pass: formatting, lints, documentation, all tests for both
     /// targets, the tour
     Ci(CiOptions),
@@ -151,6 +153,26 @@ pub(crate) struct TestOptions {
     pub(crate) setup: SetupOptions,
 }
 
+/// Options of `soak`.
+#[derive(Args, Debug)]
+pub(crate) struct SoakOptions {
+    /// The time after which no further round begins
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) minutes: u64,
+    /// The seed of the programs; by default the time of day
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// Stop after this many rounds, whatever time they take
+    #[arg(long, value_name = "R", conflicts_with = "minutes")]
+    pub(crate) rounds: Option<u64>,
+    /// The compilation target of the kernel
+    #[arg(long, value_enum, default_value_t = Target::Gnu)]
+    pub(crate) target: Target,
+    /// Whether missing things are installed
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
 /// Options of `ci`.
 #[derive(Args, Debug)]
 pub(crate) struct CiOptions {
@@ -207,6 +229,7 @@ mod tests {
             Command::Setup
             | Command::Test(_)
             | Command::Bench { .. }
+            | Command::Soak(_)
             | Command::Ci(_)
             | Command::Fuzz(_)
             | Command::Prose(_) => {

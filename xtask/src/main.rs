@@ -10,6 +10,7 @@ mod fuzz;
 mod guest;
 mod prose;
 mod run;
+mod soak;
 mod test_runner;
 
 use anyhow::Context;
@@ -37,6 +38,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(options) => run::run(&workspace, &options),
         Command::Test(options) => test_runner::run(&workspace, &options),
         Command::Bench { words } => bench(&workspace, &words),
+        Command::Soak(options) => soak::run(&workspace, &options),
         Command::Ci(options) => ci::run(&workspace, &options),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Prose(options) => prose::run(&workspace, &options),

@@ -28,6 +28,7 @@ mod random;
 mod regions;
 mod registers;
 mod self_tests;
+mod soak;
 mod wasm;
 mod wasm_bulk;
 mod wasm_images;
@@ -87,6 +88,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: heap::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_bulk::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_tasks::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: soak::TESTS, policies: BootPolicies::ANY },
 ];
 
 fn tests() -> impl Iterator<Item = (&'static VmTest, BootPolicies)> {
@@ -97,8 +99,9 @@ fn main(machine: Machine) -> ExitStatus {
     match &machine.request().task {
         Task::ListTests => list(),
         Task::Test(name) => run_one(&machine, name),
+        Task::Soak(plan) => soak::run(&machine, plan),
         other @ (Task::Tour | Task::Run(_) | Task::Specification | Task::Measure(_)) => {
-            println!("this kernel supports the tasks ListTests and Test, not {other:?}");
+            println!("this kernel supports the tasks ListTests, Test and Soak, not {other:?}");
             ExitStatus::GuestFailed
         }
     }

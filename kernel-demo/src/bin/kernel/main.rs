@@ -35,7 +35,8 @@ fn main(machine: Machine) -> ExitStatus {
     match &machine.request().task {
         Task::Tour => tour::give(&machine),
         Task::Run(request) => run::guest(&machine, request),
-        other @ (Task::ListTests | Task::Test(_) | Task::Specification | Task::Measure(_)) => {
+        other
+        @ (Task::ListTests | Task::Test(_) | Task::Specification | Task::Soak(_) | Task::Measure(_)) => {
             println!("this kernel supports the tasks Tour and Run, not {other:?}");
             ExitStatus::GuestFailed
         }

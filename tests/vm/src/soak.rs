@@ -1,0 +1,230 @@
+//! Random programs without end.
+//!
+//! Programs are generated from a seed, loaded, run in slices of random length, and killed at random
+//! times, several at once, with every strategy and policy. What a program must return is computed
+//! beside it. Every [`INTERVAL`] rounds the books of frames and addresses are compared with the
+//! stores, and now and then all programs are dropped, after which everything must be as it was at
+//! the start.
+//!
+//! The rounds depend only on the seed, and never on the clock. So the seed and the number of rounds
+//! reproduce a failure.
+
+mod ledger;
+mod program;
+mod script;
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use kernel_demo::timer::{self, TickRate};
+use kernel_demo::{ExitStatus, Machine, clock, exit, println};
+use palimpsest_paging::Policies;
+use palimpsest_protocol::Soak;
+
+use crate::harness::{Checks, VmTest};
+use crate::random::Random;
+use ledger::Ledger;
+use program::{Program, Turn};
+
+pub(crate) const TESTS: &[VmTest] =
+    &[VmTest::new("random-programs-leave-everything-as-it-was", 1, for_a_while)];
+
+/// The programs that are alive at once.
+const MOST_PROGRAMS: usize = 12;
+
+/// The rounds between two comparisons of the books.
+const INTERVAL: u64 = 32;
+
+/// The rounds after which all programs are dropped, on average.
+const ROUNDS_OF_AN_AGE: u32 = 400;
+
+/// The rounds of the test.
+const ROUNDS_OF_TEST: u64 = 10_000;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Figures {
+    rounds: u64,
+    programs: u64,
+    /// Programs that returned what they had to.
+    returned: u64,
+    /// Programs that trapped or ran out of frames, as they had to.
+    stopped: u64,
+    kills: u64,
+    clears: u64,
+    comparisons: u64,
+    /// How often all programs were dropped.
+    ages: u64,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rounds, programs, returned, stopped, kills, clears, comparisons, ages } = self;
+        write!(
+            f,
+            "{rounds} rounds, {programs} programs: {returned} returned, {stopped} were stopped, {kills} were \
+             killed; {clears} clears by the host, {comparisons} comparisons, {ages} times empty"
+        )
+    }
+}
+
+/// Runs for the time or the rounds that `soak` states. Ends the machine at the first difference.
+pub(crate) fn run(machine: &Machine, soak: &Soak) -> ExitStatus {
+    let rate = timer::calibrate();
+    let mut endurance = Endurance::new(machine, soak.seed);
+    let (start, limit) = (clock::ticks(), rate.ticks_in(Duration::from_secs(soak.seconds)));
+    let mut reported = 0;
+    loop {
+        let elapsed = clock::ticks() - start;
+        if soak.rounds.map_or(elapsed >= limit, |rounds| endurance.figures.rounds >= rounds) {
+            break;
+        }
+        endurance.round();
+        report_every_minute(&endurance.figures, rate, elapsed, &mut reported);
+    }
+    endurance.empty();
+    println!("seed {}: {}", soak.seed, endurance.figures);
+    ExitStatus::Success
+}
+
+fn report_every_minute(figures: &Figures, rate: TickRate, elapsed: u64, reported: &mut u64) {
+    let minutes = elapsed / rate.ticks_in(Duration::from_secs(60)).max(1);
+    if minutes > *reported {
+        *reported = minutes;
+        println!("{minutes} min: {figures}");
+    }
+}
+
+fn for_a_while(checks: &mut Checks, machine: &Machine) {
+    let mut endurance = Endurance::new(machine, 1);
+    while endurance.figures.rounds < ROUNDS_OF_TEST {
+        endurance.round();
+    }
+    endurance.empty();
+    println!("{}", endurance.figures);
+    checks.at_most("killed programs are some", 1, endurance.figures.kills);
+    machine.space().set_policies(Policies::default());
+}
+
+/// The programs that are alive, and what must be true of the machine.
+struct Endurance<'m> {
+    machine: &'m Machine,
+    seed: u64,
+    random: Random,
+    programs: Vec<Program>,
+    ledger: Ledger,
+    figures: Figures,
+}
+
+impl<'m> Endurance<'m> {
+    fn new(machine: &'m Machine, seed: u64) -> Self {
+        // Fills the lists that never shrink.
+        let mut random = Random::new(!seed);
+        let mut first: Vec<_> =
+            (0..MOST_PROGRAMS).map(|_| Program::start(machine, &mut random).ok()).collect();
+        first.iter_mut().flatten().for_each(|program| drop(program.turn(10_000)));
+        drop(first);
+        let programs = Vec::with_capacity(MOST_PROGRAMS);
+        let ledger = Ledger::of(machine);
+        Self { machine, seed, random: Random::new(seed), programs, ledger, figures: Figures::default() }
+    }
+
+    /// Starts a program, runs one, kills one, or touches the memory of one.
+    fn round(&mut self) {
+        self.figures.rounds += 1;
+        match self.random.below(16) {
+            0..4 => self.start(),
+            4 => self.kill(),
+            5..8 => self.touch(),
+            8 => self.reclaim(),
+            _ => self.turn(),
+        }
+        if self.random.one_in(64) {
+            let policies = if self.random.one_in(2) { Policies::OFF } else { Policies::default() };
+            self.machine.space().set_policies(policies);
+        }
+        if self.figures.rounds.is_multiple_of(INTERVAL) {
+            self.compare();
+        }
+        if self.random.one_in(ROUNDS_OF_AN_AGE) {
+            self.empty();
+        }
+    }
+
+    fn start(&mut self) {
+        if self.programs.len() == MOST_PROGRAMS {
+            return;
+        }
+        self.figures.programs += 1;
+        match Program::start(self.machine, &mut self.random) {
+            Ok(program) => self.programs.push(program),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Chooses a program, or none if there is none.
+    fn any(&mut self) -> Option<usize> {
+        let count = u32::try_from(self.programs.len()).ok().filter(|count| *count > 0)?;
+        Some(self.random.below(count) as usize)
+    }
+
+    fn kill(&mut self) {
+        if let Some(index) = self.any() {
+            drop(self.programs.swap_remove(index));
+            self.figures.kills += 1;
+        }
+    }
+
+    fn turn(&mut self) {
+        let Some(index) = self.any() else { return };
+        let fuel = 1 << (8 + self.random.below(12));
+        match self.programs[index].turn(fuel) {
+            Turn::Runs => return,
+            Turn::Returned => self.figures.returned += 1,
+            Turn::Stopped => self.figures.stopped += 1,
+            Turn::Wrong(message) => self.fail(&message),
+        }
+        drop(self.programs.swap_remove(index));
+    }
+
+    fn touch(&mut self) {
+        let Some(index) = self.any() else { return };
+        match self.programs[index].touch(&mut self.random) {
+            Ok(cleared) => self.figures.clears += u64::from(cleared),
+            Err(message) => self.fail(&message),
+        }
+    }
+
+    fn reclaim(&mut self) {
+        if let Some(index) = self.any() {
+            let budget = u64::from(self.random.below(100));
+            self.programs[index].reclaim(budget);
+        }
+    }
+
+    /// Compares the books with the stores.
+    fn compare(&mut self) {
+        self.figures.comparisons += 1;
+        let reports = self.programs.iter().map(Program::report);
+        if let Err(message) = self.ledger.compare(self.machine, reports) {
+            self.fail(&message);
+        }
+    }
+
+    /// Drops all programs. Everything must be as it was before the first one.
+    fn empty(&mut self) {
+        self.figures.ages += 1;
+        self.programs.clear();
+        if let Err(message) = self.ledger.compare_empty(self.machine) {
+            self.fail(&message);
+        }
+    }
+
+    fn fail(&self, message: &str) -> ! {
+        println!("FAILED in round {} of seed {}: {message}", self.figures.rounds, self.seed);
+        println!("{}", self.figures);
+        println!("reproduce it with: cargo xtask soak --seed {} --rounds {}", self.seed, self.figures.rounds);
+        exit(ExitStatus::GuestFailed)
+    }
+}
