@@ -6,6 +6,7 @@
 //! builds. `.ci/run` calls this and then `cargo xtask test`.
 
 use crate::cli::CiOptions;
+use crate::miri;
 use crate::test_runner;
 use anyhow::{Context, Result};
 use duct::{Expression, cmd};
@@ -128,11 +129,17 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     let mut tally = Tally::default();
     println!("$ cargo xtask prose");
     run_step("ci/prose", &xtask(workspace, &["prose"], None)?, &mut tally)?;
+    println!("$ cargo xtask deny");
+    run_step("ci/deny", &xtask(workspace, &["deny"], None)?, &mut tally)?;
     for check in CHECKS {
         check.run(workspace, &mut tally)?;
     }
     println!("$ cargo xtask fuzz");
     run_step("ci/fuzz", &xtask(workspace, &["fuzz"], None)?, &mut tally)?;
+    if miri::is_installed(workspace) {
+        println!("$ cargo xtask miri");
+        run_step("ci/miri", &xtask(workspace, &["miri"], None)?, &mut tally)?;
+    }
     if !options.without_test {
         println!("$ cargo xtask test");
         tally += test_runner::run_all(workspace, Target::Gnu, policy)?;

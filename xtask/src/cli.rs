@@ -42,6 +42,10 @@ pub(crate) enum Command {
     Ci(CiOptions),
     /// Run the fuzz targets with pseudorandom inputs from a seed
     Fuzz(FuzzOptions),
+    /// Run a selection of the tests under Miri, which needs a nightly toolchain with that component
+    Miri,
+    /// Check the licences, sources and versions of the dependencies against `deny.toml`
+    Deny,
     /// Check the English of comments, documents, messages and names
     Prose(ProseOptions),
 }
@@ -232,6 +236,8 @@ mod tests {
             | Command::Soak(_)
             | Command::Ci(_)
             | Command::Fuzz(_)
+            | Command::Miri
+            | Command::Deny
             | Command::Prose(_) => {
                 unreachable!("the words begin with `run`")
             }

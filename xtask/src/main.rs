@@ -6,8 +6,10 @@
 
 mod ci;
 mod cli;
+mod deny;
 mod fuzz;
 mod guest;
+mod miri;
 mod prose;
 mod run;
 mod soak;
@@ -41,6 +43,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Soak(options) => soak::run(&workspace, &options),
         Command::Ci(options) => ci::run(&workspace, &options),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
+        Command::Miri => miri::run(&workspace),
+        Command::Deny => deny::run(&workspace),
         Command::Prose(options) => prose::run(&workspace, &options),
     }
 }

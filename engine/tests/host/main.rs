@@ -9,6 +9,7 @@ mod exact_limits;
 mod host_functions;
 mod images;
 mod limits;
+mod memories;
 mod owners;
 mod shared_limits;
 mod splice;

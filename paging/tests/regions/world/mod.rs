@@ -71,7 +71,8 @@ impl World {
     /// A machine with a window of 2 TiB and 64 MiB of frames. A first write takes one frame and no
     /// other, so that tests can count frames.
     pub(crate) fn new() -> Self {
-        Self::with(2 * TIB, 16_384)
+        // Under Miri each byte costs time.
+        Self::with(2 * TIB, if cfg!(miri) { 2_048 } else { 16_384 })
     }
 
     /// A machine with a window of `window_bytes` and `frames` frames.

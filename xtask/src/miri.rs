@@ -1,0 +1,68 @@
+//! `cargo xtask miri`: runs a selection of the tests under Miri, which finds undefined behaviour.
+//!
+//! Miri is a component of the nightly toolchain. It executes a test some thousand times slower, so
+//! the selection is what reaches the unsafe code of the crates and takes a few minutes in all. The
+//! paging tests run on simulated physical memory, and the engine's tests over the fixed backing.
+
+use anyhow::{Context, Result, ensure};
+use duct::{Expression, cmd};
+use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workspace::Workspace;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Some tests of a package: the arguments of `cargo miri test`, separated by spaces. A test is
+/// chosen by a part of its name.
+const SELECTION: [&str; 5] = [
+    "--package=palimpsest-heap --lib -- block:: idle:: partial:: runs:: slab::",
+    "--package=palimpsest-paging --lib -- frame:: pool:: supply:: table:: tlb::",
+    "--package=palimpsest-paging --test=regions -- decommit::decommit images::regions images::parts pool:: sink:: touch::what touch::touched",
+    "--package=palimpsest-engine --lib -- backing:: units::",
+    "--package=palimpsest-engine --test=host -- memories::",
+];
+
+/// The tests leak what stands for physical memory, because a kernel never frees it. The paging code
+/// makes pointers of addresses, because a frame has no other name.
+const FLAGS: &str = "-Zmiri-ignore-leaks -Zmiri-permissive-provenance";
+
+/// How to install it.
+const REMEDY: &str = "install it: rustup toolchain install nightly --component miri";
+
+/// Returns whether the nightly toolchain has Miri.
+pub(crate) fn is_installed(workspace: &Workspace) -> bool {
+    let version = miri(workspace, "--version").stdout_null().stderr_null().unchecked().run();
+    version.is_ok_and(|output| output.status.success())
+}
+
+/// Runs the selection and prints the count.
+///
+/// # Errors
+/// Miri is missing, or rustup cannot be started.
+pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
+    ensure!(is_installed(workspace), "the nightly toolchain has no Miri; {REMEDY}");
+    let mut tally = Tally::default();
+    for words in SELECTION {
+        println!("$ MIRIFLAGS='{FLAGS}' cargo +nightly miri test {words}");
+        let start = Instant::now();
+        let ran = miri(workspace, &format!("test {words}")).env("MIRIFLAGS", FLAGS).unchecked().run();
+        let status = ran.context("cannot start rustup")?.status;
+        let name = format!("miri/{words}");
+        let name = Timed(&name, start.elapsed());
+        if status.success() {
+            tally.pass(&name);
+        } else {
+            tally.fail(&name, &status, "");
+        }
+    }
+    println!("{tally}");
+    Ok(tally.exit_code())
+}
+
+/// The command `cargo miri` of the nightly toolchain.
+fn miri(workspace: &Workspace, words: &str) -> Expression {
+    let command = ["run", "nightly", "cargo", "miri"].into_iter().chain(words.split_ascii_whitespace());
+    // These name the toolchain that runs this program.
+    let variables = ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"];
+    let expression = cmd("rustup", command).dir(workspace.root());
+    variables.into_iter().fold(expression, |expression, name| expression.env_remove(name))
+}
