@@ -317,3 +317,19 @@ fn the_code_that_divides_instructions_counts_against_the_limit_of_code() {
     assert!(error.contains("limit `code_bytes` is 1000"), "{error}");
     load(Fuel::Metered, 1_000 + 64 * 200).unwrap();
 }
+
+#[test]
+fn a_call_that_runs_out_of_fuel_has_executed_the_pieces_that_it_paid_for() {
+    let text = r#"(module (memory (export "0") 64)
+        (func (export "fill") (param i32) (memory.fill (i32.const 0) (i32.const 7) (local.get 0))))"#;
+    let module = load(Fuel::Metered, text);
+    let mut store = Store::new(module.engine(), ());
+    let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+    store.set_fuel(3 * PIECE_FUEL + 200).unwrap();
+    let fill = instance.get_func(&store, "fill").unwrap();
+    let error = fill.call(&mut store, &[val("i32", 8 * PIECE)], &mut []).unwrap_err();
+    assert_eq!(error.as_trap_code(), Some(TrapCode::OutOfFuel));
+    let bytes = instance.get_memory(&store, "0").unwrap().data(&store);
+    let (paid, rest) = bytes.split_at(3 * PIECE as usize);
+    assert!(paid.iter().all(|byte| *byte == 7) && rest.iter().all(|byte| *byte == 0));
+}
