@@ -10,7 +10,33 @@ use linked_list_allocator::LockedHeap;
 use palimpsest_engine::HeapBudget;
 
 #[global_allocator]
-static HEAP: HeapBudget<LockedHeap> = HeapBudget::new(LockedHeap::empty());
+static HEAP: HeapBudget<Inner> = HeapBudget::new(empty());
+
+/// The allocator that the budget wraps: the list itself.
+#[cfg(not(feature = "failing-heap"))]
+type Inner = LockedHeap;
+
+/// The allocator that the budget wraps: the list, with failures that a test chooses.
+#[cfg(feature = "failing-heap")]
+type Inner = palimpsest_exhaustion::Failing<LockedHeap>;
+
+#[cfg(not(feature = "failing-heap"))]
+const fn empty() -> Inner {
+    LockedHeap::empty()
+}
+
+#[cfg(feature = "failing-heap")]
+const fn empty() -> Inner {
+    Inner::new(LockedHeap::empty())
+}
+
+/// Returns the list.
+fn list() -> &'static LockedHeap {
+    #[cfg(not(feature = "failing-heap"))]
+    return HEAP.inner();
+    #[cfg(feature = "failing-heap")]
+    return HEAP.inner().inner();
+}
 
 /// The part of the heap that one guest may take.
 const GUEST_DIVISOR: usize = 2;
@@ -26,12 +52,12 @@ pub struct HeapUsage {
 
 /// Returns the current use of the kernel heap.
 pub(crate) fn usage() -> HeapUsage {
-    let heap = HEAP.inner().lock();
+    let heap = list().lock();
     HeapUsage { used_bytes: heap.used(), size_bytes: heap.size() }
 }
 
 /// Returns the allocator, which accounts for the heap of guests.
-pub(crate) fn budget() -> &'static HeapBudget<LockedHeap> {
+pub(crate) fn budget() -> &'static HeapBudget<Inner> {
     &HEAP
 }
 
@@ -49,5 +75,5 @@ pub(crate) fn guest_bytes() -> usize {
 /// 2. this function is called once.
 pub(crate) unsafe fn init(start: *mut u8, size_bytes: usize) {
     // SAFETY: the caller guarantees both requirements of the allocator, by 1 and 2.
-    unsafe { HEAP.inner().lock().init(start, size_bytes) };
+    unsafe { list().lock().init(start, size_bytes) };
 }

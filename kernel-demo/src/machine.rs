@@ -89,6 +89,13 @@ impl Machine {
         heap::budget().has_reserve()
     }
 
+    /// Lets a test choose which allocations of the heap fail.
+    #[cfg(feature = "failing-heap")]
+    #[must_use]
+    pub fn failing_heap(&self) -> &'static palimpsest_exhaustion::Failing<linked_list_allocator::LockedHeap> {
+        heap::budget().inner()
+    }
+
     /// Returns the configuration of an engine on this machine, with these limits and with half of
     /// the heap for each guest. What a guest takes is accounted for.
     #[must_use]

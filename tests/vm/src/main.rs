@@ -15,6 +15,7 @@ mod access;
 mod boot;
 mod deaths;
 mod encode;
+mod exhaustion;
 mod fixture;
 #[macro_use]
 mod floats;
@@ -83,6 +84,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: wasm_images::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_kinds::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_lives::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: exhaustion::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_limits::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_strategies::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: heap::TESTS, policies: BootPolicies::BOTH },

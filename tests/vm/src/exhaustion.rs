@@ -1,0 +1,96 @@
+//! Every allocation of a guest's life fails once, in a kernel whose heap has a reserve.
+//!
+//! The host's test of `palimpsest-exhaustion` does the same over a byte slice.
+
+use kernel_demo::{Machine, println};
+use palimpsest_engine::Paged;
+use palimpsest_exhaustion::{End, Failure, live};
+
+use crate::{
+    harness::{Checks, VmTest},
+    wasm::{Program, guest, limits},
+};
+
+pub(crate) const TESTS: &[VmTest] = &[
+    VmTest::new("an-allocation-that-fails-ends-one-guest", 5, one_allocation),
+    VmTest::new("a-heap-that-is-full-ends-one-guest", 5, full_heap),
+];
+
+/// Bytes of the reserve. The life takes less in all.
+const RESERVE_BYTES: usize = 1 << 20;
+
+fn one_allocation(checks: &mut Checks, machine: &Machine) {
+    lives(checks, machine, Failure::Once);
+}
+
+fn full_heap(checks: &mut Checks, machine: &Machine) {
+    lives(checks, machine, Failure::From);
+}
+
+/// Lives once for each allocation of a life, in which it fails.
+fn lives(checks: &mut Checks, machine: &Machine, failure: fn(usize) -> Failure) {
+    let mut bystander = Program::start(machine, guest!("bystander"));
+    bystander.must::<(), ()>("start", ());
+    checks.equal("the reserve is set aside", machine.reserve_heap(RESERVE_BYTES).is_ok(), true);
+    // The first life extends the lists of the address space, which never shrink.
+    checks.equal("a life without failures", live_with(machine, Failure::Never), Ok(false));
+    let allocations = machine.failing_heap().allocations();
+    checks.equal("it allocates often", allocations > 1_000, true);
+    println!("{allocations} allocations");
+    let before = Books::of(machine);
+    let mut ended = 0;
+    for number in 0..allocations {
+        match live_with(machine, failure(number)) {
+            Ok(is_out_of_heap) if Books::of(machine) == before => ended += u32::from(is_out_of_heap),
+            other => checks.equal(
+                "what the life leaves",
+                (number, other, Books::of(machine)),
+                (number, Ok(true), before),
+            ),
+        }
+    }
+    println!("{ended} lives ended as out of heap");
+    checks.equal("lives that ended", ended > 700, true);
+    checks.equal("the bystander works on", bystander.must::<(), u32>("work", ()), 2 * 65_536);
+    machine.reserve_heap(0).expect("a reserve of 0 bytes needs no block");
+}
+
+/// Returns whether the life with this failure ended as out of heap.
+///
+/// # Errors
+///
+/// The step of a life that ended otherwise.
+fn live_with(machine: &Machine, failure: Failure) -> Result<bool, &'static str> {
+    let heap = machine.failing_heap();
+    heap.arm(failure);
+    let life = live(machine.engine_config(limits()), Paged::new(machine.space()));
+    heap.disarm();
+    match life {
+        Ok(()) => Ok(false),
+        Err(End::OutOfHeap { .. }) => Ok(true),
+        Err(wrong @ End::Wrong { doing, .. }) => {
+            println!("{failure:?}: {wrong}");
+            Err(doing)
+        }
+    }
+}
+
+/// What must be the same before and after a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Books {
+    free_frames: u64,
+    heap_bytes: usize,
+    regions: u64,
+    has_reserve: bool,
+}
+
+impl Books {
+    fn of(machine: &Machine) -> Self {
+        Self {
+            free_frames: machine.frames().free_frames(),
+            heap_bytes: machine.heap().used_bytes,
+            regions: machine.space().usage().regions,
+            has_reserve: machine.has_heap_reserve(),
+        }
+    }
+}
