@@ -16,7 +16,7 @@ use std::time::Instant;
 const SELECTION: [&str; 5] = [
     "--package=palimpsest-heap --lib -- block:: idle:: partial:: runs:: slab::",
     "--package=palimpsest-paging --lib -- frame:: pool:: supply:: table:: tlb::",
-    "--package=palimpsest-paging --test=regions -- decommit::decommit images::regions images::parts pool:: sink:: touch::what touch::touched",
+    "--package=palimpsest-paging --test=regions -- touch::a_new touch::the_first touch::touched",
     "--package=palimpsest-engine --lib -- backing:: units::",
     "--package=palimpsest-engine --test=host -- memories::",
 ];
