@@ -164,9 +164,9 @@ pub use self::fault::{Fault, NotOurs, Outcome, StringRegisters};
 pub use self::frame::{
     Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, FromX86, Request, Shortage,
 };
-pub use self::platform::Platform;
 #[cfg(target_arch = "x86_64")]
-pub use self::platform::{CpuError, SingleCpu};
+pub use self::platform::SingleCpu;
+pub use self::platform::{CpuError, Platform};
 pub use self::pool::{FramePool, PoolError};
 pub use self::record::Residency;
 pub use self::space::{

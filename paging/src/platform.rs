@@ -1,12 +1,14 @@
 //! The trait that the embedder implements, and its implementation for one CPU.
 
+mod cpu_error;
 #[cfg(target_arch = "x86_64")]
 mod single_cpu;
 
 use x86_64::structures::paging::Page;
 
+pub use self::cpu_error::CpuError;
 #[cfg(target_arch = "x86_64")]
-pub use self::single_cpu::{CpuError, SingleCpu};
+pub use self::single_cpu::SingleCpu;
 use crate::frame::FrameSource;
 
 /// The services of the kernel that an address space needs: frames, TLB flushes, and interrupts off.
@@ -38,6 +40,18 @@ pub unsafe trait Platform {
     /// Drops what is cached for every page of the window.
     fn flush_all(&self);
 
+    /// Checks that the calling CPU enforces what the page tables say.
+    ///
+    /// Each reserve calls it, because a kernel may have changed the CPU's state since it made the
+    /// platform. The default has nothing to check.
+    ///
+    /// # Errors
+    ///
+    /// The first error in the order of [`CpuError`] that applies.
+    fn check_cpu(&self) -> Result<(), CpuError> {
+        Ok(())
+    }
+
     /// Calls `work` with interrupts off on this CPU.
     ///
     /// The page-fault handler takes the lock of the address space. If the holder of the lock were
@@ -63,6 +77,10 @@ unsafe impl<P: Platform> Platform for &P {
 
     fn flush_all(&self) {
         (**self).flush_all();
+    }
+
+    fn check_cpu(&self) -> Result<(), CpuError> {
+        (**self).check_cpu()
     }
 
     fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {

@@ -6,6 +6,11 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BackingError {
+    /// The CPU does not enforce what the page tables say, so the memories of stores could not be
+    /// kept apart.
+    #[cfg(all(feature = "paging", target_arch = "x86_64"))]
+    #[error("no memory is made while the CPU does not protect it: {0}")]
+    Cpu(palimpsest_paging::CpuError),
     /// The memory is larger than the whole backing.
     #[error(
         "{requested} bytes are more than the {available} bytes of the whole window; give the backing a larger one"

@@ -124,6 +124,7 @@ impl<P: Platform> Share<P> {
                 BackingError::OutOfFrames { requested, cause: self.frame_shortage(cause) }
             }
             ReserveError::Uncharged(cause) => uncharged(cause, size),
+            ReserveError::Cpu(cause) => BackingError::Cpu(cause),
             error @ (ReserveError::Empty | _) => {
                 unreachable!("a region of at least one byte is requested: {error}")
             }

@@ -4,13 +4,12 @@
 
 use core::fmt;
 
-use thiserror::Error;
 use x86_64::instructions::{interrupts, tlb};
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags};
 use x86_64::structures::paging::Page;
 
-use super::Platform;
+use super::{CpuError, Platform};
 use crate::frame::FrameSource;
 
 /// The platform of a kernel in which one CPU uses the address space.
@@ -28,8 +27,9 @@ impl<S: FrameSource> SingleCpu<S> {
     /// Checks that the calling CPU enforces what the page tables say, and makes a platform with
     /// this frame source.
     ///
-    /// Outside of ring 0 the first read of a control register raises a general-protection
-    /// exception.
+    /// The kernel must leave the CPU as it is, and
+    /// [`AddressSpace::reserve`](crate::AddressSpace::reserve) checks it again. Outside of ring 0
+    /// the first read of a control register raises a general-protection exception.
     ///
     /// # Errors
     ///
@@ -42,21 +42,25 @@ impl<S: FrameSource> SingleCpu<S> {
     /// - [`CpuError::ProcessContexts`]: CR4.PCIDE is set, so a flush would leave the translations
     ///   of other process contexts in place.
     pub fn new(frames: S) -> Result<Self, CpuError> {
-        if !Cr0::read().contains(Cr0Flags::WRITE_PROTECT) {
-            return Err(CpuError::WriteProtectOff);
-        }
-        if !Efer::read().contains(EferFlags::NO_EXECUTE_ENABLE) {
-            return Err(CpuError::NoExecuteOff);
-        }
-        let cr4 = Cr4::read();
-        if cr4.contains(Cr4Flags::L5_PAGING) {
-            return Err(CpuError::FiveLevelPaging);
-        }
-        if cr4.contains(Cr4Flags::PCID) {
-            return Err(CpuError::ProcessContexts);
-        }
-        Ok(Self { frames })
+        check_cpu().map(|()| Self { frames })
     }
+}
+
+fn check_cpu() -> Result<(), CpuError> {
+    if !Cr0::read().contains(Cr0Flags::WRITE_PROTECT) {
+        return Err(CpuError::WriteProtectOff);
+    }
+    if !Efer::read().contains(EferFlags::NO_EXECUTE_ENABLE) {
+        return Err(CpuError::NoExecuteOff);
+    }
+    let cr4 = Cr4::read();
+    if cr4.contains(Cr4Flags::L5_PAGING) {
+        return Err(CpuError::FiveLevelPaging);
+    }
+    if cr4.contains(Cr4Flags::PCID) {
+        return Err(CpuError::ProcessContexts);
+    }
+    Ok(())
 }
 
 impl<S> fmt::Debug for SingleCpu<S> {
@@ -90,6 +94,10 @@ unsafe impl<S: FrameSource> Platform for SingleCpu<S> {
         tlb::flush_all();
     }
 
+    fn check_cpu(&self) -> Result<(), CpuError> {
+        check_cpu()
+    }
+
     fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {
         let were_enabled = interrupts::are_enabled();
         // Not `interrupts::without_interrupts`: its two calls of `work` are too many to be inlined.
@@ -100,22 +108,4 @@ unsafe impl<S: FrameSource> Platform for SingleCpu<S> {
         }
         result
     }
-}
-
-/// Why a CPU cannot be used with this crate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CpuError {
-    /// Ring 0 ignores read-only entries.
-    #[error("CR0.WP is clear: set it, so that ring 0 cannot write the shared zero frame")]
-    WriteProtectOff,
-    /// The no-execute bit is a reserved bit.
-    #[error("EFER.NXE is clear: set it, so that pages can be mapped no-execute")]
-    NoExecuteOff,
-    /// The CPU walks five levels of tables.
-    #[error("CR4.LA57 is set: switch to 4-level paging, because the root is read as a level-4 table")]
-    FiveLevelPaging,
-    /// Translations are tagged with process contexts.
-    #[error("CR4.PCIDE is set: clear it, because a flush reaches the current process context only")]
-    ProcessContexts,
 }

@@ -15,7 +15,7 @@ use super::region::RELEASE_BATCH;
 use super::{AddressSpace, Region};
 use crate::frame::Shortage;
 use crate::pages::PAGE_BYTES;
-use crate::platform::Platform;
+use crate::platform::{CpuError, Platform};
 use crate::record::{Block, Placement, Record};
 use crate::state::{Mapping, State};
 use crate::supply::{Account, ChargeError, Supply};
@@ -29,6 +29,7 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// # Errors
     ///
+    /// - [`ReserveError::Cpu`]: this CPU does not enforce what the page tables say.
     /// - [`ReserveError::Empty`]: `bytes` is zero.
     /// - [`ReserveError::TooLarge`]: even the empty window has no block of addresses of this size.
     /// - [`ReserveError::NoAddresses`]: other regions take up too much of the window.
@@ -38,6 +39,7 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// Nothing has changed after an error.
     pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, P>, ReserveError> {
+        self.platform.check_cpu()?;
         // Held to the end, so that no other reserve uses the capacity that this one has ensured.
         let mut placement = self.placement.lock();
         // Zero frames are refused only by a source that cannot reserve any.
@@ -137,6 +139,9 @@ fn pin_tables<P: Platform>(record: &mut Record, state: &mut State, platform: &P)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReserveError {
+    /// The CPU would not keep regions apart.
+    #[error("the CPU does not enforce what the page tables say")]
+    Cpu(#[from] CpuError),
     /// Zero bytes were requested.
     #[error("a region of zero bytes was requested: request at least one byte")]
     Empty,

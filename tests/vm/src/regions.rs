@@ -1,15 +1,19 @@
 //! Regions in ring 0, with a real CPU and TLB: touches, reads, decommits, fills, and fatal
 //! accesses.
 
+use alloc::format;
+use alloc::sync::Arc;
 use core::ptr;
 
 use kernel_demo::Machine;
 use kernel_demo::memory::{FaultEntry, set_fault_entry};
-use palimpsest_paging::Account;
+use palimpsest_paging::{Account, CpuError, ReserveError};
+use x86_64::registers::control::{Cr0, Cr0Flags};
 
 use crate::access::{execute, load};
 use crate::fixture::{GIB, Guest, MIB, PAGE_BYTES};
 use crate::harness::{Checks, VmTest};
+use crate::wasm::{Program, guest};
 
 pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("touched-page-commits-that-page-only", 7, touched_page_commits_that_page_only),
@@ -19,6 +23,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("write-beyond-the-cap-goes-into-the-sink", 3, write_beyond_the_cap_goes_into_the_sink),
     VmTest::new("zero-fill-of-4-gib-takes-one-fault", 3, zero_fill_of_4_gib_takes_one_fault),
     VmTest::new("zero-fill-of-4-gib-takes-four-plain-faults", 3, zero_fill_of_4_gib_takes_four_plain_faults),
+    VmTest::new("no-region-is-made-while-ring-0-ignores-read-only-pages", 3, write_protect_cleared),
     VmTest::death("region-is-not-executable", "INSTRUCTION_FETCH)", execute_a_region),
     VmTest::death("access-beyond-the-limit-is-fatal", "the limit of its region", access_beyond_the_limit),
     VmTest::death(
@@ -111,6 +116,22 @@ fn zero_fill_of_4_gib(checks: &mut Checks, machine: &Machine, entry: FaultEntry,
     checks.equal("faults", guest.residency().faults, faults);
     checks.equal("resident frames", guest.residency().resident_frames, 0);
     checks.equal("the last byte", guest.load(4 * GIB - 1), 0);
+}
+
+/// The kernel clears CR0.WP after the address space was made.
+fn write_protect_cleared(checks: &mut Checks, machine: &Machine) {
+    let cr0 = Cr0::read();
+    let try_reserve = || machine.space().reserve(MIB, &Arc::new(Account::new(None))).err();
+    let try_start = || Program::try_start(machine, guest!("one-page")).err();
+    // SAFETY: no guest and no other code writes to a read-only page before the flag is set again.
+    unsafe { Cr0::write(cr0 - Cr0Flags::WRITE_PROTECT) };
+    let (refused, not_started) = (try_reserve(), try_start());
+    // SAFETY: this restores what boot has set.
+    unsafe { Cr0::write(cr0) };
+    checks.equal("the reserve", refused, Some(ReserveError::Cpu(CpuError::WriteProtectOff)));
+    let is_named = not_started.is_some_and(|error| format!("{error:#?}").contains("WriteProtectOff"));
+    checks.equal("the error of the instance names the flag", is_named, true);
+    checks.equal("an error with the flag set", try_reserve().is_some() || try_start().is_some(), false);
 }
 
 fn execute_a_region(_: &mut Checks, machine: &Machine) {
