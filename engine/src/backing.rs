@@ -135,6 +135,9 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// not moved then.
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused>;
 
+    /// Returns how long [`zero_fill`](Self::zero_fill) takes.
+    fn fill_time(&self) -> FillTime;
+
     /// Runs `fill`, which writes zeros over `span`. Where the bytes read as zero already, the
     /// region absorbs the writes, so that they take no frame.
     fn zero_fill(&mut self, span: Span, fill: &mut dyn FnMut());
@@ -159,6 +162,18 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// Returns what the region holds and has done.
     fn residency(&self) -> MemoryResidency;
 }
+
+/// The time that a fill of zeros takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FillTime {
+    /// A time that the backing bounds.
+    Bounded,
+    /// Time for each byte. No memory starts with more than [`MOST_FILLED_BYTES`] or grows by more.
+    ByteByByte,
+}
+
+/// The most bytes of a fill that takes time for each byte: 64 MiB. Nothing else can run meanwhile.
+pub(crate) const MOST_FILLED_BYTES: u64 = 64 << 20;
 
 /// The size of a new region, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,12 +10,14 @@
 mod image;
 mod layout;
 mod pressure;
+mod probe;
 mod region;
 mod reserve;
 mod usage;
 
 use core::fmt;
 use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Mutex;
 use x86_64::structures::paging::page::PageRange;
@@ -46,6 +48,8 @@ pub struct AddressSpace<P: Platform> {
     placement: Mutex<Placement>,
     /// Taken apart by the drop of the space.
     state: Mutex<ManuallyDrop<State>>,
+    /// Whether a store of zeros was stepped over since the space was made.
+    has_stepped_over: AtomicBool,
 }
 
 impl<P: Platform> AddressSpace<P> {
@@ -87,10 +91,24 @@ impl<P: Platform> AddressSpace<P> {
         let placement = Mutex::new(Placement::new(window));
         let state = State { tables, directory, zero, sink, image_frames: 0, policies };
         let state = Mutex::new(ManuallyDrop::new(state));
-        Ok(Self { window, root: layout.root, memory, platform, pressure: None, placement, state })
+        let has_stepped_over = AtomicBool::new(false);
+        Ok(Self {
+            window,
+            root: layout.root,
+            memory,
+            platform,
+            pressure: None,
+            placement,
+            state,
+            has_stepped_over,
+        })
     }
 
     /// Handles a page fault from its address and error code alone.
+    ///
+    /// A handler that has the registers of the interrupted code should call
+    /// [`handle_fault_with`](Self::handle_fault_with). Without them a fill of zeros under a
+    /// [`ZeroFill`] guard takes no frame, but time for each of its bytes.
     ///
     /// It may be called with interrupts on or off. It uses no heap, touches no region, and waits
     /// for nothing but the space's lock and the frame source. For an address outside of the window
@@ -120,9 +138,14 @@ impl<P: Platform> AddressSpace<P> {
     /// registers when this CPU raised this fault, and that `fault.code` is the fault's error code.
     /// The code at `rip` is read.
     pub unsafe fn handle_fault_with(&self, fault: Fault, registers: &mut StringRegisters) -> Outcome {
+        let elements_before = registers.rcx;
         // SAFETY: forwarded from this function's contract.
         let interrupted = unsafe { Interrupted::new(registers) };
-        self.handle(fault, Some(interrupted))
+        let outcome = self.handle(fault, Some(interrupted));
+        if registers.rcx != elements_before {
+            self.has_stepped_over.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 
     /// The policies in force.

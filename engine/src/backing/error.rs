@@ -21,6 +21,18 @@ pub enum BackingError {
         /// Bytes of the window or of the fixed slice.
         available: u64,
     },
+    /// The page-fault handler does not step over fills of zeros, so that one of this size would
+    /// take too long.
+    #[error(
+        "{requested} bytes are more than the {limit} that a memory starts with while the page-fault handler \
+         does not step over fills of zeros; pass it the registers with `handle_fault_with`"
+    )]
+    Unfillable {
+        /// Bytes that were requested.
+        requested: u64,
+        /// Bytes that a memory may start with.
+        limit: u64,
+    },
     /// No range of addresses of this size is free at present.
     #[error("no free range of {requested} bytes; drop a store first")]
     NoAddresses {

@@ -12,8 +12,9 @@ use spin::Mutex;
 
 use self::block::{Block, BlockHeap};
 use super::{
-    Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImageCharge, ImagePart,
-    LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares, Standing,
+    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Health, ImageCharge,
+    ImagePart, LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares,
+    Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -198,6 +199,11 @@ unsafe impl LinearRegion for Slot {
         }
         self.limit = bytes;
         Ok(())
+    }
+
+    /// The slice bounds the time.
+    fn fill_time(&self) -> FillTime {
+        FillTime::Bounded
     }
 
     fn zero_fill(&mut self, _span: Span, fill: &mut dyn FnMut()) {

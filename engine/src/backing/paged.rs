@@ -12,8 +12,9 @@ use palimpsest_paging::{
 };
 
 use super::{
-    Arena, Backing, BackingError, Cleared, DataImage, FrameShortage, Health, ImageCharge, ImagePart,
-    LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares, Standing,
+    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Health, ImageCharge,
+    ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency, Provider,
+    Reservation, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -22,7 +23,9 @@ use crate::{
 
 /// A backing whose memories are demand-paged regions of an address space.
 ///
-/// The #PF handler must pass page faults to the same address space, with `space.handle_fault(..)`.
+/// The #PF handler must pass page faults to the same address space, and should do so with
+/// `space.handle_fault_with(..)`. With `space.handle_fault(..)`, which cannot step over fills of
+/// zeros, no memory starts with more than 64 MiB or grows by more at a time.
 pub struct Paged<P: Platform + 'static> {
     space: &'static AddressSpace<P>,
 }
@@ -82,6 +85,9 @@ struct Share<P: Platform + 'static> {
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
     fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
+        if size.initial > MOST_FILLED_BYTES && !self.space.steps_over_fills() {
+            return Err(BackingError::Unfillable { requested: size.initial, limit: MOST_FILLED_BYTES });
+        }
         let mut wanted = size.maximum;
         let reserved = loop {
             let reserved = self.space.reserve(wanted.max(1), &self.account);
@@ -92,7 +98,7 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
         };
         let mut region = reserved.map_err(|error| self.backing_error(error, size))?;
         match region.set_limit(size.initial) {
-            Ok(()) => Ok(Box::new(PagedRegion { region, image: None })),
+            Ok(()) => Ok(Box::new(PagedRegion { space: self.space, region, image: None })),
             Err(LimitError::Uncharged(cause)) => Err(uncharged(cause, size)),
             Err(error @ (LimitError::BeyondCapacity { .. } | LimitError::Resident { .. } | _)) => {
                 unreachable!("the limit of a new region moves up to its capacity: {error}")
@@ -175,6 +181,7 @@ impl<P: Platform + Send + Sync> DataImage for PagedImage<P> {
 
 /// The region of one linear memory.
 struct PagedRegion<P: Platform + 'static> {
+    space: &'static AddressSpace<P>,
     region: Region<'static, P>,
     /// The image that the region shows, which stays charged as long.
     image: Option<Arc<dyn DataImage>>,
@@ -197,6 +204,10 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
 
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {
         self.region.set_limit(bytes).map_err(|_| LimitRefused)
+    }
+
+    fn fill_time(&self) -> FillTime {
+        if self.space.steps_over_fills() { FillTime::Bounded } else { FillTime::ByteByByte }
     }
 
     /// The guard of the paging crate covers the pages at the ends of `span` too. It absorbs writes

@@ -7,13 +7,15 @@
 use alloc::boxed::Box;
 use core::arch::naked_asm;
 
-use palimpsest_paging::{Fault, Outcome};
+use palimpsest_paging::{Fault, Outcome, StringRegisters};
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, Segment};
 use x86_64::instructions::tables::load_tss;
 use x86_64::registers::control::Cr2;
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
-use x86_64::structures::idt::{Entry, InterruptDescriptorTable, PageFaultErrorCode};
+use x86_64::structures::idt::{
+    Entry, InterruptDescriptorTable, InterruptStackFrameValue, PageFaultErrorCode,
+};
 use x86_64::structures::tss::TaskStateSegment;
 
 use crate::memory;
@@ -66,14 +68,15 @@ fn set<F>(gate: &mut Entry<F>, entry: extern "sysv64" fn(), stack: u16) {
 /// all.
 ///
 /// The CPU aligned the stack to 16 bytes and pushed 6 words, the error code last (Intel SDM Vol 3A,
-/// 7.14.2). Ten more words keep it aligned for the call. RBP is saved for that reason only.
+/// 7.14.2). Ten more words keep it aligned for the call. RBP is saved for that reason only. The
+/// handler gets a pointer to all of them, as a [`FaultFrame`].
 #[unsafe(naked)]
 extern "sysv64" fn page_fault_entry() {
     naked_asm!(
         ".irp register, rax,rcx,rdx,rsi,rdi,r8,r9,r10,r11,rbp",
         "push \\register",
         ".endr",
-        "mov rdi, [rsp + 10 * 8]",
+        "mov rdi, rsp",
         // The interrupted code may have set the direction flag.
         "cld",
         "call {page_fault}",
@@ -93,11 +96,39 @@ extern "sysv64" fn double_fault_entry() {
     naked_asm!("cld", "call {double_fault}", double_fault = sym double_fault)
 }
 
+/// What the entry and the CPU pushed. The last one that was pushed is the first.
+#[repr(C)]
+struct FaultFrame {
+    rbp: u64,
+    r11: u64,
+    r10: u64,
+    r9: u64,
+    r8: u64,
+    rdi: u64,
+    rsi: u64,
+    rdx: u64,
+    rcx: u64,
+    rax: u64,
+    error_code: u64,
+    interrupted: InterruptStackFrameValue,
+}
+
 /// Resolves a page fault. Returns if the interrupted instruction can be restarted.
-extern "sysv64" fn page_fault(error_code: u64) {
+extern "sysv64" fn page_fault(frame: &mut FaultFrame) {
     let address = Cr2::read().expect("the CPU stores only canonical addresses in CR2");
-    let code = PageFaultErrorCode::from_bits_retain(error_code);
-    match memory::space().map(|space| space.handle_fault(Fault { address, code })) {
+    let code = PageFaultErrorCode::from_bits_retain(frame.error_code);
+    let mut registers = StringRegisters {
+        rip: frame.interrupted.instruction_pointer,
+        rax: frame.rax,
+        rcx: frame.rcx,
+        rdi: frame.rdi,
+        rflags: frame.interrupted.cpu_flags,
+    };
+    let fault = Fault { address, code };
+    // SAFETY: the entry has saved the registers of the code that raised this fault.
+    let outcome = memory::space().map(|space| unsafe { space.handle_fault_with(fault, &mut registers) });
+    (frame.rcx, frame.rdi) = (registers.rcx, registers.rdi);
+    match outcome {
         Some(Outcome::Handled) => {}
         Some(Outcome::NotOurs(reason)) => panic!("page fault at {address:?}, {code:?}: {reason}"),
         None => panic!("page fault at {address:?}, {code:?}: the kernel is still booting"),

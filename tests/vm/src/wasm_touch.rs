@@ -1,5 +1,7 @@
 //! Which pages a guest's or the host's access to a linear memory commits.
 
+use alloc::format;
+
 use kernel_demo::{
     Machine, clock,
     memory::{FaultEntry, set_fault_entry},
@@ -19,6 +21,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("host-accesses-commit-like-the-guests", 6, host_accesses_commit_like_the_guests),
     VmTest::new("floats-survive-faults-between-them", 2, floats_survive_faults_between_them),
     VmTest::counting("instantiating-four-gib-costs-no-more-than-one-page", 1, instantiation_cost),
+    VmTest::counting("a-handler-without-registers-refuses-long-fills", 7, long_fills),
     VmTest::counting("growing-by-all-costs-no-more-than-growing-by-one", 1, growth_cost),
 ];
 
@@ -38,6 +41,27 @@ fn four_gib_memory_holds_no_data_frame(checks: &mut Checks, machine: &Machine) {
         checks.equal("table frames", held.table_frames, 0);
         checks.equal("the last byte", program.memory().data(&program.store)[LAST as usize], 0);
     }
+}
+
+/// A handler without registers has to write every byte of a new range.
+fn long_fills(checks: &mut Checks, machine: &Machine) {
+    const WASM_PAGE: u64 = 65_536;
+    set_fault_entry(FaultEntry::Plain);
+    let refused = Program::try_start(machine, guest!("four-gib")).err();
+    let is_named = refused.is_some_and(|error| format!("{error:#?}").contains("Unfillable"));
+    checks.equal("a memory that starts with 4 GiB is refused by name", is_named, true);
+    let mut program = Program::start(machine, guest!("growing"));
+    let memory = program.memory();
+    let mut grow = |bytes| memory.grow(&mut program.store, bytes / WASM_PAGE).ok();
+    let before = clock::ticks();
+    checks.equal("growing by 4 GiB less a page", grow((4 << 30) - WASM_PAGE), None);
+    checks.at_most("instructions of the refusal", clock::ticks() - before, 20_000);
+    checks.equal("growing by 64 MiB and a page", grow((64 << 20) + WASM_PAGE), None);
+    checks.equal("growing by 64 MiB", grow(64 << 20), Some(1));
+    set_fault_entry(FaultEntry::RegisterAware);
+    checks.equal("growing by 1 GiB with the registers", grow(1 << 30), Some(1 + 1024));
+    let resident = program.residency().resident_frames;
+    checks.equal("resident frames", resident, 0);
 }
 
 fn guest_stores_commit_their_pages_only(checks: &mut Checks, machine: &Machine) {

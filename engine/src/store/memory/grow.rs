@@ -1,16 +1,24 @@
 //! `memory.grow`: moves the region's limit and wasmi's length in constant time, without a frame.
 //!
 //! wasmi fills the new range with zeros, although it reads as zero already. The region absorbs
-//! those writes.
+//! those writes. Where that takes time for each byte, a growth is bounded, and paid for.
 
 use alloc::sync::Arc;
 use wasmi::AsContextMut;
 
 use super::MemoryRecord;
 use crate::{
-    store::{GrowError, StoreState, limiter::Growth},
+    backing::{FillTime, MOST_FILLED_BYTES},
+    store::{GrowError, StoreState, charge, limiter::Growth},
     units::Span,
 };
+
+/// The bytes that cost one unit of fuel where growing takes time for each byte: as many as in
+/// wasmi's `memory.fill`.
+const BYTES_PER_FUEL: u64 = 64;
+
+/// Growth by so many bytes, one Wasm page, takes no longer than a few calls.
+const UNPAID_BYTES: u64 = 64 << 10;
 
 /// Grows the memory by `delta` Wasm pages, and returns the old size in Wasm pages.
 ///
@@ -39,6 +47,13 @@ pub(crate) fn grow<T: 'static>(
     let span = Span::growth(bytes(size), bytes(grown));
     let refused = GrowError::Refused { size, delta };
     record.region().with(|region| {
+        let more = span.end() - span.start();
+        if more > UNPAID_BYTES && region.fill_time() == FillTime::ByteByByte {
+            if more > MOST_FILLED_BYTES {
+                return Err(refused);
+            }
+            charge(&mut ctx, more / BYTES_PER_FUEL);
+        }
         region.set_limit(span.end()).map_err(|_| refused)?;
         let mut done = Err(refused);
         ctx.data_mut().limiter.growth = Growth::Open;
