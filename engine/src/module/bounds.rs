@@ -166,6 +166,12 @@ impl<'a> Bounds<'a> {
         self.add_work(locals + u64::from(arity.results))
     }
 
+    /// Returns how many operands can be added to the work of the present function.
+    pub(super) fn work_left(&self) -> u64 {
+        let function = u64::from(self.limits.function_work).saturating_sub(self.function_work);
+        function.min(self.limits.module_work.saturating_sub(self.module_work))
+    }
+
     /// Adds `operands` to the work of the present function.
     ///
     /// # Errors

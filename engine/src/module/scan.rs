@@ -223,10 +223,16 @@ impl<'a> BodyScanner<'a, '_> {
         let (locals, declarations) = (validator.len_locals(), reader.original_position() - range.start);
         let (mut sites, mut nesting, mut operands, mut previous) = (Vec::new(), 0, 0, None);
         let (mut search, code) = (recompute::Search::default(), wasm.get(range.clone()).unwrap_or_default());
+        // Counted here and compared with what is left, which is faster than `add_work` each time.
+        let (left, mut moved) = (self.bounds.work_left(), 0);
         while !reader.eof() {
             let start = reader.original_position();
-            if self.moves_operands(start) {
-                self.bounds.add_work(self.arities.operands(&reader, &validator))?;
+            let rest = wasm.get(start..).unwrap_or_default();
+            if rest.first().is_some_and(|&opcode| work::has_arity(opcode)) {
+                moved += self.arities.operands(rest, &validator);
+                if moved > left {
+                    self.bounds.add_work(moved)?;
+                }
             }
             if let Some(ty) = search.next(code, start - range.start) {
                 let at = start - range.start;
@@ -236,7 +242,7 @@ impl<'a> BodyScanner<'a, '_> {
                 let operator = reader.read_operator().map_err(named)?;
                 let op = self.site_op(&operator, previous);
                 if matches!(op, Some(SiteOp::Bulk(_))) {
-                    self.bounds.add_work(work::of_guard(validator.operand_stack_height()))?;
+                    moved += work::of_guard(validator.operand_stack_height());
                 }
                 validator.op(start, &operator).map_err(named)?;
                 if let Some(op) = op {
@@ -251,6 +257,7 @@ impl<'a> BodyScanner<'a, '_> {
             previous = Some(start);
         }
         validator.finish(reader.original_position()).map_err(named)?;
+        self.bounds.add_work(moved)?;
         self.bounds.check_nesting(nesting)?;
         self.bounds.check_operands(operands)?;
         let bytes = wasm.get(range).expect("the parser's ranges lie in the bytes that it parsed");
@@ -269,10 +276,6 @@ impl<'a> BodyScanner<'a, '_> {
                 Bulk::of(operator).filter(|_| !pushes_short_length(self.wasm, previous)).map(SiteOp::Bulk)
             }
         }
-    }
-
-    fn moves_operands(&self, offset: usize) -> bool {
-        self.wasm.get(offset).is_some_and(|&opcode| work::has_arity(opcode))
     }
 }
 
