@@ -151,6 +151,12 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// Panics if `image` was made by another backing, or ends past the limit.
     fn attach(&mut self, image: &Arc<dyn DataImage>, live: LiveBytes<'_>);
 
+    /// Returns the first piece of `span` that one turn of a metered guest clears: all of it, or a
+    /// part with a bounded number of frames.
+    ///
+    /// A piece ends at a page of 4 KiB, or with the span.
+    fn first_piece(&self, span: Span, strategy: Strategy) -> Span;
+
     /// Zeroes `span`, and does with its frames what `strategy` says, or what comes nearest.
     ///
     /// `live` is the same range, by wasmi's own pointer.

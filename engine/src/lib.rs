@@ -102,10 +102,10 @@ pub use link::{DuplicateDefinition, InstantiateError, Linker};
 pub use module::{IndexType, MemoryType, Module, ModuleError};
 pub use store::{
     AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc, Lost,
-    Memory, MemoryAccessError, MemoryError, OutOfFrames, OutOfHeap, ReentryTooDeep, Store, StoreContext,
-    StoreContextMut, StoreOptions, StoreReport, Table, TypedFunc,
+    Memory, MemoryAccessError, MemoryError, OutOfFrames, OutOfHeap, Pause, ReentryTooDeep, Store,
+    StoreContext, StoreContextMut, StoreOptions, StoreReport, Table, TypedFunc,
 };
-pub use task::{Pause, Poll, Task, TaskError};
+pub use task::{Poll, Task, TaskError};
 pub use units::{ClearError, WasmPageSize};
 /// The interpreter. Its types are in this crate's signatures. No function of it accepts a store, a
 /// context or a caller of this crate.

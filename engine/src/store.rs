@@ -18,6 +18,7 @@ mod into_func;
 mod items;
 mod limiter;
 mod memory;
+mod pause;
 mod state;
 
 pub use self::{
@@ -29,12 +30,14 @@ pub use self::{
     into_func::IntoFunc,
     items::{ExternRef, Global, Table},
     memory::Memory,
+    pause::Pause,
 };
 pub(crate) use self::{
     caller::ImporterMemory,
     fuel::charge,
     limiter::Limiter,
     memory::{MemoryRecord, Reserved, clear, grow},
+    pause::PauseKind,
     state::{StoreState, cross, serve},
 };
 use crate::{
@@ -119,6 +122,11 @@ impl<T: 'static> Store<T> {
     /// Fails if the engine is not metered.
     pub fn set_fuel(&mut self, units: u64) -> Result<(), wasmi::Error> {
         self.inner.set_fuel(units)
+    }
+
+    /// Returns the units of fuel that a task's guest owes.
+    pub(crate) fn owed_fuel(&self) -> u64 {
+        self.inner.data().owed
     }
 
     /// Returns the memories of the store in the order of their creation.

@@ -9,20 +9,23 @@
 //! A long `memory.fill`, `memory.copy` or `memory.init` is divided into pieces of one Wasm page
 //! (64 KiB), between which a slice can end. Fuel that a slice leaves over stays in the store. So it
 //! adds up to what a piece costs, even if that is more than a slice.
+//!
+//! A host function whose work grows with a number of the guest's does it in pieces as well: it
+//! returns [`Pause::again`], and the task calls it until its work is done or the fuel is used up.
+//! So do the engine's clears. A piece may cost more than the fuel that is left. The guest owes the
+//! rest, which its next slices pay.
 
 mod error;
-mod pause;
 
 use alloc::{string::ToString, vec::Vec};
 use core::fmt;
 use wasmi::{ResumableCall, ResumableCallHostTrap, ResumableCallOutOfFuel, StoreContextMut, TrapCode, Val};
 
-use self::pause::PauseKind;
-pub use self::{error::TaskError, pause::Pause};
+pub use self::error::TaskError;
 use crate::{
     link::{self, Linker, Unstarted},
     module::Module,
-    store::{AsContext, AsContextMut, Func, Store, StoreState, cross},
+    store::{AsContext, AsContextMut, Func, Pause, PauseKind, Store, StoreState, cross},
 };
 
 /// A guest's call that runs in slices of fuel. Owns its store.
@@ -79,7 +82,7 @@ enum State {
     /// Suspended by a host function, which returns these results when the guest is resumed.
     Paused { call: ResumableCallHostTrap, results: Vec<Val> },
     /// Suspended by a host function that is called again, with these arguments.
-    Repeated { call: ResumableCallHostTrap, arguments: Vec<Val> },
+    Repeated { call: ResumableCallHostTrap, arguments: Vec<Val>, progress: u64 },
     /// All calls have returned, or one has failed.
     Over,
 }
@@ -126,18 +129,21 @@ impl<T: 'static> Task<T> {
         let fuel = store.get_fuel().map_err(|_| TaskError::Unmetered)?;
         let quota = store.limits().fuel.map(|_| fuel);
         store.set_fuel(0).map_err(|_| TaskError::Unmetered)?;
+        store.as_context_mut().into_wasmi().data_mut().owed = 0;
         Ok(Self { state: State::Ready, calls, results: Vec::new(), quota, granted: 0, store })
     }
 
     /// Runs the guest until it has used up `fuel` units, waits, or is done.
     ///
     /// With 0 units the guest does not advance. Long `memory.fill`, `memory.copy` and `memory.init`
-    /// are divided: a turn copies at most one Wasm page (64 KiB) more than its fuel pays for. Other
-    /// instructions are not divided, so the last one of a slice may take longer than the slice:
+    /// are divided: a turn copies at most one Wasm page (64 KiB) more than its fuel pays for. Clears
+    /// are divided: a turn releases at most 8,192 frames more, or zeroes 512. What is not divided
+    /// may take longer than the rest of the slice:
     ///
-    /// - a clear, whose cost grows with the frames in its range,
     /// - `table.fill`, `table.copy`, `table.init` and `table.grow`, bounded by
-    ///   [`Limits::table_elements`](crate::Limits::table_elements) of 4 bytes each,
+    ///   [`Limits::table_elements`](crate::Limits::table_elements) of 4 bytes each. By default they
+    ///   write 512 KiB, and `table.grow` moves as much,
+    /// - a host function of the embedder, unless it returns [`Pause::again`],
     /// - the translation of a function at its first call, which costs no fuel and is bounded by
     ///   [`Limits::function_bytes`](crate::Limits::function_bytes).
     ///
@@ -150,8 +156,10 @@ impl<T: 'static> Task<T> {
         if matches!(self.state, State::Over) {
             return Poll::Failed(wasmi::Error::host(TaskError::Over));
         }
-        if let Err(error) = self.grant(fuel) {
-            return self.fail(error);
+        match self.grant(fuel) {
+            Ok(0) => {}
+            Ok(_) => return self.unpaid(),
+            Err(error) => return self.fail(error),
         }
         loop {
             if let Some(poll) = self.call_again() {
@@ -185,10 +193,12 @@ impl<T: 'static> Task<T> {
         matches!(self.state, State::Over)
     }
 
-    /// Returns the number of units of fuel that the guest has used up.
+    /// Returns the number of units of fuel that the guest has used up, with those that it owes for
+    /// the last piece of a host function's work.
     #[must_use]
     pub fn fuel_used(&self) -> u64 {
-        self.granted.saturating_sub(self.store.get_fuel().unwrap_or_default())
+        let paid = self.granted.saturating_sub(self.store.get_fuel().unwrap_or_default());
+        paid.saturating_add(self.store.owed_fuel())
     }
 
     /// Returns the store, which can be examined between two slices.
@@ -209,13 +219,23 @@ impl<T: 'static> Task<T> {
         self.store
     }
 
-    /// Moves up to `fuel` units from the quota to the store.
-    fn grant(&mut self, fuel: u64) -> Result<(), wasmi::Error> {
+    /// Moves up to `fuel` units from the quota to the store, and pays what the guest owes. Returns
+    /// what it still owes.
+    fn grant(&mut self, fuel: u64) -> Result<u64, wasmi::Error> {
         let units = self.quota.map_or(fuel, |quota| quota.min(fuel));
         self.quota = self.quota.map(|quota| quota - units);
         self.granted = self.granted.saturating_add(units);
-        let left = self.store.get_fuel()?;
-        self.store.set_fuel(left.saturating_add(units))
+        let left = self.store.get_fuel()?.saturating_add(units);
+        let mut ctx = self.store.as_context_mut().into_wasmi();
+        let paid = ctx.data().owed.min(left);
+        ctx.data_mut().owed -= paid;
+        ctx.set_fuel(left - paid)?;
+        Ok(ctx.data().owed)
+    }
+
+    /// Ends a slice without fuel, or the guest if its quota is used up.
+    fn unpaid(&mut self) -> Poll {
+        if self.quota == Some(0) { self.fail(TrapCode::OutOfFuel.into()) } else { Poll::Runnable }
     }
 
     /// Begins the next call, or resumes the one that is suspended.
@@ -240,11 +260,8 @@ impl<T: 'static> Task<T> {
     }
 
     fn out_of_fuel(&mut self, call: ResumableCallOutOfFuel) -> Poll {
-        if self.quota == Some(0) {
-            return self.fail(TrapCode::OutOfFuel.into());
-        }
         self.state = State::OutOfFuel(call);
-        Poll::Runnable
+        self.unpaid()
     }
 
     /// Suspends the call. Returns `None` if its host function can be called again at once.
@@ -255,7 +272,7 @@ impl<T: 'static> Task<T> {
             PauseKind::Until(until_ns) => {
                 (State::Paused { call, results: values }, Some(Poll::Waiting { until_ns }))
             }
-            PauseKind::Again => (State::Repeated { call, arguments: values }, None),
+            PauseKind::Again { progress } => (State::Repeated { call, arguments: values, progress }, None),
         };
         self.state = state;
         poll
@@ -265,21 +282,22 @@ impl<T: 'static> Task<T> {
     /// guest can be advanced.
     fn call_again(&mut self) -> Option<Poll> {
         loop {
-            let (call, arguments) = match core::mem::replace(&mut self.state, State::Over) {
-                State::Repeated { call, arguments } => (call, arguments),
+            let (call, arguments, progress) = match core::mem::replace(&mut self.state, State::Over) {
+                State::Repeated { call, arguments, progress } => (call, arguments, progress),
                 other @ (State::Ready | State::OutOfFuel(_) | State::Paused { .. } | State::Over) => {
                     self.state = other;
                     return None;
                 }
             };
             if self.store.get_fuel().unwrap_or_default() == 0 {
-                self.state = State::Repeated { call, arguments };
-                return Some(Poll::Runnable);
+                self.state = State::Repeated { call, arguments, progress };
+                return Some(self.unpaid());
             }
             let func = call.host_func();
             let mut ctx = self.store.as_context_mut().into_wasmi();
             let mut results: Vec<_> =
                 func.ty(&ctx).results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
+            ctx.data_mut().progress = progress;
             let returned = in_task(&mut ctx, |ctx| func.call(ctx, &arguments, &mut results));
             let Err(error) = returned else {
                 self.state = State::Paused { call, results };
@@ -306,7 +324,9 @@ fn in_task<T: 'static, R>(
 ) -> Result<R, wasmi::Error> {
     ctx.data_mut().in_task = true;
     let returned = cross(ctx, call);
-    ctx.data_mut().in_task = false;
+    let state = ctx.data_mut();
+    state.in_task = false;
+    state.progress = 0;
     returned
 }
 

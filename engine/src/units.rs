@@ -106,6 +106,16 @@ impl Span {
         Self { start: old_bytes, end: new_bytes.max(old_bytes) }
     }
 
+    /// Returns the part up to the offset `end`.
+    pub(crate) fn up_to(self, end: u64) -> Self {
+        Self { start: self.start, end: end.clamp(self.start, self.end) }
+    }
+
+    /// Returns the part from the offset `start` on.
+    pub(crate) fn from(self, start: u64) -> Self {
+        Self { start: start.clamp(self.start, self.end), end: self.end }
+    }
+
     fn within(start: u64, len: u64, size_bytes: u64) -> Option<Self> {
         let end = start.checked_add(len).filter(|&end| end <= size_bytes)?;
         Some(Self { start, end })

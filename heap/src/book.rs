@@ -87,6 +87,20 @@ impl Book {
         self.free.insert(pages);
     }
 
+    /// Adds pages to the heap that the guest may have written to, and lists them for
+    /// [`next_release`](Self::next_release).
+    pub(crate) fn adopt(&mut self, pages: Pages) {
+        if pages.count > 0 {
+            self.release(pages);
+        }
+    }
+
+    /// Lists pages again that [`next_release`](Self::next_release) has returned and the caller has
+    /// not released.
+    pub(crate) fn postpone(&mut self, pages: Pages) {
+        self.released.push(pages);
+    }
+
     /// Counts an operation for [`HeapOptions::idle_operations`].
     pub(crate) fn tick(&mut self) {
         self.idle.tick();
@@ -151,6 +165,11 @@ impl Book {
     pub(crate) fn missing(&self, pages: u64, align_pages: u64, end: u64) -> Option<u64> {
         let start = self.free.ending_at(end).map_or(end, |tail| tail.first);
         start.checked_next_multiple_of(align_pages)?.checked_add(pages)?.checked_sub(end)
+    }
+
+    /// Returns whether a large block or adopted pages wait to be released.
+    pub(crate) fn has_released(&self) -> bool {
+        !self.released.is_empty()
     }
 
     /// Returns the next pages that the caller must release before the next operation, or `None` if

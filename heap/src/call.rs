@@ -4,7 +4,7 @@
 //! zeroes and copies bytes, and charges fuel: one unit for the call, one for each page that it
 //! releases, and one for each 64 bytes that it zeroes or copies.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use core::ops::Range;
 use palimpsest_engine::{Caller, Error, IndexType, Memory, Mutability, Pause, Val};
 
@@ -27,12 +27,16 @@ const CHUNK_BYTES: u64 = 1 << 16;
 /// The bytes that are zeroed or copied for one unit of fuel, as by wasmi's own instructions.
 const BYTES_PER_UNIT: u64 = 64;
 
+const INSIDE: &str = "the heap's pages are inside its memory, which never shrinks";
+
 /// A page that reads zero.
 static ZEROS: [u8; PAGE_LEN] = [0; PAGE_LEN];
 
 /// A call that is being served.
 pub(crate) struct Call<'a, T: 'static> {
     caller: Caller<'a, T>,
+    /// The arguments, which a task repeats if the call is divided.
+    arguments: &'a [u64],
     memory: Memory,
     book: Box<Book>,
     /// The fuel that the call has cost so far, apart from what [`Memory::release`] charges itself.
@@ -44,24 +48,24 @@ pub(crate) struct Call<'a, T: 'static> {
 /// # Errors
 ///
 /// [`HeapError::NoMemory`], and those of `function`.
-pub(crate) fn serve<T: 'static, R>(
+pub(crate) fn serve<T: 'static>(
     mut caller: Caller<'_, T>,
     heap: &impl Fn(&mut T) -> &mut Heap,
-    function: impl FnOnce(&mut Call<'_, T>) -> Result<R, Error>,
-) -> Result<R, Error> {
+    arguments: &[u64],
+    function: impl FnOnce(&mut Call<'_, T>) -> Result<u64, Error>,
+) -> Result<u64, Error> {
+    let progress = caller.take_progress();
     let memory = caller.memory().ok_or_else(|| Error::host(HeapError::NoMemory))?;
     let base = memory.data(&caller).as_ptr().addr();
     let books = heap(caller.data_mut());
     let existing = books.take(base);
     let is_new = existing.is_none();
     let book = existing.unwrap_or_else(|| books.new_book());
-    let mut call = Call { caller, memory, book, units: 1 };
+    let mut call = Call { caller, arguments, memory, book, units: 1 };
     if is_new {
         call.adopt();
     }
-    call.book.tick();
-    let served = function(&mut call);
-    call.release(Drain::Due);
+    let served = call.run(progress, function);
     let Call { mut caller, book, units, .. } = call;
     caller.charge_fuel(units);
     heap(caller.data_mut()).put(base, book);
@@ -69,6 +73,31 @@ pub(crate) fn serve<T: 'static, R>(
 }
 
 impl<T: 'static> Call<'_, T> {
+    /// Runs `function` between two releases. The first one is of what an earlier call has left: its
+    /// own rest, or that of a guest that was ended in between.
+    ///
+    /// `progress` is 0 until `function` has returned, and then its result plus 1.
+    ///
+    /// # Errors
+    ///
+    /// Those of `function`, and [`Pause`] if another call continues.
+    fn run(
+        &mut self,
+        progress: u64,
+        function: impl FnOnce(&mut Self) -> Result<u64, Error>,
+    ) -> Result<u64, Error> {
+        if self.book.has_released() {
+            self.release_in_parts(Drain::Due, progress)?;
+        }
+        if let Some(result) = progress.checked_sub(1) {
+            return Ok(result);
+        }
+        self.book.tick();
+        let result = function(self)?;
+        self.release_in_parts(Drain::Due, result + 1)?;
+        Ok(result)
+    }
+
     /// Allocates a block of `bytes` bytes. Returns its address, or 0 if the heap is full.
     pub(crate) fn malloc(&mut self, bytes: u64) -> u64 {
         self.allocate(Request::new(bytes, 1)).map_or(0, |block| block.address)
@@ -96,12 +125,12 @@ impl<T: 'static> Call<'_, T> {
     /// # Errors
     ///
     /// [`HeapError`] for a bad pointer, if the options require it.
-    pub(crate) fn free(&mut self, pointer: u64) -> Result<(), Error> {
+    pub(crate) fn free(&mut self, pointer: u64) -> Result<u64, Error> {
         if pointer == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let freed = self.book.free(pointer);
-        freed.or_else(|cause| self.bad_pointer(HeapFunction::Free, pointer, cause))
+        freed.or_else(|cause| self.bad_pointer(HeapFunction::Free, pointer, cause)).map(|()| 0)
     }
 
     /// Returns the length of the block at `pointer`.
@@ -128,10 +157,11 @@ impl<T: 'static> Call<'_, T> {
             return Ok(self.malloc(bytes));
         }
         if let Some(moving) = self.book.take_moving(pointer) {
-            return self.proceed(moving, bytes);
+            return self.proceed(moving);
         }
         let resized = self.book.resize(pointer, bytes);
-        self.release(Drain::Due);
+        // If this is divided, the next call resizes in the same way, and has less to release.
+        self.release_in_parts(Drain::Due, 0)?;
         match resized {
             Ok(Resized::InPlace) => Ok(pointer),
             Ok(Resized::Elsewhere { bytes: old }) => {
@@ -150,12 +180,11 @@ impl<T: 'static> Call<'_, T> {
     }
 
     /// Adds the pages between the guest's own data and the end of its memory to the new books. They
-    /// are cleared first, because the guest may have written to them.
+    /// are to be cleared, because the guest may have written to them.
     fn adopt(&mut self) {
         let size = self.size_bytes();
         let pages = Pages::inside(self.heap_base().unwrap_or(size), size);
-        self.clear(pages);
-        self.book.extend(pages);
+        self.book.adopt(pages);
     }
 
     /// Returns the value of the global [`HEAP_BASE`], if the instance exports it as a constant
@@ -213,11 +242,10 @@ impl<T: 'static> Call<'_, T> {
             return Ok(if bytes <= old { pointer } else { 0 });
         };
         let left = old.min(to.bytes);
-        self.proceed(Moving { pointer, left, to }, bytes)
+        self.proceed(Moving { pointer, left, to })
     }
 
-    /// Moves what is left of a block, and returns its new address. `bytes` is the size that the
-    /// guest asked for.
+    /// Moves what is left of a block, and returns its new address.
     ///
     /// A long block moves in chunks, the last one first. Each chunk is released before the next one
     /// is copied, so that the move takes at most a chunk of additional frames. In a task each chunk
@@ -226,7 +254,7 @@ impl<T: 'static> Call<'_, T> {
     /// # Errors
     ///
     /// [`Pause`] if the move is continued by another call.
-    fn proceed(&mut self, mut moving: Moving, bytes: u64) -> Result<u64, Error> {
+    fn proceed(&mut self, mut moving: Moving) -> Result<u64, Error> {
         let pointer = moving.pointer;
         while moving.left > CHUNK_BYTES {
             moving.left -= CHUNK_BYTES;
@@ -237,13 +265,18 @@ impl<T: 'static> Call<'_, T> {
             self.release(Drain::Due);
             if self.caller.can_pause() {
                 self.book.set_moving(moving);
-                let arguments = [pointer, bytes].map(|number| self.value(number));
-                return Err(Error::host(Pause::again(&arguments)));
+                return Err(self.again(0));
             }
         }
         self.copy(pointer, &moving.to, 0..moving.left);
         self.book.free(pointer).expect("the block was found at the start of the call");
         Ok(moving.to.address)
+    }
+
+    /// Returns the pause after which the task repeats the call with `progress`.
+    fn again(&self, progress: u64) -> Error {
+        let arguments: Vec<_> = self.arguments.iter().map(|number| self.value(*number)).collect();
+        Error::host(Pause::again(&arguments, progress))
     }
 
     /// Returns a number as a value of the memory's index type.
@@ -284,7 +317,30 @@ impl<T: 'static> Call<'_, T> {
         self.units += (range.end - range.start).div_ceil(BYTES_PER_UNIT);
     }
 
-    /// Releases the pages that the books no longer need.
+    /// Releases the pages that the books no longer need. In a task it releases a bounded number of
+    /// frames, and the slice can end before the next part.
+    ///
+    /// # Errors
+    ///
+    /// [`Pause`] if another call continues with `progress`.
+    fn release_in_parts(&mut self, drain: Drain, progress: u64) -> Result<(), Error> {
+        if !self.caller.can_pause() {
+            self.release(drain);
+            return Ok(());
+        }
+        while let Some(pages) = self.book.next_release(drain) {
+            let part = self.memory.release_part(&mut self.caller, pages.address(), pages.bytes());
+            let (_, bytes) = part.expect(INSIDE);
+            let done = bytes / PAGE_BYTES;
+            if done < pages.count {
+                self.book.postpone(Pages::new(pages.first + done, pages.count - done));
+                return Err(self.again(progress));
+            }
+        }
+        Ok(())
+    }
+
+    /// Releases the pages that the books no longer need, which are few.
     fn release(&mut self, drain: Drain) {
         while let Some(pages) = self.book.next_release(drain) {
             self.clear(pages);
@@ -296,7 +352,7 @@ impl<T: 'static> Call<'_, T> {
             return;
         }
         let released = self.memory.release(&mut self.caller, pages.address(), pages.bytes());
-        released.expect("the heap's pages are inside its memory, which never shrinks");
+        released.expect(INSIDE);
     }
 
     /// Grows the memory by at least `missing` pages and adds them to the books. Returns `None` if

@@ -14,18 +14,24 @@ macro_rules! define {
     ($linker:ident, $heap:ident, $Index:ty) => {{
         let heap = $heap.clone();
         $linker.func_wrap(MODULE, "malloc", move |caller: Caller<'_, T>, size: $Index| {
-            serve(caller, &heap, |call| Ok(call.malloc(size.into()))).map(narrow::<$Index>)
+            serve(caller, &heap, &[size.into()], |call| Ok(call.malloc(size.into()))).map(narrow::<$Index>)
         })?;
         let heap = $heap.clone();
         $linker.func_wrap(MODULE, "calloc", move |caller: Caller<'_, T>, count: $Index, size: $Index| {
-            serve(caller, &heap, |call| Ok(call.calloc(count.into(), size.into()))).map(narrow::<$Index>)
+            serve(caller, &heap, &[count.into(), size.into()], |call| {
+                Ok(call.calloc(count.into(), size.into()))
+            })
+            .map(narrow::<$Index>)
         })?;
         let heap = $heap.clone();
         $linker.func_wrap(
             MODULE,
             "realloc",
             move |caller: Caller<'_, T>, pointer: $Index, size: $Index| {
-                serve(caller, &heap, |call| call.realloc(pointer.into(), size.into())).map(narrow::<$Index>)
+                serve(caller, &heap, &[pointer.into(), size.into()], |call| {
+                    call.realloc(pointer.into(), size.into())
+                })
+                .map(narrow::<$Index>)
             },
         )?;
         let heap = $heap.clone();
@@ -33,17 +39,20 @@ macro_rules! define {
             MODULE,
             "aligned_alloc",
             move |caller: Caller<'_, T>, alignment: $Index, size: $Index| {
-                serve(caller, &heap, |call| Ok(call.aligned_alloc(alignment.into(), size.into())))
-                    .map(narrow::<$Index>)
+                serve(caller, &heap, &[alignment.into(), size.into()], |call| {
+                    Ok(call.aligned_alloc(alignment.into(), size.into()))
+                })
+                .map(narrow::<$Index>)
             },
         )?;
         let heap = $heap.clone();
         $linker.func_wrap(MODULE, "free", move |caller: Caller<'_, T>, pointer: $Index| {
-            serve(caller, &heap, |call| call.free(pointer.into()))
+            serve(caller, &heap, &[pointer.into()], |call| call.free(pointer.into())).map(drop)
         })?;
         let heap = $heap;
         $linker.func_wrap(MODULE, "usable_size", move |caller: Caller<'_, T>, pointer: $Index| {
-            serve(caller, &heap, |call| call.usable_size(pointer.into())).map(narrow::<$Index>)
+            serve(caller, &heap, &[pointer.into()], |call| call.usable_size(pointer.into()))
+                .map(narrow::<$Index>)
         })?;
         Ok(())
     }};

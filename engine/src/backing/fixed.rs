@@ -21,6 +21,9 @@ use crate::{
     units::{FRAME_BYTES, Span},
 };
 
+/// The bytes that one turn of a metered guest clears at a time: 1 MiB.
+const PIECE_BYTES: u64 = 1 << 20;
+
 /// The alignment of blocks, in bytes: that of a frame.
 const ALIGNMENT: usize = 4096;
 
@@ -217,6 +220,10 @@ unsafe impl LinearRegion for Slot {
         for (offset, bytes) in &image.parts {
             assert!(live.write(*offset, bytes), "an image is made for the initial size of its memory");
         }
+    }
+
+    fn first_piece(&self, span: Span, _strategy: Strategy) -> Span {
+        span.up_to(span.start().saturating_add(PIECE_BYTES) / FRAME_BYTES * FRAME_BYTES)
     }
 
     fn clear(&mut self, span: Span, _strategy: Strategy, live: LiveBytes<'_>) -> Cleared {

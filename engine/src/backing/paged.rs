@@ -227,6 +227,16 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
         self.image = Some(Arc::clone(image));
     }
 
+    fn first_piece(&self, span: Span, strategy: Strategy) -> Span {
+        let pages = self.pages(span.start().div_ceil(FRAME_BYTES), span.end() / FRAME_BYTES);
+        let piece = match strategy {
+            Strategy::Decommit | Strategy::Deferred => self.region.first_released(pages),
+            Strategy::Recommit | Strategy::ZeroNow => self.region.first_zeroed(pages),
+        };
+        let end = piece.expect("a span is within the region").end;
+        if end >= pages.end { span } else { span.up_to(end.start_address() - self.region.base()) }
+    }
+
     /// The strategy is applied to the pages that lie wholly inside `span`. A span may start or end
     /// inside a page; the bytes there are zeroed, and their frames, one for each end, are retained.
     /// An end in a page of an image takes a frame, as a write there does.

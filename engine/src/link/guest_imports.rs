@@ -9,12 +9,11 @@
 //! The `i32` is 0 if every frame was released, and 1 if some were retained or replaced.
 
 use alloc::sync::Arc;
-use wasmi::{AsContextMut, Caller, Func, FuncType, ValType};
+use wasmi::{AsContextMut, Caller, Func, FuncType, Val, ValType};
 
 use crate::{
-    backing::Cleared,
     module::IndexType,
-    store::{MemoryRecord, StoreState, clear},
+    store::{MemoryRecord, Pause, StoreState, clear},
     units::{ClearError, Span},
 };
 
@@ -83,10 +82,12 @@ fn clear_with_status<T: 'static>(
 ) -> Func {
     match record.ty().index() {
         IndexType::I32 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, start: u32, len: u32| {
-            cleared(caller, &record, form, start.into(), len.into()).map(retained)
+            let arguments = [start, len].map(|number| Val::I32(number.cast_signed()));
+            cleared(caller, &record, form, [start.into(), len.into()], &arguments).map(i32::from)
         }),
         IndexType::I64 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, start: u64, len: u64| {
-            cleared(caller, &record, form, start, len).map(retained)
+            let arguments = [start, len].map(|number| Val::I64(number.cast_signed()));
+            cleared(caller, &record, form, [start, len], &arguments).map(i32::from)
         }),
     }
 }
@@ -99,22 +100,34 @@ pub(super) fn discard<T: 'static>(
 ) -> Func {
     match record.ty().index() {
         IndexType::I32 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, addr: u32, len: u32| {
-            cleared(caller, &record, Form::Bytes, addr.into(), len.into()).map(drop)
+            let arguments = [addr, len].map(|number| Val::I32(number.cast_signed()));
+            cleared(caller, &record, Form::Bytes, [addr.into(), len.into()], &arguments).map(drop)
         }),
         IndexType::I64 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, addr: u64, len: u64| {
-            cleared(caller, &record, Form::Bytes, addr, len).map(drop)
+            let arguments = [addr, len].map(|number| Val::I64(number.cast_signed()));
+            cleared(caller, &record, Form::Bytes, [addr, len], &arguments).map(drop)
         }),
     }
 }
 
-/// Clears the range, or traps with a [`ClearError`], or ends a guest whose store is lost.
+/// Clears the range, or traps with a [`ClearError`], or ends a guest whose store is lost. Returns
+/// whether frames were retained or replaced.
+///
+/// In a task one call clears a piece of the range. The guest is suspended until the last piece is
+/// cleared, so it sees the range as it was before or as it is afterwards. `arguments` are those of
+/// the call, which the task repeats.
+///
+/// # Errors
+///
+/// [`ClearError`]; [`Pause`] if another call continues; [`OutOfFrames`](crate::OutOfFrames) or
+/// [`OutOfHeap`](crate::OutOfHeap).
 fn cleared<T: 'static>(
-    caller: Caller<'_, StoreState<T>>,
+    mut caller: Caller<'_, StoreState<T>>,
     record: &Arc<MemoryRecord>,
     form: Form,
-    start: u64,
-    count: u64,
-) -> Result<Cleared, wasmi::Error> {
+    [start, count]: [u64; 2],
+    arguments: &[Val],
+) -> Result<bool, wasmi::Error> {
     caller.data().refuse_lost()?;
     let size = record.memory().wasmi().data_size(&caller) as u64;
     let page_size = record.ty().page_size();
@@ -122,10 +135,38 @@ fn cleared<T: 'static>(
         Form::WasmPages => Span::of_wasm_pages(start, count, page_size, size),
         Form::Bytes => Span::of_bytes(start, count, page_size, size),
     };
+    let span = span.map_err(wasmi::Error::host)?;
     let strategy = record.strategy();
-    Ok(clear(caller, record, span.map_err(wasmi::Error::host)?, strategy))
+    if !caller.data().can_pause() {
+        return Ok(!clear(caller, record, span, strategy).is_released());
+    }
+    let done = Progress::decode(core::mem::take(&mut caller.data_mut().progress));
+    let left = span.from(done.end);
+    let piece = record.region().with(|region| region.first_piece(left, strategy));
+    let cleared = clear(caller, record, piece, strategy);
+    let is_retained = done.is_retained || !cleared.is_released();
+    if piece.end() == span.end() {
+        return Ok(is_retained);
+    }
+    let done = Progress { end: piece.end(), is_retained };
+    Err(wasmi::Error::host(Pause::again(arguments, done.encode())))
 }
 
-fn retained(cleared: Cleared) -> i32 {
-    i32::from(!cleared.is_released())
+/// How far a clear in pieces has come.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// The end of the last piece, which is the end of a page of 4 KiB. 0 before the first.
+    end: u64,
+    /// Whether frames were retained or replaced.
+    is_retained: bool,
+}
+
+impl Progress {
+    fn decode(number: u64) -> Self {
+        Self { end: number & !1, is_retained: number & 1 == 1 }
+    }
+
+    fn encode(self) -> u64 {
+        self.end | u64::from(self.is_retained)
+    }
 }

@@ -95,9 +95,18 @@ impl<T: 'static> Caller<'_, T> {
         self.inner.data().can_pause()
     }
 
-    /// Charges the guest `units` of fuel for work that the host function has done.
+    /// Returns the number that the host function passed to [`Pause::again`](crate::Pause::again) in
+    /// its last call, or 0 in the first call. It can be taken once.
+    #[must_use]
+    pub fn take_progress(&mut self) -> u64 {
+        core::mem::take(&mut self.inner.data_mut().progress)
+    }
+
+    /// Charges the guest `units` of fuel for work of the host function.
     ///
     /// A guest that has fewer units keeps none, and stops at its next instruction that costs fuel.
+    /// The guest of a [`Task`](crate::Task) owes the rest: its next slices pay it before the guest
+    /// continues.
     /// The call has no effect if the engine is not metered.
     pub fn charge_fuel(&mut self, units: u64) {
         charge(&mut self.inner, units);

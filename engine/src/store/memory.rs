@@ -89,8 +89,8 @@ impl Memory {
     /// Zeroes Wasm pages `start..start + count`, and releases their frames before it returns.
     ///
     /// The size does not change, and the pages stay usable. No slice of the memory can be alive
-    /// during the call, because `ctx` is exclusive. The guest is charged fuel by the number of
-    /// frames that were released or retained, and at least 1.
+    /// during the call, because `ctx` is exclusive. The guest is charged a unit of fuel for each
+    /// frame that was released or retained, 256 for each table that was released, and at least 1.
     ///
     /// Wasm pages are of the memory's own page size. If that is one byte, frames that lie wholly
     /// inside the range are released, and the bytes at its ends are zeroed in place.
@@ -196,6 +196,30 @@ impl Memory {
         strategy: Strategy,
     ) -> Result<Cleared, ClearError> {
         self.clear(ctx, Some(strategy), |_, size| Span::of_any_bytes(addr, len, size))
+    }
+
+    /// Like [`release`](Self::release), but clears only the start of the range if that has many
+    /// frames: about 8,192 that are released, or 512 that are zeroed. Returns how many bytes were
+    /// cleared as well.
+    ///
+    /// A host function that clears a long range may return [`Pause::again`](crate::Pause::again)
+    /// between two parts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`release`](Self::release).
+    pub fn release_part(
+        &self,
+        mut ctx: impl AsContextMut,
+        addr: u64,
+        len: u64,
+    ) -> Result<(Cleared, u64), ClearError> {
+        let ctx = ctx.as_context_mut().into_wasmi();
+        let record = MemoryRecord::of(*self, &ctx);
+        let span = Span::of_any_bytes(addr, len, self.inner.data_size(&ctx) as u64)?;
+        let strategy = record.strategy();
+        let part = record.region().with(|region| region.first_piece(span, strategy));
+        Ok((clear(ctx, &record, part, strategy), part.end() - part.start()))
     }
 
     /// Clears what `span` returns for the page size and the size of the memory, by `strategy` or

@@ -36,6 +36,11 @@ pub(crate) struct StoreState<T> {
     depth: u32,
     /// Whether the first of these calls is a task's.
     pub(crate) in_task: bool,
+    /// What the host function that is called again passed to its pause, until it takes the number.
+    pub(crate) progress: u64,
+    /// Units of fuel for work in a task that exceeded the fuel that was left. The next slices pay
+    /// them.
+    pub(crate) owed: u64,
 }
 
 impl<T> StoreState<T> {
@@ -54,6 +59,8 @@ impl<T> StoreState<T> {
             heap,
             depth: 0,
             in_task: false,
+            progress: 0,
+            owed: 0,
         }
     }
 
@@ -89,7 +96,7 @@ impl<T> StoreState<T> {
     }
 
     /// Returns whether a pause suspends the call that runs: it is a task's, and not nested.
-    pub(super) fn can_pause(&self) -> bool {
+    pub(crate) fn can_pause(&self) -> bool {
         self.in_task && self.depth == 1
     }
 

@@ -15,3 +15,4 @@ mod shared_limits;
 mod splice;
 mod support;
 mod task;
+mod turns;

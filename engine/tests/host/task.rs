@@ -194,21 +194,25 @@ fn what_cannot_become_a_task_is_named() {
 fn a_host_function_that_divides_its_work_is_called_again_until_it_returns() {
     let module = metered(
         r#"(module (import "host" "work" (func $work (param i32) (result i64)))
+            (func (export "once") (result i64) (call $work (i32.const 9)))
             (func (export "run") (result i64) (i64.add (call $work (i32.const 9)) (call $work (i32.const 0)))))"#,
     );
     let mut linker = Linker::<u32>::new();
     linker
         .func_wrap("host", "work", |mut caller: Caller<'_, u32>, left: u32| {
+            let expected = if *caller.data() == 0 || *caller.data() == 10 { 0 } else { 7 };
+            assert_eq!((caller.take_progress(), caller.take_progress()), (expected, 0));
             *caller.data_mut() += 1;
             caller.charge_fuel(100);
             if left == 0 || !caller.can_pause() {
                 return Ok(i64::from(left) + 1);
             }
-            Err(Error::host(Pause::again(&[Val::I32(left.cast_signed() - 1)])))
+            Err(Error::host(Pause::again(&[Val::I32(left.cast_signed() - 1)], 7)))
         })
         .unwrap();
-    // A call that costs more than is left uses up the slice, so there are 11 slices at least.
-    for (fuel, least, most) in [(10_000, 1, 1), (201, 4, 6), (1, 11, 20)] {
+    // Each of the 11 calls costs 100 units. What a call costs beyond the slice is paid by the next
+    // slices, before the next call.
+    for (fuel, least, most) in [(10_000, 1, 1), (201, 5, 6), (1, 900, 1_100)] {
         let store = Store::new(module.engine(), 0);
         let mut task = Task::instantiate(store, &linker, &module, "run", &[]).unwrap();
         let (values, slices) = run_in_slices(&mut task, fuel);
@@ -220,9 +224,9 @@ fn a_host_function_that_divides_its_work_is_called_again_until_it_returns() {
     let mut store = Store::new(module.engine(), 0);
     store.set_fuel(10_000).unwrap();
     let instance = linker.instantiate(&mut store, &module).unwrap();
-    let run = instance.get_typed_func::<(), i64>(&store, "run").unwrap();
-    assert_eq!(run.call(&mut store, ()).unwrap(), 10 + 1);
-    assert_eq!(*store.data(), 2);
+    let work = instance.get_typed_func::<(), i64>(&store, "once").unwrap();
+    assert_eq!(work.call(&mut store, ()).unwrap(), 9 + 1);
+    assert_eq!(*store.data(), 1);
 }
 
 #[test]
@@ -237,7 +241,7 @@ fn a_host_function_can_fail_or_pause_when_it_is_called_again() {
             Err(match left {
                 0 => TrapCode::UnreachableCodeReached.into(),
                 1 => Error::host(Pause::until(70, &[Val::I32(5)])),
-                _ => Error::host(Pause::again(&[Val::I32(left.cast_signed() - 2)])),
+                _ => Error::host(Pause::again(&[Val::I32(left.cast_signed() - 2)], 0)),
             })
         })
         .unwrap();

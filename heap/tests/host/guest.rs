@@ -122,6 +122,19 @@ impl Guest {
         (number(&results), turns)
     }
 
+    /// Calls the export `name` in slices of one unit, and ends it after `turns` of them.
+    pub(crate) fn kill_after(&mut self, name: &str, arguments: &[u64], turns: usize) {
+        let arguments: Vec<Val> = arguments.iter().map(|number| self.value(*number)).collect();
+        let func = self.instance.get_func(&self.store, name).expect("it is exported");
+        let other = Store::new(self.store.engine(), Heap::default());
+        let store = core::mem::replace(&mut self.store, other);
+        let mut task = Task::new(store, func, &arguments).expect("the arguments have its type");
+        for _ in 0..turns {
+            assert!(matches!(task.run(1), Poll::Runnable), "it takes more turns");
+        }
+        self.store = task.kill();
+    }
+
     /// Calls the export `name`, which must not trap.
     pub(crate) fn get(&mut self, name: &str, arguments: &[u64]) -> u64 {
         self.call(name, arguments).unwrap_or_else(|error| panic!("{name}({arguments:x?}): {error}"))

@@ -262,6 +262,75 @@ fn a_long_block_moves_in_turns_that_exceed_their_slice_by_a_chunk_at_most() {
     }
 }
 
+/// Returns a metered guest with a large block and a block after it, and the address of the first.
+fn with_large_block(index: &'static str, bytes: u64) -> (Guest, u64) {
+    let config = Config::default().fuel(Fuel::Metered);
+    let mut guest = Guest::with(Setup { config, ..Setup::default() }, index, "1 128");
+    guest.store.set_fuel(100_000).unwrap();
+    let block = guest.get("malloc", &[bytes]);
+    guest.get("malloc", &[4096]);
+    guest.fill(block, bytes, 0xAA);
+    (guest, block)
+}
+
+#[test]
+fn a_large_block_is_freed_in_turns() {
+    const BYTES: u64 = 5 << 20;
+    for (index, fuel) in [("i32", 1), ("i64", 300), ("i32", 100_000)] {
+        let (mut guest, block) = with_large_block(index, BYTES);
+        let (_, turns) = guest.sliced("free", &[block], fuel);
+        assert!(guest.bytes(block, BYTES).iter().all(|byte| *byte == 0));
+        assert_eq!(guest.report().live_blocks, 1);
+        let used: u64 = turns.iter().sum();
+        assert!((BYTES / 4096..BYTES / 4096 + 40).contains(&used), "{used} units");
+        assert!(turns.iter().all(|units| *units <= fuel + 256 + 16), "{turns:?} in slices of {fuel}");
+        assert!(turns.len() >= 4 || fuel == 100_000, "{} turns", turns.len());
+    }
+}
+
+#[test]
+fn a_large_block_is_shortened_in_turns() {
+    const BYTES: u64 = 5 << 20;
+    for (new, is_moved) in [(70_000, false), (100, true)] {
+        let (mut guest, block) = with_large_block("i32", BYTES);
+        let (found, turns) = guest.sliced("realloc", &[block, new], 100);
+        assert_eq!(found != block, is_moved);
+        assert!(turns.len() > 10, "{} turns", turns.len());
+        assert!(guest.bytes(found, new).iter().all(|byte| *byte == 0xAA));
+        let rest = if is_moved { block } else { block + 69_632 + 4096 };
+        assert!(guest.bytes(rest, BYTES - 73_728).iter().all(|byte| *byte == 0));
+    }
+}
+
+#[test]
+fn a_guest_that_is_killed_while_a_block_is_freed_leaves_books_that_are_balanced() {
+    const BYTES: u64 = 5 << 20;
+    let (mut guest, block) = with_large_block("i32", BYTES);
+    guest.kill_after("free", &[block], 600);
+    assert!(guest.bytes(block, BYTES).iter().any(|byte| *byte != 0), "it was not over");
+    guest.store.set_fuel(100_000).unwrap();
+    assert_eq!(guest.get("calloc", &[BYTES, 1]), block);
+    assert!(guest.bytes(block, BYTES).iter().all(|byte| *byte == 0));
+    assert_eq!(guest.report().live_blocks, 2);
+}
+
+#[test]
+fn pages_that_the_guest_has_written_to_are_adopted_in_turns() {
+    const DIRTY: u64 = 100 << 16;
+    let config = Config::default().fuel(Fuel::Metered);
+    let extra = r#"(global (export "__heap_base") i32 (i32.const 65536))"#;
+    let mut guest = Guest::with(Setup { config, extra, ..Setup::default() }, "i32", "100 128");
+    guest.fill(0, DIRTY, 0xAA);
+    let (block, turns) = guest.sliced("calloc", &[1, 3 << 20], 200);
+    assert_eq!(block, 65_536);
+    assert!(turns.len() > 5, "{} turns", turns.len());
+    assert!(guest.bytes(0, 65_536).iter().all(|byte| *byte == 0xAA));
+    assert!(guest.bytes(65_536, DIRTY - 65_536).iter().all(|byte| *byte == 0));
+    guest.store.set_fuel(100_000).unwrap();
+    guest.free(block);
+    assert_eq!(guest.report().live_blocks, 0);
+}
+
 #[test]
 fn a_call_costs_a_unit_of_fuel_in_addition_to_its_instructions() {
     let engine = engine(Config::default().fuel(Fuel::Metered));

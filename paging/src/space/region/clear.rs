@@ -125,6 +125,37 @@ impl<P: Platform> Region<'_, P> {
         Ok(frames)
     }
 
+    /// Returns the first part of the pages that [`decommit`](Self::decommit) or
+    /// [`defer`](Self::defer) works on with the lock held once: all of them, or those with about
+    /// 8,192 frames. A caller that clears one part after another can do something else in between.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decommit`](Self::decommit).
+    pub fn first_released(&self, pages: PageRange) -> Result<PageRange, RangeError> {
+        self.first_batch(pages, RELEASE_BATCH)
+    }
+
+    /// Returns the first part of the pages that [`recommit`](Self::recommit) or
+    /// [`zero_in_place`](Self::zero_in_place) works on with the lock held once: all of them, or
+    /// those with about 512 frames.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decommit`](Self::decommit).
+    pub fn first_zeroed(&self, pages: PageRange) -> Result<PageRange, RangeError> {
+        self.first_batch(pages, ZERO_BATCH)
+    }
+
+    fn first_batch(&self, pages: PageRange, most_frames: u64) -> Result<PageRange, RangeError> {
+        self.check(pages)?;
+        if count(pages) <= most_frames {
+            return Ok(pages);
+        }
+        let end = self.with_mapping(|mut mapping| mapping.batch_end(pages, most_frames));
+        Ok(Page::range(pages.start, end))
+    }
+
     /// Releases up to `budget_frames` frames of deferred pages, from the lowest page on, and the
     /// tables that this empties.
     ///

@@ -6,7 +6,7 @@ use wasmi::{Val, errors::HostError};
 
 /// A request of a host function to suspend its guest: `return Err(Error::host(Pause::until(..)))`.
 ///
-/// A [`Task`](super::Task) suspends the guest, and later resumes it as if the host function had
+/// A [`Task`](crate::Task) suspends the guest, and later resumes it as if the host function had
 /// returned the results that the pause contains. All other effects on the guest, such as writes to
 /// its memory, must happen before the host function returns.
 ///
@@ -21,13 +21,16 @@ pub struct Pause {
 
 /// How the guest is resumed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum PauseKind {
+pub(crate) enum PauseKind {
     /// With the values as results, in another slice.
     Now,
     /// With the values as results, at this time in nanoseconds.
     Until(u64),
     /// By another call of the host function, with the values as arguments.
-    Again,
+    Again {
+        /// What [`Caller::take_progress`](super::Caller::take_progress) returns in that call.
+        progress: u64,
+    },
 }
 
 impl Pause {
@@ -47,18 +50,22 @@ impl Pause {
     /// the same slice if fuel is left, and in the next one otherwise. What the last of these calls
     /// returns is returned to the guest.
     ///
-    /// In the later calls [`Caller::get_export`](crate::Caller::get_export) returns `None`.
+    /// Each call must do a bounded amount of work and charge for it, because a slice ends only
+    /// between two calls. In the next call `progress` is what
+    /// [`Caller::take_progress`](crate::Caller::take_progress) returns, and
+    /// [`Caller::get_export`](crate::Caller::get_export) returns `None`. A guest whose store is lost
+    /// fails instead.
     #[must_use]
-    pub fn again(arguments: &[Val]) -> Self {
-        Self { kind: PauseKind::Again, values: arguments.into() }
+    pub fn again(arguments: &[Val], progress: u64) -> Self {
+        Self { kind: PauseKind::Again { progress }, values: arguments.into() }
     }
 
-    pub(super) fn kind(&self) -> PauseKind {
+    pub(crate) fn kind(&self) -> PauseKind {
         self.kind
     }
 
     /// Returns the results that the guest gets, or the arguments of the next call.
-    pub(super) fn values(&self) -> &[Val] {
+    pub(crate) fn values(&self) -> &[Val] {
         &self.values
     }
 }
@@ -68,7 +75,7 @@ impl fmt::Display for Pause {
         match self.kind {
             PauseKind::Until(until_ns) => write!(f, "the guest waits until {until_ns} ns")?,
             PauseKind::Now => f.write_str("the guest yields")?,
-            PauseKind::Again => f.write_str("a host function divides its work")?,
+            PauseKind::Again { .. } => f.write_str("a host function divides its work")?,
         }
         f.write_str(", which a plain call cannot resume; run it as a task")
     }
