@@ -196,7 +196,7 @@ impl WasiBuilder {
             volumes.push(volume);
         }
         let descriptors = Descriptors::new(descriptors, self.open_files);
-        Wasi { args: self.args, environ: self.environ, host: self.host, descriptors, volumes }
+        Wasi { args: self.args, environ: self.environ, host: self.host, descriptors, volumes, memory: None }
     }
 }
 

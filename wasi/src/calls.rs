@@ -16,7 +16,7 @@ pub(crate) mod transfer;
 
 use wasip1::Errno;
 
-/// How a guest continues after a call that succeeded.
+/// How a guest continues after a call that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// The call returns at once.
@@ -25,6 +25,10 @@ pub(crate) enum Next {
     PauseUntil(u64),
     /// The call returns when the guest is scheduled again.
     PauseNow,
+    /// The call is made again with these two arguments, because it has done only a part.
+    Again([u32; 2]),
+    /// The guest cannot pay for the call, which has done nothing. The guest ends.
+    OutOfFuel,
 }
 
 /// The result of a call.

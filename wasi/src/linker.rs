@@ -5,19 +5,22 @@
 //! and convert a wait to a pause. The functions themselves are in [`calls`](crate::calls).
 
 use palimpsest_engine::{
-    Caller, DuplicateDefinition, Error, Extern, FuncType, HostError, Linker, Pause, Val, ValType,
+    Caller, DuplicateDefinition, Error, Extern, FuncType, HostError, Linker, Pause, TrapCode, Val, ValType,
 };
 use thiserror::Error;
 use wasip1::{ERRNO_NOSYS, ERRNO_SUCCESS};
 
 use crate::{
     calls::{Answer, Next, args, clock, fd, open, path, poll, random, readdir, times, transfer},
-    memory::GuestMemory,
+    memory::{GuestMemory, Turn},
     wasi::Wasi,
 };
 
 /// The module that preview 1 is imported from.
 const MODULE: &str = "wasi_snapshot_preview1";
+
+/// The progress of a call that is made again. Where it continues is in its arguments.
+const AGAIN: u64 = 1;
 
 /// A parameter of an unsupported function.
 const I32: ValType = ValType::I32;
@@ -165,16 +168,26 @@ fn add_unsupported<T: 'static>(linker: &mut Linker<T>) -> Result<(), DuplicateDe
 ///
 /// # Errors
 ///
-/// [`NoMemory`], or a [`Pause`] if the call waits.
+/// [`NoMemory`]; a [`Pause`] if the call waits or continues; [`TrapCode::OutOfFuel`] if the guest
+/// cannot pay.
 fn enter<T: 'static>(
     caller: &mut Caller<'_, T>,
     wasi: &impl Fn(&mut T) -> &mut Wasi,
     call: impl FnOnce(&mut Wasi, &mut GuestMemory<'_>) -> Answer,
 ) -> Result<u32, Error> {
-    let exported = caller.get_export("memory").and_then(Extern::into_memory);
+    let exported = match caller.take_progress() {
+        0 => caller.get_export("memory").and_then(Extern::into_memory),
+        // The host made the call, so no instance is known whose export it could be.
+        _ => wasi(caller.data_mut()).memory.take(),
+    };
     let exported = exported.ok_or_else(|| Error::host(NoMemory))?;
+    let turn = if caller.can_pause() {
+        Turn::Divided
+    } else {
+        Turn::Whole { units: caller.get_fuel().unwrap_or(u64::MAX) }
+    };
     let (bytes, data) = exported.data_and_store_mut(&mut *caller);
-    let mut memory = GuestMemory::new(bytes);
+    let mut memory = GuestMemory::new(bytes, turn);
     let answer = call(wasi(data), &mut memory);
     let units = memory.units() + wasi(data).take_work();
     caller.charge_fuel(units);
@@ -183,6 +196,12 @@ fn enter<T: 'static>(
         Ok(Next::Return) => Ok(ERRNO_SUCCESS.raw().into()),
         Ok(Next::PauseUntil(until_ns)) => Err(Error::host(Pause::until(until_ns, &success))),
         Ok(Next::PauseNow) => Err(Error::host(Pause::now(&success))),
+        Ok(Next::Again(arguments)) => {
+            wasi(caller.data_mut()).memory = Some(exported);
+            let arguments = arguments.map(|argument| Val::I32(argument.cast_signed()));
+            Err(Error::host(Pause::again(&arguments, AGAIN)))
+        }
+        Ok(Next::OutOfFuel) => Err(TrapCode::OutOfFuel.into()),
         Err(errno) => Ok(errno.raw().into()),
     }
 }

@@ -24,10 +24,20 @@ const PATH_MAX: u32 = 4096;
 /// The number of bytes that one unit of fuel pays for.
 pub(crate) const BYTES_PER_UNIT: u64 = 64;
 
+/// How much of its work a call may do at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// A bounded part. A task makes the call again for the rest.
+    Divided,
+    /// All of it, if the guest has enough units of fuel.
+    Whole { units: u64 },
+}
+
 /// The memory that the calling guest exports.
 #[derive(Debug)]
 pub(crate) struct GuestMemory<'a> {
     bytes: &'a mut [u8],
+    turn: Turn,
     /// The number of bytes that were read or written.
     transferred: Cell<u64>,
 }
@@ -56,8 +66,13 @@ impl Buffer {
 }
 
 impl<'a> GuestMemory<'a> {
-    pub(crate) fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, transferred: Cell::new(0) }
+    pub(crate) fn new(bytes: &'a mut [u8], turn: Turn) -> Self {
+        Self { bytes, turn, transferred: Cell::new(0) }
+    }
+
+    /// Returns how much of its work the call may do.
+    pub(crate) fn turn(&self) -> Turn {
+        self.turn
     }
 
     /// Returns the price of the call so far, in units of fuel.
@@ -92,7 +107,9 @@ impl<'a> GuestMemory<'a> {
 
     /// Writes a result, truncated to the range.
     pub(crate) fn put(&mut self, buffer: &Buffer, value: &[u8]) {
-        for (to, from) in self.get_mut(buffer).iter_mut().zip(value) {
+        let start = buffer.0.start;
+        let written = Buffer(start..start + value.len().min(buffer.len()));
+        for (to, from) in self.get_mut(&written).iter_mut().zip(value) {
             *to = *from;
         }
     }
@@ -171,7 +188,7 @@ mod tests {
     #[test]
     fn a_range_is_inside_up_to_the_last_byte() {
         let mut bytes = [0; 100];
-        let memory = GuestMemory::new(&mut bytes);
+        let memory = GuestMemory::new(&mut bytes, Turn::Divided);
         assert_eq!(memory.buffer(0, 100).map(|buffer| buffer.len()), Ok(100));
         assert_eq!(memory.buffer(100, 0).map(|buffer| buffer.len()), Ok(0));
         for (start, len) in [(101, 0), (100, 1), (0, 101), (u32::MAX, 1), (1, u32::MAX), (u32::MAX, u32::MAX)]
@@ -186,7 +203,7 @@ mod tests {
         for (at, value) in [(0, 40), (4, 10), (8, 50), (12, 0), (16, 50), (20, 10), (24, 60), (28, 10)] {
             bytes[at] = value;
         }
-        let memory = GuestMemory::new(&mut bytes);
+        let memory = GuestMemory::new(&mut bytes, Turn::Divided);
         let lens = |limit| memory.vectors(0, 4, limit).unwrap_or_default().iter().map(Buffer::len).collect();
         assert_eq!(
             (lens(100), lens(15), lens(10)),
@@ -198,7 +215,7 @@ mod tests {
     fn vectors_that_no_call_can_mean_are_refused() {
         let mut bytes = [0xFF; 64];
         bytes[..12].copy_from_slice(&[20, 0, 0, 0, 4, 0, 0, 0, 20, 0, 0, 0]);
-        let memory = GuestMemory::new(&mut bytes);
+        let memory = GuestMemory::new(&mut bytes, Turn::Divided);
         let error = |start, count| memory.vectors(start, count, usize::MAX).err();
         // The second length is 2^32 - 1. It is out of bounds, and added to the first it overflows.
         assert_eq!((error(8, 1), error(0, 2)), (Some(ERRNO_FAULT), Some(ERRNO_INVAL)));

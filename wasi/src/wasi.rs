@@ -6,6 +6,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
+use palimpsest_engine::Memory;
 use wasip1::{ERRNO_NOSYS, Errno, Rights};
 
 use crate::{
@@ -25,6 +26,8 @@ pub struct Wasi {
     pub(crate) host: Host,
     pub(crate) descriptors: Descriptors,
     pub(crate) volumes: Vec<Volume>,
+    /// The memory of the call that a task makes again.
+    pub(crate) memory: Option<Memory>,
 }
 
 /// The services that the embedder provides.

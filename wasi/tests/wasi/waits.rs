@@ -1,7 +1,7 @@
 //! Polls and yields, outside a task and in one.
 
 use crate::support::{Guest, engine, errno, linker};
-use crate::world::ManualClock;
+use crate::world::{Counting, ManualClock};
 use palimpsest_engine::{Config, Fuel, Limits, Module, Pause, Poll, Store, Task, Val};
 use palimpsest_wasi::{Wait, Wasi};
 use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering};
@@ -106,6 +106,68 @@ fn outside_of_a_task_a_pause_is_an_error_after_the_events_are_written() {
     let error = guest.try_call("poll_oneoff", &[IN.into(), OUT.into(), 1, COUNT.into()]).unwrap_err();
     assert!(error.downcast_ref::<Pause>().is_some(), "{error}");
     assert_eq!(events(&guest), [(9, 0, 0)]);
+}
+
+#[test]
+fn random_numbers_of_any_length_come_in_turns() {
+    const LEN: u32 = 5 << 16;
+    const PIECE: u32 = 1 << 16;
+    let engine = engine(Config::default().fuel(Fuel::Metered));
+    // The memory that the guest exports is not the first one.
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (memory 1) (memory (export "memory") 6)
+        (func (export "run") (param i32 i32) (result i32) (call $random (local.get 0) (local.get 1))))"#;
+    let module = Module::new(&engine, &wat::parse_str(text).unwrap()).unwrap();
+    let expected: Vec<u8> = (1..=LEN).map(|number| number.to_le_bytes()[0]).collect();
+    for fuel in [10, 3_000, 1_000_000] {
+        let mut store = Store::new(&engine, Wasi::builder().random(Counting(0)).build());
+        let instance = linker().instantiate(&mut store, &module).unwrap();
+        let memory = instance.get_memory(&store, "memory").unwrap();
+        memory.data_mut(&mut store)[5..5 + LEN as usize].fill(0);
+        let run = instance.get_func(&store, "run").unwrap();
+        let mut task = Task::new(store, run, &[Val::I32(5), Val::I32(LEN.cast_signed())]).unwrap();
+        let mut turns = 0;
+        let results = loop {
+            turns += 1;
+            // The pieces that a turn fills, counted by their last byte, which is not zero.
+            let filled = |task: &Task<Wasi>| {
+                let bytes = &memory.data(task.store())[5..];
+                (1..=5).filter(|piece| bytes[piece * PIECE as usize - 2] != 0).count() as u64
+            };
+            let (before, units) = (filled(&task), task.fuel_used());
+            let poll = task.run(fuel);
+            let (pieces, units) = (filled(&task) - before, task.fuel_used() - units);
+            let piece_units = u64::from(PIECE) / 64;
+            assert!(pieces <= fuel / piece_units + 1, "{pieces} pieces in a slice of {fuel}");
+            assert!(units <= fuel + piece_units + 20, "{units} units in a slice of {fuel}");
+            match poll {
+                Poll::Runnable => {}
+                Poll::Returned(results) => break results,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(matches!(results[..], [Val::I32(0)]));
+        assert!(memory.data(task.store())[5..5 + LEN as usize] == expected);
+        assert!(task.fuel_used() >= u64::from(LEN) / 64);
+        assert!(turns >= u64::from(LEN) / 64 * 3 / 4 / fuel, "{turns} turns of {fuel}");
+    }
+}
+
+#[test]
+fn a_guest_that_is_killed_between_two_pieces_leaves_no_memory_to_later_calls() {
+    let engine = engine(Config::default().fuel(Fuel::Metered));
+    let mut guest = Guest::with_engine(&engine, Wasi::builder().random(Counting(0)));
+    let random = guest.instance.get_func(&guest.store, "random_get").unwrap();
+    let other = Store::new(&engine, Wasi::builder().build());
+    let store = core::mem::replace(&mut guest.store, other);
+    let mut task = Task::new(store, random, &[Val::I32(0), Val::I32(131_072)]).unwrap();
+    assert!(matches!(task.run(100), Poll::Runnable));
+    guest.store = task.kill();
+    assert!(guest.get(0, 65_536) != [0; 65_536] && guest.get(65_536, 65_536) == [0; 65_536]);
+    guest.store.set_fuel(10_000).unwrap();
+    guest.call("random_get", &[100_000, 4]).unwrap();
+    assert_eq!(guest.get(99_999, 6), [0, 1, 2, 3, 4, 0]);
 }
 
 #[test]
