@@ -7,8 +7,8 @@
 //! - Defined memories are imports.
 //! - `memory.grow`, `memory.discard` and `table.grow` are calls into the host, through a table that
 //!   the splice adds: the host table.
-//! - An operand is computed again where wasmi translates the guest's own code wrongly:
-//!   [`recompute`].
+//! - Instructions without an effect are inserted where wasmi translates the guest's own code
+//!   wrongly: [`repair`].
 //! - Active segments are applied by a function after the instance is complete, or they are in the
 //!   [`image`] that a memory starts with.
 //! - If the engine is metered, [`bulk`] instructions are divided into pieces.
@@ -21,7 +21,7 @@ mod bulk;
 mod error;
 mod image;
 mod memory_type;
-mod recompute;
+mod repair;
 mod scan;
 mod segments;
 mod splice;

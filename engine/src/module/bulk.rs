@@ -102,6 +102,9 @@ pub(super) struct GuardTypes {
 ///
 /// The instruction comes first and the call last, because a branch that is taken to the call costs
 /// short copies nothing.
+///
+/// The blocks have parameters and get no [`repair`](super::repair): the only local that is written
+/// inside is the scratch local, which is never left on the operand stack.
 pub(super) fn guard(
     out: &mut Vec<u8>,
     native: &[u8],

@@ -2,13 +2,13 @@
 //!
 //! One pass goes over all sections and operators. Its result borrows the original bytes: raw
 //! sections, raw function bodies, and the [`Site`]s in them. A site is an instruction that becomes
-//! a call through the host table, a bulk instruction of a metered guest, or a place at which an
-//! operand is computed again. Malformed bytes do not get past the scan, so the splice never has to
-//! handle them.
+//! a call through the host table, a bulk instruction of a metered guest, or a place at which a
+//! fault of wasmi's translation is avoided. Malformed bytes do not get past the scan, so the splice
+//! never has to handle them.
 
 use alloc::{string::ToString, vec::Vec};
 use core::ops::Range;
-use wasm_encoder::{SectionId, ValType};
+use wasm_encoder::SectionId;
 use wasmparser::{
     BinaryReader, FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload,
     TableType, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures, types::Types,
@@ -18,7 +18,7 @@ use super::{
     MemoryType, ModuleError, RESERVED_PREFIX, bounds,
     bounds::Bounds,
     bulk::{Bulk, PIECE_BYTES},
-    recompute,
+    repair::{self, Repair},
     work::{self, Arities},
 };
 use crate::config::{Config, Fuel};
@@ -63,8 +63,8 @@ impl HostOp {
 pub(super) enum SiteOp {
     Host(HostOp),
     Bulk(Bulk),
-    /// No instruction: the last operand, of this type, is computed again. See [`recompute`].
-    Recompute(ValType),
+    /// No instruction: others are inserted here.
+    Repair(Repair),
 }
 
 /// An instruction that may be replaced, and its range relative to the start of the function body.
@@ -222,7 +222,7 @@ impl<'a> BodyScanner<'a, '_> {
         reader.set_features(self.features);
         let (locals, declarations) = (validator.len_locals(), reader.original_position() - range.start);
         let (mut sites, mut nesting, mut operands, mut previous) = (Vec::new(), 0, 0, None);
-        let (mut search, code) = (recompute::Search::default(), wasm.get(range.clone()).unwrap_or_default());
+        let (mut search, code) = (repair::Search::default(), wasm.get(range.clone()).unwrap_or_default());
         // Counted here and compared with what is left, which is faster than `add_work` each time.
         let (left, mut moved) = (self.bounds.work_left(), 0);
         while !reader.eof() {
@@ -234,9 +234,9 @@ impl<'a> BodyScanner<'a, '_> {
                     self.bounds.add_work(moved)?;
                 }
             }
-            if let Some(ty) = search.next(code, start - range.start) {
+            if let Some(repair) = search.next(code, start - range.start) {
                 let at = start - range.start;
-                sites.push(Site { range: at..at, op: SiteOp::Recompute(ty) });
+                sites.push(Site { range: at..at, op: SiteOp::Repair(repair) });
             }
             if may_be_site(wasm, start) {
                 let operator = reader.read_operator().map_err(named)?;

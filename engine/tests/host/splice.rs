@@ -318,3 +318,64 @@ fn a_64_bit_local_is_stored_at_its_own_address() {
     );
     assert_eq!(call::<i64>(&mut store, instance, "run").unwrap(), 8);
 }
+
+/// wasmi leaves a pending local out of what it copies before a block for each parameter of the
+/// block. Each variant returns the 5 that was pushed before.
+#[test]
+fn a_local_that_is_pushed_before_a_block_keeps_its_value_on_each_path() {
+    let written = "local.set 0";
+    for (blocks, arms) in [
+        // A block and an `if` with parameters. The local is written on the path that is not taken.
+        ("i64.const 3 block (param i64) (result i32)", 1),
+        ("i64.const 3 loop (param i64) (result i32)", 1),
+        (
+            "i64.const 3 i64.const 4 block (param i64 i64) (result i64 i32) drop i32.const 0 end drop drop
+          i64.const 3 block (param i64) (result i32)",
+            1,
+        ),
+        ("i64.const 3 i64.const 4 block (param i64 i64) (result i32) drop", 1),
+        ("i64.const 3 block (param i64) (result i32) block (param i64) (result i64) end", 1),
+        ("i64.const 3 block (param i64) (result i32)", 2),
+    ] {
+        let (then, other) = match arms {
+            1 => (format!("drop i32.const 7 {written} i32.const 7"), "drop i32.const 0".to_owned()),
+            _ => ("drop i32.const 0".to_owned(), format!("drop i32.const 7 {written} i32.const 0")),
+        };
+        let (mut store, instance) = instance(&format!(
+            r#"(module (func (export "run") (param i32) (result i32) (local i32)
+                local.get 0 {blocks}
+                    local.get 1 if (param i64) (result i32) {then} else {other} end
+                end
+                drop))"#
+        ));
+        let run = instance.get_typed_func::<i32, i32>(&store, "run").unwrap();
+        assert_eq!(run.call(&mut store, 5).unwrap(), 5, "{blocks} {arms}");
+    }
+}
+
+/// Without the repair wasmi takes the number in the stale slot for a function.
+#[test]
+fn a_reference_that_is_pushed_before_a_block_is_the_one_that_was_pushed() {
+    let (mut store, instance) = instance(
+        r#"(module
+            (type $t (func (result i32)))
+            (table 1 funcref)
+            (func $a (result i32) i32.const 77)
+            (elem declare func $a)
+            (func (export "run") (result i32) (local funcref i32)
+                ref.func $a local.set 0
+                local.get 0 i64.const 4
+                block (param i64) (result i32)
+                    local.get 1
+                    if (param i64) (result i32)
+                        drop ref.null func local.set 0 i32.const 7
+                    else
+                        drop i32.const 0
+                    end
+                end
+                drop local.set 0
+                i32.const 0 local.get 0 table.set 0
+                (call_indirect (type $t) (i32.const 0))))"#,
+    );
+    assert_eq!(call::<i32>(&mut store, instance, "run").unwrap(), 77);
+}

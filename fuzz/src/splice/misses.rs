@@ -1,7 +1,7 @@
 //! Faults of wasmi 2.0.0, which comparisons with wasmi alone should not find again. The engine's
 //! splice changes the code, so that guests of the engine do not meet them.
 
-use wasmparser::{BinaryReaderError, Operator, Parser, Payload};
+use wasmparser::{BinaryReaderError, BlockType, Operator, Parser, Payload};
 
 /// Returns whether wasmi alone may translate a function of the module wrongly.
 ///
@@ -9,6 +9,8 @@ use wasmparser::{BinaryReaderError, Operator, Parser, Payload};
 ///   comparison and tests its accumulator instead of the local.
 /// - Where a local is stored at its own address, in a memory other than 0 or with an offset above
 ///   65,535, wasmi panics.
+/// - Where a block with parameters is above a local on the operand stack, wasmi may read a stale
+///   slot.
 pub(super) fn is_mistranslated(wasm: &[u8]) -> Result<bool, BinaryReaderError> {
     for payload in Parser::new(0).parse_all(wasm) {
         let Payload::CodeSectionEntry(body) = payload? else { continue };
@@ -19,6 +21,9 @@ pub(super) fn is_mistranslated(wasm: &[u8]) -> Result<bool, BinaryReaderError> {
         for operator in body.get_operators_reader()? {
             let operator = operator?;
             match operator {
+                Operator::Block { blockty: BlockType::FuncType(_) }
+                | Operator::Loop { blockty: BlockType::FuncType(_) }
+                | Operator::If { blockty: BlockType::FuncType(_) } => return Ok(true),
                 Operator::I32Eqz | Operator::I32Eq | Operator::I32Ne => follows_comparison = true,
                 Operator::Select | Operator::TypedSelect { .. } if follows_comparison => return Ok(true),
                 Operator::LocalGet { local_index } | Operator::LocalTee { local_index } => {

@@ -1,20 +1,37 @@
-//! Finds the instructions whose last operand must be the result of an instruction.
+//! Finds the sequences of instructions that wasmi 2.0.0 translates wrongly.
 //!
-//! wasmi 2.0.0 translates two sequences wrongly. The splice inserts `i32.const 0; i32.or` before
-//! the instruction that ends such a sequence, which leaves the operand's value as it is.
+//! The splice inserts instructions without an effect before the last one of such a sequence, so
+//! that wasmi translates it correctly.
 //!
 //! - A `select` after a comparison of a local with zero. wasmi drops the comparison, and then tests
 //!   its accumulator instead of the local, so the guest computes with the wrong operand.
 //! - A store of an integer whose address and value are the same local, in a memory other than 0 or
 //!   with an offset above 65,535. wasmi has no instruction for a value that is in the accumulator
 //!   together with its address, and panics.
+//! - A block with parameters above a local on the operand stack. wasmi keeps such a local as a
+//!   reference until the local is written. It must copy all of them to slots before control flow
+//!   can split, but it leaves out one for each parameter of the block, also where that parameter
+//!   is not a local itself. A write of the local inside the block then makes the copy on one path
+//!   only, and on the other paths the slot contains a stale value. If the local is a reference,
+//!   the guest could call what the slot happens to contain. A block without parameters leaves out
+//!   none.
 
 use alloc::vec::Vec;
-use wasm_encoder::{Encode, Instruction, ValType};
+use wasm_encoder::{BlockType, Encode, Instruction, ValType};
 use wasmparser::{BinaryReader, MemArg, Operator};
 
-/// The bytes of the inserted instructions.
-pub(super) const RECOMPUTE_BYTES: usize = 3;
+/// What the splice inserts before an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// `i32.const 0; i32.or`, or the same for `i64`. The last operand, of this type, becomes the
+    /// result of an instruction, with the same value.
+    Recompute(ValType),
+    /// `block; end`. All locals on the operand stack are copied to slots.
+    CopyLocals,
+}
+
+/// The bytes of the instructions that a repair inserts.
+pub(super) const REPAIR_BYTES: usize = 3;
 
 /// The maximum number of bytes that are searched for two occurrences of a local. In a longer
 /// sequence the search assumes that there are two, so that its time is linear.
@@ -33,9 +50,8 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Takes the next instruction, at `offset` of `code`. Returns the type of its last operand if
-    /// that must be the result of an instruction.
-    pub(super) fn next(&mut self, code: &[u8], offset: usize) -> Option<ValType> {
+    /// Takes the next instruction, at `offset` of `code`. Returns what must be inserted before it.
+    pub(super) fn next(&mut self, code: &[u8], offset: usize) -> Option<Repair> {
         let is_compared = self.is_compared;
         self.is_compared = false;
         if core::mem::take(&mut self.is_changed) {
@@ -47,14 +63,17 @@ impl Search {
             // wasmi emits no code for `nop`, `drop`, `local.get` and constants.
             0x01 | 0x1a | 0x20 | 0x41..=0x44 => self.is_compared = is_compared,
             // Both forms of `select`.
-            0x1b | 0x1c => return is_compared.then_some(ValType::I32),
+            0x1b | 0x1c => return is_compared.then_some(Repair::Recompute(ValType::I32)),
+            // `block`, `loop` and `if`. A block that has parameters has the index of a type.
+            0x02..=0x04 => return has_type_index(*code.get(offset + 1)?).then_some(Repair::CopyLocals),
             // Calls, and loads of integers.
             0x10 | 0x11 | 0x28 | 0x29 | 0x2c..=0x35 => self.is_changed = true,
             // Stores of integers.
             0x36 | 0x37 | 0x3a..=0x3e => {
                 let (ty, memarg) = stored(code.get(offset..)?)?;
                 let is_far = memarg.memory != 0 || memarg.offset > u64::from(u16::MAX);
-                return (is_far && self.may_repeat_a_local(code, offset)).then_some(ty);
+                let is_found = is_far && self.may_repeat_a_local(code, offset);
+                return is_found.then_some(Repair::Recompute(ty));
             }
             _ => {}
         }
@@ -85,6 +104,14 @@ impl Search {
     }
 }
 
+/// Returns whether a block type that starts with this byte is the index of a type.
+///
+/// The other block types are negative numbers of one byte, as signed LEB128 (Wasm core
+/// specification, "Instructions" of the binary format).
+fn has_type_index(first_byte: u8) -> bool {
+    first_byte & 0xc0 != 0x40
+}
+
 /// Decodes the store of an integer at the start of `code`.
 fn stored(code: &[u8]) -> Option<(ValType, MemArg)> {
     let operator = BinaryReader::new(code, 0).read_operator().ok()?;
@@ -103,15 +130,14 @@ fn stored(code: &[u8]) -> Option<(ValType, MemArg)> {
     None
 }
 
-/// Writes the instructions that compute the last operand, of type `ty`, again.
-pub(super) fn write(ty: ValType, out: &mut Vec<u8>) {
-    let [zero, or] = if ty == ValType::I64 {
-        [Instruction::I64Const(0), Instruction::I64Or]
-    } else {
-        [Instruction::I32Const(0), Instruction::I32Or]
+/// Writes the instructions that `repair` inserts.
+pub(super) fn write(repair: Repair, out: &mut Vec<u8>) {
+    let inserted = match repair {
+        Repair::Recompute(ValType::I64) => [Instruction::I64Const(0), Instruction::I64Or],
+        Repair::Recompute(_) => [Instruction::I32Const(0), Instruction::I32Or],
+        Repair::CopyLocals => [Instruction::Block(BlockType::Empty), Instruction::End],
     };
-    zero.encode(out);
-    or.encode(out);
+    inserted.iter().for_each(|instruction| instruction.encode(out));
 }
 
 #[cfg(test)]
@@ -124,7 +150,7 @@ mod tests {
     const OTHER: Place = Place { offset: 0, align: 0, memory_index: 1 };
 
     /// Returns what the search finds at the last of the instructions.
-    fn found(instructions: &[Instruction<'_>]) -> Option<ValType> {
+    fn found(instructions: &[Instruction<'_>]) -> Option<Repair> {
         let mut code = Vec::new();
         let mut starts = Vec::new();
         for instruction in instructions {
@@ -140,7 +166,7 @@ mod tests {
         let (get, two) = (Instruction::LocalGet(0), Instruction::I32Const(2));
         for compare in [Instruction::I32Eqz, Instruction::I32Eq, Instruction::I32Ne] {
             let sequence = [get.clone(), compare, Instruction::Nop, Instruction::Select];
-            assert_eq!(found(&sequence), Some(ValType::I32));
+            assert_eq!(found(&sequence), Some(Repair::Recompute(ValType::I32)));
         }
         assert_eq!(
             found(&[get.clone(), Instruction::I32Eqz, Instruction::I32Clz, Instruction::Select]),
@@ -156,10 +182,13 @@ mod tests {
             let store = Instruction::I64Store16(place);
             for first in [&get, &tee] {
                 let between = Instruction::F32Load(NEAR);
-                assert_eq!(found(&[first.clone(), get.clone(), store.clone()]), Some(ValType::I64));
+                assert_eq!(
+                    found(&[first.clone(), get.clone(), store.clone()]),
+                    Some(Repair::Recompute(ValType::I64))
+                );
                 assert_eq!(
                     found(&[first.clone(), between, get.clone(), Instruction::Nop, store.clone()]),
-                    Some(ValType::I64)
+                    Some(Repair::Recompute(ValType::I64))
                 );
             }
             assert_eq!(found(&[Instruction::LocalGet(1), get.clone(), store.clone()]), None);
@@ -173,7 +202,30 @@ mod tests {
     fn a_long_sequence_is_taken_to_repeat_a_local() {
         let mut sequence: Vec<_> = (0..40).map(Instruction::LocalGet).collect();
         sequence.push(Instruction::I32Store(FAR));
-        assert_eq!(found(&sequence), Some(ValType::I32));
+        assert_eq!(found(&sequence), Some(Repair::Recompute(ValType::I32)));
         assert_eq!(found(&sequence[20..]), None);
+    }
+
+    #[test]
+    fn a_block_whose_type_is_an_index_is_found() {
+        type Block = fn(BlockType) -> Instruction<'static>;
+        for block in [Instruction::Block as Block, Instruction::Loop, Instruction::If] {
+            for index in [0, 63, 64, 128, 19_999] {
+                assert_eq!(found(&[block(BlockType::FunctionType(index))]), Some(Repair::CopyLocals));
+            }
+            for ty in [ValType::I32, ValType::F64, ValType::V128, ValType::FUNCREF, ValType::EXTERNREF] {
+                assert_eq!(found(&[block(BlockType::Result(ty))]), None);
+            }
+            assert_eq!(found(&[block(BlockType::Empty)]), None);
+        }
+    }
+
+    #[test]
+    fn repairs_have_their_length() {
+        for repair in [Repair::Recompute(ValType::I32), Repair::Recompute(ValType::I64), Repair::CopyLocals] {
+            let mut out = Vec::new();
+            write(repair, &mut out);
+            assert_eq!(out.len(), REPAIR_BYTES);
+        }
     }
 }
