@@ -136,9 +136,9 @@ impl<T: 'static> Task<T> {
     /// Runs the guest until it has used up `fuel` units, waits, or is done.
     ///
     /// With 0 units the guest does not advance. Long `memory.fill`, `memory.copy` and `memory.init`
-    /// are divided: a turn copies at most one Wasm page (64 KiB) more than its fuel pays for. Clears
-    /// are divided: a turn releases at most 8,192 frames more, or zeroes 512. What is not divided
-    /// may take longer than the rest of the slice:
+    /// are divided: a turn copies at most one Wasm page (64 KiB) more than its fuel pays for.
+    /// Clears are divided: a turn releases at most 8,192 frames more, or zeroes 512. What is not
+    /// divided may take longer than the rest of the slice:
     ///
     /// - `table.fill`, `table.copy`, `table.init` and `table.grow`, bounded by
     ///   [`Limits::table_elements`](crate::Limits::table_elements) of 4 bytes each. By default they

@@ -53,8 +53,8 @@ impl Pause {
     /// Each call must do a bounded amount of work and charge for it, because a slice ends only
     /// between two calls. In the next call `progress` is what
     /// [`Caller::take_progress`](crate::Caller::take_progress) returns, and
-    /// [`Caller::get_export`](crate::Caller::get_export) returns `None`. A guest whose store is lost
-    /// fails instead.
+    /// [`Caller::get_export`](crate::Caller::get_export) returns `None`. If the store is lost, the
+    /// guest fails instead.
     #[must_use]
     pub fn again(arguments: &[Val], progress: u64) -> Self {
         Self { kind: PauseKind::Again { progress }, values: arguments.into() }
