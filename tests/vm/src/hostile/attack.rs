@@ -135,16 +135,13 @@ pub(super) enum Cause {
 impl Cause {
     /// How many instructions it may take: of a turn, those beyond its slice.
     ///
-    /// A clear is one instruction of the guest, and so is the first call of a function, which
-    /// translates it.
+    /// The first call of a function translates it, as one instruction of the guest.
     pub(super) const fn bound(self) -> u64 {
         match self {
             Self::Load => 700_000_000,
             Self::Translate => 150_000_000,
             Self::Drop => 100_000_000,
             Self::Instantiate => 40_000_000,
-            Self::Clear => 16_000_000,
-            Self::Wasi => 6_000_000,
             _ => 3_000_000,
         }
     }
