@@ -139,7 +139,7 @@ impl<T: 'static> Executor<T> {
     /// skipped for this reason pays off one slice.
     fn next_ready(&mut self) -> Option<Box<Entry<T>>> {
         let now_ns = self.rate.nanoseconds_in(clock::ticks());
-        let is_ready = |entry: &Box<Entry<T>>| entry.not_before_ns <= now_ns;
+        let is_ready = |entry: &Entry<T>| entry.not_before_ns <= now_ns;
         // With nothing else to run, no task has to wait for its share.
         let forgiven =
             self.turns.iter().filter(|entry| is_ready(entry)).map(|entry| entry.overdrawn_ticks).min()?;
@@ -148,7 +148,7 @@ impl<T: 'static> Executor<T> {
             entry.overdrawn_ticks -= forgiven;
         }
         loop {
-            let index = self.turns.iter().position(is_ready)?;
+            let index = self.turns.iter().position(|entry| is_ready(entry))?;
             let mut entry = self.turns.remove(index)?;
             if entry.overdrawn_ticks < self.slice_ticks {
                 return Some(entry);

@@ -7,7 +7,7 @@
 //! 1. The attack ends as its row says, each time that it is repeated.
 //! 2. The neighbour's results are right, it keeps its pages, and it does at least 80 % of the work
 //!    that it does next to an honest guest in the same time.
-//! 3. No turn is longer than a slice and the bound of the attack's [`Cause`].
+//! 3. No turn is longer than a slice and the bound of the attack's [`Cause`](attack::Cause).
 //! 4. Another guest can be started meanwhile.
 //! 5. The same frames are free, the same addresses are reserved, and as many bytes of the heap are
 //!    in use, afterwards as before.

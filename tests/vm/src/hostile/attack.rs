@@ -21,7 +21,7 @@ pub(crate) struct Attack {
     /// How it must end.
     pub(super) end: Expected,
     /// How many of it run at once.
-    pub(super) guests: usize,
+    pub(super) guests: u32,
     /// How often it is repeated at least.
     pub(super) lives: u32,
     pub(super) limits: fn(&mut Limits),
@@ -55,7 +55,7 @@ impl Attack {
         self
     }
 
-    pub(super) const fn guests(mut self, guests: usize) -> Self {
+    pub(super) const fn guests(mut self, guests: u32) -> Self {
         self.guests = guests;
         self
     }
@@ -142,7 +142,14 @@ impl Cause {
             Self::Translate => 150_000_000,
             Self::Drop => 100_000_000,
             Self::Instantiate => 40_000_000,
-            _ => 3_000_000,
+            Self::Compute
+            | Self::Fault
+            | Self::Clear
+            | Self::Bulk
+            | Self::Growth
+            | Self::Wasi
+            | Self::Heap
+            | Self::Entry => 3_000_000,
         }
     }
 }

@@ -115,8 +115,10 @@ impl Pace {
 fn honest_pace(machine: &Machine, rate: TickRate, attack: &Attack) -> Pace {
     let mut executor = Executor::new(rate, SLICE);
     let neighbour = Neighbour::spawn(machine, &mut executor);
-    let twins: Vec<_> = (0..attack.guests).map(|_| Neighbour::spawn(machine, &mut executor)).collect();
-    let guests = u32::try_from(twins.len() + 1).expect("an attack has few guests");
+    for _ in 0..attack.guests {
+        Neighbour::spawn(machine, &mut executor);
+    }
+    let guests = attack.guests + 1;
     interrupts::start(PERIOD, attack.delivery);
     let mut turns = |count| {
         let (units, start) = (neighbour.units_done(), clock::ticks());
@@ -292,8 +294,7 @@ impl<'a> Duel<'a> {
     fn instantiate(&self, engine: &Engine, module: &Module) -> Result<Task<World>, TaskError> {
         let mut limits = *engine.limits();
         (self.attack.limits)(&mut limits);
-        let options =
-            StoreOptions { limits: Some(limits), commit: self.attack.commit, ..StoreOptions::default() };
+        let options = StoreOptions { limits: Some(limits), commit: self.attack.commit };
         let world = World::failing_at(&self.units, u64::from(self.lives) + 1);
         let store = Store::with_options(engine, world, options);
         let arguments = self.arguments(module);
@@ -305,9 +306,12 @@ impl<'a> Duel<'a> {
         let export = module.exports().find(|export| export.name() == self.attack.export);
         let ty = export.and_then(|export| export.ty().func().cloned());
         let params = ty.iter().flat_map(|ty| ty.params());
-        let value = |(ty, number): (&ValType, &i64)| match ty {
-            ValType::I32 => Val::I32(i32::try_from(*number).expect("the table has a number of 32 bits")),
-            _ => Val::I64(*number),
+        let value = |(ty, number): (&ValType, &i64)| {
+            if *ty == ValType::I32 {
+                Val::I32(i32::try_from(*number).expect("the table has a number of 32 bits"))
+            } else {
+                Val::I64(*number)
+            }
         };
         params.zip(self.attack.arguments).map(value).collect()
     }
@@ -315,7 +319,7 @@ impl<'a> Duel<'a> {
     /// Lets the attack's tasks and the neighbour take turns until all of them have ended, or have
     /// run for long enough. Then kills those that are left, in the middle of a slice.
     fn take_turns(&mut self, mut ids: Vec<TaskId>) {
-        let (most, mut turns) = (MOST_TURNS * self.attack.guests as u32, 0);
+        let (most, mut turns) = (MOST_TURNS * self.attack.guests, 0);
         let enough = if self.attack.end.admits(&End::Runs) { TURNS * 2 } else { most };
         while !ids.is_empty() && turns < enough {
             let (turn, ticks) = timed(|| self.executor.turn());
@@ -410,20 +414,26 @@ fn timed<R>(work: impl FnOnce() -> R) -> (R, u64) {
 }
 
 fn end_of_load(error: ModuleError) -> End {
-    match error {
-        ModuleError::Limit { limit, .. } => End::Refused(limit),
-        ModuleError::OutOfHeap => End::OutOfHeap,
-        ModuleError::Invalid { .. } | ModuleError::Truncated { .. } => End::Invalid,
-        other => End::Other(other.to_string()),
+    if let ModuleError::Limit { limit, .. } = error {
+        return End::Refused(limit);
     }
+    if matches!(error, ModuleError::OutOfHeap) {
+        return End::OutOfHeap;
+    }
+    if matches!(error, ModuleError::Invalid { .. } | ModuleError::Truncated { .. }) {
+        return End::Invalid;
+    }
+    End::Other(error.to_string())
 }
 
 fn end_of_instantiation(error: TaskError) -> End {
-    match error {
-        TaskError::Instantiate(InstantiateError::Start(error)) => end_of_error(error),
-        TaskError::Instantiate(InstantiateError::OutOfHeap(_)) => End::OutOfHeap,
-        other => End::NotInstantiated(other.to_string()),
+    if let TaskError::Instantiate(InstantiateError::Start(error)) = error {
+        return end_of_error(error);
     }
+    if matches!(error, TaskError::Instantiate(InstantiateError::OutOfHeap(_))) {
+        return End::OutOfHeap;
+    }
+    End::NotInstantiated(error.to_string())
 }
 
 fn end_of_call(result: Result<Vec<Val>, Error>) -> End {
