@@ -3,8 +3,8 @@
 //! The splice inserts instructions without an effect before the last one of such a sequence, so
 //! that wasmi translates it correctly.
 //!
-//! - A `select` after a comparison of a local with zero. wasmi drops the comparison, and then tests
-//!   its accumulator instead of the local, so the guest computes with the wrong operand.
+//! - A `select` after a comparison of a local with zero or null. wasmi drops the comparison, and
+//!   then tests its accumulator instead of the local, so the guest computes with the wrong operand.
 //! - A store of an integer whose address and value are the same local, in a memory other than 0 or
 //!   with an offset above 65,535. wasmi has no instruction for a value that is in the accumulator
 //!   together with its address, and panics.
@@ -37,53 +37,96 @@ pub(super) const REPAIR_BYTES: usize = 3;
 /// sequence the search assumes that there are two, so that its time is linear.
 const SEARCHED_BYTES: usize = 64;
 
+/// How the search treats an instruction, by the first byte of its opcode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// wasmi emits no code for it.
+    Silent,
+    /// `i32.eqz`, `i32.eq`, `i32.ne`, and `ref.is_null`, which wasmi translates like `i32.eqz`.
+    Comparison,
+    /// Both forms of `select`.
+    Select,
+    /// `block`, `loop` and `if`.
+    Block,
+    /// A store of an integer.
+    Store,
+    /// It is certain to change the accumulator: calls, and loads of integers.
+    Changing,
+    Other,
+}
+
+/// The class of each first byte. A table, because all instructions of a module are looked up.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut opcode = 0;
+    while opcode < classes.len() {
+        classes[opcode] = match opcode {
+            // `nop`, `drop`, `local.get` and constants.
+            0x01 | 0x1a | 0x20 | 0x41..=0x44 | 0xd0 => Class::Silent,
+            0x45..=0x47 | 0xd1 => Class::Comparison,
+            0x1b | 0x1c => Class::Select,
+            0x02..=0x04 => Class::Block,
+            0x36 | 0x37 | 0x3a..=0x3e => Class::Store,
+            0x10 | 0x11 | 0x28 | 0x29 | 0x2c..=0x35 => Class::Changing,
+            _ => Class::Other,
+        };
+        opcode += 1;
+    }
+    classes
+};
+
 /// Follows the instructions of a function body.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Search {
-    /// Whether a comparison may be the last instruction for which wasmi has emitted code.
-    is_compared: bool,
-    /// The offset of the first instruction after the last one that is certain to have changed the
-    /// accumulator.
-    since: usize,
-    /// Whether the last instruction is certain to have changed the accumulator.
-    is_changed: bool,
+    /// The offset of the last instruction that is not [`Class::Silent`].
+    last: usize,
+    /// The offset of the last comparison.
+    compared: Option<usize>,
+    /// The offset of the last instruction that has changed the accumulator, or of the first one.
+    changed: usize,
 }
 
 impl Search {
-    /// Takes the next instruction, at `offset` of `code`. Returns what must be inserted before it.
+    /// Starts before the first instruction, which is at the offset `first` of the body.
+    pub(super) fn new(first: usize) -> Self {
+        Self { last: first, compared: None, changed: first }
+    }
+
+    /// Takes the next instruction, at `offset` of the body `code`. Returns what must be inserted
+    /// before it.
+    #[inline]
     pub(super) fn next(&mut self, code: &[u8], offset: usize) -> Option<Repair> {
-        let is_compared = self.is_compared;
-        self.is_compared = false;
-        if core::mem::take(&mut self.is_changed) {
-            self.since = offset;
+        let class = CLASSES[usize::from(*code.get(offset)?)];
+        if class == Class::Silent {
+            return None;
         }
-        match code.get(offset)? {
-            // Comparisons: `i32.eqz`, `i32.eq`, `i32.ne`.
-            0x45..=0x47 => self.is_compared = true,
-            // wasmi emits no code for `nop`, `drop`, `local.get` and constants.
-            0x01 | 0x1a | 0x20 | 0x41..=0x44 => self.is_compared = is_compared,
-            // Both forms of `select`.
-            0x1b | 0x1c => return is_compared.then_some(Repair::Recompute(ValType::I32)),
-            // `block`, `loop` and `if`. A block that has parameters has the index of a type.
-            0x02..=0x04 => return has_type_index(*code.get(offset + 1)?).then_some(Repair::CopyLocals),
-            // Calls, and loads of integers.
-            0x10 | 0x11 | 0x28 | 0x29 | 0x2c..=0x35 => self.is_changed = true,
-            // Stores of integers.
-            0x36 | 0x37 | 0x3a..=0x3e => {
+        let last = core::mem::replace(&mut self.last, offset);
+        match class {
+            Class::Silent | Class::Other => None,
+            Class::Changing => {
+                self.changed = offset;
+                None
+            }
+            Class::Comparison => {
+                self.compared = Some(offset);
+                None
+            }
+            Class::Select => (self.compared == Some(last)).then_some(Repair::Recompute(ValType::I32)),
+            // A block that has parameters has the index of a type.
+            Class::Block => has_type_index(*code.get(offset + 1)?).then_some(Repair::CopyLocals),
+            Class::Store => {
                 let (ty, memarg) = stored(code.get(offset..)?)?;
                 let is_far = memarg.memory != 0 || memarg.offset > u64::from(u16::MAX);
                 let is_found = is_far && self.may_repeat_a_local(code, offset);
-                return is_found.then_some(Repair::Recompute(ty));
+                is_found.then_some(Repair::Recompute(ty))
             }
-            _ => {}
         }
-        None
     }
 
     /// Returns whether a local may have been pushed twice since the accumulator has changed. The
     /// first one may be the address of the store at `offset`, and the second one its value.
     fn may_repeat_a_local(&self, code: &[u8], offset: usize) -> bool {
-        let sequence = code.get(self.since..offset).filter(|sequence| sequence.len() <= SEARCHED_BYTES);
+        let sequence = code.get(self.changed..offset).filter(|sequence| sequence.len() <= SEARCHED_BYTES);
         let Some(sequence) = sequence else { return true };
         let mut reader = BinaryReader::new(sequence, 0);
         let mut locals = [None; SEARCHED_BYTES];
@@ -157,14 +200,14 @@ mod tests {
             starts.push(code.len());
             instruction.encode(&mut code);
         }
-        let mut search = Search::default();
+        let mut search = Search::new(0);
         starts.into_iter().fold(None, |_, start| search.next(&code, start))
     }
 
     #[test]
     fn a_select_after_a_comparison_is_found() {
         let (get, two) = (Instruction::LocalGet(0), Instruction::I32Const(2));
-        for compare in [Instruction::I32Eqz, Instruction::I32Eq, Instruction::I32Ne] {
+        for compare in [Instruction::I32Eqz, Instruction::I32Eq, Instruction::I32Ne, Instruction::RefIsNull] {
             let sequence = [get.clone(), compare, Instruction::Nop, Instruction::Select];
             assert_eq!(found(&sequence), Some(Repair::Recompute(ValType::I32)));
         }

@@ -222,7 +222,8 @@ impl<'a> BodyScanner<'a, '_> {
         reader.set_features(self.features);
         let (locals, declarations) = (validator.len_locals(), reader.original_position() - range.start);
         let (mut sites, mut nesting, mut operands, mut previous) = (Vec::new(), 0, 0, None);
-        let (mut search, code) = (repair::Search::default(), wasm.get(range.clone()).unwrap_or_default());
+        let (mut search, code) =
+            (repair::Search::new(declarations), wasm.get(range.clone()).unwrap_or_default());
         // Counted here and compared with what is left, which is faster than `add_work` each time.
         let (left, mut moved) = (self.bounds.work_left(), 0);
         while !reader.eof() {

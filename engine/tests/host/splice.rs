@@ -271,13 +271,71 @@ fn applying_segments_costs_the_guest_no_fuel() {
 
 #[test]
 fn a_select_tests_the_local_that_was_compared_with_zero() {
-    for condition in ["i32.eqz", "i32.const 0 i32.eq", "nop i32.eqz nop", "i32.const 0 i32.ne i32.eqz"] {
+    for condition in [
+        "i32.eqz",
+        "i32.const 0 i32.eq",
+        "nop i32.eqz nop",
+        "i32.const 0 i32.ne i32.eqz",
+        "i32.eqz i64.extend_i32_u i32.wrap_i64",
+        "i32.eqz i64.extend_i32_s i32.wrap_i64",
+        "i32.eqz i32.extend8_s",
+        "i32.eqz f32.reinterpret_i32 i32.reinterpret_f32",
+        "i32.eqz i32.const 0 i32.add",
+        "i32.eqz i32.const 0 i32.sub",
+        "i32.eqz i32.const 0 i32.xor",
+        "i32.eqz i32.const -1 i32.and",
+        "i32.eqz i32.const 1 i32.mul",
+        "i32.eqz i32.const 0 i32.shl",
+        "i32.eqz i32.const 1 i32.div_u",
+        "i32.eqz i32.const 1 i32.const 2 i32.add drop",
+        "i32.eqz v128.const i64x2 0 0 drop",
+        "i32.eqz ref.null func drop",
+        "i32.eqz block end",
+        "i32.eqz i32.const 1 if end",
+        "block (param i32) (result i32) i32.eqz end",
+        "loop (param i32) (result i32) i32.eqz end",
+        "block (param i32) (result i32) i32.eqz br 0 end",
+        "i32.const 1 if (param i32) (result i32) i32.eqz else unreachable end",
+        "i32.eqz local.tee 1",
+        "i32.eqz local.set 1 local.get 1",
+        "i32.eqz i32.const 5 local.set 1",
+        "i32.eqz i32.const 1 i32.const 2 i32.const 3 select drop",
+        "i32.eqz ref.null func ref.is_null drop",
+        "i32.eqz ref.null func ref.is_null i32.and",
+    ] {
+        // The accumulator has a value that would select the other operand.
         let (mut store, instance) = instance(&format!(
-            r#"(module (func $two (result i32) i32.const 2)
-                (func (export "run") (result i32) (local i32)
-                    call $two local.set 0 i32.const 1 local.get 0 local.get 0 {condition} select))"#
+            r#"(module (memory 1) (func $same (param i32) (result i32) local.get 0)
+                (func (export "run") (param i32) (result i32) (local i32)
+                    (i32.add (i32.eqz (local.get 0)) (i32.const 0)) drop
+                    i32.const 1 local.get 0 local.get 0 {condition} select)
+                (func (export "called") (param i32) (result i32) (local i32)
+                    (call $same (i32.eqz (local.get 0))) drop
+                    i32.const 1 local.get 0 local.get 0 {condition} select))"#
         ));
-        assert_eq!(call::<i32>(&mut store, instance, "run").unwrap(), 2, "{condition}");
+        for name in ["run", "called"] {
+            let run = instance.get_typed_func::<i32, i32>(&store, name).unwrap();
+            for (argument, expected) in [(2, 2), (0, 1)] {
+                assert_eq!(run.call(&mut store, argument).unwrap(), expected, "{condition} {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_select_tests_the_reference_that_was_compared_with_null() {
+    for last in ["select", "select (result i32)", "nop select"] {
+        let (mut store, instance) = instance(&format!(
+            r#"(module (func $f) (elem declare func $f)
+                (func (export "run") (param i32) (result i32) (local funcref)
+                    local.get 0 if ref.func $f local.set 1 end
+                    (i32.add (i32.eqz (local.get 0)) (i32.const 0)) drop
+                    i32.const 1 local.get 0 local.get 1 ref.is_null {last}))"#
+        ));
+        let run = instance.get_typed_func::<i32, i32>(&store, "run").unwrap();
+        for (argument, expected) in [(2, 2), (0, 1)] {
+            assert_eq!(run.call(&mut store, argument).unwrap(), expected, "{last}");
+        }
     }
 }
 
@@ -304,6 +362,24 @@ fn a_local_is_stored_at_its_own_address_in_any_memory_and_at_any_offset() {
                     (func (export "run") (result i32) (local i32 i32) {operands} {store} {load}))"#
             ));
             assert_eq!(call::<i32>(&mut store_of, instance, "run").unwrap(), 8, "{operands} {store}");
+        }
+    }
+}
+
+/// The number of locals, 68, is the opcode of `f64.const`, which takes 8 bytes. The declarations of
+/// locals must not be taken for instructions that hide others.
+#[test]
+fn a_local_is_stored_at_its_own_address_in_a_function_with_any_number_of_locals() {
+    for locals in [65, 66, 67, 68] {
+        for nops in 0..10 {
+            let (locals, nops) = ("i32 ".repeat(locals), "nop ".repeat(nops));
+            let (mut store, instance) = instance(&format!(
+                r#"(module (memory 2)
+                    (func (export "run") (result i32) (local {locals})
+                        {nops} (i32.add (local.get 0) (i32.const 8)) local.tee 0 local.get 0
+                        i32.store offset=65536 (i32.load (i32.const 65544))))"#
+            ));
+            assert_eq!(call::<i32>(&mut store, instance, "run").unwrap(), 8);
         }
     }
 }

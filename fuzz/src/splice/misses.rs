@@ -5,8 +5,8 @@ use wasmparser::{BinaryReaderError, BlockType, Operator, Parser, Payload};
 
 /// Returns whether wasmi alone may translate a function of the module wrongly.
 ///
-/// - Where a `select` follows a comparison with zero whose operand is a local, wasmi drops the
-///   comparison and tests its accumulator instead of the local.
+/// - Where a `select` follows a comparison with zero or null whose operand is a local, wasmi drops
+///   the comparison and tests its accumulator instead of the local.
 /// - Where a local is stored at its own address, in a memory other than 0 or with an offset above
 ///   65,535, wasmi panics.
 /// - Where a block with parameters is above a local on the operand stack, wasmi may read a stale
@@ -24,7 +24,9 @@ pub(super) fn is_mistranslated(wasm: &[u8]) -> Result<bool, BinaryReaderError> {
                 Operator::Block { blockty: BlockType::FuncType(_) }
                 | Operator::Loop { blockty: BlockType::FuncType(_) }
                 | Operator::If { blockty: BlockType::FuncType(_) } => return Ok(true),
-                Operator::I32Eqz | Operator::I32Eq | Operator::I32Ne => follows_comparison = true,
+                Operator::I32Eqz | Operator::I32Eq | Operator::I32Ne | Operator::RefIsNull => {
+                    follows_comparison = true;
+                }
                 Operator::Select | Operator::TypedSelect { .. } if follows_comparison => return Ok(true),
                 Operator::LocalGet { local_index } | Operator::LocalTee { local_index } => {
                     is_twice |= pushed.contains(&local_index);
