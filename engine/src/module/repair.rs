@@ -92,11 +92,11 @@ impl Search {
         Self { last: first, compared: None, changed: first }
     }
 
-    /// Takes the next instruction, at `offset` of the body `code`. Returns what must be inserted
-    /// before it.
+    /// Takes the next instruction, which starts with `opcode` at `offset` of the body `code`.
+    /// Returns what must be inserted before it.
     #[inline]
-    pub(super) fn next(&mut self, code: &[u8], offset: usize) -> Option<Repair> {
-        let class = CLASSES[usize::from(*code.get(offset)?)];
+    pub(super) fn next(&mut self, opcode: u8, code: &[u8], offset: usize) -> Option<Repair> {
+        let class = CLASSES[usize::from(opcode)];
         if class == Class::Silent {
             return None;
         }
@@ -201,7 +201,7 @@ mod tests {
             instruction.encode(&mut code);
         }
         let mut search = Search::new(0);
-        starts.into_iter().fold(None, |_, start| search.next(&code, start))
+        starts.into_iter().fold(None, |_, start| search.next(code[start], &code, start))
     }
 
     #[test]

@@ -184,15 +184,15 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Returns whether the instruction at `offset` can be a site, judging by its first byte: that of
+/// Returns whether an instruction can be a site, judging by the first byte of its opcode: that of
 /// `memory.grow`, or the prefix of the others.
 ///
 /// All other instructions are validated without decoding them into an [`Operator`] first. That
 /// saves more than a quarter of the instructions that a load takes.
-fn may_be_site(wasm: &[u8], offset: usize) -> bool {
+fn may_be_site(opcode: u8) -> bool {
     const MEMORY_GROW: u8 = 0x40;
     const PREFIX_FC: u8 = 0xfc;
-    matches!(wasm.get(offset), Some(&(MEMORY_GROW | PREFIX_FC)))
+    matches!(opcode, MEMORY_GROW | PREFIX_FC)
 }
 
 /// What the scans of all function bodies share.
@@ -221,25 +221,29 @@ impl<'a> BodyScanner<'a, '_> {
         validator.read_locals(&mut reader).map_err(named)?;
         reader.set_features(self.features);
         let (locals, declarations) = (validator.len_locals(), reader.original_position() - range.start);
-        let (mut sites, mut nesting, mut operands, mut previous) = (Vec::new(), 0, 0, None);
+        let (mut sites, mut nesting, mut operands) = (Vec::new(), validator.control_stack_height(), 0);
+        let mut previous = reader.original_position();
         let (mut search, code) =
             (repair::Search::new(declarations), wasm.get(range.clone()).unwrap_or_default());
         // Counted here and compared with what is left, which is faster than `add_work` each time.
         let (left, mut moved) = (self.bounds.work_left(), 0);
         while !reader.eof() {
             let start = reader.original_position();
-            let rest = wasm.get(start..).unwrap_or_default();
-            if rest.first().is_some_and(|&opcode| work::has_arity(opcode)) {
-                moved += self.arities.operands(rest, &validator);
+            let Some(&opcode) = wasm.get(start) else { break };
+            if work::has_arity(opcode) {
+                moved += self.arities.operands(&wasm[start..], &validator);
                 if moved > left {
                     self.bounds.add_work(moved)?;
                 }
+                if work::is_block(opcode) {
+                    nesting = nesting.max(validator.control_stack_height() + 1);
+                }
             }
-            if let Some(repair) = search.next(code, start - range.start) {
+            if let Some(repair) = search.next(opcode, code, start - range.start) {
                 let at = start - range.start;
                 sites.push(Site { range: at..at, op: SiteOp::Repair(repair) });
             }
-            if may_be_site(wasm, start) {
+            if may_be_site(opcode) {
                 let operator = reader.read_operator().map_err(named)?;
                 let op = self.site_op(&operator, previous);
                 if matches!(op, Some(SiteOp::Bulk(_))) {
@@ -253,9 +257,8 @@ impl<'a> BodyScanner<'a, '_> {
             } else {
                 reader.visit_operator(&mut validator.visitor(start)).flatten().map_err(named)?;
             }
-            nesting = nesting.max(validator.control_stack_height());
             operands = operands.max(validator.operand_stack_height());
-            previous = Some(start);
+            previous = start;
         }
         validator.finish(reader.original_position()).map_err(named)?;
         self.bounds.add_work(moved)?;
@@ -267,7 +270,7 @@ impl<'a> BodyScanner<'a, '_> {
 
     /// Returns what `operator` is as a site. A bulk instruction is one if the guest has slices, and
     /// the instruction before it, at the offset `previous`, does not push a short length.
-    fn site_op(&self, operator: &Operator<'_>, previous: Option<usize>) -> Option<SiteOp> {
+    fn site_op(&self, operator: &Operator<'_>, previous: usize) -> Option<SiteOp> {
         if let Some(op) = HostOp::of(operator) {
             return Some(SiteOp::Host(op));
         }
@@ -281,8 +284,8 @@ impl<'a> BodyScanner<'a, '_> {
 }
 
 /// Returns whether the instruction at `offset` pushes a constant length of one piece at most.
-fn pushes_short_length(wasm: &[u8], offset: Option<usize>) -> bool {
-    let bytes = offset.and_then(|offset| wasm.get(offset..)).unwrap_or(&[]);
+fn pushes_short_length(wasm: &[u8], offset: usize) -> bool {
+    let bytes = wasm.get(offset..).unwrap_or(&[]);
     let length = match BinaryReader::new(bytes, 0).read_operator() {
         Ok(Operator::I32Const { value }) => u64::from(value.cast_unsigned()),
         Ok(Operator::I64Const { value }) => value.cast_unsigned(),

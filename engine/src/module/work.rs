@@ -143,6 +143,11 @@ pub(super) fn has_arity(opcode: u8) -> bool {
     matches!(opcode, BLOCK..=IF | BR..=RETURN_CALL_INDIRECT)
 }
 
+/// Returns whether the instruction that starts with `opcode` starts a block.
+pub(super) fn is_block(opcode: u8) -> bool {
+    matches!(opcode, BLOCK..=IF)
+}
+
 /// Returns the number of operands that the guard of a bulk instruction moves: those of two blocks
 /// with three parameters each. `height` is the height of the operand stack.
 pub(super) fn of_guard(height: u32) -> u64 {
