@@ -1,5 +1,5 @@
 //! Assembles the guest.
 
 fn main() {
-    palimpsest_kernel_build::assemble("guests");
+    palimpsest_kernel_build::assemble(&["guests"]);
 }

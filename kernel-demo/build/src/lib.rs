@@ -1,17 +1,18 @@
 //! Build scripts of the kernels that link the library `kernel_demo`.
 //!
-//! A build script calls [`link`], and [`assemble`] for each folder of guests that the kernel
+//! A build script calls [`link`], and [`assemble`] with the folders of guests that the kernel
 //! embeds. Nothing is compiled here: no C compiler is needed. Both functions panic if something is
 //! wrong, because a panic is how a build script reports an error.
 //!
 //! ```no_run
 //! // build.rs
 //! palimpsest_kernel_build::link();
-//! palimpsest_kernel_build::assemble("guests");
+//! palimpsest_kernel_build::assemble(&["guests"]);
 //! ```
 
 #![expect(clippy::missing_panics_doc, reason = "see the documentation of the crate")]
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,26 +28,30 @@ pub fn link() {
     }
 }
 
-/// Assembles every `.wat` file of `folder` into `OUT_DIR/<name>.wasm`. The folder is relative to
+/// Assembles every `.wat` file of `folders` into `OUT_DIR/<name>.wasm`. The folders are relative to
 /// the calling package.
-pub fn assemble(folder: &str) {
-    let sources = variable("CARGO_MANIFEST_DIR").join(folder);
-    println!("cargo:rerun-if-changed={}", sources.display());
-    let entries =
-        fs::read_dir(&sources).unwrap_or_else(|error| panic!("cannot list {}: {error}", sources.display()));
-    for entry in entries {
-        let source = entry.expect("the folder was just opened").path();
-        if source.extension().is_some_and(|extension| extension == "wat") {
-            assemble_file(&source, &variable("OUT_DIR"));
+/// Two files must not have the same name.
+pub fn assemble(folders: &[&str]) {
+    let mut names = BTreeSet::new();
+    for folder in folders {
+        let sources = variable("CARGO_MANIFEST_DIR").join(folder);
+        println!("cargo:rerun-if-changed={}", sources.display());
+        let entries = fs::read_dir(&sources)
+            .unwrap_or_else(|error| panic!("cannot list {}: {error}", sources.display()));
+        for entry in entries {
+            let source = entry.expect("the folder was just opened").path();
+            if source.extension().is_some_and(|extension| extension == "wat") {
+                let name = source.file_stem().expect("a file of a folder has a name").to_owned();
+                assemble_file(&source, &variable("OUT_DIR").join(&name).with_extension("wasm"));
+                assert!(names.insert(name), "two guests have the name of {}: rename one", source.display());
+            }
         }
     }
 }
 
-fn assemble_file(source: &Path, modules: &Path) {
+fn assemble_file(source: &Path, module: &Path) {
     let wasm = wat::parse_file(source).unwrap_or_else(|error| panic!("{error}"));
-    let name = source.file_stem().expect("a file of a folder has a name");
-    let module = modules.join(name).with_extension("wasm");
-    fs::write(&module, wasm).unwrap_or_else(|error| panic!("cannot write {}: {error}", module.display()));
+    fs::write(module, wasm).unwrap_or_else(|error| panic!("cannot write {}: {error}", module.display()));
 }
 
 /// The path in a variable that cargo sets for build scripts.

@@ -16,7 +16,7 @@ use super::world::sum_of_unit;
 use crate::wasm::guest;
 
 const FAULTS: Wasm = Assembled(guest!("faults"));
-const BULK: Wasm = Assembled(guest!("bulk"));
+const BULK: Wasm = Assembled(guest!("bulk-of-any-length"));
 const BYTES: Wasm = Assembled(guest!("bytes"));
 const GROWTH: Wasm = Assembled(guest!("growth"));
 const STACK: Wasm = Assembled(guest!("stack"));
