@@ -160,9 +160,14 @@ impl<'a> Bounds<'a> {
     ) -> Result<(), ModuleError> {
         let declared = body.get_locals_reader().into_iter().flatten().flatten();
         let locals = declared.fold(u64::from(arity.params), |sum, (count, _)| sum + u64::from(count));
+        self.function_work = 0;
+        if locals > u32::MAX.into() {
+            // The body is malformed (Wasm core specification, "Code Section"). The validator
+            // refuses it when it reads the count.
+            return Ok(());
+        }
         let limit = self.limits.locals.min(MOST_LOCALS).into();
         within("locals", limit, locals, "parameters and locals in one function")?;
-        self.function_work = 0;
         self.add_work(locals + u64::from(arity.results))
     }
 
