@@ -16,8 +16,8 @@ use kernel_demo::memory::{self, FaultEntry};
 use kernel_demo::timer::{self, TickRate};
 use kernel_demo::{ExitStatus, Machine, clock, println};
 use palimpsest_engine::{
-    Engine, Error, Fuel, InstantiateError, Limits, Linker, Module, ModuleError, OutOfFrames, OutOfHeap,
-    ReentryTooDeep, Store, StoreOptions, Task, TaskError, Val, ValType,
+    Commit, Engine, Error, Fuel, InstantiateError, Limits, Linker, Module, ModuleError, OutOfFrames,
+    OutOfHeap, ReentryTooDeep, Store, StoreOptions, Task, TaskError, Val, ValType,
 };
 use palimpsest_protocol::console::Longest;
 use palimpsest_protocol::{Clock, Expected as Ending, ListedTest};
@@ -114,9 +114,9 @@ impl Pace {
 /// Measures the work of a neighbour next to as many honest guests as the attack has guests.
 fn honest_pace(machine: &Machine, rate: TickRate, attack: &Attack) -> Pace {
     let mut executor = Executor::new(rate, SLICE);
-    let neighbour = Neighbour::spawn(machine, &mut executor);
+    let neighbour = Neighbour::spawn(machine, &mut executor, attack);
     for _ in 0..attack.guests {
-        Neighbour::spawn(machine, &mut executor);
+        Neighbour::spawn(machine, &mut executor, attack);
     }
     let guests = attack.guests + 1;
     interrupts::start(PERIOD, attack.delivery);
@@ -145,11 +145,18 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    fn spawn(machine: &Machine, executor: &mut Executor<World>) -> Self {
+    /// Starts a neighbour of `attack`.
+    ///
+    /// The default share of a store is three quarters of the frames that are free when it is made.
+    /// Several stores can therefore take all frames together. Next to them a guest that must not
+    /// fail reserves its own.
+    fn spawn(machine: &Machine, executor: &mut Executor<World>, attack: &Attack) -> Self {
         let engine = engine(machine);
         let module = Module::new(&engine, guest!("neighbour")).expect("the neighbour is valid");
         let units = Arc::new(Units::default());
-        let store = Store::new(&engine, World::new(&units));
+        let commit = if attack.guests > 1 { Commit::Reserved } else { Commit::OnTouch };
+        let options = StoreOptions { commit, ..StoreOptions::default() };
+        let store = Store::with_options(&engine, World::new(&units), options);
         let task = Task::instantiate(store, &linker(), &module, "run", &[]).expect("the neighbour links");
         Self { id: executor.spawn(task), units }
     }
@@ -216,7 +223,7 @@ struct Duel<'a> {
 impl<'a> Duel<'a> {
     fn new(attack: &'a Attack, machine: &'a Machine, rate: TickRate) -> Self {
         let mut executor = Executor::new(rate, SLICE);
-        let neighbour = Neighbour::spawn(machine, &mut executor);
+        let neighbour = Neighbour::spawn(machine, &mut executor, attack);
         for _ in 0..FIRST_TURNS {
             assert!(matches!(executor.turn(), Turn::Ran(_)), "the neighbour runs on");
         }
