@@ -192,7 +192,7 @@ impl<A, M> fmt::Debug for HeapBudget<A, M> {
     }
 }
 
-/// What the engine needs of a [`HeapBudget`], whatever it wraps.
+/// What the engine needs of a [`HeapBudget`] over any allocator.
 pub(crate) trait Ledger: fmt::Debug + Sync {
     /// Returns the meter of the running thread.
     fn meter(&self) -> &HeapMeter;

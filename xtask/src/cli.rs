@@ -166,7 +166,7 @@ pub(crate) struct SoakOptions {
     /// The seed of the programs; by default the time of day
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
-    /// Stop after this many rounds, whatever time they take
+    /// Stop after this many rounds, without a limit of time
     #[arg(long, value_name = "R", conflicts_with = "minutes")]
     pub(crate) rounds: Option<u64>,
     /// The compilation target of the kernel
