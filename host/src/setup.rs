@@ -18,13 +18,15 @@ use std::path::Path;
 pub const EMULATOR: Need = Need::Tool(Tool::Qemu);
 
 /// Everything that `setup` installs and `ci` needs.
-pub const EVERYTHING: [Need; 10] = [
+pub const EVERYTHING: [Need; 12] = [
     Need::Core(Target::None.triple()),
     Need::Core(Target::Gnu.triple()),
     Need::Core(WASM_TARGET),
     Need::Core(WASI_TARGET),
     Need::Core(THUMB_TARGET),
-    Need::Core(RISCV_TARGET),
+    Need::Core(RISCV32_TARGET),
+    Need::Core(RISCV64_TARGET),
+    Need::Core(AARCH64_TARGET),
     RUSTFMT,
     CLIPPY,
     EMULATOR,
@@ -37,11 +39,17 @@ pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// The compilation target of the Rust guests that are programs.
 pub const WASI_TARGET: &str = "wasm32-wasip1";
 
-/// A Cortex-M target, for which `ci` builds the engine without an MMU.
-const THUMB_TARGET: &str = "thumbv7em-none-eabihf";
+/// A Cortex-M target with hardware floats.
+pub const THUMB_TARGET: &str = "thumbv7em-none-eabihf";
 
-/// A 32-bit RISC-V target, likewise.
-const RISCV_TARGET: &str = "riscv32imac-unknown-none-elf";
+/// A RISC-V microcontroller with atomic instructions.
+pub const RISCV32_TARGET: &str = "riscv32imac-unknown-none-elf";
+
+/// A RISC-V application processor, for which `ci` lints the engine.
+const RISCV64_TARGET: &str = "riscv64gc-unknown-none-elf";
+
+/// An ARM application processor, likewise.
+const AARCH64_TARGET: &str = "aarch64-unknown-none";
 
 /// The formatter.
 const RUSTFMT: Need = Need::Component { name: "rustfmt", executable: "cargo-fmt" };

@@ -37,10 +37,16 @@ struct Check(&'static str, Platform, &'static str);
 /// The engine as firmware without an MMU uses it.
 const ENGINE_ALONE: &str = "clippy --package=palimpsest-engine --no-default-features -- -D warnings";
 
-/// The engine on microcontrollers with 32-bit addresses.
-const ENGINE_ON_THUMB: &str =
-    "clippy --package=palimpsest-engine --no-default-features --target=thumbv7em-none-eabihf -- -D warnings";
-const ENGINE_ON_RISCV: &str = "clippy --package=palimpsest-engine --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
+/// The crates of a guest's host without page tables: with 32-bit addresses, then
+/// with 64-bit addresses.
+const ON_THUMB: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
+                        --no-default-features --target=thumbv7em-none-eabihf -- -D warnings";
+const ON_RISCV32: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
+                          --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
+const ON_RISCV64: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
+                          --no-default-features --target=riscv64gc-unknown-none-elf -- -D warnings";
+const ON_AARCH64: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
+                          --no-default-features --target=aarch64-unknown-none -- -D warnings";
 
 /// The crates that are published, as archives of what their users need.
 const PACKAGES: &str = "package --no-verify --allow-dirty --package=palimpsest-paging --package=palimpsest-engine \
@@ -77,7 +83,7 @@ const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimps
 const GUESTS: &str = "clippy --package=palimpsest-guest-churn --package=palimpsest-guest-coremark \
                       --target=wasm32-wasip1 -- -D warnings";
 
-const CHECKS: [Check; 18] = [
+const CHECKS: [Check; 20] = [
     Check("fmt", Platform::Host, "fmt --all --check"),
     Check("fmt/fuzz", Platform::Host, "fmt --manifest-path=fuzz/Cargo.toml --check"),
     Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
@@ -87,8 +93,10 @@ const CHECKS: [Check; 18] = [
     Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
     Check("clippy/none/engine-alone", Platform::Kernel(Target::None), ENGINE_ALONE),
     Check("clippy/none/embed-minimal", Platform::Kernel(Target::None), EXAMPLE),
-    Check("clippy/thumbv7em/engine-alone", Platform::Host, ENGINE_ON_THUMB),
-    Check("clippy/riscv32imac/engine-alone", Platform::Host, ENGINE_ON_RISCV),
+    Check("clippy/thumbv7em", Platform::Host, ON_THUMB),
+    Check("clippy/riscv32imac", Platform::Host, ON_RISCV32),
+    Check("clippy/riscv64gc", Platform::Host, ON_RISCV64),
+    Check("clippy/aarch64", Platform::Host, ON_AARCH64),
     Check("clippy/wasm/guest-library", Platform::Host, GUEST_LIBRARY),
     Check("clippy/wasm/guests", Platform::Host, GUESTS),
     Check("clippy/fuzz", Platform::Host, FUZZ),

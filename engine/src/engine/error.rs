@@ -10,7 +10,7 @@ pub enum EngineError {
     #[error(
         "the interpreter's dispatch is not flat: {iterations} rounds of a loop used up {stack_bytes} \
          bytes of native stack; build with opt-level 2 or 3 and with LTO or one codegen unit, or with \
-         wasmi's feature `portable-dispatch`"
+         the feature `portable-dispatch`"
     )]
     DispatchNotFlat {
         /// Native stack that the self-check's loop used up, in bytes.
