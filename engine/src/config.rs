@@ -428,6 +428,13 @@ impl Config {
         self
     }
 
+    /// Returns the proposals that the interpreter accepts: all but [`Features::MEMORY_CONTROL`],
+    /// whose instruction the splice replaces. [`Self::to_wasmi`] switches on those that wasmi has
+    /// off by default.
+    pub(crate) fn wasmi_features() -> WasmFeatures {
+        Features::all().difference(Features::MEMORY_CONTROL).to_wasmparser()
+    }
+
     /// Returns the configuration of the interpreter.
     pub(crate) fn to_wasmi(&self) -> wasmi::Config {
         let mut config = wasmi::Config::default();

@@ -25,6 +25,7 @@ mod repair;
 mod scan;
 mod segments;
 mod splice;
+mod validate;
 mod work;
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
@@ -204,22 +205,26 @@ impl Module {
 /// Passes the spliced module to wasmi.
 ///
 /// wasmi validates it again, unless the host table is one table more than its validator accepts in
-/// a module. So a guest can have as many tables as the specification's limits for embedders allow.
-#[allow(unsafe_code, reason = "the validator counts the host table")]
+/// a module. Then [`validate`] does. So a guest can have as many tables as the specification's
+/// limits for embedders allow.
+#[allow(unsafe_code, reason = "wasmi's validator counts the host table")]
 fn parse(
     engine: &wasmi::Engine,
     scan: &Scan<'_>,
     spliced: &[u8],
     slots: &Slots,
 ) -> Result<wasmi::Module, wasmi::Error> {
-    let has_room = (scan.tables.len() as u64) < bounds::MOST_OF_A_KIND;
+    let tables = scan.table_count();
+    let has_room = u64::from(tables) < bounds::MOST_OF_A_KIND;
     if has_room || slots.is_empty() {
         return wasmi::Module::new(engine, spliced);
     }
-    // SAFETY: 1. [`scan::scan`] has validated the guest's module, with a subset of the proposals
-    //            that wasmi's configuration has.
-    //         2. [`splice::splice`] writes the same additions for any number of tables. With fewer,
-    //            wasmi has validated its output above, in every load.
+    validate::validate(spliced, tables)?;
+    // SAFETY: 1. [`validate::validate`] has validated all sections and function bodies of exactly
+    //            these bytes, with the version of the validator that wasmi uses.
+    //         2. [`Config::wasmi_features`] returns the proposals that it was given, and
+    //            [`Config::to_wasmi`] switches on the same ones in `engine`. The configuration has
+    //            no other restriction of modules.
     unsafe { wasmi::Module::new_unchecked(engine, spliced) }
 }
 

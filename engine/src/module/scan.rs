@@ -150,6 +150,11 @@ impl<'a> Scan<'a> {
         section.map(|section| section.contents)
     }
 
+    /// Returns the number of tables, imported ones included.
+    pub(super) fn table_count(&self) -> u32 {
+        u32::try_from(self.tables.len()).expect("the validator bounds the number of tables")
+    }
+
     fn record(&mut self, wasm: &'a [u8], payload: Payload<'a>) -> Result<(), ModuleError> {
         let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
         if let Payload::ImportSection(imports) = &payload {

@@ -232,10 +232,6 @@ impl<'a> Plan<'a> {
         imports
     }
 
-    fn host_table_index(&self) -> u32 {
-        u32::try_from(self.scan.tables.len()).expect("the validator bounds the number of tables")
-    }
-
     fn host_table(&self) -> TableSection {
         let slots = self.calls.len() as u64;
         let mut tables = TableSection::new();
@@ -251,13 +247,10 @@ impl<'a> Plan<'a> {
         tables
     }
 
-    /// Returns exports of what the engine must find in the instance: the host table, the
-    /// initializer, the start function, and each table that the guest grows.
+    /// Returns exports of what the engine must find in the instance: the initializer, the start
+    /// function, each table that the guest grows, and the host table, which must be the last.
     fn reserved_exports(&self) -> ExportSection {
         let mut exports = ExportSection::new();
-        if !self.calls.is_empty() {
-            exports.export(HOST_TABLE, ExportKind::Table, self.host_table_index());
-        }
         if self.segments.initializer.is_some() {
             let initializer = self.scan.functions + index(self.functions.len());
             exports.export(INITIALIZER, ExportKind::Func, initializer);
@@ -269,6 +262,9 @@ impl<'a> Plan<'a> {
             if let HostOp::TableGrow(table) = op {
                 exports.export(&grown_table_name(*table), ExportKind::Table, *table);
             }
+        }
+        if !self.calls.is_empty() {
+            exports.export(HOST_TABLE, ExportKind::Table, self.scan.table_count());
         }
         exports
     }
@@ -320,7 +316,7 @@ impl<'a> Plan<'a> {
     /// Returns the instructions that call the host for `op`.
     fn host_call(&self, op: HostOp) -> [Instruction<'static>; 2] {
         let HostCall { slot, signature } = self.calls[&op];
-        let table_index = self.host_table_index();
+        let table_index = self.scan.table_count();
         [
             Instruction::I32Const(slot.cast_signed()),
             Instruction::CallIndirect { type_index: signature, table_index },

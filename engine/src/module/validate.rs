@@ -1,0 +1,310 @@
+//! Validates a spliced module that has one table more than the validator accepts.
+//!
+//! The validator refuses a module of more than 100 tables, and the splice adds one to those of the
+//! guest: the host table. Therefore the spliced module of a guest with 100 tables is validated in
+//! three parts, by the validator that wasmi itself uses:
+//!
+//! - all sections, without the host table and its export;
+//! - the host table, as the only table of a module;
+//! - all function bodies, in a module that has the host table.
+//!
+//! The export of the host table is compared with the only one that the splice writes.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+use wasm_encoder::Encode;
+use wasmparser::{
+    BinaryReader, BinaryReaderError, Encoding, ExportSectionReader, ExternalKind, FromReader, FuncToValidate,
+    FuncType, FuncValidatorAllocations, GlobalType, HeapType, MemoryType, Parser, Payload, RefType,
+    SectionLimited, SubType, TableSectionReader, TableType, ValType, ValidPayload, Validator,
+    ValidatorResources, WasmModuleResources, types::CoreTypeId,
+};
+
+use super::HOST_TABLE;
+use crate::config::Config;
+
+/// Why the validator refuses a spliced module.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// A part of it is invalid.
+    Invalid(BinaryReaderError),
+    /// The last table is not the host table, or the last export is not that of the host table.
+    NoHostTable,
+}
+
+impl From<BinaryReaderError> for Refusal {
+    fn from(error: BinaryReaderError) -> Self {
+        Self::Invalid(error)
+    }
+}
+
+impl From<Refusal> for wasmi::Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(error) => error.into(),
+            Refusal::NoHostTable => Self::new("the spliced module has no host table"),
+        }
+    }
+}
+
+/// Validates the spliced module `wasm` of a guest with `guest_tables` tables, imported ones
+/// included. The host table is the last table of the module, and its export is the last export.
+///
+/// # Errors
+///
+/// [`Refusal`] if wasmi's validator would refuse the module for another reason than its number of
+/// tables.
+pub(super) fn validate(wasm: &[u8], guest_tables: u32) -> Result<(), Refusal> {
+    let features = Config::wasmi_features();
+    let mut validator = Validator::new_with_features(features);
+    let mut parser = Parser::new(0);
+    parser.set_features(features);
+    let mut allocations = FuncValidatorAllocations::default();
+    let (mut host_table, mut is_exported) = (None, false);
+    for payload in parser.parse_all(wasm) {
+        match payload? {
+            Payload::TableSection(section) => {
+                let split = Split::of(&section, wasm)?;
+                validator.table_section(&TableSectionReader::new(reader(&split.others))?)?;
+                host_table = Some(valid_alone(&split.last)?);
+            }
+            Payload::ExportSection(section) => {
+                let split = Split::of(&section, wasm)?;
+                validator.export_section(&ExportSectionReader::new(reader(&split.others))?)?;
+                for export in ExportSectionReader::new(reader(&split.last))? {
+                    let export = export?;
+                    is_exported = export.name == HOST_TABLE
+                        && export.kind == ExternalKind::Table
+                        && export.index == guest_tables;
+                }
+            }
+            payload => {
+                let ValidPayload::Func(func, body) = validator.payload(&payload)? else { continue };
+                let FuncToValidate { resources, index, ty, features } = func;
+                let host_table = host_table.ok_or(Refusal::NoHostTable)?;
+                let resources = WithHostTable { module: resources, index: guest_tables, host_table };
+                let func = FuncToValidate { resources, index, ty, features };
+                let mut validator = func.into_validator(allocations);
+                validator.validate(&body)?;
+                allocations = validator.into_allocations();
+            }
+        }
+    }
+    if host_table.is_some() && is_exported { Ok(()) } else { Err(Refusal::NoHostTable) }
+}
+
+/// Returns the type of the only table of a section with these contents, after validating it.
+fn valid_alone(contents: &[u8]) -> Result<TableType, Refusal> {
+    const VERSION: u16 = 1;
+    const NOWHERE: Range<usize> = 0..0;
+    let section = TableSectionReader::new(reader(contents))?;
+    let mut validator = Validator::new_with_features(Config::wasmi_features());
+    validator.version(VERSION, Encoding::Module, &NOWHERE)?;
+    validator.table_section(&section)?;
+    let table = section.into_iter().next().ok_or(Refusal::NoHostTable)?;
+    Ok(table?.ty)
+}
+
+fn reader(contents: &[u8]) -> BinaryReader<'_> {
+    BinaryReader::new_features(contents, 0, Config::wasmi_features())
+}
+
+/// The contents of two sections: all entries of a section but the last, and the last one.
+struct Split {
+    others: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl Split {
+    /// Splits a section of `wasm`.
+    fn of<'a, T: FromReader<'a>>(section: &SectionLimited<'a, T>, wasm: &[u8]) -> Result<Self, Refusal> {
+        let mut starts = Vec::new();
+        for entry in section.clone().into_iter_with_offsets() {
+            let (start, _) = entry?;
+            starts.push(start);
+        }
+        let (Some(&first), Some(&last)) = (starts.first(), starts.last()) else {
+            return Err(Refusal::NoHostTable);
+        };
+        let contents = |count: u32, range: Range<usize>| {
+            let mut contents = Vec::new();
+            count.encode(&mut contents);
+            contents.extend_from_slice(&wasm[range]);
+            contents
+        };
+        let others = contents(section.count() - 1, first..last);
+        Ok(Self { others, last: contents(1, last..section.range().end) })
+    }
+}
+
+/// What a function body can refer to: the items of the module, and the host table.
+struct WithHostTable {
+    /// The module without the host table.
+    module: ValidatorResources,
+    /// The index of the host table.
+    index: u32,
+    host_table: TableType,
+}
+
+impl WasmModuleResources for WithHostTable {
+    fn table_at(&self, at: u32) -> Option<TableType> {
+        if at == self.index { Some(self.host_table) } else { self.module.table_at(at) }
+    }
+
+    fn memory_at(&self, at: u32) -> Option<MemoryType> {
+        self.module.memory_at(at)
+    }
+
+    fn tag_at(&self, at: u32) -> Option<&FuncType> {
+        self.module.tag_at(at)
+    }
+
+    fn global_at(&self, at: u32) -> Option<GlobalType> {
+        self.module.global_at(at)
+    }
+
+    fn sub_type_at(&self, type_index: u32) -> Option<&SubType> {
+        self.module.sub_type_at(type_index)
+    }
+
+    fn sub_type_at_id(&self, id: CoreTypeId) -> &SubType {
+        self.module.sub_type_at_id(id)
+    }
+
+    fn type_id_of_function(&self, func_idx: u32) -> Option<CoreTypeId> {
+        self.module.type_id_of_function(func_idx)
+    }
+
+    fn type_index_of_function(&self, func_index: u32) -> Option<u32> {
+        self.module.type_index_of_function(func_index)
+    }
+
+    fn element_type_at(&self, at: u32) -> Option<RefType> {
+        self.module.element_type_at(at)
+    }
+
+    fn is_subtype(&self, a: ValType, b: ValType) -> bool {
+        self.module.is_subtype(a, b)
+    }
+
+    fn is_shared(&self, ty: RefType) -> bool {
+        self.module.is_shared(ty)
+    }
+
+    fn check_heap_type(&self, heap_type: &mut HeapType, offset: usize) -> Result<(), BinaryReaderError> {
+        self.module.check_heap_type(heap_type, offset)
+    }
+
+    fn top_type(&self, heap_type: &HeapType) -> HeapType {
+        self.module.top_type(heap_type)
+    }
+
+    fn element_count(&self) -> u32 {
+        self.module.element_count()
+    }
+
+    fn data_count(&self) -> Option<u32> {
+        self.module.data_count()
+    }
+
+    fn is_function_referenced(&self, idx: u32) -> bool {
+        self.module.is_function_referenced(idx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Fuel, Limits},
+        module::{image::Imaged, scan, splice},
+    };
+    use alloc::{format, string::String};
+
+    /// Returns the spliced module of a guest with `tables` tables that has all that is added.
+    fn spliced(tables: u32) -> Vec<u8> {
+        let others: String = (2..tables).map(|_| "(table 0 externref)").collect();
+        let text = format!(
+            r#"(module
+                (type $t (func (param i64) (result i32)))
+                (import "e" "f" (func $f (type $t)))
+                (import "e" "g" (global $g i32))
+                (table $grown 1 9 funcref) (table $wide i64 1 9 externref) {others}
+                (memory $m 1 3) (memory $n i64 1 3)
+                (global $own (mut i64) (i64.const 5))
+                (elem (table $grown) (global.get $g) func $f $main) (elem declare func $main)
+                (data (memory $n) (i64.const 3) "abc") (data $passive "{passive}")
+                (start $start) (export "main" (func $main)) (export "m" (memory $m))
+                (func $start (global.set $own (i64.const 6)))
+                (func $main (type $t) (local f64 i32)
+                    (drop (memory.grow $m (i32.const 1)))
+                    (drop (memory.grow $n (i64.const 1)))
+                    (memory.discard $n (i64.const 0) (i64.const 65536))
+                    (drop (table.grow $grown (ref.func $main) (i32.const 1)))
+                    (drop (table.grow $wide (ref.null extern) (i64.const 1)))
+                    (memory.fill $m (i32.const 0) (i32.const 1) (local.get 2))
+                    (memory.copy $m $n (i32.const 0) (i64.const 1) (local.get 2))
+                    (memory.init $m $passive (i32.const 0) (i32.const 1) (local.get 2))
+                    (i32.store $n offset=70000 (local.get 0) (i32.wrap_i64 (local.get 0)))
+                    (call_indirect $grown (type $t) (local.get 0) (i32.const 0))))"#,
+            passive = "p".repeat(70_000)
+        );
+        let wasm = wat::parse_str(text).unwrap();
+        let config = Config::default().fuel(Fuel::Metered);
+        let scan = scan::scan(&wasm, &config).unwrap();
+        let (spliced, slots) = splice::splice(&scan, &Imaged::default(), &Limits::default()).unwrap();
+        assert_eq!(slots.len(), 6);
+        spliced
+    }
+
+    /// Returns whether wasmi's validator accepts the module.
+    fn is_valid(wasm: &[u8]) -> bool {
+        let engine = wasmi::Engine::new(&Config::default().to_wasmi());
+        wasmi::Module::validate(&engine, wasm).is_ok()
+    }
+
+    #[test]
+    fn a_module_with_a_table_above_the_validators_limit_is_validated() {
+        let wasm = spliced(100);
+        assert!(!is_valid(&wasm));
+        validate(&wasm, 100).unwrap();
+    }
+
+    /// Changes each byte of a module that the validator can check as a whole.
+    #[test]
+    fn a_module_that_the_validator_refuses_as_a_whole_is_refused_in_parts() {
+        let mut wasm = spliced(99);
+        let end = wasm.len() - 70_000;
+        assert!(is_valid(&wasm));
+        validate(&wasm, 99).unwrap();
+        let mut accepted = 0;
+        for position in 0..end {
+            let byte = wasm[position];
+            for change in [1, 32, 128, 255] {
+                wasm[position] = byte ^ change;
+                if validate(&wasm, 99).is_ok() {
+                    assert!(is_valid(&wasm), "byte {position} changed by {change:#x}");
+                    accepted += 1;
+                }
+            }
+            wasm[position] = byte;
+        }
+        assert!(accepted > 40, "{accepted}");
+    }
+
+    #[test]
+    fn a_call_through_a_table_after_the_host_table_is_refused() {
+        // The host table of a guest with 100 tables has the index 100.
+        let wasm = spliced(100);
+        assert!(matches!(validate(&wasm, 99), Err(Refusal::NoHostTable | Refusal::Invalid(_))));
+        assert!(matches!(validate(&wasm, 101), Err(Refusal::NoHostTable | Refusal::Invalid(_))));
+    }
+
+    #[test]
+    fn a_module_without_a_host_table_is_refused() {
+        let wasm = wat::parse_str(r#"(module (table (export "t") 1 funcref))"#).unwrap();
+        assert!(matches!(validate(&wasm, 0), Err(Refusal::NoHostTable)));
+        let empty = wat::parse_str("(module)").unwrap();
+        assert!(matches!(validate(&empty, 0), Err(Refusal::NoHostTable)));
+    }
+}
