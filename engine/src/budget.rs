@@ -135,9 +135,11 @@ impl<A: GlobalAlloc, M: HeapMeters> HeapBudget<A, M> {
     }
 }
 
-// SAFETY: 1. Every block comes from the wrapped allocator with the caller's own layout, and is
-//            freed there with it. Blocks are not changed on the way.
-//         2. The rest of this code counts in atomics, does not allocate and does not panic.
+// SAFETY: 1. Every block that is returned comes from the wrapped allocator with the caller's own
+//            layout, and is freed there with it. Blocks are not changed on the way.
+//         2. Nothing unwinds: the wrapped allocator and [`HeapMeters::current`] do not, by their
+//            contracts, [`HeapMeter`] counts in atomics, and [`Reserve`] frees a block with the
+//            layout that it was allocated with.
 #[allow(unsafe_code, reason = "it is an allocator")]
 unsafe impl<A: GlobalAlloc, M: HeapMeters> GlobalAlloc for HeapBudget<A, M> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -53,7 +53,8 @@ thread_local! {
     static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-impl HeapMeters for ThreadMeters {
+// SAFETY: neither the thread's number nor an element of the array allocates or panics.
+unsafe impl HeapMeters for ThreadMeters {
     fn current(&self) -> &HeapMeter {
         let number = NUMBER.get().unwrap_or_else(|| {
             let number = THREADS.fetch_add(1, Relaxed);

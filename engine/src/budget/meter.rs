@@ -27,14 +27,21 @@ pub struct HeapMeter {
 /// returns the meter of the thread that the CPU executes. A stay in a store then keeps its meter
 /// when the thread is preempted or moves to another CPU.
 ///
-/// The method is called by every allocation. It must not allocate, and should take a few
-/// instructions, for example one load from the thread's control block.
-pub trait HeapMeters: Sync {
-    /// Returns the meter of the running thread.
+/// # Safety
+///
+/// [`current`](Self::current) is called by every allocation and every release of a block. The
+/// implementer guarantees that it does not unwind, because an allocator must not (contract of
+/// [`GlobalAlloc`](core::alloc::GlobalAlloc)), and that it neither allocates nor frees.
+#[allow(unsafe_code, reason = "an allocator calls it")]
+pub unsafe trait HeapMeters: Sync {
+    /// Returns the meter of the running thread. It should take a few instructions, for example one
+    /// load from the thread's control block.
     fn current(&self) -> &HeapMeter;
 }
 
-impl HeapMeters for HeapMeter {
+// SAFETY: it returns a reference.
+#[allow(unsafe_code, reason = "the contract is argued above")]
+unsafe impl HeapMeters for HeapMeter {
     fn current(&self) -> &HeapMeter {
         self
     }
