@@ -105,7 +105,8 @@ pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame) -> Result<(), Mem
     let pool = POOL.call_once(|| pool);
     init_heap(pool)?;
     let layout = Layout { window: WINDOW, physical_offset: PHYSICAL_OFFSET, root };
-    // SAFETY: the caller's guarantees 1 and 2. The window has no other use.
+    // SAFETY: the caller's guarantees 1 and 2. The window has no other use. The page-fault handler
+    // passes faults to `space`, which is set below.
     let space = unsafe { AddressSpace::new(layout, SingleCpu::new(pool)?) }?;
     SPACE.call_once(|| space);
     Ok(())

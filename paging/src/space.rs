@@ -78,7 +78,12 @@ impl<P: Platform> AddressSpace<P> {
     ///    writable, as ordinary write-back memory, for as long as the space lives;
     /// 3. `platform` flushes every CPU that uses the window (the contract of [`Platform`]);
     /// 4. before the space is dropped, the entries are removed from all other roots that they were
-    ///    copied into.
+    ///    copied into;
+    /// 5. before the memory of a region is touched, and before
+    ///    [`steps_over_fills`](Self::steps_over_fills) is called, the page-fault handlers of these
+    ///    CPUs pass faults in the window to [`handle_fault`](Self::handle_fault) or
+    ///    [`handle_fault_with`](Self::handle_fault_with), and return to the interrupted instruction
+    ///    after [`Outcome::Handled`].
     pub unsafe fn new(layout: Layout, platform: P) -> Result<Self, SpaceError> {
         let window = layout.pages()?;
         // SAFETY: the caller's guarantee 2.

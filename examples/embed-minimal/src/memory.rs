@@ -88,7 +88,7 @@ pub(crate) unsafe fn init_space() -> Result<&'static Space, Box<dyn Error>> {
     let layout = Layout { window, physical_offset: VirtAddr::zero(), root: Cr3::read().0 };
     // SAFETY: 1. The window has no other use. 2. The frames and the tables are below
     // `MAPPED_BYTES`, where each address is mapped to itself. 3. There is one CPU. 4. There is one
-    // level-4 table.
+    // level-4 table. 5. The page-fault handler passes faults to `space`, which is set below.
     let space = unsafe { AddressSpace::new(layout, platform) }?;
     Ok(SPACE.call_once(|| space))
 }

@@ -18,8 +18,9 @@ impl<P: Platform> AddressSpace<P> {
     /// [`ZeroFill`](crate::ZeroFill) guard, so that a fill of any length takes the same time.
     ///
     /// Unless a fill was stepped over before, the function fills a page of a region that it makes
-    /// for that. So the kernel's page-fault handler must be in place. A region that cannot be made
-    /// counts as a fill that is not stepped over.
+    /// for that. So the kernel's page-fault handler must be in place, as the contract of
+    /// [`new`](Self::new) demands. A region that cannot be made counts as a fill that is not
+    /// stepped over.
     #[must_use]
     pub fn steps_over_fills(&self) -> bool {
         self.has_stepped_over.load(Ordering::Relaxed) || self.try_to_fill()
@@ -37,8 +38,9 @@ impl<P: Platform> AddressSpace<P> {
         // A length that the compiler does not know makes it call `memset`, as a fill of a memory
         // does.
         let length = black_box(PAGE_LEN);
-        // SAFETY: 1. The bytes are those of the region, which is below its limit. 2. Nothing else
-        // refers to them. 3. Zeros are written, as the guard demands.
+        // SAFETY: 1. The bytes are those of the region and below its limit, so the page-fault
+        // handler resolves the fault, by guarantee 5 of `new`. 2. The region is new and borrowed by
+        // the guard, so nothing else refers to them. 3. Zeros are written, as the guard demands.
         unsafe { start.write_bytes(0, length) };
         drop(guard);
         self.has_stepped_over.load(Ordering::Relaxed)

@@ -102,7 +102,8 @@ fn space(platform: &Measured) -> Space<'_> {
     let window = VirtAddr::new(START)..VirtAddr::new(START + (2 << 40));
     let layout = Layout { window, physical_offset: PHYSICAL_OFFSET, root: Cr3::read().0 };
     // SAFETY: 1. The kernel maps nothing there. 2. The kernel maps all RAM at the offset, always.
-    // 3. There is one CPU. 4. There is one root.
+    // 3. There is one CPU. 4. There is one root. 5. The tests pass faults to the space themselves
+    // and touch no memory of a region.
     let space = unsafe { AddressSpace::new(layout, platform) };
     let space = space.expect("the machine has frames for the tables");
     space.set_policies(Policies::default());

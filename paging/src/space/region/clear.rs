@@ -17,7 +17,7 @@ use x86_64::structures::paging::page::PageRange;
 use super::super::pressure::reclaim;
 use super::{RELEASE_BATCH, RangeError, Region, ZERO_BATCH};
 use crate::clear::{Decommitted, PartCleared, Recommitted};
-use crate::pages::count;
+use crate::pages::{PAGE_LEN, count};
 use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::table::Sweep;
@@ -100,6 +100,10 @@ impl<P: Platform> Region<'_, P> {
     ///
     /// If the part ends beyond the page, or before it starts.
     pub fn zero_part(&mut self, page: Page, part: Range<usize>) -> Result<PartCleared, RangeError> {
+        assert!(
+            part.start <= part.end && part.end <= PAGE_LEN,
+            "bytes {part:?} are not a part of a page, which has {PAGE_LEN}"
+        );
         self.check(Page::range(page, page + 1))?;
         Ok(self.with_recalled(|mut mapping| mapping.zero_part(page, part)))
     }
