@@ -18,6 +18,7 @@ mod into_func;
 mod items;
 mod limiter;
 mod memory;
+mod owner;
 mod pause;
 mod state;
 
@@ -37,6 +38,7 @@ pub(crate) use self::{
     fuel::charge,
     limiter::Limiter,
     memory::{MemoryRecord, Reserved, clear, grow},
+    owner::StoreId,
     pause::PauseKind,
     state::{StoreState, cross, serve},
 };

@@ -25,7 +25,7 @@ pub use self::error::TaskError;
 use crate::{
     link::{self, Linker, Unstarted},
     module::Module,
-    store::{AsContext, AsContextMut, Func, Pause, PauseKind, Store, StoreState, cross},
+    store::{AsContext, AsContextMut, Func, Pause, PauseKind, Store, StoreId, StoreState, cross},
 };
 
 /// A guest's call that runs in slices of fuel. Owns its store.
@@ -46,6 +46,9 @@ pub struct Task<T: 'static> {
     /// Units of fuel that the guest may still be granted, or `None` without a limit.
     quota: Option<u64>,
     granted: u64,
+    /// The store of the suspended call. wasmi does not check it, and a call that is resumed with
+    /// another store would run on instances that are not there.
+    owner: StoreId,
     store: Store<T>,
 }
 
@@ -129,8 +132,11 @@ impl<T: 'static> Task<T> {
         let fuel = store.get_fuel().map_err(|_| TaskError::Unmetered)?;
         let quota = store.limits().fuel.map(|_| fuel);
         store.set_fuel(0).map_err(|_| TaskError::Unmetered)?;
-        store.as_context_mut().into_wasmi().data_mut().owed = 0;
-        Ok(Self { state: State::Ready, calls, results: Vec::new(), quota, granted: 0, store })
+        let mut ctx = store.as_context_mut().into_wasmi();
+        let state = ctx.data_mut();
+        state.owed = 0;
+        let owner = state.id;
+        Ok(Self { state: State::Ready, calls, results: Vec::new(), quota, granted: 0, owner, store })
     }
 
     /// Runs the guest until it has used up `fuel` units, waits, or is done.
@@ -153,6 +159,7 @@ impl<T: 'static> Task<T> {
     ///
     /// Panics if the store was replaced by another one through [`store_mut`](Self::store_mut).
     pub fn run(&mut self, fuel: u64) -> Poll {
+        self.owner.check(self.store.as_context().into_wasmi().data());
         if matches!(self.state, State::Over) {
             return Poll::Failed(wasmi::Error::host(TaskError::Over));
         }
@@ -244,7 +251,7 @@ impl<T: 'static> Task<T> {
         match core::mem::replace(&mut self.state, State::Over) {
             State::Ready => {
                 let Call { func, arguments } = self.calls.pop().expect("a task that is not over has a call");
-                let func = func.wasmi();
+                let func = func.wasmi(ctx.data());
                 let ty = func.ty(&ctx);
                 self.results = ty.results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
                 in_task(&mut ctx, |ctx| func.call_resumable(ctx, &arguments, &mut self.results))

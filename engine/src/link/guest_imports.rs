@@ -129,7 +129,7 @@ fn cleared<T: 'static>(
     arguments: &[Val],
 ) -> Result<bool, wasmi::Error> {
     caller.data().refuse_lost()?;
-    let size = record.memory().wasmi().data_size(&caller) as u64;
+    let size = record.wasmi().data_size(&caller) as u64;
     let page_size = record.ty().page_size();
     let span: Result<Span, ClearError> = match form {
         Form::WasmPages => Span::of_wasm_pages(start, count, page_size, size),

@@ -95,8 +95,8 @@ fn create<T: 'static>(
     host_table::fill(ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
     attach_images(ctx, module, &memories);
     apply_segments(ctx, inner).map_err(InstantiateError::Segment)?;
-    let start = inner.get_func(&*ctx, module::START).map(Func::from_wasmi);
-    Ok(Unstarted { instance: Instance::from_wasmi(inner), start })
+    let start = inner.get_func(&*ctx, module::START).map(|start| Func::from_wasmi(start, ctx.data()));
+    Ok(Unstarted { instance: Instance::from_wasmi(inner, ctx.data()), start })
 }
 
 /// Checks that the store has room for one more instance and for the tables that `module` defines.
@@ -153,7 +153,7 @@ fn resolve<T: 'static>(
     let context = StoreContextMut::from_wasmi(ctx.as_context_mut());
     if let Some(item) = linker.resolve(context, import.module(), import.name(), memory_0) {
         if !matching::matches(&*ctx, import.ty(), module.memory_type(memories), item) {
-            return Err(wrong(item.to_wasmi().ty(&*ctx)));
+            return Err(wrong(item.to_wasmi(ctx.data()).ty(&*ctx)));
         }
         return Ok(Resolved::Defined(item));
     }
@@ -189,7 +189,7 @@ fn reserve_memories<T: 'static>(
 fn attach_images<T: 'static>(ctx: &mut WasmiContext<'_, T>, module: &Module, memories: &[Arc<MemoryRecord>]) {
     for (index, image) in module.images() {
         let record = &memories[index];
-        let live = LiveBytes::all(record.memory().wasmi().data_mut(&mut *ctx));
+        let live = LiveBytes::all(record.wasmi().data_mut(&mut *ctx));
         record.region().with(|region| region.attach(image, live));
     }
 }
@@ -222,10 +222,10 @@ fn externs<T: 'static>(
     let extern_of = |import: ImportType<'_>| {
         if module::is_reserved(import.module()) {
             let (index, _) = defined.next().expect("the splice turns each defined memory into an import");
-            return memories[index].memory().wasmi().into();
+            return memories[index].wasmi().into();
         }
         match own.next().expect("each of the guest's own imports was resolved, in this order") {
-            Resolved::Defined(item) => item.to_wasmi(),
+            Resolved::Defined(item) => item.to_wasmi(ctx.data()),
             Resolved::Provided(provided) => provided.make(&mut *ctx, &memories[0]).into(),
         }
     };

@@ -18,12 +18,14 @@ pub(super) fn matches<T: 'static>(
     memory: Option<MemoryType>,
     item: Extern,
 ) -> bool {
+    let ctx = ctx.as_context();
+    let state = ctx.data();
     match (expected, item) {
-        (ExternType::Func(expected), Extern::Func(func)) => func.wasmi().ty(ctx) == *expected,
-        (ExternType::Global(expected), Extern::Global(global)) => global.wasmi().ty(ctx) == *expected,
+        (ExternType::Func(expected), Extern::Func(func)) => func.wasmi(state).ty(ctx) == *expected,
+        (ExternType::Global(expected), Extern::Global(global)) => global.wasmi(state).ty(ctx) == *expected,
         (ExternType::Table(expected), Extern::Table(table)) => {
-            let table = table.wasmi();
-            table_matches(expected, &table.ty(&ctx), table.size(&ctx))
+            let table = table.wasmi(state);
+            table_matches(expected, &table.ty(ctx), table.size(ctx))
         }
         (ExternType::Memory(_), Extern::Memory(found)) => {
             memory.is_some_and(|expected| memory_matches(expected, found, ctx))
@@ -46,10 +48,11 @@ fn memory_matches<T: 'static>(
     found: Memory,
     ctx: impl AsContext<Data = StoreState<T>>,
 ) -> bool {
-    let ty = MemoryRecord::of(found, &ctx).ty();
+    let record = MemoryRecord::of(found, &ctx);
+    let ty = record.ty();
     expected.index() == ty.index()
         && expected.page_size() == ty.page_size()
-        && limits_match(expected.minimum(), expected.maximum(), found.wasmi().size(&ctx), ty.maximum())
+        && limits_match(expected.minimum(), expected.maximum(), record.wasmi().size(&ctx), ty.maximum())
 }
 
 fn limits_match(minimum: u64, maximum: Option<u64>, size: u64, found_maximum: Option<u64>) -> bool {

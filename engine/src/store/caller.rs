@@ -50,7 +50,8 @@ impl<T: 'static> Caller<'_, T> {
         if module::is_reserved(name) {
             return None;
         }
-        self.inner.get_export(name).map(Extern::from_wasmi)
+        let export = self.inner.get_export(name)?;
+        Some(Extern::from_wasmi(export, self.inner.data()))
     }
 
     /// Returns the embedder's data.

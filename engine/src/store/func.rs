@@ -8,7 +8,10 @@ use alloc::sync::Arc;
 use core::fmt;
 use wasmi::{Error, FuncType, Val, WasmParams, WasmResults};
 
-use super::{AsContext, AsContextMut, Caller, ImporterMemory, IntoFunc, StoreContextMut, cross};
+use super::{
+    AsContext, AsContextMut, Caller, ImporterMemory, IntoFunc, StoreContextMut, StoreState, cross,
+    owner::Owned,
+};
 
 /// A function of a guest or of the host: a handle into the store that owns it.
 ///
@@ -17,7 +20,7 @@ use super::{AsContext, AsContextMut, Caller, ImporterMemory, IntoFunc, StoreCont
 /// All methods panic if the function does not belong to the store that is passed.
 #[derive(Clone, Copy, Debug)]
 pub struct Func {
-    inner: wasmi::Func,
+    inner: Owned<wasmi::Func>,
 }
 
 impl Func {
@@ -54,23 +57,35 @@ impl Func {
         memory: Arc<ImporterMemory>,
         func: impl Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Self {
-        Self::from_wasmi(wasmi::Func::new(ctx.into_wasmi(), ty, move |caller, arguments, results| {
+        let mut ctx = ctx.into_wasmi();
+        let inner = wasmi::Func::new(&mut ctx, ty, move |caller, arguments, results| {
             caller.data().refuse_lost()?;
             func(Caller::new(caller, &memory), arguments, results)
-        }))
+        });
+        Self::from_wasmi(inner, ctx.data())
     }
 
-    pub(crate) fn from_wasmi(inner: wasmi::Func) -> Self {
-        Self { inner }
+    /// Returns the function in a [`Val`] or [`Ref`](crate::Ref), which are wasmi's types, of the
+    /// store that is passed.
+    pub fn of_store(ctx: impl AsContext, func: wasmi::Func) -> Self {
+        Self::from_wasmi(func, ctx.as_context().into_wasmi().data())
     }
 
-    pub(crate) fn wasmi(self) -> wasmi::Func {
-        self.inner
+    pub(crate) fn from_wasmi<T>(inner: wasmi::Func, state: &StoreState<T>) -> Self {
+        Self { inner: Owned::new(inner, state) }
+    }
+
+    /// # Panics
+    ///
+    /// Panics if the function does not belong to the store with this state.
+    pub(crate) fn wasmi<T>(self, state: &StoreState<T>) -> wasmi::Func {
+        self.inner.of(state)
     }
 
     /// Returns the function's type.
     pub fn ty(&self, ctx: impl AsContext) -> FuncType {
-        self.inner.ty(ctx.as_context().into_wasmi())
+        let ctx = ctx.as_context().into_wasmi();
+        self.inner.of(ctx.data()).ty(ctx)
     }
 
     /// Calls the function. `results` must have as many values as the function has results. What
@@ -89,7 +104,8 @@ impl Func {
         results: &mut [Val],
     ) -> Result<(), Error> {
         let mut ctx = ctx.as_context_mut().into_wasmi();
-        cross(&mut ctx, |ctx| self.inner.call(ctx, arguments, results))
+        let func = self.inner.of(ctx.data());
+        cross(&mut ctx, |ctx| func.call(ctx, arguments, results))
     }
 
     /// Returns the function with its type checked, so that calls need not check it.
@@ -102,7 +118,9 @@ impl Func {
         Params: WasmParams,
         Results: WasmResults,
     {
-        self.inner.typed(ctx.as_context().into_wasmi()).map(TypedFunc::from_wasmi)
+        let ctx = ctx.as_context().into_wasmi();
+        let inner = self.inner.of(ctx.data()).typed(ctx)?;
+        Ok(TypedFunc { inner: self.inner.map(|_| inner) })
     }
 }
 
@@ -120,18 +138,14 @@ impl Func {
 ///
 /// A [`Task`](crate::Task) suspends calls.
 pub struct TypedFunc<Params, Results> {
-    inner: wasmi::TypedFunc<Params, Results>,
+    inner: Owned<wasmi::TypedFunc<Params, Results>>,
 }
 
 impl<Params, Results> TypedFunc<Params, Results> {
-    pub(super) fn from_wasmi(inner: wasmi::TypedFunc<Params, Results>) -> Self {
-        Self { inner }
-    }
-
     /// Returns the function without its type.
     #[must_use]
     pub fn func(&self) -> Func {
-        Func::from_wasmi(*self.inner.func())
+        Func { inner: self.inner.map(|typed| *typed.func()) }
     }
 }
 
@@ -149,26 +163,20 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
     /// Panics if the function does not belong to the store that is passed.
     pub fn call(&self, mut ctx: impl AsContextMut, params: Params) -> Result<Results, Error> {
         let mut ctx = ctx.as_context_mut().into_wasmi();
-        cross(&mut ctx, |ctx| self.inner.call(ctx, params))
-    }
-}
-
-/// Converts the function of a [`Val`] or [`Ref`](crate::Ref), which are wasmi's types.
-impl From<wasmi::Func> for Func {
-    fn from(inner: wasmi::Func) -> Self {
-        Self { inner }
+        let func = self.inner.of(ctx.data());
+        cross(&mut ctx, |ctx| func.call(ctx, params))
     }
 }
 
 impl From<Func> for Val {
     fn from(func: Func) -> Self {
-        func.inner.into()
+        func.inner.unchecked().into()
     }
 }
 
 impl From<Func> for wasmi::Ref {
     fn from(func: Func) -> Self {
-        Self::Func(func.inner.into())
+        Self::Func(func.inner.unchecked().into())
     }
 }
 
@@ -184,6 +192,6 @@ impl<Params, Results> Copy for TypedFunc<Params, Results> {}
 
 impl<Params, Results> fmt::Debug for TypedFunc<Params, Results> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TypedFunc").field(self.inner.func()).finish()
+        f.debug_tuple("TypedFunc").field(self.inner.unchecked().func()).finish()
     }
 }

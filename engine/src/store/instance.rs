@@ -3,13 +3,13 @@
 use alloc::vec::Vec;
 use wasmi::{Error, WasmParams, WasmResults, errors::FuncError};
 
-use super::{AsContext, Func, Global, Memory, StoreContext, Table, TypedFunc};
+use super::{AsContext, Func, Global, Memory, StoreContext, StoreState, Table, TypedFunc, owner::Owned};
 use crate::module;
 
 /// An instantiated module: a handle into the store, which owns the instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance {
-    inner: wasmi::Instance,
+    inner: Owned<wasmi::Instance>,
 }
 
 /// An item that an instance exports or imports.
@@ -26,12 +26,12 @@ pub enum Extern {
 }
 
 impl Extern {
-    pub(crate) fn from_wasmi(inner: wasmi::Extern) -> Self {
+    pub(crate) fn from_wasmi<T>(inner: wasmi::Extern, state: &StoreState<T>) -> Self {
         match inner {
-            wasmi::Extern::Func(func) => Self::Func(Func::from_wasmi(func)),
-            wasmi::Extern::Global(global) => Self::Global(Global::from_wasmi(global)),
-            wasmi::Extern::Table(table) => Self::Table(Table::from_wasmi(table)),
-            wasmi::Extern::Memory(memory) => Self::Memory(Memory::from_wasmi(memory)),
+            wasmi::Extern::Func(func) => Self::Func(Func::from_wasmi(func, state)),
+            wasmi::Extern::Global(global) => Self::Global(Global::from_wasmi(global, state)),
+            wasmi::Extern::Table(table) => Self::Table(Table::from_wasmi(table, state)),
+            wasmi::Extern::Memory(memory) => Self::Memory(Memory::from_wasmi(memory, state)),
         }
     }
 
@@ -59,12 +59,15 @@ impl Extern {
         if let Self::Memory(memory) = self { Some(memory) } else { None }
     }
 
-    pub(crate) fn to_wasmi(self) -> wasmi::Extern {
+    /// # Panics
+    ///
+    /// Panics if the item does not belong to the store with this state.
+    pub(crate) fn to_wasmi<T>(self, state: &StoreState<T>) -> wasmi::Extern {
         match self {
-            Self::Func(func) => func.wasmi().into(),
-            Self::Global(global) => global.wasmi().into(),
-            Self::Table(table) => table.wasmi().into(),
-            Self::Memory(memory) => memory.wasmi().into(),
+            Self::Func(func) => func.wasmi(state).into(),
+            Self::Global(global) => global.wasmi(state).into(),
+            Self::Table(table) => table.wasmi(state).into(),
+            Self::Memory(memory) => memory.wasmi(state).into(),
         }
     }
 }
@@ -94,8 +97,8 @@ impl From<Memory> for Extern {
 }
 
 impl Instance {
-    pub(crate) fn from_wasmi(inner: wasmi::Instance) -> Self {
-        Self { inner }
+    pub(crate) fn from_wasmi<T>(inner: wasmi::Instance, state: &StoreState<T>) -> Self {
+        Self { inner: Owned::new(inner, state) }
     }
 
     /// Returns the export `name`.
@@ -103,7 +106,9 @@ impl Instance {
         if module::is_reserved(name) {
             return None;
         }
-        self.inner.get_export(ctx.as_context().into_wasmi(), name).map(Extern::from_wasmi)
+        let ctx = ctx.as_context().into_wasmi();
+        let export = self.inner.of(ctx.data()).get_export(ctx, name)?;
+        Some(Extern::from_wasmi(export, ctx.data()))
     }
 
     /// Returns the function that is exported as `name`.
@@ -147,9 +152,10 @@ impl Instance {
 
     /// Returns all exports with their names, in no particular order.
     pub fn exports<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, T>>) -> Vec<(&'a str, Extern)> {
-        let exports = self.inner.exports(ctx.into().into_wasmi()).map(|export| {
+        let ctx = ctx.into().into_wasmi();
+        let exports = self.inner.of(ctx.data()).exports(ctx).map(|export| {
             let name = export.name();
-            (name, Extern::from_wasmi(export.into_extern()))
+            (name, Extern::from_wasmi(export.into_extern(), ctx.data()))
         });
         exports.filter(|(name, _)| !module::is_reserved(name)).collect()
     }

@@ -57,7 +57,8 @@ macro_rules! impl_into_func {
                 let checked = move |caller: wasmi::Caller<'_, StoreState<T>>, $($param: $param),*| {
                     Checked::call(caller, |_| self($($param),*))
                 };
-                Func::from_wasmi(wasmi::Func::wrap(ctx.into_wasmi(), checked))
+                let mut ctx = ctx.into_wasmi();
+                Func::from_wasmi(wasmi::Func::wrap(&mut ctx, checked), ctx.data())
             }
         }
 
@@ -74,7 +75,8 @@ macro_rules! impl_into_func {
                 let checked = move |caller: wasmi::Caller<'_, StoreState<T>>, $($param: $param),*| {
                     Checked::call(caller, |caller| self(Caller::new(caller, &memory), $($param),*))
                 };
-                Func::from_wasmi(wasmi::Func::wrap(ctx.into_wasmi(), checked))
+                let mut ctx = ctx.into_wasmi();
+                Func::from_wasmi(wasmi::Func::wrap(&mut ctx, checked), ctx.data())
             }
         }
     };

@@ -7,7 +7,7 @@ use wasmi::{
     errors::{GlobalError, TableError},
 };
 
-use super::{AsContext, AsContextMut, StoreContext};
+use super::{AsContext, AsContextMut, StoreContext, StoreState, owner::Owned};
 
 /// A global variable: a handle into the store that owns it.
 ///
@@ -17,31 +17,37 @@ use super::{AsContext, AsContextMut, StoreContext};
 /// the store that is passed.
 #[derive(Clone, Copy, Debug)]
 pub struct Global {
-    inner: wasmi::Global,
+    inner: Owned<wasmi::Global>,
 }
 
 impl Global {
     /// Creates a variable with this value, whose type is the variable's type.
     pub fn new(mut ctx: impl AsContextMut, value: Val, mutability: Mutability) -> Self {
-        Self::from_wasmi(wasmi::Global::new(ctx.as_context_mut().into_wasmi(), value, mutability))
+        let mut ctx = ctx.as_context_mut().into_wasmi();
+        Self::from_wasmi(wasmi::Global::new(&mut ctx, value, mutability), ctx.data())
     }
 
-    pub(crate) fn from_wasmi(inner: wasmi::Global) -> Self {
-        Self { inner }
+    pub(crate) fn from_wasmi<T>(inner: wasmi::Global, state: &StoreState<T>) -> Self {
+        Self { inner: Owned::new(inner, state) }
     }
 
-    pub(crate) fn wasmi(self) -> wasmi::Global {
-        self.inner
+    /// # Panics
+    ///
+    /// Panics if the variable does not belong to the store with this state.
+    pub(crate) fn wasmi<T>(self, state: &StoreState<T>) -> wasmi::Global {
+        self.inner.of(state)
     }
 
     /// Returns the variable's type.
     pub fn ty(&self, ctx: impl AsContext) -> GlobalType {
-        self.inner.ty(ctx.as_context().into_wasmi())
+        let ctx = ctx.as_context().into_wasmi();
+        self.inner.of(ctx.data()).ty(ctx)
     }
 
     /// Returns the value.
     pub fn get(&self, ctx: impl AsContext) -> Val {
-        self.inner.get(ctx.as_context().into_wasmi())
+        let ctx = ctx.as_context().into_wasmi();
+        self.inner.of(ctx.data()).get(ctx)
     }
 
     /// Sets the value.
@@ -50,7 +56,8 @@ impl Global {
     ///
     /// Fails if the variable is constant or has another type.
     pub fn set(&self, mut ctx: impl AsContextMut, value: Val) -> Result<(), GlobalError> {
-        self.inner.set(ctx.as_context_mut().into_wasmi(), value)
+        let ctx = ctx.as_context_mut().into_wasmi();
+        self.inner.of(ctx.data()).set(ctx, value)
     }
 }
 
@@ -62,7 +69,7 @@ impl Global {
 /// is passed.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
-    inner: wasmi::Table,
+    inner: Owned<wasmi::Table>,
 }
 
 impl Table {
@@ -73,30 +80,38 @@ impl Table {
     /// Fails if `init` has another type than the elements, or if the table would have more elements
     /// than [`Limits::table_elements`](crate::Limits::table_elements).
     pub fn new(mut ctx: impl AsContextMut, ty: TableType, init: Ref) -> Result<Self, Error> {
-        wasmi::Table::new(ctx.as_context_mut().into_wasmi(), ty, init).map(Self::from_wasmi)
+        let mut ctx = ctx.as_context_mut().into_wasmi();
+        let inner = wasmi::Table::new(&mut ctx, ty, init)?;
+        Ok(Self::from_wasmi(inner, ctx.data()))
     }
 
-    pub(crate) fn from_wasmi(inner: wasmi::Table) -> Self {
-        Self { inner }
+    pub(crate) fn from_wasmi<T>(inner: wasmi::Table, state: &StoreState<T>) -> Self {
+        Self { inner: Owned::new(inner, state) }
     }
 
-    pub(crate) fn wasmi(self) -> wasmi::Table {
-        self.inner
+    /// # Panics
+    ///
+    /// Panics if the table does not belong to the store with this state.
+    pub(crate) fn wasmi<T>(self, state: &StoreState<T>) -> wasmi::Table {
+        self.inner.of(state)
     }
 
     /// Returns the table's type.
     pub fn ty(&self, ctx: impl AsContext) -> TableType {
-        self.inner.ty(ctx.as_context().into_wasmi())
+        let ctx = ctx.as_context().into_wasmi();
+        self.inner.of(ctx.data()).ty(ctx)
     }
 
     /// Returns the number of elements.
     pub fn size(&self, ctx: impl AsContext) -> u64 {
-        self.inner.size(ctx.as_context().into_wasmi())
+        let ctx = ctx.as_context().into_wasmi();
+        self.inner.of(ctx.data()).size(ctx)
     }
 
     /// Returns element `index`, or `None` past the end.
     pub fn get(&self, ctx: impl AsContext, index: u64) -> Option<Ref> {
-        self.inner.get(ctx.as_context().into_wasmi(), index)
+        let ctx = ctx.as_context().into_wasmi();
+        self.inner.of(ctx.data()).get(ctx, index)
     }
 
     /// Sets element `index`.
@@ -105,7 +120,8 @@ impl Table {
     ///
     /// Fails past the end of the table, or if the elements have another type.
     pub fn set(&self, mut ctx: impl AsContextMut, index: u64, element: Ref) -> Result<(), TableError> {
-        self.inner.set(ctx.as_context_mut().into_wasmi(), index, element)
+        let ctx = ctx.as_context_mut().into_wasmi();
+        self.inner.of(ctx.data()).set(ctx, index, element)
     }
 
     /// Adds `delta` elements that are `init`, and returns the old number of elements.
@@ -116,7 +132,8 @@ impl Table {
     /// [`Limits::table_elements`](crate::Limits::table_elements), or if the elements have another
     /// type.
     pub fn grow(&self, mut ctx: impl AsContextMut, delta: u64, init: Ref) -> Result<u64, TableError> {
-        self.inner.grow(ctx.as_context_mut().into_wasmi(), delta, init)
+        let ctx = ctx.as_context_mut().into_wasmi();
+        self.inner.of(ctx.data()).grow(ctx, delta, init)
     }
 }
 
@@ -129,36 +146,38 @@ impl Table {
 /// The methods panic if the reference does not belong to the store that is passed.
 #[derive(Clone, Copy, Debug)]
 pub struct ExternRef {
-    inner: wasmi::ExternRef,
+    inner: Owned<wasmi::ExternRef>,
 }
 
 impl ExternRef {
     /// Moves `object` into the store.
     pub fn new(mut ctx: impl AsContextMut, object: impl Any + Send + Sync) -> Self {
-        Self { inner: wasmi::ExternRef::new(ctx.as_context_mut().into_wasmi(), object) }
+        let mut ctx = ctx.as_context_mut().into_wasmi();
+        let inner = wasmi::ExternRef::new(&mut ctx, object);
+        Self { inner: Owned::new(inner, ctx.data()) }
+    }
+
+    /// Returns the reference in a [`Val`] or [`Ref`], which are wasmi's types, of the store that is
+    /// passed.
+    pub fn of_store(ctx: impl AsContext, reference: wasmi::ExternRef) -> Self {
+        Self { inner: Owned::new(reference, ctx.as_context().into_wasmi().data()) }
     }
 
     /// Returns the object.
     pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, T>>) -> &'a dyn Any {
-        self.inner.data(ctx.into().into_wasmi())
-    }
-}
-
-/// Converts the reference of a [`Val`] or [`Ref`], which are wasmi's types.
-impl From<wasmi::ExternRef> for ExternRef {
-    fn from(inner: wasmi::ExternRef) -> Self {
-        Self { inner }
+        let ctx = ctx.into().into_wasmi();
+        self.inner.of(ctx.data()).data(ctx)
     }
 }
 
 impl From<ExternRef> for Val {
     fn from(reference: ExternRef) -> Self {
-        reference.inner.into()
+        reference.inner.unchecked().into()
     }
 }
 
 impl From<ExternRef> for Ref {
     fn from(reference: ExternRef) -> Self {
-        Self::Extern(reference.inner.into())
+        Self::Extern(reference.inner.unchecked().into())
     }
 }

@@ -15,6 +15,7 @@ pub(crate) use self::{
 };
 use super::{
     AsContext, AsContextMut, GrowError, MemoryAccessError, MemoryError, StoreContext, StoreContextMut,
+    StoreState, owner::Owned,
 };
 use crate::{
     backing::{Cleared, MemoryResidency},
@@ -30,7 +31,7 @@ use crate::{
 /// All methods panic if the memory does not belong to the store that is passed.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    inner: wasmi::Memory,
+    inner: Owned<wasmi::Memory>,
 }
 
 impl Memory {
@@ -49,12 +50,15 @@ impl Memory {
         Ok(reserved.establish(&mut ctx)?.memory())
     }
 
-    pub(crate) fn from_wasmi(inner: wasmi::Memory) -> Self {
-        Self { inner }
+    pub(crate) fn from_wasmi<T>(inner: wasmi::Memory, state: &StoreState<T>) -> Self {
+        Self { inner: Owned::new(inner, state) }
     }
 
-    pub(crate) fn wasmi(self) -> wasmi::Memory {
-        self.inner
+    /// # Panics
+    ///
+    /// Panics if the memory does not belong to the store with this state.
+    pub(crate) fn wasmi<T>(self, state: &StoreState<T>) -> wasmi::Memory {
+        self.inner.of(state)
     }
 
     /// Returns the memory's type. Its minimum is the size at creation.
@@ -64,12 +68,14 @@ impl Memory {
 
     /// Returns the size in Wasm pages.
     pub fn size(&self, ctx: impl AsContext) -> u64 {
-        self.inner.size(ctx.as_context().into_wasmi())
+        let ctx = ctx.as_context().into_wasmi();
+        self.inner.of(ctx.data()).size(ctx)
     }
 
     /// Returns the size in bytes.
     pub fn size_bytes(&self, ctx: impl AsContext) -> u64 {
-        self.inner.data_size(ctx.as_context().into_wasmi()) as u64
+        let ctx = ctx.as_context().into_wasmi();
+        self.inner.of(ctx.data()).data_size(ctx) as u64
     }
 
     /// Grows by `delta` Wasm pages in constant time, and returns the old size in Wasm pages. It
@@ -216,7 +222,7 @@ impl Memory {
     ) -> Result<(Cleared, u64), ClearError> {
         let ctx = ctx.as_context_mut().into_wasmi();
         let record = MemoryRecord::of(*self, &ctx);
-        let span = Span::of_any_bytes(addr, len, self.inner.data_size(&ctx) as u64)?;
+        let span = Span::of_any_bytes(addr, len, record.wasmi().data_size(&ctx) as u64)?;
         let strategy = record.strategy();
         let part = record.region().with(|region| region.first_piece(span, strategy));
         Ok((clear(ctx, &record, part, strategy), part.end() - part.start()))
@@ -232,7 +238,7 @@ impl Memory {
     ) -> Result<Cleared, ClearError> {
         let ctx = ctx.as_context_mut().into_wasmi();
         let record = MemoryRecord::of(self, &ctx);
-        let span = span(record.ty().page_size(), self.inner.data_size(&ctx) as u64)?;
+        let span = span(record.ty().page_size(), record.wasmi().data_size(&ctx) as u64)?;
         let strategy = strategy.unwrap_or_else(|| record.strategy());
         Ok(clear(ctx, &record, span, strategy))
     }
@@ -245,12 +251,14 @@ impl Memory {
 
     /// Returns the bytes. Reading a page that was never written takes no data frame.
     pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
-        self.inner.data(ctx.into().into_wasmi())
+        let ctx = ctx.into().into_wasmi();
+        self.inner.of(ctx.data()).data(ctx)
     }
 
     /// Returns the bytes, exclusively. Writing to a page takes a frame for it.
     pub fn data_mut<'a, T: 'static>(&self, ctx: impl Into<StoreContextMut<'a, T>>) -> &'a mut [u8] {
-        self.inner.data_mut(ctx.into().into_wasmi())
+        let ctx = ctx.into().into_wasmi();
+        self.inner.of(ctx.data()).data_mut(ctx)
     }
 
     /// Returns the bytes and the embedder's data, both exclusively, for a host function that copies
@@ -259,7 +267,8 @@ impl Memory {
         &self,
         ctx: impl Into<StoreContextMut<'a, T>>,
     ) -> (&'a mut [u8], &'a mut T) {
-        let (bytes, state) = self.inner.data_and_store_mut(ctx.into().into_wasmi());
+        let ctx = ctx.into().into_wasmi();
+        let (bytes, state) = self.inner.of(ctx.data()).data_and_store_mut(ctx);
         (bytes, &mut state.data)
     }
 
@@ -275,8 +284,9 @@ impl Memory {
         buffer: &mut [u8],
     ) -> Result<(), MemoryAccessError> {
         let ctx = ctx.as_context().into_wasmi();
-        let (len, size) = (buffer.len(), self.inner.data_size(ctx));
-        self.inner.read(ctx, offset, buffer).map_err(|_| MemoryAccessError { offset, len, size })
+        let memory = self.inner.of(ctx.data());
+        let (len, size) = (buffer.len(), memory.data_size(ctx));
+        memory.read(ctx, offset, buffer).map_err(|_| MemoryAccessError { offset, len, size })
     }
 
     /// Copies `bytes` to `offset`.
@@ -291,8 +301,9 @@ impl Memory {
         bytes: &[u8],
     ) -> Result<(), MemoryAccessError> {
         let ctx = ctx.as_context_mut().into_wasmi();
-        let (len, size) = (bytes.len(), self.inner.data_size(&ctx));
-        self.inner.write(ctx, offset, bytes).map_err(|_| MemoryAccessError { offset, len, size })
+        let memory = self.inner.of(ctx.data());
+        let (len, size) = (bytes.len(), memory.data_size(&ctx));
+        memory.write(ctx, offset, bytes).map_err(|_| MemoryAccessError { offset, len, size })
     }
 
     /// Returns what the memory holds, in frames.

@@ -12,6 +12,7 @@ use super::{
     Lost, MemoryRecord, OutOfFrames, OutOfHeap, ReentryTooDeep,
     heap::{self, HeapAccount},
     limiter::Limiter,
+    owner::StoreId,
 };
 use crate::{
     backing::{Arena, Health, Standing},
@@ -24,6 +25,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct StoreState<T> {
     pub(crate) data: T,
+    /// The owner of all items in the store.
+    pub(crate) id: StoreId,
     pub(crate) engine: Engine,
     /// Whether the store is lost. The arena sets it, and so does the end of a stay that took too
     /// much heap. Every call of a host function reads it, so it is in easy reach.
@@ -51,6 +54,7 @@ impl<T> StoreState<T> {
         let limiter = Limiter::new(limits);
         Self {
             data,
+            id: StoreId::next(),
             engine: engine.clone(),
             lost,
             arena,

@@ -269,14 +269,16 @@ fn a_guest_reaches_the_hosts_functions_and_objects_through_tables_and_globals() 
     let call = guest.get_typed_func::<u32, u32>(&store, "call").unwrap();
     assert_eq!(call.call(&mut store, 21).unwrap(), 42);
     let Some(Ref::Func(found)) = table.get(&store, 1) else { panic!("the table has functions") };
-    let found = Func::from(*found.val().expect("it was set above"));
+    let found = Func::of_store(&store, *found.val().expect("it was set above"));
     assert_eq!(found.typed::<u32, u32>(&store).unwrap().call(&mut store, 2).unwrap(), 4);
 
     let object = ExternRef::new(&mut store, "of the host");
     let same = guest.get_func(&store, "same").unwrap();
     let mut results = [Val::I32(0)];
     same.call(&mut store, &[object.into()], &mut results).unwrap();
-    let returned = results[0].externref().and_then(|found| found.val().map(|found| ExternRef::from(**found)));
+    let returned = results[0]
+        .externref()
+        .and_then(|found| found.val().map(|found| ExternRef::of_store(&store, **found)));
     assert_eq!(returned.unwrap().data(&store).downcast_ref(), Some(&"of the host"));
 
     let global = Global::new(&mut store, Val::from(double), Mutability::Var);

@@ -26,7 +26,7 @@ pub(crate) fn clear<T: 'static>(
     strategy: Strategy,
 ) -> Cleared {
     let mut ctx = ctx.as_context_mut();
-    let live = LiveBytes::new(record.memory().wasmi().data_mut(&mut ctx), span);
+    let live = LiveBytes::new(record.wasmi().data_mut(&mut ctx), span);
     let cleared = record.region().with(|region| region.clear(span, strategy, live));
     let frames = cleared.frames_released + cleared.frames_retained;
     charge(&mut ctx, (frames + cleared.tables_released * TABLE_UNITS).max(1));

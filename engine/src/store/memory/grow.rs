@@ -31,7 +31,7 @@ pub(crate) fn grow<T: 'static>(
     delta: u64,
 ) -> Result<u64, GrowError> {
     let mut ctx = ctx.as_context_mut();
-    let memory = record.memory().wasmi();
+    let memory = record.wasmi();
     let size = memory.size(&ctx);
     let maximum = record.maximum_wasm_pages();
     let grown = size.checked_add(delta).filter(|&grown| grown <= maximum).ok_or(GrowError::AboveMaximum {
@@ -85,7 +85,8 @@ mod tests {
             Engine::new(Config::default(), Fixed::new(bytes, 1 << 18)).expect("a test build is flat");
         let mut store = Store::new(&engine, ());
         let memory = Memory::new(&mut store, MemoryType::new(1, Some(4))).expect("there is room");
-        let grown = memory.wasmi().grow(store.as_context_mut().into_wasmi(), 1);
+        let ctx = store.as_context_mut().into_wasmi();
+        let grown = memory.wasmi(ctx.data()).grow(ctx, 1);
         assert!(grown.is_err());
         assert_eq!(memory.size(&store), 1);
         assert_eq!(memory.grow(&mut store, 1), Ok(1));

@@ -18,6 +18,8 @@ use crate::{
 /// One linear memory of a store.
 #[derive(Debug)]
 pub(crate) struct MemoryRecord {
+    memory: Memory,
+    /// wasmi's handle of the same memory.
     inner: wasmi::Memory,
     ty: MemoryType,
     /// The address of the first byte, which identifies the memory within its store.
@@ -82,11 +84,12 @@ impl Reserved {
         ctx.data_mut().limiter.growth = Growth::Closed;
         let (inner, region) = made.map_err(MemoryError::Refused)?;
         let base = bytes.cast::<u8>().addr().get();
+        let memory = Memory::from_wasmi(inner, ctx.data());
         let strategy = Mutex::new(ctx.data().engine.config().strategy);
         let capacity = bytes.len() as u64;
         let maximum_wasm_pages = self.ty.page_size().pages_in(capacity.min(self.ty.maximum_bytes()));
         let record =
-            MemoryRecord { inner, ty: self.ty, base, capacity, maximum_wasm_pages, region, strategy };
+            MemoryRecord { memory, inner, ty: self.ty, base, capacity, maximum_wasm_pages, region, strategy };
         let record = Arc::new(record);
         ctx.data_mut().memories.push(Arc::clone(&record));
         Ok(record)
@@ -126,14 +129,19 @@ impl MemoryRecord {
     ///
     /// Panics if `memory` does not belong to the store `ctx`.
     pub(crate) fn of<T: 'static>(memory: Memory, ctx: impl AsContext<Data = StoreState<T>>) -> Arc<Self> {
-        let base = memory.wasmi().data_ptr(&ctx).addr();
-        let records = ctx.as_context();
-        let record = records.data().memories.iter().find(|record| record.base == base);
+        let ctx = ctx.as_context();
+        let base = memory.wasmi(ctx.data()).data_ptr(&ctx).addr();
+        let record = ctx.data().memories.iter().find(|record| record.base == base);
         Arc::clone(record.expect("a `Memory` is used with the store that it belongs to"))
     }
 
     pub(crate) fn memory(&self) -> Memory {
-        Memory::from_wasmi(self.inner)
+        self.memory
+    }
+
+    /// Returns wasmi's handle, for use with the store that has this record.
+    pub(crate) fn wasmi(&self) -> wasmi::Memory {
+        self.inner
     }
 
     pub(crate) fn ty(&self) -> MemoryType {

@@ -64,6 +64,6 @@ fn is_null_extern(result: &Val) -> bool {
 
 /// The number that [`argument`] has put into an `externref`.
 fn host_object(store: &Store<()>, result: &Val) -> Option<u32> {
-    let found = ExternRef::from(**result.externref()?.val()?);
+    let found = ExternRef::of_store(store, **result.externref()?.val()?);
     found.data(store).downcast_ref().copied()
 }
