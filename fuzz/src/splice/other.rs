@@ -31,7 +31,7 @@ pub(super) fn run(guest: &Guest) -> Trace {
     for (number, (name, ty)) in functions.into_iter().take(CALLS).enumerate() {
         let func = instance.get_func(&mut store, name).expect("it is exported");
         let arguments: Vec<_> =
-            ty.params().enumerate().map(|(index, ty)| self::argument_of(&ty, guest, number, index)).collect();
+            ty.params().enumerate().map(|(index, ty)| argument_of(&ty, guest, number, index)).collect();
         let mut results = vec![Val::I32(0); ty.results().len()];
         let called = func.call(&mut store, &arguments, &mut results);
         let outcome = called.map(|()| results).map_err(|error| code(&error));
@@ -47,7 +47,8 @@ fn engine() -> &'static Engine {
         let mut config = Config::new();
         config.cranelift_opt_level(OptLevel::None);
         config.memory_reservation(0).memory_guard_size(0).memory_reservation_for_growth(0);
-        config.max_wasm_stack(4 << 20);
+        // wasmtime refuses a stack for guests that is larger than the one for asynchronous calls.
+        config.max_wasm_stack(4 << 20).async_stack_size(8 << 20);
         config.wasm_custom_page_sizes(true).wasm_memory64(true).wasm_multi_memory(true);
         config.wasm_tail_call(true).wasm_wide_arithmetic(true).wasm_extended_const(true);
         Engine::new(&config).expect("the configuration is consistent")
