@@ -71,11 +71,16 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 /// The images that memories start with, with the indices of the memories.
 type MemoryImages = Vec<(usize, Arc<dyn DataImage>)>;
 
-/// A valid module, ready to be instantiated in the stores of its engine.
+/// A valid module, ready to be instantiated in the stores of its engine. A clone is the same module.
 ///
 /// Function bodies are translated when they are first called.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Module {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     engine: Engine,
     inner: wasmi::Module,
     /// The number of entries in all sections.
@@ -129,7 +134,7 @@ impl Module {
         scan.sections = Vec::new();
         let inner = parse(engine.wasmi(), &scan, &spliced, &slots).map_err(ModuleError::Translate)?;
         let sizes = scan.tables.iter().map(|table| table.initial).enumerate();
-        Ok(Self {
+        let shared = Shared {
             engine: engine.clone(),
             table_sizes: sizes.skip(scan.imported_tables).collect(),
             inner,
@@ -138,13 +143,14 @@ impl Module {
             memories: scan.memories,
             images,
             slots,
-        })
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Returns the engine that the module belongs to.
     #[must_use]
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        &self.shared.engine
     }
 
     /// Returns the number of frames in the images that the module's instances share.
@@ -154,51 +160,51 @@ impl Module {
     /// freed with the module and the last of its instances.
     #[must_use]
     pub fn image_frames(&self) -> u64 {
-        self.images.iter().map(|(_, image)| image.frames()).sum()
+        self.shared.images.iter().map(|(_, image)| image.frames()).sum()
     }
 
     /// Returns the imports: functions, then tables, memories and globals, each kind in the module's
     /// order.
     pub fn imports(&self) -> impl Iterator<Item = wasmi::ImportType<'_>> {
-        self.inner.imports().filter(|import| !is_reserved(import.module()))
+        self.shared.inner.imports().filter(|import| !is_reserved(import.module()))
     }
 
     /// Returns the exports.
     pub fn exports(&self) -> impl Iterator<Item = wasmi::ExportType<'_>> {
-        self.inner.exports().filter(|export| !is_reserved(export.name()))
+        self.shared.inner.exports().filter(|export| !is_reserved(export.name()))
     }
 
     pub(crate) fn wasmi(&self) -> &wasmi::Module {
-        &self.inner
+        &self.shared.inner
     }
 
     /// Returns the number of entries in all sections of the guest's module.
     pub(crate) fn entries(&self) -> usize {
-        self.entries as usize
+        self.shared.entries as usize
     }
 
     /// Returns the type of a memory, imported ones included.
     pub(crate) fn memory_type(&self, index: usize) -> Option<MemoryType> {
-        self.memories.get(index).copied()
+        self.shared.memories.get(index).copied()
     }
 
     /// Returns the index and the type of each memory that the module defines.
     pub(crate) fn defined_memories(&self) -> impl Iterator<Item = (usize, MemoryType)> {
-        self.memories.iter().copied().enumerate().skip(self.imported_memories)
+        self.shared.memories.iter().copied().enumerate().skip(self.shared.imported_memories)
     }
 
     /// Returns the index and the initial number of elements of each table that the module defines.
     pub(crate) fn defined_tables(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.table_sizes.iter().copied()
+        self.shared.table_sizes.iter().copied()
     }
 
     /// Returns the memory index and the image of each memory that starts with one.
     pub(crate) fn images(&self) -> impl Iterator<Item = (usize, &Arc<dyn DataImage>)> {
-        self.images.iter().map(|(index, image)| (*index, image))
+        self.shared.images.iter().map(|(index, image)| (*index, image))
     }
 
     pub(crate) fn slots(&self) -> &Slots {
-        &self.slots
+        &self.shared.slots
     }
 }
 

@@ -35,6 +35,19 @@ fn instances_start_with_the_segments_and_share_no_write() {
 }
 
 #[test]
+fn a_clone_is_the_same_module() {
+    for engine in engines() {
+        let original = module(&engine, r#"(module (memory (export "m") 1) (data (i32.const 8) "kept"))"#);
+        let clone = original.clone();
+        let frames = original.image_frames();
+        drop(original);
+        assert_eq!(clone.image_frames(), frames);
+        let (store, memory) = start(&clone);
+        assert_eq!(&memory.data(&store)[8..12], b"kept");
+    }
+}
+
+#[test]
 fn clearing_leaves_zeros_and_not_the_image() {
     for engine in engines() {
         let module =
