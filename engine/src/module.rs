@@ -71,7 +71,8 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 /// The images that memories start with, with the indices of the memories.
 type MemoryImages = Vec<(usize, Arc<dyn DataImage>)>;
 
-/// A valid module, ready to be instantiated in the stores of its engine. A clone is the same module.
+/// A valid module, ready to be instantiated in the stores of its engine. A clone is the same
+/// module.
 ///
 /// Function bodies are translated when they are first called.
 #[derive(Clone, Debug)]

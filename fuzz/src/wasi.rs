@@ -4,7 +4,7 @@
 use palimpsest_engine::{
     Config, Engine, Error, Fuel, Instance, Linker, Memory, Module, Store, TrapCode, Val,
 };
-use palimpsest_wasi::{BLOCK_BYTES, Block, Blocks, Clock, Random, Wait, Wasi, add_to_linker};
+use palimpsest_wasi::{BLOCK_BYTES, Block, Blocks, Clock, NoRandom, Random, Wait, Wasi, add_to_linker};
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
@@ -223,10 +223,6 @@ impl Drop for Pooled {
 struct Ticks(u64);
 
 impl Clock for Ticks {
-    fn realtime_ns(&mut self) -> u64 {
-        self.monotonic_ns()
-    }
-
     fn monotonic_ns(&mut self) -> u64 {
         self.0 = self.0.saturating_add(1000);
         self.0
@@ -240,15 +236,12 @@ impl Clock for Ticks {
         self.0 = self.0.max(until_ns);
         Wait::Done
     }
-
-    fn yield_now(&mut self) -> Wait {
-        Wait::Done
-    }
 }
 
 impl Random for Ticks {
-    fn fill(&mut self, bytes: &mut [u8]) {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoRandom> {
         bytes.fill(self.0 as u8);
         self.0 = self.0.wrapping_add(1);
+        Ok(())
     }
 }

@@ -3,12 +3,12 @@
 //! With `-icount shift=0`, the counter advances by one per guest instruction, so that costs are
 //! reproducible. An instruction with a `rep` prefix does not count evenly.
 
-use core::arch::x86_64::_rdtsc;
+use palimpsest_wasi::TscClock;
 
 /// Returns the time-stamp counter: ticks since reset. With `-icount shift=0` a tick is an
 /// instruction.
 #[must_use]
+#[inline]
 pub fn ticks() -> u64 {
-    // SAFETY: every 64-bit CPU has RDTSC, and ring 0 may always execute it.
-    unsafe { _rdtsc() }
+    TscClock::ticks()
 }

@@ -5,15 +5,11 @@
 
 use alloc::boxed::Box;
 
+use palimpsest_wasi::{NoRandom, Random, RdRand};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use x86_64::instructions::random::RdRand;
 
 use crate::clock;
-
-/// The number of attempts before RDRAND counts as broken. Intel recommends ten (SDM Vol 1
-/// 7.3.17.1).
-const ATTEMPTS: u32 = 10;
 
 /// A source of random bytes.
 #[derive(Debug)]
@@ -34,25 +30,20 @@ impl Entropy {
         let source = RdRand::new().map_or_else(Source::software, Source::Hardware);
         Self { source }
     }
+}
 
-    /// Fills `bytes` with random bytes.
-    pub fn fill(&mut self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(size_of::<u64>()) {
-            let random = self.next().to_le_bytes();
-            chunk.copy_from_slice(&random[..chunk.len()]);
+impl Random for Entropy {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoRandom> {
+        if let Source::Hardware(cpu) = &mut self.source {
+            if cpu.fill(bytes).is_ok() {
+                return Ok(());
+            }
+            self.source = Source::software();
         }
-    }
-
-    fn next(&mut self) -> u64 {
-        let cpu = match &mut self.source {
-            Source::Software(generator) => return generator.next_u64(),
-            Source::Hardware(cpu) => *cpu,
-        };
-        if let Some(random) = (0..ATTEMPTS).find_map(|_| cpu.get_u64()) {
-            return random;
+        if let Source::Software(generator) = &mut self.source {
+            generator.fill_bytes(bytes);
         }
-        self.source = Source::software();
-        self.next()
+        Ok(())
     }
 }
 

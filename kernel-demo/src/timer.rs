@@ -7,6 +7,7 @@
 use core::time::Duration;
 
 use bitflags::bitflags;
+pub use palimpsest_wasi::TickRate;
 use x86_64::instructions::port::{Port, PortWriteOnly};
 
 use crate::clock;
@@ -34,45 +35,11 @@ bitflags! {
     }
 }
 
-/// The number of ticks of [`clock::ticks`] in a second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TickRate {
-    ticks_per_second: u64,
-}
-
-impl TickRate {
-    /// Returns the number of ticks in a second.
-    #[must_use]
-    pub fn ticks_per_second(self) -> u64 {
-        self.ticks_per_second
-    }
-
-    /// Returns the number of ticks in `duration`, rounded down.
-    #[must_use]
-    pub fn ticks_in(self, duration: Duration) -> u64 {
-        scale(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), self.ticks_per_second, 1_000_000_000)
-    }
-
-    /// Returns the number of nanoseconds in `ticks`, rounded down.
-    #[must_use]
-    pub fn nanoseconds_in(self, ticks: u64) -> u64 {
-        scale(ticks, 1_000_000_000, self.ticks_per_second)
-    }
-}
-
-/// Returns `value * numerator / denominator`, or `u64::MAX` if that is less.
-fn scale(value: u64, numerator: u64, denominator: u64) -> u64 {
-    let scaled = u128::from(value) * u128::from(numerator) / u128::from(denominator);
-    u64::try_from(scaled).unwrap_or(u64::MAX)
-}
-
-/// Measures the rate with one run of the PIT.
-///
-/// The PIT is the most accurate clock of this machine. The rate is at least one tick per second.
+/// Measures the rate with one run of the PIT, which is the most accurate clock of this machine.
 #[must_use]
 pub fn calibrate() -> TickRate {
-    let ticks = count_down(CALIBRATION_COUNT);
-    TickRate { ticks_per_second: scale(ticks, PIT_HZ, u64::from(CALIBRATION_COUNT)).max(1) }
+    let period = Duration::from_nanos(u64::from(CALIBRATION_COUNT) * 1_000_000_000 / PIT_HZ);
+    TickRate::measured(count_down(CALIBRATION_COUNT), period)
 }
 
 /// Lets channel 2 count down from `count`, and returns the number of ticks that this took.

@@ -6,37 +6,43 @@
 //! A [`Wasi`] is everything that one program can reach: arguments, environment, three streams, a
 //! clock, random numbers, and directories in memory. It is a part of the data of the program's
 //! store. [`add_to_linker`] defines the functions of preview 1, with a closure that finds the
-//! [`Wasi`] in that data. The embedder implements small traits: [`Input`], [`Output`], [`Clock`],
-//! [`Random`], [`Blocks`].
+//! [`Wasi`] in that data. [`run`] does all of this, and returns the program's exit code.
+//!
+//! The embedder implements small traits: [`Input`], [`Output`], [`Clock`], [`Random`], [`Blocks`].
+//! On x86_64, [`TscClock`] is a clock and [`RdRand`] a source of random numbers. Most programs need
+//! both: a `HashMap` of Rust's standard library, for example, traps without random numbers.
 //!
 //! # Examples
 //!
 //! ```
-//! use palimpsest_engine::{Config, Engine, Fixed, Linker, Module, Store};
-//! use palimpsest_wasi::{Exit, Output, Wasi, add_to_linker};
+//! use palimpsest_engine::{Config, Engine, Fixed, Module};
+//! # #[cfg(target_arch = "x86_64")]
+//! use palimpsest_wasi::{RdRand, TickRate, TscClock, Wasi, run};
 //! # use std::{boxed::Box, mem::MaybeUninit};
+//! # fn put(_byte: u8) {}
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
 //! # let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
 //! # let wasm = wat::parse_str(r#"(module
 //! #     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+//! #     (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
 //! #     (memory (export "memory") 1)
-//! #     (func (export "_start") (call $exit (i32.const 3))))"#)?;
-//! struct Serial;
-//! impl Output for Serial {
-//!     fn write(&mut self, bytes: &[u8]) {
-//!         // Write each byte to the port.
-//!     }
-//! }
-//!
-//! let module = Module::new(&engine, &wasm)?;
-//! let wasi = Wasi::builder().arg("program").env("HOME", "/").stdout(Serial).build();
-//! let mut store = Store::new(&engine, wasi);
-//! let mut linker = Linker::new();
-//! add_to_linker(&mut linker, |wasi| wasi)?;
-//! let instance = linker.instantiate(&mut store, &module)?;
-//! let end = instance.get_typed_func::<(), ()>(&store, "_start")?.call(&mut store, ());
-//! assert_eq!(end.unwrap_err().downcast_ref(), Some(&Exit { code: 3 }));
+//! #     (func (export "_start") (if (call $random (i32.const 0) (i32.const 8)) (then unreachable))
+//! #         (call $exit (i32.const 3))))"#)?;
+//! # #[cfg(target_arch = "x86_64")] {
+//! let rate = TickRate::of_cpu().unwrap_or_else(|| {
+//!     // A kernel measures it: see `TickRate::measured`.
+//! #   TickRate::new(2_000_000_000)
+//! });
+//! let wasi = Wasi::builder()
+//!     .arg("program")
+//!     .env("HOME", "/")
+//!     .stdout(|bytes: &[u8]| bytes.iter().for_each(|byte| put(*byte)))
+//!     .clock(TscClock::start(rate))
+//!     .random(RdRand::new().ok_or("the CPU has no RDRAND")?);
+//! let code = run(&Module::new(&engine, &wasm)?, wasi.build())?;
+//! assert_eq!(code, 3);
+//! # }
 //! # Ok(())
 //! # }
 //! ```
@@ -68,7 +74,7 @@
 //! write, for each component of a path, and for the blocks that its calls allocate and free.
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 #[cfg(test)]
@@ -81,11 +87,17 @@ mod fs;
 mod layout;
 mod linker;
 mod memory;
+mod run;
 mod wasi;
 mod world;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 pub use builder::WasiBuilder;
 pub use fs::{ArchiveError, BLOCK_CHARGE_BYTES, FILE_CHARGE_BYTES};
 pub use linker::{Exit, NoMemory, add_to_linker};
+pub use run::{RunError, run, run_with};
 pub use wasi::Wasi;
-pub use world::{BLOCK_BYTES, Block, Blocks, Clock, Empty, Input, Output, Random, Wait};
+pub use world::{BLOCK_BYTES, Block, Blocks, Clock, Empty, Input, NoRandom, Output, Random, Wait};
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::{RdRand, TickRate, TscClock};

@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use core::fmt::Debug;
+use thiserror::Error;
 
 /// The size of one block of a scratch directory, in bytes.
 pub const BLOCK_BYTES: usize = 4096;
@@ -16,28 +17,46 @@ pub trait Input: Send {
     fn read(&mut self, buffer: &mut [u8]) -> usize;
 }
 
-/// The destination of a guest's standard output or error.
+/// The destination of a guest's standard output or error. Closures over `&[u8]` are outputs.
 pub trait Output: Send {
     /// Takes all of `bytes`. They come as the guest writes them, not line by line.
     fn write(&mut self, bytes: &[u8]);
 }
 
+impl<F: FnMut(&[u8]) + Send> Output for F {
+    fn write(&mut self, bytes: &[u8]) {
+        self(bytes);
+    }
+}
+
 /// Time, in nanoseconds.
 pub trait Clock: Send {
-    /// Returns the nanoseconds since 1970-01-01T00:00:00Z.
-    fn realtime_ns(&mut self) -> u64;
-
     /// Returns the nanoseconds since an arbitrary moment. The result must never decrease.
     fn monotonic_ns(&mut self) -> u64;
 
-    /// Returns the resolution of both clocks in nanoseconds, at least 1.
-    fn resolution_ns(&self) -> u64;
+    /// Returns the nanoseconds since 1970-01-01T00:00:00Z. The default is the monotonic time.
+    fn realtime_ns(&mut self) -> u64 {
+        self.monotonic_ns()
+    }
+
+    /// Returns the resolution of both clocks in nanoseconds, at least 1. The default is 1.
+    fn resolution_ns(&self) -> u64 {
+        1
+    }
 
     /// Waits until the monotonic clock reaches `until_ns`, or requests that the guest is paused.
-    fn wait_until(&mut self, until_ns: u64) -> Wait;
+    /// The default reads the clock until then.
+    fn wait_until(&mut self, until_ns: u64) -> Wait {
+        while self.monotonic_ns() < until_ns {
+            core::hint::spin_loop();
+        }
+        Wait::Done
+    }
 
-    /// Yields the CPU, or requests that the guest is paused.
-    fn yield_now(&mut self) -> Wait;
+    /// Yields the CPU, or requests that the guest is paused. The default does neither.
+    fn yield_now(&mut self) -> Wait {
+        Wait::Done
+    }
 }
 
 /// How a wait ends.
@@ -50,11 +69,26 @@ pub enum Wait {
     Pause,
 }
 
-/// Random numbers.
+/// Random numbers. Closures over `&mut [u8]` that return a `Result` are sources.
 pub trait Random: Send {
     /// Fills `bytes` with random numbers that are good enough for cryptographic keys.
-    fn fill(&mut self, bytes: &mut [u8]);
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandom`] if the source has failed. The guest's call returns `EIO`.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoRandom>;
 }
+
+impl<F: FnMut(&mut [u8]) -> Result<(), NoRandom> + Send> Random for F {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoRandom> {
+        self(bytes)
+    }
+}
+
+/// A source of random numbers has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the source of random numbers returns none; replace it")]
+pub struct NoRandom;
 
 /// Memory for the files of a scratch directory.
 pub trait Blocks: Send {

@@ -9,7 +9,7 @@ use palimpsest_engine::{
     Poll, Ref, RefType, Store, Table, TableType, Task, TaskError, TrapCode, Val,
 };
 use palimpsest_heap::{Heap, HeapOptions};
-use palimpsest_wasi::{BLOCK_BYTES, Block, Blocks, Clock, Output, Wait, Wasi};
+use palimpsest_wasi::{BLOCK_BYTES, Block, Blocks, Clock, Wait, Wasi};
 use thiserror::Error;
 
 /// The Wasm binary of `guests/life.wat`.
@@ -68,7 +68,7 @@ struct Data {
 }
 
 fn data() -> Data {
-    let wasi = Wasi::builder().arg("life").env("HOME", "/").stdout(Sink).clock(NoTime);
+    let wasi = Wasi::builder().arg("life").env("HOME", "/").clock(NoTime);
     Data { heap: Heap::new(HeapOptions::default()), wasi: wasi.scratch("/tmp", HeapBlocks).build() }
 }
 
@@ -234,33 +234,15 @@ impl Blocks for HeapBlocks {
     }
 }
 
-struct Sink;
-
-impl Output for Sink {
-    fn write(&mut self, _bytes: &[u8]) {}
-}
-
 /// A clock that stands still.
 struct NoTime;
 
 impl Clock for NoTime {
-    fn realtime_ns(&mut self) -> u64 {
-        0
-    }
-
     fn monotonic_ns(&mut self) -> u64 {
         0
     }
 
-    fn resolution_ns(&self) -> u64 {
-        1
-    }
-
     fn wait_until(&mut self, _until_ns: u64) -> Wait {
-        Wait::Done
-    }
-
-    fn yield_now(&mut self) -> Wait {
         Wait::Done
     }
 }

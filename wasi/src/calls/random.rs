@@ -1,5 +1,7 @@
 //! `random_get`.
 
+use wasip1::ERRNO_IO;
+
 use super::{Answer, Next};
 use crate::{
     memory::{BYTES_PER_UNIT, GuestMemory, Pointer, Turn},
@@ -18,7 +20,8 @@ pub(crate) fn random_get(wasi: &mut Wasi, memory: &mut GuestMemory<'_>, buffer: 
     let mut left = memory.buffer(buffer, len)?;
     match memory.turn() {
         Turn::Divided if len > PIECE_BYTES => {
-            random.fill(memory.get_mut(&left.split_off_start(PIECE_BYTES as usize)));
+            let piece = left.split_off_start(PIECE_BYTES as usize);
+            random.fill(memory.get_mut(&piece)).map_err(|_| ERRNO_IO)?;
             return Ok(Next::Again([buffer + PIECE_BYTES, len - PIECE_BYTES]));
         }
         Turn::Whole { units } if units < u64::from(len) / BYTES_PER_UNIT => return Ok(Next::OutOfFuel),
@@ -26,7 +29,7 @@ pub(crate) fn random_get(wasi: &mut Wasi, memory: &mut GuestMemory<'_>, buffer: 
     }
     while left.len() > 0 {
         let piece = left.split_off_start(PIECE_BYTES as usize);
-        random.fill(memory.get_mut(&piece));
+        random.fill(memory.get_mut(&piece)).map_err(|_| ERRNO_IO)?;
     }
     Ok(Next::Return)
 }

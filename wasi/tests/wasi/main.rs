@@ -12,6 +12,7 @@ mod odd_archives;
 mod preview1;
 mod prices;
 mod process;
+mod run;
 mod streams;
 mod support;
 mod times;

@@ -2,7 +2,7 @@
 
 use crate::support::{Guest, MEMORY_BYTES, errno};
 use crate::world::{Counting, ManualClock};
-use palimpsest_wasi::{Random, Wait, Wasi};
+use palimpsest_wasi::{NoRandom, Random, Wait, Wasi};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -91,8 +91,8 @@ fn random_numbers_fill_the_whole_memory_in_pieces() {
 struct Recording(Counting, Arc<AtomicUsize>);
 
 impl Random for Recording {
-    fn fill(&mut self, bytes: &mut [u8]) {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoRandom> {
         self.1.fetch_max(bytes.len(), Ordering::Relaxed);
-        self.0.fill(bytes);
+        self.0.fill(bytes)
     }
 }

@@ -1,6 +1,6 @@
 //! Implementations of the embedder's traits that tests can observe.
 
-use palimpsest_wasi::{BLOCK_BYTES, Block, Blocks, Clock, Output, Random, Wait};
+use palimpsest_wasi::{BLOCK_BYTES, Block, Blocks, Clock, NoRandom, Output, Random, Wait};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU64, Ordering},
@@ -115,11 +115,12 @@ impl Clock for ManualClock {
 pub(crate) struct Counting(pub(crate) u8);
 
 impl Random for Counting {
-    fn fill(&mut self, bytes: &mut [u8]) {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoRandom> {
         for byte in bytes {
             self.0 = self.0.wrapping_add(1);
             *byte = self.0;
         }
+        Ok(())
     }
 }
 

@@ -13,13 +13,13 @@ use kernel_demo::clock;
 use palimpsest_engine::{
     Engine, Fuel, Instance, Linker, Memory, Module, Paged, Store, TypedFunc, Val, WasmParams, WasmResults,
 };
-use palimpsest_wasi::Output;
+use palimpsest_wasi::{Output, TscClock};
 use thiserror::Error;
 
 use crate::{
     run::{Ended, Guest, Measured, RunError, limits},
     slices::Sliced,
-    world::{StandardError, Time},
+    world::StandardError,
 };
 
 pub(crate) use picture::{lodepng, webp};
@@ -48,7 +48,7 @@ impl<T: 'static> Library<T> {
     fn load(
         guest: Guest<'_>,
         linker: &Linker<T>,
-        time: Time,
+        time: TscClock,
         data: T,
         measured: &mut Measured,
     ) -> Result<Self, RunError> {

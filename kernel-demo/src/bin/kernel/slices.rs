@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 
 use kernel_demo::{clock, memory::Space};
 use palimpsest_engine::{Error, Func, Linker, Module, Poll, Store, Task, TaskError, Val};
+use palimpsest_wasi::{Clock, TscClock};
 use thiserror::Error;
 
-use crate::{run::Measured, samples::Samples, world::Time};
+use crate::{run::Measured, samples::Samples};
 
 /// The fuel of a slice, at about one unit for each instruction of the guest. It lasts some 20 ms in
 /// QEMU.
@@ -32,7 +33,7 @@ pub(crate) struct Sliced<T: 'static> {
     /// None after a call that could not be made.
     store: Option<Store<T>>,
     space: &'static Space,
-    time: Time,
+    time: TscClock,
     timeline: Samples,
     /// Fuel that completed calls used.
     fuel_used: u64,
@@ -41,7 +42,7 @@ pub(crate) struct Sliced<T: 'static> {
 }
 
 impl<T: 'static> Sliced<T> {
-    pub(crate) fn new(store: Store<T>, space: &'static Space, time: Time) -> Self {
+    pub(crate) fn new(store: Store<T>, space: &'static Space, time: TscClock) -> Self {
         Self { store: Some(store), space, time, timeline: Samples::default(), fuel_used: 0, ticks: 0 }
     }
 
@@ -57,7 +58,7 @@ impl<T: 'static> Sliced<T> {
             measured.record_memories(store);
         }
         measured.run_ticks = Some(self.ticks);
-        measured.run_ns = Some(self.time.nanoseconds_in(self.ticks));
+        measured.run_ns = Some(self.time.rate().nanoseconds_in(self.ticks));
         measured.timeline = self.timeline;
     }
 
@@ -94,7 +95,9 @@ impl<T: 'static> Sliced<T> {
         let ended = loop {
             match task.run(SLICE_FUEL) {
                 Poll::Runnable => {}
-                Poll::Waiting { until_ns } => self.time.spin_until(until_ns),
+                Poll::Waiting { until_ns } => {
+                    self.time.wait_until(until_ns);
+                }
                 Poll::Returned(results) => break Ok(results),
                 Poll::Failed(error) => break Err(SliceError::Guest(error)),
             }

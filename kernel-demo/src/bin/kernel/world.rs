@@ -10,13 +10,13 @@ use alloc::{boxed::Box, sync::Arc};
 use kernel_demo::entropy::Entropy;
 use kernel_demo::memory::{self, BLOCK_BYTES, Space};
 use kernel_demo::serial::{self, GuestStream};
-use kernel_demo::timer::{self, TickRate};
-use kernel_demo::{Machine, clock, rtc};
+use kernel_demo::timer;
+use kernel_demo::{Machine, rtc};
 use palimpsest_engine::{DuplicateDefinition, Linker, Module};
 use palimpsest_heap::Heap;
 use palimpsest_protocol::{Entry, files};
 use palimpsest_wasi::{
-    ArchiveError, BLOCK_CHARGE_BYTES, Block, Blocks, Clock, FILE_CHARGE_BYTES, Output, Random, Wait, Wasi,
+    ArchiveError, BLOCK_CHARGE_BYTES, Block, Blocks, Clock, FILE_CHARGE_BYTES, Output, TscClock, Wait, Wasi,
 };
 use spin::Mutex;
 
@@ -46,7 +46,7 @@ pub(crate) type SharedOutputLog = Arc<Mutex<OutputLog>>;
 /// Builds the world that the request of `guest` describes.
 pub(crate) fn of(
     guest: Guest<'_>,
-    time: Time,
+    time: TscClock,
     waiting: Waiting,
     log: &SharedOutputLog,
 ) -> Result<Wasi, ArchiveError> {
@@ -62,7 +62,7 @@ pub(crate) fn of(
         .stdout(StandardOutput::new(machine, log))
         .stderr(StandardError)
         .clock(Clocks { time, waiting })
-        .random(Randomness(Entropy::new()));
+        .random(Entropy::new());
     for (name, value) in &request.environment {
         builder = builder.env(name.as_bytes(), value.as_bytes());
     }
@@ -148,66 +148,35 @@ impl Output for StandardError {
     }
 }
 
-/// The time of day and the time since the start, both by the time-stamp counter.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Time {
-    rate: TickRate,
-    start_ticks: u64,
-    /// Nanoseconds since 1970 at the start.
-    start_realtime_ns: u64,
+/// Starts a clock with the time of day, and measures the rate of the counter.
+pub(crate) fn start_clock() -> TscClock {
+    let rate = timer::calibrate();
+    TscClock::start(rate).with_realtime_ns(rtc::unix_seconds() * 1_000_000_000)
 }
 
-impl Time {
-    /// Reads the time of day and measures the rate of the counter.
-    pub(crate) fn start() -> Self {
-        let rate = timer::calibrate();
-        let start_realtime_ns = rtc::unix_seconds() * 1_000_000_000;
-        Self { rate, start_ticks: clock::ticks(), start_realtime_ns }
-    }
-
-    /// Returns the nanoseconds since the start.
-    pub(crate) fn elapsed_ns(self) -> u64 {
-        self.rate.nanoseconds_in(clock::ticks() - self.start_ticks)
-    }
-
-    /// Returns the nanoseconds in `ticks` of the clock.
-    pub(crate) fn nanoseconds_in(self, ticks: u64) -> u64 {
-        self.rate.nanoseconds_in(ticks)
-    }
-
-    /// Waits until this many nanoseconds have passed since the start.
-    pub(crate) fn spin_until(self, until_ns: u64) {
-        while self.elapsed_ns() < until_ns {
-            core::hint::spin_loop();
-        }
-    }
-}
-
+/// A clock with the chosen kind of wait.
 struct Clocks {
-    time: Time,
+    time: TscClock,
     waiting: Waiting,
 }
 
 impl Clock for Clocks {
-    fn realtime_ns(&mut self) -> u64 {
-        self.time.start_realtime_ns + self.time.elapsed_ns()
+    fn monotonic_ns(&mut self) -> u64 {
+        self.time.monotonic_ns()
     }
 
-    fn monotonic_ns(&mut self) -> u64 {
-        self.time.elapsed_ns()
+    fn realtime_ns(&mut self) -> u64 {
+        self.time.realtime_ns()
     }
 
     fn resolution_ns(&self) -> u64 {
-        self.time.rate.nanoseconds_in(1).max(1)
+        self.time.resolution_ns()
     }
 
     fn wait_until(&mut self, until_ns: u64) -> Wait {
         match self.waiting {
             Waiting::Pause => Wait::Pause,
-            Waiting::Spin => {
-                self.time.spin_until(until_ns);
-                Wait::Done
-            }
+            Waiting::Spin => self.time.wait_until(until_ns),
         }
     }
 
@@ -216,14 +185,6 @@ impl Clock for Clocks {
             Waiting::Pause => Wait::Pause,
             Waiting::Spin => Wait::Done,
         }
-    }
-}
-
-struct Randomness(Entropy);
-
-impl Random for Randomness {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.0.fill(bytes);
     }
 }
 

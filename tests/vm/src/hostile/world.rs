@@ -10,7 +10,7 @@ use kernel_demo::entropy::Entropy;
 use kernel_demo::memory::{self, BLOCK_BYTES};
 use palimpsest_engine::{AsContextMut, Caller, Error, HostError, Linker};
 use palimpsest_heap::Heap;
-use palimpsest_wasi::{Block, Blocks, Clock, Output, Random, Wait, Wasi};
+use palimpsest_wasi::{Block, Blocks, Clock, Output, Wait, Wasi};
 
 /// The units that a neighbour has reported.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl World {
             .arg("hostile")
             .stdout(Counted::default())
             .clock(Ticks)
-            .random(Randomness(Entropy::new()))
+            .random(Entropy::new())
             .scratch("/tmp", Frames)
             .build();
         Self { wasi, heap: Heap::default(), units: Arc::clone(units), steps_left: step }
@@ -140,16 +140,8 @@ impl Output for Counted {
 struct Ticks;
 
 impl Clock for Ticks {
-    fn realtime_ns(&mut self) -> u64 {
-        clock::ticks()
-    }
-
     fn monotonic_ns(&mut self) -> u64 {
         clock::ticks()
-    }
-
-    fn resolution_ns(&self) -> u64 {
-        1
     }
 
     fn wait_until(&mut self, _until_ns: u64) -> Wait {
@@ -158,14 +150,6 @@ impl Clock for Ticks {
 
     fn yield_now(&mut self) -> Wait {
         Wait::Pause
-    }
-}
-
-struct Randomness(Entropy);
-
-impl Random for Randomness {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.0.fill(bytes);
     }
 }
 

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{Library, ProgramError, conclude};
 use crate::{
     run::{Ended, Guest, Measured, RunError},
-    world::{self, StandardOutput, Time, Waiting},
+    world::{self, StandardOutput, Waiting},
 };
 
 /// The bytes of a pixel: red, green, blue, alpha.
@@ -45,7 +45,7 @@ fn run(guest: Guest<'_>, measured: &mut Measured, decode: Decode) -> Result<Ende
         Ok(requested) => requested,
         Err(error) => return conclude(Err(error)),
     };
-    let time = Time::start();
+    let time = world::start_clock();
     let wasi = world::of(guest, time, Waiting::Pause, &measured.output)?;
     let mut linker = Linker::new();
     palimpsest_wasi::add_to_linker(&mut linker, |wasi| wasi)?;

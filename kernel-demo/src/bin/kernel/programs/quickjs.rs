@@ -16,7 +16,7 @@ use self::host::Host;
 use super::{Library, ProgramError, conclude};
 use crate::{
     run::{Ended, Guest, Measured, RunError},
-    world::{self, StandardOutput, Time, Waiting},
+    world::{self, StandardOutput, Waiting},
 };
 
 const PRELUDE: &str = include_str!("quickjs/prelude.js");
@@ -38,7 +38,7 @@ pub(crate) fn quickjs(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended
         Ok(requested) => requested,
         Err(error) => return conclude(Err(error)),
     };
-    let time = Time::start();
+    let time = world::start_clock();
     let host = Host::new(
         world::of(guest, time, Waiting::Pause, &measured.output)?,
         StandardOutput::new(guest.machine, &measured.output),

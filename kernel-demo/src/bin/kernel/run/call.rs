@@ -12,7 +12,7 @@ use super::{Ended, Guest, Measured, RunError, limits};
 use crate::{
     slices::SliceError,
     values,
-    world::{self, Time, Waiting, World},
+    world::{self, Waiting, World},
 };
 
 /// The export that is called by default. Command modules of WASI have it.
@@ -26,7 +26,7 @@ pub(super) fn run(
     let config = guest.machine.engine_config(limits());
     let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
-    let wasi = world::of(guest, Time::start(), Waiting::Spin, &measured.output)?;
+    let wasi = world::of(guest, world::start_clock(), Waiting::Spin, &measured.output)?;
     let mut store = Store::new(&engine, World::new(wasi));
     let linker = world::linker(&module)?;
     let before = clock::ticks();

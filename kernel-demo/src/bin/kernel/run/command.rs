@@ -5,7 +5,7 @@ use palimpsest_engine::{Engine, Fuel, Module, Paged, Store};
 use super::{Ended, Guest, Measured, RunError, limits};
 use crate::{
     slices::Sliced,
-    world::{self, Time, Waiting, World},
+    world::{self, Waiting, World},
 };
 
 /// The function that a command exports (WASI application ABI).
@@ -15,7 +15,7 @@ pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, Ru
     let config = guest.machine.engine_config(limits()).fuel(Fuel::Metered);
     let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
-    let time = Time::start();
+    let time = world::start_clock();
     let wasi = world::of(guest, time, Waiting::Pause, &measured.output)?;
     let linker = world::linker(&module)?;
     let mut sliced = Sliced::new(Store::new(&engine, World::new(wasi)), guest.machine.space(), time);
