@@ -11,18 +11,15 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use palimpsest_paging::{
-    AddressSpace, CpuError, Fault, FramePool, Layout, NotOurs, Outcome, PoolError, SingleCpu, SpaceError,
-    StringRegisters,
+    AddressSpace, CpuError, FramePool, Layout, NotOurs, Outcome, PageFault, PoolError, SingleCpu, SpaceError,
 };
 use spin::Once;
 use thiserror::Error;
 use x86_64::VirtAddr;
-use x86_64::structures::idt::PageFaultErrorCode;
 use x86_64::structures::paging::{PageSize, PhysFrame, Size4KiB};
 
 use crate::boot::UsableRam;
 use crate::heap;
-use crate::trap::TrapFrame;
 
 pub use self::block::{BLOCK_BYTES, Block};
 pub use crate::boot::PHYSICAL_OFFSET;
@@ -131,45 +128,21 @@ fn init_heap(pool: &FramePool) -> Result<(), MemoryError> {
 /// # Errors
 ///
 /// [`Unhandled`] if the address space did not cause the fault on purpose.
-///
-/// # Safety
-///
-/// The caller guarantees that `address` and `code` are those of the page fault that this CPU is
-/// handling, and that `frame` contains the registers of the interrupted code.
-pub(crate) unsafe fn handle_fault(
-    address: VirtAddr,
-    code: PageFaultErrorCode,
-    frame: &mut TrapFrame,
-) -> Result<(), Unhandled> {
+pub(crate) fn handle_fault(fault: &mut PageFault) -> Result<(), Unhandled> {
     // Do not call the address space: a fault of the kernel itself may have occurred with its lock
     // held.
-    if !WINDOW.contains(&address) {
+    if !WINDOW.contains(&fault.fault().address) {
         return Err(Unhandled::OutsideWindow);
     }
     let space = SPACE.get().ok_or(Unhandled::TooEarly)?;
-    let fault = Fault { address, code };
     let outcome = if PLAIN_ENTRY.load(Ordering::Relaxed) {
-        space.handle_fault(fault)
+        space.handle_fault(fault.fault())
     } else {
-        let mut registers = string_registers(frame);
-        // SAFETY: the caller guarantees that these are the fault and its registers.
-        let outcome = unsafe { space.handle_fault_with(fault, &mut registers) };
-        (frame.rcx, frame.rdi) = (registers.rcx, registers.rdi);
-        outcome
+        space.handle_page_fault(fault)
     };
     match outcome {
         Outcome::Handled => Ok(()),
         Outcome::NotOurs(reason) => Err(Unhandled::NotOurs(reason)),
-    }
-}
-
-fn string_registers(frame: &TrapFrame) -> StringRegisters {
-    StringRegisters {
-        rip: frame.interrupted.instruction_pointer,
-        rax: frame.rax,
-        rcx: frame.rcx,
-        rdi: frame.rdi,
-        rflags: frame.interrupted.cpu_flags,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Page faults: what the embedder passes in, what it gets back, and how a fault is resolved.
 //!
-//! The embedder's handler calls [`AddressSpace::handle_fault`](crate::AddressSpace::handle_fault),
-//! or the form of it that takes registers. After [`Outcome::Handled`] the handler returns to the
-//! interrupted instruction, which runs again. After [`Outcome::NotOurs`] nothing has changed, and
-//! the fault is the kernel's.
+//! The embedder's handler gets a fault from the entry in `entry`, and passes it to
+//! [`AddressSpace::handle_page_fault`](crate::AddressSpace::handle_page_fault). After
+//! [`Outcome::Handled`] the handler returns to the interrupted instruction, which runs again. After
+//! [`Outcome::NotOurs`] nothing has changed, and the fault is the kernel's.
 //!
 //! The path is closed: one spin lock, which is never held while the memory of a region is touched;
 //! no heap, no log, nothing that can fault or wait. The embedder's pressure callback runs between
@@ -14,6 +14,8 @@
 
 mod classify;
 mod commit;
+#[cfg(target_arch = "x86_64")]
+mod entry;
 mod fast_forward;
 mod first_write;
 mod resolve;
@@ -23,6 +25,8 @@ use x86_64::VirtAddr;
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::idt::PageFaultErrorCode;
 
+#[cfg(target_arch = "x86_64")]
+pub use self::entry::{PageFault, page_fault_entry};
 pub(crate) use self::fast_forward::Interrupted;
 pub(crate) use self::resolve::{nowhere, resolve, resolve_or_lose};
 

@@ -71,17 +71,18 @@
 //! - A [`Layout`]: the window, the offset at which all physical memory is mapped, and the level-4
 //!   table.
 //! - A global allocator. Reserving and dropping regions uses it, and the fault path does not.
-//! - One call in the page-fault handler, on a stack that is mapped at all times.
+//! - A page-fault handler that makes one call, and the entry of [`page_fault_entry`] in vector 14
+//!   of the IDT, with a stack that is mapped at all times.
 //!
 //! # Example
 //!
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use palimpsest_paging::x86_64::registers::control::{Cr2, Cr3};
-//! use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
+//! use palimpsest_paging::x86_64::registers::control::Cr3;
 //! use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
-//! use palimpsest_paging::{Account, AddressSpace, Fault, FramePool, Layout, Outcome, SingleCpu};
+//! use palimpsest_paging::{Account, AddressSpace, FramePool, Layout, Outcome, PageFault,
+//! SingleCpu};
 //!
 //! type Space = AddressSpace<SingleCpu<FramePool>>;
 //!
@@ -98,11 +99,10 @@
 //!     Ok(unsafe { AddressSpace::new(layout, SingleCpu::new(frames)?) }?)
 //! }
 //!
-//! fn page_fault(space: &Space, code: PageFaultErrorCode) {
-//!     let address = Cr2::read().expect("the CPU reports canonical addresses");
-//!     match space.handle_fault(Fault { address, code }) {
+//! fn page_fault(space: &Space, fault: &mut PageFault) {
+//!     match space.handle_page_fault(fault) {
 //!         Outcome::Handled => {}
-//!         Outcome::NotOurs(reason) => panic!("page fault at {address:?}: {reason}"),
+//!         Outcome::NotOurs(reason) => panic!("{fault}: {reason}"),
 //!     }
 //! }
 //!
@@ -138,8 +138,11 @@
 //! | The TLB was flushed before a frame left its entry | the types `FlushBatch` and `Flushed` in `tlb.rs` |
 //! | What a sweep does with an entry | `table/sweep.rs` |
 //! | What a fault means | `fault/classify.rs` |
+//! | What a page fault saves of the interrupted code | `fault/entry.rs` |
 
 #![no_std]
+// The page-fault entry of a build without SSE saves no float register.
+#![deny(clippy::float_arithmetic)]
 
 extern crate alloc;
 
@@ -161,6 +164,8 @@ pub use x86_64;
 
 pub use self::clear::{Decommitted, PartCleared, Recommitted};
 pub use self::fault::{Fault, NotOurs, Outcome, StringRegisters};
+#[cfg(target_arch = "x86_64")]
+pub use self::fault::{PageFault, page_fault_entry};
 pub use self::frame::{
     Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, FromX86, Request, Shortage,
 };

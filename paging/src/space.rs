@@ -29,6 +29,8 @@ pub use self::pressure::Pressure;
 pub use self::region::{LimitError, RangeError, Region, ZeroFill};
 pub use self::reserve::ReserveError;
 pub use self::usage::Usage;
+#[cfg(target_arch = "x86_64")]
+use crate::fault::PageFault;
 use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
 use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage};
 use crate::platform::Platform;
@@ -109,15 +111,17 @@ impl<P: Platform> AddressSpace<P> {
         })
     }
 
-    /// Handles a page fault from its address and error code alone.
+    /// Handles a page fault that came through the entry of
+    /// [`page_fault_entry`](crate::page_fault_entry).
     ///
-    /// A handler that has the registers of the interrupted code should call
-    /// [`handle_fault_with`](Self::handle_fault_with). Without them a fill of zeros under a
-    /// [`ZeroFill`] guard takes no frame, but time for each of its bytes.
+    /// It uses no heap, touches no region, and waits for nothing but the space's lock and the frame
+    /// source. For an address outside of the window it takes no lock.
     ///
-    /// It may be called with interrupts on or off. It uses no heap, touches no region, and waits
-    /// for nothing but the space's lock and the frame source. For an address outside of the window
-    /// it takes no lock.
+    /// A store of zeros, by `rep stosb` or `rep stosq`, over pages that own no frame is moved to
+    /// the end of those pages, by changing RCX and RDI of the interrupted code. This happens while
+    /// a [`ZeroFill`] guard is up, and always with
+    /// [`ZeroStores::StepOver`](crate::ZeroStores::StepOver). So a fill of any length takes one
+    /// fault.
     ///
     /// If no frame is left, it reclaims deferred frames, and then frames that were committed ahead
     /// and never written. If the frame source is empty, these are frames of every region whose
@@ -125,17 +129,22 @@ impl<P: Platform> AddressSpace<P> {
     /// account's regions. If that yields none and the source is empty, it calls the [pressure
     /// callback](Self::with_pressure), once. If this does not help either, the access goes into the
     /// sink, and the account is marked as lost.
-    pub fn handle_fault(&self, fault: Fault) -> Outcome {
-        self.handle(fault, None)
+    #[cfg(target_arch = "x86_64")]
+    pub fn handle_page_fault(&self, fault: &mut PageFault) -> Outcome {
+        let mut registers = fault.string_registers();
+        // SAFETY: the entry has saved the registers of the code that raised this fault, and a
+        // `PageFault` does not leave its handler.
+        let outcome = unsafe { self.handle_fault_with(fault.fault(), &mut registers) };
+        // SAFETY: the registers are those of the same store, some elements later.
+        unsafe { fault.put_back(&registers) };
+        outcome
     }
 
-    /// Handles a page fault, and steps over a fill of zeros if the registers show one.
+    /// Handles a page fault as [`handle_page_fault`](Self::handle_page_fault) does, for a kernel
+    /// whose own entry saves the registers of the interrupted code.
     ///
-    /// It does what [`handle_fault`](Self::handle_fault) does. In addition, it moves a `rep stosb`
-    /// or `rep stosq` of zeros over pages that own no frame to the end of those pages, by changing
-    /// RCX and RDI. It does so while a [`ZeroFill`] guard is up, and always with
-    /// [`ZeroStores::StepOver`](crate::ZeroStores::StepOver). The caller must put both registers
-    /// back into the interrupted context.
+    /// It may be called with interrupts on or off. The caller must put RCX and RDI back into the
+    /// interrupted context, because they change when a store of zeros is moved.
     ///
     /// # Safety
     ///
@@ -151,6 +160,16 @@ impl<P: Platform> AddressSpace<P> {
             self.has_stepped_over.store(true, Ordering::Relaxed);
         }
         outcome
+    }
+
+    /// Handles a page fault as [`handle_page_fault`](Self::handle_page_fault) does, from its
+    /// address and error code alone, for a handler that cannot change the interrupted registers,
+    /// such as one with the ABI `x86-interrupt`.
+    ///
+    /// Without the registers no store of zeros is moved. A fill under a [`ZeroFill`] guard then
+    /// takes no frame, but time for each of its bytes.
+    pub fn handle_fault(&self, fault: Fault) -> Outcome {
+        self.handle(fault, None)
     }
 
     /// The policies in force.

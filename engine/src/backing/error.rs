@@ -25,7 +25,7 @@ pub enum BackingError {
     /// take too long.
     #[error(
         "{requested} bytes are more than the {limit} that a memory starts with while the page-fault handler \
-         does not step over fills of zeros; pass it the registers with `handle_fault_with`"
+         does not step over fills of zeros; use the entry of `palimpsest_paging::page_fault_entry`"
     )]
     Unfillable {
         /// Bytes that were requested.

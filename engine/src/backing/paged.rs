@@ -23,9 +23,10 @@ use crate::{
 
 /// A backing whose memories are demand-paged regions of an address space.
 ///
-/// The #PF handler must pass page faults to the same address space, and should do so with
-/// `space.handle_fault_with(..)`. With `space.handle_fault(..)`, which cannot step over fills of
-/// zeros, no memory starts with more than 64 MiB or grows by more at a time.
+/// The #PF handler must pass page faults to the same address space. It should have the entry of
+/// [`page_fault_entry`](palimpsest_paging::page_fault_entry), and call `handle_page_fault`. With
+/// `handle_fault`, which cannot step over fills of zeros, no memory starts with more than 64 MiB or
+/// grows by more at a time.
 pub struct Paged<P: Platform + 'static> {
     space: &'static AddressSpace<P>,
 }

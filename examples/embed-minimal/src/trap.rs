@@ -7,15 +7,12 @@
 use alloc::boxed::Box;
 use core::arch::naked_asm;
 
-use palimpsest_paging::{Fault, Outcome, StringRegisters};
+use palimpsest_paging::{Outcome, PageFault, page_fault_entry};
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, Segment};
 use x86_64::instructions::tables::load_tss;
-use x86_64::registers::control::Cr2;
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
-use x86_64::structures::idt::{
-    Entry, InterruptDescriptorTable, InterruptStackFrameValue, PageFaultErrorCode,
-};
+use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
 use x86_64::structures::tss::TaskStateSegment;
 
 use crate::memory;
@@ -44,8 +41,8 @@ pub(crate) fn init() {
     unsafe { load_tss(tss) };
 
     let idt = Box::leak(Box::new(InterruptDescriptorTable::new()));
-    set(&mut idt.page_fault, page_fault_entry, PAGE_FAULT_STACK);
-    set(&mut idt.double_fault, double_fault_entry, DOUBLE_FAULT_STACK);
+    set(&mut idt.page_fault, VirtAddr::new(page_fault_entry(page_fault)), PAGE_FAULT_STACK);
+    set(&mut idt.double_fault, VirtAddr::from_ptr(double_fault_entry as *const ()), DOUBLE_FAULT_STACK);
     idt.load();
 }
 
@@ -55,84 +52,28 @@ fn new_stack() -> VirtAddr {
     VirtAddr::from_ptr(stack) + size_of::<Stack>() as u64
 }
 
-fn set<F>(gate: &mut Entry<F>, entry: extern "sysv64" fn(), stack: u16) {
-    let address = VirtAddr::from_ptr(entry as *const ());
+fn set<F>(gate: &mut Entry<F>, entry: VirtAddr, stack: u16) {
     // SAFETY: 1. Both entries expect an error code, and the CPU pushes one for both exceptions. 2.
-    // One restores all registers that it changes and ends in IRETQ, the other never returns.
-    let options = unsafe { gate.set_handler_addr(address) };
+    // The gates are interrupt gates. 3. One entry restores all registers that it changes and ends
+    // in IRETQ, the other never returns. 4. The handler of page faults causes none.
+    let options = unsafe { gate.set_handler_addr(entry) };
     // SAFETY: the TSS has a stack at each index, and each is used for one exception only.
     unsafe { options.set_stack_index(stack) };
 }
 
-/// Saves the registers that a Rust function may change. The target has soft floats, so these are
-/// all.
-///
-/// The CPU aligned the stack to 16 bytes and pushed 6 words, the error code last (Intel SDM Vol 3A,
-/// 7.14.2). Ten more words keep it aligned for the call. RBP is saved for that reason only. The
-/// handler gets a pointer to all of them, as a [`FaultFrame`].
-#[unsafe(naked)]
-extern "sysv64" fn page_fault_entry() {
-    naked_asm!(
-        ".irp register, rax,rcx,rdx,rsi,rdi,r8,r9,r10,r11,rbp",
-        "push \\register",
-        ".endr",
-        "mov rdi, rsp",
-        // The interrupted code may have set the direction flag.
-        "cld",
-        "call {page_fault}",
-        ".irp register, rbp,r11,r10,r9,r8,rdi,rsi,rdx,rcx,rax",
-        "pop \\register",
-        ".endr",
-        // Remove the error code.
-        "add rsp, 8",
-        "iretq",
-        page_fault = sym page_fault,
-    )
+/// Resolves a page fault. Returns if the interrupted instruction can be restarted.
+fn page_fault(fault: &mut PageFault) {
+    match memory::space().map(|space| space.handle_page_fault(fault)) {
+        Some(Outcome::Handled) => {}
+        Some(Outcome::NotOurs(reason)) => panic!("{fault}: {reason}"),
+        None => panic!("{fault}: the kernel is still booting"),
+    }
 }
 
 /// Saves no registers, because it does not return.
 #[unsafe(naked)]
 extern "sysv64" fn double_fault_entry() {
     naked_asm!("cld", "call {double_fault}", double_fault = sym double_fault)
-}
-
-/// What the entry and the CPU pushed. The last one that was pushed is the first.
-#[repr(C)]
-struct FaultFrame {
-    rbp: u64,
-    r11: u64,
-    r10: u64,
-    r9: u64,
-    r8: u64,
-    rdi: u64,
-    rsi: u64,
-    rdx: u64,
-    rcx: u64,
-    rax: u64,
-    error_code: u64,
-    interrupted: InterruptStackFrameValue,
-}
-
-/// Resolves a page fault. Returns if the interrupted instruction can be restarted.
-extern "sysv64" fn page_fault(frame: &mut FaultFrame) {
-    let address = Cr2::read().expect("the CPU stores only canonical addresses in CR2");
-    let code = PageFaultErrorCode::from_bits_retain(frame.error_code);
-    let mut registers = StringRegisters {
-        rip: frame.interrupted.instruction_pointer,
-        rax: frame.rax,
-        rcx: frame.rcx,
-        rdi: frame.rdi,
-        rflags: frame.interrupted.cpu_flags,
-    };
-    let fault = Fault { address, code };
-    // SAFETY: the entry has saved the registers of the code that raised this fault.
-    let outcome = memory::space().map(|space| unsafe { space.handle_fault_with(fault, &mut registers) });
-    (frame.rcx, frame.rdi) = (registers.rcx, registers.rdi);
-    match outcome {
-        Some(Outcome::Handled) => {}
-        Some(Outcome::NotOurs(reason)) => panic!("page fault at {address:?}, {code:?}: {reason}"),
-        None => panic!("page fault at {address:?}, {code:?}: the kernel is still booting"),
-    }
 }
 
 extern "sysv64" fn double_fault() -> ! {

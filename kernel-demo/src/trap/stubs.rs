@@ -1,7 +1,8 @@
-//! The assembly between the CPU's exception frame and `dispatch`.
+//! The assembly between the CPU's exception frame and `dispatch`, for every vector but that of page
+//! faults, whose entry is in `palimpsest_paging`.
 //!
 //! Invariant: when the interrupted code continues, every register that Rust code may change has its
-//! previous value, except for those that `dispatch` changed in the frame. These registers are
+//! previous value. These registers are
 //! - the general registers that a call may change, and RFLAGS, which IRETQ restores,
 //! - MXCSR, and the XMM registers: all 16 where the compiler uses them, otherwise the two that
 //!   `palimpsest_sse2_floats` uses.

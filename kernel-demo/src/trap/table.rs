@@ -5,12 +5,14 @@
 //! because the kernel enables no other interrupt. If one occurred, the CPU would report a fault of
 //! the missing gate.
 
+use palimpsest_paging::page_fault_entry;
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
 
 use crate::cpu::TrapStack;
 use crate::interrupts::TIMER_VECTOR;
+use crate::trap::page_fault;
 use crate::trap::stubs::{with_code, without_code};
 
 static TABLE: Once<InterruptDescriptorTable> = Once::new();
@@ -36,7 +38,7 @@ fn table() -> InterruptDescriptorTable {
     set(&mut idt.segment_not_present, with_code::<11>, Exception);
     set(&mut idt.stack_segment_fault, with_code::<12>, Exception);
     set(&mut idt.general_protection_fault, with_code::<13>, Exception);
-    set(&mut idt.page_fault, with_code::<14>, PageFault);
+    set_address(&mut idt.page_fault, VirtAddr::new(page_fault_entry(page_fault)), PageFault);
     set(&mut idt.x87_floating_point, without_code::<16>, Exception);
     set(&mut idt.alignment_check, with_code::<17>, Exception);
     set(&mut idt.machine_check, without_code::<18>, Exception);
@@ -51,9 +53,13 @@ fn table() -> InterruptDescriptorTable {
 }
 
 fn set<F>(entry: &mut Entry<F>, stub: extern "sysv64" fn(), stack: TrapStack) {
-    let address = VirtAddr::from_ptr(stub as *const ());
-    // SAFETY: the stub is the entry for this vector, by the table above. It restores all registers
-    // that it saves, and ends in IRETQ or does not return.
+    set_address(entry, VirtAddr::from_ptr(stub as *const ()), stack);
+}
+
+fn set_address<F>(entry: &mut Entry<F>, address: VirtAddr, stack: TrapStack) {
+    // SAFETY: the address is that of the code for this vector, by the table above. It restores all
+    // registers that it changes, and ends in IRETQ or does not return. The gate is an interrupt
+    // gate, and the handler of page faults causes none.
     let options = unsafe { entry.set_handler_addr(address) };
     // SAFETY: `cpu` fills the TSS entry of each `TrapStack`, and these stacks have no other use.
     unsafe { options.set_stack_index(stack as u16) };

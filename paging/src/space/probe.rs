@@ -1,8 +1,8 @@
 //! Whether fills of zeros are stepped over.
 //!
-//! They are if the kernel's handler calls [`AddressSpace::handle_fault_with`] and puts the
-//! registers back, and if the program's `memset` is one of the instructions that are recognised.
-//! Nothing but an attempt shows that.
+//! They are if the kernel's handler has the interrupted registers, as with the entry of
+//! [`page_fault_entry`](crate::page_fault_entry), and if the program's `memset` is one of the
+//! instructions that are recognised. Nothing but an attempt shows that.
 
 use alloc::sync::Arc;
 use core::hint::black_box;

@@ -63,8 +63,8 @@ impl Default for FaultAround {
 
 /// How the fault handler treats a `rep stosb` or `rep stosq` of zeros over pages that read as zero.
 ///
-/// It applies to [`handle_fault_with`](crate::AddressSpace::handle_fault_with), which has the
-/// registers.
+/// It applies to a handler that has the registers, as with the entry of
+/// [`page_fault_entry`](crate::page_fault_entry).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ZeroStores {
     /// It commits the pages, as any other write does, unless a [`ZeroFill`](crate::ZeroFill) guard

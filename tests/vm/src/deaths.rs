@@ -18,7 +18,7 @@ use crate::harness::{Checks, VmTest};
 const WRITE_REFUSED: &str = "PROTECTION_VIOLATION | CAUSED_BY_WRITE)";
 
 pub(crate) const TESTS: &[VmTest] = &[
-    VmTest::death("reading-page-0-is-fatal", "page fault at 0x0:", read_page_0),
+    VmTest::death("reading-page-0-is-fatal", "page fault at 0x0,", read_page_0),
     VmTest::death("stack-overflow-is-reported-on-another-stack", "stack overflow:", overflow_the_stack),
     VmTest::death("text-is-not-writable", WRITE_REFUSED, write_text),
     VmTest::death("rodata-is-not-writable", WRITE_REFUSED, write_rodata),
