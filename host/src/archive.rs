@@ -1,4 +1,4 @@
-//! The boot archive: one tar file, which QEMU hands over as the single PVH module.
+//! The boot archive: one tar file, which the loader passes as its single module.
 //!
 //! The request comes first, then the files that it needs. A directory for the guest is packed as a
 //! tar file among them. Equal requests make equal bytes.

@@ -7,8 +7,9 @@
 use crate::answer::{self, AnswerError};
 use crate::archive;
 use crate::follow::follow;
+use crate::iso;
 use crate::kernel::{self, Image, Target};
-use crate::qemu::{self, Ending, Files, Machine};
+use crate::qemu::{self, Ending, Files, Firmware, Machine, Medium};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use palimpsest_protocol::{Request, Task};
@@ -58,7 +59,7 @@ impl Session {
     ) -> Result<Ending> {
         let archive = self.directory.join("boot.tar");
         archive::write(&archive, &Request { task, clock: machine.clock }, files)?;
-        qemu::boot(machine, self.files(Some(&archive)), on_line)
+        qemu::boot(machine, self.files(self.medium(Some(&archive))), on_line)
     }
 
     /// Like [`boot`](Self::boot), and passes on what the guest writes while it runs.
@@ -97,17 +98,36 @@ impl Session {
     /// # Errors
     /// QEMU cannot be started or listened to.
     pub fn boot_without_archive(&self, machine: Machine, on_line: impl FnMut(&str)) -> Result<Ending> {
-        qemu::boot(machine, self.files(None), on_line)
+        qemu::boot(machine, self.files(self.medium(None)), on_line)
     }
 
-    fn files(&self, archive: Option<&Path>) -> Files {
-        Files {
-            kernel: self.kernel.clone(),
-            archive: archive.map(Path::to_path_buf),
-            report: self.report_file(),
-            output: self.output_file(),
-            errors: self.errors_file(),
+    /// Makes a CD image with the kernel, and with an archive of the task if there is one, and boots
+    /// it.
+    ///
+    /// # Errors
+    /// The archive or the image cannot be written, or QEMU cannot be started or listened to.
+    pub fn boot_disc(
+        &self,
+        machine: Machine,
+        firmware: Firmware,
+        task: Option<Task>,
+        on_line: impl FnMut(&str),
+    ) -> Result<Ending> {
+        let disc = self.directory.join("boot.iso");
+        let archive = task.map(|task| (self.directory.join("boot.tar"), task));
+        if let Some((path, task)) = &archive {
+            archive::write(path, &Request { task: task.clone(), clock: machine.clock }, &[])?;
         }
+        iso::build(&disc, &self.kernel, archive.as_ref().map(|(path, _)| path.as_path()))?;
+        qemu::boot(machine, self.files(Medium::Disc { image: disc, firmware }), on_line)
+    }
+
+    fn medium(&self, archive: Option<&Path>) -> Medium {
+        Medium::Kernel { image: self.kernel.clone(), archive: archive.map(Path::to_path_buf) }
+    }
+
+    fn files(&self, medium: Medium) -> Files {
+        Files { medium, report: self.report_file(), output: self.output_file(), errors: self.errors_file() }
     }
 
     /// The directory, for files that are to be removed with the session.

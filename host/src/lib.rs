@@ -10,6 +10,7 @@
 //! - [`qemu`]: the virtual machine, from its command line to its exit status;
 //! - [`archive`], [`answer`] and [`boot`]: one boot, with its request, its files and its answer;
 //! - [`protocol`]: the types of requests and answers;
+//! - [`iso`]: CD images that boot a kernel by GRUB;
 //! - [`job`]: a guest with everything that it is given, ready to be booted;
 //! - [`recording`]: a run whose output is kept, with the frames at each line;
 //! - [`tally`] and [`digits`]: counts and numbers as people read them.
@@ -23,6 +24,7 @@ pub mod boot;
 pub mod clang;
 pub mod digits;
 mod follow;
+pub mod iso;
 pub mod job;
 pub mod kernel;
 pub mod packages;

@@ -5,6 +5,7 @@
 //! and `apt-cache show`.
 
 use crate::clang::Clang;
+use crate::iso;
 use duct::cmd;
 use std::fmt;
 
@@ -17,16 +18,22 @@ pub enum Tool {
     Npm,
     /// Compiles guests: the C compiler with a linker and a C library for WASI
     WasiClang,
+    /// Makes bootable CD images, with GRUB for a BIOS and for UEFI
+    Grub,
+    /// The UEFI firmware of the emulator
+    Ovmf,
 }
 
 impl Tool {
-    /// The name to start it by.
+    /// The name to start it by. The firmware is a file, and this is the name that users know.
     #[must_use]
     pub const fn executable(self) -> &'static str {
         match self {
             Self::Qemu => "qemu-system-x86_64",
             Self::Npm => "npm",
             Self::WasiClang => "clang",
+            Self::Grub => iso::MAKER,
+            Self::Ovmf => "OVMF",
         }
     }
 
@@ -36,6 +43,8 @@ impl Tool {
         match self {
             Self::Qemu | Self::Npm => answers(&[self.executable(), "--version"]),
             Self::WasiClang => Clang::find().is_some(),
+            Self::Grub => iso::can_build(),
+            Self::Ovmf => iso::ovmf().is_some(),
         }
     }
 }
@@ -45,6 +54,8 @@ impl fmt::Display for Tool {
         formatter.write_str(match self {
             Self::Qemu | Self::Npm => self.executable(),
             Self::WasiClang => "clang with wasm-ld and wasi-libc",
+            Self::Grub => "grub-mkrescue with xorriso, mtools and GRUB for BIOS and UEFI",
+            Self::Ovmf => "OVMF, the UEFI firmware of QEMU",
         })
     }
 }
@@ -96,10 +107,14 @@ impl PackageManager {
         Self::ALL.into_iter().find(|manager| answers(&[manager.executable(), "--version"]))
     }
 
-    /// The commands that install a program, in their order.
+    /// The commands that install a program, in their order. There is none for a program that this
+    /// manager does not have.
     #[must_use]
     pub fn install(self, tool: Tool) -> Vec<Words> {
         let packages = self.packages(tool);
+        if packages.is_empty() {
+            return Vec::new();
+        }
         let with = |words: &[&str]| Words::new(&[words, packages].concat());
         match self {
             Self::Apt => {
@@ -138,6 +153,17 @@ impl PackageManager {
             (Self::Apt | Self::Pacman, Tool::Npm) => &["npm"],
             (Self::Dnf, Tool::Npm) => &["nodejs-npm"],
             (Self::Brew, Tool::Npm) => &["node"],
+            (Self::Apt, Tool::Grub) => {
+                &["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "mtools"]
+            }
+            (Self::Dnf, Tool::Grub) => {
+                &["grub2-tools-extra", "grub2-pc-modules", "grub2-efi-x64-modules", "xorriso", "mtools"]
+            }
+            (Self::Pacman, Tool::Grub) => &["grub", "libisoburn", "mtools"],
+            (Self::Apt, Tool::Ovmf) => &["ovmf"],
+            (Self::Dnf | Self::Pacman, Tool::Ovmf) => &["edk2-ovmf"],
+            // Homebrew has no GRUB with both platforms.
+            (Self::Brew, Tool::Grub | Tool::Ovmf) => &[],
             (Self::Apt, Tool::WasiClang) => &["clang", "lld", "wasi-libc", "libclang-rt-dev-wasm32"],
             (Self::Dnf, Tool::WasiClang) => &["clang", "lld", "wasi-libc-devel", "wasi-libc-static"],
             (Self::Pacman, Tool::WasiClang) => &["clang", "lld", "wasi-libc", "wasi-compiler-rt"],
@@ -172,6 +198,11 @@ mod tests {
     fn one_command_installs_all_packages_of_a_tool() {
         let commands = PackageManager::Brew.install(Tool::WasiClang);
         assert_eq!(commands, [Words::new(&["brew", "install", "llvm", "lld", "wasi-libc", "wasi-runtimes"])]);
+    }
+
+    #[test]
+    fn a_manager_without_the_program_has_no_command() {
+        assert!(PackageManager::Brew.install(Tool::Grub).is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! line. The second one carries the report, the third and the fourth what a guest writes; each goes
 //! to a file.
 
+use crate::iso;
 use crate::packages::Tool;
 pub use palimpsest_protocol::Clock;
 
@@ -106,13 +107,39 @@ pub struct Machine {
     pub setting: Setting,
 }
 
+/// What starts the machine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Firmware {
+    /// The BIOS that comes with QEMU
+    SeaBios,
+    /// UEFI
+    Ovmf,
+}
+
+/// What the machine boots.
+#[derive(Clone, Debug)]
+pub enum Medium {
+    /// A kernel, which QEMU itself loads by PVH
+    Kernel {
+        /// Its ELF image
+        image: PathBuf,
+        /// The boot archive, for a kernel that reads one
+        archive: Option<PathBuf>,
+    },
+    /// A CD image, whose loader the firmware starts
+    Disc {
+        /// The image
+        image: PathBuf,
+        /// What starts the loader
+        firmware: Firmware,
+    },
+}
+
 /// The files of one boot.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The kernel's ELF image
-    pub kernel: PathBuf,
-    /// The boot archive, for a kernel that reads one
-    pub archive: Option<PathBuf>,
+    /// What is booted
+    pub medium: Medium,
     /// The file for the second serial port: the report
     pub report: PathBuf,
     /// The file for the third one: the guest's standard output
@@ -219,9 +246,27 @@ fn arguments(machine: Machine, files: Files) -> Vec<OsString> {
     }
     arguments.extend(["-m".into(), memory.into()]);
     arguments.extend(machine.setting.memory(machine.memory_mib));
-    arguments.extend(["-kernel".into(), files.kernel.into()]);
-    arguments.extend(files.archive.into_iter().flat_map(|archive| ["-initrd".into(), archive.into()]));
+    arguments.extend(files.medium.arguments());
     arguments
+}
+
+impl Medium {
+    fn arguments(self) -> Vec<OsString> {
+        match self {
+            Self::Kernel { image, archive } => {
+                let archive = archive.into_iter().flat_map(|archive| ["-initrd".into(), archive.into()]);
+                ["-kernel".into(), image.into()].into_iter().chain(archive).collect()
+            }
+            Self::Disc { image, firmware } => {
+                let firmware = match firmware {
+                    Firmware::SeaBios => None,
+                    Firmware::Ovmf => iso::ovmf(),
+                };
+                let firmware = firmware.into_iter().flat_map(|path| ["-bios".into(), path.into()]);
+                firmware.chain(["-cdrom".into(), image.into()]).collect()
+            }
+        }
+    }
 }
 
 /// A process that is killed when this value is dropped.

@@ -17,8 +17,11 @@ use std::path::Path;
 /// The emulator.
 pub const EMULATOR: Need = Need::Tool(Tool::Qemu);
 
+/// What the boots from CD images need, besides the emulator.
+pub const DISCS: [Need; 2] = [Need::Tool(Tool::Grub), Need::Tool(Tool::Ovmf)];
+
 /// Everything that `setup` installs and `ci` needs.
-pub const EVERYTHING: [Need; 12] = [
+pub const EVERYTHING: [Need; 14] = [
     Need::Core(Target::None.triple()),
     Need::Core(Target::Gnu.triple()),
     Need::Core(WASM_TARGET),
@@ -31,6 +34,8 @@ pub const EVERYTHING: [Need; 12] = [
     CLIPPY,
     EMULATOR,
     Need::Tool(Tool::WasiClang),
+    Need::Tool(Tool::Grub),
+    Need::Tool(Tool::Ovmf),
 ];
 
 /// The compilation target of the Rust guests that are libraries of functions.
@@ -124,13 +129,15 @@ impl Need {
         match self {
             Self::Core(triple) => Ok(vec![Words::new(&["rustup", "target", "add", triple])]),
             Self::Component { name, .. } => Ok(vec![Words::new(&["rustup", "component", "add", name])]),
-            Self::Tool(tool) => match PackageManager::detect() {
-                Some(manager) => Ok(manager.install(tool)),
-                None => bail!(
-                    "{self} is not installed, and none of apt-get, dnf, pacman and brew is here to install \
-                     it: install it by hand and see that it is in PATH"
-                ),
-            },
+            Self::Tool(tool) => {
+                let commands = PackageManager::detect().map(|manager| manager.install(tool));
+                commands.filter(|commands| !commands.is_empty()).with_context(|| {
+                    format!(
+                        "{self} is not installed, and no package manager here (apt-get, dnf, pacman, brew) \
+                         has it: install it by hand and see that it is in PATH"
+                    )
+                })
+            }
         }
     }
 }

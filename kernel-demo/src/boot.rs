@@ -54,20 +54,21 @@ enum BootError {
 }
 
 /// The first Rust function. The assembly in `entry` calls it on the kernel stack, with the loader's
-/// pointer.
-extern "sysv64" fn start(start_info: u64) -> ! {
+/// pointer and magic number.
+extern "sysv64" fn start(start_info: u64, magic: u32) -> ! {
     serial::init();
     cpu::load_tables();
-    match boot(PhysAddr::new_truncate(start_info)) {
+    match boot(PhysAddr::new_truncate(start_info), magic) {
         Ok(machine) => exit(palimpsest_kernel_main(machine)),
         Err(error) => die(format_args!("cannot boot: {error}")),
     }
 }
 
-fn boot(start_info: PhysAddr) -> Result<Machine, BootError> {
-    // SAFETY: 1. The assembly in `entry` activated the boot page tables. 2. The address is the
-    // loader's. There is one CPU, and it has only written `.bss`, where no loader places anything.
-    let start_info = unsafe { StartInfo::read(start_info) }?;
+fn boot(start_info: PhysAddr, magic: u32) -> Result<Machine, BootError> {
+    // SAFETY: 1. The assembly in `entry` activated the boot page tables. 2. The address and
+    // the number are the loader's. There is one CPU, and it has only written `.bss`, where no
+    // loader places anything.
+    let start_info = unsafe { StartInfo::read(start_info, magic) }?;
     let mut usable = UsableRam::all(&start_info.memory_map);
     usable.exclude(&image::frames())?;
     let mapped = usable.clone();

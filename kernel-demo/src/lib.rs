@@ -1,7 +1,7 @@
 //! A small kernel for one CPU in QEMU, on which the demonstration runs.
 //!
-//! This library boots by PVH, initializes memory and exceptions, and calls the `main` of the
-//! program that links it, with a [`Machine`]. There are no processes and no user mode, and
+//! This library boots by PVH or Multiboot2, initializes memory and exceptions, and calls the `main`
+//! of the program that links it, with a [`Machine`]. There are no processes and no user mode, and
 //! interrupts are disabled unless a test asks for them. It shows how little a kernel needs in order
 //! to use `palimpsest-paging`: a frame pool, one [`Space`](memory::Space), and one call in the
 //! page-fault handler.

@@ -35,6 +35,8 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         words: Vec<OsString>,
     },
+    /// Make a CD image of the demonstration, which boots with a BIOS and with UEFI
+    Iso(IsoOptions),
     /// Run random programs in QEMU, and compare frames, addresses and heap with what they must be
     Soak(SoakOptions),
     /// Everything that a change must pass: formatting, lints, documentation, all tests for both
@@ -177,6 +179,14 @@ pub(crate) struct SoakOptions {
     pub(crate) setup: SetupOptions,
 }
 
+/// Options of `iso`.
+#[derive(Args, Debug)]
+pub(crate) struct IsoOptions {
+    /// Whether missing things are installed
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
 /// Options of `ci`.
 #[derive(Args, Debug)]
 pub(crate) struct CiOptions {
@@ -233,6 +243,7 @@ mod tests {
             Command::Setup
             | Command::Test(_)
             | Command::Bench { .. }
+            | Command::Iso(_)
             | Command::Soak(_)
             | Command::Ci(_)
             | Command::Fuzz(_)

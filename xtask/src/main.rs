@@ -9,6 +9,7 @@ mod cli;
 mod deny;
 mod fuzz;
 mod guest;
+mod iso;
 mod miri;
 mod prose;
 mod run;
@@ -40,6 +41,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(options) => run::run(&workspace, &options),
         Command::Test(options) => test_runner::run(&workspace, &options),
         Command::Bench { words } => bench(&workspace, &words),
+        Command::Iso(options) => iso::run(&workspace, &options),
         Command::Soak(options) => soak::run(&workspace, &options),
         Command::Ci(options) => ci::run(&workspace, &options),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),

@@ -1,10 +1,11 @@
 //! From the first instruction after the loader to the first Rust function.
 //!
-//! A PVH loader finds `pvh_entry` in a note. It jumps there in 32-bit protected mode, without
-//! paging and with interrupts off. EBX contains the physical address of the start information. The
-//! boot page tables map the first 4 GiB at their own addresses, writable, which is enough for the
-//! rest of the boot. On a CPU without long mode or NX, the code prints a line to the first serial
-//! port and ends the emulator.
+//! A PVH loader finds `pvh_entry` in a note, and a Multiboot2 loader finds `multiboot2_entry` in a
+//! header. Both jump there in 32-bit protected mode, without paging and with interrupts off. EBX
+//! contains the physical address of the start information. A Multiboot2 loader also puts a magic
+//! number into EAX. The boot page tables map the first 4 GiB at their own addresses, writable,
+//! which is enough for the rest of the boot. On a CPU without long mode or NX, the code prints a
+//! line to the first serial port and ends the emulator.
 //!
 //! When Rust is entered, `.bss` is zeroed, CR0.WP, EFER.NXE and SSE are enabled, and the kernel
 //! stack is painted.
@@ -62,6 +63,14 @@ const EXECUTE_DISABLE_BIT: u32 = 20;
 /// `XEN_ELFNOTE_PHYS32_ENTRY`: the descriptor is the address of the 32-bit entry point.
 const PVH_NOTE_TYPE: u32 = 18;
 
+/// The header that a Multiboot2 loader looks for: its magic number, and the architecture that it is
+/// for, 32-bit protected mode of i386 (Multiboot2 specification, 3.1.2).
+const MULTIBOOT2_HEADER_MAGIC: u32 = 0xe852_50d6;
+const MULTIBOOT2_I386: u32 = 0;
+/// The tags of the header: the end, and the address of the entry.
+const MULTIBOOT2_END_TAG: u16 = 0;
+const MULTIBOOT2_ENTRY_TAG: u16 = 3;
+
 /// The number of the EFER register (SDM Vol 4, table 2-2).
 const EFER_MSR: u32 = 0xc000_0080;
 
@@ -83,15 +92,44 @@ global_asm!(
     note_type = const PVH_NOTE_TYPE,
 );
 
+// The Multiboot2 header. Header and tags are aligned to 8 bytes. The sum of the first four words is
+// 0.
+global_asm!(
+    ".pushsection .multiboot2, \"a\"",
+    ".balign 8",
+    "multiboot2_header:",
+    ".long {header_magic}",
+    ".long {architecture}",
+    ".long multiboot2_header_end - multiboot2_header",
+    ".long -({header_magic} + {architecture} + (multiboot2_header_end - multiboot2_header))",
+    ".word {entry_tag}, 0",
+    ".long 12",
+    ".long multiboot2_entry",
+    ".balign 8",
+    ".word {end_tag}, 0",
+    ".long 8",
+    "multiboot2_header_end:",
+    ".popsection",
+    header_magic = const MULTIBOOT2_HEADER_MAGIC,
+    architecture = const MULTIBOOT2_I386,
+    entry_tag = const MULTIBOOT2_ENTRY_TAG,
+    end_tag = const MULTIBOOT2_END_TAG,
+);
+
 // 32-bit code: sets up a stack, zeroes `.bss`, and checks the CPU.
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     ".code32",
     ".global pvh_entry",
+    ".global multiboot2_entry",
     "pvh_entry:",
+    // The protocol does not define EAX.
+    "xor eax, eax",
+    "multiboot2_entry:",
     "cld",
-    // CPUID changes EBX.
+    // CPUID changes EAX and EBX.
     "mov ebp, ebx",
+    "mov edx, eax",
     "lea esp, [{stack} + {guard_bytes} + {stack_bytes}]",
     // The loader need not zero the part of the segment that is not in the file.
     "lea edi, [__bss_start]",
@@ -100,6 +138,9 @@ global_asm!(
     "shr ecx, 2",
     "xor eax, eax",
     "rep stosd",
+    // The 8 bytes of the magic number, for the 64-bit code.
+    "push 0",
+    "push edx",
     "mov eax, {largest_extended_leaf}",
     "cpuid",
     "lea esi, [boot_no_long_mode]",
@@ -213,7 +254,7 @@ global_asm!(
     code_segment = const DescriptorFlags::KERNEL_CODE64.bits(),
 );
 
-// 64-bit code: loads the segments, paints the stack, and calls Rust.
+// 64-bit code: loads the segments, paints the stack, and calls Rust with the loader's two values.
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     "boot_long_mode:",
@@ -224,11 +265,14 @@ global_asm!(
     "mov ss, eax",
     "mov fs, eax",
     "mov gs, eax",
+    // The upper half of a register is undefined after the switch from 32-bit mode.
+    "mov esp, esp",
+    "pop rsi",
     "lea rdi, [rip + {stack} + {guard_bytes}]",
     "mov ecx, {stack_bytes} / 8",
     "movabs rax, {paint}",
     "rep stosq",
-    // The upper half of a register is undefined after the switch from 32-bit mode.
+    // Zeroes the upper half of RDI.
     "mov edi, ebp",
     "lea rsp, [rip + {stack} + {guard_bytes} + {stack_bytes}]",
     "xor ebp, ebp",

@@ -1,14 +1,16 @@
-//! The PVH loader's start information: memory map, command line, module.
+//! The loader's start information: memory map, command line, module.
 //!
-//! The layouts are those of `struct hvm_start_info` and its tables (Xen,
-//! `public/arch-x86/hvm/start_info.h`). The loader may have placed them in frames that will be
-//! allocated, so everything that the kernel needs is copied. An unknown version, a missing memory
-//! map, or an address outside the boot page tables is an error.
+//! A PVH loader passes `struct hvm_start_info` and its tables (Xen,
+//! `public/arch-x86/hvm/start_info.h`), and a Multiboot2 loader its boot information, which the
+//! crate `multiboot2` parses. The loader may have placed them in frames that will be allocated, so
+//! everything that the kernel needs is copied. An unknown version, a missing memory map, or an
+//! address outside the boot page tables is an error.
 
 use core::ops::Range;
 use core::ptr;
 
 use arrayvec::{ArrayString, ArrayVec};
+use multiboot2::{BootInformation, LoadError};
 use thiserror::Error;
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -18,7 +20,7 @@ use crate::boot::entry::IDENTITY_MAPPED_BYTES;
 const MAGIC: u32 = 0x336e_c578;
 /// The first version of the structure that has a memory map.
 const FIRST_VERSION_WITH_MEMORY_MAP: u32 = 1;
-/// `XEN_HVM_MEMMAP_TYPE_RAM`.
+/// The type of RAM in both memory maps, as in an ACPI address range.
 const RAM: u32 = 1;
 
 /// The limit of entries in a memory map. QEMU's have 7 or 8.
@@ -36,6 +38,12 @@ pub(crate) enum StartInfoError {
     /// The loader does not provide a memory map.
     #[error("start information has version {version}: at least {FIRST_VERSION_WITH_MEMORY_MAP} is required")]
     Version { version: u32 },
+    /// The boot information is damaged.
+    #[error("Multiboot2 information at {at:#x}: {cause}")]
+    Multiboot2 { at: PhysAddr, cause: LoadError },
+    /// The loader does not provide a memory map.
+    #[error("Multiboot2 information at {at:#x} has no memory map")]
+    NoMemoryMap { at: PhysAddr },
     /// A table is outside the range that the boot page tables map.
     #[error("start information refers to {bytes} bytes at {at:#x}, which are not inside the first 4 GiB")]
     OutOfReach { at: PhysAddr, bytes: u64 },
@@ -44,7 +52,7 @@ pub(crate) enum StartInfoError {
     NotAnAddress { value: u64 },
     /// The memory map has too many entries.
     #[error("memory map has {entries} entries, but at most {MAX_MEMORY_MAP_ENTRIES} are supported")]
-    MemoryMapTooLong { entries: u32 },
+    MemoryMapTooLong { entries: usize },
     /// The command line is too long, or not terminated.
     #[error("command line is longer than {MAX_COMMAND_LINE_BYTES} bytes: shorten it")]
     CommandLineTooLong,
@@ -53,7 +61,7 @@ pub(crate) enum StartInfoError {
     CommandLineNotAscii { byte: u8 },
     /// The loader passed more than one module.
     #[error("loader passed {modules} modules: pass one, an archive or a Wasm file")]
-    TooManyModules { modules: u32 },
+    TooManyModules { modules: usize },
 }
 
 /// Whether a range of the memory map is usable.
@@ -90,7 +98,8 @@ pub(crate) struct StartInfo {
 }
 
 impl StartInfo {
-    /// Reads the start information at `at` and everything that it refers to.
+    /// Reads the start information at `at` and everything that it refers to. `magic` is the
+    /// number by which a Multiboot2 loader makes itself known.
     ///
     /// # Errors
     ///
@@ -101,11 +110,43 @@ impl StartInfo {
     /// The caller guarantees that
     /// 1. the boot page tables are active: physical memory below [`IDENTITY_MAPPED_BYTES`] is
     ///    readable at its own addresses, and
-    /// 2. `at` is the loader's pointer, and no code writes to the loader's structures during the
-    ///    call.
-    pub(crate) unsafe fn read(at: PhysAddr) -> Result<Self, StartInfoError> {
+    /// 2. `at` and `magic` are from the loader, and no code writes to the loader's structures
+    ///    during the call.
+    pub(crate) unsafe fn read(at: PhysAddr, magic: u32) -> Result<Self, StartInfoError> {
+        if magic == multiboot2::MAGIC {
+            let information = VirtAddr::new(at.as_u64()).as_ptr();
+            // SAFETY: the loader's structure is readable at its own address and not written to, by
+            // the caller's guarantees 1 and 2.
+            let information = unsafe { BootInformation::load(information) };
+            let information = information.map_err(|cause| StartInfoError::Multiboot2 { at, cause })?;
+            return Self::of_multiboot2(at, &information);
+        }
         // SAFETY: the caller guarantees both requirements, by 1 and 2.
         let loader = unsafe { LoaderMemory::assume_mapped() };
+        Self::of_pvh(at, &loader)
+    }
+
+    fn of_multiboot2(at: PhysAddr, information: &BootInformation<'_>) -> Result<Self, StartInfoError> {
+        let map = information.memory_map_tag().ok_or(StartInfoError::NoMemoryMap { at })?.memory_areas();
+        let mut memory_map = MemoryMap::new();
+        for area in map {
+            let entry = memory_range(area.start_address(), area.size(), area.typ().into())?;
+            let too_long = StartInfoError::MemoryMapTooLong { entries: map.len() };
+            memory_map.try_push(entry).map_err(|_| too_long)?;
+        }
+        let mut command_line = CommandLine::new();
+        let line = information.command_line_tag().and_then(|tag| tag.cmdline().ok()).unwrap_or_default();
+        line.bytes().try_for_each(|byte| push(&mut command_line, byte))?;
+        let mut modules = information.module_tags();
+        let module =
+            modules.next().map(|module| range(module.start_address().into(), module.module_size().into()));
+        match modules.count() {
+            0 => Ok(Self { memory_map, command_line, module: module.transpose()? }),
+            more => Err(StartInfoError::TooManyModules { modules: 1 + more }),
+        }
+    }
+
+    fn of_pvh(at: PhysAddr, loader: &LoaderMemory) -> Result<Self, StartInfoError> {
         let raw: RawStartInfo = loader.read(at)?;
         if raw.magic != MAGIC {
             return Err(StartInfoError::Magic { at, found: raw.magic });
@@ -114,9 +155,9 @@ impl StartInfo {
             return Err(StartInfoError::Version { version: raw.version });
         }
         Ok(Self {
-            memory_map: memory_map(&loader, &raw)?,
-            command_line: command_line(&loader, &raw)?,
-            module: module(&loader, &raw)?,
+            memory_map: memory_map(loader, &raw)?,
+            command_line: command_line(loader, &raw)?,
+            module: module(loader, &raw)?,
         })
     }
 }
@@ -125,9 +166,8 @@ fn memory_map(loader: &LoaderMemory, raw: &RawStartInfo) -> Result<MemoryMap, St
     let mut map = MemoryMap::new();
     for index in 0..u64::from(raw.memory_map_entries) {
         let entry: RawMemoryMapEntry = loader.read_element(raw.memory_map, index)?;
-        let kind = if entry.kind == RAM { MemoryKind::Ram } else { MemoryKind::Other(entry.kind) };
-        map.try_push(MemoryRange { addresses: range(entry.start, entry.bytes)?, kind })
-            .map_err(|_| StartInfoError::MemoryMapTooLong { entries: raw.memory_map_entries })?;
+        let too_long = StartInfoError::MemoryMapTooLong { entries: raw.memory_map_entries as usize };
+        map.try_push(memory_range(entry.start, entry.bytes, entry.kind)?).map_err(|_| too_long)?;
     }
     Ok(map)
 }
@@ -142,12 +182,17 @@ fn command_line(loader: &LoaderMemory, raw: &RawStartInfo) -> Result<CommandLine
         if byte == 0 {
             return Ok(line);
         }
-        if !byte.is_ascii() {
-            return Err(StartInfoError::CommandLineNotAscii { byte });
-        }
-        line.try_push(char::from(byte)).map_err(|_| StartInfoError::CommandLineTooLong)?;
+        push(&mut line, byte)?;
     }
     Err(StartInfoError::CommandLineTooLong)
+}
+
+/// Appends a byte to the command line.
+fn push(line: &mut CommandLine, byte: u8) -> Result<(), StartInfoError> {
+    if !byte.is_ascii() {
+        return Err(StartInfoError::CommandLineNotAscii { byte });
+    }
+    line.try_push(char::from(byte)).map_err(|_| StartInfoError::CommandLineTooLong)
 }
 
 fn module(loader: &LoaderMemory, raw: &RawStartInfo) -> Result<Option<Range<PhysAddr>>, StartInfoError> {
@@ -157,8 +202,13 @@ fn module(loader: &LoaderMemory, raw: &RawStartInfo) -> Result<Option<Range<Phys
             let module: RawModule = loader.read(address(raw.module_list)?)?;
             range(module.start, module.bytes).map(Some)
         }
-        modules => Err(StartInfoError::TooManyModules { modules }),
+        modules => Err(StartInfoError::TooManyModules { modules: modules as usize }),
     }
+}
+
+fn memory_range(start: u64, bytes: u64, kind: u32) -> Result<MemoryRange, StartInfoError> {
+    let kind = if kind == RAM { MemoryKind::Ram } else { MemoryKind::Other(kind) };
+    Ok(MemoryRange { addresses: range(start, bytes)?, kind })
 }
 
 fn address(value: u64) -> Result<PhysAddr, StartInfoError> {

@@ -41,6 +41,9 @@ pub(super) enum Failure {
     /// The status is success, but the line that counts the checks is missing
     #[error("ended with success, but without the line TESTS_COMPLETE and its number")]
     NotComplete,
+    /// The status is success, but the last line is another one
+    #[error("ended with success, but the last line does not begin with `{0}`")]
+    OtherLastLine(&'static str),
     /// Some checks did not run, or too many
     #[error("{declared} checks are declared, the kernel reports {ran}")]
     WrongCount {
@@ -76,6 +79,20 @@ pub(super) fn judge(expected: &Expected, ending: &Ending, output: &str) -> Resul
             Err(Failure::Ended(ending)) if shows(&ending, *flaw) => Ok(()),
             Err(failure) => Err(Failure::FlawMistaken(Box::new(failure))),
         },
+    }
+}
+
+/// The verdict on a boot whose last line must begin with `line`.
+///
+/// # Errors
+/// The test failed, as [`Failure`] says.
+pub(super) fn judge_last_line(line: &'static str, ending: &Ending, output: &str) -> Result<(), Failure> {
+    if *ending != Ending::Success {
+        return Err(Failure::Ended(ending.clone()));
+    }
+    match output.trim_end().lines().next_back() {
+        Some(last) if last.starts_with(line) => Ok(()),
+        Some(_) | None => Err(Failure::OtherLastLine(line)),
     }
 }
 
@@ -127,6 +144,19 @@ mod tests {
     fn success_without_the_last_line_fails() {
         let verdict = judge(&Expected::Checks(4), &Ending::Success, "check\n");
         assert_eq!(verdict, Err(Failure::NotComplete));
+    }
+
+    #[test]
+    fn status_and_last_line_together_pass() {
+        assert_eq!(judge_last_line("passed", &Ending::Success, "a\npassed: 7\n\n"), Ok(()));
+        for output in ["", "passed: 7\na\n"] {
+            let verdict = judge_last_line("passed", &Ending::Success, output);
+            assert_eq!(verdict, Err(Failure::OtherLastLine("passed")));
+        }
+        for ending in [Ending::GuestFailed, Ending::KernelDied, Ending::Rebooted, TIMED_OUT] {
+            let verdict = judge_last_line("passed", &ending, "passed: 7\n");
+            assert_eq!(verdict, Err(Failure::Ended(ending)));
+        }
     }
 
     #[test]

@@ -1,17 +1,20 @@
-//! Kernels that are one test each. Each is built for its test and booted once, without a boot
-//! archive.
+//! Kernels that are one test each. Each is built for its test and booted once, by QEMU itself or
+//! from a CD image.
 //!
-//! Each ends like the other emulator tests, with a status and the number of its checks.
+//! Each ends like the other emulator tests, with a status and the number of its checks. The
+//! demonstration takes its tour, whose last line is the sign of success.
 
-use super::judge::time_limit;
 use super::vm::Boot;
 use anyhow::Result;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
-use palimpsest_host::protocol::Expected;
-use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
+use palimpsest_host::protocol::console::TOUR_PASSED;
+use palimpsest_host::protocol::{Expected, Task};
+use palimpsest_host::qemu::{Accelerator, Clock, Firmware, Machine, Setting};
+use palimpsest_host::setup::{DISCS, Need};
 use palimpsest_host::tally::Tally;
 use palimpsest_host::workspace::Workspace;
+use std::time::Duration;
 
 /// A kernel that is one test.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +27,30 @@ pub(super) struct Solo {
     /// The target that it is built for, independent of the other tests
     target: Target,
     memory_mib: u32,
-    /// The checks in its sources
-    checks: u32,
+    loader: Loader,
+    proof: Proof,
 }
+
+/// What loads the kernel.
+#[derive(Clone, Copy, Debug)]
+enum Loader {
+    /// QEMU, without a boot archive
+    Qemu,
+    /// GRUB, from a CD image
+    Grub(Firmware),
+}
+
+/// What shows that the test passed, besides the exit status.
+#[derive(Clone, Copy, Debug)]
+enum Proof {
+    /// The number of checks in its sources
+    Checks(u32),
+    /// The last line of the tour, which a boot archive requests
+    Tour,
+}
+
+/// How long a boot may take. Firmware takes seconds of it.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// A build in which LLVM cannot turn the calls of wasmi's handlers into tail calls: they call their
 /// decoders instead of inlining them, and pass references to their own locals.
@@ -36,7 +60,7 @@ const LOST_TAIL_CALLS: Image = Image {
 };
 
 /// All of them.
-pub(super) const ALL: [Solo; 2] = [
+pub(super) const ALL: [Solo; 4] = [
     // A kernel that shares no code with ours, on the same two crates.
     Solo {
         name: "example/embed-minimal",
@@ -45,7 +69,8 @@ pub(super) const ALL: [Solo; 2] = [
         target: Target::None,
         // A machine as QEMU makes it by default: what the example says that it needs.
         memory_mib: 128,
-        checks: 11,
+        loader: Loader::Qemu,
+        proof: Proof::Checks(11),
     },
     // A profile that an embedder may have, and that must not become a stack overflow.
     Solo {
@@ -54,11 +79,35 @@ pub(super) const ALL: [Solo; 2] = [
         image: LOST_TAIL_CALLS,
         target: Target::Gnu,
         memory_mib: DEFAULT_MEMORY_MIB,
-        checks: 3,
+        loader: Loader::Qemu,
+        proof: Proof::Checks(3),
     },
+    demonstration("gnu/the-tour-passes-from-a-disc-with-a-bios", Firmware::SeaBios),
+    demonstration("gnu/the-tour-passes-from-a-disc-with-uefi", Firmware::Ovmf),
 ];
 
+/// The demonstration kernel on a CD image, with the tour's request as GRUB's module.
+const fn demonstration(name: &'static str, firmware: Firmware) -> Solo {
+    Solo {
+        name,
+        with: &[Target::Gnu],
+        image: Image::KERNEL,
+        target: Target::Gnu,
+        memory_mib: DEFAULT_MEMORY_MIB,
+        loader: Loader::Grub(firmware),
+        proof: Proof::Tour,
+    }
+}
+
 impl Solo {
+    /// What it needs besides the compilation target and the emulator.
+    pub(super) const fn needs(self) -> &'static [Need] {
+        match self.loader {
+            Loader::Qemu => &[],
+            Loader::Grub(_) => &DISCS,
+        }
+    }
+
     /// Builds and boots it. Returns what it printed if it passed.
     ///
     /// # Errors
@@ -72,15 +121,24 @@ impl Solo {
                 return Ok(String::new());
             }
         };
-        let expected = Expected::Checks(self.checks);
         let machine = Machine {
             memory_mib: self.memory_mib,
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
-            time_limit: time_limit(&expected),
+            time_limit: TIME_LIMIT,
             setting: Setting::Trying,
         };
-        let boot = Boot::record(|on_line| session.boot_without_archive(machine, on_line))?;
-        Ok(boot.conclude(&name, &expected, tally))
+        let task = match self.proof {
+            Proof::Checks(_) => None,
+            Proof::Tour => Some(Task::Tour),
+        };
+        let boot = Boot::record(|on_line| match self.loader {
+            Loader::Qemu => session.boot_without_archive(machine, on_line),
+            Loader::Grub(firmware) => session.boot_disc(machine, firmware, task, on_line),
+        })?;
+        Ok(match self.proof {
+            Proof::Checks(checks) => boot.conclude(&name, &Expected::Checks(checks), tally),
+            Proof::Tour => boot.conclude_with_line(&name, TOUR_PASSED, tally),
+        })
     }
 }

@@ -4,7 +4,7 @@
 //! cannot influence the next one, and [`judge`] decides. The kernels of [`solo`] come last. An
 //! image that does not build and a list that cannot be read count as one failure each.
 
-use super::judge::{judge, time_limit};
+use super::judge::{Failure, judge, judge_last_line, time_limit};
 use super::plan;
 use super::solo;
 use anyhow::Result;
@@ -34,6 +34,10 @@ pub(super) fn run(
 ) -> Result<Tally> {
     let needs = [Need::Core(Target::Gnu.triple()), Need::Core(Target::None.triple()), EMULATOR];
     setup::require(workspace, &needs, policy)?;
+    let solo = solo::ALL.into_iter().filter(|kernel| kernel.with.contains(&target) && chosen(kernel.name));
+    for kernel in solo.clone() {
+        setup::require(workspace, kernel.needs(), policy)?;
+    }
     let mut tally = Tally::default();
     let session = match Session::new(workspace, target, Image::new("palimpsest-vm-tests", "vm-tests")) {
         Ok(session) => session,
@@ -43,12 +47,11 @@ pub(super) fn run(
         }
     };
     let Some(tests) = list(&session, target, &mut tally)? else { return Ok(tally) };
-    let solo = solo::ALL.into_iter().filter(|kernel| kernel.with.contains(&target));
     for test in tests.iter().filter(|test| chosen(&test.name)) {
         let output = run_one(&session, target, test, &mut tally)?;
         output.lines().for_each(|line| on_line(&test.name, line));
     }
-    for kernel in solo.filter(|kernel| chosen(kernel.name)) {
+    for kernel in solo {
         let output = kernel.run(workspace, &mut tally)?;
         output.lines().for_each(|line| on_line(kernel.name, line));
     }
@@ -106,7 +109,18 @@ impl Boot {
 
     /// Judges and counts it as the test `name`. Returns its output if it passed.
     pub(super) fn conclude(self, name: &str, expected: &Expected, tally: &mut Tally) -> String {
-        match judge(expected, &self.ending, &self.output) {
+        let verdict = judge(expected, &self.ending, &self.output);
+        self.count(name, verdict, tally)
+    }
+
+    /// Like [`conclude`](Self::conclude), for a kernel whose last line begins with `line`.
+    pub(super) fn conclude_with_line(self, name: &str, line: &'static str, tally: &mut Tally) -> String {
+        let verdict = judge_last_line(line, &self.ending, &self.output);
+        self.count(name, verdict, tally)
+    }
+
+    fn count(self, name: &str, verdict: Result<(), Failure>, tally: &mut Tally) -> String {
+        match verdict {
             Ok(()) => {
                 tally.pass(&Timed(name, self.elapsed));
                 self.output

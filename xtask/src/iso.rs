@@ -1,0 +1,44 @@
+//! `cargo xtask iso`: CD images of the kernels that GRUB can load.
+//!
+//! An image boots on a PC with a BIOS and on one with UEFI, in a virtual machine or from a USB
+//! stick.
+
+use crate::cli::IsoOptions;
+use anyhow::{Context, Result};
+use palimpsest_host::iso;
+use palimpsest_host::kernel::{self, Image, Target};
+use palimpsest_host::setup::{self, DISCS, Need};
+use palimpsest_host::workspace::Workspace;
+use std::fs;
+use std::process::ExitCode;
+
+/// Makes the images and prints how to boot each of them.
+///
+/// # Errors
+/// Something is missing and may not be installed, a kernel does not build, or an image cannot be
+/// made.
+pub(crate) fn run(workspace: &Workspace, options: &IsoOptions) -> Result<ExitCode> {
+    let policy = options.setup.missing_policy();
+    setup::require(workspace, &[Need::Core(Target::Gnu.triple())], policy)?;
+    setup::require(workspace, &DISCS, policy)?;
+    make(workspace, Target::Gnu, Image::KERNEL)?;
+    if let Some(firmware) = iso::ovmf() {
+        println!("with UEFI instead of a BIOS: add `-bios {}`", firmware.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the image of one kernel and prints the command that boots it.
+fn make(workspace: &Workspace, target: Target, image: Image) -> Result<()> {
+    let output = workspace.output("iso");
+    fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
+    let kernel = kernel::build(workspace, target, image)?;
+    let disc = output.join(image.binary).with_extension("iso");
+    iso::build(&disc, &kernel, None)?;
+    println!(
+        "{disc}\n    qemu-system-x86_64 -m 256 -cpu max -display none -serial stdio -no-reboot \
+         -device isa-debug-exit,iobase=0xf4,iosize=4 -cdrom {disc}",
+        disc = disc.display()
+    );
+    Ok(())
+}
