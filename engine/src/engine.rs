@@ -1,11 +1,13 @@
 //! The engine: wasmi with a configuration, and the backing of its stores' memories.
 
+mod entry;
 mod error;
 mod self_check;
 
 use alloc::sync::Arc;
 
-pub use self::error::EngineError;
+use self::entry::Gate;
+pub use self::{entry::EntryError, error::EngineError};
 use crate::{
     backing::{Backing, ImageBudget, Provider},
     config::{Config, Limits},
@@ -14,6 +16,12 @@ use crate::{
 /// The state that modules and stores share. A clone is the same engine.
 ///
 /// Code is freed with its engine. Give every program its own engine, and drop both together.
+///
+/// An engine is `Send` and `Sync`, and serves one call at a time. A call that finds it in use fails
+/// with [`EntryError::InUse`] and does not wait, because in an interrupt handler it would wait
+/// forever. A call lasts from its start to its return, and includes the host functions that its
+/// guest calls. Those can call into the same store. Loading and instantiating a module count as
+/// calls.
 #[derive(Clone, Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
@@ -25,6 +33,7 @@ struct Shared {
     config: Config,
     backing: Backing,
     images: Arc<ImageBudget>,
+    gate: Gate,
 }
 
 impl Engine {
@@ -59,7 +68,15 @@ impl Engine {
         self_check::check()?;
         let inner = wasmi::Engine::new(&config.to_wasmi());
         let images = Arc::new(ImageBudget::new(config.limits.image_frames));
-        Ok(Self { shared: Arc::new(Shared { inner, config, backing: backing.into(), images }) })
+        let shared = Shared { inner, config, backing: backing.into(), images, gate: Gate::default() };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Returns whether a call uses the engine. An interrupt handler can look before it makes a
+    /// call, because the error of a call is allocated on the heap.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.shared.gate.is_taken()
     }
 
     /// Returns what a guest of this engine may use up.
@@ -71,6 +88,29 @@ impl Engine {
     /// Returns whether `self` and `other` are clones of one engine.
     pub(crate) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Takes the engine until the result is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::InUse`] if a call has it.
+    pub(crate) fn enter_scope(&self) -> Result<Scope<'_>, EntryError> {
+        self.enter().map(|()| Scope(self))
+    }
+
+    /// Takes the engine for a call, which must [`leave`](Self::leave) it when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::InUse`] if another call has it.
+    pub(crate) fn enter(&self) -> Result<(), EntryError> {
+        self.shared.gate.enter()
+    }
+
+    /// Frees the engine at the end of the call that has [entered](Self::enter) it.
+    pub(crate) fn leave(&self) {
+        self.shared.gate.leave();
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -88,5 +128,15 @@ impl Engine {
 
     pub(crate) fn backing(&self) -> &dyn Provider {
         self.shared.backing.provider()
+    }
+}
+
+/// The use of an engine, which ends when this is dropped.
+#[must_use]
+pub(crate) struct Scope<'a>(&'a Engine);
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }

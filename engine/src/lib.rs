@@ -97,7 +97,7 @@ pub use backing::Paged;
 pub use backing::{Backing, BackingError, Cleared, Fixed, FrameShortage, MemoryResidency};
 pub use budget::{HeapBudget, HeapMeter, HeapMeters, ReserveError};
 pub use config::{Commit, Config, Features, Fuel, Images, Limits, Strategy};
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, EntryError};
 pub use link::{DuplicateDefinition, InstantiateError, Linker};
 pub use module::{IndexType, MemoryType, Module, ModuleError};
 pub use store::{

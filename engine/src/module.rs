@@ -108,8 +108,10 @@ impl Module {
     /// - [`ModuleError::Limit`] if it exceeds one of the engine's limits.
     /// - [`ModuleError::ReservedName`] if it uses a name that is reserved for the engine.
     /// - [`ModuleError::OutOfHeap`] if the kernel heap has no room for it.
+    /// - [`ModuleError::Entry`] if a call uses the engine.
     /// - [`ModuleError::Translate`] if it exceeds a limit of wasmi.
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
+        let _scope = engine.enter_scope()?;
         let Some(ledger) = engine.config().heap else { return Self::load(engine, wasm) };
         let limit = engine.limits().heap_bytes;
         let (loaded, taken_bytes, verdict) =

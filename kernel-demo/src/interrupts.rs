@@ -3,13 +3,15 @@
 //! The kernel itself runs with interrupts disabled. [`start`] programs channel 0 of the
 //! programmable interval timer (PIT) and enables interrupts, and [`stop`] disables them again. The
 //! handlers count, measure the time since the previous interrupt, and return. They take no lock and
-//! use no heap, so they may interrupt any code.
+//! use no heap, so they may interrupt any code. A program can add a handler, which must do the
+//! same, or run only while nothing else uses those.
 //!
 //! The longest time between two interrupts is a probe: it is the period, plus the longest time for
 //! which the kernel had interrupts disabled.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use spin::Mutex;
 use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
 use x86_64::instructions::port::{Port, PortWriteOnly};
@@ -57,6 +59,9 @@ pub struct Interrupted {
     pub longest_gap_ticks: u64,
 }
 
+/// What the program adds to each maskable interrupt.
+static HANDLER: Mutex<Option<fn()>> = Mutex::new(None);
+
 static RUNNING: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static LAST_TICKS: AtomicU64 = AtomicU64::new(0);
@@ -75,6 +80,17 @@ pub fn start(period: u16, delivery: Delivery) {
     write_count(low);
     write_count(high);
     interrupts::enable();
+}
+
+/// Sets what each maskable interrupt calls, with interrupts disabled. Called while none can arrive.
+pub fn set_handler(handler: Option<fn()>) {
+    *HANDLER.lock() = handler;
+}
+
+/// Returns the number of interrupts since [`start`].
+#[must_use]
+pub fn count() -> u64 {
+    COUNT.load(Ordering::Relaxed)
 }
 
 /// Ends the interrupts.
@@ -105,6 +121,11 @@ pub(crate) fn handle(vector: u64) -> bool {
     }
     record_gap();
     COUNT.fetch_add(1, Ordering::Relaxed);
+    if vector == u64::from(TIMER_VECTOR)
+        && let Some(handler) = *HANDLER.lock()
+    {
+        handler();
+    }
     end_interrupt();
     true
 }

@@ -4,7 +4,10 @@ use alloc::{boxed::Box, string::String};
 use thiserror::Error;
 use wasmi::ExternType;
 
-use crate::store::{MemoryError, OutOfHeap};
+use crate::{
+    engine::EntryError,
+    store::{MemoryError, OutOfHeap},
+};
 
 /// Why a module was not instantiated.
 #[derive(Debug, Error)]
@@ -109,6 +112,9 @@ pub enum InstantiateError {
         /// The limit.
         limit: usize,
     },
+    /// The engine was not entered.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// The instance takes too much of the kernel heap.
     #[error(transparent)]
     OutOfHeap(#[from] OutOfHeap),

@@ -57,7 +57,7 @@ pub(crate) fn prepare<T: 'static>(
     if !ctx.data().engine.same(module.engine()) {
         return Err(InstantiateError::OtherEngine);
     }
-    serve(&mut ctx, |ctx| create(linker, ctx, module))?
+    serve(&mut ctx, |ctx| create(linker, ctx, module))
 }
 
 /// Creates the instance in a store of the module's engine.

@@ -3,6 +3,8 @@
 use alloc::{boxed::Box, string::String};
 use thiserror::Error;
 
+use crate::engine::EntryError;
+
 /// Why a [`Module`](crate::Module) was not loaded.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -59,6 +61,9 @@ pub enum ModuleError {
         "out of heap: the kernel heap has no room for the module; drop a store, or load a smaller module"
     )]
     OutOfHeap,
+    /// The engine was not entered.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// wasmi refuses the spliced module.
     #[error("the interpreter refuses the module: {0}")]
     Translate(#[source] wasmi::Error),

@@ -138,6 +138,13 @@ pub enum OutOfHeap {
 
 impl HostError for OutOfHeap {}
 
+/// A call that was not made, or that ended its store, fails with this error.
+impl From<OutOfHeap> for wasmi::Error {
+    fn from(error: OutOfHeap) -> Self {
+        Self::host(error)
+    }
+}
+
 /// Why a store is lost. It refuses all calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

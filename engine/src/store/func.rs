@@ -94,6 +94,7 @@ impl Func {
     /// # Errors
     ///
     /// - Those of wasmi if the function has other parameters, or another number of results.
+    /// - [`EntryError`](crate::EntryError) if another call uses the engine.
     /// - [`ReentryTooDeep`](crate::ReentryTooDeep) if calls nest too deeply.
     /// - [`OutOfFrames`](crate::OutOfFrames) if the store is lost.
     /// - The guest's trap, or the error of a host function.
@@ -112,13 +113,15 @@ impl Func {
     ///
     /// # Errors
     ///
-    /// Fails if the function has another type.
+    /// Fails if the function has another type, or with [`EntryError`](crate::EntryError) if another
+    /// call uses the engine.
     pub fn typed<Params, Results>(&self, ctx: impl AsContext) -> Result<TypedFunc<Params, Results>, Error>
     where
         Params: WasmParams,
         Results: WasmResults,
     {
         let ctx = ctx.as_context().into_wasmi();
+        ctx.data().refuse_in_use()?;
         let inner = self.inner.of(ctx.data()).typed(ctx)?;
         Ok(TypedFunc { inner: self.inner.map(|_| inner) })
     }
@@ -154,6 +157,7 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
     ///
     /// # Errors
     ///
+    /// - [`EntryError`](crate::EntryError) if another call uses the engine.
     /// - [`ReentryTooDeep`](crate::ReentryTooDeep) if calls nest too deeply.
     /// - [`OutOfFrames`](crate::OutOfFrames) if the store is lost.
     /// - The guest's trap, or the error of a host function.

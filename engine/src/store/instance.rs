@@ -120,7 +120,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Fails if the instance exports no function of this name and type.
+    /// Fails if the instance exports no function of this name and type, or with
+    /// [`EntryError`](crate::EntryError) if another call uses the engine.
     pub fn get_typed_func<Params, Results>(
         &self,
         ctx: impl AsContext,

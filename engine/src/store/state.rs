@@ -17,7 +17,7 @@ use super::{
 use crate::{
     backing::{Arena, Health, Standing},
     config::{Commit, Limits},
-    engine::Engine,
+    engine::{Engine, EntryError},
 };
 
 /// The embedder's data, and what the engine keeps for a store. No public function returns a
@@ -37,6 +37,8 @@ pub(crate) struct StoreState<T> {
     pub(crate) heap: HeapAccount,
     /// The number of calls from the host into the guest that have not returned.
     depth: u32,
+    /// Whether the store has entered its engine.
+    is_inside: bool,
     /// Whether the first of these calls is a task's.
     pub(crate) in_task: bool,
     /// What the host function that is called again passed to its pause, until it takes the number.
@@ -62,6 +64,7 @@ impl<T> StoreState<T> {
             limiter,
             heap,
             depth: 0,
+            is_inside: false,
             in_task: false,
             progress: 0,
             owed: 0,
@@ -82,11 +85,57 @@ impl<T> StoreState<T> {
         Ok(())
     }
 
-    /// Ends the stay in the store, in which `passed_on` bytes were allocated for the caller.
-    fn leave_heap(&mut self, passed_on: usize) {
-        self.heap.leave(passed_on);
-        if self.heap.lost().is_some() {
-            self.lost.store(true, Ordering::Release);
+    /// Fails if a call uses the engine that is not one of this store.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::InUse`].
+    pub(super) fn refuse_in_use(&self) -> Result<(), EntryError> {
+        if !self.is_inside && self.engine.is_in_use() {
+            return Err(EntryError::InUse);
+        }
+        Ok(())
+    }
+
+    /// Enters the engine, unless the store is there already, and starts a stay of the heap's
+    /// account.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError`], or [`OutOfHeap`] if the reserve of the heap is in use.
+    #[inline]
+    fn enter<E: From<EntryError> + From<OutOfHeap>>(&mut self) -> Result<Entry, E> {
+        let is_first = !self.is_inside;
+        if is_first {
+            self.engine.enter()?;
+        }
+        match self.heap.enter() {
+            Ok(is_stay) => {
+                self.is_inside = true;
+                Ok(Entry { is_first, is_stay })
+            }
+            Err(error) => {
+                if is_first {
+                    self.engine.leave();
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Ends what [`enter`](Self::enter) began. Meanwhile `passed_on` bytes were allocated for the
+    /// caller.
+    #[inline]
+    fn leave(&mut self, entry: Entry, passed_on: usize) {
+        if entry.is_stay {
+            self.heap.leave(passed_on);
+            if self.heap.lost().is_some() {
+                self.lost.store(true, Ordering::Release);
+            }
+        }
+        if entry.is_first {
+            self.is_inside = false;
+            self.engine.leave();
         }
     }
 
@@ -114,13 +163,44 @@ impl<T> StoreState<T> {
     }
 }
 
+/// What a call has begun, and ends when it returns.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+struct Entry {
+    /// It has entered the engine.
+    is_first: bool,
+    /// It has started a stay of the heap's account.
+    is_stay: bool,
+}
+
+/// A call that has entered the store. Dropping it leaves the store, also if a host function panics
+/// and the panic is caught.
+struct Inside<'a, 'b, T: 'static> {
+    ctx: &'a mut StoreContextMut<'b, StoreState<T>>,
+    entry: Entry,
+    /// The number of calls around this one.
+    depth: u32,
+    /// Bytes that were allocated for the caller.
+    passed_on: usize,
+}
+
+impl<T: 'static> Drop for Inside<'_, '_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let state = self.ctx.data_mut();
+        state.depth = self.depth;
+        state.leave(self.entry, self.passed_on);
+    }
+}
+
 /// Runs `call`, which calls into the guest or resumes it.
 ///
 /// # Errors
 ///
 /// [`OutOfFrames`] or [`OutOfHeap`] if the store is lost before the call or after it, whatever the
-/// call returned; [`OutOfHeap`] if the reserve of the heap is in use; [`ReentryTooDeep`] if too
-/// many calls have not returned; and what `call` fails with.
+/// call returned; [`OutOfHeap`] if the reserve of the heap is in use; [`EntryError`] if the engine
+/// was not entered; [`ReentryTooDeep`] if too many calls have not returned; and what `call` fails
+/// with.
 pub(crate) fn cross<T: 'static, R>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     call: impl FnOnce(&mut StoreContextMut<'_, StoreState<T>>) -> Result<R, Error>,
@@ -131,15 +211,13 @@ pub(crate) fn cross<T: 'static, R>(
     if depth >= limit {
         return Err(Error::host(ReentryTooDeep { limit }));
     }
-    let is_stay = state.heap.enter().map_err(Error::host)?;
+    let entry = state.enter::<Error>()?;
     state.depth = depth + 1;
-    let returned = call(ctx);
-    let state = ctx.data_mut();
-    state.depth = depth;
-    if is_stay {
-        state.leave_heap(returned.as_ref().err().map_or(0, heap::bytes_of));
-    }
-    state.refuse_lost()?;
+    let mut inside = Inside { ctx, entry, depth, passed_on: 0 };
+    let returned = call(inside.ctx);
+    inside.passed_on = returned.as_ref().err().map_or(0, heap::bytes_of);
+    drop(inside);
+    ctx.data().refuse_lost()?;
     returned
 }
 
@@ -147,17 +225,17 @@ pub(crate) fn cross<T: 'static, R>(
 ///
 /// # Errors
 ///
-/// [`OutOfHeap`] if the reserve of the heap is in use, or if the store has taken too much of the
-/// heap afterwards, whatever `work` returned.
-pub(crate) fn serve<T: 'static, R>(
+/// [`EntryError`] if the engine was not entered; [`OutOfHeap`] if the reserve of the heap is in
+/// use, or if the store has taken too much of the heap afterwards, whatever `work` returned; and
+/// what `work` fails with.
+pub(crate) fn serve<T: 'static, R, E: From<EntryError> + From<OutOfHeap>>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
-    work: impl FnOnce(&mut StoreContextMut<'_, StoreState<T>>) -> R,
-) -> Result<R, OutOfHeap> {
-    let is_stay = ctx.data_mut().heap.enter()?;
-    let done = work(ctx);
+    work: impl FnOnce(&mut StoreContextMut<'_, StoreState<T>>) -> Result<R, E>,
+) -> Result<R, E> {
     let state = ctx.data_mut();
-    if is_stay {
-        state.leave_heap(0);
-    }
-    state.heap.lost().map_or(Ok(done), Err)
+    let (entry, depth) = (state.enter::<E>()?, state.depth);
+    let inside = Inside { ctx, entry, depth, passed_on: 0 };
+    let done = work(inside.ctx);
+    drop(inside);
+    ctx.data().heap.lost().map_or(done, |lost| Err(lost.into()))
 }

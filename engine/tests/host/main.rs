@@ -5,6 +5,7 @@
 mod bad_input;
 mod bulk;
 mod clear;
+mod entry;
 mod exact_limits;
 mod host_functions;
 mod images;

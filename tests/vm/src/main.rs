@@ -33,6 +33,7 @@ mod soak;
 mod wasm;
 mod wasm_bulk;
 mod wasm_images;
+mod wasm_interrupts;
 mod wasm_kinds;
 mod wasm_limits;
 mod wasm_lives;
@@ -90,6 +91,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: heap::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_bulk::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_tasks::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_interrupts::TESTS, policies: BootPolicies::ANY },
     Topic { tests: soak::TESTS, policies: BootPolicies::ANY },
 ];
 
