@@ -8,6 +8,7 @@
 //!   installed;
 //! - [`kernel`]: how a kernel is compiled for each of its targets;
 //! - [`qemu`]: the virtual machine, from its command line to its exit status;
+//! - [`board`]: the microcontrollers that firmware is built for and booted on;
 //! - [`archive`], [`answer`] and [`boot`]: one boot, with its request, its files and its answer;
 //! - [`protocol`]: the types of requests and answers;
 //! - [`iso`]: CD images that boot a kernel by GRUB;
@@ -20,6 +21,7 @@
 
 pub mod answer;
 pub mod archive;
+pub mod board;
 pub mod boot;
 pub mod clang;
 pub mod digits;

@@ -14,6 +14,10 @@ use std::fmt;
 pub enum Tool {
     /// The emulator
     Qemu,
+    /// The emulator of Cortex-M boards
+    QemuArm,
+    /// The emulator of 32-bit RISC-V boards
+    QemuRiscv32,
     /// Fetches the guest program of the tour
     Npm,
     /// Compiles guests: the C compiler with a linker and a C library for WASI
@@ -30,6 +34,8 @@ impl Tool {
     pub const fn executable(self) -> &'static str {
         match self {
             Self::Qemu => "qemu-system-x86_64",
+            Self::QemuArm => "qemu-system-arm",
+            Self::QemuRiscv32 => "qemu-system-riscv32",
             Self::Npm => "npm",
             Self::WasiClang => "clang",
             Self::Grub => iso::MAKER,
@@ -41,7 +47,9 @@ impl Tool {
     #[must_use]
     pub fn is_installed(self) -> bool {
         match self {
-            Self::Qemu | Self::Npm => answers(&[self.executable(), "--version"]),
+            Self::Qemu | Self::QemuArm | Self::QemuRiscv32 | Self::Npm => {
+                answers(&[self.executable(), "--version"])
+            }
             Self::WasiClang => Clang::find().is_some(),
             Self::Grub => iso::can_build(),
             Self::Ovmf => iso::ovmf().is_some(),
@@ -52,7 +60,7 @@ impl Tool {
 impl fmt::Display for Tool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Qemu | Self::Npm => self.executable(),
+            Self::Qemu | Self::QemuArm | Self::QemuRiscv32 | Self::Npm => self.executable(),
             Self::WasiClang => "clang with wasm-ld and wasi-libc",
             Self::Grub => "grub-mkrescue with xorriso, mtools and GRUB for BIOS and UEFI",
             Self::Ovmf => "OVMF, the UEFI firmware of QEMU",
@@ -149,7 +157,12 @@ impl PackageManager {
         match (self, tool) {
             (Self::Apt | Self::Pacman, Tool::Qemu) => &["qemu-system-x86"],
             (Self::Dnf, Tool::Qemu) => &["qemu-system-x86-core"],
-            (Self::Brew, Tool::Qemu) => &["qemu"],
+            (Self::Apt | Self::Pacman, Tool::QemuArm) => &["qemu-system-arm"],
+            (Self::Dnf, Tool::QemuArm) => &["qemu-system-arm-core"],
+            (Self::Apt, Tool::QemuRiscv32) => &["qemu-system-misc"],
+            (Self::Dnf, Tool::QemuRiscv32) => &["qemu-system-riscv-core"],
+            (Self::Pacman, Tool::QemuRiscv32) => &["qemu-system-riscv"],
+            (Self::Brew, Tool::Qemu | Tool::QemuArm | Tool::QemuRiscv32) => &["qemu"],
             (Self::Apt | Self::Pacman, Tool::Npm) => &["npm"],
             (Self::Dnf, Tool::Npm) => &["nodejs-npm"],
             (Self::Brew, Tool::Npm) => &["node"],

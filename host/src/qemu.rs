@@ -200,24 +200,38 @@ impl fmt::Display for Ending {
 ///
 /// # Errors
 /// QEMU cannot be started, or its output cannot be read.
-pub fn boot(machine: Machine, files: Files, mut on_line: impl FnMut(&str)) -> Result<Ending> {
-    let qemu = cmd(Tool::Qemu.executable(), arguments(machine, files))
+pub fn boot(machine: Machine, files: Files, on_line: impl FnMut(&str)) -> Result<Ending> {
+    follow(Tool::Qemu, arguments(machine, files), machine.time_limit, on_line)
+}
+
+/// Starts an emulator and waits for its end, for `time_limit` at most. Passes each line that it
+/// prints to `on_line`.
+///
+/// # Errors
+/// QEMU cannot be started, or its output cannot be read.
+pub(crate) fn follow(
+    emulator: Tool,
+    arguments: Vec<OsString>,
+    time_limit: Duration,
+    mut on_line: impl FnMut(&str),
+) -> Result<Ending> {
+    let qemu = cmd(emulator.executable(), arguments)
         .stdin_null()
         .stderr_to_stdout()
         .unchecked()
         .reader()
-        .with_context(|| format!("cannot start {}", Tool::Qemu.executable()))?;
+        .with_context(|| format!("cannot start {}", emulator.executable()))?;
     let qemu = Process(qemu);
     let (end_watch, ended) = mpsc::channel();
     let timed_out = thread::scope(|scope| {
-        let watch = scope.spawn(|| kill_when_late(&qemu.0, ended, machine.time_limit));
+        let watch = scope.spawn(|| kill_when_late(&qemu.0, ended, time_limit));
         let read = read_lines(&qemu.0, &mut on_line);
         drop(end_watch);
         let timed_out = watch.join().expect("the watching thread has nothing that panics");
         read.and(timed_out).context("lost the connection to QEMU")
     })?;
     if timed_out == Watch::Killed {
-        return Ok(Ending::TimedOut(machine.time_limit));
+        return Ok(Ending::TimedOut(time_limit));
     }
     let output = qemu.0.try_wait()?.context("QEMU closed its output and goes on")?;
     Ok(Ending::from_status(output.status))

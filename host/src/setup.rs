@@ -21,7 +21,7 @@ pub const EMULATOR: Need = Need::Tool(Tool::Qemu);
 pub const DISCS: [Need; 2] = [Need::Tool(Tool::Grub), Need::Tool(Tool::Ovmf)];
 
 /// Everything that `setup` installs and `ci` needs.
-pub const EVERYTHING: [Need; 14] = [
+pub const EVERYTHING: [Need; 16] = [
     Need::Core(Target::None.triple()),
     Need::Core(Target::Gnu.triple()),
     Need::Core(WASM_TARGET),
@@ -33,6 +33,8 @@ pub const EVERYTHING: [Need; 14] = [
     RUSTFMT,
     CLIPPY,
     EMULATOR,
+    Need::Tool(Tool::QemuArm),
+    Need::Tool(Tool::QemuRiscv32),
     Need::Tool(Tool::WasiClang),
     Need::Tool(Tool::Grub),
     Need::Tool(Tool::Ovmf),

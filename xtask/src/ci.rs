@@ -40,9 +40,9 @@ const ENGINE_ALONE: &str = "clippy --package=palimpsest-engine --no-default-feat
 /// The crates of a guest's host without page tables: with 32-bit addresses, then
 /// with 64-bit addresses.
 const ON_THUMB: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
-                        --no-default-features --target=thumbv7em-none-eabihf -- -D warnings";
+                        --package=palimpsest-firmware --no-default-features --target=thumbv7em-none-eabihf -- -D warnings";
 const ON_RISCV32: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
-                          --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
+                          --package=palimpsest-firmware --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
 const ON_RISCV64: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                           --no-default-features --target=riscv64gc-unknown-none-elf -- -D warnings";
 const ON_AARCH64: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \

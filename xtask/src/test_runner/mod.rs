@@ -5,6 +5,7 @@
 //! itself, with kernels that must be reported as failed. [`run_cases`] tests `cargo xtask run`, and
 //! [`program_cases`] compares real programs with their runs under another runtime.
 
+mod firmware;
 mod host;
 mod hostile;
 mod judge;
@@ -72,8 +73,12 @@ pub(crate) fn run_vm(
     filter: &str,
     policy: MissingPolicy,
 ) -> Result<Tally> {
-    let mut tally =
-        vm::run(workspace, target, &|name| name.contains(filter), policy, |_, line| show(filter, line))?;
+    let mut tally = Tally::default();
+    // The boards have their own targets.
+    if target == Target::Gnu {
+        tally += firmware::run(workspace, filter, policy, |line| show(filter, line))?;
+    }
+    tally += vm::run(workspace, target, &|name| name.contains(filter), policy, |_, line| show(filter, line))?;
     tally += run_cases::run(workspace, target, filter)?;
     // The portable dispatch takes minutes for them: on that target they run when they are asked
     // for.

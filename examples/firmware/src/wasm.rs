@@ -1,0 +1,99 @@
+//! Loads and runs the guests.
+
+use alloc::boxed::Box;
+use core::error::Error;
+
+use palimpsest_engine::{
+    Config, Engine, Fixed, Instance, Limits, Linker, Module, Store, TrapCode, WasmParams, WasmResults,
+};
+use semihosting::println;
+
+use crate::checks::Checks;
+use crate::ram;
+
+static CHECKS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/checks.wasm"));
+static WORDS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/words.wasm"));
+
+/// Bytes that a memory may grow by.
+const HEADROOM: u64 = 64 << 10;
+
+/// Runs both guests and prints what they take.
+pub(crate) fn run(checks: &mut Checks) -> Result<(), Box<dyn Error>> {
+    let fixed = Fixed::new(ram::guest_bytes(), HEADROOM);
+    println!("{:<24} {:>10} {:>10}", "bytes of heap", "in use", "peak");
+    {
+        let mut guest = Guest::load(&fixed, CHECKS)?;
+        check(&mut guest, checks)?;
+        row("after its calls");
+    }
+    {
+        let mut guest = Guest::load(&fixed, WORDS)?;
+        checks.equal("the most frequent of 100 words", guest.call::<u32, u32>("most_frequent", 100)?, 29);
+        row("after its call");
+    }
+    row("after both guests");
+    checks.equal("bytes of guest memory that are free", fixed.free_bytes(), ram::GUEST_BYTES as u64);
+    println!("bytes of flash: {}, of stack: {}", ram::flash_used(), ram::stack_peak());
+    Ok(())
+}
+
+/// Checks each function of the first guest.
+fn check(guest: &mut Guest, checks: &mut Checks) -> Result<(), Box<dyn Error>> {
+    let hypotenuse = guest.call::<_, f64>("hypotenuse", (30.0, 40.0))?;
+    checks.equal("the hypotenuse of 30.0 and 40.0 is 50.0", hypotenuse == 50.0, true);
+    checks.equal("fib(15)", guest.call("fib", 15)?, 610);
+    checks.equal("entry 0 of the table", guest.call("indirect", (0, 5))?, -5);
+    checks.equal("entry 1 of the table", guest.call("indirect", (1, 5))?, 25);
+    checks.equal("old size of the table", guest.call("grow_table", ())?, 3);
+    let uninitialized = guest.call::<_, i32>("indirect", (3, 5)).err().and_then(|error| error.as_trap_code());
+    checks.equal("entry 3 of the table", uninitialized, Some(TrapCode::IndirectCallToNull));
+    checks.equal("a call of the host", guest.call("call_host", 21)?, 42);
+    checks.equal("sum of the active segment", guest.call("sum_active", ())?, 1090);
+    checks.equal("sum of the passive segment", guest.call("sum_passive", ())?, 861);
+    let out_of_bounds = guest.call::<_, i32>("read", 65_536).err().and_then(|error| error.as_trap_code());
+    checks.equal("a read past the end", out_of_bounds, Some(TrapCode::MemoryOutOfBounds));
+    checks.equal("old size of the memory", guest.call("grow", ())?, 1);
+    checks.equal("growth past the headroom", guest.call("grow", ())?, -1);
+    checks.equal("a page that was cleared, whose frames are retained", guest.call("clear", ())?, 0x100);
+    checks.equal("a page that was discarded", guest.call("discard", ())?, 0);
+    Ok(())
+}
+
+/// An instance with its store and its own engine, because code is freed with its engine.
+struct Guest {
+    store: Store<()>,
+    instance: Instance,
+}
+
+impl Guest {
+    fn load(fixed: &Fixed, wasm: &[u8]) -> Result<Self, Box<dyn Error>> {
+        // Whatever a guest does, it takes no more of the heap. The second one is known, and has a
+        // function that is larger than these limits allow.
+        let mut limits = Limits::for_heap(ram::HEAP_BYTES);
+        limits.function_bytes = 8 << 10;
+        let engine = Engine::new(Config::default().limits(limits), fixed.clone())?;
+        row("an engine");
+        println!("a module of {} bytes", wasm.len());
+        let module = Module::new(&engine, wasm)?;
+        row("and a module");
+        let mut linker = Linker::new();
+        linker.func_wrap("host", "double", |number: i32| number * 2)?;
+        let mut store = Store::new(&engine, ());
+        let instance = linker.instantiate(&mut store, &module)?;
+        row("and an instance");
+        Ok(Self { store, instance })
+    }
+
+    fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        name: &str,
+        parameters: P,
+    ) -> Result<R, palimpsest_engine::Error> {
+        self.instance.get_typed_func::<P, R>(&self.store, name)?.call(&mut self.store, parameters)
+    }
+}
+
+/// Prints how the heap is used, and its peak since the last row.
+fn row(what: &str) {
+    println!("{what:<24} {:>10} {:>10}", ram::heap_used(), ram::heap_peak());
+}
