@@ -47,13 +47,17 @@ impl<S: FrameSource> SingleCpu<S> {
 }
 
 fn check_cpu() -> Result<(), CpuError> {
-    if !Cr0::read().contains(Cr0Flags::WRITE_PROTECT) {
+    check(Cr0::read(), Efer::read(), Cr4::read())
+}
+
+/// Checks the values of the control registers.
+fn check(cr0: Cr0Flags, efer: EferFlags, cr4: Cr4Flags) -> Result<(), CpuError> {
+    if !cr0.contains(Cr0Flags::WRITE_PROTECT) {
         return Err(CpuError::WriteProtectOff);
     }
-    if !Efer::read().contains(EferFlags::NO_EXECUTE_ENABLE) {
+    if !efer.contains(EferFlags::NO_EXECUTE_ENABLE) {
         return Err(CpuError::NoExecuteOff);
     }
-    let cr4 = Cr4::read();
     if cr4.contains(Cr4Flags::L5_PAGING) {
         return Err(CpuError::FiveLevelPaging);
     }
@@ -107,5 +111,25 @@ unsafe impl<S: FrameSource> Platform for SingleCpu<S> {
             interrupts::enable();
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// EFER.NXE cannot be cleared in a kernel whose data is mapped no-execute, so the values are
+    /// made up here.
+    #[test]
+    fn a_cpu_that_does_not_enforce_what_the_tables_say_is_refused() {
+        let (cr0, efer) = (Cr0Flags::WRITE_PROTECT, EferFlags::NO_EXECUTE_ENABLE);
+        let (all_cr0, all_efer) = (Cr0Flags::all(), EferFlags::all());
+        let cr4 = Cr4Flags::all() - Cr4Flags::L5_PAGING - Cr4Flags::PCID;
+        assert_eq!(check(cr0, efer, Cr4Flags::empty()), Ok(()));
+        assert_eq!(check(all_cr0, all_efer, cr4), Ok(()));
+        assert_eq!(check(all_cr0 - cr0, all_efer, cr4), Err(CpuError::WriteProtectOff));
+        assert_eq!(check(all_cr0, all_efer - efer, cr4), Err(CpuError::NoExecuteOff));
+        assert_eq!(check(cr0, efer, Cr4Flags::L5_PAGING), Err(CpuError::FiveLevelPaging));
+        assert_eq!(check(cr0, efer, Cr4Flags::PCID), Err(CpuError::ProcessContexts));
     }
 }
