@@ -9,7 +9,7 @@ use kernel_demo::{
     timer,
 };
 use palimpsest_engine::{
-    Error, Fuel, Limits, Linker, OutOfFrames, Pause, Store, StoreOptions, Task, TrapCode, Val,
+    Error, Fuel, Limits, Linker, OutOfFrames, Pause, Poll, Store, StoreOptions, Task, TrapCode, Val,
 };
 
 use crate::{
@@ -22,6 +22,11 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-killed-guest-gives-its-frames-back", 2, killed),
     VmTest::counting("a-waiting-guest-is-passed-over", 3, waiting),
     VmTest::counting("a-turn-lasts-as-long-as-the-slice", 2, turns_last),
+    VmTest::death(
+        "a-suspended-call-is-not-resumed-with-another-store",
+        "an item was used with another store",
+        resume_with_another_store,
+    ),
 ];
 
 const GUESTS: usize = 64;
@@ -47,6 +52,16 @@ fn worker(machine: &Machine, name: &str, arguments: &[Val]) -> Task<()> {
     let options = StoreOptions { limits: Some(limits), ..StoreOptions::default() };
     let store = Store::with_options(&engine, (), options);
     Task::instantiate(store, &linker, &module, name, arguments).expect("the guest links")
+}
+
+/// The store of a suspended call is exchanged, and the call's instance is freed.
+fn resume_with_another_store(_: &mut Checks, machine: &Machine) {
+    let mut task = worker(machine, "work", &[Val::I64(1)]);
+    let other = worker(machine, "work", &[Val::I64(1)]).kill();
+    let suspended = task.run(1_000);
+    assert!(matches!(suspended, Poll::Runnable), "the work takes longer");
+    drop(core::mem::replace(task.store_mut(), other));
+    drop(task.run(1_000));
 }
 
 /// Computes the result of the guest's `work` in the kernel.

@@ -28,7 +28,12 @@ pub(crate) struct Attack {
     pub(super) commit: Commit,
     pub(super) fault_entry: FaultEntry,
     pub(super) delivery: Delivery,
+    /// How many instructions loading its module may take.
+    pub(super) load_bound: u64,
 }
+
+/// How many instructions loading a module may take that the engine validates twice.
+const TWICE_VALIDATED: u64 = 1_100_000_000;
 
 impl Attack {
     /// An attack by one guest with the default limits, by its export `run` without arguments.
@@ -46,6 +51,7 @@ impl Attack {
             commit: Commit::OnTouch,
             fault_entry: FaultEntry::RegisterAware,
             delivery: Delivery::Maskable,
+            load_bound: Cause::Load.bound(),
         }
     }
 
@@ -77,6 +83,13 @@ impl Attack {
 
     pub(super) const fn with_plain_fault_handler(mut self) -> Self {
         self.fault_entry = FaultEntry::Plain;
+        self
+    }
+
+    /// Its module has so many tables that the interpreter does not validate what the engine has
+    /// written, and the engine does.
+    pub(super) const fn validated_twice(mut self) -> Self {
+        self.load_bound = TWICE_VALIDATED;
         self
     }
 
@@ -175,7 +188,7 @@ impl fmt::Display for Cause {
 
 /// How an attack must end.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Expected {
+pub(crate) enum Expected {
     /// It runs until it is killed.
     Runs,
     /// It returns this number, or nothing for 0.
@@ -198,7 +211,7 @@ pub(super) enum Expected {
 
 /// How an attack ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     Runs,
     Returned(i64),
     Trapped(TrapCode),
@@ -215,7 +228,7 @@ pub(super) enum End {
 
 impl Expected {
     /// Returns whether `end` is as expected.
-    pub(super) fn admits(self, end: &End) -> bool {
+    pub(crate) fn admits(self, end: &End) -> bool {
         match (self, end) {
             (Self::Runs, End::Runs)
             | (Self::OutOfFrames, End::OutOfFrames)

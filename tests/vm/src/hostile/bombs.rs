@@ -162,6 +162,26 @@ pub(super) fn most_code() -> Vec<u8> {
     Encoder::new().types(&[func_type(0, 0)]).functions(&types).export_run(0).code(&bodies).finish()
 }
 
+/// The same with as many tables as a module may have, and a function that grows a memory. The
+/// engine validates it a second time.
+pub(super) fn most_code_with_tables() -> Vec<u8> {
+    let body = long_body();
+    let count = (8 << 20) / (body.len() + 8) - 1;
+    // (drop (memory.grow (i32.const 0)))
+    let grow = alloc::vec![0, 0x41, 0, 0x40, 0, DROP, END];
+    let bodies: Vec<_> = (1..count).map(|_| body.clone()).chain([grow]).collect();
+    let types: Vec<u32> = bodies.iter().map(|_| 0).collect();
+    let tables: Vec<_> = (0..100).map(|_| table(1, 2)).collect();
+    Encoder::new()
+        .types(&[func_type(0, 0)])
+        .functions(&types)
+        .section(4, &vector(tables.iter()))
+        .section(5, &[1, 0, 1])
+        .export_run(0)
+        .code(&bodies)
+        .finish()
+}
+
 /// As many functions as a module may have, all short.
 pub(super) fn most_functions() -> Vec<u8> {
     const FUNCTIONS: usize = 19_999;

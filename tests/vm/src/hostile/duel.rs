@@ -443,7 +443,7 @@ fn end_of_instantiation(error: TaskError) -> End {
     End::NotInstantiated(error.to_string())
 }
 
-fn end_of_call(result: Result<Vec<Val>, Error>) -> End {
+pub(crate) fn end_of_call(result: Result<Vec<Val>, Error>) -> End {
     match result {
         Ok(values) => End::Returned(match values.first() {
             Some(Val::I32(value)) => i64::from(*value),
@@ -515,7 +515,7 @@ impl Report {
         checks.at_most("pages that the neighbour keeps", KEPT_PAGES, self.neighbour_frames);
         checks.at_most("percent of its pace that it keeps", PACE_PERCENT, self.pace.percent_of(honest));
         let Times { load, instantiate, turn, drop } = self.times;
-        checks.at_most("ticks of a load", load, Cause::Load.bound());
+        checks.at_most("ticks of a load", load, attack.load_bound);
         checks.at_most("ticks of an instantiation", instantiate, Cause::Instantiate.bound());
         checks.at_most("ticks of the longest turn beyond its slice", turn, attack.cause.bound());
         checks.at_most("ticks of a drop", drop, Cause::Drop.bound());

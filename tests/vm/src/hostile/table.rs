@@ -23,6 +23,7 @@ const STACK: Wasm = Assembled(guest!("stack"));
 const LOOPS: Wasm = Assembled(guest!("loops"));
 const ALLOCATIONS: Wasm = Assembled(guest!("allocations"));
 const FILES: Wasm = Assembled(guest!("files"));
+const EMBEDDER: Wasm = Assembled(guest!("embedder"));
 
 /// Errors of WASI.
 const EMFILE: i64 = 33;
@@ -121,6 +122,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack::new("re-entry-below-frames", Entry, STACK, ReentryTooDeep).calls("enter_below_frames", &[10]),
     Attack::new("calls-back-forever", Entry, STACK, OneOf(&[Runs, Traps(TrapCode::OutOfFuel)]))
         .calls("leaf_forever", &[]),
+    Attack::new("every-host-function-at-the-deepest-entry", Entry, EMBEDDER, Returns(0))
+        .calls("at_the_deepest_entry", &[]),
+    // Mistakes of the embedder.
+    Attack::new("data-exchanged-between-entries", Entry, EMBEDDER, ReentryTooDeep)
+        .calls("exchange_between_entries", &[]),
+    Attack::new("memory-while-ring-0-ignores-read-only-pages", Entry, EMBEDDER, Returns(1))
+        .calls("unprotected", &[]),
     // A host function that fails at its first call, then at its second, and so on.
     Attack::new(
         "host-fails-at-every-point",
@@ -164,6 +172,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     Attack::new("too-many-bytes", Load, Made(bombs::too_long), Refused("module_bytes")),
     Attack::new("most-code", Load, Made(bombs::most_code), Returns(0)),
+    Attack::new("most-code-with-a-hundred-tables", Load, Made(bombs::most_code_with_tables), Returns(0))
+        .validated_twice(),
     Attack::new("most-functions", Load, Made(bombs::most_functions), Returns(0)),
     Attack::new("most-types", Load, Made(bombs::most_types), Returns(0)),
     Attack::new("long-function", Translate, Made(bombs::long_function), Returns(0)),

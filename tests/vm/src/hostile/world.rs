@@ -8,13 +8,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use kernel_demo::clock;
 use kernel_demo::entropy::Entropy;
 use kernel_demo::memory::{self, BLOCK_BYTES};
-use palimpsest_engine::{AsContextMut, Caller, Error, HostError, Linker};
+use palimpsest_engine::{AsContextMut, Caller, Error, HostError, Linker, Memory, MemoryType, Store};
 use palimpsest_heap::Heap;
-use palimpsest_wasi::{Block, Blocks, Clock, Output, Wait, Wasi};
+use palimpsest_wasi::{Block, Blocks, Clock, Output, Wait, Wasi, WasiBuilder};
+use x86_64::registers::control::{Cr0, Cr0Flags};
 
 /// The units that a neighbour has reported.
 #[derive(Debug, Default)]
-pub(super) struct Units {
+pub(crate) struct Units {
     /// All of them.
     pub(super) done: AtomicU64,
     /// Those with a wrong sum.
@@ -36,17 +37,28 @@ impl World {
         Self::failing_at(units, u64::MAX)
     }
 
+    /// A world whose files may have this many bytes.
+    pub(crate) fn with_scratch(units: &Arc<Units>, bytes: u64) -> Self {
+        Self::of(wasi().scratch_bytes(bytes), units, u64::MAX)
+    }
+
     /// A world in which the call of `host.step` with this number fails, counted from 1.
     pub(super) fn failing_at(units: &Arc<Units>, step: u64) -> Self {
-        let wasi = Wasi::builder()
-            .arg("hostile")
-            .stdout(Counted::default())
-            .clock(Ticks)
-            .random(Entropy::new())
-            .scratch("/tmp", Frames)
-            .build();
-        Self { wasi, heap: Heap::default(), units: Arc::clone(units), steps_left: step }
+        Self::of(wasi(), units, step)
     }
+
+    fn of(wasi: WasiBuilder, units: &Arc<Units>, steps_left: u64) -> Self {
+        Self { wasi: wasi.build(), heap: Heap::default(), units: Arc::clone(units), steps_left }
+    }
+}
+
+fn wasi() -> WasiBuilder {
+    Wasi::builder()
+        .arg("hostile")
+        .stdout(Counted::default())
+        .clock(Ticks)
+        .random(Entropy::new())
+        .scratch("/tmp", Frames)
 }
 
 impl fmt::Debug for World {
@@ -68,7 +80,7 @@ impl fmt::Display for StepRefused {
 impl HostError for StepRefused {}
 
 /// Returns a linker with everything that these guests import.
-pub(super) fn linker() -> Linker<World> {
+pub(crate) fn linker() -> Linker<World> {
     let mut linker = Linker::new();
     palimpsest_wasi::add_to_linker(&mut linker, |world: &mut World| &mut world.wasi)
         .and_then(|()| palimpsest_heap::add_to_linker(&mut linker, |world: &mut World| &mut world.heap))
@@ -79,6 +91,8 @@ pub(super) fn linker() -> Linker<World> {
         .and_then(|linker| {
             linker.func_wrap("host", "enter", |caller: Caller<'_, World>| enter(caller, "run"))
         })
+        .and_then(|linker| linker.func_wrap("host", "exchange", exchange))
+        .and_then(|linker| linker.func_wrap("host", "unprotected", memory_without_write_protection))
         .and_then(|linker| {
             linker.func_wrap("host", "leaf", |caller: Caller<'_, World>| enter(caller, "little"))
         })
@@ -119,10 +133,31 @@ fn step(mut caller: Caller<'_, World>) -> Result<(), Error> {
     if *left == 0 { Err(Error::host(StepRefused)) } else { Ok(()) }
 }
 
-/// Calls an export of the caller.
+/// Calls an export of the caller. A guest without it is refused.
 fn enter(mut caller: Caller<'_, World>, export: &str) -> Result<(), Error> {
     let func = caller.get_export(export).and_then(|export| export.into_func());
-    func.expect("the guest exports it").call(caller.as_context_mut(), &[], &mut [])
+    let func = func.ok_or_else(|| Error::host(StepRefused))?;
+    func.call(caller.as_context_mut(), &[], &mut [])
+}
+
+/// Exchanges the data of the caller's store with that of another store, as an embedder may do.
+fn exchange(mut caller: Caller<'_, World>) {
+    let engine = caller.engine().clone();
+    let mut other = Store::new(&engine, World::new(&caller.data().units));
+    core::mem::swap(caller.data_mut(), other.data_mut());
+}
+
+/// Creates a memory while ring 0 may write to read-only pages, which an embedder must not allow.
+/// Returns whether it was refused, and whether one is created afterwards.
+fn memory_without_write_protection(mut caller: Caller<'_, World>) -> u32 {
+    let cr0 = Cr0::read();
+    let mut try_create = || Memory::new(&mut caller, MemoryType::new(1, Some(1))).is_ok();
+    // SAFETY: no code writes to a read-only page before the flag is set again.
+    unsafe { Cr0::write(cr0 - Cr0Flags::WRITE_PROTECT) };
+    let is_refused = !try_create();
+    // SAFETY: this restores what boot has set.
+    unsafe { Cr0::write(cr0) };
+    u32::from(is_refused && try_create())
 }
 
 /// Standard output that goes nowhere.
@@ -158,12 +193,27 @@ struct Frames;
 
 impl Blocks for Frames {
     fn allocate(&mut self) -> Option<Box<dyn Block>> {
-        Some(Box::new(FrameBlock(memory::Block::allocate()?)))
+        let block = memory::Block::allocate()?;
+        LIVE_BLOCKS.fetch_add(1, Ordering::Relaxed);
+        Some(Box::new(FrameBlock(block)))
     }
+}
+
+static LIVE_BLOCKS: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of frames that files have.
+pub(crate) fn live_blocks() -> u64 {
+    LIVE_BLOCKS.load(Ordering::Relaxed)
 }
 
 #[derive(Debug)]
 struct FrameBlock(memory::Block);
+
+impl Drop for FrameBlock {
+    fn drop(&mut self) {
+        LIVE_BLOCKS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Block for FrameBlock {
     fn bytes(&self) -> &[u8; BLOCK_BYTES] {
