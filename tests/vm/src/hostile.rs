@@ -20,5 +20,7 @@ mod duel;
 mod table;
 mod world;
 
-pub(crate) use attack::Attack;
+pub(crate) use attack::{Attack, End, Expected};
+pub(crate) use duel::end_of_call;
 pub(crate) use table::ATTACKS;
+pub(crate) use world::{Units, World, linker, live_blocks};

@@ -1,29 +1,38 @@
 //! Random programs without end.
 //!
 //! Programs are generated from a seed, loaded, run in slices of random length, and killed at random
-//! times, several at once, with every strategy and policy. What a program must return is computed
-//! beside it. Every [`INTERVAL`] rounds the books of frames and addresses are compared with the
-//! stores, and now and then all programs are dropped, after which everything must be as it was at
-//! the start.
+//! times, several at once, with every strategy and policy. What a generated program must return is
+//! computed beside it. Others are guests of these tests with random arguments: honest ones that
+//! check their files and the blocks of the host's heap themselves, and hostile ones.
+//!
+//! Every [`INTERVAL`] rounds the books of frames and addresses are compared with the stores. A
+//! program that ends must return to the heap what was allocated for it. Now and then all programs
+//! are dropped, after which everything must be as it was at the start.
 //!
 //! The rounds depend only on the seed, and never on the clock. So the seed and the number of rounds
 //! reproduce a failure.
 
+mod guest;
 mod ledger;
 mod program;
 mod script;
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
 use kernel_demo::timer::{self, TickRate};
 use kernel_demo::{ExitStatus, Machine, clock, exit, println};
+use palimpsest_engine::{Linker, StoreReport};
 use palimpsest_paging::Policies;
 use palimpsest_protocol::Soak;
 
 use crate::harness::{Checks, VmTest};
+use crate::hostile::{World, linker};
 use crate::random::Random;
+use guest::{Guest, NotStarted};
 use ledger::Ledger;
 use program::{Program, Turn};
 
@@ -39,6 +48,9 @@ const INTERVAL: u64 = 32;
 /// The rounds after which all programs are dropped, on average.
 const ROUNDS_OF_AN_AGE: u32 = 400;
 
+/// The part of the heap that is set aside for the kernel.
+const HEAP_RESERVE_DIVISOR: usize = 8;
+
 /// The rounds of the test.
 const ROUNDS_OF_TEST: u64 = 10_000;
 
@@ -49,8 +61,10 @@ struct Figures {
     programs: u64,
     /// Programs that returned what they had to.
     returned: u64,
-    /// Programs that trapped or ran out of frames, as they had to.
+    /// Programs that trapped, or were stopped by a limit, as they had to.
     stopped: u64,
+    /// Damaged modules that were not loaded or not instantiated.
+    refused: u64,
     kills: u64,
     clears: u64,
     comparisons: u64,
@@ -60,11 +74,11 @@ struct Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rounds, programs, returned, stopped, kills, clears, comparisons, ages } = self;
+        let Self { rounds, programs, returned, stopped, refused, kills, clears, comparisons, ages } = self;
         write!(
             f,
-            "{rounds} rounds, {programs} programs: {returned} returned, {stopped} were stopped, {kills} were \
-             killed; {clears} clears by the host, {comparisons} comparisons, {ages} times empty"
+            "{rounds} rounds, {programs} programs: {returned} returned, {stopped} were stopped, {refused} were \
+             refused, {kills} were killed; {clears} clears by the host, {comparisons} comparisons, {ages} times empty"
         )
     }
 }
@@ -103,6 +117,7 @@ fn for_a_while(checks: &mut Checks, machine: &Machine) {
     }
     endurance.empty();
     println!("{}", endurance.figures);
+    machine.reserve_heap(0).expect("nothing is set aside");
     checks.at_most("killed programs are some", 1, endurance.figures.kills);
     machine.space().set_policies(Policies::default());
 }
@@ -112,22 +127,83 @@ struct Endurance<'m> {
     machine: &'m Machine,
     seed: u64,
     random: Random,
-    programs: Vec<Program>,
+    linker: Linker<World>,
+    programs: Vec<Living>,
     ledger: Ledger,
     figures: Figures,
 }
 
+/// A program that has not ended, and the bytes of heap that were allocated for it.
+struct Living {
+    program: Kind,
+    heap_bytes: isize,
+}
+
+/// A program, by what is known of it.
+enum Kind {
+    /// A generated one, whose result is known.
+    Script(Program),
+    /// A guest of these tests with random arguments.
+    Guest(Guest),
+}
+
+impl Kind {
+    fn turn(&mut self, fuel: u64) -> Turn {
+        match self {
+            Self::Script(program) => program.turn(fuel),
+            Self::Guest(guest) => guest.turn(fuel),
+        }
+    }
+
+    /// See [`Program::touch`]. The memory of a guest is left alone.
+    fn touch(&mut self, random: &mut Random) -> Result<bool, String> {
+        match self {
+            Self::Script(program) => program.touch(random),
+            Self::Guest(_) => Ok(false),
+        }
+    }
+
+    fn reclaim(&mut self, budget_frames: u64) {
+        match self {
+            Self::Script(program) => program.reclaim(budget_frames),
+            Self::Guest(guest) => guest.reclaim(budget_frames),
+        }
+    }
+
+    fn report(&self) -> StoreReport {
+        match self {
+            Self::Script(program) => program.report(),
+            Self::Guest(guest) => guest.report(),
+        }
+    }
+}
+
 impl<'m> Endurance<'m> {
     fn new(machine: &'m Machine, seed: u64) -> Self {
+        machine
+            .reserve_heap(machine.heap().size_bytes / HEAP_RESERVE_DIVISOR)
+            .expect("the heap is almost empty");
+        let linker = linker();
         // Fills the lists that never shrink.
         let mut random = Random::new(!seed);
         let mut first: Vec<_> =
             (0..MOST_PROGRAMS).map(|_| Program::start(machine, &mut random).ok()).collect();
         first.iter_mut().flatten().for_each(|program| drop(program.turn(10_000)));
         drop(first);
+        for _ in 0..MOST_PROGRAMS {
+            drop(Guest::start(machine, &mut random, &linker).map(|mut guest| guest.turn(10_000)));
+        }
         let programs = Vec::with_capacity(MOST_PROGRAMS);
         let ledger = Ledger::of(machine);
-        Self { machine, seed, random: Random::new(seed), programs, ledger, figures: Figures::default() }
+        let random = Random::new(seed);
+        Self { machine, seed, random, linker, programs, ledger, figures: Figures::default() }
+    }
+
+    /// Runs `work`, and returns its result and the bytes of heap that it has allocated.
+    fn measured<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> (R, isize) {
+        let before = self.machine.heap().used_bytes;
+        let result = work(self);
+        (result, self.machine.heap().used_bytes.wrapping_sub(before).cast_signed())
     }
 
     /// Starts a program, runs one, kills one, or touches the memory of one.
@@ -157,9 +233,35 @@ impl<'m> Endurance<'m> {
             return;
         }
         self.figures.programs += 1;
-        match Program::start(self.machine, &mut self.random) {
-            Ok(program) => self.programs.push(program),
-            Err(error) => self.fail(&error),
+        let (started, heap_bytes) = self.measured(Self::try_start);
+        match started {
+            Ok(program) => self.programs.push(Living { program, heap_bytes }),
+            Err(NotStarted::Refused) if heap_bytes == 0 => self.figures.refused += 1,
+            Err(NotStarted::Refused) => {
+                self.fail(&format!("a program that was refused has left {heap_bytes} bytes of heap"));
+            }
+            Err(NotStarted::Wrong(message)) => self.fail(&message),
+        }
+    }
+
+    fn try_start(&mut self) -> Result<Kind, NotStarted> {
+        if self.random.one_in(2) {
+            Program::start(self.machine, &mut self.random).map(Kind::Script).map_err(NotStarted::Wrong)
+        } else {
+            Guest::start(self.machine, &mut self.random, &self.linker).map(Kind::Guest)
+        }
+    }
+
+    /// Ends a program. What was allocated for it must be free.
+    fn end(&mut self, index: usize) {
+        let ended = self.programs.swap_remove(index);
+        let allocated = ended.heap_bytes;
+        let ((), heap_bytes) = self.measured(|_| drop(ended));
+        if heap_bytes != -allocated {
+            self.fail(&format!(
+                "{allocated} bytes of heap were allocated for a program, and {} freed",
+                -heap_bytes
+            ));
         }
     }
 
@@ -171,7 +273,7 @@ impl<'m> Endurance<'m> {
 
     fn kill(&mut self) {
         if let Some(index) = self.any() {
-            drop(self.programs.swap_remove(index));
+            self.end(index);
             self.figures.kills += 1;
         }
     }
@@ -179,18 +281,23 @@ impl<'m> Endurance<'m> {
     fn turn(&mut self) {
         let Some(index) = self.any() else { return };
         let fuel = 1 << (8 + self.random.below(12));
-        match self.programs[index].turn(fuel) {
+        let (turn, heap_bytes) = self.measured(|this| this.programs[index].program.turn(fuel));
+        self.programs[index].heap_bytes += heap_bytes;
+        match turn {
             Turn::Runs => return,
             Turn::Returned => self.figures.returned += 1,
             Turn::Stopped => self.figures.stopped += 1,
             Turn::Wrong(message) => self.fail(&message),
         }
-        drop(self.programs.swap_remove(index));
+        self.end(index);
     }
 
     fn touch(&mut self) {
         let Some(index) = self.any() else { return };
-        match self.programs[index].touch(&mut self.random) {
+        let (touched, heap_bytes) =
+            self.measured(|this| this.programs[index].program.touch(&mut this.random));
+        self.programs[index].heap_bytes += heap_bytes;
+        match touched {
             Ok(cleared) => self.figures.clears += u64::from(cleared),
             Err(message) => self.fail(&message),
         }
@@ -199,14 +306,14 @@ impl<'m> Endurance<'m> {
     fn reclaim(&mut self) {
         if let Some(index) = self.any() {
             let budget = u64::from(self.random.below(100));
-            self.programs[index].reclaim(budget);
+            self.programs[index].program.reclaim(budget);
         }
     }
 
     /// Compares the books with the stores.
     fn compare(&mut self) {
         self.figures.comparisons += 1;
-        let reports = self.programs.iter().map(Program::report);
+        let reports = self.programs.iter().map(|living| living.program.report());
         if let Err(message) = self.ledger.compare(self.machine, reports) {
             self.fail(&message);
         }
@@ -215,7 +322,9 @@ impl<'m> Endurance<'m> {
     /// Drops all programs. Everything must be as it was before the first one.
     fn empty(&mut self) {
         self.figures.ages += 1;
-        self.programs.clear();
+        while let Some(last) = self.programs.len().checked_sub(1) {
+            self.end(last);
+        }
         if let Err(message) = self.ledger.compare_empty(self.machine) {
             self.fail(&message);
         }

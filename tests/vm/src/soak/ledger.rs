@@ -7,12 +7,16 @@ use kernel_demo::Machine;
 use palimpsest_engine::StoreReport;
 use palimpsest_paging::Usage;
 
+use crate::hostile::live_blocks;
+
 /// The state of a machine without programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ledger {
     free_frames: u64,
     /// Frames that the address space holds.
     held_frames: u64,
+    /// Frames that files have.
+    file_frames: u64,
     reserved_bytes: u64,
     heap_bytes: usize,
 }
@@ -23,6 +27,7 @@ impl Ledger {
         Self {
             free_frames: machine.frames().free_frames(),
             held_frames: frames_of(&usage),
+            file_frames: live_blocks(),
             reserved_bytes: usage.reserved_bytes,
             heap_bytes: machine.heap().used_bytes,
         }
@@ -49,7 +54,7 @@ impl Ledger {
             reserved += store.reserved_bytes;
         }
         for (what, actual, expected) in [
-            ("free and held frames", now.free_frames + now.held_frames, self.free_frames + self.held_frames),
+            ("free frames, and those of memories and files", now.frames(), self.frames()),
             ("resident frames of the stores", resident, usage.resident_frames),
             ("frames ahead of the stores", ahead, usage.ahead_frames),
             ("deferred frames of the stores", deferred, usage.deferred_frames),
@@ -64,6 +69,11 @@ impl Ledger {
             return Err(format!("{} bytes of heap in use, at the start {}", now.heap_bytes, self.heap_bytes));
         }
         Ok(())
+    }
+
+    /// All frames that have an owner in these books.
+    fn frames(&self) -> u64 {
+        self.free_frames + self.held_frames + self.file_frames
     }
 
     /// Compares a machine without programs with the start.

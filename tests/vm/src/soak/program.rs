@@ -15,7 +15,7 @@ use crate::random::Random;
 use crate::wasm::engine;
 
 /// The frames of a store: enough for every script, and too few for one that devours them.
-const CAP_FRAMES: u64 = 2_400;
+pub(super) const CAP_FRAMES: u64 = 2_400;
 
 const PAGE_BYTES: usize = 4096;
 
