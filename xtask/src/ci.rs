@@ -61,8 +61,9 @@ const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpse
 /// The command stream of the specification's tests, as the host writes it.
 const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-features -- -D warnings";
 
-/// The example of a kernel that embeds the two crates.
-const EXAMPLE: &str = "clippy --package=palimpsest-embed-minimal -- -D warnings";
+/// The examples of kernels that embed the two crates.
+const EXAMPLES: &str = "clippy --package=palimpsest-embed-minimal --package=palimpsest-multiboot2 \
+                        --package=palimpsest-example-support -- -D warnings";
 
 /// The fuzz targets, without libFuzzer, which needs a C++ compiler.
 const FUZZ: &str =
@@ -73,7 +74,8 @@ const FUZZ_TESTS: &str = "test --manifest-path=fuzz/Cargo.toml --no-default-feat
 /// The documentation of what only builds for a kernel's target.
 const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
                            --package=palimpsest-vm-tests --package=palimpsest-spec-kernel --package=palimpsest-sse2-floats \
-                           --package=palimpsest-embed-minimal";
+                           --package=palimpsest-embed-minimal --package=palimpsest-multiboot2 \
+                           --package=palimpsest-example-support";
 
 /// The guests' library, as guests use it, and what is built for the same target.
 const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimpsest-guest-coremark-kernel --lib \
@@ -92,7 +94,7 @@ const CHECKS: [Check; 20] = [
     Check("clippy/gnu", Platform::Kernel(Target::Gnu), KERNEL),
     Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
     Check("clippy/none/engine-alone", Platform::Kernel(Target::None), ENGINE_ALONE),
-    Check("clippy/none/embed-minimal", Platform::Kernel(Target::None), EXAMPLE),
+    Check("clippy/none/examples", Platform::Kernel(Target::None), EXAMPLES),
     Check("clippy/thumbv7em", Platform::Host, ON_THUMB),
     Check("clippy/riscv32imac", Platform::Host, ON_RISCV32),
     Check("clippy/riscv64gc", Platform::Host, ON_RISCV64),

@@ -35,7 +35,7 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         words: Vec<OsString>,
     },
-    /// Make a CD image of the demonstration, which boots with a BIOS and with UEFI
+    /// Make CD images of the demonstration and of an example, which boot with a BIOS and with UEFI
     Iso(IsoOptions),
     /// Run random programs in QEMU, and compare frames, addresses and heap with what they must be
     Soak(SoakOptions),

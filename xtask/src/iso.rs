@@ -12,6 +12,9 @@ use palimpsest_host::workspace::Workspace;
 use std::fs;
 use std::process::ExitCode;
 
+/// The example that GRUB loads.
+pub(crate) const MULTIBOOT2: Image = Image::new("palimpsest-multiboot2", "multiboot2");
+
 /// Makes the images and prints how to boot each of them.
 ///
 /// # Errors
@@ -19,9 +22,11 @@ use std::process::ExitCode;
 /// made.
 pub(crate) fn run(workspace: &Workspace, options: &IsoOptions) -> Result<ExitCode> {
     let policy = options.setup.missing_policy();
-    setup::require(workspace, &[Need::Core(Target::Gnu.triple())], policy)?;
+    let cores = [Target::Gnu, Target::None].map(|target| Need::Core(target.triple()));
+    setup::require(workspace, &cores, policy)?;
     setup::require(workspace, &DISCS, policy)?;
     make(workspace, Target::Gnu, Image::KERNEL)?;
+    make(workspace, Target::None, MULTIBOOT2)?;
     if let Some(firmware) = iso::ovmf() {
         println!("with UEFI instead of a BIOS: add `-bios {}`", firmware.display());
     }

@@ -1,9 +1,10 @@
 //! The smallest kernel that runs Wasm guests on Palimpsest. Copy from it.
 //!
-//! Every kernel has `boot`, `console`, `frames`, `memory` and `trap` in some form. Palimpsest adds
-//! the address space in `memory`, one call in `trap`, and `wasm`, which loads and runs a guest. The
-//! kernel checks its own results and then ends the emulator. QEMU exits with 33 if every check
-//! held. To run it by hand, in this directory:
+//! Every kernel has `boot`, `frames`, `memory` and `trap` in some form, and what is in
+//! `examples/support`: a console and the CPU's tables. Palimpsest adds the address space in
+//! `memory`, one call in `trap`, and `wasm`, which loads and runs a guest. The kernel checks its
+//! own results and then ends the emulator. QEMU exits with 33 if every check held. To run it by
+//! hand, in this directory:
 //!
 //! ```text
 //! cargo build --release --target x86_64-unknown-none
@@ -18,8 +19,6 @@
 extern crate alloc;
 
 mod boot;
-mod checks;
-mod console;
 mod frames;
 mod memory;
 mod trap;
@@ -29,8 +28,9 @@ use alloc::boxed::Box;
 use core::error::Error;
 use core::panic::PanicInfo;
 
-use checks::Checks;
-use console::{Status, exit, println};
+use example_support::checks::Checks;
+use example_support::console::{Status, exit};
+use example_support::println;
 
 /// The first Rust function. `boot` calls it once, on the stack below the kernel, with interrupts
 /// off.

@@ -7,8 +7,9 @@ use core::error::Error;
 
 use palimpsest_engine::{Caller, Config, Engine, Extern, Linker, Module, Paged, Store, TrapCode};
 
-use crate::checks::Checks;
-use crate::console::println;
+use example_support::checks::Checks;
+use example_support::println;
+
 use crate::frames;
 use crate::memory::{HEAP, Space};
 

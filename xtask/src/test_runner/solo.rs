@@ -5,6 +5,7 @@
 //! demonstration takes its tour, whose last line is the sign of success.
 
 use super::vm::Boot;
+use crate::iso::MULTIBOOT2;
 use anyhow::Result;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
@@ -60,7 +61,7 @@ const LOST_TAIL_CALLS: Image = Image {
 };
 
 /// All of them.
-pub(super) const ALL: [Solo; 4] = [
+pub(super) const ALL: [Solo; 6] = [
     // A kernel that shares no code with ours, on the same two crates.
     Solo {
         name: "example/embed-minimal",
@@ -84,6 +85,8 @@ pub(super) const ALL: [Solo; 4] = [
     },
     demonstration("gnu/the-tour-passes-from-a-disc-with-a-bios", Firmware::SeaBios),
     demonstration("gnu/the-tour-passes-from-a-disc-with-uefi", Firmware::Ovmf),
+    multiboot2("example/multiboot2-with-a-bios", Firmware::SeaBios),
+    multiboot2("example/multiboot2-with-uefi", Firmware::Ovmf),
 ];
 
 /// The demonstration kernel on a CD image, with the tour's request as GRUB's module.
@@ -96,6 +99,19 @@ const fn demonstration(name: &'static str, firmware: Firmware) -> Solo {
         memory_mib: DEFAULT_MEMORY_MIB,
         loader: Loader::Grub(firmware),
         proof: Proof::Tour,
+    }
+}
+
+/// The example that GRUB loads.
+const fn multiboot2(name: &'static str, firmware: Firmware) -> Solo {
+    Solo {
+        name,
+        with: &[Target::Gnu, Target::None],
+        image: MULTIBOOT2,
+        target: Target::None,
+        memory_mib: DEFAULT_MEMORY_MIB,
+        loader: Loader::Grub(firmware),
+        proof: Proof::Checks(2),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Output: text through the first serial port, and a status through QEMU's exit device.
 //!
-//! It needs neither state nor a lock: the kernel has one CPU and never enables interrupts.
+//! It has neither state nor a lock. A kernel with threads prints in one of them only.
 
 use core::fmt::{self, Write};
 
@@ -17,9 +17,9 @@ const TRANSMITTER_EMPTY: u8 = 1 << 5;
 const EXIT_PORT: u16 = 0xf4;
 
 /// How the kernel ended. QEMU exits with twice the number plus one.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
-pub(crate) enum Status {
+pub enum Status {
     /// QEMU exits with 33.
     Success = 0x10,
     /// QEMU exits with 37.
@@ -27,9 +27,14 @@ pub(crate) enum Status {
 }
 
 /// Ends the emulator. Halts the CPU if the exit device is missing.
-pub(crate) fn exit(status: Status) -> ! {
+pub fn exit(status: Status) -> ! {
+    exit_with(status as u32)
+}
+
+/// Ends the emulator with the number of a [`Status`], or another one below 128.
+pub fn exit_with(number: u32) -> ! {
     // SAFETY: the port belongs to the exit device. Without that device, the write has no effect.
-    unsafe { Port::new(EXIT_PORT).write(status as u32) };
+    unsafe { Port::new(EXIT_PORT).write(number) };
     loop {
         hlt();
     }
@@ -40,15 +45,15 @@ pub(crate) fn exit(status: Status) -> ! {
 /// # Panics
 ///
 /// Panics if the `Display` implementation of an argument fails.
-pub(crate) fn print_line(text: fmt::Arguments<'_>) {
+pub fn print_line(text: fmt::Arguments<'_>) {
     writeln!(Console, "{text}").expect("`Console` never fails, only a broken `Display` does");
 }
 
 /// Prints a line, like the macro of `std`.
+#[macro_export]
 macro_rules! println {
     ($($argument:tt)*) => { $crate::console::print_line(format_args!($($argument)*)) };
 }
-pub(crate) use println;
 
 /// Connects `core::fmt` to the serial port.
 struct Console;
