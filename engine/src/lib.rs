@@ -98,7 +98,7 @@ pub use backing::{Backing, BackingError, Cleared, Fixed, FrameShortage, MemoryRe
 pub use budget::{HeapBudget, HeapMeter, HeapMeters, ReserveError};
 pub use config::{Commit, Config, Features, Fuel, Images, Limits, Strategy};
 pub use engine::{Engine, EngineError, EntryError};
-pub use link::{DuplicateDefinition, InstantiateError, Linker};
+pub use link::{DuplicateDefinition, InstantiateError, Linker, UnknownImports};
 pub use module::{IndexType, MemoryType, Module, ModuleError};
 pub use store::{
     AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc, Lost,

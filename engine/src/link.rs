@@ -13,6 +13,6 @@ mod matching;
 
 pub(crate) use self::instantiate::{Unstarted, prepare};
 pub use self::{
-    error::{DuplicateDefinition, InstantiateError},
+    error::{DuplicateDefinition, InstantiateError, UnknownImports},
     linker::Linker,
 };

@@ -1,6 +1,7 @@
 //! Why a module is not instantiated, or a name not defined.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::fmt;
 use thiserror::Error;
 use wasmi::ExternType;
 
@@ -13,17 +14,14 @@ use crate::{
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InstantiateError {
-    /// The linker does not define an import.
-    #[error("unknown import `{module}` `{name}`; define it in the linker")]
-    UnknownImport {
-        /// The import's module name.
-        module: String,
-        /// The import's own name.
-        name: String,
-    },
+    /// The linker does not define some of the imports.
+    #[error(transparent)]
+    UnknownImports(#[from] UnknownImports),
     /// A definition has another type than the import.
     #[error(
-        "import `{module}` `{name}` has the wrong type: the module declares {expected:?}, the linker defines {found:?}"
+        "import `{}` `{}` has the wrong type: the module declares {expected:?}, the linker defines {found:?}",
+        Shown(module),
+        Shown(name)
     )]
     ImportType {
         /// The import's module name.
@@ -127,6 +125,73 @@ pub enum InstantiateError {
     /// The start function trapped.
     #[error("the start function ended in a trap: {0}")]
     Start(#[source] wasmi::Error),
+}
+
+/// The imports of a module that its linker does not define.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownImports {
+    /// The module name and the own name of the first 32, in the module's order.
+    pub names: Vec<(String, String)>,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl UnknownImports {
+    /// The limit of names that are recorded, because a guest chooses how many it imports.
+    const NAMES_MAX: usize = 32;
+
+    /// Records the first of `imports`, and counts all.
+    pub(super) fn new<'a>(imports: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let (mut names, mut count) = (Vec::new(), 0);
+        for (module, name) in imports {
+            if count < Self::NAMES_MAX {
+                names.push((module.into(), name.into()));
+            }
+            count += 1;
+        }
+        Self { names, count }
+    }
+}
+
+impl fmt::Display for UnknownImports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_single = self.count == 1;
+        if !is_single {
+            write!(f, "{} ", self.count)?;
+        }
+        f.write_str(if is_single { "unknown import " } else { "unknown imports: " })?;
+        for (index, (module, name)) in self.names.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}`{}` `{}`", Shown(module), Shown(name))?;
+        }
+        if self.count > self.names.len() {
+            write!(f, " and {} more", self.count - self.names.len())?;
+        }
+        write!(f, "; define {} in the linker", if is_single { "it" } else { "them" })
+    }
+}
+
+impl core::error::Error for UnknownImports {}
+
+/// A guest's name in a message: control characters are escaped, and a long name is cut.
+struct Shown<'a>(&'a str);
+
+impl Shown<'_> {
+    /// The limit of characters.
+    const CHARS_MAX: usize = 80;
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars().take(Self::CHARS_MAX) {
+            write!(f, "{}", character.escape_debug())?;
+        }
+        if self.0.chars().nth(Self::CHARS_MAX).is_some() {
+            f.write_str("...")?;
+        }
+        Ok(())
+    }
 }
 
 /// A name was defined twice.

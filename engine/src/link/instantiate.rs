@@ -8,7 +8,12 @@ use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
 use core::cell::OnceCell;
 use wasmi::{AsContextMut, ExternType, ImportType};
 
-use super::{Linker, error::InstantiateError, guest_imports::Provided, host_table, matching};
+use super::{
+    Linker,
+    error::{InstantiateError, UnknownImports},
+    guest_imports::Provided,
+    host_table, matching,
+};
 use crate::{
     backing::LiveBytes,
     module::{self, Module},
@@ -158,10 +163,7 @@ fn resolve<T: 'static>(
         return Ok(Resolved::Defined(item));
     }
     let provided =
-        Provided::named(import.module(), import.name()).ok_or_else(|| InstantiateError::UnknownImport {
-            module: import.module().to_string(),
-            name: import.name().to_string(),
-        })?;
+        Provided::named(import.module(), import.name()).ok_or_else(|| unknown_imports(linker, module))?;
     let memory_ty = module
         .memory_type(0)
         .ok_or_else(|| InstantiateError::NoMemory { name: import.name().to_string() })?;
@@ -170,6 +172,17 @@ fn resolve<T: 'static>(
         return Err(wrong(found.into()));
     }
     Ok(Resolved::Provided(provided))
+}
+
+/// Lists the imports that neither the linker nor the engine defines.
+#[cold]
+fn unknown_imports<T: 'static>(linker: &Linker<T>, module: &Module) -> UnknownImports {
+    let unknown = module.imports().filter(|import| {
+        !linker.defines(import.module(), import.name())
+            && Provided::named(import.module(), import.name()).is_none()
+    });
+    let names: Vec<_> = unknown.collect();
+    UnknownImports::new(names.iter().map(|import| (import.module(), import.name())))
 }
 
 /// Reserves the regions of all memories that the module defines. If one fails, none stays reserved.

@@ -155,7 +155,7 @@ impl<T: 'static> Linker<T> {
     /// Found before memories are created. Only host functions that were allocated for imports stay
     /// in the store:
     ///
-    /// - [`InstantiateError::UnknownImport`] if an import is not defined.
+    /// - [`InstantiateError::UnknownImports`] if imports are not defined.
     /// - [`InstantiateError::ImportType`] if a definition has another type than the import.
     /// - [`InstantiateError::NoMemory`] if the module imports a function of the engine that acts on
     ///   its memory, and has none.
@@ -178,6 +178,11 @@ impl<T: 'static> Linker<T> {
         module: &Module,
     ) -> Result<Instance, InstantiateError> {
         instantiate::instantiate(self, ctx.as_context_mut(), module)
+    }
+
+    /// Returns whether something is defined under the name.
+    pub(crate) fn defines(&self, module: &str, name: &str) -> bool {
+        self.definitions.get(module).is_some_and(|names| names.contains_key(name))
     }
 
     /// Returns what is defined under the name, as an item of the store. `memory` is that of the

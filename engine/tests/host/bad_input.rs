@@ -49,6 +49,24 @@ fn unknown_imports_are_named() {
 }
 
 #[test]
+fn all_unknown_imports_are_named_at_once_and_escaped() {
+    let error = link(
+        r#"(module (import "env" "a" (func)) (import "palimpsest" "clear_pages" (func (param i32 i32) (result i32)))
+            (import "e\1bnv" "b" (memory 1)) (import "env" "c" (global i32)))"#,
+    );
+    let names = "`env` `a`, `e\\u{1b}nv` `b`, `env` `c`";
+    assert_eq!(error.to_string(), format!("3 unknown imports: {names}; define them in the linker"));
+}
+
+#[test]
+fn a_long_list_of_unknown_imports_and_a_long_name_are_cut() {
+    let imports = format!(r#"(import "env" "{}" (func))"#, "x".repeat(100)).repeat(40);
+    let error = link(&format!("(module {imports})")).to_string();
+    assert!(error.starts_with(&format!("40 unknown imports: `env` `{}...`, ", "x".repeat(80))), "{error}");
+    assert!(error.ends_with("` and 8 more; define them in the linker"), "{error}");
+}
+
+#[test]
 fn imports_of_the_wrong_type_are_found_before_a_memory_is_made() {
     let (engine, backing) = engine_with(Config::default());
     let module = module(&engine, r#"(module (import "env" "f" (func (param i32))) (memory 1))"#);

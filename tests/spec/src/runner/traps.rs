@@ -21,7 +21,7 @@ pub(super) fn is_unlinkable(error: &InstantiateError, expected: &str) -> bool {
 }
 
 fn link_failure(error: &InstantiateError) -> Option<&'static str> {
-    if matches!(error, InstantiateError::UnknownImport { .. }) {
+    if matches!(error, InstantiateError::UnknownImports(_)) {
         return Some("unknown import");
     }
     if matches!(error, InstantiateError::ImportType { .. }) {
