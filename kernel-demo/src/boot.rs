@@ -78,12 +78,13 @@ fn boot(start_info: PhysAddr, magic: u32) -> Result<Machine, BootError> {
     }
     let root = switch_tables(&mapped, &mut usable)?;
     cpu::harden();
+    let file_bytes = start_info.module.as_ref().map_or(0, |module| module.end - module.start);
     // SAFETY: 1. `switch_tables` mapped the ranges that remain in `usable`, and nothing else uses
     // them.
     // 2. It activated `root`, which maps the image and physical memory. Both are outside the
     //    window.
     // 3. `start` runs once.
-    unsafe { memory::init(&usable, root) }?;
+    unsafe { memory::init(&usable, root, file_bytes) }?;
     // SAFETY: the module is not in the pool, so no code writes to it.
     let files = unsafe { BootFiles::read(start_info.module.as_ref(), &mapped) }?;
     Ok(Machine::new(start_info.memory_map, start_info.command_line, files))

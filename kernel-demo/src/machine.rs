@@ -99,8 +99,20 @@ impl Machine {
     /// Returns the configuration of an engine on this machine, with these limits and with half of
     /// the heap for each guest. What a guest takes is accounted for.
     #[must_use]
-    pub fn engine_config(&self, mut limits: Limits) -> Config {
-        limits.heap_bytes = limits.heap_bytes.min(heap::guest_bytes());
+    pub fn engine_config(&self, limits: Limits) -> Config {
+        self.engine_config_with_heap(limits, heap::guest_bytes())
+    }
+
+    /// Returns the same for a guest that is alone on this machine: it may take all of the heap that
+    /// is free now.
+    #[must_use]
+    pub fn engine_config_for_one(&self, limits: Limits) -> Config {
+        let HeapUsage { used_bytes, size_bytes } = self.heap();
+        self.engine_config_with_heap(limits, size_bytes - used_bytes)
+    }
+
+    fn engine_config_with_heap(&self, mut limits: Limits, heap_bytes: usize) -> Config {
+        limits.heap_bytes = limits.heap_bytes.min(heap_bytes);
         Config::default().limits(limits).heap(heap::budget())
     }
 }

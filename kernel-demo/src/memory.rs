@@ -38,6 +38,10 @@ const HEAP_DIVISOR: u64 = 3;
 const MIN_HEAP_BYTES: u64 = 8 << 20;
 const MAX_HEAP_BYTES: u64 = 64 << 20;
 
+/// The bytes of heap for each byte of boot files, if they are more than [`MAX_HEAP_BYTES`]. Loading
+/// a module takes up to three times its size.
+const HEAP_BYTES_PER_FILE_BYTE: u64 = 4;
+
 static POOL: Once<FramePool> = Once::new();
 static SPACE: Once<Space> = Once::new();
 static PLAIN_ENTRY: AtomicBool = AtomicBool::new(false);
@@ -84,7 +88,8 @@ pub(crate) fn space() -> &'static Space {
     SPACE.get().expect("`init` creates the address space before `boot` creates the machine")
 }
 
-/// Fills the pool from `usable`, allocates the heap, and creates the address space below `root`.
+/// Fills the pool from `usable`, allocates a heap for `file_bytes` of boot files, and creates the
+/// address space below `root`.
 ///
 /// # Errors
 ///
@@ -96,11 +101,11 @@ pub(crate) fn space() -> &'static Space {
 /// 1. `usable` is RAM without another use, always mapped at [`PHYSICAL_OFFSET`] and writable,
 /// 2. `root` is the active level-4 table, stays active, and maps nothing in the window, and
 /// 3. this function is called once.
-pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame) -> Result<(), MemoryError> {
+pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame, file_bytes: u64) -> Result<(), MemoryError> {
     // SAFETY: the caller's guarantee 1.
     let pool = unsafe { FramePool::new(usable.ranges(), PHYSICAL_OFFSET) }?;
     let pool = POOL.call_once(|| pool);
-    init_heap(pool)?;
+    init_heap(pool, file_bytes)?;
     let layout = Layout { window: WINDOW, physical_offset: PHYSICAL_OFFSET, root };
     // SAFETY: the caller's guarantees 1 and 2. The window has no other use. The page-fault handler
     // passes faults to `space`, which is set below.
@@ -109,9 +114,10 @@ pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame) -> Result<(), Mem
     Ok(())
 }
 
-fn init_heap(pool: &FramePool) -> Result<(), MemoryError> {
+fn init_heap(pool: &FramePool, file_bytes: u64) -> Result<(), MemoryError> {
     let share = pool.total_frames() / HEAP_DIVISOR * Size4KiB::SIZE;
-    let bytes = share.clamp(MIN_HEAP_BYTES, MAX_HEAP_BYTES);
+    let maximum = MAX_HEAP_BYTES.max(file_bytes * HEAP_BYTES_PER_FILE_BYTE);
+    let bytes = share.clamp(MIN_HEAP_BYTES, maximum);
     let out_of_memory = MemoryError::Heap { bytes, free_frames: pool.free_frames() };
     let run = pool.allocate_contiguous(bytes / Size4KiB::SIZE).ok_or(out_of_memory)?;
     let start = PHYSICAL_OFFSET + run.into_phys().start.start_address().as_u64();

@@ -29,6 +29,7 @@ extern crate alloc;
 pub mod console;
 mod exit;
 pub mod files;
+mod limit;
 mod measurements;
 mod report;
 mod request;
@@ -36,6 +37,7 @@ mod test_list;
 mod value;
 
 pub use exit::{EXIT_PORT, ExitStatus};
+pub use limit::{Limit, UnknownLimit};
 pub use measurements::{Figure, Measurements, Sample, Unit};
 pub use report::{MemoryReport, Outcome, Report, Series};
 pub use request::{Clock, Driver, Entry, Instances, Job, Request, Run, Soak, Suite, Task};

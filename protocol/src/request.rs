@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Limit;
+
 /// The content of [`files::REQUEST`](crate::files::REQUEST).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,13 +86,15 @@ pub struct Run {
     pub arguments: Vec<String>,
     /// The guest's environment: names and values.
     pub environment: Vec<(String, String)>,
+    /// Limits of the guest that replace the kernel's own.
+    pub limits: Vec<(Limit, u64)>,
 }
 
 impl Run {
-    /// A call of `entry` without arguments and without environment.
+    /// A call of `entry` without arguments and without environment, with the kernel's limits.
     #[must_use]
     pub const fn new(entry: Entry) -> Self {
-        Self { entry, arguments: Vec::new(), environment: Vec::new() }
+        Self { entry, arguments: Vec::new(), environment: Vec::new(), limits: Vec::new() }
     }
 }
 
@@ -181,6 +185,7 @@ mod tests {
         };
         let program = Run {
             environment: vec![("HOME".into(), "/".into())],
+            limits: vec![(Limit::ModuleBytes, u64::MAX)],
             ..Run::new(Entry::Program { driver: Driver::QuickJs, name: "qjs".into() })
         };
         let job = Job {
@@ -213,7 +218,7 @@ mod tests {
     fn a_field_that_is_not_known_is_refused() {
         for json in [
             r#"{"task":"tour","clock":"host","icount":true}"#,
-            r#"{"task":{"run":{"entry":{"call":{"invoke":null}},"arguments":[],"environment":[],"x":0}},"clock":"host"}"#,
+            r#"{"task":{"run":{"entry":{"call":{"invoke":null}},"arguments":[],"environment":[],"limits":[],"x":0}},"clock":"host"}"#,
         ] {
             let error = serde_json::from_str::<Request>(json).expect_err("there is one field too many");
             assert!(error.is_data(), "{error}");

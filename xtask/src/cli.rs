@@ -4,6 +4,7 @@ use crate::run::Name;
 use clap::{ArgGroup, Args, FromArgMatches, Parser, Subcommand};
 use palimpsest_host::boot::DEFAULT_MEMORY_MIB;
 use palimpsest_host::kernel::Target;
+use palimpsest_host::protocol::{Limit, UnknownLimit};
 use palimpsest_host::qemu::{Accelerator, Clock};
 use palimpsest_host::setup::SetupOptions;
 use std::ffi::OsString;
@@ -82,6 +83,9 @@ pub(crate) struct RunOptions {
     /// A file that the program reads from its standard input
     #[arg(long, requires = "guest", value_name = "FILE")]
     pub(crate) stdin: Option<PathBuf>,
+    /// A limit of the guest, by its name in the engine's `Limits`; may be given several times
+    #[arg(long, requires = "guest", value_name = "NAME=VALUE", value_parser = limit)]
+    pub(crate) limit: Vec<(Limit, u64)>,
     /// Memory of the virtual machine in MiB
     #[arg(
         long,
@@ -132,6 +136,16 @@ fn environment_variable(word: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         Some(_) | None => Err("write a name, `=` and a value".to_owned()),
     }
+}
+
+/// Reads `NAME=VALUE` with the name of a limit and a number, in which `_` may separate digits.
+fn limit(word: &str) -> Result<(Limit, u64), String> {
+    let (name, value) = word.split_once('=').ok_or("write the name of a limit, `=` and a number")?;
+    let limit: Limit = name.parse().map_err(|error: UnknownLimit| error.to_string())?;
+    let number = value.replace('_', "").parse();
+    number
+        .map(|number| (limit, number))
+        .map_err(|_| format!("{value:?} is not a whole number up to 2^64 - 1"))
 }
 
 /// Options of `test`.
@@ -304,6 +318,24 @@ mod tests {
             let error = run_options(&["a.wat", "--env", word]).expect_err("the name or the value is missing");
             assert_eq!(error.kind(), ErrorKind::ValueValidation);
         }
+    }
+
+    #[test]
+    fn limits_are_numbers_with_a_name() -> Result<(), clap::Error> {
+        let options = run_options(&["a.wat", "--limit", "module_bytes=64_000_000", "--limit", "fuel=5"])?;
+        assert_eq!(options.limit, [(Limit::ModuleBytes, 64_000_000), (Limit::Fuel, 5)]);
+        for word in ["module_bytes", "module_bytes=", "module_bytes=-1", "module_bytes=1M"] {
+            let error = run_options(&["a.wat", "--limit", word]).expect_err("there is no number");
+            assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_limit_is_refused_with_the_known_ones() {
+        let error =
+            run_options(&["a.wat", "--limit", "bytes=1"]).expect_err("the name is unknown").to_string();
+        assert!(error.contains("module_bytes") && error.contains("reentry_depth"), "{error}");
     }
 
     #[test]

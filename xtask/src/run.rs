@@ -51,12 +51,13 @@ fn require(workspace: &Workspace, options: &RunOptions) -> Result<()> {
     setup::require(workspace, &needs, options.setup.missing_policy())
 }
 
-/// Gives the guest the environment, the directory and the input that the options name.
+/// Gives the guest the environment, the limits, the directory and the input that the options name.
 ///
 /// # Errors
 /// The directory or the file cannot be read.
 fn with_world(mut job: Job, options: &RunOptions) -> Result<Job> {
     job.run.environment.clone_from(&options.env);
+    job.run.limits.clone_from(&options.limit);
     if let Some(directory) = &options.dir {
         job.root = Some(archive::pack_directory(directory)?);
     }

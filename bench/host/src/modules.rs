@@ -1,7 +1,9 @@
 //! Modules for the benchmark's kernel: some of other projects, and some that are generated.
 
 use anyhow::Result;
-use palimpsest_guest_recipes::npm::{self, AVIF, AVIF_WASM, LODEPNG, LODEPNG_WASM, QUICKJS, QUICKJS_WASM};
+use palimpsest_guest_recipes::registry::{
+    self, AVIF, AVIF_WASM, LODEPNG, LODEPNG_WASM, QUICKJS, QUICKJS_WASM,
+};
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::workspace::Workspace;
 use wasm_encoder::{
@@ -30,7 +32,7 @@ pub(crate) struct Module {
 pub(crate) fn real(workspace: &Workspace, policy: MissingPolicy) -> Result<Vec<Module>> {
     let mut modules = Vec::new();
     for (package, path) in [(LODEPNG, LODEPNG_WASM), (QUICKJS, QUICKJS_WASM), (AVIF, AVIF_WASM)] {
-        if let Some(package) = npm::find(workspace, package, policy)? {
+        if let Some(package) = registry::find(workspace, package, policy)? {
             let (_, file) = path.rsplit_once('/').unwrap_or(("", path));
             modules.push(Module { file: file.to_owned(), bytes: package.read(path)? });
         }

@@ -2,7 +2,7 @@
 //!
 //! - [`guest`] compiles the sources in `guests/`, and those of other projects, with a choice of
 //!   allocators.
-//! - [`npm`] fetches modules that other projects published.
+//! - [`registry`] fetches modules that other projects published at npm and PyPI.
 //! - [`programs`] turns both into jobs: a module with the words and files that it is given.
 //! - [`node`] runs a job under Node.js on this machine, as the result to compare with.
 //!
@@ -15,8 +15,8 @@ mod cache;
 mod clang;
 pub mod guest;
 pub mod node;
-pub mod npm;
 pub mod programs;
+pub mod registry;
 mod rust;
 mod sources;
 mod units;

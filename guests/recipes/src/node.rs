@@ -3,8 +3,8 @@
 //! A small driver in JavaScript for each kind of program gets the job as one argument of JSON.
 //! Files that the kernel has in memory are unpacked into a directory.
 
-use crate::npm::{self, QUICKJS};
 use crate::programs::Programs;
+use crate::registry::{self, QUICKJS};
 use anyhow::{Context, Result, bail};
 use duct::cmd;
 use palimpsest_host::job::Job;
@@ -45,14 +45,14 @@ pub fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Outpu
         "env": job.run.environment, "root": root, "scratch": scratch,
     });
     let script = programs.workspace.root().join("guests/recipes/node").join(script(*driver));
-    cmd!(npm::NODE, "--no-warnings", NO_CONCURRENT_MARKING, script, task.to_string())
+    cmd!(registry::NODE, "--no-warnings", NO_CONCURRENT_MARKING, script, task.to_string())
         .env("TZ", "UTC")
         .stdin_bytes(job.input.clone().unwrap_or_default())
         .stdout_capture()
         .stderr_capture()
         .unchecked()
         .run()
-        .with_context(|| format!("cannot start {}, which comes with npm", npm::NODE))
+        .with_context(|| format!("cannot start {}, which comes with npm", registry::NODE))
 }
 
 /// The file of the driver in JavaScript.

@@ -1,10 +1,10 @@
 //! The programs as jobs for the kernel: a module with its arguments and files.
 //!
-//! The module is from [`npm`] or [compiled](crate::guest). A program that the user gives no words
+//! The module is from [`registry`] or [compiled](crate::guest). A program that the user gives no words
 //! runs with arguments and files from here.
 
 use crate::guest::{self, Allocator, Guest, Program};
-use crate::npm::{self, Fetched};
+use crate::registry::{self, Fetched};
 use anyhow::{Context, Result};
 use palimpsest_host::archive::pack_files;
 use palimpsest_host::job::Job;
@@ -21,6 +21,8 @@ pub enum Single {
     LodePng,
     /// libwebp
     WebP,
+    /// CPython
+    Python,
     /// A command that is compiled on this machine
     Guest(Guest),
 }
@@ -54,6 +56,7 @@ impl Programs<'_> {
             Single::QuickJs => self.quickjs()?,
             Single::LodePng => self.lodepng(words)?,
             Single::WebP => self.webp(words)?,
+            Single::Python => self.python()?,
             Single::Guest(guest) => self.guest(guest, words)?,
         };
         Ok(job.map(|mut job| {
@@ -64,29 +67,37 @@ impl Programs<'_> {
         }))
     }
 
-    /// Finds a package of npm's.
+    /// Finds a package.
     ///
     /// # Errors
     /// In CI, it is not available.
-    pub fn package(&self, package: npm::Package) -> Result<Option<Fetched>> {
-        npm::find(self.workspace, package, self.policy)
+    pub fn package(&self, package: registry::Package<'_>) -> Result<Option<Fetched>> {
+        registry::find(self.workspace, package, self.policy)
     }
 
     fn quickjs(&self) -> Result<Option<Job>> {
-        let Some(quickjs) = self.package(npm::QUICKJS)? else { return Ok(None) };
-        library(&quickjs, npm::QUICKJS_WASM, Driver::QuickJs).map(Some)
+        let Some(quickjs) = self.package(registry::QUICKJS)? else { return Ok(None) };
+        library(&quickjs, registry::QUICKJS_WASM, Driver::QuickJs).map(Some)
     }
 
     fn lodepng(&self, words: &[String]) -> Result<Option<Job>> {
-        let Some(lodepng) = self.package(npm::LODEPNG)? else { return Ok(None) };
-        let job = library(&lodepng, npm::LODEPNG_WASM, Driver::LodePng)?;
-        self.with_file(job, words, npm::PICTURES, npm::PICTURE_PNG)
+        let Some(lodepng) = self.package(registry::LODEPNG)? else { return Ok(None) };
+        let job = library(&lodepng, registry::LODEPNG_WASM, Driver::LodePng)?;
+        self.with_file(job, words, registry::PICTURES, registry::PICTURE_PNG)
     }
 
     fn webp(&self, words: &[String]) -> Result<Option<Job>> {
-        let Some(webp) = self.package(npm::WEBP)? else { return Ok(None) };
-        let job = library(&webp, npm::WEBP_WASM, Driver::WebP)?;
-        self.with_file(job, words, npm::PICTURES, npm::PICTURE_WEBP)
+        let Some(webp) = self.package(registry::WEBP)? else { return Ok(None) };
+        let job = library(&webp, registry::WEBP_WASM, Driver::WebP)?;
+        self.with_file(job, words, registry::PICTURES, registry::PICTURE_WEBP)
+    }
+
+    /// Without words, it calculates: a prompt would find the end of its input.
+    fn python(&self) -> Result<Option<Job>> {
+        let Some(python) = self.package(registry::PYTHON)? else { return Ok(None) };
+        let mut job = library(&python, registry::PYTHON_WASM, Driver::Command)?;
+        job.run.arguments = ["-c", "print(sum(range(10)))"].map(str::to_owned).to_vec();
+        Ok(Some(job))
     }
 
     fn guest(&self, guest: Guest, words: &[String]) -> Result<Option<Job>> {
@@ -95,7 +106,7 @@ impl Programs<'_> {
         let job = Job::new(module, Entry::Program { driver: Driver::Command, name });
         match guest.program {
             Program::Compress => {
-                let job = self.with_file(job, words, npm::QUICKJS, npm::QUICKJS_WASM)?;
+                let job = self.with_file(job, words, registry::QUICKJS, registry::QUICKJS_WASM)?;
                 Ok(job.map(|mut job| {
                     job.run.arguments.push(SCRATCH.to_owned());
                     job
@@ -112,7 +123,7 @@ impl Programs<'_> {
         &self,
         mut job: Job,
         words: &[String],
-        package: npm::Package,
+        package: registry::Package<'_>,
         path: &str,
     ) -> Result<Option<Job>> {
         if !words.is_empty() {

@@ -21,6 +21,8 @@ pub(crate) enum Name {
     Lodepng,
     /// Decodes a WebP picture: a default one, or `--dir DIR -- FILE`
     Webp,
+    /// CPython: `-- -c SCRIPT`, or `--dir DIR -- FILE`
+    Python,
     /// Compresses and decompresses a file: a default one, or `--dir DIR -- FILE /tmp`
     Zstd,
     /// Fills, queries and checks a database: `-- [FILE [ROWS]]`
@@ -44,6 +46,7 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Re
         Name::Quickjs => run_single(&programs, options, Single::QuickJs)?,
         Name::Lodepng => run_single(&programs, options, Single::LodePng)?,
         Name::Webp => run_single(&programs, options, Single::WebP)?,
+        Name::Python => run_single(&programs, options, Single::Python)?,
         Name::Zstd => run_single(&programs, options, Single::command(Program::Compress))?,
         Name::Sqlite => run_single(&programs, options, Single::command(Program::Sqlite))?,
         Name::Coremark => run_single(&programs, options, Single::command(Program::CoreMark))?,

@@ -4,7 +4,7 @@ use super::status::tour_status;
 use super::{machine, require, write_json};
 use crate::cli::RunOptions;
 use anyhow::Result;
-use palimpsest_guest_recipes::npm::{self, LODEPNG};
+use palimpsest_guest_recipes::registry::{self, LODEPNG};
 use palimpsest_host::boot::Session;
 use palimpsest_host::kernel::Image;
 use palimpsest_host::protocol::{Report, Task, files};
@@ -19,8 +19,8 @@ use std::process::ExitCode;
 /// - The report is missing, damaged, or cannot be written.
 pub(super) fn run(workspace: &Workspace, options: &RunOptions) -> Result<ExitCode> {
     require(workspace, options)?;
-    let lodepng = npm::find(workspace, LODEPNG, options.setup.missing_policy())?;
-    let lodepng = lodepng.map(|package| package.read(npm::LODEPNG_WASM)).transpose()?;
+    let lodepng = registry::find(workspace, LODEPNG, options.setup.missing_policy())?;
+    let lodepng = lodepng.map(|package| package.read(registry::LODEPNG_WASM)).transpose()?;
     let modules: Vec<_> = lodepng.iter().map(|bytes| (files::LODEPNG, bytes.as_slice())).collect();
     let session = Session::new(workspace, options.target, Image::KERNEL)?;
     let mut verdict = String::new();

@@ -58,6 +58,7 @@ const CASES: &[Case] = &[
     ),
     case("program/lodepng", Single::LodePng, &[]),
     case("program/webp", Single::WebP, &[]),
+    case("program/python", Single::Python, &["-c", "print(sum(range(10)))"]),
     case("program/zstd", Single::command(Program::Compress), &[]),
     case("program/sqlite", Single::command(Program::Sqlite), &[]),
     Case {

@@ -17,7 +17,7 @@ use palimpsest_wasi::{Output, TscClock};
 use thiserror::Error;
 
 use crate::{
-    run::{Ended, Guest, Measured, RunError, limits},
+    run::{Ended, Guest, Measured, RunError},
     slices::Sliced,
     world::StandardError,
 };
@@ -52,7 +52,7 @@ impl<T: 'static> Library<T> {
         data: T,
         measured: &mut Measured,
     ) -> Result<Self, RunError> {
-        let config = guest.machine.engine_config(limits()).fuel(Fuel::Metered);
+        let config = guest.config()?.fuel(Fuel::Metered);
         let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
         let module = Module::new(&engine, guest.wasm)?;
         let mut store = Store::new(&engine, data);

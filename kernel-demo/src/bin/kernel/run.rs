@@ -8,11 +8,12 @@
 mod call;
 mod command;
 mod error;
+mod limits;
 
 use alloc::{string::ToString, vec::Vec};
 
 use kernel_demo::{ExitStatus, Machine};
-use palimpsest_engine::{Limits, Store};
+use palimpsest_engine::{Config, Store};
 use palimpsest_protocol::{Driver, Entry, MemoryReport, Outcome, Report, Run, Value, files};
 use palimpsest_wasi::Exit;
 
@@ -28,12 +29,12 @@ pub(crate) struct Guest<'a> {
     pub(crate) wasm: &'a [u8],
 }
 
-/// Returns the limits of a guest that is alone in the kernel: the default, except that it may take
-/// all frames.
-pub(crate) fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.resident_frames = Some(u64::MAX);
-    limits
+impl Guest<'_> {
+    /// Returns the configuration of its engine, with the limits that its request sets.
+    pub(crate) fn config(self) -> Result<Config, RunError> {
+        let limits = limits::of_lone_guest(&self.request.limits)?;
+        Ok(self.machine.engine_config_for_one(limits))
+    }
 }
 
 /// How a run ended that was not aborted by an error.

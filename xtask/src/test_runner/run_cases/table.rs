@@ -214,6 +214,18 @@ const CALLS: &[Case] = &[
         Error("argument 1 of `add-i32` is \"4294967296\", but its type is i32; write an integer from"),
     ),
     case(
+        "limit-is-replaced-by-an-option",
+        NUMBERS,
+        &["--limit", "module_bytes=8"],
+        Error("; the limit `module_bytes` is 8"),
+    ),
+    case(
+        "limit-that-the-engine-cannot-have-is-refused",
+        NUMBERS,
+        &["--limit", "nesting=4294967296"],
+        Error("4294967296 is too large for the limit `nesting`"),
+    ),
+    case(
         "unknown-import-is-refused-by-name",
         text(r#"(module (import "env" "print" (func (param i32))))"#),
         &[],

@@ -8,7 +8,7 @@ use alloc::{format, string::String, vec::Vec};
 use kernel_demo::{clock, println};
 use palimpsest_engine::{Engine, Func, Instance, Module, Paged, Store, Val};
 
-use super::{Ended, Guest, Measured, RunError, limits};
+use super::{Ended, Guest, Measured, RunError};
 use crate::{
     slices::SliceError,
     values,
@@ -23,8 +23,7 @@ pub(super) fn run(
     invoke: Option<&str>,
     measured: &mut Measured,
 ) -> Result<Ended, RunError> {
-    let config = guest.machine.engine_config(limits());
-    let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
+    let engine = Engine::new(guest.config()?, Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
     let wasi = world::of(guest, world::start_clock(), Waiting::Spin, &measured.output)?;
     let mut store = Store::new(&engine, World::new(wasi));

@@ -2,7 +2,7 @@
 
 use palimpsest_engine::{Engine, Fuel, Module, Paged, Store};
 
-use super::{Ended, Guest, Measured, RunError, limits};
+use super::{Ended, Guest, Measured, RunError};
 use crate::{
     slices::Sliced,
     world::{self, Waiting, World},
@@ -12,7 +12,7 @@ use crate::{
 const ENTRY: &str = "_start";
 
 pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
-    let config = guest.machine.engine_config(limits()).fuel(Fuel::Metered);
+    let config = guest.config()?.fuel(Fuel::Metered);
     let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
     let module = Module::new(&engine, guest.wasm)?;
     let time = world::start_clock();

@@ -8,6 +8,7 @@ use palimpsest_protocol::{Outcome, files};
 use palimpsest_wasi::ArchiveError;
 use thiserror::Error;
 
+use super::limits::LimitTooLarge;
 use crate::{slices::SliceError, values::ArgumentError};
 
 /// Why a guest did not return.
@@ -15,6 +16,8 @@ use crate::{slices::SliceError, values::ArgumentError};
 pub(crate) enum RunError {
     #[error("error: the boot archive does not contain {}; pass a Wasm file", files::GUEST)]
     NoGuest,
+    #[error("error: {0}")]
+    Limit(#[from] LimitTooLarge),
     #[error("error: {0}")]
     Engine(#[from] EngineError),
     #[error("error: {0}")]
@@ -65,6 +68,7 @@ impl RunError {
         match self {
             Self::Start(_) | Self::Trap { .. } | Self::OutOfBounds { .. } => Outcome::Trap,
             Self::NoGuest
+            | Self::Limit(_)
             | Self::Engine(_)
             | Self::Module(_)
             | Self::Archive(_)

