@@ -13,6 +13,9 @@ use wat::{Detect, Parser};
 /// The name of the module that programs import the system from.
 const WASI: &str = "wasi_snapshot_preview1";
 
+/// The function that a program exports.
+const START: &str = "_start";
+
 /// Reads the module at `path`, in its binary form.
 ///
 /// # Errors
@@ -41,18 +44,24 @@ pub(crate) fn load(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// Whether the module imports from WASI: then the kernel runs it as a program, with streams, files
-/// and an exit code. For a damaged module the result does not matter, because the engine refuses
-/// it.
+/// Whether the module imports from WASI and exports `_start`: then the kernel runs it as a program,
+/// with streams, files and an exit code. For a damaged module the result does not matter, because
+/// the engine refuses it.
 pub(crate) fn is_program(module: &[u8]) -> bool {
-    let mut payloads = wasmparser::Parser::new(0).parse_all(module);
-    let imports = payloads.find_map(|payload| match payload {
-        Ok(Payload::ImportSection(imports)) => Some(imports),
-        Ok(_) | Err(_) => None,
-    });
-    imports.is_some_and(|imports| {
-        imports.into_iter().any(|import| import.is_ok_and(|import| import.module == WASI))
-    })
+    let (mut has_wasi, mut has_start) = (false, false);
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        match payload {
+            Ok(Payload::ImportSection(imports)) => {
+                has_wasi = imports.into_iter().flatten().any(|import| import.module == WASI);
+            }
+            Ok(Payload::ExportSection(exports)) => {
+                has_start = exports.into_iter().flatten().any(|export| export.name == START);
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    has_wasi && has_start
 }
 
 fn assemble(path: &Path, text: &[u8]) -> Result<Vec<u8>> {
@@ -98,11 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_known_by_what_it_imports() -> Result<()> {
-        let program =
-            r#"(module (import "env" "f" (func)) (import "wasi_snapshot_preview1" "fd_write" (func)))"#;
-        assert!(is_program(&wat::parse_str(program)?));
-        assert!(!is_program(&wat::parse_str(r#"(module (import "env" "wasi_snapshot_preview1" (func)))"#)?));
+    fn a_program_is_known_by_its_imports_and_its_start_export() -> Result<()> {
+        let wasi = r#"(import "env" "f" (func)) (import "wasi_snapshot_preview1" "fd_write" (func))"#;
+        let start = r#"(func (export "_start"))"#;
+        assert!(is_program(&wat::parse_str(format!("(module {wasi} {start})"))?));
+        assert!(!is_program(&wat::parse_str(format!("(module {wasi})"))?));
+        assert!(!is_program(&wat::parse_str(format!("(module {start})"))?));
         assert!(!is_program(b"\0asm\x01\0\0\0\x02\x05\x01"));
         Ok(())
     }

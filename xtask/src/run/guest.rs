@@ -24,7 +24,8 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, file: &Path) -> R
     conclude(&session, options, &ending)
 }
 
-/// Makes the file a job. It is a program if it imports WASI and the options name no function.
+/// Makes the file a job. It is a program if it imports WASI and exports
+/// `_start`, and the options name no function.
 ///
 /// # Errors
 /// - The file is not a module.
@@ -41,7 +42,8 @@ pub(crate) fn file_job(options: &RunOptions, file: &Path) -> Result<Job> {
     } else {
         ensure!(
             options.more_arguments.is_empty(),
-            "{} is not a program, because it does not import WASI: name the function that takes the words with --invoke",
+            "{} is not a program, because it does not import WASI and export `_start`: name the function that \
+             takes the words with --invoke",
             file.display()
         );
         Entry::Call { invoke: None }

@@ -17,17 +17,13 @@ use palimpsest_wasi::{Output, TscClock};
 use thiserror::Error;
 
 use crate::{
-    run::{Ended, Guest, Measured, RunError},
+    run::{Ended, Guest, INITIALIZE, Measured, RunError},
     slices::Sliced,
     world::StandardError,
 };
 
 pub(crate) use picture::{lodepng, webp};
 pub(crate) use quickjs::quickjs;
-
-/// The export of a library that must be called before all others, if it exists (WASI application
-/// ABI, reactors).
-const INITIALIZE: &str = "_initialize";
 
 /// The fuel for a library's start function.
 const START_FUEL: u64 = 100_000_000;

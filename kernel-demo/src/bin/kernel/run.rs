@@ -15,11 +15,10 @@ use alloc::{string::ToString, vec::Vec};
 use kernel_demo::{ExitStatus, Machine};
 use palimpsest_engine::{Config, Store};
 use palimpsest_protocol::{Driver, Entry, MemoryReport, Outcome, Report, Run, Value, files};
-use palimpsest_wasi::Exit;
 
-use crate::{programs, report, samples::Samples, slices::SliceError, world::SharedOutputLog};
+use crate::{programs, report, samples::Samples, world::SharedOutputLog};
 
-pub(crate) use error::RunError;
+pub(crate) use {call::INITIALIZE, error::RunError};
 
 /// A guest, and the inputs of its run.
 #[derive(Clone, Copy, Debug)]
@@ -46,22 +45,6 @@ pub(crate) enum Ended {
     Exited(u32),
 }
 
-impl Ended {
-    /// Converts a failed call of `name` to the end of the run, if the guest called `proc_exit`.
-    ///
-    /// # Errors
-    ///
-    /// Returns the failure if the guest did not.
-    pub(crate) fn by_failure(name: &str, error: SliceError) -> Result<Self, RunError> {
-        if let SliceError::Guest(cause) = &error
-            && let Some(exit) = cause.downcast_ref::<Exit>()
-        {
-            return Ok(Self::Exited(exit.code));
-        }
-        Err(RunError::of_call(name, error))
-    }
-}
-
 /// Figures of a run that exist however it ends.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
@@ -84,7 +67,10 @@ impl Measured {
 pub(crate) fn guest(machine: &Machine, request: &Run) -> ExitStatus {
     let free_frames_at_start = machine.frames().free_frames();
     let mut measured = Measured::default();
-    let ended = run(machine, request, &mut measured);
+    let ended = match run(machine, request, &mut measured) {
+        Err(RunError::Exit(exit)) => Ok(Ended::Exited(exit.code)),
+        ended => ended,
+    };
     let icount = |ticks: Option<u64>| ticks.filter(|_| machine.request().counts_instructions());
     let (outcome, results, exit_code, error) = match ended {
         Ok(Ended::Returned(results)) => (Outcome::Returned, results, None, None),

@@ -49,6 +49,7 @@ const fn binary(contents: &'static [u8]) -> Guest {
 const NUMBERS: Guest = Guest::Source("numbers.wat");
 const TRAPS: Guest = Guest::Source("traps.wat");
 const START_TRAPS: Guest = Guest::Source("start-traps.wat");
+const REACTOR: Guest = Guest::Source("reactor.wat");
 const TOUCHES: Guest = Guest::Source("touches.wat");
 
 /// All of them.
@@ -214,6 +215,30 @@ const CALLS: &[Case] = &[
         Error("argument 1 of `add-i32` is \"4294967296\", but its type is i32; write an integer from"),
     ),
     case(
+        "reactor-is-initialized-before-a-function-is-called",
+        REACTOR,
+        &["--invoke", "get"],
+        Returned { console: &["i32 42"], report: r#"{"results":[{"type":"i32","value":42}]}"# },
+    ),
+    case(
+        "reactor-without-a-name-has-its-functions-listed",
+        REACTOR,
+        &[],
+        Returned {
+            console: &["instantiated; call one of `_initialize`, `get`, `leave i32` with --invoke"],
+            report: r#"{"results":[]}"#,
+        },
+    ),
+    case(
+        "names-in-a-list-of-functions-are-escaped",
+        text(r#"(module (func (export "\1b[31m\0a")))"#),
+        &[],
+        Returned {
+            console: &[r"instantiated; call one of `\u{1b}[31m\n` with --invoke"],
+            report: r#"{"results":[]}"#,
+        },
+    ),
+    case(
         "limit-is-replaced-by-an-option",
         NUMBERS,
         &["--limit", "module_bytes=8"],
@@ -224,6 +249,14 @@ const CALLS: &[Case] = &[
         NUMBERS,
         &["--limit", "nesting=4294967296"],
         Error("4294967296 is too large for the limit `nesting`"),
+    ),
+    case(
+        "unknown-imports-are-refused-by-name",
+        text(
+            r#"(module (import "env" "print" (func)) (import "wasi_snapshot_preview1" "fd_write" (func)) (import "env" "a\09b" (func)))"#,
+        ),
+        &[],
+        Error(r"2 unknown imports: `env` `print`, `env` `a\tb`; define them in the linker"),
     ),
     case(
         "unknown-import-is-refused-by-name",

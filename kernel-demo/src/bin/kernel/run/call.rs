@@ -1,9 +1,13 @@
 //! A plain call: calls one export with arguments from the command line, and prints its results.
 //!
 //! The guest is not metered and runs in one piece, so that its cost is that of the engine. A module
-//! that imports WASI or the heap functions gets them.
+//! that imports WASI or the heap functions gets them. A reactor of WASI is initialized first.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
 use kernel_demo::{clock, println};
 use palimpsest_engine::{Engine, Func, Instance, Module, Paged, Store, Val};
@@ -17,6 +21,9 @@ use crate::{
 
 /// The export that is called by default. Command modules of WASI have it.
 const DEFAULT_EXPORT: &str = "_start";
+
+/// The export that must be called before all others, if it exists (WASI application ABI, reactors).
+pub(crate) const INITIALIZE: &str = "_initialize";
 
 pub(super) fn run(
     guest: Guest<'_>,
@@ -54,11 +61,20 @@ fn call(
     };
     let ty = func.ty(&*store);
     let arguments = values::parse_arguments(name, &ty, words)?;
+    if name != DEFAULT_EXPORT && name != INITIALIZE {
+        initialize(store, instance)?;
+    }
     let mut results: Vec<Val> = ty.results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
     match func.call(store, &arguments, &mut results) {
         Ok(()) => Ok(Ended::Returned(results.iter().map(values::result).collect())),
-        Err(cause) => Ended::by_failure(name, SliceError::Guest(cause)),
+        Err(cause) => Err(RunError::of_call(name, SliceError::Guest(cause))),
     }
+}
+
+/// Calls the export that a reactor wants to be called before all others, if it exists.
+fn initialize(store: &mut Store<World>, instance: Instance) -> Result<(), RunError> {
+    let Ok(func) = instance.get_typed_func::<(), ()>(&*store, INITIALIZE) else { return Ok(()) };
+    func.call(store, ()).map_err(|cause| RunError::of_call(INITIALIZE, SliceError::Guest(cause)))
 }
 
 /// Returns the function to call: the requested one, or `_start`. Returns None if neither exists.
@@ -78,6 +94,9 @@ fn chosen<'a>(
 /// The limit of functions in a list of those that can be called.
 const LISTED_MAX: usize = 32;
 
+/// The limit of characters of a name in such a list.
+const LISTED_CHARS_MAX: usize = 80;
+
 /// The limit of parameters that are written in such a list for one function.
 const LISTED_PARAMS_MAX: usize = 16;
 
@@ -87,11 +106,21 @@ fn callable(module: &Module) -> String {
         let ty = export.ty().func()?;
         let params = ty.params().iter().take(LISTED_PARAMS_MAX);
         let words: Vec<_> = params.map(|param| values::type_name(*param)).collect();
-        Some(format!("`{}`", [&[export.name()], &words[..]].concat().join(" ")))
+        let name: String = export.name().chars().take(LISTED_CHARS_MAX).collect();
+        Some(format!("`{}`", [&[&*name.escape_debug().to_string()], &words[..]].concat().join(" ")))
     });
-    let functions: Vec<_> = functions.take(LISTED_MAX).collect();
-    if functions.is_empty() {
-        return String::from("it exports no functions");
+    let (mut listed, mut count) = (Vec::new(), 0);
+    for function in functions {
+        if count < LISTED_MAX {
+            listed.push(function);
+        }
+        count += 1;
     }
-    format!("call one of {} with --invoke", functions.join(", "))
+    match count {
+        0 => String::from("it exports no functions"),
+        _ if count > LISTED_MAX => {
+            format!("call one of {} or {} more with --invoke", listed.join(", "), count - LISTED_MAX)
+        }
+        _ => format!("call one of {} with --invoke", listed.join(", ")),
+    }
 }

@@ -21,8 +21,5 @@ pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, Ru
     let mut sliced = Sliced::new(Store::new(&engine, World::new(wasi)), guest.machine.space(), time);
     let ended = sliced.start(&linker, &module, ENTRY);
     sliced.conclude(measured);
-    match ended {
-        Ok(_) => Ok(Ended::Exited(0)),
-        Err(error) => Ended::by_failure(ENTRY, error),
-    }
+    ended.map(|_| Ended::Exited(0)).map_err(|error| RunError::of_call(ENTRY, error))
 }

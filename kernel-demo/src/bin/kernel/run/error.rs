@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use palimpsest_engine::{DuplicateDefinition, EngineError, Error, InstantiateError, ModuleError, TaskError};
 use palimpsest_protocol::{Outcome, files};
-use palimpsest_wasi::ArchiveError;
+use palimpsest_wasi::{ArchiveError, Exit};
 use thiserror::Error;
 
 use super::limits::LimitTooLarge;
@@ -42,14 +42,17 @@ pub(crate) enum RunError {
     Task(TaskError),
     #[error("trap: {cause}, in the call of `{name}`")]
     Trap { name: String, cause: Error },
+    /// The guest ended itself, in whichever of its functions.
+    #[error(transparent)]
+    Exit(Exit),
 }
 
 impl From<InstantiateError> for RunError {
     fn from(error: InstantiateError) -> Self {
-        if matches!(error, InstantiateError::Start(_)) {
-            Self::Start(error)
-        } else {
-            Self::Instantiate(error)
+        let InstantiateError::Start(cause) = &error else { return Self::Instantiate(error) };
+        match cause.downcast_ref::<Exit>() {
+            Some(exit) => Self::Exit(*exit),
+            None => Self::Start(error),
         }
     }
 }
@@ -60,12 +63,16 @@ impl RunError {
         match error {
             SliceError::Task(TaskError::Instantiate(error)) => error.into(),
             SliceError::Task(error) => Self::Task(error),
-            SliceError::Guest(cause) => Self::Trap { name: name.into(), cause },
+            SliceError::Guest(cause) => match cause.downcast_ref::<Exit>() {
+                Some(exit) => Self::Exit(*exit),
+                None => Self::Trap { name: name.into(), cause },
+            },
         }
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
+            Self::Exit(_) => Outcome::Exited,
             Self::Start(_) | Self::Trap { .. } | Self::OutOfBounds { .. } => Outcome::Trap,
             Self::NoGuest
             | Self::Limit(_)

@@ -1,8 +1,16 @@
 //! Cases of guests that are programs: their arguments, output and exit codes.
 
-use super::{Case, CommandError, Exited, Guest, NUMBERS, Trap, case, text};
+use super::{Case, CommandError, Exited, Guest, NUMBERS, REACTOR, Trap, case, text};
 
 const COMMAND: Guest = Guest::Source("command.wat");
+
+/// A program whose start function ends it.
+const EXIT_IN_START: Guest = text(
+    r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (func $end (call $exit (i32.const 5)))
+        (start $end)
+        (func (export "_start") unreachable))"#,
+);
 
 /// All of them.
 pub(super) const CASES: &[Case] = &[
@@ -56,6 +64,24 @@ pub(super) const CASES: &[Case] = &[
         Exited { status: 125, output: b"", errors: b"", report: r#"{"exit_code":4294967295}"# },
     ),
     case(
+        "exit-code-of-an-invoked-function-is-passed-on",
+        REACTOR,
+        &["--invoke", "leave", "7"],
+        Exited { status: 7, output: b"", errors: b"", report: r#"{"outcome":"exited","exit_code":7}"# },
+    ),
+    case(
+        "exit-code-of-a-start-function-is-passed-on",
+        EXIT_IN_START,
+        &[],
+        Exited { status: 5, output: b"", errors: b"", report: r#"{"outcome":"exited","exit_code":5}"# },
+    ),
+    case(
+        "exit-code-of-a-start-function-before-an-invoked-one-is-passed-on",
+        EXIT_IN_START,
+        &["--invoke", "_start"],
+        Exited { status: 5, output: b"", errors: b"", report: r#"{"outcome":"exited","exit_code":5}"# },
+    ),
+    case(
         "trap-of-a-program-is-named",
         text(
             r#"(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
@@ -75,7 +101,7 @@ pub(super) const CASES: &[Case] = &[
         NUMBERS,
         &["--", "1"],
         CommandError(
-            "numbers.wat is not a program, because it does not import WASI: name the function that takes the words",
+            "numbers.wat is not a program, because it does not import WASI and export `_start`: name the function",
         ),
     ),
     case(
