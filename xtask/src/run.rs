@@ -15,7 +15,7 @@ mod tour;
 
 use crate::cli::RunOptions;
 use anyhow::{Context, Result};
-use palimpsest_host::archive;
+use palimpsest_host::archive::{self, Skipped};
 use palimpsest_host::job::Job;
 use palimpsest_host::qemu::{Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, Need};
@@ -59,13 +59,28 @@ fn with_world(mut job: Job, options: &RunOptions) -> Result<Job> {
     job.run.environment.clone_from(&options.env);
     job.run.limits.clone_from(&options.limit);
     if let Some(directory) = &options.dir {
-        job.root = Some(archive::pack_directory(directory)?);
+        let packed = archive::pack_directory(directory)?;
+        report_skipped(&packed.skipped);
+        job.root = Some(packed.archive);
     }
     if let Some(path) = &options.stdin {
         let input = fs::read(path);
         job.input = Some(input.with_context(|| format!("cannot read {}", path.display()))?);
     }
     Ok(job)
+}
+
+/// The limit of lines about what a directory has and the guest does not see.
+const SKIPPED_MAX: usize = 20;
+
+/// Prints what the guest does not see of its directory.
+fn report_skipped(skipped: &[Skipped]) {
+    for entry in skipped.iter().take(SKIPPED_MAX) {
+        eprintln!("{entry}");
+    }
+    if skipped.len() > SKIPPED_MAX {
+        eprintln!("{} more entries are skipped", skipped.len() - SKIPPED_MAX);
+    }
 }
 
 /// The virtual machine that the options ask for.

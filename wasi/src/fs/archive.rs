@@ -2,9 +2,11 @@
 //!
 //! The contents of an archive are not trusted. Every name stays below the root, no entry replaces
 //! another, and an entry that cannot be represented is an error that names it. A directory needs no
-//! entry. A hard link becomes a file with the same bytes, a symbolic link remains one.
+//! entry. A hard link becomes a file with the same bytes, a symbolic link remains one. Names that
+//! are too long for a header may be in an extended header of POSIX (pax) before it.
 
 use alloc::string::{String, ToString};
+use core::str;
 use tar_no_std::{CorruptDataError, PosixHeader, TarArchiveRef, TypeFlag};
 use thiserror::Error;
 use wasip1::Errno;
@@ -24,15 +26,21 @@ const NS_PER_SECOND: u64 = 1_000_000_000;
 #[non_exhaustive]
 pub enum ArchiveError {
     /// The bytes are not a tar archive, or use extensions of GNU tar.
-    #[error("not a readable tar archive: {0}; pack it with `--format=ustar`")]
+    #[error("not a readable tar archive: {0}; pack it with `--format=posix`")]
     Corrupt(#[source] CorruptDataError),
-    /// A POSIX extended header gives an entry another name, link target or size.
+    /// A POSIX extended header gives an entry another size, or all entries a name.
     #[error("the extended header at block {block} sets `{key}`; pack the archive with `--format=ustar`")]
     Extended {
         /// The number of the 512-byte block of the header.
         block: usize,
-        /// The field that the header sets: `path`, `linkpath` or `size`.
+        /// The field that the header sets: `size`, or `path` or `linkpath` for all entries.
         key: String,
+    },
+    /// A record of a POSIX extended header does not have the form `length key=value`.
+    #[error("a record of the extended header at block {block} is malformed; create the archive anew")]
+    Record {
+        /// The number of the 512-byte block of the header.
+        block: usize,
     },
     /// A name is not UTF-8.
     #[error("the name or link target at block {block} is not UTF-8; rename the file")]
@@ -91,8 +99,14 @@ impl Volume {
     pub(crate) fn archive(tar: &'static [u8]) -> Result<Self, ArchiveError> {
         let archive = TarArchiveRef::new(tar).map_err(ArchiveError::Corrupt)?;
         let mut volume = Self { nodes_max: NODES_MAX, ..Self::empty() };
+        let mut extended = Extended::default();
         for (block, header) in archive.headers() {
-            volume.add_entry(tar, block, header)?;
+            let records = payload(tar, block, header);
+            match type_of(header) {
+                TypeFlag::XHDTYPE => extended = Extended::of_one(records, block)?,
+                TypeFlag::XGLTYPE => Extended::check_global(records, block)?,
+                _ => volume.add_entry(tar, block, header, core::mem::take(&mut extended))?,
+            }
         }
         Ok(volume)
     }
@@ -102,13 +116,19 @@ impl Volume {
         tar: &'static [u8],
         block: usize,
         header: &'static PosixHeader,
+        extended: Extended,
     ) -> Result<(), ArchiveError> {
-        let name = name_of(header).ok_or(ArchiveError::NotUtf8 { block })?;
-        let flag = header.typeflag.try_to_type_flag().expect("`TarArchiveRef::new` checked all headers");
-        let kind = match flag {
-            TypeFlag::XHDTYPE | TypeFlag::XGLTYPE => {
-                return require_plain(payload(tar, block, header), block);
-            }
+        let not_utf8 = ArchiveError::NotUtf8 { block };
+        let name = match extended.name {
+            Some(name) => name.to_string(),
+            None => name_of(header).ok_or(not_utf8.clone())?,
+        };
+        let target = || match extended.target {
+            Some(target) => Ok(target),
+            None => header.linkname.as_str().map_err(|_| not_utf8.clone()),
+        };
+        let kind = match type_of(header) {
+            TypeFlag::XHDTYPE | TypeFlag::XGLTYPE => return Ok(()),
             TypeFlag::DIRTYPE => return self.directories(&name, header).map(drop),
             TypeFlag::REGTYPE | TypeFlag::AREGTYPE if name.ends_with('/') => {
                 return self.directories(&name, header).map(drop);
@@ -116,11 +136,9 @@ impl Volume {
             TypeFlag::REGTYPE | TypeFlag::AREGTYPE | TypeFlag::CONTTYPE => {
                 Kind::File(Content::Archived(payload(tar, block, header)))
             }
-            TypeFlag::SYMTYPE => {
-                Kind::Link(header.linkname.as_str().map_err(|_| ArchiveError::NotUtf8 { block })?)
-            }
+            TypeFlag::SYMTYPE => Kind::Link(target()?),
             TypeFlag::LINK => {
-                let target = header.linkname.as_str().map_err(|_| ArchiveError::NotUtf8 { block })?;
+                let target = target()?;
                 let no_target = || ArchiveError::NoTarget { name: name.clone(), target: target.to_string() };
                 Kind::File(self.archived(target).ok_or_else(no_target)?)
             }
@@ -207,16 +225,66 @@ fn modified_ns(header: &PosixHeader) -> u64 {
     u64::from_str_radix(digits, 8).unwrap_or_default().saturating_mul(NS_PER_SECOND)
 }
 
-/// Checks that an extended header sets only fields that may be ignored. Its records have the form
-/// `length key=value\n` (POSIX, pax, "pax Extended Header").
-fn require_plain(records: &[u8], block: usize) -> Result<(), ArchiveError> {
-    for record in records.split(|byte| *byte == b'\n') {
-        let key = record.split(|byte| *byte == b'=').next().unwrap_or_default();
-        let key = key.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-        if matches!(key, b"path" | b"linkpath" | b"size") {
-            let key = String::from_utf8_lossy(key).into_owned();
-            return Err(ArchiveError::Extended { block, key });
-        }
+fn type_of(header: &PosixHeader) -> TypeFlag {
+    header.typeflag.try_to_type_flag().expect("`TarArchiveRef::new` checked all headers")
+}
+
+/// The fields that an extended header sets for the entry after it.
+#[derive(Clone, Copy, Default)]
+struct Extended {
+    name: Option<&'static str>,
+    target: Option<&'static str>,
+}
+
+impl Extended {
+    /// Reads the header of one entry.
+    fn of_one(records: &'static [u8], block: usize) -> Result<Self, ArchiveError> {
+        let mut extended = Self::default();
+        for_each_record(records, block, |key, value| {
+            let value = || str::from_utf8(value).map(Some).map_err(|_| ArchiveError::NotUtf8 { block });
+            match key {
+                b"path" => extended.name = value()?,
+                b"linkpath" => extended.target = value()?,
+                b"size" => return Err(ArchiveError::Extended { block, key: "size".to_string() }),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(extended)
+    }
+
+    /// Checks that a header of all entries sets only fields that may be ignored.
+    fn check_global(records: &'static [u8], block: usize) -> Result<(), ArchiveError> {
+        for_each_record(records, block, |key, _| match key {
+            b"path" | b"linkpath" | b"size" => {
+                Err(ArchiveError::Extended { block, key: String::from_utf8_lossy(key).into_owned() })
+            }
+            _ => Ok(()),
+        })
+    }
+}
+
+/// Passes the key and the value of each record to `each`. A record has the form
+/// `length key=value\n`, where the length is that of the whole record (POSIX, pax, "pax Extended
+/// Header").
+fn for_each_record(
+    mut records: &'static [u8],
+    block: usize,
+    mut each: impl FnMut(&'static [u8], &'static [u8]) -> Result<(), ArchiveError>,
+) -> Result<(), ArchiveError> {
+    while !records.is_empty() {
+        let (key, value, rest) = first_record(records).ok_or(ArchiveError::Record { block })?;
+        each(key, value)?;
+        records = rest;
     }
     Ok(())
+}
+
+/// Splits off the key and the value of the first record. Returns None if it is malformed.
+fn first_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let digits = records.iter().position(|byte| *byte == b' ')?;
+    let length: usize = str::from_utf8(&records[..digits]).ok()?.parse().ok()?;
+    let record = records.get(digits + 1..length)?.strip_suffix(b"\n")?;
+    let end_of_key = record.iter().position(|byte| *byte == b'=')?;
+    Some((&record[..end_of_key], &record[end_of_key + 1..], &records[length..]))
 }

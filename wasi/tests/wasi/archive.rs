@@ -36,6 +36,27 @@ fn a_file_is_read_in_parts_at_positions_and_to_its_end() {
 }
 
 #[test]
+fn a_name_of_any_length_in_an_extended_header_is_found() {
+    let long = ["d".repeat(120), "e".repeat(200), "f".repeat(200), "\u{1f980}".repeat(50)].join("/");
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in [(long.as_str(), b"long".as_slice()), ("short", b"short")] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        if header.set_path(name).is_err() {
+            builder.append_pax_extensions([("path", name.as_bytes())]).unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, content).unwrap();
+    }
+    let tar = builder.into_inner().unwrap().leak();
+    let mut guest = Guest::new(Wasi::builder().archive("/", tar).unwrap());
+    for (name, content) in [(long.as_str(), b"long".as_slice()), ("short", b"short")] {
+        let file = guest.open(ROOT, name, 0).unwrap();
+        assert_eq!(guest.read(file, 10), Ok(content.to_vec()));
+    }
+}
+
+#[test]
 fn reading_at_an_offset_leaves_the_position() {
     let mut guest = guest();
     let file = guest.open(ROOT, "hello.txt", 0).unwrap();

@@ -41,7 +41,7 @@ fn bytes_that_are_not_an_archive_are_refused() {
     assert_eq!(
         error(broken.leak()).to_string(),
         "not a readable tar archive: header at block 0 has an invalid checksum; pack it with \
-         `--format=ustar`"
+         `--format=posix`"
     );
 }
 
@@ -97,17 +97,50 @@ fn names_that_are_not_utf_8_are_refused() {
     assert_eq!(error(entry(EntryType::Symlink, b"a", b"\xFF", b"")), ArchiveError::NotUtf8 { block: 0 });
 }
 
+/// An archive with an extended header and a file.
+fn extended(kind: EntryType, records: &[u8]) -> &'static [u8] {
+    archive(&[(kind, b"PaxHeaders/a", b"", records), (EntryType::Regular, b"a", b"", b"content")])
+}
+
 #[test]
-fn an_extended_header_may_give_times_but_no_names() {
-    let with = |records: &[u8]| {
-        archive(&[
-            (EntryType::XHeader, b"PaxHeaders/a", b"", records),
-            (EntryType::Regular, b"a", b"", b"content"),
-        ])
-    };
-    assert!(Wasi::builder().archive("/", with(b"30 mtime=1700000000.123456789\n")).is_ok());
-    let error = error(with(b"20 mtime=1700000000\n24 path=a very long name\n"));
-    assert_eq!(error, ArchiveError::Extended { block: 0, key: "path".into() });
+fn an_extended_header_may_give_times_and_names_but_no_size() {
+    for records in [b"30 mtime=1700000000.123456789\n".as_slice(), b"16 path=b/c/d/e\n"] {
+        assert!(Wasi::builder().archive("/", extended(EntryType::XHeader, records)).is_ok());
+    }
+    let refused = error(extended(EntryType::XHeader, b"20 mtime=1700000000\n8 size=7\n"));
+    assert_eq!(refused, ArchiveError::Record { block: 0 });
+    let refused = error(extended(EntryType::XHeader, b"20 mtime=1700000000\n9 size=7\n"));
+    assert_eq!(refused, ArchiveError::Extended { block: 0, key: "size".into() });
+    let refused = error(extended(EntryType::XGlobalHeader, b"10 path=b\n"));
+    assert_eq!(refused, ArchiveError::Extended { block: 0, key: "path".into() });
+}
+
+#[test]
+fn a_name_in_an_extended_header_is_checked_like_any_other() {
+    let refused = error(extended(EntryType::XHeader, b"13 path=../up\n"));
+    assert_eq!(refused, ArchiveError::Record { block: 0 });
+    let refused = error(extended(EntryType::XHeader, b"14 path=../up\n"));
+    assert_eq!(refused, ArchiveError::Outside { name: "..".into() });
+    let refused = error(extended(EntryType::XHeader, b"10 path=\xFF\n"));
+    assert_eq!(refused, ArchiveError::NotUtf8 { block: 0 });
+}
+
+#[test]
+fn malformed_records_are_refused() {
+    for records in [
+        b"path=b\n".as_slice(),
+        b"0 path=b\n",
+        b"1 path=b\n",
+        b"8 path=b\n",
+        b"99 path=b\n",
+        b"-10 path=b\n",
+        b"10 path+b\n",
+        b"18446744073709551616 path=b\n",
+        b" ",
+    ] {
+        let refused = error(extended(EntryType::XHeader, records));
+        assert_eq!(refused, ArchiveError::Record { block: 0 }, "{}", String::from_utf8_lossy(records));
+    }
 }
 
 #[test]
