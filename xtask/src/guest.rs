@@ -13,6 +13,9 @@ use wat::{Detect, Parser};
 /// The name of the module that programs import the system from.
 const WASI: &str = "wasi_snapshot_preview1";
 
+/// How a component begins: the magic number of Wasm, and the version of the component model.
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
 /// The function that a program exports.
 const START: &str = "_start";
 
@@ -20,7 +23,7 @@ const START: &str = "_start";
 ///
 /// # Errors
 /// - The file is missing, a directory, unreadable or empty.
-/// - It is neither a binary module nor its text form.
+/// - It is neither a binary module nor its text form. A component is named as such.
 /// - The text has a mistake. The message shows its line.
 pub(crate) fn load(path: &Path) -> Result<Vec<u8>> {
     let shown = path.display();
@@ -33,6 +36,11 @@ pub(crate) fn load(path: &Path) -> Result<Vec<u8>> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
     };
     ensure!(!bytes.is_empty(), "{shown} is empty: name a .wasm or .wat file with a module in it");
+    ensure!(
+        !bytes.starts_with(COMPONENT),
+        "{shown} is a component (WASI preview 2), and Palimpsest runs core modules: build it for \
+         wasm32-wasip1, or take its modules out with `wasm-tools component unbundle`"
+    );
     match (Detect::from_bytes(&bytes), path.extension()) {
         (Detect::WasmBinary, _) => Ok(bytes),
         (Detect::WasmText, _) => assemble(path, &bytes),
@@ -136,6 +144,13 @@ mod tests {
     fn bytes_that_are_not_a_module_are_refused() -> Result<()> {
         let error = TestFile::new("picture.wasm", b"\x89PNG\r\n")?.error();
         assert!(error.starts_with("FILE is not WebAssembly"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_component_is_recognised() -> Result<()> {
+        let error = TestFile::new("component.wasm", b"\0asm\x0d\0\x01\0")?.error();
+        assert!(error.starts_with("FILE is a component (WASI preview 2), and"), "{error}");
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! what is missing, build the kernel, boot it, and turn the ending into a [`status`]. The kernel
 //! itself prints what went wrong inside the guest.
 
+pub(crate) mod advice;
 pub(crate) mod allocators;
 pub(crate) mod churn;
 mod guest;

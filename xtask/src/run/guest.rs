@@ -1,6 +1,6 @@
 //! Runs the user's own file: calls one of its functions, or runs it as a program.
 
-use super::{conclude, machine, require, with_world};
+use super::{advice, conclude, machine, require, with_world};
 use crate::cli::RunOptions;
 use crate::guest;
 use anyhow::{Result, ensure};
@@ -21,7 +21,11 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, file: &Path) -> R
     require(workspace, options)?;
     let session = Session::new(workspace, options.target, Image::KERNEL)?;
     let ending = job.boot_aloud(&session, machine(options))?;
-    conclude(&session, options, &ending)
+    let status = conclude(&session, options, &ending)?;
+    for advice in advice::of_run(&session, &job.module) {
+        eprintln!("{advice}");
+    }
+    Ok(status)
 }
 
 /// Makes the file a job. It is a program if it imports WASI and exports
