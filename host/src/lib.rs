@@ -26,6 +26,7 @@ pub mod boot;
 pub mod clang;
 pub mod digits;
 mod follow;
+mod interrupt;
 pub mod iso;
 pub mod job;
 pub mod kernel;

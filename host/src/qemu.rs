@@ -1,10 +1,11 @@
 //! The virtual machine: its command line, its time limit and the meaning of its exit status.
 //!
 //! [`boot`] owns the QEMU process: it returns only after the process has ended, and kills it
-//! through its own handle when the time is up. The first serial port is the kernel's text, line by
-//! line. The second one carries the report, the third and the fourth what a guest writes; each goes
-//! to a file.
+//! through its own handle when the time is up or a signal ends this process. The first serial port
+//! is the kernel's text, line by line. The second one carries the report, the third and the fourth
+//! what a guest writes; each goes to a file.
 
+use crate::interrupt;
 use crate::iso;
 use crate::packages::Tool;
 pub use palimpsest_protocol::Clock;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -215,11 +217,8 @@ pub(crate) fn follow(
     time_limit: Duration,
     mut on_line: impl FnMut(&str),
 ) -> Result<Ending> {
-    let qemu = cmd(emulator.executable(), arguments)
-        .stdin_null()
-        .stderr_to_stdout()
-        .unchecked()
-        .reader()
+    let command = cmd(emulator.executable(), arguments).stdin_null().stderr_to_stdout().unchecked();
+    let qemu = interrupt::start(|| command.reader())
         .with_context(|| format!("cannot start {}", emulator.executable()))?;
     let qemu = Process(qemu);
     let (end_watch, ended) = mpsc::channel();
@@ -285,7 +284,7 @@ impl Medium {
 
 /// A process that is killed when this value is dropped.
 #[derive(Debug)]
-struct Process(ReaderHandle);
+struct Process(Arc<ReaderHandle>);
 
 impl Drop for Process {
     fn drop(&mut self) {
