@@ -43,6 +43,8 @@ pub(crate) enum Command {
     /// Everything that a change must pass: formatting, lints, documentation, all tests for both
     /// targets, the tour
     Ci(CiOptions),
+    /// Run Wasm files of npm and PyPI here and under Node.js, and print what each does
+    RealFiles(RealFilesOptions),
     /// Run the fuzz targets with pseudorandom inputs from a seed
     Fuzz(FuzzOptions),
     /// Run a selection of the tests under Miri, which needs a nightly toolchain with that component
@@ -212,6 +214,16 @@ pub(crate) struct CiOptions {
     pub(crate) setup: SetupOptions,
 }
 
+/// Options of `real-files`.
+#[derive(Args, Debug)]
+pub(crate) struct RealFilesOptions {
+    /// Only the files with this in their package's name or their path
+    pub(crate) name: Option<String>,
+    /// Whether missing things are installed
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+}
+
 /// Options of `fuzz`. Without a bound, each target runs as many inputs as in `ci`.
 #[derive(Args, Debug)]
 pub(crate) struct FuzzOptions {
@@ -260,6 +272,7 @@ mod tests {
             | Command::Iso(_)
             | Command::Soak(_)
             | Command::Ci(_)
+            | Command::RealFiles(_)
             | Command::Fuzz(_)
             | Command::Miri
             | Command::Deny
@@ -325,7 +338,7 @@ mod tests {
         let options = run_options(&["a.wat", "--limit", "module_bytes=64_000_000", "--limit", "fuel=5"])?;
         assert_eq!(options.limit, [(Limit::ModuleBytes, 64_000_000), (Limit::Fuel, 5)]);
         for word in ["module_bytes", "module_bytes=", "module_bytes=-1", "module_bytes=1M"] {
-            let error = run_options(&["a.wat", "--limit", word]).expect_err("there is no number");
+            let error = run_options(&["a.wat", "--limit", word]).expect_err("the number is missing");
             assert_eq!(error.kind(), ErrorKind::ValueValidation);
         }
         Ok(())

@@ -12,6 +12,7 @@ mod guest;
 mod iso;
 mod miri;
 mod prose;
+mod real_files;
 mod run;
 mod soak;
 mod test_runner;
@@ -44,6 +45,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Iso(options) => iso::run(&workspace, &options),
         Command::Soak(options) => soak::run(&workspace, &options),
         Command::Ci(options) => ci::run(&workspace, &options),
+        Command::RealFiles(options) => real_files::run(&workspace, &options),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Miri => miri::run(&workspace),
         Command::Deny => deny::run(&workspace),

@@ -55,6 +55,28 @@ pub fn run(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Outpu
         .with_context(|| format!("cannot start {}, which comes with npm", registry::NODE))
 }
 
+/// Calls the export of a job that is the call of a function, with 32-bit integers or floats as its
+/// arguments. Prints its result. Without a name, the module is only instantiated.
+///
+/// # Errors
+/// Node.js cannot be started, the module cannot be written, or the job is a program.
+pub fn call(programs: &Programs<'_>, directory: &Path, job: &Job) -> Result<Output> {
+    let Entry::Call { invoke } = &job.run.entry else {
+        bail!("the job is a program, not the call of a function")
+    };
+    let module = directory.join("module.wasm");
+    fs::write(&module, &job.module).with_context(|| format!("cannot write {}", module.display()))?;
+    let task = json!({ "module": module, "invoke": invoke, "args": job.run.arguments });
+    let script = programs.workspace.root().join("guests/recipes/node/call.mjs");
+    cmd!(registry::NODE, "--no-warnings", NO_CONCURRENT_MARKING, script, task.to_string())
+        .stdin_null()
+        .stdout_capture()
+        .stderr_capture()
+        .unchecked()
+        .run()
+        .with_context(|| format!("cannot start {}, which comes with npm", registry::NODE))
+}
+
 /// The file of the driver in JavaScript.
 const fn script(driver: Driver) -> &'static str {
     match driver {

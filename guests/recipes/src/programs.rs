@@ -1,7 +1,7 @@
 //! The programs as jobs for the kernel: a module with its arguments and files.
 //!
-//! The module is from [`registry`] or [compiled](crate::guest). A program that the user gives no words
-//! runs with arguments and files from here.
+//! The module is from [`registry`] or [compiled](crate::guest). A program that the user gives no
+//! words runs with arguments and files from here.
 
 use crate::guest::{self, Allocator, Guest, Program};
 use crate::registry::{self, Fetched};

