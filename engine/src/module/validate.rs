@@ -62,35 +62,36 @@ pub(super) fn validate(wasm: &[u8], guest_tables: u32) -> Result<(), Refusal> {
     let mut allocations = FuncValidatorAllocations::default();
     let (mut host_table, mut is_exported) = (None, false);
     for payload in parser.parse_all(wasm) {
-        match payload? {
-            Payload::TableSection(section) => {
-                let split = Split::of(&section, wasm)?;
-                validator.table_section(&TableSectionReader::new(reader(&split.others))?)?;
-                host_table = Some(valid_alone(&split.last)?);
-            }
-            Payload::ExportSection(section) => {
-                let split = Split::of(&section, wasm)?;
-                validator.export_section(&ExportSectionReader::new(reader(&split.others))?)?;
-                for export in ExportSectionReader::new(reader(&split.last))? {
-                    let export = export?;
-                    is_exported = export.name == HOST_TABLE
-                        && export.kind == ExternalKind::Table
-                        && export.index == guest_tables;
-                }
-            }
-            payload => {
-                let ValidPayload::Func(func, body) = validator.payload(&payload)? else { continue };
-                let FuncToValidate { resources, index, ty, features } = func;
-                let host_table = host_table.ok_or(Refusal::NoHostTable)?;
-                let resources = WithHostTable { module: resources, index: guest_tables, host_table };
-                let func = FuncToValidate { resources, index, ty, features };
-                let mut validator = func.into_validator(allocations);
-                validator.validate(&body)?;
-                allocations = validator.into_allocations();
-            }
+        let payload = payload?;
+        if let Payload::TableSection(section) = &payload {
+            let split = Split::of(section, wasm)?;
+            validator.table_section(&TableSectionReader::new(reader(&split.others))?)?;
+            host_table = Some(valid_alone(&split.last)?);
+            continue;
         }
+        if let Payload::ExportSection(section) = &payload {
+            let split = Split::of(section, wasm)?;
+            validator.export_section(&ExportSectionReader::new(reader(&split.others))?)?;
+            is_exported = exports_host_table(&split.last, guest_tables)?;
+            continue;
+        }
+        let ValidPayload::Func(func, body) = validator.payload(&payload)? else { continue };
+        let FuncToValidate { resources, index, ty, features } = func;
+        let host_table = host_table.ok_or(Refusal::NoHostTable)?;
+        let resources = WithHostTable { module: resources, index: guest_tables, host_table };
+        let mut function = FuncToValidate { resources, index, ty, features }.into_validator(allocations);
+        function.validate(&body)?;
+        allocations = function.into_allocations();
     }
     if host_table.is_some() && is_exported { Ok(()) } else { Err(Refusal::NoHostTable) }
+}
+
+/// Returns whether the only export of a section with these contents is that of the host table, which
+/// has this index.
+fn exports_host_table(contents: &[u8], index: u32) -> Result<bool, Refusal> {
+    let export = ExportSectionReader::new(reader(contents))?.into_iter().next();
+    let export = export.ok_or(Refusal::NoHostTable)??;
+    Ok(export.name == HOST_TABLE && export.kind == ExternalKind::Table && export.index == index)
 }
 
 /// Returns the type of the only table of a section with these contents, after validating it.

@@ -130,7 +130,7 @@ impl MemoryRecord {
     /// Panics if `memory` does not belong to the store `ctx`.
     pub(crate) fn of<T: 'static>(memory: Memory, ctx: impl AsContext<Data = StoreState<T>>) -> Arc<Self> {
         let ctx = ctx.as_context();
-        let base = memory.wasmi(ctx.data()).data_ptr(&ctx).addr();
+        let base = memory.wasmi(ctx.data()).data_ptr(ctx).addr();
         let record = ctx.data().memories.iter().find(|record| record.base == base);
         Arc::clone(record.expect("a `Memory` is used with the store that it belongs to"))
     }

@@ -100,11 +100,13 @@ impl Guest {
         random: &mut Random,
         linker: &Linker<World>,
     ) -> Result<Self, NotStarted> {
-        let kind = KINDS[random.below(KINDS.len() as u32) as usize];
+        let kind = any_of(&KINDS, random);
         let (wasm, export, arguments) = kind.call(random);
-        let refused = |error: &dyn ToString| match kind {
-            Kind::Damaged => NotStarted::Refused,
-            _ => NotStarted::Wrong(format!("a guest that is {kind:?}: {}", error.to_string())),
+        let refused = |error: &dyn ToString| {
+            if kind == Kind::Damaged {
+                return NotStarted::Refused;
+            }
+            NotStarted::Wrong(format!("a guest that is {kind:?}: {}", error.to_string()))
         };
         let engine = engine(machine, machine.engine_config(Limits::default()).fuel(Fuel::Metered));
         let module = Module::new(&engine, &wasm).map_err(|error| refused(&error))?;
@@ -161,15 +163,16 @@ impl Kind {
             Self::Blocks => (guest!("block-keeper"), "run", alloc::vec![up_to(1 << 30), Val::I32(5_000)]),
             Self::Writes | Self::Reads | Self::Clears => {
                 let stride = PAGE << random.below(12);
-                let count =
-                    u64::from(random.below(u32::try_from(TIB / stride).unwrap_or(u32::MAX).min(20_000))) + 1;
-                let (stride, count) = (Val::I64(stride.cast_signed()), Val::I64(count.cast_signed()));
-                let faults = guest!("faults");
-                match self {
-                    Self::Writes => (faults, "write", alloc::vec![Val::I64(0), stride, count]),
-                    Self::Reads => (faults, "read", alloc::vec![Val::I64(0), stride, count]),
-                    _ => (faults, "write_and_clear", alloc::vec![stride, count]),
-                }
+                let most = u32::try_from(TIB / stride).unwrap_or(u32::MAX).min(20_000);
+                let count = Val::I64(i64::from(random.below(most)) + 1);
+                let stride = Val::I64(stride.cast_signed());
+                let (export, arguments) = if self == Self::Clears {
+                    ("write_and_clear", alloc::vec![stride, count])
+                } else {
+                    let export = if self == Self::Writes { "write" } else { "read" };
+                    (export, alloc::vec![Val::I64(0), stride, count])
+                };
+                (guest!("faults"), export, arguments)
             }
             Self::Fills => (guest!("bulk-of-any-length"), "fill_forever", alloc::vec![up_to(16 << 20)]),
             Self::Copies => (
@@ -219,10 +222,16 @@ impl Kind {
     }
 }
 
-/// Returns the module of another kind with up to four bytes changed.
+fn any_of(kinds: &[Kind], random: &mut Random) -> Kind {
+    let count = u32::try_from(kinds.len()).expect("there are few kinds");
+    kinds[random.below(count) as usize]
+}
+
+/// Returns a module of one of the other kinds, which are all but the last, with up to four bytes
+/// changed.
 fn damaged(random: &mut Random) -> (Vec<u8>, &'static str, Vec<Val>) {
-    let others = KINDS.len() as u32 - 1;
-    let (mut wasm, export, arguments) = KINDS[random.below(others) as usize].call(random);
+    let (_, others) = KINDS.split_last().expect("there are kinds");
+    let (mut wasm, export, arguments) = any_of(others, random).call(random);
     for _ in 0..=random.below(4) {
         let place = random.below(u32::try_from(wasm.len()).expect("these guests are small")) as usize;
         wasm[place] = random.next().to_le_bytes()[0];
