@@ -367,6 +367,25 @@ pub enum Commit {
     Reserved,
 }
 
+/// Where the native stack ends on which an engine is called.
+///
+/// An engine that has this compares what is left of the stack with what its build needs, before it
+/// loads or instantiates a module and before each call and resumption, nested ones included. A call
+/// that may not fit fails with [`EntryError::StackTooSmall`](crate::EntryError), and nothing has
+/// run. What host functions and interrupts take is not included.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub enum NativeStack {
+    /// The end is not known, and nothing is checked.
+    #[default]
+    Unknown,
+    /// All calls are on one stack, and this is the address of its lowest byte.
+    EndsAt(usize),
+    /// Calls are on several stacks. The function returns the address of the lowest byte of the one
+    /// that it runs on, for example out of the control block of the thread. It runs at each entry.
+    Probe(fn() -> usize),
+}
+
 /// The configuration of an [`Engine`](crate::Engine): [`Config::default`], changed by the methods
 /// below.
 #[derive(Clone, Debug, Default)]
@@ -377,6 +396,7 @@ pub struct Config {
     pub(crate) strategy: Strategy,
     pub(crate) images: Images,
     pub(crate) heap: Option<&'static dyn Ledger>,
+    pub(crate) stack: NativeStack,
 }
 
 impl Config {
@@ -433,6 +453,13 @@ impl Config {
     /// off by default.
     pub(crate) fn wasmi_features() -> WasmFeatures {
         Features::all().difference(Features::MEMORY_CONTROL).to_wasmparser()
+    }
+
+    /// Sets where the native stack of the calls ends, so that a call which may not fit is refused.
+    #[must_use]
+    pub fn stack(mut self, stack: NativeStack) -> Self {
+        self.stack = stack;
+        self
     }
 
     /// Returns the configuration of the interpreter.

@@ -3,14 +3,18 @@
 mod entry;
 mod error;
 mod self_check;
+mod stack;
 
 use alloc::sync::Arc;
 
-use self::entry::Gate;
 pub use self::{entry::EntryError, error::EngineError};
+use self::{
+    entry::Gate,
+    stack::{Build, Needs},
+};
 use crate::{
     backing::{Backing, ImageBudget, Provider},
-    config::{Config, Limits},
+    config::{Config, Limits, NativeStack},
 };
 
 /// The state that modules and stores share. A clone is the same engine.
@@ -34,6 +38,7 @@ struct Shared {
     backing: Backing,
     images: Arc<ImageBudget>,
     gate: Gate,
+    needs: Needs,
 }
 
 impl Engine {
@@ -43,6 +48,9 @@ impl Engine {
     ///
     /// # Errors
     ///
+    /// - [`EngineError::Unoptimized`] if wasmi was compiled without optimizations, and
+    ///   [`Config::stack`] does not state where the stack ends.
+    /// - [`EngineError::Entry`] if the stack is too small.
     /// - [`EngineError::DispatchNotFlat`] if the profile of the build lost wasmi's tail calls.
     /// - [`EngineError::SelfCheck`] if the module of the check did not run.
     ///
@@ -65,10 +73,16 @@ impl Engine {
     /// # }
     /// ```
     pub fn new(config: Config, backing: impl Into<Backing>) -> Result<Self, EngineError> {
+        let build = Build::of_program();
+        let needs = build.needs();
+        if build == Build::Unoptimized && matches!(config.stack, NativeStack::Unknown) {
+            return Err(EngineError::Unoptimized { needed_bytes: needs.call });
+        }
+        config.stack.check(needs.engine)?;
         self_check::check()?;
         let inner = wasmi::Engine::new(&config.to_wasmi());
         let images = Arc::new(ImageBudget::new(config.limits.image_frames));
-        let shared = Shared { inner, config, backing: backing.into(), images, gate: Gate::default() };
+        let shared = Shared { inner, config, backing: backing.into(), images, gate: Gate::default(), needs };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -88,6 +102,25 @@ impl Engine {
     /// Returns whether `self` and `other` are clones of one engine.
     pub(crate) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Checks that the native stack has room for loading a module.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::StackTooSmall`].
+    pub(crate) fn check_stack_for_load(&self) -> Result<(), EntryError> {
+        self.shared.config.stack.check(self.shared.needs.load)
+    }
+
+    /// Checks that the native stack has room for a call.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::StackTooSmall`].
+    #[inline]
+    pub(crate) fn check_stack_for_call(&self) -> Result<(), EntryError> {
+        self.shared.config.stack.check(self.shared.needs.call)
     }
 
     /// Takes the engine until the result is dropped.

@@ -54,7 +54,8 @@
 //!   virtual addresses, and one line in the #PF handler. For [`Fixed`]: a byte slice, and no MMU.
 //! - A profile with opt-level 2 or 3, and with LTO or one codegen unit. [`Engine::new`] refuses a
 //!   build whose interpreter uses up native stack.
-//! - 64 KiB of native stack for a call that does not re-enter the host.
+//! - 16 KiB of native stack for a call that does not re-enter the host. [`Config::stack`] makes the
+//!   engine check that they are there.
 //!
 //! # Design
 //!
@@ -96,7 +97,7 @@ mod units;
 pub use backing::Paged;
 pub use backing::{Backing, BackingError, Cleared, Fixed, FrameShortage, MemoryResidency};
 pub use budget::{HeapBudget, HeapMeter, HeapMeters, ReserveError};
-pub use config::{Commit, Config, Features, Fuel, Images, Limits, Strategy};
+pub use config::{Commit, Config, Features, Fuel, Images, Limits, NativeStack, Strategy};
 pub use engine::{Engine, EngineError, EntryError};
 pub use link::{DuplicateDefinition, InstantiateError, Linker, UnknownImports};
 pub use module::{IndexType, MemoryType, Module, ModuleError};

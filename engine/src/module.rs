@@ -108,9 +108,10 @@ impl Module {
     /// - [`ModuleError::Limit`] if it exceeds one of the engine's limits.
     /// - [`ModuleError::ReservedName`] if it uses a name that is reserved for the engine.
     /// - [`ModuleError::OutOfHeap`] if the kernel heap has no room for it.
-    /// - [`ModuleError::Entry`] if a call uses the engine.
+    /// - [`ModuleError::Entry`] if a call uses the engine, or if the native stack is too small.
     /// - [`ModuleError::Translate`] if it exceeds a limit of wasmi.
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
+        engine.check_stack_for_load()?;
         let _scope = engine.enter_scope()?;
         let Some(ledger) = engine.config().heap else { return Self::load(engine, wasm) };
         let limit = engine.limits().heap_bytes;

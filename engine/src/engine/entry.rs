@@ -22,6 +22,17 @@ pub enum EntryError {
          program its own engine"
     )]
     InUse,
+    /// The native stack that [`Config::stack`](crate::Config::stack) describes may be too small.
+    #[error(
+        "the native stack has {remaining_bytes} bytes left, and the engine needs {needed_bytes}; call on \
+         a larger stack, or optimize more: see step 1 of docs/embedding.md"
+    )]
+    StackTooSmall {
+        /// Bytes from the stack pointer to the end of the stack.
+        remaining_bytes: usize,
+        /// Bytes that a call may take in this build.
+        needed_bytes: usize,
+    },
 }
 
 impl HostError for EntryError {}

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::EntryError;
+
 /// Why an [`Engine`](crate::Engine) was not created.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -18,6 +20,19 @@ pub enum EngineError {
         /// Rounds of the loop.
         iterations: u32,
     },
+    /// wasmi was compiled without optimizations. Its translator then takes more native stack than
+    /// most kernels have.
+    #[error(
+        "wasmi was compiled without optimizations and needs {needed_bytes} bytes of native stack; set \
+         `opt-level = 1` in `[profile.dev.package.\"*\"]`, or state with `Config::stack` that they are there"
+    )]
+    Unoptimized {
+        /// Bytes of native stack that a call may take in this build.
+        needed_bytes: usize,
+    },
+    /// The native stack is too small.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// The module of the self-check did not run.
     #[error("the self-check of the interpreter failed: {0}")]
     SelfCheck(#[source] wasmi::Error),

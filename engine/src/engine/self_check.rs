@@ -16,7 +16,7 @@ use wasm_encoder::{
     TypeSection, ValType,
 };
 
-use super::EngineError;
+use super::{EngineError, stack::stack_pointer};
 
 /// Rounds of the loop in the longest run. A dispatch that keeps 16 bytes for one instruction of a
 /// round shows 4 KiB.
@@ -74,13 +74,6 @@ fn first_growth() -> Result<Option<(u32, usize)>, wasmi::Error> {
         }
     }
     Ok(None)
-}
-
-/// Returns an address in the current stack frame.
-#[inline(never)]
-fn stack_pointer() -> usize {
-    let local = 0_u8;
-    core::hint::black_box(&raw const local).addr()
 }
 
 /// Encodes the module of the check. Its function `run` calls the probe, runs the loop as often as

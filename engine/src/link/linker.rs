@@ -160,7 +160,8 @@ impl<T: 'static> Linker<T> {
     /// - [`InstantiateError::NoMemory`] if the module imports a function of the engine that acts on
     ///   its memory, and has none.
     /// - [`InstantiateError::OtherEngine`] if the module belongs to another engine than the store.
-    /// - [`InstantiateError::Entry`] if another call uses the engine.
+    /// - [`InstantiateError::Entry`] if another call uses the engine, or if the native stack is too
+    ///   small.
     /// - [`InstantiateError::TooManyInstances`], [`InstantiateError::TooManyTables`],
     ///   [`InstantiateError::TableTooLarge`], [`InstantiateError::TablesTooLarge`],
     ///   [`InstantiateError::TooManyEntries`] or [`InstantiateError::Memory`] if a limit is

@@ -94,7 +94,8 @@ impl Func {
     /// # Errors
     ///
     /// - Those of wasmi if the function has other parameters, or another number of results.
-    /// - [`EntryError`](crate::EntryError) if another call uses the engine.
+    /// - [`EntryError`](crate::EntryError) if another call uses the engine, or if the native stack
+    ///   is too small.
     /// - [`ReentryTooDeep`](crate::ReentryTooDeep) if calls nest too deeply.
     /// - [`OutOfFrames`](crate::OutOfFrames) if the store is lost.
     /// - The guest's trap, or the error of a host function.
@@ -157,7 +158,8 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
     ///
     /// # Errors
     ///
-    /// - [`EntryError`](crate::EntryError) if another call uses the engine.
+    /// - [`EntryError`](crate::EntryError) if another call uses the engine, or if the native stack
+    ///   is too small.
     /// - [`ReentryTooDeep`](crate::ReentryTooDeep) if calls nest too deeply.
     /// - [`OutOfFrames`](crate::OutOfFrames) if the store is lost.
     /// - The guest's trap, or the error of a host function.

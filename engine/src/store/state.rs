@@ -105,6 +105,7 @@ impl<T> StoreState<T> {
     /// [`EntryError`], or [`OutOfHeap`] if the reserve of the heap is in use.
     #[inline]
     fn enter<E: From<EntryError> + From<OutOfHeap>>(&mut self) -> Result<Entry, E> {
+        self.engine.check_stack_for_call()?;
         let is_first = !self.is_inside;
         if is_first {
             self.engine.enter()?;
@@ -173,8 +174,8 @@ struct Entry {
     is_stay: bool,
 }
 
-/// A call that has entered the store. Dropping it leaves the store, also if a host function panics
-/// and the panic is caught.
+/// A call that has entered the store. Dropping it leaves the store, also while a panic unwinds: the
+/// use of another store's item panics.
 struct Inside<'a, 'b, T: 'static> {
     ctx: &'a mut StoreContextMut<'b, StoreState<T>>,
     entry: Entry,

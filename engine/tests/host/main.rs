@@ -14,6 +14,7 @@ mod memories;
 mod owners;
 mod shared_limits;
 mod splice;
+mod stack;
 mod support;
 mod task;
 mod turns;

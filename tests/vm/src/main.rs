@@ -37,6 +37,7 @@ mod wasm_interrupts;
 mod wasm_kinds;
 mod wasm_limits;
 mod wasm_lives;
+mod wasm_stacks;
 mod wasm_strategies;
 mod wasm_tasks;
 mod wasm_touch;
@@ -92,6 +93,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: wasm_bulk::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_tasks::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_interrupts::TESTS, policies: BootPolicies::ANY },
+    Topic { tests: wasm_stacks::TESTS, policies: BootPolicies::ANY },
     Topic { tests: soak::TESTS, policies: BootPolicies::ANY },
 ];
 

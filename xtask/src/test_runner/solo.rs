@@ -57,11 +57,22 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// decoders instead of inlining them, and pass references to their own locals.
 const LOST_TAIL_CALLS: Image = Image {
     profile: &[("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")],
-    ..Image::new("palimpsest-vm-tests", "lost-tail-calls")
+    ..Image::new("palimpsest-vm-tests", "refused-build")
+};
+
+/// A build without optimizations, like cargo's profile `dev`: what `cargo build` makes.
+const UNOPTIMIZED: Image = Image {
+    profile: &[
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+        ("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true"),
+        ("CARGO_PROFILE_RELEASE_LTO", "off"),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ],
+    ..Image::new("palimpsest-vm-tests", "refused-build")
 };
 
 /// All of them.
-pub(super) const ALL: [Solo; 6] = [
+pub(super) const ALL: [Solo; 7] = [
     // A kernel that shares no code with ours, on the same two crates.
     Solo {
         name: "example/embed-minimal",
@@ -78,6 +89,16 @@ pub(super) const ALL: [Solo; 6] = [
         name: "gnu/lost-tail-calls-are-refused-by-name",
         with: &[Target::Gnu],
         image: LOST_TAIL_CALLS,
+        target: Target::Gnu,
+        memory_mib: DEFAULT_MEMORY_MIB,
+        loader: Loader::Qemu,
+        proof: Proof::Checks(3),
+    },
+    // The profile of those who have not set one.
+    Solo {
+        name: "gnu/a-build-without-optimizations-is-refused-by-name",
+        with: &[Target::Gnu],
+        image: UNOPTIMIZED,
         target: Target::Gnu,
         memory_mib: DEFAULT_MEMORY_MIB,
         loader: Loader::Qemu,
