@@ -4,6 +4,7 @@
 //! standard error. For the call of a single function the kernel's text is the output.
 
 use crate::boot::{Session, Streams};
+use crate::progress::{self, Progress};
 use crate::qemu::{Ending, Machine};
 use anyhow::Result;
 use palimpsest_protocol::{Entry, Run, Task, files};
@@ -46,11 +47,19 @@ impl Job {
     /// # Errors
     /// As [`Session::boot_guest`].
     pub fn boot_aloud(&self, session: &Session, machine: Machine) -> Result<Ending> {
+        let progress = &Progress::new("booting");
         let console: &mut dyn FnMut(&str) = match self.run.entry {
-            Entry::Call { .. } => &mut |line| println!("{line}"),
-            Entry::Program { .. } => &mut |line| eprintln!("{line}"),
+            Entry::Call { .. } => &mut |line| {
+                progress.finish();
+                println!("{line}");
+            },
+            Entry::Program { .. } => &mut |line| {
+                progress.finish();
+                eprintln!("{line}");
+            },
         };
-        let (output, errors) = (&mut io::stdout(), &mut io::stderr());
+        let output = &mut progress::Ending { progress, inner: io::stdout() };
+        let errors = &mut progress::Ending { progress, inner: io::stderr() };
         self.boot(session, machine, Streams { console, output, errors })
     }
 }

@@ -8,6 +8,7 @@
 //! its own output directory. Otherwise builds for one target would evict the cached results of the
 //! other and of the host.
 
+use crate::progress;
 use crate::workspace::{Variable, Workspace};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -82,7 +83,8 @@ impl Image {
 /// # Errors
 /// Cargo fails. It has then printed why on standard error.
 pub fn build(workspace: &Workspace, target: Target, image: Image) -> Result<PathBuf> {
-    let command = ["build", "--package", image.package, "--bin", image.binary];
+    let mut command = vec!["build", "--package", image.package, "--bin", image.binary];
+    command.extend(progress::is_quiet().then_some("--quiet"));
     let build = cargo(workspace, target, &command, image.profile);
     let output = build.unchecked().run().context("cannot start cargo")?;
     ensure!(

@@ -14,6 +14,7 @@
 //! - [`iso`]: CD images that boot a kernel by GRUB;
 //! - [`job`]: a guest with everything that it is given, ready to be booted;
 //! - [`recording`]: a run whose output is kept, with the frames at each line;
+//! - [`progress`]: which work goes on;
 //! - [`tally`] and [`digits`]: counts and numbers as people read them.
 
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ pub mod iso;
 pub mod job;
 pub mod kernel;
 pub mod packages;
+pub mod progress;
 pub mod qemu;
 pub mod recording;
 pub mod setup;

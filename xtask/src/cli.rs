@@ -17,6 +17,9 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Print results and errors only, nothing about work that goes on
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
 }
 
 /// The commands.

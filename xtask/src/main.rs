@@ -20,6 +20,7 @@ mod test_runner;
 use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Command};
+use palimpsest_host::progress;
 use palimpsest_host::setup;
 use palimpsest_host::workspace::Workspace;
 use std::ffi::OsString;
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::locate()?;
+    if cli.quiet {
+        progress::set_quiet();
+    }
     match cli.command {
         Command::Setup => setup::install_everything(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&workspace, &options),

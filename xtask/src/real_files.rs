@@ -15,6 +15,7 @@ use palimpsest_guest_recipes::registry::{self, Package, Registry};
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session, Streams};
 use palimpsest_host::job::Job;
 use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::progress::Progress;
 use palimpsest_host::protocol::{Driver, Entry, Limit, Outcome, Report, Value};
 use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, Need};
@@ -89,7 +90,10 @@ pub(crate) fn run(workspace: &Workspace, options: &RealFilesOptions) -> Result<E
     for file in chosen {
         let name = format!("{} {} {}", file.package, file.version, file.path);
         let start = Instant::now();
-        match file.compare(&programs, &session) {
+        let progress = Progress::new(&name);
+        let compared = file.compare(&programs, &session);
+        drop(progress);
+        match compared {
             Ok(Some(row)) => {
                 tally.pass(&Timed(&name, start.elapsed()));
                 rows.push(row);

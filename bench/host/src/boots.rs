@@ -9,6 +9,7 @@ use crate::modules::{self, Module};
 use anyhow::{Context, Result, ensure};
 use palimpsest_host::boot::Session;
 use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::progress::Progress;
 use palimpsest_host::protocol::{Measurements, Sample, Suite, Task};
 use palimpsest_host::qemu::{Accelerator, Clock, Cpu, Ending, Machine, Setting};
 use palimpsest_host::workspace::Workspace;
@@ -99,8 +100,12 @@ impl Bench {
             setting: Setting::Measuring(cpu),
         };
         let mut output = String::new();
+        let shown = format!("{suite:?}");
+        let kind = shown.split('(').next().unwrap_or_default();
+        let progress = Progress::new(&format!("measuring {kind} with -cpu {cpu}"));
         let task = Task::Measure(suite.clone());
         let ending = self.session.boot(machine, task, &packed, |line| output.extend([line, "\n"]))?;
+        drop(progress);
         ensure!(ending == Ending::Success, "the suite {suite:?}: {ending}\n{output}");
         let report: Measurements =
             self.session.answer().with_context(|| format!("the suite {suite:?} was not measured"))?;

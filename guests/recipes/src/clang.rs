@@ -11,6 +11,7 @@ use crate::units::{self, Unit};
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
 use palimpsest_host::clang::Clang;
+use palimpsest_host::progress::Progress;
 use palimpsest_host::workspace::Workspace;
 use std::ffi::OsString;
 use std::fs;
@@ -46,7 +47,7 @@ impl<'a> Compiler<'a> {
         }
         arguments.extend(unit.files.iter().map(Into::into));
         let directory = self.cache.entry(unit.name, &key, |directory| {
-            eprintln!("compiling {}", unit.name);
+            let _progress = Progress::announced(&format!("compiling {}", unit.name));
             run("clang", &arguments, directory)
         })?;
         let objects = unit.files.iter().map(|file| {

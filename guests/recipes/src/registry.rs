@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use duct::cmd;
 use flate2::read::GzDecoder;
 use palimpsest_host::packages::Tool;
+use palimpsest_host::progress::Progress;
 use palimpsest_host::setup::{self, MissingPolicy, Need};
 use palimpsest_host::workspace::Workspace;
 use serde::Deserialize;
@@ -195,7 +196,8 @@ pub fn find(workspace: &Workspace, package: Package<'_>, policy: MissingPolicy) 
 }
 
 fn fetch(cache: &Path, directory: &Path, package: &Package<'_>) -> Result<()> {
-    eprintln!("fetching {} {} from {}", package.name, package.version, package.registry);
+    let what = format!("fetching {} {} from {}", package.name, package.version, package.registry);
+    let _progress = Progress::announced(&what);
     fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
     match package.registry {
         Registry::Npm => fetch_from_npm(cache, directory, package),

@@ -13,6 +13,7 @@ use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::archive::pack_files;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::progress::Progress;
 use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
 use palimpsest_host::recording::Recording;
 use palimpsest_host::setup::MissingPolicy;
@@ -124,7 +125,10 @@ pub(super) fn run(
 fn count(name: &str, target: Target, tally: &mut Tally, test: impl FnOnce() -> Result<Option<()>>) {
     let name = name.replacen("program", &format!("program/{target}"), 1);
     let start = Instant::now();
-    match test() {
+    let progress = Progress::new(&name);
+    let tested = test();
+    drop(progress);
+    match tested {
         Ok(Some(())) => tally.pass(&Timed(&name, start.elapsed())),
         Ok(None) => println!("skipped {name}: a program is not available"),
         Err(error) => tally.fail(&Timed(&name, start.elapsed()), &format_args!("{error:#}"), ""),

@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use judge::{Attempt, judge};
 use palimpsest_host::boot::{Session, Streams};
 use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::progress::Progress;
 use palimpsest_host::tally::{Tally, Timed};
 use palimpsest_host::workspace::Workspace;
 use serde_json::Value;
@@ -48,8 +49,10 @@ pub(super) fn run(workspace: &Workspace, target: Target, filter: &str) -> Result
     for case in chosen {
         let name = format!("run/{target}/{}", case.name);
         let start = Instant::now();
+        let progress = Progress::new(&name);
         let attempt =
             attempt(workspace, &session, target, case).with_context(|| format!("cannot try {name}"))?;
+        drop(progress);
         let name = Timed(&name, start.elapsed());
         match judge(&case.expected, &attempt) {
             Ok(()) => {

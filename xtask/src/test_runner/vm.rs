@@ -10,6 +10,7 @@ use super::solo;
 use anyhow::Result;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::progress::Progress;
 use palimpsest_host::protocol::{Expected, ListedTest, Task};
 use palimpsest_host::qemu::{Accelerator, Clock, Ending, Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, MissingPolicy, Need};
@@ -47,8 +48,10 @@ pub(super) fn run(
         }
     };
     let Some(tests) = list(&session, target, &mut tally)? else { return Ok(tally) };
-    for test in tests.iter().filter(|test| chosen(&test.name)) {
-        let output = run_one(&session, target, test, &mut tally)?;
+    let chosen_tests: Vec<_> = tests.iter().filter(|test| chosen(&test.name)).collect();
+    for (index, test) in (1..).zip(&chosen_tests) {
+        let what = format!("{index} of {}: vm/{target}/{}", chosen_tests.len(), test.name);
+        let output = run_one(&session, target, test, &what, &mut tally)?;
         output.lines().for_each(|line| on_line(&test.name, line));
     }
     for kernel in solo {
@@ -71,8 +74,16 @@ fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<V
 }
 
 /// Runs one test. Returns its output if it passed.
-fn run_one(session: &Session, target: Target, test: &ListedTest, tally: &mut Tally) -> Result<String> {
+fn run_one(
+    session: &Session,
+    target: Target,
+    test: &ListedTest,
+    what: &str,
+    tally: &mut Tally,
+) -> Result<String> {
+    let progress = Progress::new(what);
     let boot = boot(session, Task::Test(test.name.clone()), time_limit(&test.expected), test.clock)?;
+    drop(progress);
     Ok(boot.conclude(&format!("vm/{target}/{}", test.name), &test.expected, tally))
 }
 

@@ -1,0 +1,93 @@
+//! Shows which work goes on, for a person who waits at a terminal.
+//!
+//! A [`Progress`] is a line on standard error with a spinner and the time. Only one is shown at a
+//! time: another that begins meanwhile is part of the first one's work. It must end before its
+//! caller prints a result. Without a terminal there are plain lines, only for work after which no
+//! result is printed: [`Progress::announced`]. `--quiet` removes both.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+static IS_SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// The time between two pictures of the spinner.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Removes all lines about progress from here on.
+pub fn set_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether there are no lines about progress.
+#[must_use]
+pub fn is_quiet() -> bool {
+    IS_QUIET.load(Ordering::Relaxed)
+}
+
+/// Work that goes on until this value is dropped or finished.
+#[derive(Debug)]
+#[must_use = "the work ends when it is dropped"]
+pub struct Progress {
+    /// None if another one is shown, without a terminal, or with `--quiet`
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Begins work whose result gets a line when it ends.
+    pub fn new(what: &str) -> Self {
+        let is_visible = !is_quiet() && io::stderr().is_terminal();
+        if !is_visible || IS_SHOWN.swap(true, Ordering::Relaxed) {
+            return Self { bar: None };
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        let bar = ProgressBar::new_spinner()
+            .with_style(style.expect("the template has no mistake"))
+            .with_message(what.to_owned());
+        bar.enable_steady_tick(TICK);
+        Self { bar: Some(bar) }
+    }
+
+    /// Begins work without such a line: without a terminal, it is announced.
+    pub fn announced(what: &str) -> Self {
+        if !is_quiet() && !io::stderr().is_terminal() {
+            eprintln!("{what}");
+        }
+        Self::new(what)
+    }
+
+    /// Ends it, so that its caller may print.
+    pub fn finish(&self) {
+        let Some(bar) = &self.bar else { return };
+        if !bar.is_finished() {
+            bar.finish_and_clear();
+            IS_SHOWN.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// A writer whose first bytes end some work.
+#[derive(Debug)]
+pub(crate) struct Ending<'a, W> {
+    pub(crate) progress: &'a Progress,
+    pub(crate) inner: W,
+}
+
+impl<W: Write> Write for Ending<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.progress.finish();
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
