@@ -51,9 +51,18 @@ bitflags! {
 }
 
 impl Features {
-    /// Returns the same set in the validator's terms.
+    /// Returns the same set in the validator's terms, without the proposals that the crate's own
+    /// features leave out.
+    #[cfg(feature = "splice")]
     pub(crate) fn to_wasmparser(self) -> WasmFeatures {
-        WasmFeatures::from_bits_truncate(self.bits())
+        let mut features = self;
+        if cfg!(not(feature = "memory64")) {
+            features.remove(Self::MEMORY64);
+        }
+        if cfg!(not(feature = "simd")) {
+            features.remove(Self::SIMD | Self::RELAXED_SIMD);
+        }
+        WasmFeatures::from_bits_truncate(features.bits())
     }
 }
 
@@ -451,6 +460,7 @@ impl Config {
     /// Returns the proposals that the interpreter accepts: all but [`Features::MEMORY_CONTROL`],
     /// whose instruction the splice replaces. [`Self::to_wasmi`] switches on those that wasmi has
     /// off by default.
+    #[cfg(feature = "splice")]
     pub(crate) fn wasmi_features() -> WasmFeatures {
         Features::all().difference(Features::MEMORY_CONTROL).to_wasmparser()
     }
@@ -474,8 +484,16 @@ impl Config {
         // before the splice.
         config.compilation_mode(wasmi::CompilationMode::Lazy);
         config.ignore_custom_sections(true);
-        config.wasm_custom_page_sizes(true);
-        config.wasm_wide_arithmetic(true);
+        accept_all(&mut config);
         config
     }
+}
+
+/// Switches on the proposals that wasmi has off by default. Without its validator it has no such
+/// switches, and refuses none of them.
+pub(crate) fn accept_all(config: &mut wasmi::Config) {
+    #[cfg(feature = "validate")]
+    config.wasm_custom_page_sizes(true).wasm_wide_arithmetic(true);
+    #[cfg(not(feature = "validate"))]
+    let _ = config;
 }

@@ -14,38 +14,50 @@
 //! - If the engine is metered, [`bulk`] instructions are divided into pieces.
 //!
 //! [`scan`] validates and finds what has to change. [`segments`] and [`splice`] write the new
-//! module.
+//! module. Without the feature `splice` this code is left out: such a program loads no Wasm binary.
 
+#[cfg(feature = "splice")]
 mod bounds;
+#[cfg(feature = "splice")]
 mod bulk;
 mod error;
+mod host_op;
+#[cfg(feature = "splice")]
 mod image;
 mod memory_type;
+#[cfg(feature = "splice")]
 mod repair;
+#[cfg(feature = "splice")]
 mod scan;
+#[cfg(feature = "splice")]
 mod segments;
+#[cfg(feature = "splice")]
 mod splice;
+#[cfg(feature = "splice")]
 mod validate;
+#[cfg(feature = "splice")]
 mod work;
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
+pub(crate) use self::host_op::{HostOp, Slots};
 pub use self::{
     error::ModuleError,
     memory_type::{IndexType, MemoryType},
 };
+#[cfg(feature = "splice")]
 use self::{image::Imaged, scan::Scan};
-pub(crate) use self::{scan::HostOp, splice::Slots};
+use crate::{backing::DataImage, engine::Engine};
+#[cfg(feature = "splice")]
 use crate::{
-    backing::DataImage,
     budget::{self, Verdict},
     config::Images,
-    engine::Engine,
 };
 
 /// The prefix of all names that the engine adds to a module.
 const RESERVED_PREFIX: &str = "\0palimpsest";
 /// The module name of the imports that were memories of the module.
+#[cfg(feature = "splice")]
 const MEMORY_MODULE: &str = "\0palimpsest.memory";
 /// The export name of the host table.
 pub(crate) const HOST_TABLE: &str = "\0palimpsest.host-table";
@@ -54,6 +66,7 @@ pub(crate) const INITIALIZER: &str = "\0palimpsest.initializer";
 /// The export name of the start function.
 pub(crate) const START: &str = "\0palimpsest.start";
 
+#[cfg(feature = "splice")]
 fn memory_name(index: usize) -> String {
     format!("{index}")
 }
@@ -96,6 +109,7 @@ struct Shared {
     table_sizes: Vec<(usize, u64)>,
 }
 
+#[cfg(feature = "splice")]
 impl Module {
     /// Loads the Wasm binary `wasm`.
     ///
@@ -150,7 +164,9 @@ impl Module {
         };
         Ok(Self { shared: Arc::new(shared) })
     }
+}
 
+impl Module {
     /// Returns the engine that the module belongs to.
     #[must_use]
     pub fn engine(&self) -> &Engine {
@@ -217,6 +233,7 @@ impl Module {
 /// wasmi validates it again, unless the host table is one table more than its validator accepts in
 /// a module. Then [`validate`] does. So a guest can have as many tables as the specification's
 /// limits for embedders allow.
+#[cfg(feature = "splice")]
 #[allow(unsafe_code, reason = "wasmi's validator counts the host table")]
 fn parse(
     engine: &wasmi::Engine,
@@ -239,6 +256,7 @@ fn parse(
 }
 
 /// Makes the images of the module's memories. If one of them cannot be made, none is.
+#[cfg(feature = "splice")]
 fn images<'a>(engine: &Engine, scan: &Scan<'a>) -> (Imaged<'a>, MemoryImages) {
     let imaged = match engine.config().images {
         Images::Off => Imaged::default(),

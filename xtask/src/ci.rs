@@ -34,8 +34,13 @@ enum Platform {
 #[derive(Clone, Copy, Debug)]
 struct Check(&'static str, Platform, &'static str);
 
-/// The engine as firmware without an MMU uses it.
-const ENGINE_ALONE: &str = "clippy --package=palimpsest-engine --no-default-features -- -D warnings";
+/// The engine as firmware without an MMU uses it, and without each part that it may leave out.
+const ENGINE_ALONE: &str =
+    "clippy --package=palimpsest-engine --no-default-features --features=memory64,simd,splice -- -D warnings";
+const SPLICE_ALONE: &str =
+    "clippy --package=palimpsest-engine --no-default-features --features=splice -- -D warnings";
+const VALIDATE_ALONE: &str =
+    "clippy --package=palimpsest-engine --no-default-features --features=memory64,validate -- -D warnings";
 
 /// The crates of a guest's host without page tables: with 32-bit addresses, then
 /// with 64-bit addresses.
@@ -85,11 +90,13 @@ const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimps
 const GUESTS: &str = "clippy --package=palimpsest-guest-churn --package=palimpsest-guest-coremark \
                       --target=wasm32-wasip1 -- -D warnings";
 
-const CHECKS: [Check; 20] = [
+const CHECKS: [Check; 22] = [
     Check("fmt", Platform::Host, "fmt --all --check"),
     Check("fmt/fuzz", Platform::Host, "fmt --manifest-path=fuzz/Cargo.toml --check"),
     Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
     Check("clippy/host/engine-alone", Platform::Host, ENGINE_ALONE),
+    Check("clippy/host/splice-alone", Platform::Host, SPLICE_ALONE),
+    Check("clippy/host/validate-alone", Platform::Host, VALIDATE_ALONE),
     Check("clippy/host/stream-alone", Platform::Host, STREAM_ALONE),
     Check("clippy/gnu", Platform::Kernel(Target::Gnu), KERNEL),
     Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
@@ -163,6 +170,8 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
         let words = ["run", &format!("--target={target}")];
         run_step(&format!("ci/tour/{target}"), &command(workspace, &words, policy)?, &mut tally)?;
     }
+    println!("$ cargo xtask bench --size --check");
+    run_step("ci/bench/size", &command(workspace, &["bench", "--size", "--check"], policy)?, &mut tally)?;
     for target in TARGETS {
         println!("$ cargo xtask bench --check --target {target}");
         let words = ["bench", "--check", &format!("--target={target}")];

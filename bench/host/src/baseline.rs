@@ -9,6 +9,7 @@
 use crate::counts;
 use crate::figure::{Figure, Figures, Source, Unit};
 use crate::goals::{Counts, Goal, Verdict};
+use crate::sizes::Sizes;
 use anyhow::{Context, Result};
 use palimpsest_host::kernel::Target;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub(crate) struct Baseline {
     pub(crate) goals: Vec<Goal>,
     /// Linux's counts, and what they were measured with
     pub(crate) linux: Reference,
+    /// What firmware takes
+    #[serde(default)]
+    pub(crate) sizes: Sizes,
     /// The counts of our kernels, by target
     counts: BTreeMap<String, Counts>,
 }

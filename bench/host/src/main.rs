@@ -18,6 +18,7 @@ mod modules;
 mod options;
 mod peers;
 mod plots;
+mod sizes;
 mod steps;
 
 use anyhow::{Context, Result};
@@ -29,9 +30,11 @@ use kernels::Kernels;
 use modules::Module;
 use options::BenchOptions;
 use palimpsest_guest_recipes::programs::Programs;
+use palimpsest_host::board::Board;
 use palimpsest_host::setup::{self, EMULATOR, Need};
 use palimpsest_host::workspace::Workspace;
 use peers::Peers;
+use sizes::Sizes;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -62,6 +65,9 @@ fn main() -> ExitCode {
 /// Something is missing and may not be installed; the kernel or a peer does not build, run or
 /// answer; a file cannot be written.
 fn run(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
+    if options.size {
+        return sizes(workspace, options);
+    }
     let mut needs: Vec<Need> = options.targets().iter().map(|target| Need::Core(target.triple())).collect();
     needs.push(EMULATOR);
     setup::require(workspace, &needs, options.setup.missing_policy())?;
@@ -95,6 +101,25 @@ fn run(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
         write(path, &format!("{:#}\n", document.json()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the sizes of firmware, and compares them with the baseline or makes them the baseline.
+///
+/// # Errors
+/// As [`run`].
+fn sizes(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
+    setup::require(workspace, &Board::CortexM4.needs(), options.setup.missing_policy())?;
+    let mut baseline = Baseline::read(workspace.root())?;
+    let sizes = Sizes::measure(workspace)?;
+    print!("{sizes}");
+    if options.update_baseline {
+        baseline.sizes = sizes;
+        baseline.write(workspace.root())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let worse = if options.check { baseline.sizes.worse(&sizes) } else { Vec::new() };
+    worse.iter().for_each(|line| println!("WORSE: {line}"));
+    Ok(if worse.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Makes the counts of the options' targets the baseline, and Linux's its reference if there are

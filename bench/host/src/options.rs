@@ -41,6 +41,10 @@ pub(crate) struct BenchOptions {
     /// Count instructions, and make them the baseline. With the peers, record Linux's counts too
     #[arg(long, conflicts_with = "check")]
     pub(crate) update_baseline: bool,
+    /// Instead of everything else: the flash, stack and heap of firmware on a Cortex-M4; with
+    /// --check or --update-baseline they are compared with the baseline or make it
+    #[arg(long, conflicts_with_all = ["peers", "json", "icount", "docs"])]
+    pub(crate) size: bool,
     /// Write docs/performance.md and docs/plots; with --icount the page has no times
     #[arg(long, conflicts_with_all = ["check", "update_baseline"])]
     pub(crate) docs: bool,

@@ -10,19 +10,20 @@
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection,
-    Function, FunctionSection, ImportSection, MemArg, MemorySection, Module, RefType, TableSection,
-    TypeSection, ValType,
-};
 
 use super::{EngineError, stack::stack_pointer};
+use crate::config::accept_all;
 
 /// Rounds of the loop in the longest run. A dispatch that keeps 16 bytes for one instruction of a
 /// round shows 4 KiB.
 const MOST_ROUNDS: u32 = 256;
 /// Bytes by which the stack pointers of the two host calls of a run may differ.
 const TOLERANCE: usize = 512;
+
+/// The module of the check. Its function `run` calls the probe, runs the loop as often as its
+/// argument says, and calls the probe again. It is assembled, so that a program without the splice
+/// needs no encoder.
+static MODULE: &[u8] = include_bytes!("self_check.wasm");
 
 /// Whether a check has passed. The dispatch is a property of the program image, so one check is
 /// enough for all engines.
@@ -52,9 +53,9 @@ pub(super) fn check() -> Result<(), EngineError> {
 /// the lowest and the highest stack pointer that the host function saw.
 fn first_growth() -> Result<Option<(u32, usize)>, wasmi::Error> {
     let mut config = wasmi::Config::default();
-    config.wasm_custom_page_sizes(true);
+    accept_all(&mut config);
     let engine = wasmi::Engine::new(&config);
-    let module = wasmi::Module::new(&engine, module())?;
+    let module = module(&engine)?;
     let mut store = wasmi::Store::new(&engine, ());
     let (lowest, highest) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicUsize::new(0)));
     let mut linker = wasmi::Linker::new(&engine);
@@ -76,68 +77,17 @@ fn first_growth() -> Result<Option<(u32, usize)>, wasmi::Error> {
     Ok(None)
 }
 
-/// Encodes the module of the check. Its function `run` calls the probe, runs the loop as often as
-/// its argument says, and calls the probe again.
-fn module() -> alloc::vec::Vec<u8> {
-    let mut module = Module::new();
-    let mut types = TypeSection::new();
-    types.ty().function([], []);
-    types.ty().function([ValType::I32], []);
-    let mut imports = ImportSection::new();
-    imports.import("host", "probe", EntityType::Function(0));
-    let mut functions = FunctionSection::new();
-    functions.function(0).function(1);
-    let mut tables = TableSection::new();
-    tables.table(wasm_encoder::TableType {
-        element_type: RefType::FUNCREF,
-        table64: false,
-        minimum: 2,
-        maximum: Some(2),
-        shared: false,
-    });
-    let mut memories = MemorySection::new();
-    memories.memory(wasm_encoder::MemoryType {
-        minimum: 16,
-        maximum: Some(16),
-        memory64: false,
-        shared: false,
-        // With pages of one byte the memory takes 16 bytes of the embedder's heap instead of 64
-        // KiB.
-        page_size_log2: Some(0),
-    });
-    let mut exports = ExportSection::new();
-    exports.export("run", ExportKind::Func, RUN);
-    let mut elements = ElementSection::new();
-    elements.active(Some(0), &ConstExpr::i32_const(0), Elements::Functions([LEAF].as_slice().into()));
-    let mut code = CodeSection::new();
-    code.function(&leaf()).function(&run());
-    module.section(&types).section(&imports).section(&functions).section(&tables).section(&memories);
-    module.section(&exports).section(&elements).section(&code);
-    module.finish()
+#[cfg(feature = "validate")]
+fn module(engine: &wasmi::Engine) -> Result<wasmi::Module, wasmi::Error> {
+    wasmi::Module::new(engine, MODULE)
 }
 
-const PROBE: u32 = 0;
-const LEAF: u32 = 1;
-const RUN: u32 = 2;
-
-fn leaf() -> Function {
-    let mut function = Function::new([]);
-    function.instructions().end();
-    function
-}
-
-fn run() -> Function {
-    let at = MemArg { offset: 0, align: 2, memory_index: 0 };
-    let mut function = Function::new([]);
-    let mut code = function.instructions();
-    code.call(PROBE).loop_(BlockType::Empty);
-    code.call(LEAF).i32_const(0).call_indirect(0, 0);
-    code.i32_const(0).i32_const(0).i32_load(at).local_get(0).i32_add().i32_store(at);
-    code.i32_const(1).i32_const(0).table_get(0).table_set(0);
-    code.i32_const(0).i32_const(0).i32_const(8).memory_fill(0).memory_size(0).drop();
-    code.local_get(0).i32_const(1).i32_sub().local_tee(0).br_if(0).end();
-    code.call(PROBE).end();
-    function
+#[cfg(not(feature = "validate"))]
+#[allow(unsafe_code, reason = "no validator checks the bytes")]
+fn module(engine: &wasmi::Engine) -> Result<wasmi::Module, wasmi::Error> {
+    // SAFETY: [`MODULE`] is valid. In a build with the validator, the function of the same name
+    //         passes the same bytes to it.
+    unsafe { wasmi::Module::new_unchecked(engine, MODULE) }
 }
 
 #[cfg(test)]
@@ -147,5 +97,10 @@ mod tests {
     #[test]
     fn this_build_interprets_on_a_flat_stack() {
         assert!(matches!(first_growth(), Ok(None)));
+    }
+
+    #[test]
+    fn the_module_is_what_its_text_assembles_to() {
+        assert_eq!(wat::parse_str(include_str!("self_check.wat")).as_deref().ok(), Some(MODULE));
     }
 }

@@ -13,6 +13,7 @@ pub enum IndexType {
 
 impl IndexType {
     /// Returns the type of an address as a value.
+    #[cfg(feature = "splice")]
     pub(super) fn to_encoder(self) -> wasm_encoder::ValType {
         match self {
             Self::I32 => wasm_encoder::ValType::I32,
@@ -111,6 +112,7 @@ impl MemoryType {
     }
 }
 
+#[cfg(feature = "splice")]
 impl From<&wasmparser::MemoryType> for MemoryType {
     fn from(ty: &wasmparser::MemoryType) -> Self {
         let page_size = match ty.page_size_log2 {

@@ -15,7 +15,7 @@ use wasmparser::{
 };
 
 use super::{
-    MemoryType, ModuleError, RESERVED_PREFIX, bounds,
+    HostOp, MemoryType, ModuleError, RESERVED_PREFIX, bounds,
     bounds::Bounds,
     bulk::{Bulk, PIECE_BYTES},
     repair::{self, Repair},
@@ -28,34 +28,6 @@ use crate::config::{Config, Fuel};
 pub(super) struct RawSection<'a> {
     pub(super) id: u8,
     pub(super) contents: &'a [u8],
-}
-
-/// The reason of a call into the host: an instruction that it replaces, or the end of a piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum HostOp {
-    /// `memory.grow` of the memory with this index.
-    MemoryGrow(u32),
-    /// `memory.discard` of the memory with this index.
-    MemoryDiscard(u32),
-    /// `table.grow` of the table with this index.
-    TableGrow(u32),
-    /// No instruction of the guest: the call after each piece of a divided one.
-    AfterPiece,
-}
-
-impl HostOp {
-    fn of(operator: &Operator<'_>) -> Option<Self> {
-        if let Operator::MemoryGrow { mem } = operator {
-            return Some(Self::MemoryGrow(*mem));
-        }
-        if let Operator::MemoryDiscard { mem } = operator {
-            return Some(Self::MemoryDiscard(*mem));
-        }
-        if let Operator::TableGrow { table } = operator {
-            return Some(Self::TableGrow(*table));
-        }
-        None
-    }
 }
 
 /// An instruction that the splice may replace.

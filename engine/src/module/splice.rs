@@ -13,18 +13,15 @@ use wasm_encoder::{
 use wasmparser::BinaryReader;
 
 use super::{
-    HOST_TABLE, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, ModuleError, START, bounds,
+    HOST_TABLE, HostOp, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, ModuleError, START, Slots, bounds,
     bulk::{self, Bulk, GuardTypes, PIECE_BYTES},
     grown_table_name,
     image::Imaged,
     memory_name, repair,
-    scan::{Body, HostOp, Scan, SiteOp},
+    scan::{Body, Scan, SiteOp},
     segments::{self, Segments},
 };
 use crate::{config::Limits, units::WasmPageSize};
-
-/// The index in the host table of each operation.
-pub(crate) type Slots = BTreeMap<HostOp, u32>;
 
 /// Returns the spliced module and the slots of its host table.
 ///

@@ -12,7 +12,7 @@ use spin::{Mutex, MutexGuard};
 pub(crate) const HEAP_BYTES: usize = 768 << 10;
 
 /// The size of the slice that the guests' memories are in, in bytes.
-pub(crate) const GUEST_BYTES: usize = 512 << 10;
+const GUEST_BYTES: usize = 512 << 10;
 
 /// The value of every word of the stack before it is first written.
 const PAINT: u32 = u32::from_le_bytes(*b"free");
@@ -21,7 +21,8 @@ static HEAP_RAM: Mutex<[MaybeUninit<u8>; HEAP_BYTES]> = Mutex::new([MaybeUninit:
 static GUEST_RAM: Mutex<[MaybeUninit<u8>; GUEST_BYTES]> = Mutex::new([MaybeUninit::uninit(); GUEST_BYTES]);
 
 #[global_allocator]
-static HEAP: Heap = Heap { inner: LockedHeap::empty(), peak: AtomicUsize::new(0) };
+static HEAP: Heap =
+    Heap { inner: LockedHeap::empty(), peak: AtomicUsize::new(0), peak_ever: AtomicUsize::new(0) };
 
 // Symbols of the linker scripts, of which only the addresses are used.
 unsafe extern "C" {
@@ -34,7 +35,9 @@ unsafe extern "C" {
 /// A heap that records the largest number of bytes that were in use at once.
 struct Heap {
     inner: LockedHeap,
+    /// Since the last call of [`heap_peak`].
     peak: AtomicUsize,
+    peak_ever: AtomicUsize,
 }
 
 // SAFETY: the inner allocator does the work.
@@ -42,7 +45,9 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's contract is that of the inner allocator.
         let block = unsafe { self.inner.alloc(layout) };
-        self.peak.fetch_max(self.inner.lock().used(), Ordering::Relaxed);
+        let used = self.inner.lock().used();
+        self.peak.fetch_max(used, Ordering::Relaxed);
+        self.peak_ever.fetch_max(used, Ordering::Relaxed);
         block
     }
 
@@ -77,6 +82,11 @@ pub(crate) fn heap_used() -> usize {
 /// Returns the largest number of bytes of the heap that were in use since the last call.
 pub(crate) fn heap_peak() -> usize {
     HEAP.peak.swap(heap_used(), Ordering::Relaxed)
+}
+
+/// Returns the largest number of bytes of the heap that were ever in use.
+pub(crate) fn heap_peak_ever() -> usize {
+    HEAP.peak_ever.load(Ordering::Relaxed)
 }
 
 /// Returns the bytes of code, constants and initial values of statics.
