@@ -22,7 +22,6 @@ mod resolve;
 
 use thiserror::Error;
 use x86_64::VirtAddr;
-use x86_64::registers::rflags::RFlags;
 use x86_64::structures::idt::PageFaultErrorCode;
 
 #[cfg(target_arch = "x86_64")]
@@ -39,21 +38,35 @@ pub struct Fault {
     pub code: PageFaultErrorCode,
 }
 
+impl Fault {
+    /// A fault at `address`, the content of CR2, with the error code that the CPU pushed.
+    ///
+    /// The CPU reports canonical addresses only. Of any other number, bits 48 to 63 are replaced by
+    /// copies of bit 47.
+    #[must_use]
+    pub const fn new(address: u64, error_code: u64) -> Self {
+        Self {
+            address: VirtAddr::new_truncate(address),
+            code: PageFaultErrorCode::from_bits_retain(error_code),
+        }
+    }
+}
+
 /// The registers of the interrupted code that a string store uses.
 ///
 /// The handling of a fault changes `rcx` and `rdi` only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StringRegisters {
     /// The address of the interrupted instruction.
-    pub rip: VirtAddr,
+    pub rip: u64,
     /// The value that is stored: all eight bytes, or the lowest one.
     pub rax: u64,
     /// The number of elements that are left to store.
     pub rcx: u64,
     /// The address of the next element.
     pub rdi: u64,
-    /// The flags, with the direction flag.
-    pub rflags: RFlags,
+    /// The flags, with the direction flag: RFLAGS.
+    pub rflags: u64,
 }
 
 /// The result of handling a fault.

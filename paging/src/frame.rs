@@ -7,6 +7,7 @@
 
 mod adapter;
 mod batch;
+mod functions;
 mod memory;
 mod run;
 mod shortage;
@@ -18,6 +19,7 @@ use x86_64::structures::paging::PhysFrame;
 
 pub use self::adapter::FromX86;
 pub use self::batch::FrameBatch;
+pub use self::functions::FromFns;
 pub(crate) use self::memory::{PhysicalMemory, ZeroedFrame};
 pub use self::run::FrameRun;
 pub use self::shortage::Shortage;

@@ -63,9 +63,9 @@
 //!
 //! # What the embedder provides
 //!
-//! - A [`FrameSource`]: its own, an allocator of the `x86_64` crate in [`FromX86`], or a
-//!   [`FramePool`]. Reserved accounts need one that can [reserve](FrameSource::reserve) frames, as
-//!   the pool can.
+//! - A [`FrameSource`]: its own, two functions in [`FromFns`], an allocator of the `x86_64` crate
+//!   in [`FromX86`], or a [`FramePool`]. Reserved accounts need one that can
+//!   [reserve](FrameSource::reserve) frames, as the pool can.
 //! - A [`Platform`], which has the frame source, flushes the TLB and switches interrupts off.
 //!   [`SingleCpu`] is one for a single CPU, and checks that the CPU is set up for it.
 //! - A [`Layout`]: the window, the offset at which all physical memory is mapped, and the level-4
@@ -159,7 +159,9 @@ mod supply;
 mod table;
 mod tlb;
 
-/// The crate whose types the public items use, so that versions agree.
+/// The crate whose types the public items use. A kernel on another version of it needs this one for
+/// [`FramePool::new`], [`FromX86`] and [`Platform::flush`]. [`Fault::new`], [`Layout::new`],
+/// [`StringRegisters`] and [`FromFns`] take numbers.
 pub use x86_64;
 
 pub use self::clear::{Decommitted, PartCleared, Recommitted};
@@ -167,7 +169,8 @@ pub use self::fault::{Fault, NotOurs, Outcome, StringRegisters};
 #[cfg(target_arch = "x86_64")]
 pub use self::fault::{PageFault, page_fault_entry};
 pub use self::frame::{
-    Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, FromX86, Request, Shortage,
+    Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, FromFns, FromX86, Request,
+    Shortage,
 };
 #[cfg(target_arch = "x86_64")]
 pub use self::platform::SingleCpu;

@@ -14,16 +14,15 @@
 
 use alloc::boxed::Box;
 use core::error::Error;
+use core::ops::Range;
 
 use linked_list_allocator::LockedHeap;
 use palimpsest_engine::{HeapBudget, ReserveError};
-use palimpsest_paging::{AddressSpace, FromX86, Layout, SingleCpu};
+use palimpsest_paging::{AddressSpace, FromFns, Layout, SingleCpu};
 use spin::Once;
 use x86_64::registers::control::Cr3;
-use x86_64::structures::paging::PhysFrame;
-use x86_64::{PhysAddr, VirtAddr};
 
-use crate::frames::KernelFrames;
+use crate::frames;
 
 /// The end of the mapping of physical memory. The machine must have more RAM than this, because
 /// QEMU uses a little at its end. The 128 MiB that QEMU has by default are enough.
@@ -33,8 +32,7 @@ const HEAP_START: usize = 16 << 20;
 const HEAP_BYTES: usize = 32 << 20;
 const FRAMES_START: u64 = 48 << 20;
 
-const WINDOW_START: VirtAddr = VirtAddr::new(512 << 30);
-const WINDOW_END: VirtAddr = VirtAddr::new(1024 << 30);
+const WINDOW: Range<u64> = 512 << 30..1024 << 30;
 
 /// The heap from which guests are served when they have taken the rest.
 const HEAP_RESERVE_BYTES: usize = 4 << 20;
@@ -44,7 +42,7 @@ const HEAP_RESERVE_BYTES: usize = 4 << 20;
 pub(crate) static HEAP: HeapBudget<LockedHeap> = HeapBudget::new(LockedHeap::empty());
 
 /// The address space of all guests.
-pub(crate) type Space = AddressSpace<SingleCpu<FromX86<KernelFrames>>>;
+pub(crate) type Space = AddressSpace<SingleCpu<FromFns>>;
 
 static SPACE: Once<Space> = Once::new();
 
@@ -79,13 +77,10 @@ pub(crate) unsafe fn init_heap() -> Result<(), ReserveError> {
 ///    the window, and stay active, and
 /// 2. this function is called once.
 pub(crate) unsafe fn init_space() -> Result<&'static Space, Box<dyn Error>> {
-    let [start, end] = [FRAMES_START, MAPPED_BYTES].map(PhysAddr::new);
-    let free = PhysFrame::range(PhysFrame::containing_address(start), PhysFrame::containing_address(end));
     // SAFETY: by the table above, these frames have no other use, and this function is called once.
-    let frames = unsafe { KernelFrames::new(free) };
-    let platform = SingleCpu::new(FromX86::new(frames))?;
-    let window = WINDOW_START..WINDOW_END;
-    let layout = Layout { window, physical_offset: VirtAddr::zero(), root: Cr3::read().0 };
+    let frames = unsafe { frames::init(FRAMES_START..MAPPED_BYTES) };
+    let platform = SingleCpu::new(frames)?;
+    let layout = Layout::new(WINDOW, 0, Cr3::read().0.start_address().as_u64())?;
     // SAFETY: 1. The window has no other use. 2. The frames and the tables are below
     // `MAPPED_BYTES`, where each address is mapped to itself. 3. There is one CPU. 4. There is one
     // level-4 table. 5. The page-fault handler passes faults to `space`, which is set below.

@@ -9,10 +9,6 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use x86_64::VirtAddr;
-use x86_64::registers::rflags::RFlags;
-use x86_64::structures::idt::PageFaultErrorCode;
-
 use super::{Fault, StringRegisters};
 
 /// The number of XMM registers that the compiler uses in this build.
@@ -56,10 +52,7 @@ impl PageFault {
     /// The address and the error code.
     #[must_use]
     pub const fn fault(&self) -> Fault {
-        Fault {
-            address: VirtAddr::new_truncate(self.address),
-            code: PageFaultErrorCode::from_bits_retain(self.error_code),
-        }
+        Fault::new(self.address, self.error_code)
     }
 
     /// The address of the interrupted instruction: RIP.
@@ -81,13 +74,8 @@ impl PageFault {
     }
 
     pub(crate) const fn string_registers(&self) -> StringRegisters {
-        StringRegisters {
-            rip: VirtAddr::new_truncate(self.rip),
-            rax: self.rax,
-            rcx: self.rcx,
-            rdi: self.rdi,
-            rflags: RFlags::from_bits_retain(self.rflags),
-        }
+        let Self { rip, rax, rcx, rdi, rflags, .. } = *self;
+        StringRegisters { rip, rax, rcx, rdi, rflags }
     }
 
     /// Makes the interrupted code continue with RCX and RDI as they are in `registers`.

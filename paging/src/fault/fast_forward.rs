@@ -5,6 +5,8 @@
 //! two forms that `memset` takes on x86_64, `rep stosb` and `rep stosq`. Any other write takes a
 //! frame, or goes into the sink while the zero-fill guard is up.
 
+use core::ptr;
+
 use x86_64::VirtAddr;
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::paging::Page;
@@ -125,7 +127,7 @@ impl<'a> Interrupted<'a> {
         // the contract of `new`.
         let code = (0..).map(|offset| unsafe { code_byte(registers.rip, offset) });
         let store = StringStore::decode(code)?;
-        let upwards = !registers.rflags.contains(RFlags::DIRECTION_FLAG);
+        let upwards = registers.rflags & RFlags::DIRECTION_FLAG.bits() == 0;
         let at_element = registers.rdi == fault_address.as_u64();
         let is_one = upwards && at_element && store.stores_zero(registers.rax);
         is_one.then_some(ZeroStore { registers, element_bits: store.element_bits() })
@@ -173,8 +175,9 @@ impl ZeroStore<'_> {
 /// The caller guarantees that the byte belongs to the instruction at `rip`, which faulted just now
 /// on this CPU.
 #[inline]
-unsafe fn code_byte(rip: VirtAddr, offset: usize) -> u8 {
-    let byte = rip.as_ptr::<u8>().wrapping_add(offset);
+unsafe fn code_byte(rip: u64, offset: usize) -> u8 {
+    let address = usize::try_from(rip).expect("x86_64 has 64-bit addresses");
+    let byte = ptr::with_exposed_provenance::<u8>(address).wrapping_add(offset);
     // SAFETY: the CPU has just fetched this byte from there to execute it, in ring 0, where every
     // page that can be executed can be read. So the page is present and readable. It is code, which
     // is not written.
@@ -190,8 +193,8 @@ mod tests {
     const PLACE: u64 = 0x4000_0000;
 
     fn registers(code: &[u8], count: u64) -> StringRegisters {
-        let rip = VirtAddr::from_ptr(code.as_ptr());
-        StringRegisters { rip, rax: 0, rcx: count, rdi: PLACE, rflags: RFlags::empty() }
+        let rip = code.as_ptr().expose_provenance() as u64;
+        StringRegisters { rip, rax: 0, rcx: count, rdi: PLACE, rflags: 0 }
     }
 
     /// Handles the fault at the place of the store, with `room` bytes up to the end. Returns RCX
@@ -234,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_store_that_runs_downwards_is_left_to_the_cpu() {
-        let mut down = StringRegisters { rflags: RFlags::DIRECTION_FLAG, ..registers(&REP_STOSB, 10) };
+        let mut down = StringRegisters { rflags: RFlags::DIRECTION_FLAG.bits(), ..registers(&REP_STOSB, 10) };
         assert_eq!(run(&mut down, 4096), None);
     }
 

@@ -3,9 +3,9 @@
 use core::ops::Range;
 
 use thiserror::Error;
-use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PageTableIndex, PhysFrame};
+use x86_64::{PhysAddr, VirtAddr};
 
 use crate::frame::Shortage;
 
@@ -26,6 +26,24 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// A layout of these addresses, for a kernel on another version of the `x86_64` crate.
+    ///
+    /// `root` is the physical address of the level-4 table, without the flags of CR3.
+    ///
+    /// # Errors
+    ///
+    /// - [`SpaceError::NotCanonical`]: a border of the window, or the offset, is not canonical.
+    /// - [`SpaceError::Root`]: the root is not the address of a frame.
+    ///
+    /// [`AddressSpace::new`](crate::AddressSpace::new) checks the window.
+    pub fn new(window: Range<u64>, physical_offset: u64, root: u64) -> Result<Self, SpaceError> {
+        Ok(Self {
+            window: canonical(window.start)?..canonical(window.end)?,
+            physical_offset: canonical(physical_offset)?,
+            root: frame(root).ok_or(SpaceError::Root { root })?,
+        })
+    }
+
     /// The pages of the window, if it is one that a space can have.
     pub(super) fn pages(&self) -> Result<PageRange, SpaceError> {
         let Range { start, end } = self.window;
@@ -45,6 +63,14 @@ impl Layout {
     }
 }
 
+fn canonical(address: u64) -> Result<VirtAddr, SpaceError> {
+    VirtAddr::try_new(address).map_err(|_| SpaceError::NotCanonical { address })
+}
+
+fn frame(address: u64) -> Option<PhysFrame> {
+    PhysFrame::from_start_address(PhysAddr::try_new(address).ok()?).ok()
+}
+
 /// The upper or the lower half of the canonical addresses.
 #[derive(PartialEq, Eq)]
 enum Half {
@@ -61,6 +87,21 @@ fn half(address: VirtAddr) -> Half {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SpaceError {
+    /// A number is not a virtual address.
+    #[error("the address {address:#x} is not canonical: copy bit 47 to bits 48 to 63")]
+    NotCanonical {
+        /// The number.
+        address: u64,
+    },
+    /// A number is not the address of a table.
+    #[error(
+        "the root {root:#x} is not the address of a frame: pass the physical address of the level-4 table, \
+         without the flags of CR3"
+    )]
+    Root {
+        /// The number.
+        root: u64,
+    },
     /// The window has no address.
     #[error("the window from {start:#x} to {end:#x} is empty: let it end after its start")]
     Empty {
@@ -99,14 +140,22 @@ pub enum SpaceError {
 
 #[cfg(test)]
 mod tests {
-    use x86_64::PhysAddr;
-
     use super::*;
 
     fn pages(start: u64, end: u64) -> Result<u64, SpaceError> {
-        let root = PhysFrame::containing_address(PhysAddr::zero());
-        let window = VirtAddr::new(start)..VirtAddr::new(end);
-        Layout { window, physical_offset: VirtAddr::zero(), root }.pages().map(|pages| pages.len())
+        Layout::new(start..end, 0, 0)?.pages().map(|pages| pages.len())
+    }
+
+    #[test]
+    fn a_number_that_is_not_an_address_is_named() {
+        let high = 0x8000_0000_0000;
+        let not_canonical = Err(SpaceError::NotCanonical { address: high });
+        assert_eq!(Layout::new(high..2 * high, 0, 0), not_canonical);
+        assert_eq!(Layout::new(GIB..high, 0, 0), not_canonical);
+        assert_eq!(Layout::new(GIB..2 * GIB, high, 0), not_canonical);
+        for root in [0x1018, 1 << 52] {
+            assert_eq!(Layout::new(GIB..2 * GIB, 0, root), Err(SpaceError::Root { root }));
+        }
     }
 
     #[test]

@@ -16,7 +16,6 @@ use palimpsest_paging::{
 };
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr3;
-use x86_64::registers::rflags::RFlags;
 use x86_64::structures::idt::PageFaultErrorCode;
 use x86_64::structures::paging::Page;
 
@@ -216,10 +215,9 @@ fn fill_over_many_tables(checks: &mut Checks, machine: &Machine) {
     let guest = Guest::new(&space, 256 * GIB, Account::new(None));
     guest.make_tables(TABLES);
     platform.longest("making tables");
-    let (rip, start) = (VirtAddr::from_ptr(REP_STOSB.as_ptr()), guest.address(1));
+    let (rip, start) = (REP_STOSB.as_ptr().expose_provenance() as u64, guest.address(1));
     let count = TABLES * TABLE_PAGES * PAGE_BYTES;
-    let mut registers =
-        StringRegisters { rip, rax: 0, rcx: count, rdi: start.as_u64(), rflags: RFlags::empty() };
+    let mut registers = StringRegisters { rip, rax: 0, rcx: count, rdi: start.as_u64(), rflags: 0 };
     let mut faults = 0;
     while registers.rcx > 0 {
         faults += 1;

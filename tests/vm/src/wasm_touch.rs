@@ -21,8 +21,8 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("host-accesses-commit-like-the-guests", 6, host_accesses_commit_like_the_guests),
     VmTest::new("floats-survive-faults-between-them", 2, floats_survive_faults_between_them),
     VmTest::counting("instantiating-four-gib-costs-no-more-than-one-page", 1, instantiation_cost),
-    VmTest::counting("a-handler-without-registers-refuses-long-fills", 7, long_fills),
-    VmTest::counting("growing-by-all-costs-no-more-than-growing-by-one", 1, growth_cost),
+    VmTest::counting("a-handler-without-registers-refuses-long-fills", 9, long_fills),
+    VmTest::counting("growing-by-all-costs-no-more-than-growing-by-one", 2, growth_cost),
 ];
 
 /// The last address of a 4 GiB memory.
@@ -30,6 +30,8 @@ const LAST: u32 = u32::MAX;
 /// The middle of it, off the start of its page.
 const MIDDLE: u32 = 0x8000_0123;
 const PAGE: u32 = 4096;
+/// The Wasm pages of 1 TiB.
+const TIB_WASM_PAGES: u64 = 1 << 24;
 
 fn four_gib_memory_holds_no_data_frame(checks: &mut Checks, machine: &Machine) {
     for entry in [FaultEntry::RegisterAware, FaultEntry::Plain] {
@@ -58,6 +60,11 @@ fn long_fills(checks: &mut Checks, machine: &Machine) {
     checks.at_most("instructions of the refusal", clock::ticks() - before, 20_000);
     checks.equal("growing by 64 MiB and a page", grow((64 << 20) + WASM_PAGE), None);
     checks.equal("growing by 64 MiB", grow(64 << 20), Some(1));
+    let mut wide = Program::start(machine, guest!("growing-64"));
+    let before = clock::ticks();
+    let grown = wide.memory().grow(&mut wide.store, TIB_WASM_PAGES).ok();
+    checks.at_most("instructions of refusing 1 TiB", clock::ticks() - before, 20_000);
+    checks.equal("growing by 1 TiB", grown, None);
     set_fault_entry(FaultEntry::RegisterAware);
     checks.equal("growing by 1 GiB with the registers", grow(1 << 30), Some(1 + 1024));
     let resident = program.residency().resident_frames;
@@ -150,23 +157,27 @@ fn instantiation_cost(checks: &mut Checks, machine: &Machine) {
     checks.at_most("instructions for 65536 Wasm pages", all, one + 1_000);
 }
 
-/// The instructions of the cheapest of several growths by `wasm_pages`.
-fn instructions_to_grow(machine: &Machine, wasm_pages: u64) -> u64 {
+/// The instructions of the cheapest of several growths of `wasm`'s memory by `wasm_pages`.
+fn instructions_to_grow(machine: &Machine, wasm: &[u8], wasm_pages: u64) -> u64 {
     let costs = (0..8).map(|_| {
-        let mut program = Program::start(machine, guest!("growing"));
+        let mut program = Program::start(machine, wasm);
         let memory = program.memory();
         let before = clock::ticks();
-        memory.grow(&mut program.store, wasm_pages).expect("the memory may have 65536 Wasm pages");
+        memory.grow(&mut program.store, wasm_pages).expect("the memory may have so many Wasm pages");
         clock::ticks() - before
     });
     costs.min().unwrap_or(u64::MAX)
 }
 
 fn growth_cost(checks: &mut Checks, machine: &Machine) {
-    let by_one = instructions_to_grow(machine, 1);
-    let by_all = instructions_to_grow(machine, 65_535);
+    let by_one = instructions_to_grow(machine, guest!("growing"), 1);
+    let by_all = instructions_to_grow(machine, guest!("growing"), 65_535);
+    let by_a_tib = instructions_to_grow(machine, guest!("growing-64"), TIB_WASM_PAGES);
     kernel_demo::println!("growing by 1 Wasm page: {by_one} instructions; by 65535: {by_all}");
+    kernel_demo::println!("growing by 1 TiB: {by_a_tib} instructions");
     // The search for a page that is present walks a table for each 512 GiB, 1 GiB, 2 MiB: a few
     // entries more.
     checks.at_most("instructions to grow by 65535", by_all, by_one + 500);
+    // It walks the 1,024 entries of two level-3 tables.
+    checks.at_most("instructions to grow by 1 TiB", by_a_tib, by_one + 20_000);
 }

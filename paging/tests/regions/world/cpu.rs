@@ -2,7 +2,6 @@
 //! test.
 
 use palimpsest_paging::x86_64::VirtAddr;
-use palimpsest_paging::x86_64::registers::rflags::RFlags;
 use palimpsest_paging::x86_64::structures::paging::{Page, PhysFrame};
 use palimpsest_paging::{Fault, NotOurs, Outcome, StringRegisters};
 
@@ -82,9 +81,9 @@ impl Cpu {
         entry: Entry,
         store: StringStore<'_>,
     ) -> Result<u64, NotOurs> {
-        let rip = VirtAddr::from_ptr(store.code.as_ptr());
+        let rip = store.code.as_ptr().expose_provenance() as u64;
         let (rdi, rcx) = (store.start.as_u64(), store.count);
-        let mut registers = StringRegisters { rip, rax: store.value, rcx, rdi, rflags: RFlags::empty() };
+        let mut registers = StringRegisters { rip, rax: store.value, rcx, rdi, rflags: 0 };
         let mut faults = 0;
         while registers.rcx > 0 {
             match self.store_into_page(&mut registers, store.element_bytes) {
