@@ -23,6 +23,7 @@ mod resolve;
 use thiserror::Error;
 use x86_64::VirtAddr;
 use x86_64::structures::idt::PageFaultErrorCode;
+use x86_64::structures::paging::{PageTableIndex, PhysFrame};
 
 #[cfg(target_arch = "x86_64")]
 pub use self::entry::{PageFault, page_fault_entry};
@@ -105,4 +106,20 @@ pub enum NotOurs {
     /// The page is present and does not allow the access.
     #[error("the page is present and does not allow the access")]
     Protection,
+    /// The page is mapped, but the level-4 table in CR3 does not lead to it.
+    ///
+    /// The kernel must copy [`AddressSpace::root_entries`](crate::AddressSpace::root_entries) into
+    /// each root before it is loaded.
+    #[error(
+        "the page is mapped, but entry {} of the active level-4 table at {:#x} does not lead to it: copy \
+         `AddressSpace::root_entries` into each root before it is loaded",
+        u16::from(*index),
+        root.start_address()
+    )]
+    OtherRoot {
+        /// The level-4 table in CR3.
+        root: PhysFrame,
+        /// The index of the entry that it lacks.
+        index: PageTableIndex,
+    },
 }

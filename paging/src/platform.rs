@@ -4,7 +4,7 @@ mod cpu_error;
 #[cfg(target_arch = "x86_64")]
 mod single_cpu;
 
-use x86_64::structures::paging::Page;
+use x86_64::structures::paging::{Page, PhysFrame};
 
 pub use self::cpu_error::CpuError;
 #[cfg(target_arch = "x86_64")]
@@ -25,7 +25,9 @@ use crate::frame::FrameSource;
 /// 2. when [`flush_all`](Self::flush_all) returns, the same is true for every page of the window;
 /// 3. [`without_interrupts`](Self::without_interrupts) calls the closure once, on the calling CPU,
 ///    and nothing else that uses the address space or its frame source runs on that CPU meanwhile;
-/// 4. [`frames`](Self::frames) always returns the same frame source.
+/// 4. [`frames`](Self::frames) always returns the same frame source;
+/// 5. [`active_root`](Self::active_root) returns a level-4 table that is mapped as the contract of
+///    [`AddressSpace::new`](crate::AddressSpace::new) requires of the root.
 pub unsafe trait Platform {
     /// The source of all frames of the address space.
     type Frames: FrameSource;
@@ -39,6 +41,16 @@ pub unsafe trait Platform {
 
     /// Drops what is cached for every page of the window.
     fn flush_all(&self);
+
+    /// Returns the level-4 table that the calling CPU uses, or `None` if the platform does not
+    /// know. The default.
+    ///
+    /// A fault that was resolved before, and occurs again, is compared with it. So a kernel that
+    /// loads a root without the entries of the window gets
+    /// [`NotOurs::OtherRoot`](crate::NotOurs::OtherRoot), and not the same fault for ever.
+    fn active_root(&self) -> Option<PhysFrame> {
+        None
+    }
 
     /// Checks that the calling CPU enforces what the page tables say.
     ///
@@ -77,6 +89,10 @@ unsafe impl<P: Platform> Platform for &P {
 
     fn flush_all(&self) {
         (**self).flush_all();
+    }
+
+    fn active_root(&self) -> Option<PhysFrame> {
+        (**self).active_root()
     }
 
     fn check_cpu(&self) -> Result<(), CpuError> {

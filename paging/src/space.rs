@@ -21,6 +21,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Mutex;
 use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 pub use self::image::{AttachError, Image, ImageError};
@@ -33,6 +34,7 @@ pub use self::usage::Usage;
 use crate::fault::PageFault;
 use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
 use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage};
+use crate::pages::pieces;
 use crate::platform::Platform;
 use crate::record::{Directory, Placement};
 use crate::state::{Policies, State};
@@ -59,7 +61,8 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// It takes one frame for the shared zero frame, three for the sink, and one for the level-3
     /// table of each 512 GiB that the window touches. It writes the root's entries for these tables
-    /// once, here, so a kernel may copy them into other roots.
+    /// once, here. A kernel with several roots must copy them, see
+    /// [`root_entries`](Self::root_entries).
     ///
     /// # Errors
     ///
@@ -75,7 +78,8 @@ impl<P: Platform> AddressSpace<P> {
     /// The caller guarantees that
     /// 1. `layout.root` is a level-4 table. Nothing else uses its entries for the window, or writes
     ///    the table while this function or the drop of the space runs;
-    /// 2. the root, and every frame that the frame source ever allocates, is mapped at
+    /// 2. the root, every other level-4 table that is active when a region is touched, and every
+    ///    frame that the frame source ever allocates, is mapped at
     ///    `layout.physical_offset` plus its physical address, outside of the window, readable and
     ///    writable, as ordinary write-back memory, for as long as the space lives;
     /// 3. `platform` flushes every CPU that uses the window (the contract of [`Platform`]);
@@ -170,6 +174,20 @@ impl<P: Platform> AddressSpace<P> {
     /// takes no frame, but time for each of its bytes.
     pub fn handle_fault(&self, fault: Fault) -> Outcome {
         self.handle(fault, None)
+    }
+
+    /// The entries of the level-4 table that lead to the window, each with its index.
+    ///
+    /// A kernel with several level-4 tables must copy them into each one before that is loaded into
+    /// CR3, or at least before a region is touched in it. They do not change while the space lives.
+    /// Otherwise the first touch of a page commits it, and its second fault is
+    /// [`NotOurs::OtherRoot`](crate::NotOurs::OtherRoot). Before the space is dropped, the entries
+    /// must be removed again.
+    pub fn root_entries(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        pieces(self.window, PageTableLevel::Four).map(|piece| {
+            let value = self.with_state(|state, _| state.tables.root_entry(piece.start));
+            (usize::from(piece.start.p4_index()), value)
+        })
     }
 
     /// The policies in force.

@@ -25,7 +25,7 @@ use crate::platform::Platform;
 use crate::record::Record;
 use crate::state::{Mapping, State};
 use crate::supply::Account;
-use crate::table::{EntryState, Table};
+use crate::table::{EntryState, Table, WindowTables};
 
 /// The number of deferred frames that a fault reclaims at a time: enough for several faults, and
 /// few enough to keep this one short.
@@ -101,6 +101,9 @@ fn attempt_any<P: Platform>(
     let mut table = tables.descend(page, PageTableLevel::One);
     let remedy = match classify(fault.code, place_of(page, record, &table)) {
         Ok(remedy) => remedy,
+        Err(NotOurs::Protection) => {
+            return Ok(Outcome::NotOurs(other_root(page, tables, platform).unwrap_or(NotOurs::Protection)));
+        }
         Err(reason) => return Ok(Outcome::NotOurs(reason)),
     };
     if remedy.reads_as_zero()
@@ -118,7 +121,12 @@ fn attempt_any<P: Platform>(
     }
     let commit = Commit { page, record: &mut *record, table, platform };
     match remedy {
-        Remedy::Retry => {}
+        // The page was mapped since by another CPU, or this fault would occur for ever.
+        Remedy::Retry => {
+            if let Some(reason) = other_root(page, tables, platform) {
+                return Ok(Outcome::NotOurs(reason));
+            }
+        }
         Remedy::Show => commit.show(original.unwrap_or(zero.phys()))?,
         Remedy::TakeBack => {
             commit.take_back();
@@ -133,6 +141,14 @@ fn attempt_any<P: Platform>(
     }
     record.figures.faults += 1;
     Ok(Outcome::Handled)
+}
+
+/// The reason for a fault on a mapped page, if the CPU is in a root that does not lead to it.
+fn other_root<P: Platform>(page: Page, tables: &mut WindowTables, platform: &P) -> Option<NotOurs> {
+    let root = platform.active_root()?;
+    // SAFETY: the root is a level-4 table, by guarantee 5 of `Platform`.
+    let is_attached = unsafe { tables.is_attached_to(root, page) };
+    (!is_attached).then_some(NotOurs::OtherRoot { root, index: page.p4_index() })
 }
 
 /// Makes frames available that can end this shortage, and returns whether it has found any.

@@ -10,7 +10,8 @@ use core::ptr;
 use core::sync::atomic::{Ordering, fence};
 
 use x86_64::VirtAddr;
-use x86_64::structures::paging::{PageTable, PhysFrame};
+use x86_64::structures::paging::page_table::PageTableEntry;
+use x86_64::structures::paging::{PageTable, PageTableIndex, PhysFrame};
 
 use super::Frame;
 use crate::pages::PAGE_LEN;
@@ -144,6 +145,20 @@ impl PhysicalMemory {
         // SAFETY: the frame is mapped and aligned by the contract of `new`, and every bit pattern
         // is a table. The caller guarantees the lifetime and the exclusive access.
         unsafe { &mut *table }
+    }
+
+    /// Reads one entry of a table, which other code may write at the same time.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that the frame contains a page table.
+    pub(crate) unsafe fn entry(self, table: PhysFrame, index: PageTableIndex) -> PageTableEntry {
+        let entries: *mut PageTableEntry = self.pointer(table);
+        // SAFETY: the index is below 512, so the entry is inside of the table.
+        let entry = unsafe { entries.add(usize::from(index)) };
+        // SAFETY: the entry is mapped and aligned by the contract of `new`. A volatile read of a
+        // quadword is not torn.
+        unsafe { entry.read_volatile() }
     }
 
     /// The address at which a frame is mapped, which is canonical by the contract of `new`. An

@@ -5,9 +5,9 @@
 use core::fmt;
 
 use x86_64::instructions::{interrupts, tlb};
-use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags};
-use x86_64::structures::paging::Page;
+use x86_64::structures::paging::{Page, PhysFrame};
 
 use super::{CpuError, Platform};
 use crate::frame::FrameSource;
@@ -82,6 +82,8 @@ impl<S> fmt::Debug for SingleCpu<S> {
 // 3. With interrupts off, nothing else runs on this CPU except for exceptions, which only its code
 //    raises, and NMIs, whose handlers must not use the address space.
 // 4. The field never changes.
+// 5. The table in CR3 is a root that the window is used through, and the caller of
+//    `AddressSpace::new` guarantees that each of these is mapped.
 unsafe impl<S: FrameSource> Platform for SingleCpu<S> {
     type Frames = S;
 
@@ -96,6 +98,10 @@ unsafe impl<S: FrameSource> Platform for SingleCpu<S> {
 
     fn flush_all(&self) {
         tlb::flush_all();
+    }
+
+    fn active_root(&self) -> Option<PhysFrame> {
+        Some(Cr3::read().0)
     }
 
     fn check_cpu(&self) -> Result<(), CpuError> {

@@ -111,6 +111,23 @@ impl WindowTables {
         batch.add_everything();
     }
 
+    /// The value of the root's entry for this page.
+    pub(crate) fn root_entry(&mut self, page: Page) -> u64 {
+        self.root(page).phys().start_address().as_u64() | ROOT_ENTRY.bits()
+    }
+
+    /// Whether this root leads to the level-3 table of the page, as the space's own root does.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that the frame contains a level-4 table.
+    pub(crate) unsafe fn is_attached_to(&mut self, root: PhysFrame, page: Page) -> bool {
+        // SAFETY: forwarded from this function's contract.
+        let entry = unsafe { self.memory.entry(root, page.p4_index()) };
+        let needed = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
+        entry.flags().contains(needed) && entry.addr() == self.root(page).phys().start_address()
+    }
+
     /// Releases the level-3 tables, which were detached or never attached.
     pub(crate) fn release_level3<S: FrameSource>(&mut self, supply: &Supply<'_, S>, flushed: &Flushed) {
         self.level3.drain(..).for_each(|root| supply.release(root.into_frame(flushed)));

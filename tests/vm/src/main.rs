@@ -28,6 +28,7 @@ mod paging_policies;
 mod random;
 mod regions;
 mod registers;
+mod roots;
 mod self_tests;
 mod soak;
 mod wasm;
@@ -80,6 +81,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: float_calls::TESTS, policies: BootPolicies::ANY },
     Topic { tests: memory_functions::TESTS, policies: BootPolicies::ANY },
     Topic { tests: regions::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: roots::TESTS, policies: BootPolicies::ANY },
     Topic { tests: paging_policies::TESTS, policies: BootPolicies::ANY },
     Topic { tests: paging_bounds::TESTS, policies: BootPolicies::ANY },
     Topic { tests: wasm_touch::TESTS, policies: BootPolicies::BOTH },

@@ -37,7 +37,7 @@ struct Translation {
 #[derive(Debug)]
 pub(crate) struct Mmu {
     memory: Memory,
-    root: PhysFrame,
+    root: Cell<PhysFrame>,
     translations: RefCell<HashMap<Page, Translation>>,
     /// Tables, by level and by the number of the block of addresses that they translate.
     tables: RefCell<HashMap<(PageTableLevel, u64), PhysFrame>>,
@@ -48,7 +48,14 @@ pub(crate) struct Mmu {
 impl Mmu {
     pub(crate) fn new(memory: Memory, root: PhysFrame) -> Self {
         let (translations, tables) = (RefCell::default(), RefCell::default());
-        Self { memory, root, translations, tables, flushes: Cell::new((0, 0)), intervals: Cell::new(0) }
+        Self {
+            memory,
+            root: Cell::new(root),
+            translations,
+            tables,
+            flushes: Cell::new((0, 0)),
+            intervals: Cell::new(0),
+        }
     }
 
     /// The numbers of single-page flushes and of flushes of everything so far.
@@ -69,8 +76,28 @@ impl Mmu {
         self.memory
     }
 
+    pub(crate) fn root(&self) -> PhysFrame {
+        self.root.get()
+    }
+
+    /// Fills a frame with the entries of a level-4 table, each with its index, and zeros.
+    pub(crate) fn write_root(&self, root: PhysFrame, entries: impl IntoIterator<Item = (usize, u64)>) {
+        let table: *mut [u64; ENTRIES] = self.memory.bytes(root).cast();
+        // SAFETY: the frame is in the machine's memory and aligned, and the crate under test is not
+        // running.
+        let table = unsafe { &mut *table };
+        table.fill(0);
+        entries.into_iter().for_each(|(index, entry)| table[index] = entry);
+    }
+
+    /// Loads a root, which drops what is cached.
+    pub(crate) fn load_root(&self, root: PhysFrame) {
+        self.root.set(root);
+        self.flush_all();
+    }
+
     pub(crate) fn root_is_empty(&self) -> bool {
-        (0..ENTRIES).all(|index| self.entry(self.root, index).0 == PageTableFlags::empty())
+        (0..ENTRIES).all(|index| self.entry(self.root(), index).0 == PageTableFlags::empty())
     }
 
     /// Whether the CPU has cached a translation to the frame, or that it is a table.
@@ -81,7 +108,7 @@ impl Mmu {
 
     /// Writes an entry of the root, as another part of a kernel would.
     pub(crate) fn set_root_entry(&self, index: PageTableIndex, flags: PageTableFlags) {
-        self.set_flags(self.root, index, flags);
+        self.set_flags(self.root(), index, flags);
     }
 
     fn set_flags(&self, table: PhysFrame, index: PageTableIndex, flags: PageTableFlags) {
@@ -143,7 +170,13 @@ impl Mmu {
         let cached = |level| tables.get(&(level, block(page, level))).map(|table| (*table, level));
         cached(PageTableLevel::One)
             .or_else(|| cached(PageTableLevel::Two))
-            .unwrap_or((self.root, PageTableLevel::Four))
+            .unwrap_or((self.root(), PageTableLevel::Four))
+    }
+
+    /// An entry as a number.
+    pub(crate) fn raw_entry(&self, table: PhysFrame, index: usize) -> u64 {
+        let (flags, frame) = self.entry(table, index);
+        flags.bits() | frame.start_address().as_u64()
     }
 
     fn entry(&self, table: PhysFrame, index: usize) -> (PageTableFlags, PhysFrame) {

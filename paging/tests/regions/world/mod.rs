@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::paging::page::PageRange;
-use palimpsest_paging::x86_64::structures::paging::{Page, PageTable};
+use palimpsest_paging::x86_64::structures::paging::{Page, PageTable, PhysFrame};
 use palimpsest_paging::{
     Account, AddressSpace, FaultAround, FrameSource, Layout, Platform, Policies, Pressure, Region, ZeroStores,
 };
@@ -38,7 +38,7 @@ pub(crate) struct Machine<S = &'static Source> {
 }
 
 // SAFETY: there is one CPU, which translates by the caches of its MMU and by the tables only. It
-// has no interrupts.
+// has no interrupts. Its roots are in the machine's memory.
 unsafe impl<S: FrameSource> Platform for Machine<S> {
     type Frames = S;
 
@@ -52,6 +52,10 @@ unsafe impl<S: FrameSource> Platform for Machine<S> {
 
     fn flush_all(&self) {
         self.mmu.flush_all();
+    }
+
+    fn active_root(&self) -> Option<PhysFrame> {
+        Some(self.mmu.root())
     }
 
     fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {
@@ -77,11 +81,16 @@ impl World {
 
     /// A machine with a window of `window_bytes` and `frames` frames.
     pub(crate) fn with(window_bytes: u64, frames: usize) -> Self {
+        Self::at(WINDOW_START, window_bytes, frames)
+    }
+
+    /// As [`with`](Self::with), with a window that starts elsewhere.
+    pub(crate) fn at(window_start: u64, window_bytes: u64, frames: usize) -> Self {
         let memory = Memory::new(frames + 1);
         let (root, source) = Source::new(memory);
         let mmu: &'static Mmu = Box::leak(Box::new(Mmu::new(memory, root)));
         source.watch(mmu);
-        let window = VirtAddr::new(WINDOW_START)..VirtAddr::new(WINDOW_START + window_bytes);
+        let window = VirtAddr::new(window_start)..VirtAddr::new(window_start + window_bytes);
         let layout = Layout { window, physical_offset: memory.offset(), root };
         // SAFETY: the memory is leaked, mapped at its offset, and nothing but the space uses the
         // root; the MMU is the only CPU.
