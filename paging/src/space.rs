@@ -19,6 +19,7 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use arrayvec::ArrayVec;
 use spin::Mutex;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
@@ -33,7 +34,7 @@ pub use self::usage::Usage;
 #[cfg(target_arch = "x86_64")]
 use crate::fault::PageFault;
 use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
-use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage};
+use crate::frame::{Frame, FrameSource, PhysicalMemory, ZeroedFrame};
 use crate::pages::pieces;
 use crate::platform::Platform;
 use crate::record::{Directory, Placement};
@@ -276,23 +277,34 @@ unsafe fn take_window<P: Platform>(
         return Err(SpaceError::InUse { index });
     }
     let supply = Supply::new(platform.frames(), tables.memory(), None);
-    tables.take_level3(&supply, platform)?;
-    let own = take_own(&supply).inspect_err(|_| {
+    let out_of_frames = |tables: &WindowTables, given_frames| SpaceError::OutOfFrames {
+        window_bytes: tables.pages().size(),
+        needed_frames: tables.needed_frames() + 1 + Sink::FRAMES,
+        given_frames,
+    };
+    tables.take_level3(&supply, platform).map_err(|given| out_of_frames(tables, given))?;
+    let own = take_own(&supply).map_err(|given| {
+        let given = tables.level3_frames() + given;
         // No table was attached, so there is nothing to flush.
         tables.release_level3(&supply, &FlushBatch::new().flush(platform));
+        out_of_frames(tables, given)
     })?;
     // SAFETY: forwarded from this function's contract; the entries were just seen to be unused.
     unsafe { tables.attach(root) };
     Ok(own)
 }
 
-fn take_own<S: FrameSource>(supply: &Supply<'_, S>) -> Result<(Frame, Sink), Shortage> {
-    let zero = supply.take()?.into_frame();
-    match Sink::new(supply) {
-        Ok(sink) => Ok((zero, sink)),
-        Err(shortage) => {
-            supply.release(zero);
-            Err(shortage)
+/// Takes the zero frame and the sink. The error is the number of frames that the source had.
+fn take_own<S: FrameSource>(supply: &Supply<'_, S>) -> Result<(Frame, Sink), u64> {
+    let taken: ArrayVec<ZeroedFrame, 4> = (0..4).map_while(|_| supply.take().ok()).collect();
+    let given = taken.len() as u64;
+    match taken.into_inner() {
+        Ok([zero, frame, level1, level2]) => {
+            Ok((zero.into_frame(), Sink::new(supply.memory, [frame, level1, level2])))
+        }
+        Err(taken) => {
+            taken.into_iter().for_each(|frame| supply.release(frame.into_frame()));
+            Err(given)
         }
     }
 }

@@ -33,11 +33,24 @@ pub enum BackingError {
         /// Bytes that a memory may start with.
         limit: u64,
     },
-    /// No range of addresses of this size is free at present.
+    /// No range of this size is free in the slice at present.
     #[error("no free range of {requested} bytes; drop a store first")]
     NoAddresses {
         /// Bytes that were requested.
         requested: u64,
+    },
+    /// No block of addresses of this size is free in the window at present.
+    #[error(
+        "no free block of {requested} bytes of addresses: {free} of the window are free, and the largest block \
+         has {largest}; drop a store, lower `address_bytes`, or make the window larger"
+    )]
+    WindowFull {
+        /// Bytes that were requested.
+        requested: u64,
+        /// Bytes of the window that no memory has.
+        free: u64,
+        /// Bytes of the largest free block. Blocks are powers of two.
+        largest: u64,
     },
     /// The frames that a new region needs are not available, or cannot be reserved.
     #[error("no frames for a memory of {requested} bytes: {cause}; drop a store or raise `resident_frames`")]

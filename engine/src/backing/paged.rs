@@ -124,8 +124,12 @@ impl<P: Platform> Share<P> {
             ReserveError::TooLarge { largest_bytes, .. } => {
                 BackingError::TooLarge { requested, available: largest_bytes }
             }
-            ReserveError::NoAddresses { requested_bytes } => {
-                BackingError::NoAddresses { requested: requested_bytes }
+            ReserveError::NoAddresses { requested_bytes, free_bytes, largest_bytes } => {
+                BackingError::WindowFull {
+                    requested: requested_bytes,
+                    free: free_bytes,
+                    largest: largest_bytes,
+                }
             }
             ReserveError::OutOfFrames(cause) => {
                 BackingError::OutOfFrames { requested, cause: self.frame_shortage(cause) }

@@ -27,6 +27,7 @@ pub(crate) struct Placement {
     /// The first page of the half in which the window lies. Pages are numbered from there.
     origin: Page,
     largest_pages: u64,
+    free_pages: u64,
 }
 
 /// An owned power of two of pages, aligned to its size.
@@ -44,7 +45,12 @@ impl Placement {
         let numbers = to_usize(window.start - origin)..to_usize(window.end - origin);
         let mut free = FrameAllocator::new();
         free.insert(numbers.clone());
-        Self { free, origin, largest_pages: largest_block(numbers.start, numbers.end) }
+        Self {
+            free,
+            origin,
+            largest_pages: largest_block(numbers.start, numbers.end),
+            free_pages: window.len(),
+        }
     }
 
     /// The largest number of pages that a block of the empty window can have.
@@ -52,14 +58,32 @@ impl Placement {
         self.largest_pages
     }
 
+    /// The number of pages that are in no block.
+    pub(crate) const fn free_pages(&self) -> u64 {
+        self.free_pages
+    }
+
+    /// The number of pages of the largest block that is free. Finds it by taking and freeing
+    /// blocks.
+    pub(crate) fn largest_free_pages(&mut self) -> u64 {
+        let largest = (0..ORDERS).rev().find_map(|order| self.take(1 << order));
+        largest.map_or(0, |block| {
+            let pages = block.pages;
+            self.free(block);
+            pages
+        })
+    }
+
     /// Takes the smallest block that has `pages` pages, if there is one.
     pub(crate) fn take(&mut self, pages: u64) -> Option<Block> {
         let pages = pages.checked_next_power_of_two()?;
         let number = self.free.alloc(usize::try_from(pages).ok()?)?;
+        self.free_pages -= pages;
         Some(Block { start: self.origin + number as u64, pages })
     }
 
     pub(crate) fn free(&mut self, block: Block) {
+        self.free_pages += block.pages;
         self.free.dealloc(to_usize(block.start - self.origin), to_usize(block.pages));
     }
 }

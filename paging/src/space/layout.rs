@@ -7,8 +7,6 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PageTableIndex, PhysFrame};
 use x86_64::{PhysAddr, VirtAddr};
 
-use crate::frame::Shortage;
-
 const GIB: u64 = 1 << 30;
 
 /// Where an address space lies.
@@ -133,9 +131,20 @@ pub enum SpaceError {
         /// The entry's index in the level-4 table.
         index: PageTableIndex,
     },
-    /// The frame source has no frame for a table.
-    #[error("no frame for a table of the window: release frames, or make the window smaller")]
-    OutOfFrames(#[from] Shortage),
+    /// The frame source has too few frames for the tables of the window.
+    #[error(
+        "the window of {} GiB needs {needed_frames} frames, and the frame source gave {given_frames}: give it \
+         more, or make the window smaller",
+        window_bytes / GIB
+    )]
+    OutOfFrames {
+        /// The size of the window, in bytes.
+        window_bytes: u64,
+        /// The frames that the space needs.
+        needed_frames: u64,
+        /// The frames that the source had.
+        given_frames: u64,
+    },
 }
 
 #[cfg(test)]

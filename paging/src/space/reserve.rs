@@ -119,7 +119,11 @@ fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveErr
             largest_bytes: largest_pages * PAGE_BYTES,
         });
     }
-    placement.take(pages).ok_or(ReserveError::NoAddresses { requested_bytes: bytes })
+    placement.take(pages).ok_or_else(|| ReserveError::NoAddresses {
+        requested_bytes: bytes,
+        free_bytes: placement.free_pages() * PAGE_BYTES,
+        largest_bytes: placement.largest_free_pages() * PAGE_BYTES,
+    })
 }
 
 /// Pins the tables that the region shares. Releases those that were made if there are too few
@@ -157,11 +161,16 @@ pub enum ReserveError {
     },
     /// The window is too full.
     #[error(
-        "no free block of addresses has {requested_bytes} bytes: drop a region, or make the window larger"
+        "no free block of addresses has {requested_bytes} bytes: {free_bytes} are free, and the largest block \
+         has {largest_bytes}: drop a region, or make the window larger"
     )]
     NoAddresses {
         /// The size that was requested, in bytes.
         requested_bytes: u64,
+        /// The bytes of the window that no region has.
+        free_bytes: u64,
+        /// The size of the largest free block, in bytes. Blocks are powers of two.
+        largest_bytes: u64,
     },
     /// The frame source has no frame for a shared table.
     #[error("no frame for a table that regions share: release frames")]

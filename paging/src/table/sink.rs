@@ -20,8 +20,7 @@ use x86_64::structures::paging::{Page, PhysFrame};
 
 use super::Table;
 use super::entry::SINK;
-use crate::frame::{Frame, FrameSource, PhysicalMemory, Shortage, ZeroedFrame};
-use crate::supply::Supply;
+use crate::frame::{Frame, PhysicalMemory, ZeroedFrame};
 
 /// The frames of the sink, and the loan.
 #[derive(Debug)]
@@ -60,26 +59,12 @@ impl Sink {
     pub(crate) const FRAMES: u64 = 3;
 
     /// Makes the sink of three frames.
-    pub(crate) fn new<S: FrameSource>(supply: &Supply<'_, S>) -> Result<Self, Shortage> {
-        let memory = supply.memory;
-        let frame = supply.take()?.into_frame();
-        let level1 = match supply.take() {
-            Ok(zeroed) => sink_table(memory, zeroed, frame.phys()),
-            Err(shortage) => {
-                supply.release(frame);
-                return Err(shortage);
-            }
-        };
-        match supply.take() {
-            Ok(zeroed) => {
-                let level2 = sink_table(memory, zeroed, level1.phys());
-                Ok(Self { memory, frame, level1, level2, lent: None })
-            }
-            Err(shortage) => {
-                [frame, level1].into_iter().for_each(|frame| supply.release(frame));
-                Err(shortage)
-            }
-        }
+    pub(crate) fn new(memory: PhysicalMemory, frames: [ZeroedFrame; 3]) -> Self {
+        let [frame, level1, level2] = frames;
+        let frame = frame.into_frame();
+        let level1 = sink_table(memory, level1, frame.phys());
+        let level2 = sink_table(memory, level2, level1.phys());
+        Self { memory, frame, level1, level2, lent: None }
     }
 
     /// Whether a region other than the one with this base borrows the sink.

@@ -58,16 +58,24 @@ impl WindowTables {
         Self { memory, pages, level3, shared_frames: 0 }
     }
 
-    /// Takes the level-3 tables. No root refers to them yet. After an error there are none.
+    /// The number of level-3 tables that the window needs.
+    pub(crate) fn needed_frames(&self) -> u64 {
+        root_entries(self.pages).count() as u64
+    }
+
+    /// Takes the level-3 tables. No root refers to them yet. After an error there are none, and it
+    /// is the number that the source had frames for.
     pub(crate) fn take_level3<S: FrameSource>(
         &mut self,
         supply: &Supply<'_, S>,
         platform: &impl Platform,
-    ) -> Result<(), Shortage> {
+    ) -> Result<(), u64> {
         for _ in root_entries(self.pages) {
-            let zeroed = supply.take().inspect_err(|_| {
+            let zeroed = supply.take().map_err(|_| {
+                let given = self.level3_frames();
                 // No table was attached, so there is nothing to flush.
                 self.release_level3(supply, &FlushBatch::new().flush(platform));
+                given
             })?;
             self.level3.push(Root::new(zeroed));
         }
@@ -131,6 +139,11 @@ impl WindowTables {
     /// Releases the level-3 tables, which were detached or never attached.
     pub(crate) fn release_level3<S: FrameSource>(&mut self, supply: &Supply<'_, S>, flushed: &Flushed) {
         self.level3.drain(..).for_each(|root| supply.release(root.into_frame(flushed)));
+    }
+
+    /// The pages of the window.
+    pub(crate) const fn pages(&self) -> PageRange {
+        self.pages
     }
 
     pub(crate) const fn memory(&self) -> PhysicalMemory {

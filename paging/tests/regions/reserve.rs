@@ -70,13 +70,26 @@ fn addresses_are_reused() {
     let full = world.region(4 * GIB);
     assert_eq!(full.base(), first);
     let error = world.space().reserve(PAGE, &account()).map(drop);
-    assert_eq!(error, Err(ReserveError::NoAddresses { requested_bytes: PAGE }));
+    let none_free = ReserveError::NoAddresses { requested_bytes: PAGE, free_bytes: 0, largest_bytes: 0 };
+    assert_eq!(error, Err(none_free));
     drop(full);
     let small: Vec<_> = (0..64).map(|_| world.region(64 * MIB)).collect();
     let error = world.space().reserve(PAGE, &account()).map(drop);
-    assert_eq!(error, Err(ReserveError::NoAddresses { requested_bytes: PAGE }));
+    assert_eq!(error, Err(none_free));
     drop(small);
     assert_eq!(world.region(4 * GIB).base(), first, "the pieces are one block again");
+}
+
+#[test]
+fn a_full_window_reports_what_is_free() {
+    let world = World::with(4 * GIB, 4096);
+    let mut regions: Vec<_> = (0..4).map(|_| world.region(GIB)).collect();
+    drop(regions.remove(2));
+    drop(regions.remove(0));
+    let error = world.space().reserve(GIB + 1, &account()).map(drop);
+    let (requested_bytes, free_bytes, largest_bytes) = (GIB + 1, 2 * GIB, GIB);
+    assert_eq!(error, Err(ReserveError::NoAddresses { requested_bytes, free_bytes, largest_bytes }));
+    assert_eq!(world.space().reserve(GIB, &account()).map(drop), Ok(()));
 }
 
 #[test]
@@ -119,9 +132,10 @@ fn a_space_that_cannot_be_made_leaves_nothing() {
         // SAFETY: the memory is leaked and mapped at its offset; the MMU is the only CPU.
         unsafe { AddressSpace::new(layout, Machine { frames: source, mmu }) }.map(drop)
     };
-    for frames in 0..5 {
-        source.allow(Some(frames));
-        assert_eq!(make(), Err(SpaceError::OutOfFrames(Shortage::SourceEmpty)));
+    for given_frames in 0..8 {
+        source.allow(Some(given_frames));
+        let window_bytes = 2 * TIB;
+        assert_eq!(make(), Err(SpaceError::OutOfFrames { window_bytes, needed_frames: 8, given_frames }));
         assert_eq!((source.allocated(), mmu.root_is_empty()), (0, true));
     }
     source.allow(None);
