@@ -12,8 +12,8 @@
 //!    released into it, the allocation is repeated, and the store that is served is marked.
 //!
 //! A marked store is lost at its next boundary, which is where a call enters or leaves the guest or
-//! a host function. So the reserve must cover what a guest can allocate between two boundaries:
-//! [`Limits::reserve_bytes`](crate::Limits::reserve_bytes).
+//! a host function. So the reserve must cover what a guest can allocate between two boundaries. Each
+//! engine holds a [`Claim`] for that, from which the size of the reserve is computed.
 
 mod meter;
 mod reserve;
@@ -105,14 +105,17 @@ impl<A, M: HeapMeters> HeapBudget<A, M> {
 }
 
 impl<A: GlobalAlloc, M: HeapMeters> HeapBudget<A, M> {
-    /// Sets aside `bytes` of the wrapped allocator, in place of what was set aside before.
+    /// Sets aside `bytes` of the wrapped allocator for the kernel and for host functions, in place
+    /// of what was set aside for them before. They may allocate as much after a guest has exhausted
+    /// the heap, until the guest is stopped.
     ///
-    /// [`Limits::reserve_bytes`](crate::Limits::reserve_bytes) returns how many a configuration
-    /// needs. With 0, nothing is set aside.
+    /// What the guests themselves can allocate until then is set aside in addition, when their
+    /// modules are loaded: see [`Module::new`](crate::Module::new).
     ///
     /// # Errors
     ///
-    /// Fails if the wrapped allocator has no block of this size. It has no reserve then.
+    /// Fails if the wrapped allocator has no block of this size. Then only what the guests need is
+    /// set aside.
     pub fn set_reserve(&self, bytes: usize) -> Result<(), ReserveError> {
         self.reserve.set(&self.inner, bytes)
     }
@@ -201,6 +204,13 @@ pub(crate) trait Ledger: fmt::Debug + Sync {
 
     /// Returns whether the reserve is set aside.
     fn has_reserve(&self) -> bool;
+
+    /// Makes the reserve large enough for a claim of `bytes`, and returns the claim's class. Returns
+    /// `None` if the heap has no block of that size.
+    fn claim(&self, bytes: usize) -> Option<usize>;
+
+    /// Ends a claim of this class.
+    fn release_claim(&self, class: usize);
 }
 
 impl<A: GlobalAlloc + Sync, M: HeapMeters> Ledger for HeapBudget<A, M> {
@@ -210,6 +220,37 @@ impl<A: GlobalAlloc + Sync, M: HeapMeters> Ledger for HeapBudget<A, M> {
 
     fn has_reserve(&self) -> bool {
         self.reserve.is_held()
+    }
+
+    fn claim(&self, bytes: usize) -> Option<usize> {
+        self.reserve.claim(&self.inner, bytes)
+    }
+
+    fn release_claim(&self, class: usize) {
+        self.reserve.release_claim(&self.inner, class);
+    }
+}
+
+/// A part of the reserve that is kept for the guests of an engine, until this is dropped.
+///
+/// Claims overlap: the reserve is as large as the largest, because one guest at a time uses it.
+#[must_use = "a dropped claim ends"]
+#[derive(Debug)]
+pub(crate) struct Claim {
+    ledger: &'static dyn Ledger,
+    class: usize,
+}
+
+impl Claim {
+    /// Returns a claim of `bytes`, or `None` if the heap has no block of that size.
+    pub(crate) fn new(ledger: &'static dyn Ledger, bytes: usize) -> Option<Self> {
+        ledger.claim(bytes).map(|class| Self { ledger, class })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.ledger.release_claim(self.class);
     }
 }
 

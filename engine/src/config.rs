@@ -93,12 +93,13 @@ pub struct Limits {
     /// References in all element segments of a module together: 131,072.
     pub element_items: u32,
     /// Bytes of all function bodies of a module together: 8 MiB. A body is translated at its first
-    /// call. The translation takes up to 12 bytes for each byte of the body.
+    /// call. The translation takes up to 12 bytes for each byte of the body, which are set aside
+    /// when the module is loaded if the engine has a [`HeapBudget`].
     ///
     /// The code that divides the bulk instructions of a metered guest counts: up to 200 bytes for
     /// each instruction and memory.
     pub code_bytes: usize,
-    /// Bytes of one function body: 512 KiB. Translating a function takes up to 40 bytes for each,
+    /// Bytes of one function body: 512 KiB. Translating a function takes up to 72 bytes for each,
     /// which the engine reuses for the next one.
     pub function_bytes: usize,
     /// Depth to which the blocks, loops and ifs of a function body may nest: 4,096.
@@ -227,57 +228,6 @@ impl Limits {
             heap_bytes: bytes,
             ..default
         }
-    }
-}
-
-impl Limits {
-    /// Returns how many bytes of heap a guest with these limits may allocate between two
-    /// boundaries, and while its module is loaded. A [`HeapBudget`] with a reserve of this size
-    /// serves every guest until it is stopped.
-    ///
-    /// | what is allocated | bytes at most |
-    /// | --- | --- |
-    /// | a stack that grows and is moved | 2 `stack_bytes`, 64 for each of `call_depth` |
-    /// | the first calls of functions | 12 `code_bytes`, 40 `function_bytes`, 32 `module_work` |
-    /// | a table that grows and is moved | 8 `table_elements` |
-    /// | an instance | 400 for each of `module_entries`, 8 `store_table_elements` |
-    /// | a module | `module_bytes`, 600 for each of `module_entries`, 40 for each of `element_items` |
-    ///
-    /// The first three can happen in one call, so the result is their sum, or one of the others.
-    /// Loading allocates the engine's own copy of the module in a way that may fail.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use palimpsest_engine::Limits;
-    ///
-    /// let mut limits = Limits::default();
-    /// limits.code_bytes = 128 << 10;
-    /// limits.function_bytes = 16 << 10;
-    /// limits.module_work = 1 << 15;
-    /// limits.module_bytes = 1 << 20;
-    /// limits.module_entries = 4096;
-    /// assert_eq!(limits.reserve_bytes().div_ceil(1 << 20), 9);
-    /// ```
-    #[must_use]
-    pub fn reserve_bytes(&self) -> usize {
-        let sum = |terms: &[(usize, usize)]| {
-            let products = terms.iter().map(|(factor, count)| factor.saturating_mul(*count));
-            products.fold(0_usize, usize::saturating_add)
-        };
-        let entries = self.module_entries as usize;
-        let work = usize::try_from(self.module_work).unwrap_or(usize::MAX);
-        let call = [
-            (2, self.stack_bytes),
-            (64, self.call_depth),
-            (12, self.code_bytes),
-            (40, self.function_bytes),
-            (32, work),
-            (8, self.table_elements),
-        ];
-        let instance = [(400, entries), (8, self.store_table_elements)];
-        let module = [(1, self.module_bytes), (600, entries), (40, self.element_items as usize)];
-        sum(&call).max(sum(&instance)).max(sum(&module))
     }
 }
 

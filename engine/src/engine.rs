@@ -3,10 +3,16 @@
 mod entry;
 mod error;
 mod self_check;
+#[cfg(feature = "splice")]
+mod set_aside;
 mod stack;
 
 use alloc::sync::Arc;
 
+#[cfg(feature = "splice")]
+use self::set_aside::SetAside;
+#[cfg(feature = "splice")]
+pub(crate) use self::set_aside::{ModuleSize, TRANSLATED_BYTES_PER_BYTE};
 pub use self::{entry::EntryError, error::EngineError};
 use self::{
     entry::Gate,
@@ -39,6 +45,9 @@ struct Shared {
     images: Arc<ImageBudget>,
     gate: Gate,
     needs: Needs,
+    /// Declared after the interpreter, and so dropped after it, because it covers the code.
+    #[cfg(feature = "splice")]
+    set_aside: SetAside,
 }
 
 impl Engine {
@@ -82,7 +91,16 @@ impl Engine {
         self_check::check()?;
         let inner = wasmi::Engine::new(&config.to_wasmi());
         let images = Arc::new(ImageBudget::new(config.limits.image_frames));
-        let shared = Shared { inner, config, backing: backing.into(), images, gate: Gate::default(), needs };
+        let shared = Shared {
+            inner,
+            config,
+            backing: backing.into(),
+            images,
+            gate: Gate::default(),
+            needs,
+            #[cfg(feature = "splice")]
+            set_aside: SetAside::default(),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -157,6 +175,14 @@ impl Engine {
     /// Returns the budget of the images that the engine's modules have together.
     pub(crate) fn images(&self) -> &Arc<ImageBudget> {
         &self.shared.images
+    }
+
+    /// Sets aside the heap that a guest with one more module can allocate between two boundaries.
+    /// Returns whether there is room for it. Without a budget there is nothing to set aside.
+    #[cfg(feature = "splice")]
+    pub(crate) fn set_aside(&self, module: ModuleSize) -> bool {
+        let Config { heap, limits, .. } = &self.shared.config;
+        heap.is_none_or(|ledger| self.shared.set_aside.add(ledger, limits, module))
     }
 
     pub(crate) fn backing(&self) -> &dyn Provider {

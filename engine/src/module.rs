@@ -24,6 +24,8 @@ mod error;
 mod host_op;
 #[cfg(feature = "splice")]
 mod image;
+#[cfg(feature = "splice")]
+mod loading;
 mod memory_type;
 #[cfg(feature = "splice")]
 mod repair;
@@ -46,12 +48,13 @@ pub use self::{
     memory_type::{IndexType, MemoryType},
 };
 #[cfg(feature = "splice")]
-use self::{image::Imaged, scan::Scan};
+use self::{image::Imaged, loading::Loading, scan::Scan, splice::Spliced};
 use crate::{backing::DataImage, engine::Engine};
 #[cfg(feature = "splice")]
 use crate::{
     budget::{self, Verdict},
     config::Images,
+    engine::ModuleSize,
 };
 
 /// The prefix of all names that the engine adds to a module.
@@ -113,6 +116,11 @@ struct Shared {
 impl Module {
     /// Loads the Wasm binary `wasm`.
     ///
+    /// In an engine with a [`HeapBudget`](crate::HeapBudget) this also sets heap aside, until the
+    /// engine is dropped: as much as the module's guest can allocate between two boundaries. Most of
+    /// it is for translated code: 12 times the module's code. What the modules of several engines
+    /// set aside overlaps, and does not add up.
+    ///
     /// # Errors
     ///
     /// - [`ModuleError::Empty`], [`ModuleError::NotWasm`] or [`ModuleError::Truncated`] if the
@@ -121,7 +129,8 @@ impl Module {
     ///   features.
     /// - [`ModuleError::Limit`] if it exceeds one of the engine's limits.
     /// - [`ModuleError::ReservedName`] if it uses a name that is reserved for the engine.
-    /// - [`ModuleError::OutOfHeap`] if the kernel heap has no room for it.
+    /// - [`ModuleError::OutOfHeap`] if the kernel heap has no room for it, or for what must be set
+    ///   aside.
     /// - [`ModuleError::Entry`] if a call uses the engine, or if the native stack is too small.
     /// - [`ModuleError::Translate`] if it exceeds a limit of wasmi.
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
@@ -144,13 +153,29 @@ impl Module {
     }
 
     fn load(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
-        let mut scan = scan::scan(wasm, engine.config())?;
+        let mut loading = Loading::new(engine.config().heap);
+        let mut scan = scan::scan(wasm, engine.config(), &mut loading)?;
         let (imaged, images) = images(engine, &scan);
-        let (spliced, slots) = splice::splice(&scan, &imaged, engine.limits())?;
+        let Spliced { wasm: spliced, slots, code_bytes, function_bytes } =
+            splice::splice(&scan, &imaged, engine.limits())?;
         // wasmi takes the most heap, and the splice was the last to need these.
         scan.bodies = Vec::new();
         scan.sections = Vec::new();
+        let size = ModuleSize {
+            code_bytes,
+            function_bytes,
+            module_work: scan.module_work,
+            function_work: scan.function_work,
+            entries: scan.entries as usize,
+            table_elements: scan.tables.iter().fold(0, |sum, table| sum.saturating_add(table.initial)),
+        };
+        // wasmi copies the code, the data and the names.
+        loading.cover(scan.loading_bytes.saturating_add(spliced.len()))?;
         let inner = parse(engine.wasmi(), &scan, &spliced, &slots).map_err(ModuleError::Translate)?;
+        drop((spliced, loading));
+        if !engine.set_aside(size) {
+            return Err(ModuleError::OutOfHeap);
+        }
         let sizes = scan.tables.iter().map(|table| table.initial).enumerate();
         let shared = Shared {
             engine: engine.clone(),

@@ -100,6 +100,8 @@ fn table_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, table: T
             _ => unreachable!("wasmi checks the parameters against the function's type"),
         };
         let grown = table.grow(&mut caller, delta, init).ok();
+        // The guest must not run on with what is left of the reserve, which covers its first calls.
+        caller.data().refuse_lost()?;
         if grown.is_some() {
             charge(&mut caller, delta.div_ceil(ELEMENTS_PER_UNIT));
         }

@@ -6,7 +6,7 @@
 use wasmparser::{ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody, Operator, Payload, TypeRef};
 
 use super::{ModuleError, work::Arity};
-use crate::config::Limits;
+use crate::{config::Limits, engine::TRANSLATED_BYTES_PER_BYTE};
 
 /// The most parameters and locals of a function that [`Limits::locals`] can allow.
 ///
@@ -28,9 +28,15 @@ pub(super) struct Bounds<'a> {
     element_items: u64,
     memories: u64,
     tables: u64,
-    module_work: u64,
+    pub(super) module_work: u64,
     /// The part of `module_work` that is the present function's.
     function_work: u64,
+    /// The largest `function_work` of the functions before.
+    most_work: u64,
+    /// Bytes of the code section.
+    code_bytes: usize,
+    /// Bytes of the largest function body so far.
+    largest_body: usize,
 }
 
 impl<'a> Bounds<'a> {
@@ -44,6 +50,9 @@ impl<'a> Bounds<'a> {
             tables: 0,
             module_work: 0,
             function_work: 0,
+            most_work: 0,
+            code_bytes: 0,
+            largest_body: 0,
         }
     }
 
@@ -55,18 +64,17 @@ impl<'a> Bounds<'a> {
     /// the validator.
     pub(super) fn check(&mut self, payload: &Payload<'_>) -> Result<(), ModuleError> {
         if let Payload::CodeSectionEntry(body) = payload {
-            let bytes = body.range().len() as u64;
-            return within(
-                "function_bytes",
-                self.limits.function_bytes as u64,
-                bytes,
-                "bytes in one function",
-            );
+            let bytes = body.range().len();
+            let limit = self.limits.function_bytes as u64;
+            within("function_bytes", limit, bytes as u64, "bytes in one function")?;
+            self.largest_body = self.largest_body.max(bytes);
+            return Ok(());
         }
         let Some((entries, what)) = entries(payload) else { return Ok(()) };
         within("section_entries", self.limits.section_entries.into(), entries.into(), what)?;
         if let Payload::CodeSectionStart { size, .. } = payload {
             let limit = self.limits.code_bytes as u64;
+            self.code_bytes = *size as usize;
             return within("code_bytes", limit, (*size).into(), "bytes of function bodies");
         }
         self.entries = self.entries.saturating_add(entries);
@@ -160,6 +168,7 @@ impl<'a> Bounds<'a> {
     ) -> Result<(), ModuleError> {
         let declared = body.get_locals_reader().into_iter().flatten().flatten();
         let locals = declared.fold(u64::from(arity.params), |sum, (count, _)| sum + u64::from(count));
+        self.most_work = self.largest_function_work();
         self.function_work = 0;
         if locals > u32::MAX.into() {
             // The body is malformed (Wasm core specification, "Code Section"). The validator
@@ -169,6 +178,31 @@ impl<'a> Bounds<'a> {
         let limit = self.limits.locals.min(MOST_LOCALS).into();
         within("locals", limit, locals, "parameters and locals in one function")?;
         self.add_work(locals + u64::from(arity.results))
+    }
+
+    /// Returns the largest work of a function so far.
+    pub(super) fn largest_function_work(&self) -> u64 {
+        self.most_work.max(self.function_work)
+    }
+
+    /// Returns the bytes of heap that are allocated, at most, for the sections so far and while the
+    /// largest function so far is scanned.
+    ///
+    /// The translation of the code is included, so that code that is too large for the heap is
+    /// refused before it is scanned.
+    pub(super) fn loading_bytes(&self) -> usize {
+        let items = usize::try_from(self.element_items).unwrap_or(usize::MAX);
+        let (operands, nesting) = (self.limits.operands.min(MOST_OPERANDS), self.limits.nesting);
+        // The validator's stacks of operands and blocks. Each takes code to fill.
+        let stacks = sum(&[(16, operands as usize), (96, nesting as usize)]);
+        let sections = [
+            (600, self.entries as usize),
+            (40, items),
+            (8, self.header_bytes),
+            (TRANSLATED_BYTES_PER_BYTE, self.code_bytes),
+        ];
+        let function = [(1, stacks.min(self.largest_body.saturating_mul(64))), (24, self.largest_body)];
+        sum(&sections).saturating_add(sum(&function))
     }
 
     /// Returns how many operands can be added to the work of the present function.
@@ -204,6 +238,10 @@ impl<'a> Bounds<'a> {
     pub(super) fn check_nesting(&self, depth: u32) -> Result<(), ModuleError> {
         within("nesting", self.limits.nesting.into(), depth.into(), "blocks inside each other")
     }
+}
+
+fn sum(terms: &[(usize, usize)]) -> usize {
+    terms.iter().fold(0, |sum, (factor, count)| sum.saturating_add(count.saturating_mul(*factor)))
 }
 
 /// Returns the number of entries that a section's header announces, and the name of the entries.

@@ -18,6 +18,7 @@ use super::{
     HostOp, MemoryType, ModuleError, RESERVED_PREFIX, bounds,
     bounds::Bounds,
     bulk::{Bulk, PIECE_BYTES},
+    loading::Loading,
     repair::{self, Repair},
     work::{self, Arities},
 };
@@ -64,6 +65,11 @@ pub(super) struct Scan<'a> {
     pub(super) bodies: Vec<Body<'a>>,
     /// The number of entries in all sections.
     pub(super) entries: u32,
+    /// The bytes of heap that the sections take while the module is loaded, at most.
+    pub(super) loading_bytes: usize,
+    /// The operands that all functions move, and the most that one does.
+    pub(super) module_work: u64,
+    pub(super) function_work: u64,
     /// The number of types.
     pub(super) types: u32,
     /// The number of functions, imported ones included.
@@ -81,7 +87,11 @@ pub(super) struct Scan<'a> {
 /// # Errors
 ///
 /// See [`Module::new`](super::Module::new).
-pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, ModuleError> {
+pub(super) fn scan<'a>(
+    wasm: &'a [u8],
+    config: &Config,
+    loading: &mut Loading,
+) -> Result<Scan<'a>, ModuleError> {
     check_magic(wasm)?;
     let (bytes, limit) = (wasm.len() as u64, config.limits.module_bytes as u64);
     bounds::within("module_bytes", limit, bytes, "bytes")?;
@@ -97,10 +107,12 @@ pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, Modu
     for payload in parser.parse_all(wasm) {
         let payload = payload.map_err(named)?;
         bodies.bounds.check(&payload)?;
+        loading.cover(bodies.bounds.loading_bytes())?;
         match validator.payload(&payload).map_err(named)? {
             ValidPayload::Func(func, body) => {
                 let (body, back) = bodies.scan(func, &body, allocations)?;
                 allocations = back;
+                scan.bodies.try_reserve(1).map_err(|_| ModuleError::OutOfHeap)?;
                 scan.bodies.push(body);
             }
             ValidPayload::End(types) => scan.record_types(&types),
@@ -112,6 +124,9 @@ pub(super) fn scan<'a>(wasm: &'a [u8], config: &Config) -> Result<Scan<'a>, Modu
         scan.record(wasm, payload)?;
     }
     scan.entries = bodies.bounds.entries;
+    scan.loading_bytes = bodies.bounds.loading_bytes();
+    scan.module_work = bodies.bounds.module_work;
+    scan.function_work = bodies.bounds.largest_function_work();
     Ok(scan)
 }
 

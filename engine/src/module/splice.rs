@@ -23,7 +23,17 @@ use super::{
 };
 use crate::{config::Limits, units::WasmPageSize};
 
-/// Returns the spliced module and the slots of its host table.
+/// The module that wasmi gets.
+pub(super) struct Spliced {
+    pub(super) wasm: Vec<u8>,
+    pub(super) slots: Slots,
+    /// Bytes of all function bodies.
+    pub(super) code_bytes: usize,
+    /// Bytes of the largest one.
+    pub(super) function_bytes: usize,
+}
+
+/// Returns the spliced module.
 ///
 /// Sections are written in the order that the binary format requires (Wasm core specification,
 /// "Modules" of the binary format).
@@ -33,16 +43,12 @@ use crate::{config::Limits, units::WasmPageSize};
 /// - [`ModuleError::Limit`] if the function that applies the segments would be larger than a
 ///   function of the module may be.
 /// - [`ModuleError::OutOfHeap`] if the heap has no room for the module.
-pub(super) fn splice(
-    scan: &Scan<'_>,
-    imaged: &Imaged<'_>,
-    limits: &Limits,
-) -> Result<(Vec<u8>, Slots), ModuleError> {
+pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> Result<Spliced, ModuleError> {
     let plan = Plan::new(scan, imaged, limits)?;
     let initializer_bytes = plan.segments.initializer.as_ref().map_or(0, Function::byte_len) as u64;
     let limit = limits.function_bytes as u64;
     bounds::within("function_bytes", limit, initializer_bytes, "bytes of code that applies its segments")?;
-    let mut out = Output { scan, wasm: Vec::new() };
+    let mut out = Output { scan, wasm: Vec::new(), code_bytes: 0, function_bytes: 0 };
     out.reserve(plan.capacity())?;
     out.wasm.extend_from_slice(&wasm_encoder::Module::HEADER);
     out.extended(&plan.types());
@@ -62,7 +68,8 @@ pub(super) fn splice(
         out.written(SectionId::Data, |wasm| segments::write_data(data, imaged, wasm));
     }
     let slots = plan.calls.iter().map(|(op, call)| (*op, call.slot)).collect();
-    Ok((out.wasm, slots))
+    let Output { wasm, code_bytes, function_bytes, .. } = out;
+    Ok(Spliced { wasm, slots, code_bytes, function_bytes })
 }
 
 /// Returns the number of bytes that a site of `body` adds to it, as a rule.
@@ -367,6 +374,8 @@ const MOST_OF_A_LENGTH: usize = 5;
 struct Output<'a> {
     scan: &'a Scan<'a>,
     wasm: Vec<u8>,
+    code_bytes: usize,
+    function_bytes: usize,
 }
 
 impl Output<'_> {
@@ -407,6 +416,7 @@ impl Output<'_> {
         for function in plan.added_functions() {
             self.reserve(function.byte_len() + MOST_OF_A_LENGTH)?;
             function.encode(&mut self.wasm);
+            self.count(function.byte_len());
         }
         self.finish(size);
         Ok(())
@@ -415,7 +425,15 @@ impl Output<'_> {
     fn body(&mut self, bytes: &[u8]) -> Result<(), ModuleError> {
         self.reserve(bytes.len() + MOST_OF_A_LENGTH)?;
         bytes.encode(&mut self.wasm);
+        self.count(bytes.len());
         Ok(())
+    }
+
+    /// Counts a function body.
+    fn count(&mut self, bytes: usize) {
+        // Its length counts, because even the shortest body is translated to an allocation.
+        self.code_bytes += bytes + 1;
+        self.function_bytes = self.function_bytes.max(bytes);
     }
 
     /// Writes a section whose contents are what `contents` writes.

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Fuel, Limits},
-        module::{image::Imaged, scan, splice},
+        module::{image::Imaged, loading::Loading, scan, splice},
     };
     use alloc::{format, string::String};
 
@@ -252,10 +252,10 @@ mod tests {
         );
         let wasm = wat::parse_str(text).unwrap();
         let config = Config::default().fuel(Fuel::Metered);
-        let scan = scan::scan(&wasm, &config).unwrap();
-        let (spliced, slots) = splice::splice(&scan, &Imaged::default(), &Limits::default()).unwrap();
-        assert_eq!(slots.len(), 6);
-        spliced
+        let scan = scan::scan(&wasm, &config, &mut Loading::new(None)).unwrap();
+        let spliced = splice::splice(&scan, &Imaged::default(), &Limits::default()).unwrap();
+        assert_eq!(spliced.slots.len(), 6);
+        spliced.wasm
     }
 
     /// Returns whether wasmi's validator accepts the module.

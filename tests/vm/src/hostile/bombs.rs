@@ -138,38 +138,50 @@ pub(super) fn too_long() -> Vec<u8> {
     Encoder::new().section(0, &[&[1, b'x'][..], &[0; 9 << 20]].concat()).finish()
 }
 
-/// A function of almost as many bytes as it may have, in instructions that take long to translate.
-fn long_body() -> Vec<u8> {
-    const SUMS: usize = 100_000;
+/// A function of about as many bytes, in instructions that take long to translate.
+fn long_body(bytes: usize) -> Vec<u8> {
     // local 0 = local 0 + local 1, with a constant now and then.
     let sum = [0x20, 0, 0x20, 1, 0x6a, 0x21, 0];
     let sum_of_constant = [0x20, 0, 0x41, 7, 0x6a, 0x21, 0];
     let pair = [sum, sum_of_constant].concat();
-    [&[1, 2, I32][..], &pair.repeat(SUMS * 5 / pair.len()), &[END]].concat()
+    [&[1, 2, I32][..], &pair.repeat(bytes / pair.len()), &[END]].concat()
 }
 
 /// One function of half a MiB, which is translated at its first call.
 pub(super) fn long_function() -> Vec<u8> {
-    Encoder::new().types(&[func_type(0, 0)]).functions(&[0]).export_run(0).code(&[long_body()]).finish()
+    let body = long_body(500_000);
+    Encoder::new().types(&[func_type(0, 0)]).functions(&[0]).export_run(0).code(&[body]).finish()
 }
 
-/// As much code as a module may have.
-pub(super) fn most_code() -> Vec<u8> {
-    let body = long_body();
-    let count = (8 << 20) / (body.len() + 8) - 1;
-    let bodies: Vec<_> = (0..count).map(|_| body.clone()).collect();
+/// Code whose translation the heap has room for.
+const CODE_BYTES: usize = 2_000_000;
+
+/// `count` functions of this body, of which the first is exported.
+fn functions_of(body: &[u8], count: usize) -> Vec<u8> {
+    let bodies: Vec<_> = (0..count).map(|_| body.to_vec()).collect();
     let types: Vec<u32> = bodies.iter().map(|_| 0).collect();
     Encoder::new().types(&[func_type(0, 0)]).functions(&types).export_run(0).code(&bodies).finish()
+}
+
+/// As much code as a module may have, whose translation does not fit into the heap.
+pub(super) fn too_much_code() -> Vec<u8> {
+    let body = long_body(500_000);
+    functions_of(&body, (8 << 20) / (body.len() + 8) - 1)
+}
+
+/// Much code.
+pub(super) fn most_code() -> Vec<u8> {
+    let body = long_body(50_000);
+    functions_of(&body, CODE_BYTES / body.len())
 }
 
 /// The same with as many tables as a module may have, and a function that grows a memory. The
 /// engine validates it a second time.
 pub(super) fn most_code_with_tables() -> Vec<u8> {
-    let body = long_body();
-    let count = (8 << 20) / (body.len() + 8) - 1;
+    let body = long_body(50_000);
     // (drop (memory.grow (i32.const 0)))
     let grow = alloc::vec![0, 0x41, 0, 0x40, 0, DROP, END];
-    let bodies: Vec<_> = (1..count).map(|_| body.clone()).chain([grow]).collect();
+    let bodies: Vec<_> = (1..CODE_BYTES / body.len()).map(|_| body.clone()).chain([grow]).collect();
     let types: Vec<u32> = bodies.iter().map(|_| 0).collect();
     let tables: Vec<_> = (0..100).map(|_| table(1, 2)).collect();
     Encoder::new()
@@ -180,6 +192,22 @@ pub(super) fn most_code_with_tables() -> Vec<u8> {
         .export_run(0)
         .code(&bodies)
         .finish()
+}
+
+/// Calls of all functions for the first time. They consist of calls, which take the most heap when
+/// they are translated: more than a guest may have.
+pub(super) fn first_calls() -> Vec<u8> {
+    // Skipped when it runs: (block (br_if 0 (i32.const 1)) ...)
+    let skipped = [0x02, VOID, 0x41, 1, 0x0d, 0];
+    let body = [&[0][..], &skipped, &[CALL, 0].repeat(25_000), &[END, END]].concat();
+    let count = CODE_BYTES / body.len();
+    let calls = (1..=count).flat_map(|index| {
+        [&[CALL][..], &number(u32::try_from(index).expect("there are few functions"))].concat()
+    });
+    let mut bodies = alloc::vec![[&[0][..], &calls.collect::<Vec<_>>(), &[END]].concat()];
+    bodies.extend((0..count).map(|_| body.clone()));
+    let types: Vec<u32> = bodies.iter().map(|_| 0).collect();
+    Encoder::new().types(&[func_type(0, 0)]).functions(&types).export_run(0).code(&bodies).finish()
 }
 
 /// As many functions as a module may have, all short.

@@ -174,6 +174,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack::new("most-code", Load, Made(bombs::most_code), Returns(0)),
     Attack::new("most-code-with-a-hundred-tables", Load, Made(bombs::most_code_with_tables), Returns(0))
         .validated_twice(),
+    Attack::new("too-much-code", Load, Made(bombs::too_much_code), OutOfHeap),
+    Attack::new("first-calls-of-much-code", Translate, Made(bombs::first_calls), OutOfHeap),
     Attack::new("most-functions", Load, Made(bombs::most_functions), Returns(0)),
     Attack::new("most-types", Load, Made(bombs::most_types), Returns(0)),
     Attack::new("long-function", Translate, Made(bombs::long_function), Returns(0)),

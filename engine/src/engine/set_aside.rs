@@ -1,0 +1,116 @@
+//! What an engine sets aside of the kernel heap, so that its guests never exhaust it.
+//!
+//! wasmi translates a function at its first call, where an allocation that fails ends the kernel. A
+//! guest can call all of its functions between two boundaries. So the reserve must have room for
+//! all code of the engine before the guest runs. The bound is computed from sizes that the scan
+//! and the splice know anyway:
+//!
+//! | what is allocated between two boundaries | bytes at most |
+//! | --- | --- |
+//! | the translated code | 12 for each byte of code, 32 for each operand that the code moves |
+//! | what translation uses and keeps for the next function | 72 for each byte of the largest function, 64 for each operand that a function moves |
+//! | an instance, before its start function runs | 400 for each entry, 8 for each element of its tables |
+//! | a stack that grows and is moved | 2 [`stack_bytes`](crate::Limits::stack_bytes), 64 for each of [`call_depth`](crate::Limits::call_depth) |
+//!
+//! `engine/tests/first_calls.rs` measures the first two for each kind of instruction. Tables that
+//! grow are not in the list, because wasmi handles a failure there.
+
+use spin::Mutex;
+
+use crate::{
+    budget::{Claim, Ledger},
+    config::Limits,
+};
+
+/// The most bytes of translated code for each byte of code, besides those for operands.
+pub(crate) const TRANSLATED_BYTES_PER_BYTE: usize = 12;
+
+/// The sizes of a module that bound what its instances and its code take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ModuleSize {
+    /// Bytes of all function bodies, as wasmi gets them.
+    pub(crate) code_bytes: usize,
+    /// Bytes of the largest body.
+    pub(crate) function_bytes: usize,
+    /// The operands that all functions move, as [`Limits::module_work`] counts them.
+    pub(crate) module_work: u64,
+    /// The most operands that one function moves.
+    pub(crate) function_work: u64,
+    /// Entries in all sections.
+    pub(crate) entries: usize,
+    /// Elements with which the tables start.
+    pub(crate) table_elements: u64,
+}
+
+impl ModuleSize {
+    /// Returns the sizes of two modules together. Only one of them is instantiated at a time.
+    fn with(self, other: Self) -> Self {
+        Self {
+            code_bytes: self.code_bytes.saturating_add(other.code_bytes),
+            function_bytes: self.function_bytes.max(other.function_bytes),
+            module_work: self.module_work.saturating_add(other.module_work),
+            function_work: self.function_work.max(other.function_work),
+            entries: self.entries.max(other.entries),
+            table_elements: self.table_elements.max(other.table_elements),
+        }
+    }
+
+    /// Returns the most bytes that a guest allocates between two boundaries.
+    fn bytes_between_boundaries(&self, limits: &Limits) -> usize {
+        let saturated = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let terms = [
+            (TRANSLATED_BYTES_PER_BYTE, self.code_bytes),
+            (32, saturated(self.module_work)),
+            (72, self.function_bytes),
+            (64, saturated(self.function_work)),
+            (400, self.entries),
+            (8, saturated(self.table_elements)),
+            (2, limits.stack_bytes),
+            (64, limits.call_depth),
+        ];
+        terms.iter().fold(0, |sum: usize, (factor, count)| sum.saturating_add(count.saturating_mul(*factor)))
+    }
+}
+
+/// The claim of an engine on the reserve. It ends with the engine, because wasmi frees code with it.
+#[derive(Debug, Default)]
+pub(super) struct SetAside {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    loaded: ModuleSize,
+    claim: Option<Claim>,
+}
+
+impl SetAside {
+    /// Claims what one more module needs. Returns whether the heap has room for it. If not, the
+    /// claim is as it was before.
+    pub(super) fn add(&self, ledger: &'static dyn Ledger, limits: &Limits, module: ModuleSize) -> bool {
+        let mut state = self.state.lock();
+        let loaded = state.loaded.with(module);
+        let Some(claim) = Claim::new(ledger, loaded.bytes_between_boundaries(limits)) else { return false };
+        state.loaded = loaded;
+        // It is smaller. What it was for is in the new one.
+        drop(state.claim.replace(claim));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_adds_up_and_the_largest_function_counts_once() {
+        let size = ModuleSize { code_bytes: 1_000, function_bytes: 100, ..ModuleSize::default() };
+        let mut limits = Limits::default();
+        limits.stack_bytes = 0;
+        limits.call_depth = 0;
+        assert_eq!(size.bytes_between_boundaries(&limits), 12 * 1_000 + 72 * 100);
+        assert_eq!(size.with(size).bytes_between_boundaries(&limits), 12 * 2_000 + 72 * 100);
+        let all = ModuleSize { module_work: u64::MAX, ..size };
+        assert_eq!(all.with(all).bytes_between_boundaries(&limits), usize::MAX);
+    }
+}
