@@ -6,7 +6,7 @@
 use core::alloc::GlobalAlloc;
 
 use bitflags::bitflags;
-use wasmi::CustomFuelCosts;
+use wasmi::{CustomFuelCosts, OperatorCost};
 use wasmparser::WasmFeatures;
 
 use crate::budget::{HeapBudget, HeapMeters, Ledger};
@@ -272,6 +272,10 @@ impl Default for Limits {
 const FUEL_COSTS: CustomFuelCosts =
     CustomFuelCosts { bytes_copied_per_fuel: 64, fuel_per_bytes_translated: 0, fuel_per_bytes_validated: 0 };
 
+/// The price of a `nop`, in units of fuel. The engine inserts some where an instruction moves many
+/// values.
+pub(crate) const NOP_FUEL: u8 = 16;
+
 /// Bytes that a stack starts with. It doubles when it is full.
 const FIRST_STACK_BYTES: usize = 1_000;
 
@@ -427,6 +431,9 @@ impl Config {
         let mut config = wasmi::Config::default();
         config.consume_fuel(self.fuel == Fuel::Metered);
         config.fuel_cost(FUEL_COSTS);
+        if self.fuel == Fuel::Metered {
+            config.operator_cost(OperatorCost { nop: NOP_FUEL, ..OperatorCost::default() });
+        }
         config.set_max_recursion_depth(self.limits.call_depth);
         config.set_min_stack_height(self.limits.stack_bytes.min(FIRST_STACK_BYTES));
         config.set_max_stack_height(self.limits.stack_bytes);

@@ -2,7 +2,7 @@
 //!
 //! wasmi 2.0 keeps a memory that a module *defines* in a `Vec`, grows memories and tables inside
 //! the interpreter, and copies any number of bytes in one step. Therefore the module that wasmi
-//! gets differs from the guest's in five ways, and in no other:
+//! gets differs from the guest's in six ways, and in no other:
 //!
 //! - Defined memories are imports.
 //! - `memory.grow`, `memory.discard` and `table.grow` are calls into the host, through a table that
@@ -11,7 +11,8 @@
 //!   wrongly: [`repair`].
 //! - Active segments are applied by a function after the instance is complete, or they are in the
 //!   [`image`] that a memory starts with.
-//! - If the engine is metered, [`bulk`] instructions are divided into pieces.
+//! - If the engine is metered, [`bulk`] instructions are divided into pieces, and `nop`s are
+//!   inserted where much is moved: [`surcharge`].
 //!
 //! [`scan`] validates and finds what has to change. [`segments`] and [`splice`] write the new
 //! module. Without the feature `splice` this code is left out: such a program loads no Wasm binary.
@@ -35,6 +36,8 @@ mod scan;
 mod segments;
 #[cfg(feature = "splice")]
 mod splice;
+#[cfg(feature = "splice")]
+mod surcharge;
 #[cfg(feature = "splice")]
 mod validate;
 #[cfg(feature = "splice")]

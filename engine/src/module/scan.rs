@@ -20,6 +20,7 @@ use super::{
     bulk::{Bulk, PIECE_BYTES},
     loading::Loading,
     repair::{self, Repair},
+    surcharge::Surcharge,
     work::{self, Arities},
 };
 use crate::config::{Config, Fuel};
@@ -38,6 +39,8 @@ pub(super) enum SiteOp {
     Bulk(Bulk),
     /// No instruction: others are inserted here.
     Repair(Repair),
+    /// No instruction: `nop`s are inserted here.
+    Surcharge(Surcharge),
 }
 
 /// An instruction that may be replaced, and its range relative to the start of the function body.
@@ -207,7 +210,8 @@ impl<'a> BodyScanner<'a, '_> {
         let wasm = self.wasm;
         let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
         let range = body.range();
-        self.bounds.start_function(self.arities.of_function(func.index), body)?;
+        let func_index = func.index;
+        self.bounds.start_function(self.arities.of_function(func_index), body)?;
         let mut validator = func.into_validator(allocations);
         let mut reader = body.get_binary_reader();
         validator.read_locals(&mut reader).map_err(named)?;
@@ -215,6 +219,7 @@ impl<'a> BodyScanner<'a, '_> {
         let (locals, declarations) = (validator.len_locals(), reader.original_position() - range.start);
         let (mut sites, mut nesting, mut operands) = (Vec::new(), validator.control_stack_height(), 0);
         let mut previous = reader.original_position();
+        sites.extend(self.surcharge_of_calls(func_index, locals, declarations));
         let (mut search, code) =
             (repair::Search::new(declarations), wasm.get(range.clone()).unwrap_or_default());
         // Counted here and compared with what is left, which is faster than `add_work` each time.
@@ -223,9 +228,15 @@ impl<'a> BodyScanner<'a, '_> {
             let start = reader.original_position();
             let Some(&opcode) = wasm.get(start) else { break };
             if work::has_arity(opcode) {
-                moved += self.arities.operands(&wasm[start..], &validator);
+                let operands = self.arities.operands(&wasm[start..], &validator);
+                moved += operands;
                 if moved > left {
                     self.bounds.add_work(moved)?;
+                }
+                if operands > 1 && self.fuel == Fuel::Metered {
+                    let at = start - range.start;
+                    let surcharge = Surcharge::of_operands(self.arities.moved(&wasm[start..], &validator));
+                    sites.extend(surcharge.map(|it| Site { range: at..at, op: SiteOp::Surcharge(it) }));
                 }
                 if work::is_block(opcode) {
                     nesting = nesting.max(validator.control_stack_height() + 1);
@@ -258,6 +269,18 @@ impl<'a> BodyScanner<'a, '_> {
         self.bounds.check_operands(operands)?;
         let bytes = wasm.get(range).expect("the parser's ranges lie in the bytes that it parsed");
         Ok((Body { bytes, sites, locals, declarations }, validator.into_allocations()))
+    }
+
+    /// Returns the site at the start of a function's code, which starts at `offset`, if a call of it
+    /// costs a metered guest more. `locals` includes the parameters.
+    fn surcharge_of_calls(&self, function: u32, locals: u32, offset: usize) -> Option<Site> {
+        if self.fuel == Fuel::Unmetered {
+            return None;
+        }
+        let arity = self.arities.of_function(function);
+        let declared = locals.saturating_sub(arity.params);
+        let surcharge = Surcharge::of_function(declared.into(), arity.results.into())?;
+        Some(Site { range: offset..offset, op: SiteOp::Surcharge(surcharge) })
     }
 
     /// Returns what `operator` is as a site. A bulk instruction is one if the guest has slices, and

@@ -144,6 +144,7 @@ impl<'a> Plan<'a> {
                         code_bytes += if has_guards(body) { GUARD_BYTES } else { 0 };
                     }
                     SiteOp::Repair(_) => code_bytes += repair::REPAIR_BYTES,
+                    SiteOp::Surcharge(surcharge) => code_bytes += surcharge.bytes(),
                 }
                 let (limit, found) = (limits.code_bytes as u64, code_bytes as u64);
                 let what = "bytes of function bodies and of what the engine adds to them";
@@ -302,6 +303,7 @@ impl<'a> Plan<'a> {
                     self.host_call(op).iter().for_each(|instruction| instruction.encode(&mut bytes));
                 }
                 SiteOp::Repair(repair) => repair::write(repair, &mut bytes),
+                SiteOp::Surcharge(surcharge) => surcharge.write(&mut bytes),
                 SiteOp::Bulk(bulk) => match (self.divided.get(&bulk), &scratch) {
                     (None, _) => bytes.extend_from_slice(native),
                     (Some(divided), None) => Instruction::Call(divided.function).encode(&mut bytes),
@@ -337,7 +339,7 @@ impl Scratch {
     /// Returns the locals that follow those of `body`, if the body gets a guard.
     fn of(body: &Body<'_>, is_divided: impl Fn(Bulk) -> bool) -> Option<Self> {
         let needs_guard = body.sites.iter().any(|site| match site.op {
-            SiteOp::Host(_) | SiteOp::Repair(_) => false,
+            SiteOp::Host(_) | SiteOp::Repair(_) | SiteOp::Surcharge(_) => false,
             SiteOp::Bulk(bulk) => is_divided(bulk),
         });
         (needs_guard && has_guards(body)).then_some(Self { first: body.locals })

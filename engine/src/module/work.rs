@@ -86,6 +86,32 @@ impl Arities {
         }
     }
 
+    /// Returns the number of operands that the first instruction of `code` moves at run time, if it
+    /// is a branch or a block. Calls and returns are charged to the function that is called.
+    pub(super) fn moved(&self, code: &[u8], validator: &FuncValidator<ValidatorResources>) -> u64 {
+        let Some((&opcode, immediates)) = code.split_first() else { return 0 };
+        match opcode {
+            BLOCK | LOOP | IF => match BinaryReader::new(immediates, 0).read_var_s33().map(u32::try_from) {
+                Ok(Ok(index)) => self.of_type(index).sum(),
+                Ok(Err(_)) | Err(_) => 0,
+            },
+            BR | BR_IF => self.of_label(index(immediates), validator),
+            // Only one of the targets is taken.
+            BR_TABLE => self.of_first_target(immediates, validator).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn of_first_target(
+        &self,
+        immediates: &[u8],
+        validator: &FuncValidator<ValidatorResources>,
+    ) -> wasmparser::Result<u64> {
+        let mut reader = BinaryReader::new(immediates, 0);
+        reader.read_var_u32()?;
+        Ok(self.of_label(reader.read_var_u32()?, validator))
+    }
+
     /// Returns the number of operands of a `br_table`, for all its targets together.
     fn of_table(
         &self,

@@ -16,5 +16,6 @@ mod shared_limits;
 mod splice;
 mod stack;
 mod support;
+mod surcharge;
 mod task;
 mod turns;

@@ -14,6 +14,9 @@ const PAGES: usize = WASM_PAGES * 16;
 /// The pages of a piece on the fixed backing: 1 MiB.
 const PIECE_PAGES: usize = 256;
 
+/// The fuel for a page, which this backing zeroes: a unit for 64 bytes.
+const PAGE_UNITS: u64 = 64;
+
 /// The forms of a clear, with the type of their numbers.
 const FORMS: [(&str, &str); 5] =
     [("clear", "i32"), ("discard", "i64"), ("void", "i32"), ("instruction", "i32"), ("instruction", "i64")];
@@ -87,7 +90,7 @@ fn run(task: &mut Task<()>, memory: Memory, fuel: u64) -> (Result<Vec<Val>, Erro
 fn a_turn_clears_at_most_a_piece_more_than_its_fuel_pays_for() {
     for (form, index) in FORMS {
         let module = load(index);
-        for fuel in [10, 300, 1_000_000] {
+        for fuel in [10 * PAGE_UNITS, 300 * PAGE_UNITS, 1_000_000] {
             let (store, instance, memory) = filled(&module, Limits::default());
             let func = instance.get_func(&store, form).unwrap();
             let mut task = Task::new(store, func, &arguments(form, index, 1, 126)).unwrap();
@@ -96,13 +99,14 @@ fn a_turn_clears_at_most_a_piece_more_than_its_fuel_pays_for() {
             let cleared = 126 * 16;
             assert_eq!(turns.iter().map(|turn| turn.pages).sum::<usize>(), cleared, "{form}");
             for turn in &turns {
-                // A page costs a unit, and fuel for the instructions is saved up.
-                let most = fuel + PIECE_PAGES as u64;
+                // Fuel for the instructions is saved up.
+                let most = fuel + PIECE_PAGES as u64 * PAGE_UNITS;
                 assert!(turn.units <= most + 8, "{form}: {turn:?} in a slice of {fuel}");
-                assert!(turn.pages as u64 <= most, "{form}: {turn:?} in a slice of {fuel}");
+                assert!(turn.pages as u64 * PAGE_UNITS <= most, "{form}: {turn:?} in a slice of {fuel}");
             }
             let units: u64 = turns.iter().map(|turn| turn.units).sum();
-            assert!((cleared as u64..cleared as u64 + 40).contains(&units), "{form}: {units} units in all");
+            let price = cleared as u64 * PAGE_UNITS;
+            assert!((price..price + 40).contains(&units), "{form}: {units} units in all");
             let bytes = memory.data(task.store());
             assert!(bytes[..65_536] == [0xAA; 65_536] && bytes[127 * 65_536..] == [0xAA; 65_536], "{form}");
             assert!(bytes[65_536..127 * 65_536].chunks(65_536).all(|page| page == [0; 65_536]), "{form}");
@@ -122,7 +126,7 @@ fn a_divided_clear_costs_what_an_undivided_one_costs() {
         ended.unwrap();
         task.fuel_used()
     };
-    let in_slices = cost(10);
+    let in_slices = cost(10 * PAGE_UNITS);
     assert_eq!(in_slices, cost(1_000_000));
     let (mut store, instance, _) = filled(&module, limits);
     store.set_fuel(1_000_000).unwrap();
@@ -152,7 +156,7 @@ fn a_guest_that_is_killed_in_a_clear_leaves_nothing() {
         let func = instance.get_func(&store, "clear").unwrap();
         let mut task = Task::new(store, func, &arguments("clear", "i32", 0, 128)).unwrap();
         while zero_pages(task.store(), memory) < PAGES / 2 {
-            assert!(matches!(task.run(50), Poll::Runnable));
+            assert!(matches!(task.run(50 * PAGE_UNITS), Poll::Runnable));
         }
         let mut store = task.kill();
         assert!(zero_pages(&store, memory) < PAGES);
@@ -169,8 +173,8 @@ fn a_guest_that_is_killed_in_a_clear_leaves_nothing() {
 fn a_guest_whose_quota_is_used_up_in_a_clear_ends() {
     let module = load("i32");
     let mut limits = Limits::default();
-    limits.fuel = Some(700);
-    for fuel in [1, 90, 10_000] {
+    limits.fuel = Some(700 * PAGE_UNITS);
+    for fuel in [PAGE_UNITS, 90 * PAGE_UNITS, 10_000 * PAGE_UNITS] {
         let (store, instance, memory) = filled(&module, limits);
         let func = instance.get_func(&store, "clear").unwrap();
         let mut task = Task::new(store, func, &arguments("clear", "i32", 0, 128)).unwrap();

@@ -17,6 +17,10 @@ use crate::{
 /// instructions of the CPU, and interpreting takes about 10 for each unit.
 const TABLE_UNITS: u64 = 256;
 
+/// The price of a frame that a clear keeps and zeroes, or replaces by a zeroed one: a unit for 64
+/// bytes, as in `memory.fill`.
+const ZEROED_UNITS: u64 = 64;
+
 /// Clears `span` of the memory, and charges fuel by the number of frames and tables that it worked
 /// on.
 pub(crate) fn clear<T: 'static>(
@@ -28,7 +32,9 @@ pub(crate) fn clear<T: 'static>(
     let mut ctx = ctx.as_context_mut();
     let live = LiveBytes::new(record.wasmi().data_mut(&mut ctx), span);
     let cleared = record.region().with(|region| region.clear(span, strategy, live));
-    let frames = cleared.frames_released + cleared.frames_retained;
-    charge(&mut ctx, (frames + cleared.tables_released * TABLE_UNITS).max(1));
+    let units = cleared.frames_released
+        + (cleared.frames_retained + cleared.frames_committed) * ZEROED_UNITS
+        + cleared.tables_released * TABLE_UNITS;
+    charge(&mut ctx, units.max(1));
     cleared
 }

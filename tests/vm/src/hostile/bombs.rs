@@ -195,12 +195,12 @@ pub(super) fn most_code_with_tables() -> Vec<u8> {
 }
 
 /// Calls of all functions for the first time. They consist of calls, which take the most heap when
-/// they are translated: more than a guest may have.
+/// they are translated: 7 MB.
 pub(super) fn first_calls() -> Vec<u8> {
     // Skipped when it runs: (block (br_if 0 (i32.const 1)) ...)
     let skipped = [0x02, VOID, 0x41, 1, 0x0d, 0];
     let body = [&[0][..], &skipped, &[CALL, 0].repeat(25_000), &[END, END]].concat();
-    let count = CODE_BYTES / body.len();
+    let count = 600_000 / body.len();
     let calls = (1..=count).flat_map(|index| {
         [&[CALL][..], &number(u32::try_from(index).expect("there are few functions"))].concat()
     });
@@ -208,6 +208,37 @@ pub(super) fn first_calls() -> Vec<u8> {
     bodies.extend((0..count).map(|_| body.clone()));
     let types: Vec<u32> = bodies.iter().map(|_| 0).collect();
     Encoder::new().types(&[func_type(0, 0)]).functions(&types).export_run(0).code(&bodies).finish()
+}
+
+/// A cheap loop again and again, and after each one many rounds of `expensive`, in a function with
+/// one local. `others` are the bodies of further functions, of type 0.
+fn lulls(types: &[Vec<u8>], expensive: &[u8], others: &[Vec<u8>]) -> Vec<u8> {
+    // (local.set 0 (i32.const rounds))
+    // (loop body (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+    let repeat = |rounds: u32, body: &[u8]| {
+        let count_down = [0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, END];
+        [&[0x41][..], &signed(rounds), &[0x21, 0, 0x03, VOID], body, &count_down].concat()
+    };
+    let rounds = [repeat(200_000, &[]), repeat(200_000, expensive)].concat();
+    let run = [&[1, 1, I32, 0x03, VOID][..], &rounds, &[0x0c, 0, END, END]].concat();
+    let mut bodies = alloc::vec![run];
+    bodies.extend_from_slice(others);
+    let functions: Vec<u32> = bodies.iter().map(|_| 0).collect();
+    Encoder::new().types(types).functions(&functions).export_run(0).code(&bodies).finish()
+}
+
+/// Calls of a function with as many locals as it may have.
+pub(super) fn lull_and_wide_frames() -> Vec<u8> {
+    let callee = [&[1][..], &number(10_000), &[I32], &[END]].concat();
+    lulls(&[func_type(0, 0)], &[CALL, 1], &[callee])
+}
+
+/// Branches that carry many operands.
+pub(super) fn lull_and_wide_branches() -> Vec<u8> {
+    // (block (type 1) constants (br_if 0 (local.get 0)) drops and constants) drops
+    let (constants, drops) = (I32_CONST_0.repeat(OPERANDS), [DROP].repeat(OPERANDS));
+    let block = [&[0x02, 1][..], &constants, &[0x20, 0, 0x0d, 0, END], &drops].concat();
+    lulls(&[func_type(0, 0), func_type(0, OPERANDS)], &block, &[])
 }
 
 /// As many functions as a module may have, all short.

@@ -53,6 +53,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         .calls("jumps", &[])
         .limits(|limits| limits.fuel = Some(300_000)),
     Attack::new("cheap-fuel-then-faults", Fault, FAULTS, Runs).calls("lull_and_fault", &[300_000, 512]),
+    Attack::new("cheap-fuel-then-wide-frames", Compute, Made(bombs::lull_and_wide_frames), Runs),
+    Attack::new("cheap-fuel-then-wide-branches", Compute, Made(bombs::lull_and_wide_branches), Runs),
     // Instructions that move gigabytes.
     Attack::new("fill-of-16-gib", Bulk, BULK, OutOfFrames).calls("fill", &[7, 16 * GIB]),
     Attack::new("fill-of-16-gib-with-zeros", Bulk, BULK, OneOf(&[OutOfFrames, Returns(0)]))
@@ -175,7 +177,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack::new("most-code-with-a-hundred-tables", Load, Made(bombs::most_code_with_tables), Returns(0))
         .validated_twice(),
     Attack::new("too-much-code", Load, Made(bombs::too_much_code), OutOfHeap),
-    Attack::new("first-calls-of-much-code", Translate, Made(bombs::first_calls), OutOfHeap),
+    Attack::new("first-calls-of-much-code", Translate, Made(bombs::first_calls), OutOfHeap)
+        .limits(|limits| limits.heap_bytes = 4 << 20),
     Attack::new("most-functions", Load, Made(bombs::most_functions), Returns(0)),
     Attack::new("most-types", Load, Made(bombs::most_types), Returns(0)),
     Attack::new("long-function", Translate, Made(bombs::long_function), Returns(0)),
