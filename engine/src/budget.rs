@@ -12,8 +12,8 @@
 //!    released into it, the allocation is repeated, and the store that is served is marked.
 //!
 //! A marked store is lost at its next boundary, which is where a call enters or leaves the guest or
-//! a host function. So the reserve must cover what a guest can allocate between two boundaries. Each
-//! engine holds a [`Claim`] for that, from which the size of the reserve is computed.
+//! a host function. So the reserve must cover what a guest can allocate between two boundaries.
+//! Each engine holds a [`Claim`] for that, from which the size of the reserve is computed.
 
 mod meter;
 mod reserve;
@@ -205,7 +205,7 @@ pub(crate) trait Ledger: fmt::Debug + Sync {
     /// Returns whether the reserve is set aside.
     fn has_reserve(&self) -> bool;
 
-    /// Makes the reserve large enough for a claim of `bytes`, and returns the claim's class. Returns
+    /// Makes the reserve large enough for a claim of `bytes`, and returns the claim's class, or
     /// `None` if the heap has no block of that size.
     fn claim(&self, bytes: usize) -> Option<usize>;
 

@@ -120,9 +120,9 @@ impl Module {
     /// Loads the Wasm binary `wasm`.
     ///
     /// In an engine with a [`HeapBudget`](crate::HeapBudget) this also sets heap aside, until the
-    /// engine is dropped: as much as the module's guest can allocate between two boundaries. Most of
-    /// it is for translated code: 12 times the module's code. What the modules of several engines
-    /// set aside overlaps, and does not add up.
+    /// engine is dropped: as much as the module's guest can allocate between two boundaries. Most
+    /// of it is for translated code: 12 times the module's code. What the modules of several
+    /// engines set aside overlaps, and does not add up.
     ///
     /// # Errors
     ///
@@ -164,13 +164,15 @@ impl Module {
         // wasmi takes the most heap, and the splice was the last to need these.
         scan.bodies = Vec::new();
         scan.sections = Vec::new();
+        let elements = scan.tables.iter().fold(0, |sum: u64, table| sum.saturating_add(table.initial));
         let size = ModuleSize {
             code_bytes,
             function_bytes,
             module_work: scan.module_work,
             function_work: scan.function_work,
             entries: scan.entries as usize,
-            table_elements: scan.tables.iter().fold(0, |sum, table| sum.saturating_add(table.initial)),
+            // More are refused when the module is instantiated.
+            table_elements: elements.min(engine.limits().store_table_elements as u64),
         };
         // wasmi copies the code, the data and the names.
         loading.cover(scan.loading_bytes.saturating_add(spliced.len()))?;

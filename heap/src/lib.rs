@@ -87,9 +87,9 @@
 //! ignored ([`BadPointer`]). A guest that writes outside its blocks harms only itself: what it
 //! leaves in free pages stays until a block there is freed, and a later `calloc` may return it. A
 //! metered guest pays one unit of fuel for each call, one for each page that the call releases, and
-//! one for each 64 bytes that it zeroes or copies, or that a release zeroes. In a task a `realloc` that moves a block moves
-//! 64 KiB at a time, frames of a block are released about 8,192 at a time, and the slice can end in
-//! between.
+//! one for each 64 bytes that it zeroes or copies, or that a release zeroes. In a task a `realloc`
+//! that moves a block moves 64 KiB at a time, frames of a block are released about 8,192 at a time,
+//! and the slice can end in between.
 
 #![no_std]
 #![forbid(unsafe_code)]

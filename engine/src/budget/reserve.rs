@@ -99,7 +99,7 @@ impl Reserve {
             if self.bytes.swap(bytes, SeqCst) == bytes && self.is_held() {
                 return;
             }
-            // While the present block is still allocated, so that it stays if there is no room.
+            // While the present block is still allocated, so that a failure leaves it in place.
             let replacement = allocate(inner, bytes);
             free(inner, self.block.swap(replacement, AcqRel));
             self.restore(inner);

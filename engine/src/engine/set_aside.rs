@@ -72,7 +72,7 @@ impl ModuleSize {
     }
 }
 
-/// The claim of an engine on the reserve. It ends with the engine, because wasmi frees code with it.
+/// The claim of an engine on the reserve. It ends with the engine, and so does the code.
 #[derive(Debug, Default)]
 pub(super) struct SetAside {
     state: Mutex<State>,

@@ -35,7 +35,7 @@ impl Loading {
             return Ok(());
         }
         let bytes = bytes.saturating_add(FIRST);
-        // A quarter more if there is room, so that functions of growing size are covered in few steps.
+        // A quarter more if there is room, so that functions of growing size take few steps.
         let claimed = [bytes.saturating_add(bytes / 4), bytes]
             .into_iter()
             .find_map(|bytes| Claim::new(ledger, bytes).map(|claim| (claim, bytes)));

@@ -271,8 +271,8 @@ impl<'a> BodyScanner<'a, '_> {
         Ok((Body { bytes, sites, locals, declarations }, validator.into_allocations()))
     }
 
-    /// Returns the site at the start of a function's code, which starts at `offset`, if a call of it
-    /// costs a metered guest more. `locals` includes the parameters.
+    /// Returns the site at the start of a function's code, at `offset`, if a call of it costs a
+    /// metered guest more. `locals` includes the parameters.
     fn surcharge_of_calls(&self, function: u32, locals: u32, offset: usize) -> Option<Site> {
         if self.fuel == Fuel::Unmetered {
             return None;
