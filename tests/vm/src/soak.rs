@@ -95,18 +95,20 @@ pub(crate) fn run(machine: &Machine, soak: &Soak) -> ExitStatus {
             break;
         }
         endurance.round();
-        report_every_minute(&endurance.figures, rate, elapsed, &mut reported);
+        report_every_minute(&endurance, rate, elapsed, &mut reported);
     }
     endurance.empty();
     println!("seed {}: {}", soak.seed, endurance.figures);
+    endurance.print_longest(rate);
     ExitStatus::Success
 }
 
-fn report_every_minute(figures: &Figures, rate: TickRate, elapsed: u64, reported: &mut u64) {
+fn report_every_minute(endurance: &Endurance<'_>, rate: TickRate, elapsed: u64, reported: &mut u64) {
     let minutes = elapsed / rate.ticks_in(Duration::from_secs(60)).max(1);
     if minutes > *reported {
         *reported = minutes;
-        println!("{minutes} min: {figures}");
+        println!("{minutes} min: {}", endurance.figures);
+        endurance.print_longest(rate);
     }
 }
 
@@ -131,6 +133,9 @@ struct Endurance<'m> {
     programs: Vec<Living>,
     ledger: Ledger,
     figures: Figures,
+    /// The ticks of the longest turn, which depend on the machine's speed, and the guest that had
+    /// it, unless that was a generated program.
+    longest: (u64, Option<guest::Kind>),
 }
 
 /// A program that has not ended, and the bytes of heap that were allocated for it.
@@ -196,7 +201,8 @@ impl<'m> Endurance<'m> {
         let programs = Vec::with_capacity(MOST_PROGRAMS);
         let ledger = Ledger::of(machine);
         let random = Random::new(seed);
-        Self { machine, seed, random, linker, programs, ledger, figures: Figures::default() }
+        let (figures, longest) = (Figures::default(), (0, None));
+        Self { machine, seed, random, linker, programs, ledger, figures, longest }
     }
 
     /// Runs `work`, and returns its result and the bytes of heap that it has allocated.
@@ -281,7 +287,9 @@ impl<'m> Endurance<'m> {
     fn turn(&mut self) {
         let Some(index) = self.any() else { return };
         let fuel = 1 << (8 + self.random.below(12));
+        let start = clock::ticks();
         let (turn, heap_bytes) = self.measured(|this| this.programs[index].program.turn(fuel));
+        self.record_turn(index, clock::ticks() - start);
         self.programs[index].heap_bytes += heap_bytes;
         match turn {
             Turn::Runs => return,
@@ -290,6 +298,23 @@ impl<'m> Endurance<'m> {
             Turn::Wrong(message) => self.fail(&message),
         }
         self.end(index);
+    }
+
+    /// Keeps the longest turn.
+    fn record_turn(&mut self, index: usize, ticks: u64) {
+        if ticks > self.longest.0 {
+            let kind = match &self.programs[index].program {
+                Kind::Script(_) => None,
+                Kind::Guest(guest) => Some(guest.kind()),
+            };
+            self.longest = (ticks, kind);
+        }
+    }
+
+    fn print_longest(&self, rate: TickRate) {
+        let (ticks, kind) = self.longest;
+        let ms = ticks / rate.ticks_in(Duration::from_millis(1)).max(1);
+        println!("the longest turn took {ms} ms: {kind:?}");
     }
 
     fn touch(&mut self) {

@@ -25,6 +25,10 @@ const HOSTILE_HEAP_BYTES: usize = 3 << 20;
 /// Bytes of addresses for a guest. The window has room for all of them.
 const ADDRESS_BYTES: u64 = 1 << 40;
 
+/// The most fuel of a slice. A guest that is lost runs on until its slice ends, and each unit may
+/// then be a fault that finds no frame.
+const MOST_FUEL: u64 = 1 << 13;
+
 /// A guest that has not ended.
 pub(super) struct Guest {
     task: Task<World>,
@@ -33,7 +37,7 @@ pub(super) struct Guest {
 
 /// What a guest does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Writes, reads, truncates and removes a file, and compares it with a copy.
     Files,
     /// Allocates, moves and frees blocks of the host's heap, and checks their contents.
@@ -124,9 +128,9 @@ impl Guest {
         Ok(Self { task, kind })
     }
 
-    /// Runs for a slice of `fuel`.
+    /// Runs for a slice of at most `fuel`.
     pub(super) fn turn(&mut self, fuel: u64) -> Turn {
-        let result = match self.task.run(fuel) {
+        let result = match self.task.run(fuel.min(MOST_FUEL)) {
             Poll::Runnable | Poll::Waiting { .. } => return Turn::Runs,
             Poll::Returned(values) => Ok(values),
             Poll::Failed(error) => Err(error),
@@ -136,6 +140,10 @@ impl Guest {
             return Turn::Wrong(format!("{end:?} of a guest that is {:?}", self.kind));
         }
         if matches!(end, End::Returned(_)) { Turn::Returned } else { Turn::Stopped }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(super) fn reclaim(&mut self, budget_frames: u64) {
