@@ -158,7 +158,8 @@ impl PackageManager {
         }
     }
 
-    const fn packages(self, tool: Tool) -> &'static [&'static str] {
+    /// The packages of a program, by their names in this package manager.
+    pub(crate) const fn packages(self, tool: Tool) -> &'static [&'static str] {
         match (self, tool) {
             (Self::Apt | Self::Pacman, Tool::Qemu) => &["qemu-system-x86"],
             (Self::Dnf, Tool::Qemu) => &["qemu-system-x86-core"],

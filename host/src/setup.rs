@@ -136,7 +136,8 @@ impl Need {
                 commands.filter(|commands| !commands.is_empty()).with_context(|| {
                     format!(
                         "{self} is not installed, and no package manager here (apt-get, dnf, pacman, brew) \
-                         has it: install it by hand and see that it is in PATH"
+                         has it: install it by hand and see that it is in PATH. Debian has it in {}",
+                        PackageManager::Apt.packages(tool).join(", ")
                     )
                 })
             }
@@ -151,18 +152,26 @@ pub fn in_ci() -> bool {
     env::var_os("CI").is_some_and(|value| value == "true")
 }
 
-/// Installs everything that any command needs, and prints what is installed already.
+/// Installs everything that any command needs, and prints what is installed already. If something
+/// cannot be installed, goes on with the rest, because most commands need only a part.
 ///
 /// # Errors
-/// As [`require`] with [`MissingPolicy::Install`].
+/// Something cannot be installed. Why has been printed.
 pub fn install_everything(workspace: &Workspace) -> Result<()> {
+    let mut missing = Vec::new();
     for need in EVERYTHING {
         if need.is_met(workspace) {
             println!("{need}: already installed");
-        } else {
-            install(need, workspace)?;
+        } else if let Err(error) = install(need, workspace) {
+            eprintln!("{error:#}");
+            missing.push(need.to_string());
         }
     }
+    ensure!(
+        missing.is_empty(),
+        "not installed: {}; the commands that need none of them work",
+        missing.join(", ")
+    );
     Ok(())
 }
 
