@@ -1,16 +1,30 @@
-//! CD images from which firmware boots a kernel through GRUB.
+//! CD images from which firmware boots a kernel through GRUB or Limine.
 //!
 //! An image boots on a PC with a BIOS and on one with UEFI. GRUB loads the kernel by Multiboot2
-//! without a menu, and a boot archive as a module.
+//! without a menu, and a boot archive as a module. Limine loads the kernel by its own protocol.
 
 use crate::packages::answers;
 use anyhow::{Context, Result, ensure};
-use duct::cmd;
+use duct::{Expression, cmd};
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
 /// Composes a CD image with GRUB.
 pub const MAKER: &str = "grub-mkrescue";
+
+/// Composes a CD image of a folder.
+const COMPOSER: &str = "xorriso";
+
+/// Limine's binaries for a CD, by their names in its releases.
+const LIMINE: [&str; 3] = ["limine-bios.sys", "limine-bios-cd.bin", "limine-uefi-cd.bin"];
+
+/// The configuration of Limine 9 and later.
+const LIMINE_CONFIGURATION: &str = "timeout: 0
+/Palimpsest
+protocol: limine
+path: boot():/boot/kernel
+";
 
 /// Where distributions install GRUB's modules for a BIOS and for UEFI.
 const MODULES: [&str; 2] = ["/usr/lib/grub/i386-pc", "/usr/lib/grub/x86_64-efi"];
@@ -26,7 +40,7 @@ const OVMF: [&str; 4] = [
 /// Whether images can be made: the program, what it calls, and the modules for both firmwares.
 #[must_use]
 pub fn can_build() -> bool {
-    let programs = [[MAKER, "--version"], ["xorriso", "-version"], ["mformat", "--version"]];
+    let programs = [[MAKER, "--version"], [COMPOSER, "-version"], ["mformat", "--version"]];
     programs.iter().all(|words| answers(words)) && MODULES.iter().all(|folder| Path::new(folder).is_dir())
 }
 
@@ -36,7 +50,7 @@ pub fn ovmf() -> Option<&'static Path> {
     OVMF.into_iter().map(Path::new).find(|path| path.is_file())
 }
 
-/// Makes the image `disc`, which boots `kernel` with the module `archive`.
+/// Makes the image `disc`, on which GRUB loads `kernel` with the module `archive`.
 ///
 /// # Errors
 /// A file cannot be written, or GRUB's program fails.
@@ -54,11 +68,39 @@ pub fn build(disc: &Path, kernel: &Path, archive: Option<&Path>) -> Result<()> {
     script.push_str("boot\n");
     let file = configuration.join("grub.cfg");
     fs::write(&file, script).with_context(|| format!("cannot write {}", file.display()))?;
-    // Without fonts, languages and themes. Everything that it prints is in the error.
-    let maker = cmd!(MAKER, "--fonts=", "--locales=", "--themes=", "--output", disc, &tree);
-    let made = maker.stderr_to_stdout().stdout_capture().unchecked().run();
-    let made = made.with_context(|| format!("cannot start {MAKER}"))?;
-    ensure!(made.status.success(), "{MAKER} failed: {}", String::from_utf8_lossy(&made.stdout).trim_end());
+    // Without fonts, languages and themes.
+    run(MAKER, &cmd!(MAKER, "--fonts=", "--locales=", "--themes=", "--output", disc, &tree))
+}
+
+/// Makes the image `disc`, on which Limine loads `kernel`. The folder `loader` has Limine's
+/// binaries.
+///
+/// # Errors
+/// A binary is missing, a file cannot be written, or the composer fails.
+pub fn build_limine(disc: &Path, kernel: &Path, loader: &Path) -> Result<()> {
+    let tree = disc.with_extension("tree");
+    let limine = tree.join("boot").join("limine");
+    fs::create_dir_all(&limine).with_context(|| format!("cannot make {}", limine.display()))?;
+    copy(kernel, &tree.join("boot").join("kernel"))?;
+    for name in LIMINE {
+        copy(&loader.join(name), &limine.join(name))?;
+    }
+    let file = limine.join("limine.conf");
+    fs::write(&file, LIMINE_CONFIGURATION).with_context(|| format!("cannot write {}", file.display()))?;
+    // The options of Limine's documentation, in the section on hybrid images.
+    let bios = ["-b", "boot/limine/limine-bios-cd.bin", "-no-emul-boot", "-boot-load-size", "4"];
+    let uefi = ["--efi-boot", "boot/limine/limine-uefi-cd.bin", "-efi-boot-part", "--efi-boot-image"];
+    let mut words: Vec<OsString> = ["-as", "mkisofs", "-R"].into_iter().map(Into::into).collect();
+    words.extend(bios.into_iter().chain(["-boot-info-table"]).chain(uefi).map(Into::into));
+    words.extend(["--protective-msdos-label".into(), tree.into(), "-o".into(), disc.into()]);
+    run(COMPOSER, &cmd(COMPOSER, words))
+}
+
+/// Runs a command. What it prints is in the error.
+fn run(name: &str, command: &Expression) -> Result<()> {
+    let ran = command.stderr_to_stdout().stdout_capture().unchecked().run();
+    let ran = ran.with_context(|| format!("cannot start {name}"))?;
+    ensure!(ran.status.success(), "{name} failed: {}", String::from_utf8_lossy(&ran.stdout).trim_end());
     Ok(())
 }
 

@@ -11,7 +11,7 @@
 //! - [`board`]: the microcontrollers that firmware is built for and booted on;
 //! - [`archive`], [`answer`] and [`boot`]: one boot, with its request, its files and its answer;
 //! - [`protocol`]: the types of requests and answers;
-//! - [`iso`]: CD images that boot a kernel by GRUB;
+//! - [`iso`]: CD images that boot a kernel by GRUB or Limine;
 //! - [`job`]: a guest with everything that it is given, ready to be booted;
 //! - [`recording`]: a run whose output is kept, with the frames at each line;
 //! - [`progress`]: which work goes on;

@@ -67,8 +67,11 @@ const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpse
 const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-features -- -D warnings";
 
 /// The examples of kernels that embed the two crates.
-const EXAMPLES: &str = "clippy --package=palimpsest-embed-minimal --package=palimpsest-multiboot2 \
+const EXAMPLES: &str = "clippy --package=palimpsest-embed-minimal --package=palimpsest-limine --package=palimpsest-multiboot2 \
                         --package=palimpsest-example-support -- -D warnings";
+
+/// The example that no test boots, because Limine's binaries are in no registry of packages.
+const LIMINE: &str = "build --package=palimpsest-limine";
 
 /// The fuzz targets, without libFuzzer, which needs a C++ compiler.
 const FUZZ: &str =
@@ -79,7 +82,7 @@ const FUZZ_TESTS: &str = "test --manifest-path=fuzz/Cargo.toml --no-default-feat
 /// The documentation of what only builds for a kernel's target.
 const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
                            --package=palimpsest-vm-tests --package=palimpsest-spec-kernel --package=palimpsest-sse2-floats \
-                           --package=palimpsest-embed-minimal --package=palimpsest-multiboot2 \
+                           --package=palimpsest-embed-minimal --package=palimpsest-limine --package=palimpsest-multiboot2 \
                            --package=palimpsest-example-support";
 
 /// The guests' library, as guests use it, and what is built for the same target.
@@ -90,7 +93,7 @@ const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimps
 const GUESTS: &str = "clippy --package=palimpsest-guest-churn --package=palimpsest-guest-coremark \
                       --target=wasm32-wasip1 -- -D warnings";
 
-const CHECKS: [Check; 22] = [
+const CHECKS: [Check; 23] = [
     Check("fmt", Platform::Host, "fmt --all --check"),
     Check("fmt/fuzz", Platform::Host, "fmt --manifest-path=fuzz/Cargo.toml --check"),
     Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
@@ -102,6 +105,7 @@ const CHECKS: [Check; 22] = [
     Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
     Check("clippy/none/engine-alone", Platform::Kernel(Target::None), ENGINE_ALONE),
     Check("clippy/none/examples", Platform::Kernel(Target::None), EXAMPLES),
+    Check("build/none/limine", Platform::Kernel(Target::None), LIMINE),
     Check("clippy/thumbv7em", Platform::Host, ON_THUMB),
     Check("clippy/riscv32imac", Platform::Host, ON_RISCV32),
     Check("clippy/riscv64gc", Platform::Host, ON_RISCV64),

@@ -201,6 +201,10 @@ pub(crate) struct SoakOptions {
 /// Options of `iso`.
 #[derive(Args, Debug)]
 pub(crate) struct IsoOptions {
+    /// Instead: make an image of the example for Limine, with the loader's binaries of this folder:
+    /// `limine-bios.sys`, `limine-bios-cd.bin` and `limine-uefi-cd.bin` of Limine 9 or later
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) limine: Option<PathBuf>,
     /// Whether missing things are installed
     #[command(flatten)]
     pub(crate) setup: SetupOptions,

@@ -1,0 +1,111 @@
+//! The kernel's memory: the frames, the heap, and the address space for guests.
+//!
+//! Limine's page tables stay active. They are in RAM that its memory map does not report as usable,
+//! and they map physical memory and the kernel in the upper half. The window is between the two.
+
+use alloc::boxed::Box;
+use core::error::Error;
+use core::ops::Range;
+
+use arrayvec::ArrayVec;
+use linked_list_allocator::LockedHeap;
+use palimpsest_engine::HeapBudget;
+use palimpsest_paging::{AddressSpace, FramePool, Layout, PoolError, SingleCpu};
+use spin::Once;
+use x86_64::registers::control::Cr3;
+use x86_64::structures::paging::{PageSize, Size4KiB};
+use x86_64::{PhysAddr, VirtAddr};
+
+use crate::boot;
+
+const WINDOW: Range<VirtAddr> = VirtAddr::new(0xffff_c000_0000_0000)..VirtAddr::new(0xffff_d000_0000_0000);
+
+const HEAP_BYTES: usize = 32 << 20;
+/// The heap from which guests are served when they have taken the rest.
+const HEAP_RESERVE_BYTES: usize = 4 << 20;
+
+/// The largest number of ranges of usable RAM.
+const MAX_RANGES: usize = 128;
+
+/// The global allocator, which accounts for what each guest takes.
+#[global_allocator]
+pub(crate) static HEAP: HeapBudget<LockedHeap> = HeapBudget::new(LockedHeap::empty());
+
+/// The address space of all guests.
+pub(crate) type Space = AddressSpace<SingleCpu<&'static FramePool>>;
+
+static POOL: Once<FramePool> = Once::new();
+static SPACE: Once<Space> = Once::new();
+
+/// Makes the frame pool of all usable RAM, and the heap of a part of it.
+///
+/// # Errors
+///
+/// Fails if the memory map has no usable RAM, or not in the form that the pool requires.
+///
+/// # Panics
+///
+/// Panics if the heap does not fit into one range of RAM, or the memory map has too many ranges.
+///
+/// # Safety
+///
+/// The caller guarantees that this function is called once, before anything else uses the RAM that
+/// Limine reports as usable.
+pub(crate) unsafe fn init_frames() -> Result<(), PoolError> {
+    let (ram, offset) = boot::ram();
+    let ranges: ArrayVec<_, MAX_RANGES> =
+        ram.map(|entry| PhysAddr::new(entry.base)..PhysAddr::new(entry.base + entry.length)).collect();
+    // SAFETY: 1. The caller guarantees that nothing uses the ranges. 2. Limine mapped them at the
+    // offset.
+    let pool = unsafe { FramePool::new(&ranges, offset) }?;
+    let pool = POOL.call_once(|| pool);
+    let frames = pool.allocate_contiguous(HEAP_BYTES as u64 / Size4KiB::SIZE);
+    let frames =
+        frames.unwrap_or_else(|| panic!("no {HEAP_BYTES} bytes in one piece for the heap: add memory"));
+    let start = offset + frames.into_phys().start.start_address().as_u64();
+    // SAFETY: the pool gave up these frames, they are mapped at the offset, and this is the only
+    // call.
+    unsafe { HEAP.inner().lock().init(start.as_mut_ptr(), HEAP_BYTES) };
+    Ok(())
+}
+
+/// Creates the address space for guests, and sets the reserve of the heap aside.
+///
+/// # Errors
+///
+/// Fails if the heap is smaller than the reserve, if the CPU is not configured for the address
+/// space, or if it does not fit into the page tables.
+///
+/// # Panics
+///
+/// Panics if [`init_frames`] was not called.
+///
+/// # Safety
+///
+/// The caller guarantees that
+/// 1. Limine's page tables stay active, and nothing else uses the window, and
+/// 2. this function is called once.
+pub(crate) unsafe fn init_space() -> Result<&'static Space, Box<dyn Error>> {
+    HEAP.set_reserve(HEAP_RESERVE_BYTES)?;
+    let (_, physical_offset) = boot::ram();
+    let layout = Layout { window: WINDOW, physical_offset, root: Cr3::read().0 };
+    let platform = SingleCpu::new(pool())?;
+    // SAFETY: 1. Nothing else uses the window. 2. All frames of the pool and the tables are mapped
+    // at the offset. 3. There is one CPU. 4. There is one level-4 table.
+    let space = unsafe { AddressSpace::new(layout, platform) }?;
+    Ok(SPACE.call_once(|| space))
+}
+
+/// Returns the frame pool.
+///
+/// # Panics
+///
+/// Panics if [`init_frames`] was not called.
+pub(crate) fn pool() -> &'static FramePool {
+    POOL.get().expect("`init_frames` makes the pool before anything else needs it")
+}
+
+/// Returns the address space for guests. Returns None before it is created.
+pub(crate) fn space() -> Option<&'static Space> {
+    SPACE.get()
+}
