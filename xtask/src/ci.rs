@@ -68,7 +68,7 @@ const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-featur
 
 /// The examples of kernels that embed the two crates.
 const EXAMPLES: &str = "clippy --package=palimpsest-embed-minimal --package=palimpsest-limine --package=palimpsest-multiboot2 \
-                        --package=palimpsest-example-support -- -D warnings";
+                        --package=palimpsest-threads --package=palimpsest-example-support -- -D warnings";
 
 /// The example that no test boots, because Limine's binaries are in no registry of packages.
 const LIMINE: &str = "build --package=palimpsest-limine";
@@ -83,7 +83,7 @@ const FUZZ_TESTS: &str = "test --manifest-path=fuzz/Cargo.toml --no-default-feat
 const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
                            --package=palimpsest-vm-tests --package=palimpsest-spec-kernel --package=palimpsest-sse2-floats \
                            --package=palimpsest-embed-minimal --package=palimpsest-limine --package=palimpsest-multiboot2 \
-                           --package=palimpsest-example-support";
+                           --package=palimpsest-threads --package=palimpsest-example-support";
 
 /// The guests' library, as guests use it, and what is built for the same target.
 const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimpsest-guest-coremark-kernel --lib \

@@ -72,7 +72,7 @@ const UNOPTIMIZED: Image = Image {
 };
 
 /// All of them.
-pub(super) const ALL: [Solo; 7] = [
+pub(super) const ALL: [Solo; 8] = [
     // A kernel that shares no code with ours, on the same two crates.
     Solo {
         name: "example/embed-minimal",
@@ -83,6 +83,16 @@ pub(super) const ALL: [Solo; 7] = [
         memory_mib: 128,
         loader: Loader::Qemu,
         proof: Proof::Checks(11),
+    },
+    // Threads that a timer switches wherever they are, on two level-4 tables.
+    Solo {
+        name: "example/threads",
+        with: &[Target::Gnu, Target::None],
+        image: Image::new("palimpsest-threads", "threads"),
+        target: Target::None,
+        memory_mib: 128,
+        loader: Loader::Qemu,
+        proof: Proof::Checks(9),
     },
     // A profile that an embedder may have, and that must not become a stack overflow.
     Solo {

@@ -1,0 +1,42 @@
+//! Runs a guest in the thread that calls it.
+
+use alloc::boxed::Box;
+use core::error::Error;
+
+use palimpsest_engine::{Config, Engine, Linker, Module, Paged, Store, TypedFunc};
+
+use crate::memory::{HEAP, Space};
+
+/// `guest.wat`, assembled by `build.rs`.
+const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
+
+/// A guest with its engine and its store. Dropping it releases everything that it used.
+pub(crate) struct Guest {
+    store: Store<()>,
+    round: TypedFunc<u64, u64>,
+}
+
+impl Guest {
+    /// Loads the guest.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first error of loading or linking it.
+    pub(crate) fn new(space: &'static Space) -> Result<Self, Box<dyn Error>> {
+        let engine = Engine::new(Config::default().heap(&HEAP), Paged::new(space))?;
+        let module = Module::new(&engine, GUEST)?;
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new().instantiate(&mut store, &module)?;
+        let round = instance.get_typed_func(&store, "round")?;
+        Ok(Self { store, round })
+    }
+
+    /// Calls the guest once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the guest traps or is lost.
+    pub(crate) fn round(&mut self, seed: u64) -> Result<u64, palimpsest_engine::Error> {
+        self.round.call(&mut self.store, seed)
+    }
+}
