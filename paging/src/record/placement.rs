@@ -4,12 +4,15 @@
 //! only user of its level-1 tables, and a region of 1 GiB or more is the only user of its level-2
 //! tables.
 //!
-//! Invariant: a [`Block`] is owned, and its pages belong to no other block. The bookkeeping is on
-//! the heap, so the fault path does not use it.
+//! Blocks are buddies: a block that is too large is halved until it fits, and a block that is freed
+//! joins its other half if that is free. A take or a free visits at most one block of each size.
+//!
+//! Invariants: a [`Block`] is owned, and its pages belong to no other block. No two halves of one
+//! block are both free. The bookkeeping is on the heap, so the fault path does not use it.
 
-use core::fmt;
+use alloc::collections::BTreeSet;
+use core::{array, fmt};
 
-use buddy_system_allocator::FrameAllocator;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
@@ -23,7 +26,8 @@ const ORDERS: usize = 36;
 
 /// The free blocks of the window.
 pub(crate) struct Placement {
-    free: FrameAllocator<ORDERS>,
+    /// The first pages of the free blocks of `1 << order` pages, by order.
+    free: [BTreeSet<u64>; ORDERS],
     /// The first page of the half in which the window lies. Pages are numbered from there.
     origin: Page,
     largest_pages: u64,
@@ -42,15 +46,16 @@ impl Placement {
     /// A placement over a window that lies in one half of the address space.
     pub(crate) fn new(window: PageRange) -> Self {
         let origin = half_of(window.start);
-        let numbers = to_usize(window.start - origin)..to_usize(window.end - origin);
-        let mut free = FrameAllocator::new();
-        free.insert(numbers.clone());
-        Self {
-            free,
-            origin,
-            largest_pages: largest_block(numbers.start, numbers.end),
-            free_pages: window.len(),
+        let (mut next, end) = (window.start - origin, window.end - origin);
+        let mut free = array::from_fn(|_| BTreeSet::new());
+        let mut largest_pages = 0;
+        while next < end {
+            let order = largest_order(next, end - next);
+            free[order].insert(next);
+            next += 1 << order;
+            largest_pages = largest_pages.max(1 << order);
         }
+        Self { free, origin, largest_pages, free_pages: window.len() }
     }
 
     /// The largest number of pages that a block of the empty window can have.
@@ -63,28 +68,36 @@ impl Placement {
         self.free_pages
     }
 
-    /// The number of pages of the largest block that is free. Finds it by taking and freeing
-    /// blocks.
-    pub(crate) fn largest_free_pages(&mut self) -> u64 {
-        let largest = (0..ORDERS).rev().find_map(|order| self.take(1 << order));
-        largest.map_or(0, |block| {
-            let pages = block.pages;
-            self.free(block);
-            pages
-        })
+    /// The number of pages of the largest block that is free.
+    pub(crate) fn largest_free_pages(&self) -> u64 {
+        let largest = (0..ORDERS).rev().find(|order| !self.free[*order].is_empty());
+        largest.map_or(0, |order| 1 << order)
     }
 
     /// Takes the smallest block that has `pages` pages, if there is one.
     pub(crate) fn take(&mut self, pages: u64) -> Option<Block> {
         let pages = pages.checked_next_power_of_two()?;
-        let number = self.free.alloc(usize::try_from(pages).ok()?)?;
+        let order = pages.trailing_zeros() as usize;
+        let (found, number) =
+            (order..ORDERS).find_map(|order| Some((order, self.free[order].pop_first()?)))?;
         self.free_pages -= pages;
-        Some(Block { start: self.origin + number as u64, pages })
+        // The block keeps its first part, and each half after that is free.
+        for order in order..found {
+            self.free[order].insert(number + (1 << order));
+        }
+        Some(Block { start: self.origin + number, pages })
     }
 
     pub(crate) fn free(&mut self, block: Block) {
         self.free_pages += block.pages;
-        self.free.dealloc(to_usize(block.start - self.origin), to_usize(block.pages));
+        let mut number = block.start - self.origin;
+        let mut order = block.pages.trailing_zeros() as usize;
+        // A block of the largest order is one half of the address space, so it has no other half.
+        while order < ORDERS - 1 && self.free[order].remove(&(number ^ (1 << order))) {
+            number &= !(1 << order);
+            order += 1;
+        }
+        self.free[order].insert(number);
     }
 }
 
@@ -131,16 +144,11 @@ fn half_of(page: Page) -> Page {
     if page < high { low } else { high }
 }
 
-fn largest_block(start: usize, end: usize) -> u64 {
-    let fits = |order: &usize| {
-        let size = 1_usize << order;
-        start.next_multiple_of(size) + size <= end
-    };
-    (0..ORDERS).rev().find(fits).map_or(0, |order| 1 << order)
-}
-
-fn to_usize(number: u64) -> usize {
-    usize::try_from(number).expect("x86_64 has 64-bit addresses")
+/// The order of the largest block that starts at this page and has at most `pages` pages. There is
+/// at least one page.
+fn largest_order(number: u64, pages: u64) -> usize {
+    let order = number.trailing_zeros().min(pages.ilog2()) as usize;
+    order.min(ORDERS - 1)
 }
 
 #[cfg(test)]
