@@ -41,8 +41,8 @@ impl<P: Platform> Region<'_, P> {
         if bytes > capacity_bytes {
             return Err(LimitError::BeyondCapacity { requested_bytes: bytes, capacity_bytes });
         }
-        if bytes >= self.limit_bytes() {
-            return self.with_mapping(|mapping| raise(bytes, mapping));
+        if let Some(raised) = self.with_mapping(|mapping| raise(bytes, mapping)) {
+            return raised;
         }
         let (given_up, fewer_frames) = self.with_mapping(|mapping| lower(bytes, mapping))?;
         self.in_batches(given_up, RELEASE_BATCH, |mapping, pages| {
@@ -54,11 +54,19 @@ impl<P: Platform> Region<'_, P> {
     }
 }
 
-fn raise<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Result<(), LimitError> {
-    if !mapping.record.account.is_reserved() {
-        mapping.record.set_limit(bytes);
-        return Ok(());
+/// Raises the limit. Returns `None` if that would lower it.
+fn raise<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Option<Result<(), LimitError>> {
+    if bytes < mapping.record.limit_bytes() {
+        return None;
     }
+    if mapping.record.account.is_reserved() {
+        return Some(raise_reserved(bytes, mapping));
+    }
+    mapping.record.set_limit(bytes);
+    Some(Ok(()))
+}
+
+fn raise_reserved<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Result<(), LimitError> {
     let charged_frames = mapping.record.most_frames();
     let raised_from = mapping.record.set_limit(bytes);
     let more_frames = mapping.record.most_frames() - charged_frames;
