@@ -14,7 +14,8 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A budget of frames, and how many of them are used.
 #[derive(Debug)]
 pub struct Account {
-    cap_frames: Option<u64>,
+    /// `u64::MAX` if there is no cap.
+    cap_frames: u64,
     policy: Policy,
     held_frames: AtomicU64,
     peak_frames: AtomicU64,
@@ -54,6 +55,10 @@ impl Account {
     }
 
     const fn with(cap_frames: Option<u64>, policy: Policy) -> Self {
+        let cap_frames = match cap_frames {
+            Some(frames) => frames,
+            None => u64::MAX,
+        };
         Self {
             cap_frames,
             policy,
@@ -99,7 +104,7 @@ impl Account {
     /// The cap in frames, or `None` if there is none.
     #[must_use]
     pub const fn cap_frames(&self) -> Option<u64> {
-        self.cap_frames
+        if self.cap_frames < u64::MAX { Some(self.cap_frames) } else { None }
     }
 
     /// Whether the account is charged beforehand.
@@ -144,7 +149,7 @@ impl Account {
     /// The most frames that the account may hold with its present charge.
     fn most_held_frames(&self) -> u64 {
         match &self.policy {
-            Policy::OnTouch => self.cap_frames.unwrap_or(u64::MAX),
+            Policy::OnTouch => self.cap_frames,
             Policy::Reserved { charged_frames } => charged_frames.load(Ordering::Relaxed),
         }
     }
@@ -170,9 +175,7 @@ impl Account {
     pub(crate) fn charge(&self, frames: u64) -> Result<(), CapReached> {
         match &self.policy {
             Policy::OnTouch => Ok(()),
-            Policy::Reserved { charged_frames } => {
-                raise(charged_frames, frames, self.cap_frames.unwrap_or(u64::MAX)).map(drop)
-            }
+            Policy::Reserved { charged_frames } => raise(charged_frames, frames, self.cap_frames).map(drop),
         }
     }
 
