@@ -233,13 +233,18 @@ impl Module {
         self.shared.entries as usize
     }
 
+    /// Returns the number of memories, imported ones included.
+    pub(crate) fn memory_count(&self) -> usize {
+        self.shared.memories.len()
+    }
+
     /// Returns the type of a memory, imported ones included.
     pub(crate) fn memory_type(&self, index: usize) -> Option<MemoryType> {
         self.shared.memories.get(index).copied()
     }
 
     /// Returns the index and the type of each memory that the module defines.
-    pub(crate) fn defined_memories(&self) -> impl Iterator<Item = (usize, MemoryType)> {
+    pub(crate) fn defined_memories(&self) -> impl ExactSizeIterator<Item = (usize, MemoryType)> {
         self.shared.memories.iter().copied().enumerate().skip(self.shared.imported_memories)
     }
 

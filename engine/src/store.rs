@@ -22,6 +22,8 @@ mod owner;
 mod pause;
 mod state;
 
+use alloc::boxed::Box;
+
 pub use self::{
     caller::Caller,
     context::{AsContext, AsContextMut, StoreContext, StoreContextMut},
@@ -36,7 +38,6 @@ pub use self::{
 pub(crate) use self::{
     caller::ImporterMemory,
     fuel::charge,
-    limiter::Limiter,
     memory::{MemoryRecord, Reserved, clear, grow},
     owner::StoreId,
     pause::PauseKind,
@@ -61,7 +62,7 @@ pub struct Store<T: 'static> {
 impl<T: 'static> Store<T> {
     /// Creates an empty store with the engine's limits and [`Commit::OnTouch`].
     pub fn new(engine: &Engine, data: T) -> Self {
-        Self::with_options(engine, data, StoreOptions::default())
+        Self::create(engine, data, None, Commit::default())
     }
 
     /// Creates an empty store with its own limits and commit policy.
@@ -69,14 +70,15 @@ impl<T: 'static> Store<T> {
     /// The limits of modules and of stacks are always the engine's, because modules are loaded
     /// before there is a store, and stacks are reused by all stores of an engine.
     pub fn with_options(engine: &Engine, data: T, options: StoreOptions) -> Self {
-        let mut limits = options.limits.unwrap_or(*engine.limits());
-        let shares = engine.backing().shares();
-        limits.resident_frames.get_or_insert(shares.resident_frames);
-        limits.address_bytes.get_or_insert(shares.address_bytes);
-        let state = StoreState::new(data, engine, limits, options.commit);
+        Self::create(engine, data, options.limits.map(Box::new), options.commit)
+    }
+
+    fn create(engine: &Engine, data: T, limits: Option<Box<Limits>>, commit: Commit) -> Self {
+        let state = StoreState::new(data, engine, limits, commit);
+        let fuel = state.limits().fuel;
         let mut inner = wasmi::Store::new(engine.wasmi(), state);
         inner.limiter(|state| &mut state.limiter);
-        if let Some(units) = limits.fuel {
+        if let Some(units) = fuel {
             // An engine that is not metered returns an error. The limit has no effect there.
             let _ = inner.set_fuel(units);
         }
@@ -92,8 +94,13 @@ impl<T: 'static> Store<T> {
     /// Returns what the store may use up. The shares of the backing that are the default have been
     /// computed.
     #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.inner.data().limiter.limits
+    pub fn limits(&self) -> Limits {
+        let state = self.inner.data();
+        Limits {
+            address_bytes: Some(state.address_bytes),
+            resident_frames: Some(state.arena.standing().cap_frames),
+            ..*state.limits()
+        }
     }
 
     /// Returns the embedder's data.
@@ -158,7 +165,7 @@ impl<T: 'static> Store<T> {
             held_frames,
             peak_frames,
             charged_frames,
-            heap_bytes: state.heap.bytes(),
+            heap_bytes: state.heap_bytes(),
             lost: state.lost(),
             ..StoreReport::default()
         };

@@ -54,6 +54,8 @@ pub(crate) struct Shares {
 /// The state of a store's account, in frames; table frames are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
+    /// The most frames that the store may hold.
+    pub(crate) cap_frames: u64,
     /// Whether the store is still valid.
     pub(crate) health: Health,
     /// Frames held at present.

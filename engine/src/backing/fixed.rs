@@ -74,8 +74,8 @@ impl From<Fixed> for Backing {
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl Provider for Fixed {
     /// A store is never lost, because its frames are charged when a memory is created or grows.
-    fn open(&self, cap_frames: Option<u64>, _commit: Commit, _lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
-        let account = Account::new(cap_frames.unwrap_or(u64::MAX));
+    fn open(&self, cap_frames: u64, _commit: Commit, _lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
+        let account = Account::new(cap_frames);
         Box::new(Slots { backing: self.clone(), account: Arc::new(account) })
     }
 
@@ -160,7 +160,13 @@ unsafe impl Arena for Slots {
 
     fn standing(&self) -> Standing {
         let Frames { held, peak } = self.account.frames();
-        Standing { health: Health::Sound, held_frames: held, peak_frames: peak, charged_frames: held }
+        Standing {
+            cap_frames: self.account.cap,
+            health: Health::Sound,
+            held_frames: held,
+            peak_frames: peak,
+            charged_frames: held,
+        }
     }
 }
 

@@ -48,10 +48,10 @@ impl<P: Platform + Send + Sync> From<Paged<P>> for Backing {
 // SAFETY: `open` returns a [`Share`], which keeps the contract as argued there.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
-    fn open(&self, cap_frames: Option<u64>, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
+    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
         let account = match commit {
-            Commit::OnTouch => Account::new(cap_frames),
-            Commit::Reserved => Account::reserved(cap_frames),
+            Commit::OnTouch => Account::new(Some(cap_frames)),
+            Commit::Reserved => Account::reserved(Some(cap_frames)),
         };
         let account = Arc::new(account.with_flag(Arc::clone(lost)));
         Box::new(Share { space: self.space, account })
@@ -109,6 +109,7 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
 
     fn standing(&self) -> Standing {
         Standing {
+            cap_frames: self.account.cap_frames().unwrap_or(u64::MAX),
             health: if self.account.is_lost() { Health::Lost } else { Health::Sound },
             held_frames: self.account.held_frames(),
             peak_frames: self.account.peak_frames(),
@@ -251,7 +252,14 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
         let whole_start = pages.start.start_address() - self.region.base();
         let (head, rest) = live.split_at(whole_start.saturating_sub(span.start()));
         let (_, tail) = rest.split_at(pages.size());
-        let ends = self.clear_part(span.start(), head) + self.clear_part(span.end() - tail.len(), tail);
+        // A clear of whole pages has neither end.
+        let mut ends = 0;
+        if head.len() > 0 {
+            ends += self.clear_part(span.start(), head);
+        }
+        if tail.len() > 0 {
+            ends += self.clear_part(span.end() - tail.len(), tail);
+        }
         let region = &mut self.region;
         let mut cleared = match strategy {
             Strategy::Decommit => released(region.decommit(pages).expect(WITHIN)),
@@ -290,14 +298,12 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
 }
 
 impl<P: Platform> PagedRegion<P> {
-    /// Zeroes bytes of one page, which start at `start`, and returns how many frames had others.
+    /// Zeroes at least one byte of one page, from `start` on, and returns how many frames had other
+    /// bytes there.
     ///
     /// The guest's own clears touch no memory and so cannot fault: they contain whole pages, or the
     /// page size of the memory is smaller and the memory has no image.
     fn clear_part(&mut self, start: u64, live: LiveBytes<'_>) -> u64 {
-        if live.len() == 0 {
-            return 0;
-        }
         let page = self.region.pages().start + start / FRAME_BYTES;
         let [from, to] = [start % FRAME_BYTES, start % FRAME_BYTES + live.len()]
             .map(|at| usize::try_from(at).expect("at most the bytes of a page"));

@@ -18,8 +18,8 @@ use crate::{
     backing::LiveBytes,
     module::{self, Module},
     store::{
-        Extern, Func, ImporterMemory, Instance, Limiter, MemoryError, MemoryRecord, Reserved,
-        StoreContextMut, StoreState, cross, serve,
+        Extern, Func, ImporterMemory, Instance, MemoryError, MemoryRecord, Reserved, StoreContextMut,
+        StoreState, cross, serve,
     },
 };
 
@@ -71,13 +71,13 @@ fn create<T: 'static>(
     ctx: &mut WasmiContext<'_, T>,
     module: &Module,
 ) -> Result<Unstarted, InstantiateError> {
-    check_counts(module, &ctx.data().limiter)?;
-    check_tables(module, &ctx.data().limiter)?;
-    check_entries(module, &ctx.data().limiter)?;
+    check_counts(module, ctx.data())?;
+    check_tables(module, ctx.data())?;
+    check_entries(module, ctx.data())?;
     // Counted before anything is created, because what a failed instantiation has created stays.
     ctx.data_mut().limiter.add_entries(module.entries());
     let mut imports = Vec::new();
-    let mut memories = Vec::new();
+    let mut memories = Vec::with_capacity(module.memory_count());
     // Allocated with the first host function, because most modules import none.
     let memory_0 = OnceCell::new();
     for import in module.imports() {
@@ -105,39 +105,39 @@ fn create<T: 'static>(
 }
 
 /// Checks that the store has room for one more instance and for the tables that `module` defines.
-fn check_counts(module: &Module, limiter: &Limiter) -> Result<(), InstantiateError> {
-    if limiter.instances_left() == 0 {
-        return Err(InstantiateError::TooManyInstances { limit: limiter.limits.instances });
+fn check_counts<T>(module: &Module, state: &StoreState<T>) -> Result<(), InstantiateError> {
+    if state.limiter.instances_left() == 0 {
+        return Err(InstantiateError::TooManyInstances { limit: state.limits().instances });
     }
-    let (tables, left) = (module.defined_tables().count(), limiter.tables_left());
+    let (tables, left) = (module.defined_tables().count(), state.limiter.tables_left());
     if tables > left {
-        return Err(InstantiateError::TooManyTables { tables, left, limit: limiter.limits.tables });
+        return Err(InstantiateError::TooManyTables { tables, left, limit: state.limits().tables });
     }
     Ok(())
 }
 
 /// Checks the initial sizes of the tables that `module` defines.
-fn check_tables(module: &Module, limiter: &Limiter) -> Result<(), InstantiateError> {
-    let limit = limiter.limits.table_elements;
+fn check_tables<T>(module: &Module, state: &StoreState<T>) -> Result<(), InstantiateError> {
+    let limit = state.limits().table_elements;
     if let Some((index, elements)) = module.defined_tables().find(|(_, elements)| *elements > limit as u64) {
         return Err(InstantiateError::TableTooLarge { index, elements, limit });
     }
     let elements = module.defined_tables().fold(0, |sum: u64, (_, elements)| sum.saturating_add(elements));
-    let left = limiter.table_elements_left();
+    let left = state.limiter.table_elements_left();
     if elements > left as u64 {
-        let limit = limiter.limits.store_table_elements;
+        let limit = state.limits().store_table_elements;
         return Err(InstantiateError::TablesTooLarge { elements, left, limit });
     }
     Ok(())
 }
 
 /// Checks the number of section entries.
-fn check_entries(module: &Module, limiter: &Limiter) -> Result<(), InstantiateError> {
-    let (entries, left) = (module.entries(), limiter.entries_left());
+fn check_entries<T>(module: &Module, state: &StoreState<T>) -> Result<(), InstantiateError> {
+    let (entries, left) = (module.entries(), state.limiter.entries_left());
     if entries <= left {
         return Ok(());
     }
-    Err(InstantiateError::TooManyEntries { entries, left, limit: limiter.limits.store_entries })
+    Err(InstantiateError::TooManyEntries { entries, left, limit: state.limits().store_entries })
 }
 
 /// Resolves `import` and checks its type. `memories` is the number of imported memories before it.
@@ -190,12 +190,13 @@ fn reserve_memories<T: 'static>(
     ctx: &WasmiContext<'_, T>,
     module: &Module,
 ) -> Result<Vec<(usize, Reserved)>, InstantiateError> {
-    let mut reserved = Vec::new();
+    let mut reserved = Vec::with_capacity(module.defined_memories().len());
     for (index, ty) in module.defined_memories() {
-        let region = Reserved::new(ctx, ty, &reserved).map_err(|cause| memory_error(index, cause))?;
-        reserved.push(region);
+        let pending = reserved.iter().map(|(_, region): &(_, Reserved)| region.capacity());
+        let region = Reserved::new(ctx, ty, pending).map_err(|cause| memory_error(index, cause))?;
+        reserved.push((index, region));
     }
-    Ok(module.defined_memories().map(|(index, _)| index).zip(reserved).collect())
+    Ok(reserved)
 }
 
 /// Attaches the images of the new memories.

@@ -5,14 +5,14 @@ use wasmi::{Error, errors::ErrorKind};
 use super::OutOfHeap;
 use crate::budget::{HeapMeter, Ledger, Stay, Verdict};
 
-/// The account of a store with the engine's [`HeapBudget`](crate::HeapBudget).
+/// The account of a store with the engine's [`HeapBudget`](crate::HeapBudget). Stores of an engine
+/// without a budget have none.
 ///
 /// While the store is served, the budget's meter counts what is allocated and freed. The difference
 /// is added here when the store is left.
 #[derive(Debug)]
 pub(crate) struct HeapAccount {
-    /// The budget, if the engine has one.
-    ledger: Option<&'static dyn Ledger>,
+    ledger: &'static dyn Ledger,
     limit_bytes: usize,
     /// Bytes taken in the past stays. They are negative if a stay has freed what was allocated
     /// outside of one.
@@ -23,32 +23,28 @@ pub(crate) struct HeapAccount {
 }
 
 impl HeapAccount {
-    pub(super) fn new(ledger: Option<&'static dyn Ledger>, limit_bytes: usize) -> Self {
+    pub(super) fn new(ledger: &'static dyn Ledger, limit_bytes: usize) -> Self {
         Self { ledger, limit_bytes, taken: 0, stay: None, lost: None }
     }
 
     /// Starts a stay. Returns whether one was started: not if one has not ended, because a nested
-    /// call is part of it, and not without a budget.
+    /// call is part of it.
     ///
     /// # Errors
     ///
     /// [`OutOfHeap::NoReserve`].
     #[inline]
     pub(crate) fn enter(&mut self) -> Result<bool, OutOfHeap> {
-        match self.ledger {
-            Some(ledger) if self.stay.is_none() => self.start(ledger).map(|()| true),
-            _ => Ok(false),
+        if self.stay.is_some() {
+            return Ok(false);
         }
-    }
-
-    fn start(&mut self, ledger: &'static dyn Ledger) -> Result<(), OutOfHeap> {
-        if !ledger.has_reserve() {
+        if !self.ledger.has_reserve() {
             return Err(OutOfHeap::NoReserve);
         }
-        let meter = ledger.meter();
+        let meter = self.ledger.meter();
         let limit = isize::try_from(self.limit_bytes).unwrap_or(isize::MAX);
         self.stay = Some((meter, meter.enter(limit.saturating_sub(self.taken))));
-        Ok(())
+        Ok(true)
     }
 
     /// Ends the stay that was started last.

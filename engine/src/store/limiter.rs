@@ -15,74 +15,73 @@ pub(crate) enum Growth {
     Closed,
 }
 
-/// The limits of a store, and whether its memories may grow at present.
+/// What a store may still create, and whether its memories may grow at present.
+///
+/// wasmi frees an instance or a table only with its store, so all of it is counted down.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    pub(crate) limits: Limits,
     pub(crate) growth: Growth,
-    /// Section entries of all instances.
-    entries: usize,
-    /// Elements in all tables of the store. wasmi never frees a table before its store.
+    instances_left: usize,
+    /// Section entries that further instances may have, together.
+    entries_left: usize,
+    /// Tables that further instances may define.
+    tables_left: usize,
+    /// The most elements of one table.
     table_elements: usize,
-    /// Elements in host tables, which the limit does not count.
-    host_elements: usize,
-    /// Elements that the last growth added to `table_elements`.
+    /// Elements that all tables of the store may grow by, together. Host tables are not limited:
+    /// each adds its elements before it is created.
+    elements_left: usize,
+    /// Elements that the last growth took.
     last_growth: usize,
-    /// Instances in the store, and the tables that they define. wasmi never frees either before its
-    /// store.
-    instances: usize,
-    tables: usize,
 }
 
 impl Limiter {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            limits,
             growth: Growth::Closed,
-            table_elements: 0,
-            host_elements: 0,
+            instances_left: limits.instances,
+            entries_left: limits.store_entries,
+            tables_left: limits.tables,
+            table_elements: limits.table_elements,
+            elements_left: limits.store_table_elements,
             last_growth: 0,
-            instances: 0,
-            entries: 0,
-            tables: 0,
         }
     }
 
     /// Returns how many more instances the store may have.
     pub(crate) fn instances_left(&self) -> usize {
-        self.limits.instances.saturating_sub(self.instances)
+        self.instances_left
     }
 
     /// Returns how many more tables the instances of the store may define.
     pub(crate) fn tables_left(&self) -> usize {
-        self.limits.tables.saturating_sub(self.tables)
+        self.tables_left
     }
 
     /// Counts an instance that defines `tables` tables, besides its host table.
     pub(crate) fn count_instance(&mut self, tables: usize) {
-        self.instances += 1;
-        self.tables += tables;
+        self.instances_left = self.instances_left.saturating_sub(1);
+        self.tables_left = self.tables_left.saturating_sub(tables);
     }
 
     /// Returns how many section entries further instances may have, together.
     pub(crate) fn entries_left(&self) -> usize {
-        self.limits.store_entries.saturating_sub(self.entries)
+        self.entries_left
     }
 
     /// Counts an instance with this many section entries.
     pub(crate) fn add_entries(&mut self, entries: usize) {
-        self.entries += entries;
+        self.entries_left = self.entries_left.saturating_sub(entries);
     }
 
     /// Returns how many elements the tables of the guest may still grow by, together.
     pub(crate) fn table_elements_left(&self) -> usize {
-        let counted = self.table_elements.saturating_sub(self.host_elements);
-        self.limits.store_table_elements.saturating_sub(counted)
+        self.elements_left
     }
 
     /// Allows a host table with this many elements beyond the limit.
     pub(crate) fn allow_host_table(&mut self, elements: usize) {
-        self.host_elements += elements;
+        self.elements_left = self.elements_left.saturating_add(elements);
     }
 }
 
@@ -103,10 +102,9 @@ impl ResourceLimiter for Limiter {
         _maximum: Option<usize>,
     ) -> Result<bool, LimiterError> {
         let growth = desired.saturating_sub(current);
-        let limit = self.limits.store_table_elements.saturating_add(self.host_elements);
-        let sum = self.table_elements.checked_add(growth).filter(|&sum| sum <= limit);
-        let Some(sum) = sum.filter(|_| desired <= self.limits.table_elements) else { return Ok(false) };
-        self.table_elements = sum;
+        let left = self.elements_left.checked_sub(growth).filter(|_| desired <= self.table_elements);
+        let Some(left) = left else { return Ok(false) };
+        self.elements_left = left;
         self.last_growth = growth;
         Ok(true)
     }
@@ -114,7 +112,7 @@ impl ResourceLimiter for Limiter {
     /// Takes back the growth that was allowed last, because it was refused for another reason: the
     /// maximum of the table's type, or the kernel heap.
     fn table_grow_failed(&mut self, _error: &TableError) -> Result<(), LimiterError> {
-        self.table_elements -= core::mem::take(&mut self.last_growth);
+        self.elements_left += core::mem::take(&mut self.last_growth);
         Ok(())
     }
 

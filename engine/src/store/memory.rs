@@ -8,6 +8,8 @@ mod grow;
 mod record;
 mod region;
 
+use core::iter;
+
 pub(crate) use self::{
     clear::clear,
     grow::grow,
@@ -46,7 +48,7 @@ impl Memory {
     /// - [`MemoryError::Refused`] if `ty` is not a valid type.
     pub fn new(mut ctx: impl AsContextMut, ty: MemoryType) -> Result<Self, MemoryError> {
         let mut ctx = ctx.as_context_mut().into_wasmi();
-        let reserved = Reserved::new(&ctx, ty, &[])?;
+        let reserved = Reserved::new(&ctx, ty, iter::empty())?;
         Ok(reserved.establish(&mut ctx)?.memory())
     }
 
@@ -221,8 +223,8 @@ impl Memory {
         len: u64,
     ) -> Result<(Cleared, u64), ClearError> {
         let ctx = ctx.as_context_mut().into_wasmi();
-        let record = MemoryRecord::of(*self, &ctx);
-        let span = Span::of_any_bytes(addr, len, record.wasmi().data_size(&ctx) as u64)?;
+        let (record, size) = MemoryRecord::with_size(*self, &ctx);
+        let span = Span::of_any_bytes(addr, len, size)?;
         let strategy = record.strategy();
         let part = record.region().with(|region| region.first_piece(span, strategy));
         Ok((clear(ctx, &record, part, strategy), part.end() - part.start()))
@@ -237,8 +239,8 @@ impl Memory {
         span: impl FnOnce(WasmPageSize, u64) -> Result<Span, ClearError>,
     ) -> Result<Cleared, ClearError> {
         let ctx = ctx.as_context_mut().into_wasmi();
-        let record = MemoryRecord::of(self, &ctx);
-        let span = span(record.ty().page_size(), record.wasmi().data_size(&ctx) as u64)?;
+        let (record, size) = MemoryRecord::with_size(self, &ctx);
+        let span = span(record.ty().page_size(), size)?;
         let strategy = strategy.unwrap_or_else(|| record.strategy());
         Ok(clear(ctx, &record, span, strategy))
     }

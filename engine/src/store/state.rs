@@ -33,8 +33,13 @@ pub(crate) struct StoreState<T> {
     lost: Arc<AtomicBool>,
     pub(crate) arena: Box<dyn Arena>,
     pub(crate) memories: Vec<Arc<MemoryRecord>>,
+    /// The limits, unless they are the engine's.
+    own_limits: Option<Box<Limits>>,
+    /// The limit on address space, which is a share of the backing by default.
+    pub(crate) address_bytes: u64,
     pub(crate) limiter: Limiter,
-    pub(crate) heap: HeapAccount,
+    /// The account with the engine's heap budget, if it has one.
+    heap: Option<Box<HeapAccount>>,
     /// The number of calls from the host into the guest that have not returned.
     depth: u32,
     /// Whether the store has entered its engine.
@@ -49,11 +54,15 @@ pub(crate) struct StoreState<T> {
 }
 
 impl<T> StoreState<T> {
-    pub(super) fn new(data: T, engine: &Engine, limits: Limits, commit: Commit) -> Self {
+    pub(super) fn new(data: T, engine: &Engine, own_limits: Option<Box<Limits>>, commit: Commit) -> Self {
+        let limits = own_limits.as_deref().unwrap_or(engine.limits());
+        let shares = engine.backing().shares();
+        let address_bytes = limits.address_bytes.unwrap_or(shares.address_bytes);
+        let cap_frames = limits.resident_frames.unwrap_or(shares.resident_frames);
         let lost = Arc::default();
-        let arena = engine.backing().open(limits.resident_frames, commit, &lost);
-        let heap = HeapAccount::new(engine.config().heap, limits.heap_bytes);
+        let arena = engine.backing().open(cap_frames, commit, &lost);
         let limiter = Limiter::new(limits);
+        let heap = engine.config().heap.map(|ledger| Box::new(HeapAccount::new(ledger, limits.heap_bytes)));
         Self {
             data,
             id: StoreId::next(),
@@ -61,6 +70,8 @@ impl<T> StoreState<T> {
             lost,
             arena,
             memories: Vec::new(),
+            own_limits,
+            address_bytes,
             limiter,
             heap,
             depth: 0,
@@ -71,6 +82,12 @@ impl<T> StoreState<T> {
         }
     }
 
+    /// Returns the limits, in which shares of the backing may be `None`.
+    #[inline]
+    pub(crate) fn limits(&self) -> &Limits {
+        self.own_limits.as_deref().unwrap_or_else(|| self.engine.limits())
+    }
+
     /// Fails if the store is lost. After the first write into the sink, or the first allocation
     /// above the limit, no effect may leave the guest.
     ///
@@ -79,7 +96,7 @@ impl<T> StoreState<T> {
     /// [`OutOfFrames`] or [`OutOfHeap`].
     #[inline]
     pub(crate) fn refuse_lost(&self) -> Result<(), Error> {
-        if self.lost.load(Ordering::Acquire) || self.heap.is_marked() {
+        if self.lost.load(Ordering::Acquire) || self.heap.as_ref().is_some_and(|heap| heap.is_marked()) {
             return Err(self.lost_error());
         }
         Ok(())
@@ -110,7 +127,7 @@ impl<T> StoreState<T> {
         if is_first {
             self.engine.enter()?;
         }
-        match self.heap.enter() {
+        match self.heap.as_mut().map_or(Ok(false), |heap| heap.enter()) {
             Ok(is_stay) => {
                 self.is_inside = true;
                 Ok(Entry { is_first, is_stay })
@@ -128,9 +145,11 @@ impl<T> StoreState<T> {
     /// caller.
     #[inline]
     fn leave(&mut self, entry: Entry, passed_on: usize) {
-        if entry.is_stay {
-            self.heap.leave(passed_on);
-            if self.heap.lost().is_some() {
+        if let Some(heap) = &mut self.heap
+            && entry.is_stay
+        {
+            heap.leave(passed_on);
+            if heap.lost().is_some() {
                 self.lost.store(true, Ordering::Release);
             }
         }
@@ -140,11 +159,21 @@ impl<T> StoreState<T> {
         }
     }
 
+    /// Returns how the store has exceeded its heap, if it has.
+    fn heap_lost(&self) -> Option<OutOfHeap> {
+        self.heap.as_ref()?.lost()
+    }
+
+    /// Returns the bytes of the kernel heap that the store takes, or 0 without a heap budget.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.heap.as_ref().map_or(0, |heap| heap.bytes())
+    }
+
     /// Returns why the store is lost, if it is.
     pub(super) fn lost(&self) -> Option<Lost> {
         let Standing { health, held_frames, .. } = self.arena.standing();
         match health {
-            Health::Sound => self.heap.lost().map(Lost::OutOfHeap),
+            Health::Sound => self.heap_lost().map(Lost::OutOfHeap),
             Health::Lost => Some(Lost::OutOfFrames(OutOfFrames { held_frames })),
         }
     }
@@ -208,7 +237,7 @@ pub(crate) fn cross<T: 'static, R>(
 ) -> Result<R, Error> {
     let state = ctx.data_mut();
     state.refuse_lost()?;
-    let (depth, limit) = (state.depth, state.limiter.limits.reentry_depth);
+    let (depth, limit) = (state.depth, state.limits().reentry_depth);
     if depth >= limit {
         return Err(Error::host(ReentryTooDeep { limit }));
     }
@@ -238,5 +267,5 @@ pub(crate) fn serve<T: 'static, R, E: From<EntryError> + From<OutOfHeap>>(
     let inside = Inside { ctx, entry, depth, passed_on: 0 };
     let done = work(inside.ctx);
     drop(inside);
-    ctx.data().heap.lost().map_or(done, |lost| Err(lost.into()))
+    ctx.data().heap_lost().map_or(done, |lost| Err(lost.into()))
 }

@@ -42,8 +42,8 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// Reserves a region for a memory of type `ty`. `pending` are other regions that are reserved
-    /// and not yet part of the store.
+    /// Reserves a region for a memory of type `ty`. `pending` are the capacities of other regions
+    /// that are reserved and not yet part of the store, in bytes.
     ///
     /// # Errors
     ///
@@ -51,21 +51,24 @@ impl Reserved {
     pub(crate) fn new<T: 'static>(
         ctx: impl AsContext<Data = StoreState<T>>,
         ty: MemoryType,
-        pending: &[Self],
+        pending: impl ExactSizeIterator<Item = u64>,
     ) -> Result<Self, MemoryError> {
         let ctx = ctx.as_context();
-        let limits = &ctx.data().limiter.limits;
+        let limits = ctx.data().limits();
         let wasmi_ty = ty.to_wasmi().map_err(MemoryError::Refused)?;
         let records = &ctx.data().memories;
         if records.len() + pending.len() >= limits.memories {
             return Err(MemoryError::TooMany { limit: limits.memories });
         }
-        let capacities = records.iter().map(|record| record.capacity);
-        let capacities =
-            capacities.chain(pending.iter().map(|reserved| reserved.region.bytes().len() as u64));
+        let capacities = records.iter().map(|record| record.capacity).chain(pending);
         let taken = capacities.map(addresses_of).fold(0, u64::saturating_add);
-        let region = ctx.data().arena.reserve(reservation(ty, limits, taken)?)?;
+        let region = ctx.data().arena.reserve(reservation(ty, limits, ctx.data().address_bytes, taken)?)?;
         Ok(Self { region, ty, wasmi_ty })
+    }
+
+    /// Returns the number of bytes of address space that are reserved.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.region.bytes().len() as u64
     }
 
     /// Puts a wasmi memory over the region and adds its record to the store.
@@ -102,19 +105,24 @@ fn addresses_of(bytes: u64) -> u64 {
     bytes.checked_next_power_of_two().unwrap_or(u64::MAX)
 }
 
-/// Returns the size of a new region in a store that has `taken` bytes of addresses.
+/// Returns the size of a new region in a store that may reserve `address_bytes` bytes of addresses
+/// and has `taken`.
 ///
 /// A memory gets its declared maximum if that is left. All others get at most half of what is left,
 /// so that a later memory finds addresses as well.
-fn reservation(ty: MemoryType, limits: &Limits, taken: u64) -> Result<Reservation, MemoryError> {
+fn reservation(
+    ty: MemoryType,
+    limits: &Limits,
+    address_bytes: u64,
+    taken: u64,
+) -> Result<Reservation, MemoryError> {
     let initial = ty.initial_bytes();
     if initial > limits.memory_bytes {
         return Err(MemoryError::TooLarge { bytes: initial, limit: limits.memory_bytes });
     }
-    let limit = limits.address_bytes.unwrap_or(u64::MAX);
-    let left = limit.saturating_sub(taken);
+    let left = address_bytes.saturating_sub(taken);
     if initial > 0 && addresses_of(initial) > left {
-        return Err(MemoryError::NoAddresses { bytes: initial, left, limit });
+        return Err(MemoryError::NoAddresses { bytes: initial, left, limit: address_bytes });
     }
     let fits = ty.maximum().is_some() && addresses_of(ty.maximum_bytes()) <= left;
     let most = if fits { left } else { (left / 2).checked_ilog2().map_or(0, |log2| 1 << log2) };
@@ -129,10 +137,24 @@ impl MemoryRecord {
     ///
     /// Panics if `memory` does not belong to the store `ctx`.
     pub(crate) fn of<T: 'static>(memory: Memory, ctx: impl AsContext<Data = StoreState<T>>) -> Arc<Self> {
+        Self::with_size(memory, ctx).0
+    }
+
+    /// Returns the record of `memory`, and the size of the memory in bytes.
+    ///
+    /// # Panics
+    ///
+    /// As [`of`](Self::of).
+    pub(crate) fn with_size<T: 'static>(
+        memory: Memory,
+        ctx: impl AsContext<Data = StoreState<T>>,
+    ) -> (Arc<Self>, u64) {
         let ctx = ctx.as_context();
-        let base = memory.wasmi(ctx.data()).data_ptr(ctx).addr();
+        let bytes = memory.wasmi(ctx.data()).data(ctx);
+        let base = bytes.as_ptr().addr();
         let record = ctx.data().memories.iter().find(|record| record.base == base);
-        Arc::clone(record.expect("a `Memory` is used with the store that it belongs to"))
+        let record = record.expect("a `Memory` is used with the store that it belongs to");
+        (Arc::clone(record), bytes.len() as u64)
     }
 
     pub(crate) fn memory(&self) -> Memory {
