@@ -86,8 +86,8 @@ pub(super) fn validate(wasm: &[u8], guest_tables: u32) -> Result<(), Refusal> {
     if host_table.is_some() && is_exported { Ok(()) } else { Err(Refusal::NoHostTable) }
 }
 
-/// Returns whether the only export of a section with these contents is that of the host table, which
-/// has this index.
+/// Returns whether the only export of a section with these contents is that of the host table,
+/// which has this index.
 fn exports_host_table(contents: &[u8], index: u32) -> Result<bool, Refusal> {
     let export = ExportSectionReader::new(reader(contents))?.into_iter().next();
     let export = export.ok_or(Refusal::NoHostTable)??;
