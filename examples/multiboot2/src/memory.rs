@@ -111,7 +111,8 @@ pub(crate) unsafe fn init_space() -> Result<&'static Space, Box<dyn Error>> {
     let layout = Layout { window: WINDOW, physical_offset: PHYSICAL_OFFSET, root: Cr3::read().0 };
     let platform = SingleCpu::new(pool())?;
     // SAFETY: 1. Nothing else uses the window. 2. All frames of the pool and the tables are mapped
-    // at the offset. 3. There is one CPU. 4. There is one level-4 table.
+    // at the offset. 3. There is one CPU. 4. There is one level-4 table. 5. `trap::init` set the
+    // page-fault handler, which uses the space.
     let space = unsafe { AddressSpace::new(layout, platform) }?;
     Ok(SPACE.call_once(|| space))
 }

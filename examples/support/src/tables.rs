@@ -31,6 +31,7 @@ type Stack = [u128; 1024];
 /// 1. `page_fault` is the address of an entry for vector 14, which removes the error code, restores
 ///    all registers and ends in IRETQ, and that it causes no page fault, and
 /// 2. this function is called once.
+#[must_use = "the IDT does nothing until the caller loads it"]
 pub unsafe fn load(page_fault: u64) -> &'static mut InterruptDescriptorTable {
     let mut tss = TaskStateSegment::new();
     tss.interrupt_stack_table[usize::from(PAGE_FAULT_STACK)] = new_stack();
