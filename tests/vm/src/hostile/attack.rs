@@ -33,7 +33,7 @@ pub(crate) struct Attack {
 }
 
 /// How many instructions loading a module may take that the engine validates twice.
-const TWICE_VALIDATED: u64 = 1_100_000_000;
+const TWICE_VALIDATED: u64 = 280_000_000;
 
 impl Attack {
     /// An attack by one guest with the default limits, by its export `run` without arguments.
@@ -151,7 +151,7 @@ impl Cause {
     /// The first call of a function translates it, as one instruction of the guest.
     pub(super) const fn bound(self) -> u64 {
         match self {
-            Self::Load => 700_000_000,
+            Self::Load => 347_000_000,
             Self::Translate => 150_000_000,
             Self::Drop => 100_000_000,
             Self::Instantiate => 40_000_000,

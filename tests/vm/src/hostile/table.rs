@@ -178,7 +178,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         .validated_twice(),
     Attack::new("too-much-code", Load, Made(bombs::too_much_code), OutOfHeap),
     Attack::new("first-calls-of-much-code", Translate, Made(bombs::first_calls), OutOfHeap)
-        .limits(|limits| limits.heap_bytes = 4 << 20),
+        .limits(|limits| limits.heap_bytes = 1 << 20),
     Attack::new("most-functions", Load, Made(bombs::most_functions), Returns(0)),
     Attack::new("most-types", Load, Made(bombs::most_types), Returns(0)),
     Attack::new("long-function", Translate, Made(bombs::long_function), Returns(0)),
