@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A budget of frames, and how many of them are used.
 #[derive(Debug)]
 pub struct Account {
-    /// `u64::MAX` if there is no cap.
+    /// The cap, or `u64::MAX` if the account may hold any number.
     cap_frames: u64,
     policy: Policy,
     held_frames: AtomicU64,
