@@ -147,7 +147,8 @@ fn source_files(folder: &Path) -> Vec<PathBuf> {
     let paths = entries.map(|entry| entry.expect("the folder can be read").path());
     let (folders, files): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
     let nested = folders.iter().flat_map(|folder| source_files(folder));
-    nested.chain(files).collect()
+    let sources = files.into_iter().filter(|file| file.extension().is_some_and(|name| name == "rs"));
+    nested.chain(sources).collect()
 }
 
 /// The names of the modules on the way from the root of the crate to a file.
