@@ -18,7 +18,7 @@ use x86_64::structures::paging::PhysFrame;
 
 use crate::cpu;
 use crate::exit::{die, exit};
-use crate::files::{BootFiles, RequestError};
+use crate::files::{LoadedFiles, RequestError};
 use crate::machine::Machine;
 use crate::memory::{self, MemoryError};
 use crate::serial;
@@ -78,16 +78,16 @@ fn boot(start_info: PhysAddr, magic: u32) -> Result<Machine, BootError> {
     }
     let root = switch_tables(&mapped, &mut usable)?;
     cpu::harden();
-    let file_bytes = start_info.module.as_ref().map_or(0, |module| module.end - module.start);
+    // SAFETY: 1. `switch_tables` mapped the ranges of `mapped`. 2. The module is not in `usable`,
+    // so no code writes to it.
+    let files = unsafe { LoadedFiles::find(start_info.module.as_ref(), &mapped) }?;
     // SAFETY: 1. `switch_tables` mapped the ranges that remain in `usable`, and nothing else uses
     // them.
     // 2. It activated `root`, which maps the image and physical memory. Both are outside the
     //    window.
     // 3. `start` runs once.
-    unsafe { memory::init(&usable, root, file_bytes) }?;
-    // SAFETY: the module is not in the pool, so no code writes to it.
-    let files = unsafe { BootFiles::read(start_info.module.as_ref(), &mapped) }?;
-    Ok(Machine::new(start_info.memory_map, start_info.command_line, files))
+    unsafe { memory::init(&usable, root, files.guest_bytes()) }?;
+    Ok(Machine::new(start_info.memory_map, start_info.command_line, files.read()?))
 }
 
 /// Builds the final page tables, activates them, and returns their root. Removes their frames from

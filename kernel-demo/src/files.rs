@@ -46,24 +46,26 @@ enum Content {
     Archive(TarArchiveRef<'static>),
 }
 
-impl BootFiles {
-    /// Reads the loader's module, which must be inside one of the ranges of `mapped`.
+/// The boot files as the loader left them. They are found without a heap.
+#[derive(Debug)]
+pub(crate) struct LoadedFiles(Content);
+
+impl LoadedFiles {
+    /// Finds the files in the loader's module, which must be inside one of the ranges of `mapped`.
     ///
     /// # Errors
     ///
-    /// See [`RequestError`].
+    /// [`RequestError::NotInRam`] and [`RequestError::NotAnArchive`].
     ///
     /// # Safety
     ///
     /// The caller guarantees that the ranges of `mapped` are always mapped at [`PHYSICAL_OFFSET`],
     /// and that no code ever writes to the module.
-    pub(crate) unsafe fn read(
+    pub(crate) unsafe fn find(
         module: Option<&Range<PhysAddr>>,
         mapped: &UsableRam,
     ) -> Result<Self, RequestError> {
-        let Some(module) = module else {
-            return Ok(Self { content: Content::Nothing, request: Request::new(Task::Tour) });
-        };
+        let Some(module) = module else { return Ok(Self(Content::Nothing)) };
         if !mapped.contains(module) {
             return Err(RequestError::NotInRam { start: module.start, end: module.end });
         }
@@ -72,23 +74,47 @@ impl BootFiles {
         // SAFETY: 1. The range is inside `mapped`, so it is always mapped, and is never written, by
         // the caller's guarantee. 2. Every byte is a valid `u8`.
         let module = unsafe { slice::from_raw_parts(start.as_ptr::<u8>(), bytes) };
-        Self::of(module)
-    }
-
-    fn of(module: &'static [u8]) -> Result<Self, RequestError> {
         if module.starts_with(WASM_MAGIC) {
-            let task = Task::Run(Run::new(Entry::Call { invoke: None }));
-            return Ok(Self { content: Content::BareWasm(module), request: Request::new(task) });
+            return Ok(Self(Content::BareWasm(module)));
         }
-        let not_an_archive = |cause| RequestError::NotAnArchive { bytes: module.len(), cause };
+        let not_an_archive = |cause| RequestError::NotAnArchive { bytes, cause };
         let archive = TarArchiveRef::new(module).map_err(not_an_archive)?;
-        let request = match find(&archive, files::REQUEST) {
-            Some(json) => serde_json::from_slice(json)?,
-            None => Request::new(Task::Tour),
-        };
-        Ok(Self { content: Content::Archive(archive), request })
+        Ok(Self(Content::Archive(archive)))
     }
 
+    /// Returns the size of the module to run, in bytes, or 0 if there is none.
+    pub(crate) fn guest_bytes(&self) -> u64 {
+        self.0.file(files::GUEST).map_or(0, |wasm| wasm.len() as u64)
+    }
+
+    /// Reads the request, which takes heap.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Request`].
+    pub(crate) fn read(self) -> Result<BootFiles, RequestError> {
+        let Self(content) = self;
+        let request = match (&content, content.file(files::REQUEST)) {
+            (_, Some(json)) => serde_json::from_slice(json)?,
+            (Content::BareWasm(_), None) => Request::new(Task::Run(Run::new(Entry::Call { invoke: None }))),
+            (Content::Nothing | Content::Archive(_), None) => Request::new(Task::Tour),
+        };
+        Ok(BootFiles { content, request })
+    }
+}
+
+impl Content {
+    /// Returns the content of a boot file. A bare Wasm file has the name `guest.wasm`.
+    fn file(&self, name: &str) -> Option<&'static [u8]> {
+        match self {
+            Self::Nothing => None,
+            Self::BareWasm(wasm) => (name == files::GUEST).then_some(*wasm),
+            Self::Archive(archive) => find(archive, name),
+        }
+    }
+}
+
+impl BootFiles {
     /// Returns the request.
     pub(crate) fn request(&self) -> &Request {
         &self.request
@@ -96,11 +122,7 @@ impl BootFiles {
 
     /// Returns the content of a boot file. A bare Wasm file has the name `guest.wasm`.
     pub(crate) fn file(&self, name: &str) -> Option<&'static [u8]> {
-        match &self.content {
-            Content::Nothing => None,
-            Content::BareWasm(wasm) => (name == files::GUEST).then_some(*wasm),
-            Content::Archive(archive) => find(archive, name),
-        }
+        self.content.file(name)
     }
 
     /// Returns the content of a file in the guest's root directory.

@@ -38,9 +38,15 @@ const HEAP_DIVISOR: u64 = 3;
 const MIN_HEAP_BYTES: u64 = 8 << 20;
 const MAX_HEAP_BYTES: u64 = 64 << 20;
 
-/// The bytes of heap for each byte of boot files, if they are more than [`MAX_HEAP_BYTES`]. Loading
-/// a module takes up to three times its size.
-const HEAP_BYTES_PER_FILE_BYTE: u64 = 4;
+/// The bytes of heap for each byte of the module to run, if they are more than the heap has
+/// otherwise.
+///
+/// The engine sets aside what the first calls of all functions may take, which is up to 12 times
+/// the code (`palimpsest_engine::HeapBudget`). Real modules have as many bytes again without code,
+/// or more, and this room is enough to load them.
+const HEAP_BYTES_PER_MODULE_BYTE: u64 = 12;
+/// The most of the pool that becomes heap for a module, in quarters.
+const MAX_HEAP_QUARTERS: u64 = 3;
 
 static POOL: Once<FramePool> = Once::new();
 static SPACE: Once<Space> = Once::new();
@@ -88,7 +94,7 @@ pub(crate) fn space() -> &'static Space {
     SPACE.get().expect("`init` creates the address space before `boot` creates the machine")
 }
 
-/// Fills the pool from `usable`, allocates a heap for `file_bytes` of boot files, and creates the
+/// Fills the pool from `usable`, allocates a heap for a module of `module_bytes`, and creates the
 /// address space below `root`.
 ///
 /// # Errors
@@ -101,11 +107,11 @@ pub(crate) fn space() -> &'static Space {
 /// 1. `usable` is RAM without another use, always mapped at [`PHYSICAL_OFFSET`] and writable,
 /// 2. `root` is the active level-4 table, stays active, and maps nothing in the window, and
 /// 3. this function is called once.
-pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame, file_bytes: u64) -> Result<(), MemoryError> {
+pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame, module_bytes: u64) -> Result<(), MemoryError> {
     // SAFETY: the caller's guarantee 1.
     let pool = unsafe { FramePool::new(usable.ranges(), PHYSICAL_OFFSET) }?;
     let pool = POOL.call_once(|| pool);
-    init_heap(pool, file_bytes)?;
+    init_heap(pool, module_bytes)?;
     let layout = Layout { window: WINDOW, physical_offset: PHYSICAL_OFFSET, root };
     // SAFETY: the caller's guarantees 1 and 2. The window has no other use. The page-fault handler
     // passes faults to `space`, which is set below.
@@ -114,10 +120,11 @@ pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame, file_bytes: u64) 
     Ok(())
 }
 
-fn init_heap(pool: &FramePool, file_bytes: u64) -> Result<(), MemoryError> {
-    let share = pool.total_frames() / HEAP_DIVISOR * Size4KiB::SIZE;
-    let maximum = MAX_HEAP_BYTES.max(file_bytes * HEAP_BYTES_PER_FILE_BYTE);
-    let bytes = share.clamp(MIN_HEAP_BYTES, maximum);
+fn init_heap(pool: &FramePool, module_bytes: u64) -> Result<(), MemoryError> {
+    let pool_bytes = pool.total_frames() * Size4KiB::SIZE;
+    let share = (pool_bytes / HEAP_DIVISOR).clamp(MIN_HEAP_BYTES, MAX_HEAP_BYTES);
+    let for_module = (module_bytes * HEAP_BYTES_PER_MODULE_BYTE).min(pool_bytes / 4 * MAX_HEAP_QUARTERS);
+    let bytes = share.max(for_module).next_multiple_of(Size4KiB::SIZE);
     let out_of_memory = MemoryError::Heap { bytes, free_frames: pool.free_frames() };
     let run = pool.allocate_contiguous(bytes / Size4KiB::SIZE).ok_or(out_of_memory)?;
     let start = PHYSICAL_OFFSET + run.into_phys().start.start_address().as_u64();

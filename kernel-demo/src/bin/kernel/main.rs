@@ -24,11 +24,13 @@ use palimpsest_protocol::Task;
 boot_main!(main);
 
 /// The part of the heap that is set aside, so that the kernel runs on when a guest has taken the
-/// rest.
+/// rest. The engine sets aside more for its guests' code.
 const HEAP_RESERVE_DIVISOR: usize = 8;
+const MAX_HEAP_RESERVE_BYTES: usize = 4 << 20;
 
 fn main(machine: Machine) -> ExitStatus {
-    if let Err(error) = machine.reserve_heap(machine.heap().size_bytes / HEAP_RESERVE_DIVISOR) {
+    let reserve_bytes = (machine.heap().size_bytes / HEAP_RESERVE_DIVISOR).min(MAX_HEAP_RESERVE_BYTES);
+    if let Err(error) = machine.reserve_heap(reserve_bytes) {
         println!("{error}");
         return ExitStatus::GuestFailed;
     }
