@@ -102,10 +102,13 @@ impl Volume {
         let mut extended = Extended::default();
         for (block, header) in archive.headers() {
             let records = payload(tar, block, header);
-            match type_of(header) {
-                TypeFlag::XHDTYPE => extended = Extended::of_one(records, block)?,
-                TypeFlag::XGLTYPE => Extended::check_global(records, block)?,
-                _ => volume.add_entry(tar, block, header, core::mem::take(&mut extended))?,
+            let kind = type_of(header);
+            if kind == TypeFlag::XHDTYPE {
+                extended = Extended::of_one(records, block)?;
+            } else if kind == TypeFlag::XGLTYPE {
+                Extended::check_global(records, block)?;
+            } else {
+                volume.add_entry(tar, block, header, core::mem::take(&mut extended))?;
             }
         }
         Ok(volume)

@@ -53,7 +53,7 @@ fn class_of(bytes: usize) -> Option<usize> {
 
 /// Returns the size of a class in bytes.
 fn size_of_class(class: usize) -> usize {
-    (STEPS + class % STEPS) * UNIT_BYTES << (class / STEPS)
+    ((STEPS + class % STEPS) * UNIT_BYTES) << (class / STEPS)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub(crate) struct LimitTooLarge {
 
 /// The factor by which a lone guest may exceed the engine's defaults in the size of its module.
 /// They suit a kernel with 32 MiB of heap, and here the heap itself is the bound.
-const LONE_FACTOR: usize = 4;
+const LONE_FACTOR: u8 = 4;
 
 /// Returns the limits of a guest that is alone in the kernel, with `options` in their place.
 ///
@@ -22,19 +22,19 @@ const LONE_FACTOR: usize = 4;
 /// may have 32 MiB.
 pub(super) fn of_lone_guest(options: &[(Limit, u64)]) -> Result<Limits, LimitTooLarge> {
     let mut limits = Limits::default();
-    limits.module_bytes *= LONE_FACTOR;
-    limits.header_bytes *= LONE_FACTOR;
-    limits.module_entries *= LONE_FACTOR as u32;
+    limits.module_bytes *= usize::from(LONE_FACTOR);
+    limits.header_bytes *= usize::from(LONE_FACTOR);
+    limits.module_entries *= u32::from(LONE_FACTOR);
     // Go's linker makes a data segment of each few bytes: esbuild has 98,450.
     limits.section_entries = limits.module_entries;
-    limits.element_items *= LONE_FACTOR as u32;
-    limits.code_bytes *= LONE_FACTOR;
-    limits.function_bytes *= LONE_FACTOR;
-    limits.function_work *= LONE_FACTOR as u32;
-    limits.module_work *= LONE_FACTOR as u64;
-    limits.store_entries *= LONE_FACTOR;
-    limits.table_elements *= LONE_FACTOR;
-    limits.store_table_elements *= LONE_FACTOR;
+    limits.element_items *= u32::from(LONE_FACTOR);
+    limits.code_bytes *= usize::from(LONE_FACTOR);
+    limits.function_bytes *= usize::from(LONE_FACTOR);
+    limits.function_work *= u32::from(LONE_FACTOR);
+    limits.module_work *= u64::from(LONE_FACTOR);
+    limits.store_entries *= usize::from(LONE_FACTOR);
+    limits.table_elements *= usize::from(LONE_FACTOR);
+    limits.store_table_elements *= usize::from(LONE_FACTOR);
     limits.image_frames = u64::MAX;
     limits.resident_frames = Some(u64::MAX);
     limits.heap_bytes = usize::MAX;
