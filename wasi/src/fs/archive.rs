@@ -101,12 +101,11 @@ impl Volume {
         let mut volume = Self { nodes_max: NODES_MAX, ..Self::empty() };
         let mut extended = Extended::default();
         for (block, header) in archive.headers() {
-            let records = payload(tar, block, header);
             let kind = type_of(header);
             if kind == TypeFlag::XHDTYPE {
-                extended = Extended::of_one(records, block)?;
+                extended = Extended::of_one(payload(tar, block, header), block)?;
             } else if kind == TypeFlag::XGLTYPE {
-                Extended::check_global(records, block)?;
+                Extended::check_global(payload(tar, block, header), block)?;
             } else {
                 volume.add_entry(tar, block, header, core::mem::take(&mut extended))?;
             }
@@ -212,9 +211,15 @@ fn name_of(header: &PosixHeader) -> Option<String> {
     Some(name.to_string())
 }
 
-/// Returns the bytes that follow a header.
+/// Returns the bytes that follow the header of a file or of an extended header.
+///
+/// The size in other headers has another meaning, and `TarArchiveRef::new` does not check it.
+///
+/// # Panics
+///
+/// Panics if the type of the header has no payload and the size is not a number.
 fn payload(tar: &'static [u8], block: usize, header: &PosixHeader) -> &'static [u8] {
-    let size: usize = header.size.as_number().expect("`TarArchiveRef::new` checked all headers");
+    let size: usize = header.size.as_number().expect("`TarArchiveRef::new` checked the size of a payload");
     let start = (block + 1) * TAR_BLOCK_BYTES;
     &tar[start..start + size]
 }

@@ -46,6 +46,23 @@ fn bytes_that_are_not_an_archive_are_refused() {
 }
 
 #[test]
+fn the_size_of_an_entry_without_content_is_ignored() {
+    for kind in [EntryType::Directory, EntryType::Symlink] {
+        for size in [b"not a number", b"000077777777"] {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(kind);
+            header.as_old_mut().name[..4].copy_from_slice(b"name");
+            header.as_old_mut().linkname[..4].copy_from_slice(b"away");
+            header.as_old_mut().size.copy_from_slice(size);
+            header.set_cksum();
+            let mut archive = header.as_bytes().to_vec();
+            archive.resize(3 * 512, 0);
+            assert!(Wasi::builder().archive("/", archive.leak()).is_ok(), "{kind:?}");
+        }
+    }
+}
+
+#[test]
 fn names_that_lead_out_are_refused() {
     for name in ["../up", "a/../../up", "a/..", "/etc/passwd", "/", ".."] {
         for kind in [EntryType::Regular, EntryType::Directory] {
