@@ -8,7 +8,7 @@ use alloc::string::ToString;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
-use palimpsest_engine::HeapMeter;
+use palimpsest_engine::{HeapMeter, Module};
 use spin::Mutex;
 use x86_64::instructions::hlt;
 use x86_64::instructions::segmentation::{CS, Segment};
@@ -18,8 +18,8 @@ use x86_64::structures::paging::PhysFrame;
 
 use crate::worker;
 
-/// The size of each stack. 16 KiB are too small for `Engine::new` on this target.
-pub(crate) const STACK_BYTES: usize = 32 << 10;
+/// The size of each stack.
+pub(crate) const STACK_BYTES: usize = 16 << 10;
 
 /// A word of a stack that was never written.
 const PAINT: u64 = 0x5a5a_5a5a_5a5a_5a5a;
@@ -49,6 +49,8 @@ pub(crate) struct Thread {
     pub(crate) preemptions: AtomicU32,
     /// Rounds of its guest.
     pub(crate) rounds: AtomicU32,
+    /// The program of its guest, which the boot has loaded.
+    pub(crate) module: Mutex<Option<Module>>,
     /// The error with which it ended.
     pub(crate) failure: Mutex<Option<String>>,
 }
@@ -73,6 +75,7 @@ impl Thread {
             is_in_guest: AtomicBool::new(false),
             preemptions: AtomicU32::new(0),
             rounds: AtomicU32::new(0),
+            module: Mutex::new(None),
             failure: Mutex::new(None),
         }
     }

@@ -10,23 +10,32 @@ use crate::memory::{HEAP, Space};
 /// `guest.wat`, assembled by `build.rs`.
 const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
 
-/// A guest with its engine and its store. Dropping it releases everything that it used.
+/// Loads the program of a guest, with an engine for it. This takes more stack than the threads
+/// have, so the boot does it.
+///
+/// # Errors
+///
+/// Returns the first error of loading it.
+pub(crate) fn load(space: &'static Space) -> Result<Module, Box<dyn Error>> {
+    let engine = Engine::new(Config::default().heap(&HEAP), Paged::new(space))?;
+    Ok(Module::new(&engine, GUEST)?)
+}
+
+/// A guest with its store. Dropping it releases everything that it used.
 pub(crate) struct Guest {
     store: Store<()>,
     round: TypedFunc<u64, u64>,
 }
 
 impl Guest {
-    /// Loads the guest.
+    /// Instantiates the guest.
     ///
     /// # Errors
     ///
-    /// Returns the first error of loading or linking it.
-    pub(crate) fn new(space: &'static Space) -> Result<Self, Box<dyn Error>> {
-        let engine = Engine::new(Config::default().heap(&HEAP), Paged::new(space))?;
-        let module = Module::new(&engine, GUEST)?;
-        let mut store = Store::new(&engine, ());
-        let instance = Linker::new().instantiate(&mut store, &module)?;
+    /// Returns the first error of linking it.
+    pub(crate) fn new(module: &Module) -> Result<Self, Box<dyn Error>> {
+        let mut store = Store::new(module.engine(), ());
+        let instance = Linker::new().instantiate(&mut store, module)?;
         let round = instance.get_typed_func(&store, "round")?;
         Ok(Self { store, round })
     }
