@@ -10,8 +10,6 @@ mod host_table;
 mod instantiate;
 mod linker;
 mod matching;
-#[cfg(test)]
-mod stale_handles;
 
 pub(crate) use self::instantiate::{Unstarted, prepare};
 pub use self::{

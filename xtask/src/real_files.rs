@@ -266,11 +266,13 @@ fn cut(text: &str) -> String {
 
 /// A result as JavaScript prints it.
 fn number(value: &Value) -> String {
-    match value {
-        Value::I32 { value } => value.to_string(),
-        Value::I64 { value } => value.to_string(),
-        other => other.to_string(),
+    if let Value::I32 { value } = value {
+        return value.to_string();
     }
+    if let Value::I64 { value } = value {
+        return value.to_string();
+    }
+    value.to_string()
 }
 
 #[cfg(test)]

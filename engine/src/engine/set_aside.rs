@@ -105,9 +105,7 @@ mod tests {
     #[test]
     fn code_adds_up_and_the_largest_function_counts_once() {
         let size = ModuleSize { code_bytes: 1_000, function_bytes: 100, ..ModuleSize::default() };
-        let mut limits = Limits::default();
-        limits.stack_bytes = 0;
-        limits.call_depth = 0;
+        let limits = Limits { stack_bytes: 0, call_depth: 0, ..Limits::default() };
         assert_eq!(size.bytes_between_boundaries(&limits), 12 * 1_000 + 72 * 100);
         assert_eq!(size.with(size).bytes_between_boundaries(&limits), 12 * 2_000 + 72 * 100);
         let all = ModuleSize { module_work: u64::MAX, ..size };

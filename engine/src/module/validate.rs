@@ -250,10 +250,11 @@ mod tests {
                     (call_indirect $grown (type $t) (local.get 0) (i32.const 0))))"#,
             passive = "p".repeat(70_000)
         );
-        let wasm = wat::parse_str(text).unwrap();
+        let wasm = wat::parse_str(text).expect("the text is a module");
         let config = Config::default().fuel(Fuel::Metered);
-        let scan = scan::scan(&wasm, &config, &mut Loading::new(None)).unwrap();
-        let spliced = splice::splice(&scan, &Imaged::default(), &Limits::default()).unwrap();
+        let scan = scan::scan(&wasm, &config, &mut Loading::new(None)).expect("the module is valid");
+        let spliced =
+            splice::splice(&scan, &Imaged::default(), &Limits::default()).expect("the module is small");
         assert_eq!(spliced.slots.len(), 6);
         spliced.wasm
     }
@@ -268,7 +269,7 @@ mod tests {
     fn a_module_with_a_table_above_the_validators_limit_is_validated() {
         let wasm = spliced(100);
         assert!(!is_valid(&wasm));
-        validate(&wasm, 100).unwrap();
+        validate(&wasm, 100).expect("the module is valid");
     }
 
     /// Changes each byte of a module that the validator can check as a whole.
@@ -277,7 +278,7 @@ mod tests {
         let mut wasm = spliced(99);
         let end = wasm.len() - 70_000;
         assert!(is_valid(&wasm));
-        validate(&wasm, 99).unwrap();
+        validate(&wasm, 99).expect("the module is valid");
         let mut accepted = 0;
         for position in 0..end {
             let byte = wasm[position];
@@ -303,9 +304,10 @@ mod tests {
 
     #[test]
     fn a_module_without_a_host_table_is_refused() {
-        let wasm = wat::parse_str(r#"(module (table (export "t") 1 funcref))"#).unwrap();
+        let wasm =
+            wat::parse_str(r#"(module (table (export "t") 1 funcref))"#).expect("the text is a module");
         assert!(matches!(validate(&wasm, 0), Err(Refusal::NoHostTable)));
-        let empty = wat::parse_str("(module)").unwrap();
+        let empty = wat::parse_str("(module)").expect("the text is a module");
         assert!(matches!(validate(&empty, 0), Err(Refusal::NoHostTable)));
     }
 }

@@ -150,10 +150,9 @@ const ORIGINS: [Origin; 11] = [
 fn imports(module: &[u8]) -> impl Iterator<Item = &'static str> {
     let payloads = Parser::new(0).parse_all(module).map_while(Result::ok);
     let imports: Vec<_> = payloads
-        .filter_map(|payload| match payload {
-            Payload::ImportSection(imports) => Some(imports),
-            _ => None,
-        })
+        .filter_map(
+            |payload| if let Payload::ImportSection(imports) = payload { Some(imports) } else { None },
+        )
         .flatten()
         .map_while(Result::ok)
         .collect();
