@@ -90,6 +90,14 @@ impl<A, M> HeapBudget<A, M> {
     pub fn has_reserve(&self) -> bool {
         self.reserve.is_held()
     }
+
+    /// Returns how many bytes of the wrapped allocator are set aside at present.
+    ///
+    /// The number grows and shrinks with what the modules of all engines need.
+    #[must_use]
+    pub fn reserve_bytes(&self) -> usize {
+        self.reserve.held_bytes()
+    }
 }
 
 impl<A, M: HeapMeters> HeapBudget<A, M> {

@@ -46,6 +46,8 @@ const GUEST_DIVISOR: usize = 2;
 pub struct HeapUsage {
     /// Allocated bytes, as rounded by the allocator. The reserve counts as allocated.
     pub used_bytes: usize,
+    /// The bytes of the reserve, which grows and shrinks with what all guests need.
+    pub reserve_bytes: usize,
     /// The size of the heap in bytes.
     pub size_bytes: usize,
 }
@@ -53,7 +55,7 @@ pub struct HeapUsage {
 /// Returns the current use of the kernel heap.
 pub(crate) fn usage() -> HeapUsage {
     let heap = list().lock();
-    HeapUsage { used_bytes: heap.used(), size_bytes: heap.size() }
+    HeapUsage { used_bytes: heap.used(), reserve_bytes: HEAP.reserve_bytes(), size_bytes: heap.size() }
 }
 
 /// Returns the allocator, which accounts for the heap of guests.

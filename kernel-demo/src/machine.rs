@@ -107,7 +107,7 @@ impl Machine {
     /// is free now.
     #[must_use]
     pub fn engine_config_for_one(&self, limits: Limits) -> Config {
-        let HeapUsage { used_bytes, size_bytes } = self.heap();
+        let HeapUsage { used_bytes, size_bytes, .. } = self.heap();
         self.engine_config_with_heap(limits, size_bytes - used_bytes)
     }
 

@@ -58,6 +58,11 @@ impl Reserve {
         !self.block.load(Relaxed).is_null() || self.bytes.load(Relaxed) == 0
     }
 
+    /// Returns the size of the block that is set aside, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        if self.block.load(Relaxed).is_null() { 0 } else { self.bytes.load(Relaxed) }
+    }
+
     /// Sets the part of the reserve that does not depend on claims.
     ///
     /// # Errors

@@ -205,11 +205,17 @@ impl<'m> Endurance<'m> {
         Self { machine, seed, random, linker, programs, ledger, figures, longest }
     }
 
+    /// Returns the bytes of heap in use, without the reserve, which all programs share.
+    fn heap_bytes(&self) -> usize {
+        let heap = self.machine.heap();
+        heap.used_bytes - heap.reserve_bytes
+    }
+
     /// Runs `work`, and returns its result and the bytes of heap that it has allocated.
     fn measured<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> (R, isize) {
-        let before = self.machine.heap().used_bytes;
+        let before = self.heap_bytes();
         let result = work(self);
-        (result, self.machine.heap().used_bytes.wrapping_sub(before).cast_signed())
+        (result, self.heap_bytes().wrapping_sub(before).cast_signed())
     }
 
     /// Starts a program, runs one, kills one, or touches the memory of one.
