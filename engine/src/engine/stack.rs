@@ -58,7 +58,7 @@ impl Build {
 
     pub(super) const fn needs(self) -> Needs {
         match self {
-            Self::Release => Needs { engine: 15 << 10, load: 20 << 10, call: 8 << 10 },
+            Self::Release => Needs { engine: 24 << 10, load: 20 << 10, call: 8 << 10 },
             Self::Debug => Needs { engine: 80 << 10, load: 80 << 10, call: 80 << 10 },
             Self::Unoptimized => Needs { engine: 600 << 10, load: 600 << 10, call: 600 << 10 },
         }

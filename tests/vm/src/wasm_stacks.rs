@@ -133,28 +133,29 @@ fn guest(machine: &Machine) -> Program {
 }
 
 fn small_stack_is_enough(checks: &mut Checks, machine: &Machine) {
-    let bytes = 16 * KIB;
-    let measure = |what: &str, work: &mut dyn FnMut()| {
+    let (bytes, engine_bytes) = (16 * KIB, 32 * KIB);
+    let measure = |bytes: usize, what: &str, work: &mut dyn FnMut()| {
         let mut stack = SmallStack::new(bytes);
         stack.run(work);
         println!("{what}: {} bytes of stack", stack.used_bytes());
         stack.used_bytes()
     };
     let mut made = None;
-    let used = measure("Engine::new", &mut || made = engine(machine).ok());
-    checks.at_most("bytes used by Engine::new", used, bytes as u64);
-    let engine = made.expect("16 KiB are enough");
+    let used = measure(engine_bytes, "Engine::new", &mut || made = engine(machine).ok());
+    checks.at_most("bytes used by Engine::new", used, engine_bytes as u64);
+    let engine = made.expect("32 KiB are enough");
     let module = wasm::module(&engine, wasm::guest!("count"));
     let mut store = Store::new(&engine, ());
     let mut made = None;
-    let used = measure("instantiate", &mut || made = Linker::new().instantiate(&mut store, &module).ok());
+    let used =
+        measure(bytes, "instantiate", &mut || made = Linker::new().instantiate(&mut store, &module).ok());
     checks.at_most("bytes used by an instantiation", used, bytes as u64);
     let mut guest = Program::new(store, made.expect("16 KiB are enough"));
     let mut result = None;
-    let used = measure("a first call", &mut || result = guest.call::<u32, u32>("count", 10).ok());
+    let used = measure(bytes, "a first call", &mut || result = guest.call::<u32, u32>("count", 10).ok());
     checks.at_most("bytes used by a first call", used, bytes as u64);
     checks.equal("its result", result, Some(10));
-    let used = measure("a second call", &mut || result = guest.call::<u32, u32>("count", 10).ok());
+    let used = measure(bytes, "a second call", &mut || result = guest.call::<u32, u32>("count", 10).ok());
     checks.at_most("bytes used by a second call", used, bytes as u64);
 }
 
