@@ -1,5 +1,5 @@
 //! Any bytes as a module: `Module::new` returns an error or a module that can be instantiated and
-//! called, within the heap of a small kernel. Time is bounded by whatever runs the target.
+//! called, within the heap of a small kernel. The program that runs the target bounds the time.
 
 use arbitrary::{Result, Unstructured};
 use palimpsest_engine::{Config, Engine, Fuel, Linker, Module, Store, Val};
@@ -30,7 +30,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(backing.free_bytes(), free, "memory is in use after the end of the store");
 }
 
-/// Loads, instantiates and calls whatever can be.
+/// Loads the module, instantiates it, and calls its functions, as far as that succeeds.
 fn live(engine: &Engine, wasm: &[u8]) {
     let Ok(module) = Module::new(engine, wasm) else { return };
     let mut store = Store::new(engine, ());

@@ -108,7 +108,7 @@ impl FlushBatch {
 /// The proof that the TLB was flushed for everything that was added to one batch.
 ///
 /// What takes a frame out of an entry requires it, because the CPU may use a frame until it has
-/// forgotten the entry. Whatever makes a present entry absent adds the entry's pages to a batch. So
+/// forgotten the entry. Code that makes a present entry absent adds the entry's pages to a batch. So
 /// the only way to the frame leads through the flush.
 #[derive(Debug)]
 pub(crate) struct Flushed {

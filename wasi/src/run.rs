@@ -50,7 +50,7 @@ pub enum RunError {
 ///
 /// # Errors
 ///
-/// See [`RunError`]. A program that calls `proc_exit` does not fail, whatever its code is.
+/// See [`RunError`]. A program that calls `proc_exit` does not fail, even if its code is not 0.
 ///
 /// # Examples
 ///

@@ -85,7 +85,7 @@ impl Size {
 /// Compares the sizes of one configuration.
 fn compare(name: &str, before: Option<&Size>, now: Option<&Size>) -> Vec<String> {
     let (Some(before), Some(now)) = (before, now) else {
-        let what = if now.is_none() { "is no longer measured" } else { "is not in the baseline" };
+        let what = if now.is_none() { "was not measured" } else { "is not in the baseline" };
         return vec![format!("{name}: {what}")];
     };
     let pairs = before.figures().into_iter().zip(now.figures());
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_configuration_that_is_missing_on_one_side_is_reported() {
-        assert_eq!(sizes(1).worse(&Sizes::default()), ["all: is no longer measured"]);
+        assert_eq!(sizes(1).worse(&Sizes::default()), ["all: was not measured"]);
         assert_eq!(Sizes::default().worse(&sizes(1)), ["all: is not in the baseline"]);
     }
 }

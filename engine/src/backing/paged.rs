@@ -58,7 +58,7 @@ unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
     }
 
     /// An eighth of the addresses, and three quarters of the frames that are free at present. A
-    /// source that does not count its frames gives every store as many as it wants.
+    /// source that does not count its frames does not limit a store.
     fn shares(&self) -> Shares {
         Shares {
             address_bytes: self.space.window_bytes() / 8,

@@ -8,7 +8,7 @@
 //! | what is allocated between two boundaries | bytes at most |
 //! | --- | --- |
 //! | the translated code | 12 for each byte of code, 32 for each operand that the code moves |
-//! | what translation uses and keeps for the next function | 72 for each byte of the largest function, 64 for each operand that a function moves |
+//! | the translator's buffers | 72 for each byte of the largest function, 64 for each operand that it moves |
 //! | an instance, before its start function runs | 400 for each entry, 8 for each element of its tables |
 //! | a stack that grows and is moved | 2 [`stack_bytes`](crate::Limits::stack_bytes), 64 for each of [`call_depth`](crate::Limits::call_depth) |
 //!

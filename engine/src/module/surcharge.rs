@@ -1,6 +1,6 @@
 //! The price of instructions that move many values.
 //!
-//! wasmi charges a unit of fuel for most instructions, whatever they move. But a call zeroes the
+//! wasmi charges one unit of fuel for most instructions, for any number of operands. But a call zeroes the
 //! locals of its callee, of which there can be 10,000, a return copies up to 1,000 results, and a
 //! branch or a block as many operands. So a metered guest pays for these in addition. The splice
 //! inserts `nop`s, which wasmi translates to nothing, and whose price it adds to that of the block

@@ -227,8 +227,8 @@ impl<T: 'static> Drop for Inside<'_, '_, T> {
 ///
 /// # Errors
 ///
-/// [`OutOfFrames`] or [`OutOfHeap`] if the store is lost before the call or after it, whatever the
-/// call returned; [`OutOfHeap`] if the reserve of the heap is in use; [`EntryError`] if the engine
+/// [`OutOfFrames`] or [`OutOfHeap`] if the store is lost before the call or after it, even if the
+/// call succeeded; [`OutOfHeap`] if the reserve of the heap is in use; [`EntryError`] if the engine
 /// was not entered; [`ReentryTooDeep`] if too many calls have not returned; and what `call` fails
 /// with.
 pub(crate) fn cross<T: 'static, R>(
@@ -256,7 +256,7 @@ pub(crate) fn cross<T: 'static, R>(
 /// # Errors
 ///
 /// [`EntryError`] if the engine was not entered; [`OutOfHeap`] if the reserve of the heap is in
-/// use, or if the store has taken too much of the heap afterwards, whatever `work` returned; and
+/// use, or if the store has taken too much of the heap afterwards, even if `work` succeeded; and
 /// what `work` fails with.
 pub(crate) fn serve<T: 'static, R, E: From<EntryError> + From<OutOfHeap>>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,

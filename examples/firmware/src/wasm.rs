@@ -70,7 +70,7 @@ struct Guest {
 
 impl Guest {
     fn load(fixed: &Fixed, wasm: &[u8]) -> Result<Self, Box<dyn Error>> {
-        // Whatever a guest does, it takes no more of the heap. The second one is known, and has a
+        // A hostile guest takes no more of the heap either. The second one is known, and has a
         // function that is larger than these limits allow.
         let mut limits = Limits::for_heap(ram::HEAP_BYTES);
         limits.function_bytes = 8 << 10;
