@@ -177,7 +177,8 @@ impl Limits {
     /// Returns limits for one guest with `bytes` of kernel heap.
     ///
     /// A guest with one engine, one module and one store takes at most `bytes` under these limits.
-    /// That includes its loading, its instantiation, and a guest that reaches all its limits at once. Its memories and their bookkeeping in the backing are not included, nor is what the
+    /// That includes its loading, its instantiation, and a guest that reaches all its limits at
+    /// once. Its memories and their bookkeeping in the backing are not included, nor is what the
     /// embedder gives it: see `WasiBuilder::for_heap` and `HeapOptions::for_heap`.
     ///
     /// The bound holds for hostile modules. Translated code takes about half of it, and other

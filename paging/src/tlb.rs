@@ -108,8 +108,8 @@ impl FlushBatch {
 /// The proof that the TLB was flushed for everything that was added to one batch.
 ///
 /// What takes a frame out of an entry requires it, because the CPU may use a frame until it has
-/// forgotten the entry. Code that makes a present entry absent adds the entry's pages to a batch. So
-/// the only way to the frame leads through the flush.
+/// forgotten the entry. Code that makes a present entry absent adds the entry's pages to a batch.
+/// So the only way to the frame leads through the flush.
 #[derive(Debug)]
 pub(crate) struct Flushed {
     /// Keeps the constructor private to this module.

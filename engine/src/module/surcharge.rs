@@ -1,11 +1,11 @@
 //! The price of instructions that move many values.
 //!
-//! wasmi charges one unit of fuel for most instructions, for any number of operands. But a call zeroes the
-//! locals of its callee, of which there can be 10,000, a return copies up to 1,000 results, and a
-//! branch or a block as many operands. So a metered guest pays for these in addition. The splice
-//! inserts `nop`s, which wasmi translates to nothing, and whose price it adds to that of the block
-//! that contains them. A call is charged at the start of its callee, and a branch even if it is not
-//! taken.
+//! wasmi charges one unit of fuel for most instructions, for any number of operands. But a call
+//! zeroes the locals of its callee, of which there can be 10,000, a return copies up to 1,000
+//! results, and a branch or a block as many operands. So a metered guest pays for these in
+//! addition. The splice inserts `nop`s, which wasmi translates to nothing, and whose price it adds
+//! to that of the block that contains them. A call is charged at the start of its callee, and a
+//! branch even if it is not taken.
 //!
 //! The numbers are known when the module is loaded, and so are the prices. Functions with few
 //! locals and instructions that move few operands are not changed.
