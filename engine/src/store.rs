@@ -179,7 +179,9 @@ impl<T: 'static> Store<T> {
             report.deferred_frames += held.deferred_frames;
             report.faults += held.faults;
             report.frames_released += held.frames_released;
+            report.tables_released += held.tables_released;
         }
+        report.frames_taken = report.held_frames + report.frames_released + report.tables_released;
         report
     }
 }
@@ -240,8 +242,13 @@ pub struct StoreReport {
     pub deferred_frames: u64,
     /// Page faults that were resolved.
     pub faults: u64,
+    /// Frames that were taken from the frame source, table frames included: those held, and those
+    /// that clears have released.
+    pub frames_taken: u64,
     /// Data frames that clears have released.
     pub frames_released: u64,
+    /// Table frames that clears have released.
+    pub tables_released: u64,
     /// Bytes of the kernel heap that were allocated while the store was served and not freed, or 0
     /// if the engine has no [`HeapBudget`](crate::HeapBudget).
     pub heap_bytes: usize,

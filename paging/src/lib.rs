@@ -44,7 +44,7 @@
 //! reclaims deferred frames, then frames that were committed ahead and never written, and then
 //! calls the embedder's [pressure callback](AddressSpace::with_pressure). If all of this fails, the
 //! write goes into the *sink*, a frame whose content is not kept, and the account is marked as
-//! lost.
+//! lost. [`AddressSpace::turnover`] shows whether the source uses again what is released to it.
 //!
 //! A [reserved](Account::reserved) account is charged by [`Region::set_limit`], which may fail. A
 //! touch cannot fail then.
@@ -179,7 +179,7 @@ pub use self::pool::{FramePool, PoolError};
 pub use self::record::Residency;
 pub use self::space::{
     AddressSpace, AttachError, Image, ImageError, Layout, LimitError, Pressure, RangeError, Region,
-    ReserveError, SpaceError, Usage, ZeroFill,
+    ReserveError, SpaceError, Turnover, Usage, ZeroFill,
 };
 pub use self::state::{FaultAround, Policies, ZeroStores};
 pub use self::supply::{Account, ChargeError};

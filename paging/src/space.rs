@@ -30,7 +30,7 @@ pub use self::layout::{Layout, SpaceError};
 pub use self::pressure::Pressure;
 pub use self::region::{LimitError, RangeError, Region, ZeroFill};
 pub use self::reserve::ReserveError;
-pub use self::usage::Usage;
+pub use self::usage::{Turnover, Usage};
 #[cfg(target_arch = "x86_64")]
 use crate::fault::PageFault;
 use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
@@ -101,7 +101,7 @@ impl<P: Platform> AddressSpace<P> {
         let (zero, sink) = own?;
         let (directory, policies) = (Directory::default(), Policies::default());
         let placement = Mutex::new(Placement::new(window));
-        let state = State { tables, directory, zero, sink, image_frames: 0, policies };
+        let state = State { tables, directory, zero, sink, image_frames: 0, past_released: 0, policies };
         let state = Mutex::new(ManuallyDrop::new(state));
         let has_stepped_over = AtomicBool::new(false);
         Ok(Self {

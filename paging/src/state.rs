@@ -23,7 +23,11 @@ pub(crate) struct State {
     /// The frame of zeros that absent pages show when they are read.
     pub(crate) zero: Frame,
     pub(crate) sink: Sink,
+    /// The frames of images, also of those that are being made.
     pub(crate) image_frames: u64,
+    /// The frames that images and regions which have ended have released, tables of these regions
+    /// included.
+    pub(crate) past_released: u64,
     pub(crate) policies: Policies,
 }
 

@@ -77,12 +77,21 @@ pub enum FrameShortage {
         needed: u64,
     },
     /// The frame source has too few frames left, or cannot reserve as many.
-    #[error("{needed} frames are needed, and the frame source has {available} that are not reserved")]
+    #[error(
+        "{needed} frames are needed, and the frame source has {available} that are not reserved: of {taken} \
+         frames that it gave, {released} were released to it and {} are in use; if it has more frames than \
+         these, it does not give again what is released",
+        taken - released
+    )]
     Source {
         /// Frames that are free and not reserved.
         available: u64,
         /// Frames that were needed.
         needed: u64,
+        /// Frames that the address space has taken from the source since it was made.
+        taken: u64,
+        /// Frames of these that were released to the source.
+        released: u64,
     },
     /// The commit policy is [`Commit::Reserved`](crate::Commit::Reserved), and the frame source
     /// cannot reserve frames.
@@ -92,6 +101,15 @@ pub enum FrameShortage {
     Unsupported,
 }
 
-/// A region's limit was not moved.
+/// Why a region's limit was not moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LimitRefused;
+pub(crate) enum LimitRefused {
+    /// The region has no room.
+    NoRoom,
+    /// The frames cannot be reserved.
+    #[cfg_attr(
+        not(all(feature = "paging", target_arch = "x86_64")),
+        expect(dead_code, reason = "the fixed backing has every frame from the start")
+    )]
+    OutOfFrames(FrameShortage),
+}

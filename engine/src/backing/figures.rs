@@ -1,5 +1,7 @@
 //! The figures that a backing reports, in frames.
 
+use super::FrameShortage;
+
 /// The result of a clear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,6 +42,8 @@ pub struct MemoryResidency {
     pub faults: u64,
     /// Data frames that clears have released.
     pub frames_released: u64,
+    /// Table frames that clears have released.
+    pub tables_released: u64,
 }
 
 /// What one store may have by default.
@@ -72,10 +76,10 @@ pub(crate) struct Standing {
 pub(crate) enum Health {
     /// Every write of its guest was kept.
     Sound,
-    /// A write went into the sink because no frame was left.
+    /// A write went into the sink because no frame was left, for this reason.
     #[cfg_attr(
         not(all(feature = "paging", target_arch = "x86_64")),
         expect(dead_code, reason = "the fixed backing has every frame from the start")
     )]
-    Lost,
+    Lost(FrameShortage),
 }

@@ -204,7 +204,7 @@ unsafe impl LinearRegion for Slot {
 
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {
         if bytes > self.block.len() {
-            return Err(LimitRefused);
+            return Err(LimitRefused::NoRoom);
         }
         self.limit = bytes;
         Ok(())

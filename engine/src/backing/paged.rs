@@ -7,7 +7,7 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, fmt, ptr::NonNull, sync::atomic::AtomicBool};
 use palimpsest_paging::{
     Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, Image, LimitError,
-    PartCleared, Platform, Region, ReserveError, Shortage,
+    PartCleared, Platform, Region, ReserveError, Shortage, Turnover,
     x86_64::structures::paging::{Page, page::PageRange},
 };
 
@@ -100,7 +100,7 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
         let mut region = reserved.map_err(|error| self.backing_error(error, size))?;
         match region.set_limit(size.initial) {
             Ok(()) => Ok(Box::new(PagedRegion { space: self.space, region, image: None })),
-            Err(LimitError::Uncharged(cause)) => Err(uncharged(cause, size)),
+            Err(LimitError::Uncharged(cause)) => Err(self.uncharged(cause, size)),
             Err(error @ (LimitError::BeyondCapacity { .. } | LimitError::Resident { .. } | _)) => {
                 unreachable!("the limit of a new region moves up to its capacity: {error}")
             }
@@ -110,7 +110,10 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
     fn standing(&self) -> Standing {
         Standing {
             cap_frames: self.account.cap_frames().unwrap_or(u64::MAX),
-            health: if self.account.is_lost() { Health::Lost } else { Health::Sound },
+            health: match self.account.lost_to() {
+                None => Health::Sound,
+                Some(shortage) => Health::Lost(self.frame_shortage(shortage)),
+            },
             held_frames: self.account.held_frames(),
             peak_frames: self.account.peak_frames(),
             charged_frames: self.account.charged_frames(),
@@ -135,7 +138,7 @@ impl<P: Platform> Share<P> {
             ReserveError::OutOfFrames(cause) => {
                 BackingError::OutOfFrames { requested, cause: self.frame_shortage(cause) }
             }
-            ReserveError::Uncharged(cause) => uncharged(cause, size),
+            ReserveError::Uncharged(cause) => self.uncharged(cause, size),
             ReserveError::Cpu(cause) => BackingError::Cpu(cause),
             error @ (ReserveError::Empty | _) => {
                 unreachable!("a region of at least one byte is requested: {error}")
@@ -148,8 +151,13 @@ impl<P: Platform> Share<P> {
             Shortage::CapReached { cap_frames } => {
                 FrameShortage::Cap { cap: cap_frames, held: self.account.held_frames(), needed: 1 }
             }
-            Shortage::SourceEmpty | _ => FrameShortage::Source { available: 0, needed: 1 },
+            Shortage::SourceEmpty | _ => source_shortage(self.space, 0, 1),
         }
+    }
+
+    /// The frames of a [`Commit::Reserved`] store cannot be reserved for a new memory.
+    fn uncharged(&self, cause: ChargeError, size: Reservation) -> BackingError {
+        BackingError::OutOfFrames { requested: size.initial, cause: charge_shortage(self.space, cause) }
     }
 }
 
@@ -159,18 +167,23 @@ fn is_out_of_addresses<T>(reserved: &Result<T, ReserveError>) -> bool {
 }
 
 /// The frames of a [`Commit::Reserved`] store cannot be reserved.
-fn uncharged(cause: ChargeError, size: Reservation) -> BackingError {
-    let cause = match cause {
+fn charge_shortage<P: Platform>(space: &AddressSpace<P>, cause: ChargeError) -> FrameShortage {
+    match cause {
         ChargeError::CapReached { requested_frames, charged_frames, cap_frames } => {
             FrameShortage::Cap { cap: cap_frames, held: charged_frames, needed: requested_frames }
         }
         ChargeError::Unreserved(FrameReserveError::TooFew { requested_frames, available_frames }) => {
-            FrameShortage::Source { available: available_frames, needed: requested_frames }
+            source_shortage(space, available_frames, requested_frames)
         }
         ChargeError::Unreserved(FrameReserveError::Unsupported { .. }) => FrameShortage::Unsupported,
-        ChargeError::Unreserved(_) | _ => FrameShortage::Source { available: 0, needed: 1 },
-    };
-    BackingError::OutOfFrames { requested: size.initial, cause }
+        ChargeError::Unreserved(_) | _ => source_shortage(space, 0, 1),
+    }
+}
+
+/// The frame source of `space` has `available` frames, and `needed` were requested.
+fn source_shortage<P: Platform>(space: &AddressSpace<P>, available: u64, needed: u64) -> FrameShortage {
+    let Turnover { taken_frames: taken, released_frames: released } = space.turnover();
+    FrameShortage::Source { available, needed, taken, released }
 }
 
 /// Frames that memories share until they write to them.
@@ -209,7 +222,10 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     }
 
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {
-        self.region.set_limit(bytes).map_err(|_| LimitRefused)
+        self.region.set_limit(bytes).map_err(|error| match error {
+            LimitError::Uncharged(cause) => LimitRefused::OutOfFrames(charge_shortage(self.space, cause)),
+            LimitError::BeyondCapacity { .. } | LimitError::Resident { .. } | _ => LimitRefused::NoRoom,
+        })
     }
 
     fn fill_time(&self) -> FillTime {
@@ -293,6 +309,7 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
             deferred_frames: held.deferred_frames,
             faults: held.faults,
             frames_released: held.frames_released,
+            tables_released: held.tables_released,
         }
     }
 }

@@ -5,7 +5,7 @@
 use thiserror::Error;
 use wasmi::errors::HostError;
 
-use crate::backing::BackingError;
+use crate::backing::{BackingError, FrameShortage};
 
 /// Why a memory was not created.
 #[derive(Debug, Error)]
@@ -62,13 +62,23 @@ pub enum GrowError {
         /// The size that it can reach, in Wasm pages.
         maximum: u64,
     },
-    /// The backing cannot reserve the frames.
-    #[error("cannot grow a memory of {size} by {delta} Wasm pages: the frames cannot be reserved")]
+    /// The backing has no room for the larger memory.
+    #[error("cannot grow a memory of {size} by {delta} Wasm pages: the backing has no room")]
     Refused {
         /// The size, in Wasm pages.
         size: u64,
         /// The requested growth, in Wasm pages.
         delta: u64,
+    },
+    /// The frames of a store with [`Commit::Reserved`](crate::Commit::Reserved) cannot be reserved.
+    #[error("cannot grow a memory of {size} by {delta} Wasm pages: {cause}")]
+    OutOfFrames {
+        /// The size, in Wasm pages.
+        size: u64,
+        /// The requested growth, in Wasm pages.
+        delta: u64,
+        /// The limit that was hit.
+        cause: FrameShortage,
     },
 }
 
@@ -95,12 +105,12 @@ impl From<MemoryAccessError> for wasmi::Error {
 
 /// The store is lost, because its guest wrote to a page when no frame was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "out of frames: the guest holds {held_frames} frames and needed one more; the store is lost, drop it"
-)]
+#[error("out of frames: {cause}; the guest holds {held_frames}; the store is lost, drop it")]
 pub struct OutOfFrames {
     /// Frames that the store held when it was stopped, table frames included.
     pub held_frames: u64,
+    /// The limit that was hit.
+    pub cause: FrameShortage,
 }
 
 impl HostError for OutOfFrames {}

@@ -87,7 +87,8 @@ impl Memory {
     ///
     /// - [`GrowError::AboveMaximum`] if the new size is above the type's maximum or what was
     ///   reserved.
-    /// - [`GrowError::Refused`] if the backing cannot reserve the frames.
+    /// - [`GrowError::OutOfFrames`] if the frames cannot be reserved.
+    /// - [`GrowError::Refused`] if the backing has no room.
     pub fn grow(&self, mut ctx: impl AsContextMut, delta: u64) -> Result<u64, GrowError> {
         let ctx = ctx.as_context_mut().into_wasmi();
         let record = MemoryRecord::of(*self, &ctx);

@@ -174,7 +174,7 @@ impl<T> StoreState<T> {
         let Standing { health, held_frames, .. } = self.arena.standing();
         match health {
             Health::Sound => self.heap_lost().map(Lost::OutOfHeap),
-            Health::Lost => Some(Lost::OutOfFrames(OutOfFrames { held_frames })),
+            Health::Lost(cause) => Some(Lost::OutOfFrames(OutOfFrames { held_frames, cause })),
         }
     }
 

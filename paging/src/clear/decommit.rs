@@ -75,6 +75,7 @@ impl<P: Platform> Mapping<'_, P> {
             Decommitted { frames_released: frames_released - own_tables, tables_released: own_tables };
         self.record.figures.frames_released += released.frames_released;
         self.record.figures.table_frames -= released.tables_released;
+        self.record.figures.tables_released += released.tables_released;
         self.tables.forget_shared(shared_tables);
         released
     }

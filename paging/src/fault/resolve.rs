@@ -50,7 +50,8 @@ pub(crate) fn resolve<P: Platform>(
 /// lost.
 #[cold]
 pub(crate) fn resolve_or_lose<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> Outcome {
-    resolve(state, fault, None, platform).unwrap_or_else(|| lose(state, fault, platform))
+    resolve(state, fault, None, platform)
+        .unwrap_or_else(|| lose(state, fault, Shortage::SourceEmpty, platform))
 }
 
 #[cold]
@@ -71,7 +72,7 @@ fn relieve_and_retry<P: Platform>(
     match shortage {
         Shortage::SourceEmpty => None,
         // More frames in the source would not help.
-        Shortage::CapReached { .. } => Some(lose(state, fault, platform)),
+        Shortage::CapReached { .. } => Some(lose(state, fault, shortage, platform)),
     }
 }
 
@@ -170,9 +171,9 @@ fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage
 }
 
 /// Makes a page that cannot get a frame lead to the sink.
-fn lose<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> Outcome {
+fn lose<P: Platform>(state: &mut State, fault: Fault, shortage: Shortage, platform: &P) -> Outcome {
     let Some(record) = state.directory.find(fault.address) else { return nowhere(fault.code) };
-    record.account.mark_lost();
+    record.account.mark_lost(shortage);
     cover(state, fault, platform);
     Outcome::Handled
 }

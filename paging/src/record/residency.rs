@@ -21,6 +21,8 @@ pub struct Residency {
     pub faults: u64,
     /// Data frames that were released since the region was made.
     pub frames_released: u64,
+    /// Table frames of the region that were released since it was made.
+    pub tables_released: u64,
 }
 
 /// The counters in the record of a region.
@@ -33,6 +35,7 @@ pub(crate) struct Figures {
     pub(crate) table_frames: u64,
     pub(crate) faults: u64,
     pub(crate) frames_released: u64,
+    pub(crate) tables_released: u64,
 }
 
 impl Figures {
@@ -49,6 +52,16 @@ impl Figures {
         self.deferred_frames -= frames.deferred;
     }
 
+    /// Frames that the region holds, tables included.
+    pub(crate) const fn held(&self) -> u64 {
+        self.mapped_frames + self.deferred_frames + self.table_frames
+    }
+
+    /// Frames that the region has released, tables included.
+    pub(crate) const fn released(&self) -> u64 {
+        self.frames_released + self.tables_released
+    }
+
     /// The figures for the region's owner, so many of its frames being ahead.
     pub(crate) const fn residency(&self, ahead_frames: u64) -> Residency {
         Residency {
@@ -59,6 +72,7 @@ impl Figures {
             table_frames: self.table_frames,
             faults: self.faults,
             frames_released: self.frames_released,
+            tables_released: self.tables_released,
         }
     }
 }

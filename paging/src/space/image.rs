@@ -27,7 +27,7 @@ use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::platform::Platform;
 use crate::record::{Attached, Originals};
 
-/// The number of frames that are released with interrupts off.
+/// The number of frames that are released with the lock held.
 const RELEASE_BATCH: usize = 1024;
 
 /// Initial content that regions of one address space share, copy-on-write.
@@ -61,19 +61,22 @@ impl<P: Platform> AddressSpace<P> {
             draft.write(start, bytes)?;
         }
         let originals: Box<[_]> = mem::take(&mut draft.frames).into_iter().collect();
-        self.with_state(|state, _| state.image_frames += originals.len() as u64);
         Ok(Image { space: self, originals: Arc::new(Originals::new(originals)) })
     }
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// Releases frames of an image, with interrupts off for some of them at a time.
+    /// Releases frames of an image, with the lock held for some of them at a time.
     fn release_in_batches(&self, mut frames: Vec<Frame>) {
         let supply = self.uncharged_supply();
         while !frames.is_empty() {
             let first = frames.len().saturating_sub(RELEASE_BATCH);
-            self.platform
-                .without_interrupts(|| frames.drain(first..).for_each(|frame| supply.release(frame)));
+            self.with_state(|state, _| {
+                let count = (frames.len() - first) as u64;
+                state.image_frames -= count;
+                state.past_released += count;
+                frames.drain(first..).for_each(|frame| supply.release(frame));
+            });
         }
     }
 }
@@ -114,7 +117,6 @@ impl<P: Platform> Drop for Image<'_, P> {
         let originals = originals.expect("a region drops its record before its image");
         // The heap is used outside of the lock.
         let frames = originals.take_frames();
-        self.space.with_state(|state, _| state.image_frames -= frames.len() as u64);
         self.space.release_in_batches(frames);
     }
 }
@@ -149,7 +151,9 @@ impl<P: Platform> Draft<'_, P> {
     /// The frame of a page. A new one is zeroed.
     fn frame(&mut self, number: u64) -> Result<&mut Frame, Shortage> {
         let space = self.space;
-        let take = || space.with_state(|_, _| space.uncharged_supply().take());
+        let take = || {
+            space.with_state(|state, _| space.uncharged_supply().take().inspect(|_| state.image_frames += 1))
+        };
         match self.frames.entry(number) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => Ok(entry.insert(take()?.into_frame())),

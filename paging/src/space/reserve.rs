@@ -104,6 +104,7 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, platform: &P) -> Opt
         state.tables.unpin(record.pages.start, level);
     }
     Mapping { record: &mut record, tables: &mut state.tables, platform }.sweep(Sweep::Everything, all);
+    state.past_released += record.figures.released();
     Some(record)
 }
 

@@ -1,4 +1,4 @@
-//! The resources that an address space uses.
+//! The resources that an address space uses, and has used.
 //!
 //! The figures are summed up under one hold of the lock, so they fit together.
 
@@ -31,6 +31,23 @@ impl<P: Platform> AddressSpace<P> {
             usage
         })
     }
+
+    /// Returns what the space has taken from the frame source and released to it.
+    ///
+    /// It takes time for the regions, but for no page.
+    pub fn turnover(&self) -> Turnover {
+        self.with_state(|state, platform| {
+            // Single frames are not counted: what was taken is what is held and what was released.
+            let fixed = state.tables.level3_frames() + 1 + Sink::FRAMES;
+            let mut held = fixed + state.tables.shared_frames() + state.image_frames;
+            let mut released_frames = state.past_released + state.tables.shared_released();
+            state.each_mapping(platform, |mapping| {
+                held += mapping.record.figures.held();
+                released_frames += mapping.record.figures.released();
+            });
+            Turnover { taken_frames: held + released_frames, released_frames }
+        })
+    }
 }
 
 /// The resources that an address space uses.
@@ -55,4 +72,25 @@ pub struct Usage {
     /// Frames that the space keeps until it is dropped: the zero frame, the sink and the level-3
     /// tables.
     pub fixed_frames: u64,
+}
+
+/// The frames that an address space has taken from its frame source, and those that it has released
+/// to it, since it was made.
+///
+/// A source that gives fewer and fewer frames although most of them were released does not use
+/// again what is released to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Turnover {
+    /// Frames that the source gave.
+    pub taken_frames: u64,
+    /// Frames of these that were released to the source.
+    pub released_frames: u64,
+}
+
+impl Turnover {
+    /// The frames that the space holds.
+    #[must_use]
+    pub const fn held_frames(&self) -> u64 {
+        self.taken_frames - self.released_frames
+    }
 }

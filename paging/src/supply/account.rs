@@ -5,11 +5,13 @@
 //!
 //! Invariants: the charge never exceeds the cap. A frame is charged before it is allocated and
 //! uncharged after it was released, so the account never shows fewer frames than its regions hold.
-//! A reserved account never holds more frames than it is charged for. `lost` is set once and never
-//! cleared.
+//! A reserved account never holds more frames than it is charged for. `lost_to` is set once and
+//! never cleared.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use crate::frame::Shortage;
 
 /// A budget of frames, and how many of them are used.
 #[derive(Debug)]
@@ -19,10 +21,18 @@ pub struct Account {
     policy: Policy,
     held_frames: AtomicU64,
     peak_frames: AtomicU64,
-    lost: AtomicBool,
-    /// The owner's flag, which is set together with `lost`.
+    /// One of [`SOUND`], [`LOST_TO_SOURCE`] and [`LOST_TO_CAP`].
+    lost_to: AtomicU8,
+    /// The owner's flag, which is set when the account is lost.
     flag: Option<Arc<AtomicBool>>,
 }
+
+/// No access went into the sink.
+const SOUND: u8 = 0;
+/// An access went into the sink because the frame source was empty.
+const LOST_TO_SOURCE: u8 = 1;
+/// An access went into the sink because the cap was reached.
+const LOST_TO_CAP: u8 = 2;
 
 /// When an account is charged for a frame.
 #[derive(Debug)]
@@ -64,7 +74,7 @@ impl Account {
             policy,
             held_frames: AtomicU64::new(0),
             peak_frames: AtomicU64::new(0),
-            lost: AtomicBool::new(false),
+            lost_to: AtomicU8::new(SOUND),
             flag: None,
         }
     }
@@ -123,11 +133,26 @@ impl Account {
     #[inline]
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
+        self.lost_to.load(Ordering::Acquire) != SOUND
     }
 
-    pub(crate) fn mark_lost(&self) {
-        self.lost.store(true, Ordering::Release);
+    /// Returns why the account is lost: the shortage at its first access that went into the sink.
+    #[must_use]
+    pub fn lost_to(&self) -> Option<Shortage> {
+        match self.lost_to.load(Ordering::Acquire) {
+            SOUND => None,
+            LOST_TO_CAP => Some(Shortage::CapReached { cap_frames: self.cap_frames }),
+            _ => Some(Shortage::SourceEmpty),
+        }
+    }
+
+    pub(crate) fn mark_lost(&self, shortage: Shortage) {
+        let to = match shortage {
+            Shortage::SourceEmpty => LOST_TO_SOURCE,
+            Shortage::CapReached { .. } => LOST_TO_CAP,
+        };
+        // The first shortage stays.
+        let _ = self.lost_to.compare_exchange(SOUND, to, Ordering::AcqRel, Ordering::Acquire);
         if let Some(flag) = &self.flag {
             flag.store(true, Ordering::Release);
         }
@@ -229,9 +254,11 @@ mod tests {
     fn an_account_sets_its_owners_flag_when_it_is_lost() {
         let flag = Arc::new(AtomicBool::new(false));
         let account = Account::new(None).with_flag(Arc::clone(&flag));
-        assert!(!account.is_lost() && !flag.load(Ordering::Acquire));
-        account.mark_lost();
+        assert!(account.lost_to().is_none() && !account.is_lost() && !flag.load(Ordering::Acquire));
+        account.mark_lost(Shortage::SourceEmpty);
+        account.mark_lost(Shortage::CapReached { cap_frames: 7 });
         assert!(account.is_lost() && flag.load(Ordering::Acquire));
+        assert_eq!(account.lost_to(), Some(Shortage::SourceEmpty));
     }
 
     #[test]

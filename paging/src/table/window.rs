@@ -49,13 +49,15 @@ pub(crate) struct WindowTables {
     level3: Vec<Root>,
     /// Tables of level 1 and 2 that small regions share.
     shared_frames: u64,
+    /// Shared tables that were released.
+    shared_released: u64,
 }
 
 impl WindowTables {
     /// A window without tables, with capacity for the level-3 tables.
     pub(crate) fn new(pages: PageRange, memory: PhysicalMemory) -> Self {
         let level3 = Vec::with_capacity(root_entries(pages).count());
-        Self { memory, pages, level3, shared_frames: 0 }
+        Self { memory, pages, level3, shared_frames: 0, shared_released: 0 }
     }
 
     /// The number of level-3 tables that the window needs.
@@ -155,9 +157,15 @@ impl WindowTables {
         self.shared_frames
     }
 
+    /// The number of shared tables that were released.
+    pub(crate) const fn shared_released(&self) -> u64 {
+        self.shared_released
+    }
+
     /// Records that shared tables were released.
     pub(crate) const fn forget_shared(&mut self, frames: u64) {
         self.shared_frames -= frames;
+        self.shared_released += frames;
     }
 
     /// The number of level-3 tables.

@@ -1,9 +1,16 @@
 //! The adapters from frame allocators: those of the `x86_64` crate, and two functions.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
+use palimpsest_paging::x86_64::VirtAddr;
+use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
 use palimpsest_paging::x86_64::structures::paging::{FrameAllocator, FrameDeallocator, PhysFrame, Size4KiB};
-use palimpsest_paging::{Frame, FrameBatch, FrameReserveError, FrameSource, FromFns, FromX86, Request};
+use palimpsest_paging::{
+    AddressSpace, Fault, Frame, FrameBatch, FrameReserveError, FrameSource, FromFns, FromX86, Layout,
+    Outcome, Policies, Request, Shortage,
+};
+
+use crate::world::{GIB, MIB, Machine, Memory, Mmu, PAGE, WINDOW_START, account};
 
 /// The allocator of a small kernel: a stack of frames.
 struct Stack(Vec<PhysFrame>);
@@ -63,6 +70,37 @@ fn two_closures_are_a_frame_source() {
     taken.into_iter().rev().for_each(|frame| source.release(&mut FrameBatch::from(frame), false));
     assert_eq!(*free.borrow(), [0x3000, 0x1000]);
     assert_eq!(source.reserve(1), Err(FrameReserveError::Unsupported { requested_frames: 1 }));
+}
+
+/// Writes and clears a page until the source, which forgets what is released to it, is empty.
+#[test]
+fn a_source_that_never_frees_shows_in_the_turnover() {
+    const FRAMES: u64 = 32;
+    let memory = Memory::new(1 + usize::try_from(FRAMES).expect("a small number"));
+    let next = Cell::new(PAGE);
+    let allocate = || (next.get() <= FRAMES * PAGE).then(|| next.replace(next.get() + PAGE));
+    // SAFETY: the memory is leaked and unused, and each frame is allocated once.
+    let frames = unsafe { FromFns::new(allocate, |_| ()) };
+    let root = PhysFrame::from_pfn(0);
+    let mmu: &'static Mmu = Box::leak(Box::new(Mmu::new(memory, root)));
+    let window = VirtAddr::new(WINDOW_START)..VirtAddr::new(WINDOW_START + GIB);
+    let layout = Layout { window, physical_offset: memory.offset(), root };
+    // SAFETY: the memory is leaked and mapped at its offset; the MMU is the only CPU.
+    let space = unsafe { AddressSpace::new(layout, Machine { frames, mmu }) }.expect("5 frames are enough");
+    space.set_policies(Policies::OFF);
+    let account = account();
+    let mut region = space.reserve(2 * MIB, &account).expect("the window has room");
+    region.set_limit(PAGE).expect("the region is larger");
+    while !account.is_lost() {
+        let fault = Fault { address: region.base(), code: PageFaultErrorCode::CAUSED_BY_WRITE };
+        assert_eq!(space.handle_fault(fault), Outcome::Handled);
+        region.decommit(region.pages()).expect("the range is the region");
+    }
+    assert_eq!(account.lost_to(), Some(Shortage::SourceEmpty));
+    let turnover = space.turnover();
+    // The space has 5 frames, and the region shares one table. All others went back.
+    assert_eq!((turnover.taken_frames, turnover.released_frames), (FRAMES, FRAMES - 6));
+    assert_eq!((turnover.held_frames(), account.held_frames()), (6, 0));
 }
 
 #[test]

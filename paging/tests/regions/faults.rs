@@ -2,7 +2,7 @@
 
 use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode as Code;
-use palimpsest_paging::{Fault, FrameBatch, FrameSource as _, NotOurs, Outcome, Request};
+use palimpsest_paging::{Fault, NotOurs, Outcome};
 
 use crate::world::{GIB, MIB, PAGE, WINDOW_START, World, address};
 
@@ -80,9 +80,7 @@ fn a_root_without_the_windows_entries_is_named() {
     let (read, written, filled) = (address(&region, 1), address(&region, 2), address(&region, 700));
     let mmu = world.cpu.mmu();
     let (root, allocated) = (mmu.root(), world.source.allocated());
-    let request = Request { frames: 1, zeroed: false, reserved: false };
-    let other = world.source.allocate(request).and_then(|mut taken| taken.frames.next());
-    let other = other.expect("the source has a frame");
+    let other = world.source.frame_for_kernel();
     mmu.write_root(other.phys(), []);
     mmu.load_root(other.phys());
     let named = NotOurs::OtherRoot { root: other.phys(), index: region.base().p4_index() };
@@ -97,7 +95,7 @@ fn a_root_without_the_windows_entries_is_named() {
     assert_eq!((world.read(read), world.read(written)), (0, 7));
     mmu.load_root(root);
     assert_eq!((world.read(written), world.read(filled)), (7, 8));
-    world.source.release(&mut FrameBatch::from(other), false);
+    world.source.release_of_kernel(other);
     drop(region);
     assert_eq!(world.source.allocated(), allocated);
 }

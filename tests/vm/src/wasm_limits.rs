@@ -1,12 +1,12 @@
 //! Guests that exhaust a resource: the kernel and the other guests continue.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{string::ToString, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernel_demo::Machine;
 use palimpsest_engine::{
-    AsContextMut, Caller, Config, Engine, Error, FuncType, Instance, InstantiateError, Limits, Linker, Lost,
-    Module, ModuleError, OutOfFrames, OutOfHeap, ReentryTooDeep, Store, StoreOptions,
+    AsContextMut, Caller, Config, Engine, Error, FrameShortage, FuncType, Instance, InstantiateError, Limits,
+    Linker, Lost, Module, ModuleError, OutOfFrames, OutOfHeap, ReentryTooDeep, Store, StoreOptions,
 };
 use palimpsest_paging::Frame;
 
@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-guest-leaves-most-addresses-by-default", 5, default_addresses),
     VmTest::new("a-part-of-a-page-is-cleared-at-the-cap", 9, part_at_cap),
     VmTest::new("nothing-leaves-a-guest-after-its-first-lost-write", 36, nothing_leaves),
+    VmTest::new("a-frame-source-that-never-frees-is-named", 9, source_never_frees),
     VmTest::new("every-shortage-in-a-life-is-an-error", 2, every_shortage),
     VmTest::new("module-bombs-are-refused-by-name", 2, module_bombs),
     VmTest::new("a-guest-that-fills-the-heap-is-stopped-alone", 17, all_heap),
@@ -122,6 +123,60 @@ fn default_addresses(checks: &mut Checks, machine: &Machine) {
     checks.equal("instances of 4 GiB beside it", others.into_iter().filter(|made| *made).count(), 100);
     let beside = Program::try_start(machine, guest!("boundless-memories"));
     checks.equal("and one like it", beside.is_ok(), true);
+}
+
+/// Takes every frame that a clear has released out of the pool. So the pool is, for the address
+/// space, a source that never gives a frame again.
+fn source_never_frees(checks: &mut Checks, machine: &Machine) {
+    const WASM_PAGE: u32 = 65_536;
+    let (pool, space) = (machine.frames(), machine.space());
+    let free = pool.free_frames();
+    let mut kept: Vec<Frame> = Vec::with_capacity(usize::try_from(free).expect("addresses have 64 bits"));
+    let mut program = Program::start(machine, guest!("accesses"));
+    let memory = program.memory();
+    kept.extend((1000..pool.free_frames()).map_while(|_| pool.allocate_frame()));
+    let start = space.turnover();
+    let mut rounds = 0;
+    let lost = loop {
+        let written = program.call::<(u32, u32), ()>("fill", (0, WASM_PAGE));
+        if let Err(error) = written {
+            break error.downcast_ref::<OutOfFrames>().copied();
+        }
+        rounds += 1;
+        let cleared = memory.clear_pages(&mut program.store, 0, 1).expect("the page is inside");
+        let released = cleared.frames_released + cleared.tables_released;
+        kept.extend((0..released).map_while(|_| pool.allocate_frame()));
+    };
+    let Some(OutOfFrames { cause: FrameShortage::Source { taken, released, .. }, held_frames }) = lost else {
+        panic!("the guest ends because the source is empty, and not in {lost:?}");
+    };
+    checks.equal("the guest wrote and cleared often", rounds > 50, true);
+    checks.equal("it was not large", held_frames < 64, true);
+    checks.equal("frames that the source gave", taken - start.taken_frames >= 990, true);
+    checks.equal("frames that it got back", released - start.released_frames > 900, true);
+    checks.equal("frames in use", (taken - released) < 100, true);
+    let turnover = space.turnover();
+    checks.equal(
+        "the space counts the same",
+        (turnover.taken_frames, turnover.released_frames),
+        (taken, released),
+    );
+    let report = program.store.report();
+    let counted = report.held_frames + report.frames_released + report.tables_released;
+    checks.equal("the store's frames", report.frames_taken, counted);
+    let message = OutOfFrames {
+        held_frames: 5,
+        cause: FrameShortage::Source { available: 0, needed: 1, taken: 700, released: 688 },
+    }
+    .to_string();
+    checks.equal(
+        "the message",
+        message.contains("of 700 frames that it gave, 688 were released to it and 12 are in use"),
+        true,
+    );
+    drop(program);
+    kept.into_iter().for_each(|frame| pool.release_frame(frame));
+    checks.equal("free frames at the end", pool.free_frames(), free);
 }
 
 /// Clears bytes in untouched, resident and initialized pages after the last frame was taken.

@@ -8,7 +8,7 @@ use wasmi::AsContextMut;
 
 use super::MemoryRecord;
 use crate::{
-    backing::{FillTime, MOST_FILLED_BYTES},
+    backing::{FillTime, LimitRefused, MOST_FILLED_BYTES},
     store::{GrowError, StoreState, charge, limiter::Growth},
     units::Span,
 };
@@ -54,7 +54,10 @@ pub(crate) fn grow<T: 'static>(
             }
             charge(&mut ctx, more / BYTES_PER_FUEL);
         }
-        region.set_limit(span.end()).map_err(|_| refused)?;
+        region.set_limit(span.end()).map_err(|error| match error {
+            LimitRefused::NoRoom => refused,
+            LimitRefused::OutOfFrames(cause) => GrowError::OutOfFrames { size, delta, cause },
+        })?;
         let mut done = Err(refused);
         ctx.data_mut().limiter.growth = Growth::Open;
         region.zero_fill(span, &mut || done = memory.grow(&mut ctx, delta).map_err(|_| refused));

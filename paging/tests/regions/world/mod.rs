@@ -150,6 +150,7 @@ impl Drop for World {
         if std::thread::panicking() {
             return;
         }
+        assert_eq!(self.space().turnover(), self.source.turnover(), "the space counts as its source does");
         drop(self.space.take());
         self.source.unhoard(usize::MAX);
         assert_eq!(self.source.reserved(), 0, "frames are reserved after the end of the space");

@@ -7,7 +7,9 @@ use std::thread::panicking;
 
 use palimpsest_paging::x86_64::structures::paging::PhysFrame;
 use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
-use palimpsest_paging::{Allocation, Frame, FrameBatch, FramePool, FrameReserveError, FrameSource, Request};
+use palimpsest_paging::{
+    Allocation, Frame, FrameBatch, FramePool, FrameReserveError, FrameSource, Request, Turnover,
+};
 
 use super::Mmu;
 
@@ -82,6 +84,7 @@ pub(crate) struct Source {
     /// Allocations that still succeed.
     credit: Cell<Option<u64>>,
     allocations: Cell<u64>,
+    releases: Cell<u64>,
     /// Frames that the rest of the kernel holds and could release.
     cache: RefCell<Vec<Frame>>,
     presses: Cell<u64>,
@@ -101,6 +104,7 @@ impl Source {
             pool,
             credit: Cell::new(None),
             allocations: Cell::new(0),
+            releases: Cell::new(0),
             cache: RefCell::default(),
             presses: Cell::new(0),
             cpu: OnceCell::new(),
@@ -142,6 +146,16 @@ impl Source {
         cache.drain(kept..).for_each(|frame| self.pool.release_frame(frame));
     }
 
+    /// A frame for the rest of the kernel.
+    pub(crate) fn frame_for_kernel(&self) -> Frame {
+        self.pool.allocate_frame().expect("the source has a frame")
+    }
+
+    /// Releases a frame of the rest of the kernel.
+    pub(crate) fn release_of_kernel(&self, frame: Frame) {
+        self.pool.release_frame(frame);
+    }
+
     /// Counts a call of the pressure callback.
     pub(crate) fn press(&self) {
         self.presses.set(self.presses.get() + 1);
@@ -155,6 +169,11 @@ impl Source {
     /// The number of allocations that have succeeded so far.
     pub(crate) fn allocations(&self) -> u64 {
         self.allocations.get()
+    }
+
+    /// The frames that were allocated so far, and those that were released.
+    pub(crate) fn turnover(&self) -> Turnover {
+        Turnover { taken_frames: self.allocations.get(), released_frames: self.releases.get() }
     }
 
     /// Makes all allocations fail after the next `count`, or none.
@@ -186,6 +205,7 @@ unsafe impl FrameSource for Source {
             }
             self.memory.poison(&frame);
             self.pool.release(&mut FrameBatch::from(frame), reserved);
+            self.releases.set(self.releases.get() + 1);
         }
         // After the loop, because a second panic, of a frame that is dropped while the test
         // unwinds, would abort all tests. So would a second stale frame.
