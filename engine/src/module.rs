@@ -18,6 +18,8 @@
 //! module. Without the feature `splice` this code is left out: such a program loads no Wasm binary.
 
 #[cfg(feature = "splice")]
+mod body;
+#[cfg(feature = "splice")]
 mod bounds;
 #[cfg(feature = "splice")]
 mod bulk;

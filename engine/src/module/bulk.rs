@@ -14,7 +14,7 @@
 
 use alloc::vec::Vec;
 use wasm_encoder::{BlockType, Encode, Function, Instruction, SectionId, ValType};
-use wasmparser::{BinaryReader, DataKind, DataSectionReader, Operator};
+use wasmparser::{BinaryReader, DataKind, DataSectionReader};
 
 use super::{MemoryType, scan::Scan};
 
@@ -38,19 +38,6 @@ pub(super) enum Bulk {
 }
 
 impl Bulk {
-    pub(super) fn of(operator: &Operator<'_>) -> Option<Self> {
-        if let Operator::MemoryFill { mem } = operator {
-            return Some(Self::Fill { memory: *mem });
-        }
-        if let Operator::MemoryCopy { dst_mem, src_mem } = operator {
-            return Some(Self::Copy { to: *dst_mem, from: *src_mem });
-        }
-        if let Operator::MemoryInit { mem, data_index } = operator {
-            return Some(Self::Init { memory: *mem, segment: *data_index });
-        }
-        None
-    }
-
     /// Returns the types of the operands: the address to write to, the value or the address to read
     /// from, and the length.
     pub(super) fn operands(self, memories: &[MemoryType]) -> [ValType; 3] {

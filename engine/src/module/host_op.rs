@@ -17,22 +17,3 @@ pub(crate) enum HostOp {
     /// No instruction of the guest: the call after each piece of a divided one.
     AfterPiece,
 }
-
-#[cfg(feature = "splice")]
-impl HostOp {
-    /// Returns the operation that replaces `operator`, if one does.
-    pub(super) fn of(operator: &wasmparser::Operator<'_>) -> Option<Self> {
-        use wasmparser::Operator;
-
-        if let Operator::MemoryGrow { mem } = operator {
-            return Some(Self::MemoryGrow(*mem));
-        }
-        if let Operator::MemoryDiscard { mem } = operator {
-            return Some(Self::MemoryDiscard(*mem));
-        }
-        if let Operator::TableGrow { table } = operator {
-            return Some(Self::TableGrow(*table));
-        }
-        None
-    }
-}

@@ -17,8 +17,8 @@
 //!   none.
 
 use alloc::vec::Vec;
-use wasm_encoder::{BlockType, Encode, Instruction, ValType};
-use wasmparser::{BinaryReader, MemArg, Operator};
+use wasm_encoder::{Encode, Instruction, ValType};
+use wasmparser::{BinaryReader, BlockType, MemArg, Operator};
 
 /// What the splice inserts before an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,51 +37,13 @@ pub(super) const REPAIR_BYTES: usize = 3;
 /// sequence the search assumes that there are two, so that its time is linear.
 const SEARCHED_BYTES: usize = 64;
 
-/// How the search treats an instruction, by the first byte of its opcode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    /// wasmi emits no code for it.
-    Silent,
-    /// `i32.eqz`, `i32.eq`, `i32.ne`, and `ref.is_null`, which wasmi translates like `i32.eqz`.
-    Comparison,
-    /// Both forms of `select`.
-    Select,
-    /// `block`, `loop` and `if`.
-    Block,
-    /// A store of an integer.
-    Store,
-    /// It is certain to change the accumulator: calls, and loads of integers.
-    Changing,
-    Other,
-}
-
-/// The class of each first byte. A table, because all instructions of a module are looked up.
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Other; 256];
-    let mut opcode = 0;
-    while opcode < classes.len() {
-        classes[opcode] = match opcode {
-            // `nop`, `drop`, `local.get` and constants.
-            0x01 | 0x1a | 0x20 | 0x41..=0x44 | 0xd0 => Class::Silent,
-            0x45..=0x47 | 0xd1 => Class::Comparison,
-            0x1b | 0x1c => Class::Select,
-            0x02..=0x04 => Class::Block,
-            0x36 | 0x37 | 0x3a..=0x3e => Class::Store,
-            0x10 | 0x11 | 0x28 | 0x29 | 0x2c..=0x35 => Class::Changing,
-            _ => Class::Other,
-        };
-        opcode += 1;
-    }
-    classes
-};
-
-/// Follows the instructions of a function body.
+/// Follows the instructions of a function body, except those for which wasmi emits no code: `nop`,
+/// `drop`, `local.get` and constants. Each method takes the next one, and returns what must be
+/// inserted before it.
 #[derive(Debug)]
 pub(super) struct Search {
-    /// The offset of the last instruction that is not [`Class::Silent`].
-    last: usize,
-    /// The offset of the last comparison.
-    compared: Option<usize>,
+    /// Whether the last instruction is a comparison.
+    is_compared: bool,
     /// The offset of the last instruction that has changed the accumulator, or of the first one.
     changed: usize,
 }
@@ -89,38 +51,53 @@ pub(super) struct Search {
 impl Search {
     /// Starts before the first instruction, which is at the offset `first` of the body.
     pub(super) fn new(first: usize) -> Self {
-        Self { last: first, compared: None, changed: first }
+        Self { is_compared: false, changed: first }
     }
 
-    /// Takes the next instruction, which starts with `opcode` at `offset` of the body `code`.
-    /// Returns what must be inserted before it.
+    /// Takes an instruction that has no other method.
     #[inline]
-    pub(super) fn next(&mut self, opcode: u8, code: &[u8], offset: usize) -> Option<Repair> {
-        let class = CLASSES[usize::from(opcode)];
-        if class == Class::Silent {
-            return None;
-        }
-        let last = core::mem::replace(&mut self.last, offset);
-        match class {
-            Class::Silent | Class::Other => None,
-            Class::Changing => {
-                self.changed = offset;
-                None
-            }
-            Class::Comparison => {
-                self.compared = Some(offset);
-                None
-            }
-            Class::Select => (self.compared == Some(last)).then_some(Repair::Recompute(ValType::I32)),
-            // A block that has parameters has the index of a type.
-            Class::Block => has_type_index(*code.get(offset + 1)?).then_some(Repair::CopyLocals),
-            Class::Store => {
-                let (ty, memarg) = stored(code.get(offset..)?)?;
-                let is_far = memarg.memory != 0 || memarg.offset > u64::from(u16::MAX);
-                let is_found = is_far && self.may_repeat_a_local(code, offset);
-                is_found.then_some(Repair::Recompute(ty))
-            }
-        }
+    pub(super) fn other(&mut self) {
+        self.is_compared = false;
+    }
+
+    /// Takes an instruction that is certain to change the accumulator: a call or a load of an
+    /// integer, at `offset`.
+    #[inline]
+    pub(super) fn changing(&mut self, offset: usize) {
+        self.is_compared = false;
+        self.changed = offset;
+    }
+
+    /// Takes `i32.eqz`, `i32.eq`, `i32.ne`, or `ref.is_null`, which wasmi translates like
+    /// `i32.eqz`.
+    #[inline]
+    pub(super) fn comparison(&mut self) {
+        self.is_compared = true;
+    }
+
+    /// Takes either form of `select`.
+    pub(super) fn select(&mut self) -> Option<Repair> {
+        core::mem::take(&mut self.is_compared).then_some(Repair::Recompute(ValType::I32))
+    }
+
+    /// Takes `block`, `loop` or `if`.
+    pub(super) fn block(&mut self, ty: BlockType) -> Option<Repair> {
+        self.is_compared = false;
+        // Only a block whose type is an index can have parameters.
+        matches!(ty, BlockType::FuncType(_)).then_some(Repair::CopyLocals)
+    }
+
+    /// Takes a store of an integer of type `ty`, at `offset` of the body `code`.
+    pub(super) fn store(
+        &mut self,
+        ty: ValType,
+        memarg: MemArg,
+        code: &[u8],
+        offset: usize,
+    ) -> Option<Repair> {
+        self.is_compared = false;
+        let is_far = memarg.memory != 0 || memarg.offset > u64::from(u16::MAX);
+        (is_far && self.may_repeat_a_local(code, offset)).then_some(Repair::Recompute(ty))
     }
 
     /// Returns whether a local may have been pushed twice since the accumulator has changed. The
@@ -147,38 +124,12 @@ impl Search {
     }
 }
 
-/// Returns whether a block type that starts with this byte is the index of a type.
-///
-/// The other block types are negative numbers of one byte, as signed LEB128 (Wasm core
-/// specification, "Instructions" of the binary format).
-fn has_type_index(first_byte: u8) -> bool {
-    first_byte & 0xc0 != 0x40
-}
-
-/// Decodes the store of an integer at the start of `code`.
-fn stored(code: &[u8]) -> Option<(ValType, MemArg)> {
-    let operator = BinaryReader::new(code, 0).read_operator().ok()?;
-    if let Operator::I32Store { memarg } | Operator::I32Store8 { memarg } | Operator::I32Store16 { memarg } =
-        operator
-    {
-        return Some((ValType::I32, memarg));
-    }
-    if let Operator::I64Store { memarg }
-    | Operator::I64Store8 { memarg }
-    | Operator::I64Store16 { memarg }
-    | Operator::I64Store32 { memarg } = operator
-    {
-        return Some((ValType::I64, memarg));
-    }
-    None
-}
-
 /// Writes the instructions that `repair` inserts.
 pub(super) fn write(repair: Repair, out: &mut Vec<u8>) {
     let inserted = match repair {
         Repair::Recompute(ValType::I64) => [Instruction::I64Const(0), Instruction::I64Or],
         Repair::Recompute(_) => [Instruction::I32Const(0), Instruction::I32Or],
-        Repair::CopyLocals => [Instruction::Block(BlockType::Empty), Instruction::End],
+        Repair::CopyLocals => [Instruction::Block(wasm_encoder::BlockType::Empty), Instruction::End],
     };
     inserted.iter().for_each(|instruction| instruction.encode(out));
 }
@@ -186,80 +137,88 @@ pub(super) fn write(repair: Repair, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasm_encoder::MemArg as Place;
+    use crate::{
+        config::Config,
+        module::{body::SiteOp, loading::Loading, scan},
+    };
+    use alloc::{format, string::String};
 
-    const FAR: Place = Place { offset: 1 << 16, align: 0, memory_index: 0 };
-    const NEAR: Place = Place { offset: u16::MAX as u64, align: 0, memory_index: 0 };
-    const OTHER: Place = Place { offset: 0, align: 0, memory_index: 1 };
+    const I64: Option<Repair> = Some(Repair::Recompute(ValType::I64));
 
-    /// Returns what the search finds at the last of the instructions.
-    fn found(instructions: &[Instruction<'_>]) -> Option<Repair> {
-        let mut code = Vec::new();
-        let mut starts = Vec::new();
-        for instruction in instructions {
-            starts.push(code.len());
-            instruction.encode(&mut code);
-        }
-        let mut search = Search::new(0);
-        starts.into_iter().fold(None, |_, start| search.next(code[start], &code, start))
+    /// Returns what is found in a function of these instructions. They start with any operands on
+    /// the stack.
+    fn found(instructions: &str) -> Option<Repair> {
+        let text = format!(
+            "(module
+                (memory i64 1) (memory i64 1)
+                (func $nothing)
+                (func (local $c i32) (local $x i64) (local $y i64) (local $r externref) {}
+                    unreachable {instructions} unreachable))",
+            "(local i64)".repeat(300)
+        );
+        let wasm = wat::parse_str(text).expect("the text is a module");
+        let scan =
+            scan::scan(&wasm, &Config::default(), &mut Loading::new(None)).expect("the module is valid");
+        let sites = &scan.bodies[1].sites;
+        assert!(sites.len() <= 1, "{sites:?}");
+        sites.first().map(|site| match site.op {
+            SiteOp::Repair(repair) => repair,
+            SiteOp::Host(_) | SiteOp::Bulk(_) | SiteOp::Surcharge(_) => unreachable!("{site:?}"),
+        })
     }
 
     #[test]
     fn a_select_after_a_comparison_is_found() {
-        let (get, two) = (Instruction::LocalGet(0), Instruction::I32Const(2));
-        for compare in [Instruction::I32Eqz, Instruction::I32Eq, Instruction::I32Ne, Instruction::RefIsNull] {
-            let sequence = [get.clone(), compare, Instruction::Nop, Instruction::Select];
-            assert_eq!(found(&sequence), Some(Repair::Recompute(ValType::I32)));
+        let comparisons = [
+            "local.get $c i32.eqz",
+            "local.get $c local.get $c i32.eq",
+            "local.get $c local.get $c i32.ne",
+            "local.get $r ref.is_null",
+        ];
+        for compare in comparisons {
+            for select in ["select", "(select (result i64))"] {
+                let sequence = format!("local.get $x local.get $y {compare} nop {select}");
+                assert_eq!(found(&sequence), Some(Repair::Recompute(ValType::I32)), "{sequence}");
+            }
+            for other in ["i32.clz", "local.set $c local.get $c", "drop v128.any_true"] {
+                assert_eq!(found(&format!("{compare} {other} select")), None, "{other}");
+            }
         }
-        assert_eq!(
-            found(&[get.clone(), Instruction::I32Eqz, Instruction::I32Clz, Instruction::Select]),
-            None
-        );
-        assert_eq!(found(&[get, two, Instruction::I32LtS, Instruction::Select]), None);
+        assert_eq!(found("local.get $c i32.const 2 i32.lt_s select"), None);
     }
 
     #[test]
     fn a_store_whose_operands_may_be_one_local_is_found() {
-        let (get, tee) = (Instruction::LocalGet(300), Instruction::LocalTee(300));
-        for place in [FAR, OTHER] {
-            let store = Instruction::I64Store16(place);
-            for first in [&get, &tee] {
-                let between = Instruction::F32Load(NEAR);
-                assert_eq!(
-                    found(&[first.clone(), get.clone(), store.clone()]),
-                    Some(Repair::Recompute(ValType::I64))
-                );
-                assert_eq!(
-                    found(&[first.clone(), between, get.clone(), Instruction::Nop, store.clone()]),
-                    Some(Repair::Recompute(ValType::I64))
-                );
+        for store in ["i64.store16 offset=0x10000", "i64.store 1"] {
+            for first in ["local.get $x", "local.tee $x"] {
+                assert_eq!(found(&format!("{first} local.get $x {store}")), I64, "{first} {store}");
+                let between = "local.get $y f32.load drop";
+                assert_eq!(found(&format!("{first} {between} local.get $x nop {store}")), I64, "{store}");
             }
-            assert_eq!(found(&[Instruction::LocalGet(1), get.clone(), store.clone()]), None);
-            assert_eq!(found(&[get.clone(), Instruction::I32Load(NEAR), get.clone(), store.clone()]), None);
-            assert_eq!(found(&[get.clone(), Instruction::Call(9), get.clone(), store]), None);
+            for between in ["local.get $y", "local.get $x i64.load32_u", "call $nothing local.get $x"] {
+                assert_eq!(found(&format!("local.get $x {between} {store}")), None, "{between} {store}");
+            }
         }
-        assert_eq!(found(&[get.clone(), get, Instruction::I32Store(NEAR)]), None);
+        assert_eq!(found("local.get $x local.get $x i64.store offset=0xffff"), None);
+        assert_eq!(found("local.get $x local.get $c i32.store8 1"), None);
     }
 
     #[test]
     fn a_long_sequence_is_taken_to_repeat_a_local() {
-        let mut sequence: Vec<_> = (0..40).map(Instruction::LocalGet).collect();
-        sequence.push(Instruction::I32Store(FAR));
-        assert_eq!(found(&sequence), Some(Repair::Recompute(ValType::I32)));
-        assert_eq!(found(&sequence[20..]), None);
+        let sequence =
+            |locals: u32| -> String { (10..10 + locals).map(|i| format!("local.get {i} ")).collect() };
+        assert_eq!(found(&(sequence(40) + "i64.store 1")), I64);
+        assert_eq!(found(&(sequence(20) + "i64.store 1")), None);
     }
 
     #[test]
     fn a_block_whose_type_is_an_index_is_found() {
-        type Block = fn(BlockType) -> Instruction<'static>;
-        for block in [Instruction::Block as Block, Instruction::Loop, Instruction::If] {
-            for index in [0, 63, 64, 128, 19_999] {
-                assert_eq!(found(&[block(BlockType::FunctionType(index))]), Some(Repair::CopyLocals));
+        for block in ["block", "loop", "if"] {
+            assert_eq!(found(&format!("{block} (param i32) (result i32) end")), Some(Repair::CopyLocals));
+            for ty in ["i32", "f64", "v128", "funcref", "externref"] {
+                assert_eq!(found(&format!("block (result {ty}) unreachable end")), None);
             }
-            for ty in [ValType::I32, ValType::F64, ValType::V128, ValType::FUNCREF, ValType::EXTERNREF] {
-                assert_eq!(found(&[block(BlockType::Result(ty))]), None);
-            }
-            assert_eq!(found(&[block(BlockType::Empty)]), None);
+            assert_eq!(found(&format!("{block} end")), None);
         }
     }
 

@@ -13,12 +13,14 @@ use wasm_encoder::{
 use wasmparser::BinaryReader;
 
 use super::{
-    HOST_TABLE, HostOp, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, ModuleError, START, Slots, bounds,
+    HOST_TABLE, HostOp, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, ModuleError, START, Slots,
+    body::{Body, SiteOp},
+    bounds,
     bulk::{self, Bulk, GuardTypes, PIECE_BYTES},
     grown_table_name,
     image::Imaged,
     memory_name, repair,
-    scan::{Body, Scan, SiteOp},
+    scan::Scan,
     segments::{self, Segments},
 };
 use crate::{config::Limits, units::WasmPageSize};

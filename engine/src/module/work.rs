@@ -10,7 +10,7 @@
 
 use alloc::vec::Vec;
 use wasmparser::{
-    BinaryReader, BlockType, CompositeInnerType, FrameKind, FuncValidator, ValidatorResources,
+    BlockType, CompositeInnerType, FrameKind,
     types::{CoreTypeId, TypesRef},
 };
 
@@ -22,7 +22,7 @@ pub(super) struct Arity {
 }
 
 impl Arity {
-    fn sum(self) -> u64 {
+    pub(super) fn sum(self) -> u64 {
         u64::from(self.params) + u64::from(self.results)
     }
 }
@@ -55,7 +55,8 @@ impl Arities {
         }
     }
 
-    fn of_type(&self, index: u32) -> Arity {
+    /// Returns the arity of the type with this index, or zeros if there is none.
+    pub(super) fn of_type(&self, index: u32) -> Arity {
         self.types.get(index as usize).copied().unwrap_or_default()
     }
 
@@ -64,87 +65,30 @@ impl Arities {
         self.functions.get(index as usize).copied().unwrap_or_default()
     }
 
-    /// Returns the number of operands that the first instruction of `code` moves, if that is more
-    /// than a constant.
-    ///
-    /// It returns 0 for malformed instructions and for indices that are out of bounds, because the
-    /// validator refuses both in constant time. Only the bytes that are needed are decoded, because
-    /// a fourth of all instructions come here.
-    pub(super) fn operands(&self, code: &[u8], validator: &FuncValidator<ValidatorResources>) -> u64 {
-        let Some((&opcode, immediates)) = code.split_first() else { return 0 };
-        match opcode {
-            BLOCK | LOOP | IF => match immediates.first() {
-                Some(&EMPTY_BLOCK) | None => 0,
-                Some(_) => self.of_block(immediates, validator.operand_stack_height()),
-            },
-            BR | BR_IF => self.of_label(index(immediates), validator),
-            BR_TABLE => self.of_table(immediates, validator).unwrap_or(0),
-            RETURN => u64::from(self.of_function(validator.index()).results),
-            CALL | RETURN_CALL => self.of_function(index(immediates)).sum(),
-            CALL_INDIRECT | RETURN_CALL_INDIRECT => self.of_type(index(immediates)).sum(),
-            _ => 0,
+    /// Returns the number of operands that a block takes and returns.
+    pub(super) fn moved_by_block(&self, ty: BlockType) -> u64 {
+        match ty {
+            BlockType::Empty => 0,
+            BlockType::Type(_) => 1,
+            BlockType::FuncType(index) => self.of_type(index).sum(),
         }
-    }
-
-    /// Returns the number of operands that the first instruction of `code` moves at run time, if it
-    /// is a branch or a block. Calls and returns are charged to the function that is called.
-    pub(super) fn moved(&self, code: &[u8], validator: &FuncValidator<ValidatorResources>) -> u64 {
-        let Some((&opcode, immediates)) = code.split_first() else { return 0 };
-        match opcode {
-            BLOCK | LOOP | IF => match BinaryReader::new(immediates, 0).read_var_s33().map(u32::try_from) {
-                Ok(Ok(index)) => self.of_type(index).sum(),
-                Ok(Err(_)) | Err(_) => 0,
-            },
-            BR | BR_IF => self.of_label(index(immediates), validator),
-            // Only one of the targets is taken.
-            BR_TABLE => self.of_first_target(immediates, validator).unwrap_or(0),
-            _ => 0,
-        }
-    }
-
-    fn of_first_target(
-        &self,
-        immediates: &[u8],
-        validator: &FuncValidator<ValidatorResources>,
-    ) -> wasmparser::Result<u64> {
-        let mut reader = BinaryReader::new(immediates, 0);
-        reader.read_var_u32()?;
-        Ok(self.of_label(reader.read_var_u32()?, validator))
-    }
-
-    /// Returns the number of operands of a `br_table`, for all its targets together.
-    fn of_table(
-        &self,
-        immediates: &[u8],
-        validator: &FuncValidator<ValidatorResources>,
-    ) -> wasmparser::Result<u64> {
-        let mut reader = BinaryReader::new(immediates, 0);
-        // All targets have the arity of the first one. If not, the validator fails at the first
-        // that differs.
-        let targets = u64::from(reader.read_var_u32()?) + 1;
-        Ok(targets * self.of_label(reader.read_var_u32()?, validator))
     }
 
     /// Returns the number of operands that a block moves at its start, its `else` and its end.
     ///
-    /// `ty` starts with the encoded block type: an index of a type, or a negative number for a
-    /// block without parameters that has at most one result. At the start of a block with
-    /// parameters, translation also searches the whole operand stack, of `height` operands, for
-    /// locals.
-    fn of_block(&self, ty: &[u8], height: u32) -> u64 {
-        let ty = BinaryReader::new(ty, 0).read_var_s33().unwrap_or(-1);
-        let Ok(index) = u32::try_from(ty) else { return BLOCK_PARTS };
+    /// At the start of a block with parameters, translation also searches the whole operand stack,
+    /// of `height` operands, for locals.
+    pub(super) fn of_block(&self, ty: BlockType, height: u32) -> u64 {
+        let BlockType::FuncType(index) = ty else { return BLOCK_PARTS * self.moved_by_block(ty) };
         let arity = self.of_type(index);
         let searched = if arity.params > 0 { u64::from(height) } else { 0 };
         BLOCK_PARTS * arity.sum() + searched
     }
 
-    /// Returns the number of operands that a branch to the label at `depth` carries.
-    fn of_label(&self, depth: u32, validator: &FuncValidator<ValidatorResources>) -> u64 {
-        let frame = usize::try_from(depth).ok().and_then(|depth| validator.get_control_frame(depth));
-        let Some(frame) = frame else { return 0 };
-        let is_loop = frame.kind == FrameKind::Loop;
-        match frame.block_type {
+    /// Returns the number of operands that a branch to the label of a block carries.
+    pub(super) fn of_label(&self, ty: BlockType, kind: FrameKind) -> u64 {
+        let is_loop = kind == FrameKind::Loop;
+        match ty {
             BlockType::Empty => 0,
             BlockType::Type(_) => u64::from(!is_loop),
             BlockType::FuncType(index) => {
@@ -155,25 +99,6 @@ impl Arities {
     }
 }
 
-/// Decodes the index at the start of `immediates`, or returns one that does not exist.
-fn index(immediates: &[u8]) -> u32 {
-    match immediates.first() {
-        Some(&byte) if byte < 0x80 => byte.into(),
-        _ => BinaryReader::new(immediates, 0).read_var_u32().unwrap_or(u32::MAX),
-    }
-}
-
-/// Returns whether the instruction that starts with `opcode` can move more than a constant number
-/// of operands. Its opcode then is one of those below.
-pub(super) fn has_arity(opcode: u8) -> bool {
-    matches!(opcode, BLOCK..=IF | BR..=RETURN_CALL_INDIRECT)
-}
-
-/// Returns whether the instruction that starts with `opcode` starts a block.
-pub(super) fn is_block(opcode: u8) -> bool {
-    matches!(opcode, BLOCK..=IF)
-}
-
 /// Returns the number of operands that the guard of a bulk instruction moves: those of two blocks
 /// with three parameters each. `height` is the height of the operand stack.
 pub(super) fn of_guard(height: u32) -> u64 {
@@ -182,18 +107,3 @@ pub(super) fn of_guard(height: u32) -> u64 {
 
 /// The operands of a block are counted for its start, its `else` and its end.
 const BLOCK_PARTS: u64 = 3;
-/// The encoded block type without parameters and results.
-const EMPTY_BLOCK: u8 = 0x40;
-
-// The opcodes of the Wasm core specification, "Instructions" of the binary format.
-const BLOCK: u8 = 0x02;
-const LOOP: u8 = 0x03;
-const IF: u8 = 0x04;
-const BR: u8 = 0x0c;
-const BR_IF: u8 = 0x0d;
-const BR_TABLE: u8 = 0x0e;
-const RETURN: u8 = 0x0f;
-const CALL: u8 = 0x10;
-const CALL_INDIRECT: u8 = 0x11;
-const RETURN_CALL: u8 = 0x12;
-const RETURN_CALL_INDIRECT: u8 = 0x13;

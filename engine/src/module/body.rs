@@ -1,0 +1,369 @@
+//! Scans a function body: validates it and finds the [`Site`]s in it.
+//!
+//! A site is an instruction that becomes a call through the host table, a bulk instruction of a
+//! metered guest, or a place at which the splice inserts instructions.
+//!
+//! A [`Visitor`] receives each operator from the decoder and passes it to the validator, so that no
+//! operator is decoded twice. What it does in addition is chosen by the operator's kind when the
+//! visitor is compiled, in the table [`before`]. For most operators it is one store.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+use wasm_encoder::ValType;
+#[cfg(feature = "simd")]
+use wasmparser::VisitSimdOperator;
+use wasmparser::{
+    BinaryReader, BinaryReaderError, BlockType, FuncToValidate, FuncValidatorAllocations, FunctionBody,
+    MemArg, ModuleArity, Operator, ValidatorResources, VisitOperator, WasmFeatures,
+};
+
+use super::{
+    HostOp, ModuleError,
+    bounds::Bounds,
+    bulk::{Bulk, PIECE_BYTES},
+    repair::{self, Repair},
+    scan::invalid,
+    surcharge::Surcharge,
+    work::{self, Arities, Arity},
+};
+use crate::config::Fuel;
+
+/// An instruction that the splice may replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SiteOp {
+    Host(HostOp),
+    Bulk(Bulk),
+    /// No instruction: others are inserted here.
+    Repair(Repair),
+    /// No instruction: `nop`s are inserted here.
+    Surcharge(Surcharge),
+}
+
+/// An instruction that may be replaced, and its range relative to the start of the function body.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) range: Range<usize>,
+    pub(super) op: SiteOp,
+}
+
+/// A function body and the sites in it.
+#[derive(Debug)]
+pub(super) struct Body<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) sites: Vec<Site>,
+    /// The number of parameters and declared locals.
+    pub(super) locals: u32,
+    /// The length of the declarations of locals, at the start of the body.
+    pub(super) declarations: usize,
+}
+
+/// What the scans of all function bodies share.
+pub(super) struct BodyScanner<'a, 'l> {
+    pub(super) wasm: &'a [u8],
+    pub(super) features: WasmFeatures,
+    pub(super) fuel: Fuel,
+    pub(super) bounds: Bounds<'l>,
+    pub(super) arities: Arities,
+}
+
+impl<'a> BodyScanner<'a, '_> {
+    /// Validates one function body and finds the sites in it.
+    pub(super) fn scan(
+        &mut self,
+        func: FuncToValidate<ValidatorResources>,
+        body: &FunctionBody<'a>,
+        allocations: FuncValidatorAllocations,
+    ) -> Result<(Body<'a>, FuncValidatorAllocations), ModuleError> {
+        let wasm = self.wasm;
+        let named = |error: BinaryReaderError| invalid(wasm, &error);
+        let bytes = wasm.get(body.range()).expect("the parser's ranges lie in the bytes that it parsed");
+        let arity = self.arities.of_function(func.index);
+        self.bounds.start_function(arity, body)?;
+        let mut validator = func.into_validator(allocations);
+        let mut reader = body.get_binary_reader();
+        validator.read_locals(&mut reader).map_err(named)?;
+        reader.set_features(self.features);
+        let (locals, declarations) = (validator.len_locals(), reader.current_position());
+        let mut walk = Walk {
+            arities: &self.arities,
+            features: self.features,
+            bytes,
+            is_metered: self.fuel == Fuel::Metered,
+            results: arity.results.into(),
+            work_left: self.bounds.work_left(),
+            work: 0,
+            height: 0,
+            previous: declarations,
+            nesting: validator.control_stack_height(),
+            search: repair::Search::new(declarations),
+            sites: Vec::new(),
+        };
+        if walk.is_metered {
+            let declared = locals.saturating_sub(arity.params);
+            walk.charge(declarations, Surcharge::of_function(declared.into(), arity.results.into()));
+        }
+        let mut operands = 0;
+        while !reader.eof() {
+            let (at, offset) = (reader.current_position(), reader.original_position());
+            let visited = {
+                let validator = validator.visitor(offset);
+                reader.visit_operator(&mut Visitor { validator, walk: &mut walk, at }).flatten()
+            };
+            if walk.work > walk.work_left {
+                // The validator has not seen the operator. `add_work` below fails.
+                break;
+            }
+            visited.map_err(named)?;
+            walk.previous = at;
+            walk.height = validator.operand_stack_height();
+            operands = operands.max(walk.height);
+        }
+        let Walk { work, nesting, sites, .. } = walk;
+        self.bounds.add_work(work)?;
+        validator.finish(reader.original_position()).map_err(named)?;
+        self.bounds.check_nesting(nesting)?;
+        self.bounds.check_operands(operands)?;
+        Ok((Body { bytes, sites, locals, declarations }, validator.into_allocations()))
+    }
+}
+
+/// What is found in a function body, up to the present operator.
+struct Walk<'b> {
+    arities: &'b Arities,
+    features: WasmFeatures,
+    /// The body. Offsets are relative to its start.
+    bytes: &'b [u8],
+    is_metered: bool,
+    /// The number of results of the function.
+    results: u64,
+    /// The operands that may still be moved.
+    work_left: u64,
+    /// The operands that are moved.
+    work: u64,
+    /// The number of operands on the stack.
+    height: u32,
+    /// The offset of the operator before.
+    previous: usize,
+    /// The largest depth of blocks inside each other.
+    nesting: u32,
+    search: repair::Search,
+    sites: Vec<Site>,
+}
+
+impl Walk<'_> {
+    /// Counts operands that are moved. Returns whether they are within the limits.
+    fn moves(&mut self, operands: u64) -> bool {
+        self.work = self.work.saturating_add(operands);
+        self.work <= self.work_left
+    }
+
+    /// Records the surcharge of the operator at the offset `at`, which moves `operands`.
+    fn charge_operands(&mut self, at: usize, operands: u64) {
+        if operands > 1 && self.is_metered {
+            self.charge(at, Surcharge::of_operands(operands));
+        }
+    }
+
+    fn charge(&mut self, at: usize, surcharge: Option<Surcharge>) {
+        self.sites.extend(surcharge.map(|it| Site { range: at..at, op: SiteOp::Surcharge(it) }));
+    }
+
+    fn repair(&mut self, at: usize, repair: Option<Repair>) {
+        self.sites.extend(repair.map(|it| Site { range: at..at, op: SiteOp::Repair(it) }));
+    }
+
+    /// Records the operator at the offset `at`.
+    fn replace(&mut self, at: usize, op: SiteOp) {
+        let mut reader = BinaryReader::new_features(&self.bytes[at..], 0, self.features);
+        reader.read_operator().expect("the operator has been decoded before");
+        self.sites.push(Site { range: at..at + reader.current_position(), op });
+    }
+
+    /// Records a bulk instruction if the guest has slices, unless its length is a constant of one
+    /// piece at most. Returns whether the operands of its guard are within the limits.
+    fn bulk(&mut self, at: usize, bulk: Bulk) -> bool {
+        if !self.is_metered || self.pushes_short_length() {
+            return true;
+        }
+        self.replace(at, SiteOp::Bulk(bulk));
+        self.moves(work::of_guard(self.height))
+    }
+
+    /// Returns whether the operator before pushes a constant length of one piece at most.
+    fn pushes_short_length(&self) -> bool {
+        let length = match BinaryReader::new(&self.bytes[self.previous..], 0).read_operator() {
+            Ok(Operator::I32Const { value }) => u64::from(value.cast_unsigned()),
+            Ok(Operator::I64Const { value }) => value.cast_unsigned(),
+            Ok(_) | Err(_) => return false,
+        };
+        length <= PIECE_BYTES.into()
+    }
+}
+
+/// Passes an operator to the validator, after [`before`].
+struct Visitor<'w, 'b, V> {
+    validator: V,
+    walk: &'w mut Walk<'b>,
+    /// The offset of the operator.
+    at: usize,
+}
+
+/// What the scan does for an operator before the validator sees it: `before!(Operator self
+/// immediates...)`. Returns whether the work is within the limits. If not, the validator must not
+/// see the operator, because it would take as much time.
+#[rustfmt::skip] // It is a table.
+macro_rules! before {
+    // Operators for which wasmi emits no code.
+    (Nop $($_:tt)*) => { true };
+    (Drop $($_:tt)*) => { true };
+    (LocalGet $($_:tt)*) => { true };
+    (I32Const $($_:tt)*) => { true };
+    (I64Const $($_:tt)*) => { true };
+    (F32Const $($_:tt)*) => { true };
+    (F64Const $($_:tt)*) => { true };
+    (RefNull $($_:tt)*) => { true };
+    // Operators that can move more than a constant number of operands.
+    (Block $self:ident $ty:ident) => { $self.block($ty) };
+    (Loop $self:ident $ty:ident) => { $self.block($ty) };
+    (If $self:ident $ty:ident) => { $self.block($ty) };
+    (Br $self:ident $depth:ident) => { $self.branch(1, $depth) };
+    (BrIf $self:ident $depth:ident) => { $self.branch(1, $depth) };
+    // All targets have the arity of the default. If not, the validator fails at the first that
+    // differs.
+    (BrTable $self:ident $table:ident) => { $self.branch(u64::from($table.len()) + 1, $table.default()) };
+    (Return $self:ident) => { $self.returns() };
+    (Call $self:ident $function:ident) => { $self.call($self.walk.arities.of_function($function)) };
+    (ReturnCall $self:ident $function:ident) => { $self.call($self.walk.arities.of_function($function)) };
+    (CallIndirect $self:ident $ty:ident $_:ident) => { $self.call($self.walk.arities.of_type($ty)) };
+    (ReturnCallIndirect $self:ident $ty:ident $_:ident) => { $self.call($self.walk.arities.of_type($ty)) };
+    // Operators that the splice replaces.
+    (MemoryGrow $self:ident $memory:ident) => { $self.host(HostOp::MemoryGrow($memory)) };
+    (MemoryDiscard $self:ident $memory:ident) => { $self.host(HostOp::MemoryDiscard($memory)) };
+    (TableGrow $self:ident $table:ident) => { $self.host(HostOp::TableGrow($table)) };
+    (MemoryFill $self:ident $memory:ident) => { $self.bulk(Bulk::Fill { memory: $memory }) };
+    (MemoryCopy $self:ident $to:ident $from:ident) => { $self.bulk(Bulk::Copy { to: $to, from: $from }) };
+    (MemoryInit $self:ident $segment:ident $memory:ident) => { $self.bulk(Bulk::Init { memory: $memory, segment: $segment }) };
+    // Operators of the sequences that wasmi translates wrongly.
+    (I32Eqz $self:ident) => { $self.comparison() };
+    (I32Eq $self:ident) => { $self.comparison() };
+    (I32Ne $self:ident) => { $self.comparison() };
+    (RefIsNull $self:ident) => { $self.comparison() };
+    (Select $self:ident) => { $self.select() };
+    (TypedSelect $self:ident $_:ident) => { $self.select() };
+    (I32Load $self:ident $_:ident) => { $self.changing() };
+    (I32Load8S $self:ident $_:ident) => { $self.changing() };
+    (I32Load8U $self:ident $_:ident) => { $self.changing() };
+    (I32Load16S $self:ident $_:ident) => { $self.changing() };
+    (I32Load16U $self:ident $_:ident) => { $self.changing() };
+    (I64Load $self:ident $_:ident) => { $self.changing() };
+    (I64Load8S $self:ident $_:ident) => { $self.changing() };
+    (I64Load8U $self:ident $_:ident) => { $self.changing() };
+    (I64Load16S $self:ident $_:ident) => { $self.changing() };
+    (I64Load16U $self:ident $_:ident) => { $self.changing() };
+    (I64Load32S $self:ident $_:ident) => { $self.changing() };
+    (I64Load32U $self:ident $_:ident) => { $self.changing() };
+    (I32Store $self:ident $place:ident) => { $self.store(ValType::I32, $place) };
+    (I32Store8 $self:ident $place:ident) => { $self.store(ValType::I32, $place) };
+    (I32Store16 $self:ident $place:ident) => { $self.store(ValType::I32, $place) };
+    (I64Store $self:ident $place:ident) => { $self.store(ValType::I64, $place) };
+    (I64Store8 $self:ident $place:ident) => { $self.store(ValType::I64, $place) };
+    (I64Store16 $self:ident $place:ident) => { $self.store(ValType::I64, $place) };
+    (I64Store32 $self:ident $place:ident) => { $self.store(ValType::I64, $place) };
+    // All others.
+    ($_:ident $self:ident $($rest:tt)*) => { $self.other() };
+}
+
+impl<V: ModuleArity> Visitor<'_, '_, V> {
+    fn block(&mut self, ty: BlockType) -> bool {
+        let (walk, at) = (&mut *self.walk, self.at);
+        walk.nesting = walk.nesting.max(self.validator.control_stack_height() + 1);
+        walk.charge_operands(at, walk.arities.moved_by_block(ty));
+        let repair = walk.search.block(ty);
+        walk.repair(at, repair);
+        walk.moves(walk.arities.of_block(ty, walk.height))
+    }
+
+    /// A branch that has several targets and takes one of them. `depth` is the label of one.
+    fn branch(&mut self, targets: u64, depth: u32) -> bool {
+        let label = self.validator.label_block(depth);
+        let carried = label.map_or(0, |(ty, kind)| self.walk.arities.of_label(ty, kind));
+        self.walk.charge_operands(self.at, carried);
+        self.walk.search.other();
+        self.walk.moves(targets * carried)
+    }
+
+    fn other(&mut self) -> bool {
+        self.walk.search.other();
+        true
+    }
+
+    fn changing(&mut self) -> bool {
+        self.walk.search.changing(self.at);
+        true
+    }
+
+    fn comparison(&mut self) -> bool {
+        self.walk.search.comparison();
+        true
+    }
+
+    fn returns(&mut self) -> bool {
+        self.walk.search.other();
+        self.walk.moves(self.walk.results)
+    }
+
+    fn call(&mut self, callee: Arity) -> bool {
+        self.walk.search.changing(self.at);
+        self.walk.moves(callee.sum())
+    }
+
+    fn host(&mut self, op: HostOp) -> bool {
+        self.walk.search.other();
+        self.walk.replace(self.at, SiteOp::Host(op));
+        true
+    }
+
+    fn bulk(&mut self, bulk: Bulk) -> bool {
+        self.walk.search.other();
+        self.walk.bulk(self.at, bulk)
+    }
+
+    fn select(&mut self) -> bool {
+        let repair = self.walk.search.select();
+        self.walk.repair(self.at, repair);
+        true
+    }
+
+    fn store(&mut self, ty: ValType, place: MemArg) -> bool {
+        let repair = self.walk.search.store(ty, place, self.walk.bytes, self.at);
+        self.walk.repair(self.at, repair);
+        true
+    }
+}
+
+/// Implements all methods of [`VisitOperator`].
+macro_rules! visit_all {
+    ($(@$proposal:ident $op:ident $({ $($arg:ident: $ty:ty),* })? => $visit:ident ($($arity:tt)*))*) => { $(
+        // With the validator's code inlined here, the decoder would be too large to be inlined into
+        // the loop that calls it, which costs a tenth of a load.
+        #[inline(never)]
+        fn $visit(&mut self $($(, $arg: $ty)*)?) -> Self::Output {
+            if before!($op self $($($arg)*)?) { self.validator.$visit($($($arg),*)?) } else { Ok(()) }
+        }
+    )* };
+}
+
+impl<'a, V> VisitOperator<'a> for Visitor<'_, '_, V>
+where
+    V: VisitOperator<'a, Output = wasmparser::Result<()>> + ModuleArity,
+{
+    type Output = wasmparser::Result<()>;
+
+    #[cfg(feature = "simd")]
+    fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = Self::Output>> {
+        self.walk.search.other();
+        self.validator.simd_visitor()
+    }
+
+    wasmparser::for_each_visit_operator!(visit_all);
+}
