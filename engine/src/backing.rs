@@ -66,6 +66,11 @@ pub(crate) unsafe trait Provider: Debug + Send + Sync {
     /// Returns what one store may have by default.
     fn shares(&self) -> Shares;
 
+    /// Returns whether memories share the frames of an image. If not, it is a copy on the heap.
+    fn shares_images(&self) -> bool {
+        false
+    }
+
     /// Makes an image of `parts`. Later parts overwrite earlier ones, and the bytes between them
     /// are zero.
     ///

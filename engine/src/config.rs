@@ -51,10 +51,8 @@ bitflags! {
 }
 
 impl Features {
-    /// Returns the same set in the validator's terms, without the proposals that the crate's own
-    /// features leave out.
-    #[cfg(feature = "splice")]
-    pub(crate) fn to_wasmparser(self) -> WasmFeatures {
+    /// Returns the same set without the proposals that the crate's own features leave out.
+    pub(crate) fn available(self) -> Self {
         let mut features = self;
         if cfg!(not(feature = "memory64")) {
             features.remove(Self::MEMORY64);
@@ -62,7 +60,13 @@ impl Features {
         if cfg!(not(feature = "simd")) {
             features.remove(Self::SIMD | Self::RELAXED_SIMD);
         }
-        WasmFeatures::from_bits_truncate(features.bits())
+        features
+    }
+
+    /// Returns the available ones in the validator's terms.
+    #[cfg(feature = "splice")]
+    pub(crate) fn to_wasmparser(self) -> WasmFeatures {
+        WasmFeatures::from_bits_truncate(self.available().bits())
     }
 }
 

@@ -3,19 +3,18 @@
 mod entry;
 mod error;
 mod self_check;
-#[cfg(feature = "splice")]
 mod set_aside;
 mod stack;
 
 use alloc::sync::Arc;
 
+pub(crate) use self::set_aside::ModuleSize;
 #[cfg(feature = "splice")]
-use self::set_aside::SetAside;
-#[cfg(feature = "splice")]
-pub(crate) use self::set_aside::{ModuleSize, TRANSLATED_BYTES_PER_BYTE};
+pub(crate) use self::set_aside::TRANSLATED_BYTES_PER_BYTE;
 pub use self::{entry::EntryError, error::EngineError};
 use self::{
     entry::Gate,
+    set_aside::SetAside,
     stack::{Build, Needs},
 };
 use crate::{
@@ -46,7 +45,6 @@ struct Shared {
     gate: Gate,
     needs: Needs,
     /// Declared after the interpreter, and so dropped after it, because it covers the code.
-    #[cfg(feature = "splice")]
     set_aside: SetAside,
 }
 
@@ -98,7 +96,6 @@ impl Engine {
             images,
             gate: Gate::default(),
             needs,
-            #[cfg(feature = "splice")]
             set_aside: SetAside::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -179,9 +176,11 @@ impl Engine {
 
     /// Sets aside the heap that a guest with one more module can allocate between two boundaries.
     /// Returns whether there is room for it. Without a budget there is nothing to set aside.
-    #[cfg(feature = "splice")]
     pub(crate) fn set_aside(&self, module: ModuleSize) -> bool {
         let Config { heap, limits, .. } = &self.shared.config;
+        // More are refused when the module is instantiated.
+        let table_elements = module.table_elements.min(limits.store_table_elements as u64);
+        let module = ModuleSize { table_elements, ..module };
         heap.is_none_or(|ledger| self.shared.set_aside.add(ledger, limits, module))
     }
 

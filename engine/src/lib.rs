@@ -78,7 +78,6 @@
 
 #![no_std]
 #![deny(unsafe_code)]
-#![cfg_attr(not(feature = "splice"), allow(dead_code, reason = "nothing makes a module"))]
 
 extern crate alloc;
 #[cfg(test)]
@@ -101,7 +100,7 @@ pub use budget::{HeapBudget, HeapMeter, HeapMeters, ReserveError};
 pub use config::{Commit, Config, Features, Fuel, Images, Limits, NativeStack, Strategy};
 pub use engine::{Engine, EngineError, EntryError};
 pub use link::{DuplicateDefinition, InstantiateError, Linker, UnknownImports};
-pub use module::{IndexType, MemoryType, Module, ModuleError};
+pub use module::{IndexType, MemoryType, Module, ModuleError, PreparedError};
 pub use store::{
     AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc, Lost,
     Memory, MemoryAccessError, MemoryError, OutOfFrames, OutOfHeap, Pause, ReentryTooDeep, Store,

@@ -15,7 +15,8 @@
 //!   inserted where much is moved: [`surcharge`].
 //!
 //! [`scan`] validates and finds what has to change. [`segments`] and [`splice`] write the new
-//! module. Without the feature `splice` this code is left out: such a program loads no Wasm binary.
+//! module. Without the feature `splice` this code is left out. Such a program loads modules that
+//! were [`prepared`] elsewhere.
 
 #[cfg(feature = "splice")]
 mod body;
@@ -23,13 +24,15 @@ mod body;
 mod bounds;
 #[cfg(feature = "splice")]
 mod bulk;
+mod counts;
 mod error;
 mod host_op;
-#[cfg(feature = "splice")]
 mod image;
-#[cfg(feature = "splice")]
 mod loading;
 mod memory_type;
+#[cfg(feature = "splice")]
+mod prepare;
+mod prepared;
 #[cfg(feature = "splice")]
 mod repair;
 #[cfg(feature = "splice")]
@@ -48,18 +51,19 @@ mod work;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 pub(crate) use self::host_op::{HostOp, Slots};
+use self::prepared::Parts;
 pub use self::{
-    error::ModuleError,
+    error::{ModuleError, PreparedError},
     memory_type::{IndexType, MemoryType},
 };
 #[cfg(feature = "splice")]
 use self::{image::Imaged, loading::Loading, scan::Scan, splice::Spliced};
-use crate::{backing::DataImage, engine::Engine};
 #[cfg(feature = "splice")]
+use crate::config::Images;
 use crate::{
+    backing::{DataImage, ImagePart},
     budget::{self, Verdict},
-    config::Images,
-    engine::ModuleSize,
+    engine::Engine,
 };
 
 /// The prefix of all names that the engine adds to a module.
@@ -112,6 +116,8 @@ struct Shared {
     imported_memories: usize,
     /// The images of the memories that have one.
     images: MemoryImages,
+    /// The bytes that the other memories start with, if the module was prepared.
+    parts: Parts,
     slots: Slots,
     /// The index and the initial number of elements of each table that the module defines.
     table_sizes: Vec<(usize, u64)>,
@@ -139,12 +145,61 @@ impl Module {
     /// - [`ModuleError::Entry`] if a call uses the engine, or if the native stack is too small.
     /// - [`ModuleError::Translate`] if it exceeds a limit of wasmi.
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
+        Self::measured(engine, || Self::load(engine, wasm))
+    }
+
+    fn load(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
+        let mut loading = Loading::new(engine.config().heap);
+        let mut scan = scan::scan(wasm, engine.config(), &mut loading)?;
+        let (imaged, images) = images(engine, &scan);
+        let Spliced { wasm: spliced, slots, code_bytes, function_bytes, .. } =
+            splice::splice(&scan, &imaged, engine.limits())?;
+        // wasmi takes the most heap, and the splice was the last to need these.
+        scan.bodies = Vec::new();
+        scan.sections = Vec::new();
+        let size = scan.size(code_bytes, function_bytes);
+        // wasmi copies the code, the data and the names.
+        loading.cover(scan.loading_bytes.saturating_add(spliced.len()))?;
+        let inner = parse(engine.wasmi(), &scan, &spliced, &slots).map_err(ModuleError::Translate)?;
+        drop((spliced, loading));
+        if !engine.set_aside(size) {
+            return Err(ModuleError::OutOfHeap);
+        }
+        Ok(Self::from_shared(Shared {
+            engine: engine.clone(),
+            table_sizes: scan.table_sizes().collect(),
+            inner,
+            entries: scan.entries,
+            imported_memories: scan.imported_memories,
+            memories: scan.memories,
+            images,
+            parts: Parts::default(),
+            slots,
+        }))
+    }
+}
+
+impl Module {
+    fn from_shared(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Runs `load` in the engine's scope, and holds it to what a load may take of the heap.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError::Entry`], [`ModuleError::OutOfHeap`], [`ModuleError::Limit`], and what `load`
+    /// fails with.
+    fn measured(
+        engine: &Engine,
+        load: impl FnOnce() -> Result<Self, ModuleError>,
+    ) -> Result<Self, ModuleError> {
         engine.check_stack_for_load()?;
         let _scope = engine.enter_scope()?;
-        let Some(ledger) = engine.config().heap else { return Self::load(engine, wasm) };
+        let Some(ledger) = engine.config().heap else { return load() };
         let limit = engine.limits().heap_bytes;
         let (loaded, taken_bytes, verdict) =
-            budget::measure(ledger, limit, || Self::load(engine, wasm)).ok_or(ModuleError::OutOfHeap)?;
+            budget::measure(ledger, limit, load).ok_or(ModuleError::OutOfHeap)?;
         match verdict {
             Verdict::Sound => loaded,
             Verdict::Exhausted => Err(ModuleError::OutOfHeap),
@@ -155,46 +210,6 @@ impl Module {
                 what: "or more bytes of heap to take",
             }),
         }
-    }
-
-    fn load(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
-        let mut loading = Loading::new(engine.config().heap);
-        let mut scan = scan::scan(wasm, engine.config(), &mut loading)?;
-        let (imaged, images) = images(engine, &scan);
-        let Spliced { wasm: spliced, slots, code_bytes, function_bytes } =
-            splice::splice(&scan, &imaged, engine.limits())?;
-        // wasmi takes the most heap, and the splice was the last to need these.
-        scan.bodies = Vec::new();
-        scan.sections = Vec::new();
-        let elements = scan.tables.iter().fold(0, |sum: u64, table| sum.saturating_add(table.initial));
-        let size = ModuleSize {
-            code_bytes,
-            function_bytes,
-            module_work: scan.module_work,
-            function_work: scan.function_work,
-            entries: scan.entries as usize,
-            // More are refused when the module is instantiated.
-            table_elements: elements.min(engine.limits().store_table_elements as u64),
-        };
-        // wasmi copies the code, the data and the names.
-        loading.cover(scan.loading_bytes.saturating_add(spliced.len()))?;
-        let inner = parse(engine.wasmi(), &scan, &spliced, &slots).map_err(ModuleError::Translate)?;
-        drop((spliced, loading));
-        if !engine.set_aside(size) {
-            return Err(ModuleError::OutOfHeap);
-        }
-        let sizes = scan.tables.iter().map(|table| table.initial).enumerate();
-        let shared = Shared {
-            engine: engine.clone(),
-            table_sizes: sizes.skip(scan.imported_tables).collect(),
-            inner,
-            entries: scan.entries,
-            imported_memories: scan.imported_memories,
-            memories: scan.memories,
-            images,
-            slots,
-        };
-        Ok(Self { shared: Arc::new(shared) })
     }
 }
 
@@ -260,6 +275,13 @@ impl Module {
         self.shared.images.iter().map(|(index, image)| (*index, image))
     }
 
+    /// Returns the memory index and the bytes of each segment of a prepared module that is written
+    /// into new instances.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (usize, ImagePart<'static>)> {
+        let has_image = |memory| self.shared.images.iter().any(|(index, _)| *index == memory);
+        self.shared.parts.iter().filter(move |(memory, _)| !has_image(*memory))
+    }
+
     pub(crate) fn slots(&self) -> &Slots {
         &self.shared.slots
     }
@@ -279,7 +301,7 @@ fn parse(
     slots: &Slots,
 ) -> Result<wasmi::Module, wasmi::Error> {
     let tables = scan.table_count();
-    let has_room = u64::from(tables) < bounds::MOST_OF_A_KIND;
+    let has_room = u64::from(tables) < counts::MOST_OF_A_KIND;
     if has_room || slots.is_empty() {
         return wasmi::Module::new(engine, spliced);
     }
@@ -292,24 +314,16 @@ fn parse(
     unsafe { wasmi::Module::new_unchecked(engine, spliced) }
 }
 
-/// Makes the images of the module's memories. If one of them cannot be made, none is.
+/// Selects the segments that go into images, and makes the images. If one of them cannot be made,
+/// none is.
 #[cfg(feature = "splice")]
 fn images<'a>(engine: &Engine, scan: &Scan<'a>) -> (Imaged<'a>, MemoryImages) {
     let imaged = match engine.config().images {
         Images::Off => Imaged::default(),
         Images::CopyOnWrite => Imaged::of(scan),
     };
-    let mut images = MemoryImages::new();
-    for memory in scan.imported_memories..scan.memories.len() {
-        let parts = imaged.parts_of(memory);
-        if parts.is_empty() {
-            continue;
-        }
-        let charge = engine.images().charge(imaged.frames_of(memory));
-        let Some(image) = charge.and_then(|charge| engine.backing().image(&parts, charge)) else {
-            return (Imaged::default(), MemoryImages::new());
-        };
-        images.push((memory, image));
+    match imaged.make(engine) {
+        Some(images) => (imaged, images),
+        None => (Imaged::default(), MemoryImages::new()),
     }
-    (imaged, images)
 }

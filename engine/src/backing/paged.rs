@@ -66,6 +66,10 @@ unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
         }
     }
 
+    fn shares_images(&self) -> bool {
+        true
+    }
+
     fn image(&self, parts: &[ImagePart<'_>], charge: ImageCharge) -> Option<Arc<dyn DataImage>> {
         let parts = parts.iter().map(|part| (part.offset, part.bytes));
         // The call fails for want of frames. Its other error is a part that ends past 2^64 bytes,

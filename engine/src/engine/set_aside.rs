@@ -43,6 +43,31 @@ pub(crate) struct ModuleSize {
 }
 
 impl ModuleSize {
+    /// The number of fields.
+    pub(crate) const FIELDS: usize = 6;
+
+    /// Returns the fields, in the order in which a prepared module has them.
+    #[cfg(feature = "splice")]
+    pub(crate) fn to_fields(self) -> [u64; Self::FIELDS] {
+        let Self { code_bytes, function_bytes, module_work, function_work, entries, table_elements } = self;
+        [code_bytes as u64, function_bytes as u64, module_work, function_work, entries as u64, table_elements]
+    }
+
+    /// Returns the sizes with these fields. A field that is too large for a `usize` becomes the
+    /// largest one, so that the claim fails.
+    pub(crate) fn from_fields(fields: [u64; Self::FIELDS]) -> Self {
+        let [code_bytes, function_bytes, module_work, function_work, entries, table_elements] = fields;
+        let saturated = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        Self {
+            code_bytes: saturated(code_bytes),
+            function_bytes: saturated(function_bytes),
+            module_work,
+            function_work,
+            entries: saturated(entries),
+            table_elements,
+        }
+    }
+
     /// Returns the sizes of two modules together. Only one of them is instantiated at a time.
     fn with(self, other: Self) -> Self {
         Self {

@@ -99,6 +99,7 @@ fn create<T: 'static>(
     let inner = wasmi::Instance::new(&mut *ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
     host_table::fill(ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
     attach_images(ctx, module, &memories);
+    write_parts(ctx, module, &memories).map_err(InstantiateError::Segment)?;
     apply_segments(ctx, inner).map_err(InstantiateError::Segment)?;
     let start = inner.get_func(&*ctx, module::START).map(|start| Func::from_wasmi(start, ctx.data()));
     Ok(Unstarted { instance: Instance::from_wasmi(inner, ctx.data()), start })
@@ -206,6 +207,22 @@ fn attach_images<T: 'static>(ctx: &mut WasmiContext<'_, T>, module: &Module, mem
         let live = LiveBytes::all(record.wasmi().data_mut(&mut *ctx));
         record.region().with(|region| region.attach(image, live));
     }
+}
+
+/// Writes the segments of a prepared module into the new memories that have no image. A write that
+/// finds no frame loses the store.
+fn write_parts<T: 'static>(
+    ctx: &mut WasmiContext<'_, T>,
+    module: &Module,
+    memories: &[Arc<MemoryRecord>],
+) -> Result<(), wasmi::Error> {
+    for (index, part) in module.parts() {
+        let memory = memories.get(index).map(|record| record.wasmi());
+        let offset = usize::try_from(part.offset).ok();
+        let (memory, offset) = memory.zip(offset).ok_or(wasmi::errors::MemoryError::OutOfBoundsAccess)?;
+        memory.write(&mut *ctx, offset, part.bytes)?;
+    }
+    ctx.data().refuse_lost()
 }
 
 /// Calls the initializer. It costs the guest no fuel, because it is the engine's work and bounded

@@ -1,22 +1,16 @@
 //! Holds a module to the limits before the validator or wasmi allocates anything for it.
 //!
 //! Counts are read from section headers, which a hostile module can set to any value, so a refusal
-//! costs nothing. The names in the errors are those of the fields of [`Limits`].
+//! costs nothing.
 
 use wasmparser::{ConstExpr, DataKind, ElementItems, ElementKind, FunctionBody, Operator, Payload, TypeRef};
 
-use super::{ModuleError, work::Arity};
+use super::{
+    ModuleError,
+    counts::{self, Counts, MOST_LOCALS, MOST_OF_A_KIND, MOST_OPERANDS, within},
+    work::Arity,
+};
 use crate::{config::Limits, engine::TRANSLATED_BYTES_PER_BYTE};
-
-/// The most parameters and locals of a function that [`Limits::locals`] can allow.
-///
-/// A frame of the interpreter has at most 65,535 slots of 8 bytes. A local takes up to 3 of them,
-/// and an operand up to 2. With the next constant, a function at both limits fits.
-const MOST_LOCALS: u32 = 10_000;
-/// The most operands on a function's stack that [`Limits::operands`] can allow.
-const MOST_OPERANDS: u32 = 1 << 14;
-/// The most memories, and the most tables, that the validator accepts in a module.
-pub(super) const MOST_OF_A_KIND: u64 = 100;
 
 /// The running counts of a module.
 #[derive(Debug)]
@@ -37,6 +31,8 @@ pub(super) struct Bounds<'a> {
     code_bytes: usize,
     /// Bytes of the largest function body so far.
     largest_body: usize,
+    /// The highest counts so far of single sections, functions and constant expressions.
+    highest: Counts,
 }
 
 impl<'a> Bounds<'a> {
@@ -53,6 +49,23 @@ impl<'a> Bounds<'a> {
             most_work: 0,
             code_bytes: 0,
             largest_body: 0,
+            highest: Counts::default(),
+        }
+    }
+
+    /// Returns all counts of a module that was scanned. The caller adds the bytes of the module.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            header_bytes: self.header_bytes as u64,
+            module_entries: self.entries.into(),
+            element_items: self.element_items,
+            code_bytes: self.code_bytes as u64,
+            function_bytes: self.largest_body as u64,
+            function_work: self.largest_function_work(),
+            module_work: self.module_work,
+            memories: self.memories,
+            tables: self.tables,
+            ..self.highest
         }
     }
 
@@ -72,18 +85,19 @@ impl<'a> Bounds<'a> {
         }
         let Some((entries, what)) = entries(payload) else { return Ok(()) };
         within("section_entries", self.limits.section_entries.into(), entries.into(), what)?;
+        raise(&mut self.highest.section_entries, entries.into());
         if let Payload::CodeSectionStart { size, .. } = payload {
             let limit = self.limits.code_bytes as u64;
             self.code_bytes = *size as usize;
-            return within("code_bytes", limit, (*size).into(), "bytes of function bodies");
+            return within("code_bytes", limit, (*size).into(), counts::CODE);
         }
         self.entries = self.entries.saturating_add(entries);
         let limit = self.limits.module_entries.into();
-        within("module_entries", limit, self.entries.into(), "entries in its sections")?;
+        within("module_entries", limit, self.entries.into(), counts::ENTRIES)?;
         if !matches!(payload, Payload::DataSection(_)) {
             self.header_bytes += payload.as_section().map_or(0, |(_, range)| range.len());
             let limit = self.limits.header_bytes as u64;
-            within("header_bytes", limit, self.header_bytes as u64, "bytes of sections before its code")?;
+            within("header_bytes", limit, self.header_bytes as u64, counts::HEADER)?;
         }
         self.check_counts(payload)?;
         self.check_constants(payload)?;
@@ -94,7 +108,7 @@ impl<'a> Bounds<'a> {
                     ElementItems::Expressions(_, items) => items.count(),
                 });
                 let limit = self.limits.element_items.into();
-                within("element_items", limit, self.element_items, "references in element segments")?;
+                within("element_items", limit, self.element_items, counts::ITEMS)?;
             }
         }
         Ok(())
@@ -120,7 +134,7 @@ impl<'a> Bounds<'a> {
     }
 
     /// Checks the constant expressions of a section.
-    fn check_constants(&self, payload: &Payload<'_>) -> Result<(), ModuleError> {
+    fn check_constants(&mut self, payload: &Payload<'_>) -> Result<(), ModuleError> {
         if let Payload::GlobalSection(globals) = payload {
             let globals = globals.clone().into_iter().flatten();
             return self.check_each_constant(globals.map(|global| global.init_expr));
@@ -143,7 +157,7 @@ impl<'a> Bounds<'a> {
     }
 
     fn check_each_constant<'b>(
-        &self,
+        &mut self,
         mut expressions: impl Iterator<Item = ConstExpr<'b>>,
     ) -> Result<(), ModuleError> {
         expressions.try_for_each(|expression| {
@@ -152,7 +166,8 @@ impl<'a> Bounds<'a> {
             let operators = operators.take_while(|operator| !matches!(operator, Ok(Operator::End) | Err(_)));
             // Counts to one past the limit, so that a refusal takes constant time.
             let found = operators.zip(0..=limit).count() as u64;
-            within("constant_operators", limit, found, "or more instructions in one constant expression")
+            raise(&mut self.highest.constant_operators, found);
+            within("constant_operators", limit, found, counts::CONSTANT)
         })
     }
 
@@ -176,7 +191,8 @@ impl<'a> Bounds<'a> {
             return Ok(());
         }
         let limit = self.limits.locals.min(MOST_LOCALS).into();
-        within("locals", limit, locals, "parameters and locals in one function")?;
+        within("locals", limit, locals, counts::LOCALS)?;
+        raise(&mut self.highest.locals, locals);
         self.add_work(locals + u64::from(arity.results))
     }
 
@@ -219,25 +235,27 @@ impl<'a> Bounds<'a> {
     pub(super) fn add_work(&mut self, operands: u64) -> Result<(), ModuleError> {
         self.function_work = self.function_work.saturating_add(operands);
         self.module_work = self.module_work.saturating_add(operands);
-        within(
-            "function_work",
-            self.limits.function_work.into(),
-            self.function_work,
-            "or more operands to move in one function",
-        )?;
-        within("module_work", self.limits.module_work, self.module_work, "or more operands to move")
+        within("function_work", self.limits.function_work.into(), self.function_work, counts::FUNCTION_WORK)?;
+        within("module_work", self.limits.module_work, self.module_work, counts::MODULE_WORK)
     }
 
     /// Checks how many operands are on the stack of a function.
-    pub(super) fn check_operands(&self, height: u32) -> Result<(), ModuleError> {
+    pub(super) fn check_operands(&mut self, height: u32) -> Result<(), ModuleError> {
+        raise(&mut self.highest.operands, height.into());
         let limit = self.limits.operands.min(MOST_OPERANDS);
-        within("operands", limit.into(), height.into(), "operands on the stack of one function")
+        within("operands", limit.into(), height.into(), counts::OPERANDS)
     }
 
     /// Checks how deep the blocks of a function body nest.
-    pub(super) fn check_nesting(&self, depth: u32) -> Result<(), ModuleError> {
+    pub(super) fn check_nesting(&mut self, depth: u32) -> Result<(), ModuleError> {
+        raise(&mut self.highest.nesting, depth.into());
         within("nesting", self.limits.nesting.into(), depth.into(), "blocks inside each other")
     }
+}
+
+/// Makes `highest` at least `count`.
+fn raise(highest: &mut u64, count: u64) {
+    *highest = count.max(*highest);
 }
 
 fn sum(terms: &[(usize, usize)]) -> usize {
@@ -267,14 +285,4 @@ fn entries(payload: &Payload<'_>) -> Option<(u32, &'static str)> {
         | Payload::End(_)
         | _ => None,
     }
-}
-
-/// Compares a count with a limit.
-pub(super) fn within(
-    limit: &'static str,
-    value: u64,
-    found: u64,
-    what: &'static str,
-) -> Result<(), ModuleError> {
-    if found <= value { Ok(()) } else { Err(ModuleError::Limit { limit, value, found, what }) }
 }

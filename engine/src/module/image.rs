@@ -8,13 +8,17 @@
 //! the segments before the first one of another kind go into images.
 
 use alloc::{collections::BTreeSet, vec::Vec};
+#[cfg(feature = "splice")]
 use wasm_encoder::SectionId;
+#[cfg(feature = "splice")]
 use wasmparser::{
     BinaryReader, ConstExpr, DataKind, DataSectionReader, ElementKind, ElementSectionReader, Operator,
 };
 
+#[cfg(feature = "splice")]
 use super::scan::Scan;
-use crate::{backing::ImagePart, units::FRAME_BYTES};
+use super::{MemoryImages, MemoryType};
+use crate::{backing::ImagePart, engine::Engine, units::FRAME_BYTES};
 
 /// The images of a module may have this many frames, plus four times the frames that their bytes
 /// would fill.
@@ -23,18 +27,32 @@ use crate::{backing::ImagePart, units::FRAME_BYTES};
 /// a page apart, would otherwise take one frame each.
 const MIN_IMAGE_FRAMES: u64 = 16;
 
-/// The active segments of a module that are in images.
+/// The active segments of a module that are in images, or that are kept outside of the code of a
+/// prepared one.
 #[derive(Debug, Default)]
 pub(super) struct Imaged<'a> {
     /// The memory index and the bytes of each segment, in order.
     parts: Vec<(usize, ImagePart<'a>)>,
     /// The index of the first segment that is not in an image.
+    #[cfg(feature = "splice")]
     end: u32,
 }
 
+#[cfg(feature = "splice")]
 impl<'a> Imaged<'a> {
     /// Selects the segments of `scan` that can be in images.
     pub(super) fn of(scan: &Scan<'a>) -> Self {
+        let imaged = Self::select(scan, can_have_image);
+        if imaged.is_sparse() { Self::default() } else { imaged }
+    }
+
+    /// Selects the segments of `scan` at constant offsets, which a prepared module keeps outside of
+    /// the code. The engine that loads it decides which of them go into images.
+    pub(super) fn constant(scan: &Scan<'a>) -> Self {
+        Self::select(scan, |_| true)
+    }
+
+    fn select(scan: &Scan<'a>, is_possible: impl Fn(MemoryType) -> bool) -> Self {
         let mut imaged = Self::default();
         let Some(contents) = scan.contents(SectionId::Data) else { return imaged };
         if writes_imported_tables(scan) {
@@ -44,12 +62,13 @@ impl<'a> Imaged<'a> {
             let data = data.expect(VALIDATED);
             if let DataKind::Active { memory_index, offset_expr } = &data.kind {
                 let memory = *memory_index as usize;
-                let Some(part) = part(scan, memory, offset_expr, data.data) else { break };
+                let part = part(scan, memory, offset_expr, data.data);
+                let Some(part) = part.filter(|_| is_possible(scan.memories[memory])) else { break };
                 imaged.parts.push((memory, part));
             }
             imaged.end += 1;
         }
-        if imaged.is_sparse() { Self::default() } else { imaged }
+        imaged
     }
 
     /// Returns whether the segment with this index, if it is active, is in an image.
@@ -57,14 +76,45 @@ impl<'a> Imaged<'a> {
         segment < self.end
     }
 
+    /// Returns the memory index and the bytes of each segment, in order.
+    pub(super) fn parts(&self) -> &[(usize, ImagePart<'a>)] {
+        &self.parts
+    }
+}
+
+impl<'a> Imaged<'a> {
+    /// Selects those of the `parts` of a prepared module that can be in images. `memories` are the
+    /// module's.
+    pub(super) fn of_parts(
+        parts: impl Iterator<Item = (usize, ImagePart<'a>)>,
+        memories: &[MemoryType],
+    ) -> Self {
+        let parts = parts.filter(|(memory, _)| memories.get(*memory).copied().is_some_and(can_have_image));
+        let mut imaged = Self::default();
+        imaged.parts.extend(parts);
+        if imaged.is_sparse() { Self::default() } else { imaged }
+    }
+
+    /// Makes the images of all memories. Returns `None` if one of them cannot be made.
+    pub(super) fn make(&self, engine: &Engine) -> Option<MemoryImages> {
+        let images = self.memories().into_iter().filter_map(|memory| {
+            let parts = self.parts_of(memory);
+            (!parts.is_empty()).then(|| {
+                let charge = engine.images().charge(self.frames_of(memory))?;
+                Some((memory, engine.backing().image(&parts, charge)?))
+            })
+        });
+        images.collect()
+    }
+
     /// Returns the parts of the image of a memory. Later parts overwrite earlier ones.
-    pub(super) fn parts_of(&self, memory: usize) -> Vec<ImagePart<'a>> {
+    fn parts_of(&self, memory: usize) -> Vec<ImagePart<'a>> {
         let parts = self.parts.iter().filter(|(of, part)| *of == memory && !part.bytes.is_empty());
         parts.map(|(_, part)| *part).collect()
     }
 
     /// Returns the number of frames that the image of a memory takes at most.
-    pub(super) fn frames_of(&self, memory: usize) -> u64 {
+    fn frames_of(&self, memory: usize) -> u64 {
         let frames = |part: &ImagePart<'_>| {
             let end = part.offset + part.bytes.len() as u64;
             part.offset / FRAME_BYTES..end.div_ceil(FRAME_BYTES)
@@ -74,19 +124,29 @@ impl<'a> Imaged<'a> {
         frames.len() as u64
     }
 
+    /// Returns the indices of the memories that have parts.
+    fn memories(&self) -> BTreeSet<usize> {
+        self.parts.iter().map(|(memory, _)| *memory).collect()
+    }
+
     fn is_sparse(&self) -> bool {
         let bytes: u64 = self.parts.iter().map(|(_, part)| part.bytes.len() as u64).sum();
-        let memories: BTreeSet<_> = self.parts.iter().map(|(memory, _)| *memory).collect();
-        let frames: u64 = memories.into_iter().map(|memory| self.frames_of(memory)).sum();
+        let frames: u64 = self.memories().into_iter().map(|memory| self.frames_of(memory)).sum();
         frames > MIN_IMAGE_FRAMES + bytes / FRAME_BYTES * 4
     }
 }
 
+/// Returns whether a memory of this type can have an image.
+///
+/// A memory whose pages are smaller than a frame has none. The guest may clear a part of a frame
+/// there, and if the frame were shared, that would take another one.
+fn can_have_image(ty: MemoryType) -> bool {
+    ty.page_size().bytes() >= FRAME_BYTES
+}
+
 /// Returns the segment as a part of an image, if its offset is constant and it fits into a memory
 /// that the module defines.
-///
-/// A memory whose pages are smaller than a frame has no image. The guest may clear a part of a
-/// frame there, and if the frame were shared, that would take another one.
+#[cfg(feature = "splice")]
 fn part<'a>(
     scan: &Scan<'a>,
     memory: usize,
@@ -94,13 +154,14 @@ fn part<'a>(
     bytes: &'a [u8],
 ) -> Option<ImagePart<'a>> {
     let is_own = memory >= scan.imported_memories;
-    let ty = scan.memories.get(memory).filter(|ty| is_own && ty.page_size().bytes() >= FRAME_BYTES)?;
+    let ty = scan.memories.get(memory).filter(|_| is_own)?;
     let offset = constant(offset)?;
     let end = offset.checked_add(bytes.len() as u64)?;
     (end <= ty.initial_bytes()).then_some(ImagePart { offset, bytes })
 }
 
 /// Returns the value of an expression that consists of one constant.
+#[cfg(feature = "splice")]
 fn constant(expression: &ConstExpr<'_>) -> Option<u64> {
     let mut operators = expression.get_operators_reader();
     let first = operators.read().ok()?;
@@ -119,6 +180,7 @@ fn constant(expression: &ConstExpr<'_>) -> Option<u64> {
 /// Element segments are applied before data segments. If one does not fit, functions that the
 /// segments before it put into an imported table can still be called, and must find the memory
 /// without data.
+#[cfg(feature = "splice")]
 fn writes_imported_tables(scan: &Scan<'_>) -> bool {
     let Some(contents) = scan.contents(SectionId::Element) else { return false };
     let reader = ElementSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
@@ -128,4 +190,5 @@ fn writes_imported_tables(scan: &Scan<'_>) -> bool {
     })
 }
 
+#[cfg(feature = "splice")]
 const VALIDATED: &str = "the section has been validated";

@@ -13,12 +13,12 @@ use wasmparser::{
 use super::{
     MemoryType, ModuleError, RESERVED_PREFIX,
     body::{Body, BodyScanner},
-    bounds,
     bounds::Bounds,
+    counts::{Counts, within},
     loading::Loading,
     work::Arities,
 };
-use crate::config::Config;
+use crate::{config::Config, engine::ModuleSize};
 
 /// The id and the contents of a section.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Scan<'a> {
     pub(super) bodies: Vec<Body<'a>>,
     /// The number of entries in all sections.
     pub(super) entries: u32,
+    /// The counts that the limits bound.
+    pub(super) counts: Counts,
     /// The bytes of heap that the sections take while the module is loaded, at most.
     pub(super) loading_bytes: usize,
     /// The operands that all functions move, and the most that one does.
@@ -63,7 +65,7 @@ pub(super) fn scan<'a>(
 ) -> Result<Scan<'a>, ModuleError> {
     check_magic(wasm)?;
     let (bytes, limit) = (wasm.len() as u64, config.limits.module_bytes as u64);
-    bounds::within("module_bytes", limit, bytes, "bytes")?;
+    within("module_bytes", limit, bytes, "bytes")?;
     let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
     let features = config.features.to_wasmparser();
     let bounds = Bounds::new(&config.limits);
@@ -92,6 +94,7 @@ pub(super) fn scan<'a>(
         }
         scan.record(wasm, payload)?;
     }
+    scan.counts = Counts { module_bytes: bytes, ..bodies.bounds.counts() };
     scan.entries = bodies.bounds.entries;
     scan.loading_bytes = bodies.bounds.loading_bytes();
     scan.module_work = bodies.bounds.module_work;
@@ -104,6 +107,25 @@ impl<'a> Scan<'a> {
     pub(super) fn contents(&self, id: SectionId) -> Option<&'a [u8]> {
         let section = self.sections.iter().find(|section| section.id == u8::from(id));
         section.map(|section| section.contents)
+    }
+
+    /// Returns the sizes of the module. `code_bytes` and `function_bytes` are those of the spliced
+    /// one.
+    pub(super) fn size(&self, code_bytes: usize, function_bytes: usize) -> ModuleSize {
+        ModuleSize {
+            code_bytes,
+            function_bytes,
+            module_work: self.module_work,
+            function_work: self.function_work,
+            entries: self.entries as usize,
+            table_elements: self.tables.iter().fold(0, |sum: u64, table| sum.saturating_add(table.initial)),
+        }
+    }
+
+    /// Returns the index and the initial number of elements of each table that the module defines.
+    pub(super) fn table_sizes(&self) -> impl ExactSizeIterator<Item = (usize, u64)> {
+        let sizes = self.tables.iter().map(|table| table.initial).enumerate();
+        sizes.skip(self.imported_tables)
     }
 
     /// Returns the number of tables, imported ones included.

@@ -15,8 +15,8 @@ use wasmparser::BinaryReader;
 use super::{
     HOST_TABLE, HostOp, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, ModuleError, START, Slots,
     body::{Body, SiteOp},
-    bounds,
     bulk::{self, Bulk, GuardTypes, PIECE_BYTES},
+    counts::{Counts, within},
     grown_table_name,
     image::Imaged,
     memory_name, repair,
@@ -33,6 +33,8 @@ pub(super) struct Spliced {
     pub(super) code_bytes: usize,
     /// Bytes of the largest one.
     pub(super) function_bytes: usize,
+    /// The counts of the scan, with the code that was added.
+    pub(super) counts: Counts,
 }
 
 /// Returns the spliced module.
@@ -49,7 +51,7 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
     let plan = Plan::new(scan, imaged, limits)?;
     let initializer_bytes = plan.segments.initializer.as_ref().map_or(0, Function::byte_len) as u64;
     let limit = limits.function_bytes as u64;
-    bounds::within("function_bytes", limit, initializer_bytes, "bytes of code that applies its segments")?;
+    within("function_bytes", limit, initializer_bytes, "bytes of code that applies its segments")?;
     let mut out = Output { scan, wasm: Vec::new(), code_bytes: 0, function_bytes: 0 };
     out.reserve(plan.capacity())?;
     out.wasm.extend_from_slice(&wasm_encoder::Module::HEADER);
@@ -70,8 +72,13 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
         out.written(SectionId::Data, |wasm| segments::write_data(data, imaged, wasm));
     }
     let slots = plan.calls.iter().map(|(op, call)| (*op, call.slot)).collect();
+    let counts = Counts {
+        code_bytes: plan.code_bytes as u64,
+        function_bytes: scan.counts.function_bytes.max(initializer_bytes),
+        ..scan.counts
+    };
     let Output { wasm, code_bytes, function_bytes, .. } = out;
-    Ok(Spliced { wasm, slots, code_bytes, function_bytes })
+    Ok(Spliced { wasm, slots, code_bytes, function_bytes, counts })
 }
 
 /// Returns the number of bytes that a site of `body` adds to it, as a rule.
@@ -119,6 +126,8 @@ struct Plan<'a> {
     segments: Segments,
     /// The length of each segment that an `init` can read.
     segment_lengths: Vec<u32>,
+    /// Bytes of the function bodies and, at most, of what is added to them.
+    code_bytes: usize,
 }
 
 impl<'a> Plan<'a> {
@@ -135,22 +144,22 @@ impl<'a> Plan<'a> {
             functions: Vec::new(),
             segments: Segments::of(scan, imaged),
             segment_lengths: bulk::segment_lengths(scan),
+            code_bytes: usize::try_from(scan.counts.code_bytes).unwrap_or(usize::MAX),
         };
-        let mut code_bytes = scan.contents(SectionId::Code).map_or(0, <[u8]>::len);
         for body in &scan.bodies {
             for site in &body.sites {
                 match site.op {
                     SiteOp::Host(op) => plan.add_call(op),
                     SiteOp::Bulk(bulk) => {
-                        code_bytes += plan.add_divided(bulk);
-                        code_bytes += if has_guards(body) { GUARD_BYTES } else { 0 };
+                        plan.code_bytes += plan.add_divided(bulk);
+                        plan.code_bytes += if has_guards(body) { GUARD_BYTES } else { 0 };
                     }
-                    SiteOp::Repair(_) => code_bytes += repair::REPAIR_BYTES,
-                    SiteOp::Surcharge(surcharge) => code_bytes += surcharge.bytes(),
+                    SiteOp::Repair(_) => plan.code_bytes += repair::REPAIR_BYTES,
+                    SiteOp::Surcharge(surcharge) => plan.code_bytes += surcharge.bytes(),
                 }
-                let (limit, found) = (limits.code_bytes as u64, code_bytes as u64);
+                let (limit, found) = (limits.code_bytes as u64, plan.code_bytes as u64);
                 let what = "bytes of function bodies and of what the engine adds to them";
-                bounds::within("code_bytes", limit, found, what)?;
+                within("code_bytes", limit, found, what)?;
             }
         }
         Ok(plan)

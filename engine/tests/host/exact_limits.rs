@@ -1,7 +1,7 @@
 //! Each limit can be reached exactly, and what is one past it is refused by the engine's own error
 //! when the module is loaded or the instance is made.
 
-use crate::support::{engine_with, instance, module};
+use crate::support::{engine_with, instance, load_prepared, module};
 use palimpsest_engine::{
     Config, Engine, InstantiateError, Limits, Linker, Memory, MemoryType, Module, ModuleError, Store,
     StoreOptions, TrapCode, WasmPageSize,
@@ -137,13 +137,19 @@ const fn exact(name: &'static str, value: u32, set: fn(&mut Limits, u32), text: 
 }
 
 impl Exact {
-    /// Makes the instances in a store with the limit at `value`.
-    fn run(&self, value: u32) -> Result<(), String> {
+    /// Loads the module, which may have been prepared with the default limits, and makes the
+    /// instances in a store with the limit at `value`.
+    fn run(&self, value: u32, is_prepared: bool) -> Result<(), String> {
         let mut limits = Limits::default();
         (self.set)(&mut limits, value);
         let (engine, _) = engine_with(Config::default().limits(limits));
         let wasm = wat::parse_str(self.text).unwrap();
-        let module = Module::new(&engine, &wasm).map_err(|error| error.to_string())?;
+        let module = if is_prepared {
+            load_prepared(&engine, &Module::prepare(&Config::default(), &wasm).unwrap())
+        } else {
+            Module::new(&engine, &wasm)
+        };
+        let module = module.map_err(|error| error.to_string())?;
         let mut store = Store::new(&engine, ());
         for _ in 0..self.instances {
             Linker::new().instantiate(&mut store, &module).map_err(|error| error.to_string())?;
@@ -154,9 +160,9 @@ impl Exact {
 
 #[test]
 fn each_limit_is_reached_exactly_and_one_past_it_is_refused_by_its_name() {
-    for limit in EXACT {
-        assert_eq!(limit.run(limit.value), Ok(()), "{}", limit.name);
-        let error = limit.run(limit.value - 1).err().unwrap_or_default();
+    for (limit, is_prepared) in EXACT.iter().flat_map(|limit| [(limit, false), (limit, true)]) {
+        assert_eq!(limit.run(limit.value, is_prepared), Ok(()), "{}", limit.name);
+        let error = limit.run(limit.value - 1, is_prepared).err().unwrap_or_default();
         assert!(error.contains(&format!("limit `{}`", limit.name)), "{}: {error}", limit.name);
         assert!(error.contains(&(limit.value - 1).to_string()), "{}: {error}", limit.name);
     }

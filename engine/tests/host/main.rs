@@ -12,6 +12,7 @@ mod images;
 mod limits;
 mod memories;
 mod owners;
+mod prepared;
 mod shared_limits;
 mod splice;
 mod stack;

@@ -1,6 +1,6 @@
 //! Engines over leaked byte slices, and instances of text modules.
 
-use palimpsest_engine::{Config, Engine, Fixed, Instance, Linker, Module, Store};
+use palimpsest_engine::{Config, Engine, Fixed, Instance, Linker, Module, ModuleError, Store};
 use std::{boxed::Box, mem::MaybeUninit};
 
 /// Bytes of the slice of each test's engine.
@@ -23,6 +23,14 @@ pub(crate) fn engine() -> Engine {
 pub(crate) fn module(engine: &Engine, wat: &str) -> Module {
     let wasm = wat::parse_str(wat).expect("the test's text is well-formed");
     Module::new(engine, &wasm).expect("the test's module is valid")
+}
+
+/// Loads a copy of `file`, a prepared module. The copy is leaked.
+pub(crate) fn load_prepared(engine: &Engine, file: &[u8]) -> Result<Module, ModuleError> {
+    let file: &'static [u8] = file.to_vec().leak();
+    // SAFETY: the tests prepare their files. Those that change one change what the engine checks
+    //         before it trusts the rest.
+    unsafe { Module::from_prepared(engine, file) }
 }
 
 /// Creates a store with one instance of `wat`, which imports only what the engine provides.

@@ -1,0 +1,118 @@
+//! Prepares modules: validates and splices them, and writes the file that is loaded later.
+
+use alloc::vec::Vec;
+use wasmparser::Validator;
+
+use super::{
+    HostOp, IndexType, MemoryType, Module, ModuleError, Slots,
+    image::Imaged,
+    loading::Loading,
+    prepared::{
+        AFTER_PIECE, HAS_BYTE_PAGES, HAS_MAXIMUM, Head, IS_64_BIT, MEMORY_DISCARD, MEMORY_GROW, TABLE_GROW,
+    },
+    scan::{self, Scan},
+    splice::{self, Spliced},
+    validate::{self, Refusal},
+};
+use crate::{
+    backing::ImagePart,
+    config::{Config, Fuel},
+    units::WasmPageSize,
+};
+
+impl Module {
+    /// Prepares the Wasm binary `wasm` for engines with the fuel mode of `config`: validates it and
+    /// rewrites it for the interpreter. [`Module::from_prepared`] loads the result.
+    ///
+    /// The engine that loads it holds the module to its own limits. It must accept all proposals
+    /// that `config` accepts.
+    ///
+    /// This takes no engine, so a build script can call it in an unoptimized build.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Module::new`]. The limits are those of `config`.
+    ///
+    /// # Examples
+    ///
+    /// See [`Module::from_prepared`].
+    pub fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
+        let scan = scan::scan(wasm, config, &mut Loading::new(config.heap))?;
+        let kept = Imaged::constant(&scan);
+        let spliced = splice::splice(&scan, &kept, &config.limits)?;
+        let refused = |refusal| ModuleError::Translate(wasmi::Error::from(refusal));
+        validate(&spliced.wasm, &scan, &spliced.slots).map_err(refused)?;
+        let Spliced { wasm, slots, code_bytes, function_bytes, mut counts } = spliced;
+        let mut file = Vec::from([0; Head::BYTES]);
+        file.extend_from_slice(&wasm);
+        let keep = |(memory, part): &(usize, ImagePart<'_>)| {
+            let start = file.len();
+            file.extend_from_slice(part.bytes);
+            [*memory as u64, part.offset, start as u64, part.bytes.len() as u64]
+        };
+        let parts: Vec<_> = kept.parts().iter().map(keep).collect();
+        let head = Head { wasm_bytes: wasm.len() as u64, numbers_at: file.len() as u64 };
+        let mut numbers = Numbers(file);
+        numbers.push(u64::from(config.fuel == Fuel::Metered));
+        numbers.push(config.features.available().bits().into());
+        counts.fields().into_iter().for_each(|field| numbers.push(*field));
+        scan.size(code_bytes, function_bytes).to_fields().into_iter().for_each(|field| numbers.push(field));
+        numbers.push(scan.loading_bytes as u64);
+        numbers.push(scan.imported_memories as u64);
+        numbers.list(scan.memories.iter().copied().map(memory_type));
+        numbers.list(scan.table_sizes().map(|(index, elements)| [index as u64, elements]));
+        numbers.list(slots.iter().map(|(op, number)| slot(*op, *number)));
+        numbers.list(parts.into_iter());
+        let mut file = numbers.0;
+        head.write(&mut file);
+        Ok(file)
+    }
+}
+
+/// Validates the spliced module as wasmi would.
+///
+/// # Errors
+///
+/// Fails if a part of it is invalid.
+fn validate(wasm: &[u8], scan: &Scan<'_>, slots: &Slots) -> Result<(), Refusal> {
+    if !slots.is_empty() {
+        return validate::validate(wasm, scan.table_count());
+    }
+    Validator::new_with_features(Config::wasmi_features()).validate_all(wasm)?;
+    Ok(())
+}
+
+/// Numbers at the end of a file.
+struct Numbers(Vec<u8>);
+
+impl Numbers {
+    fn push(&mut self, number: u64) {
+        self.0.extend(number.to_le_bytes());
+    }
+
+    /// Adds a list, which starts with its length.
+    fn list<const N: usize>(&mut self, entries: impl ExactSizeIterator<Item = [u64; N]>) {
+        self.push(entries.len() as u64);
+        entries.flatten().for_each(|number| self.push(number));
+    }
+}
+
+fn memory_type(ty: MemoryType) -> [u64; 3] {
+    let flags = [
+        (ty.index == IndexType::I64, IS_64_BIT),
+        (ty.maximum.is_some(), HAS_MAXIMUM),
+        (ty.page_size == WasmPageSize::BYTE, HAS_BYTE_PAGES),
+    ];
+    let flags = flags.into_iter().filter(|(is_set, _)| *is_set).fold(0, |flags, (_, flag)| flags | flag);
+    [flags, ty.minimum, ty.maximum.unwrap_or_default()]
+}
+
+fn slot(op: HostOp, number: u32) -> [u64; 3] {
+    let (operation, operand) = match op {
+        HostOp::MemoryGrow(memory) => (MEMORY_GROW, memory),
+        HostOp::MemoryDiscard(memory) => (MEMORY_DISCARD, memory),
+        HostOp::TableGrow(table) => (TABLE_GROW, table),
+        HostOp::AfterPiece => (AFTER_PIECE, 0),
+    };
+    [operation, operand.into(), number.into()]
+}
