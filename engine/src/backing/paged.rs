@@ -340,6 +340,7 @@ impl<P: Platform> PagedRegion<P> {
 
     /// Returns pages `start..end` of the region, counted from its first; none if `end` is below
     /// `start`.
+    #[inline]
     fn pages(&self, start: u64, end: u64) -> PageRange {
         let first = self.region.pages().start;
         Page::range(first + start, first + end.max(start))

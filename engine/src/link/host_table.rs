@@ -72,12 +72,14 @@ fn memory_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, record:
     match record.ty().index() {
         IndexType::I32 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, delta: u32| {
             caller.data().refuse_lost()?;
-            let old = grow(caller, &record, delta.into());
+            let size = record.size_bytes(&caller);
+            let old = grow(caller, &record, size, delta.into());
             Ok::<_, Error>(old.ok().and_then(|old| u32::try_from(old).ok()).unwrap_or(u32::MAX))
         }),
         IndexType::I64 => Func::wrap(ctx, move |caller: Caller<'_, StoreState<T>>, delta: u64| {
             caller.data().refuse_lost()?;
-            Ok::<_, Error>(grow(caller, &record, delta).unwrap_or(u64::MAX))
+            let size = record.size_bytes(&caller);
+            Ok::<_, Error>(grow(caller, &record, size, delta).unwrap_or(u64::MAX))
         }),
     }
 }

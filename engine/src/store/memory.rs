@@ -91,8 +91,8 @@ impl Memory {
     /// - [`GrowError::Refused`] if the backing has no room.
     pub fn grow(&self, mut ctx: impl AsContextMut, delta: u64) -> Result<u64, GrowError> {
         let ctx = ctx.as_context_mut().into_wasmi();
-        let record = MemoryRecord::of(*self, &ctx);
-        grow(ctx, &record, delta)
+        let (record, size) = MemoryRecord::with_size(*self, &ctx);
+        grow(ctx, &record, size, delta)
     }
 
     /// Zeroes Wasm pages `start..start + count`, and releases their frames before it returns.

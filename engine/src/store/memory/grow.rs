@@ -20,7 +20,8 @@ const BYTES_PER_FUEL: u64 = 64;
 /// Growth by so many bytes, one Wasm page, takes no longer than a few calls.
 const UNPAID_BYTES: u64 = 64 << 10;
 
-/// Grows the memory by `delta` Wasm pages, and returns the old size in Wasm pages.
+/// Grows the memory, which has `size_bytes` bytes, by `delta` Wasm pages, and returns the old size
+/// in Wasm pages.
 ///
 /// # Errors
 ///
@@ -28,11 +29,13 @@ const UNPAID_BYTES: u64 = 64 << 10;
 pub(crate) fn grow<T: 'static>(
     mut ctx: impl AsContextMut<Data = StoreState<T>>,
     record: &Arc<MemoryRecord>,
+    size_bytes: u64,
     delta: u64,
 ) -> Result<u64, GrowError> {
     let mut ctx = ctx.as_context_mut();
     let memory = record.wasmi();
-    let size = memory.size(&ctx);
+    let page_size = record.ty().page_size();
+    let size = page_size.pages_in(size_bytes);
     let maximum = record.maximum_wasm_pages();
     let grown = size.checked_add(delta).filter(|&grown| grown <= maximum).ok_or(GrowError::AboveMaximum {
         size,
@@ -42,9 +45,8 @@ pub(crate) fn grow<T: 'static>(
     if delta == 0 {
         return Ok(size);
     }
-    let page_size = record.ty().page_size();
-    let bytes = |pages| page_size.bytes_of(pages).expect("both sizes are within what was reserved");
-    let span = Span::growth(bytes(size), bytes(grown));
+    let grown_bytes = page_size.bytes_of(grown).expect("the maximum is within what was reserved");
+    let span = Span::growth(size_bytes, grown_bytes);
     let refused = GrowError::Refused { size, delta };
     record.region().with(|region| {
         let more = span.end() - span.start();

@@ -175,6 +175,11 @@ impl MemoryRecord {
         self.capacity
     }
 
+    /// Returns the size of the memory in bytes.
+    pub(crate) fn size_bytes<T: 'static>(&self, ctx: impl AsContext<Data = StoreState<T>>) -> u64 {
+        self.inner.data_size(ctx) as u64
+    }
+
     pub(crate) fn strategy(&self) -> Strategy {
         *self.strategy.lock()
     }
