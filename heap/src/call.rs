@@ -324,11 +324,11 @@ impl<T: 'static> Call<'_, T> {
     ///
     /// [`Pause`] if another call continues with `progress`.
     fn release_in_parts(&mut self, drain: Drain, progress: u64) -> Result<(), Error> {
-        if !self.caller.can_pause() {
-            self.release(drain);
-            return Ok(());
-        }
         while let Some(pages) = self.book.next_release(drain) {
+            if !self.caller.can_pause() {
+                self.clear(pages);
+                continue;
+            }
             let part = self.memory.release_part(&mut self.caller, pages.address(), pages.bytes());
             let (_, bytes) = part.expect(INSIDE);
             let done = bytes / PAGE_BYTES;
