@@ -39,6 +39,13 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         words: Vec<OsString>,
     },
+    /// Prepare a Wasm file for engines that load it unchecked, for example from flash
+    #[command(disable_help_flag = true)]
+    Prepare {
+        /// The options: `cargo xtask prepare --help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        words: Vec<OsString>,
+    },
     /// Make CD images of the demonstration and of an example, which boot with a BIOS and with UEFI
     Iso(IsoOptions),
     /// Run random programs in QEMU, and compare frames, addresses and heap with what they must be
@@ -276,6 +283,7 @@ mod tests {
             Command::Setup
             | Command::Test(_)
             | Command::Bench { .. }
+            | Command::Prepare { .. }
             | Command::Iso(_)
             | Command::Soak(_)
             | Command::Ci(_)

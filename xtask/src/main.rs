@@ -23,6 +23,7 @@ use cli::{Cli, Command};
 use palimpsest_host::progress;
 use palimpsest_host::setup;
 use palimpsest_host::workspace::Workspace;
+use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -45,7 +46,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Setup => setup::install_everything(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&workspace, &options),
         Command::Test(options) => test_runner::run(&workspace, &options),
-        Command::Bench { words } => bench(&workspace, &words),
+        Command::Bench { words } => run_package(&workspace, "palimpsest-bench-host", &words),
+        Command::Prepare { words } => run_package(&workspace, "palimpsest-prepare", &words),
         Command::Iso(options) => iso::run(&workspace, &options),
         Command::Soak(options) => soak::run(&workspace, &options),
         Command::Ci(options) => ci::run(&workspace, &options),
@@ -57,11 +59,14 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Runs the host side of the benchmark. It is another package, so that the other commands compile
-/// none of the crates that only the benchmark needs.
-fn bench(workspace: &Workspace, words: &[OsString]) -> anyhow::Result<ExitCode> {
-    let command = ["run", "--quiet", "--package", "palimpsest-bench-host", "--"].map(OsString::from);
-    let ran = workspace.cargo(command.iter().chain(words), &[]).unchecked().run();
+/// Runs another package. The benchmark and the preparation of guests are others, so that the other
+/// commands compile none of the crates that only these need. cargo starts it at the root, so the
+/// directory that relative paths start from is passed in a variable.
+fn run_package(workspace: &Workspace, package: &str, words: &[OsString]) -> anyhow::Result<ExitCode> {
+    let command = ["run", "--quiet", "--package", package, "--"].map(OsString::from);
+    let here = env::current_dir().context("cannot find the current directory")?;
+    let command = workspace.cargo(command.iter().chain(words), &[]).env("PALIMPSEST_DIRECTORY", here);
+    let ran = command.unchecked().run();
     let status = ran.context("cannot start cargo")?.status;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
