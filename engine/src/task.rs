@@ -148,7 +148,7 @@ impl<T: 'static> Task<T> {
     ///
     /// - `table.fill`, `table.copy`, `table.init` and `table.grow`, bounded by
     ///   [`Limits::table_elements`](crate::Limits::table_elements) of 4 bytes each. By default they
-    ///   write 512 KiB, and `table.grow` moves as much,
+    ///   write 512 KiB, and `table.grow` moves as much, after the guest has paid for it,
     /// - a host function of the embedder, unless it returns [`Pause::again`],
     /// - the translation of a function at its first call, which costs no fuel and is bounded by
     ///   [`Limits::function_bytes`](crate::Limits::function_bytes).

@@ -13,12 +13,15 @@ use wasmi::{
 use super::guest_imports;
 use crate::{
     module::{self, HostOp, IndexType, Module},
-    store::{MemoryRecord, StoreState, charge, grow},
+    store::{MemoryRecord, Pause, StoreState, charge, grow},
 };
 
 /// The elements of a table that growth writes for one unit of fuel, as wasmi's own instructions do:
 /// 64 bytes.
 const ELEMENTS_PER_UNIT: u64 = 16;
+
+/// The progress of a growth that was charged before its guest was suspended.
+const PAID: u64 = 1;
 
 /// Puts a function into each slot that `module` uses. `memories` are those of the instance, by
 /// index.
@@ -85,6 +88,9 @@ fn memory_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, record:
 }
 
 /// Allocates the function for `table.grow`. It returns the old size, or -1.
+///
+/// The guest is charged before the table grows, unless the limits refuse the growth. In a task it
+/// is suspended until it has paid, and the task calls the function again.
 fn table_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, table: Table) -> Func {
     let ty = table.ty(&ctx);
     let element = match ty.element() {
@@ -92,6 +98,7 @@ fn table_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, table: T
         RefType::Extern => ValType::ExternRef,
     };
     let index = if ty.is_64() { ValType::I64 } else { ValType::I32 };
+    let maximum = ty.maximum();
     Func::new(ctx, FuncType::new([element, index], [index]), move |mut caller, params, results| {
         caller.data().refuse_lost()?;
         let (init, delta) = match params {
@@ -101,12 +108,17 @@ fn table_grow<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>, table: T
             [Val::ExternRef(init), Val::I64(delta)] => (Ref::Extern(*init), delta.cast_unsigned()),
             _ => unreachable!("wasmi checks the parameters against the function's type"),
         };
+        let is_paid = core::mem::take(&mut caller.data_mut().progress) == PAID;
+        if !is_paid && caller.data().limiter.allows_growth(table.size(&caller), maximum, delta) {
+            charge(&mut caller, delta.div_ceil(ELEMENTS_PER_UNIT));
+            let state = caller.data();
+            if state.owed > 0 && state.can_pause() {
+                return Err(Error::host(Pause::again(params, PAID)));
+            }
+        }
         let grown = table.grow(&mut caller, delta, init).ok();
         // The guest must not run on with what is left of the reserve, which covers its first calls.
         caller.data().refuse_lost()?;
-        if grown.is_some() {
-            charge(&mut caller, delta.div_ceil(ELEMENTS_PER_UNIT));
-        }
         results[0] = size_or_minus_one(index, grown);
         Ok(())
     })

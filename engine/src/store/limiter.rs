@@ -79,6 +79,13 @@ impl Limiter {
         self.elements_left
     }
 
+    /// Returns whether the limits allow a table with `size` elements to grow by `delta`. `maximum`
+    /// is that of its type.
+    pub(crate) fn allows_growth(&self, size: u64, maximum: Option<u64>, delta: u64) -> bool {
+        let largest = maximum.unwrap_or(u64::MAX).min(self.table_elements as u64);
+        delta <= self.elements_left as u64 && size.checked_add(delta).is_some_and(|grown| grown <= largest)
+    }
+
     /// Allows a host table with this many elements beyond the limit.
     pub(crate) fn allow_host_table(&mut self, elements: usize) {
         self.elements_left = self.elements_left.saturating_add(elements);

@@ -300,6 +300,32 @@ fn growing_a_table_costs_fuel_by_its_new_elements() {
 }
 
 #[test]
+fn a_table_grows_when_the_growth_is_paid() {
+    const ELEMENTS: u32 = 64_000;
+    const COST: u64 = ELEMENTS as u64 * 4 / 64;
+    let text = r#"(module (table (export "t") 5 100000 funcref) (elem declare func 0)
+        (func (export "grow") (result i32) (table.grow (ref.func 0) (i32.const 64000))))"#;
+    let module = load(Fuel::Metered, text);
+    let mut store = Store::new(module.engine(), ());
+    let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+    let (table, grow) =
+        (instance.get_table(&store, "t").unwrap(), instance.get_func(&store, "grow").unwrap());
+    let mut task = Task::new(store, grow, &[]).unwrap();
+    for _ in 0..4 {
+        assert!(matches!(task.run(COST / 4), Poll::Runnable));
+        assert_eq!(table.size(task.store()), 5);
+    }
+    // The first slice paid for a few other instructions as well.
+    let Poll::Returned(results) = task.run(100) else { panic!("the growth is paid") };
+    assert!(matches!(results[..], [Val::I32(5)]), "{results:?}");
+    assert!((COST..COST + 20).contains(&task.fuel_used()), "{}", task.fuel_used());
+    let size = table.size(task.store());
+    assert_eq!(size, 5 + u64::from(ELEMENTS));
+    let last = table.get(task.store_mut(), size - 1).unwrap();
+    assert!(last.as_func().is_some_and(|func| !func.is_null()), "{last:?}");
+}
+
+#[test]
 fn the_code_that_divides_instructions_counts_against_the_limit_of_code() {
     let memories = "(memory 0)".repeat(8);
     let pairs = (0..8).flat_map(|to| (0..8).map(move |from| (to, from)));
