@@ -2,12 +2,12 @@
 //!
 //! A [`Provider`] opens one [`Arena`] for each store, and the arena reserves a [`LinearRegion`] for
 //! each linear memory. [`Paged`] maps pages when they are touched and releases the frames of
-//! cleared pages. [`Fixed`] divides a byte slice, for firmware without an MMU and for tests on a
+//! cleared pages. [`Fixed`] divides byte slices, for firmware without an MMU and for tests on a
 //! host.
 //!
 //! The traits are unsafe to implement because wasmi reads and writes through the pointer that
-//! [`LinearRegion::bytes`] returns. They are private to the crate: an embedder passes a [`Backing`]
-//! and implements nothing.
+//! [`LinearRegion::establish`] passes on. They are private to the crate: an embedder passes a
+//! [`Backing`] and implements nothing.
 
 mod error;
 mod figures;
@@ -104,8 +104,8 @@ pub(crate) struct ImagePart<'a> {
 /// lives, even after the arena is dropped.
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
 pub(crate) unsafe trait Arena: Debug + Send + Sync {
-    /// Reserves a region of at least `size.initial` bytes, and of up to `size.maximum` bytes as far
-    /// as there is room.
+    /// Reserves a region of at least `size.initial` bytes that may grow to `size.maximum` bytes as
+    /// far as there is room.
     /// The limit of the new region is `size.initial`.
     ///
     /// # Errors
@@ -121,16 +121,23 @@ pub(crate) unsafe trait Arena: Debug + Send + Sync {
 ///
 /// # Safety
 ///
-/// 1. [`bytes`](Self::bytes) returns memory that stays where it is and has no other user until the
-///    region is dropped. Bytes below the limit can be read and written at any time.
+/// 1. [`establish`](Self::establish) passes on memory that stays where it is. While `make` runs, it
+///    has no other user. Afterwards and until the region is dropped, bytes below the limit have no
+///    other user and can be read and written at any time. The limit never rises over bytes that had
+///    another user since.
 /// 2. After [`attach`](Self::attach) the bytes of the image read as in the image, and all others as
 ///    before.
 /// 3. After [`clear`](Self::clear) every byte of the span reads 0 under every strategy, and no byte
 ///    outside the span has changed.
-#[allow(unsafe_code, reason = "wasmi reads and writes through the pointer that `bytes` returns")]
+#[allow(unsafe_code, reason = "wasmi reads and writes through the pointer that `establish` passes on")]
 pub(crate) unsafe trait LinearRegion: Debug + Send {
-    /// Returns the whole reserved range.
-    fn bytes(&self) -> NonNull<[u8]>;
+    /// Returns the number of bytes that the region may grow to. It is final once the region is
+    /// established, except that another region of a [`Fixed`] backing may reduce it.
+    fn capacity(&self) -> u64;
+
+    /// Passes the whole range, of [`capacity`](Self::capacity) bytes, to `make`, which writes zeros
+    /// over the first `initial` bytes and nothing else. Called once, with the limit at `initial`.
+    fn establish(&mut self, initial: u64, make: &mut dyn FnMut(NonNull<[u8]>));
 
     /// Moves the limit, below which the region may be touched, to `bytes` from the start.
     ///

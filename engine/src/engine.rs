@@ -69,7 +69,7 @@ impl Engine {
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    /// let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
+    /// let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
     /// let text = r#"(module (memory 1) (func (export "size") (result i32) memory.size))"#;
     /// let wasm = wat::parse_str(text)?;
     /// let module = Module::new(&engine, &wasm)?;

@@ -21,7 +21,7 @@
 //! #     (func (export "run") (i32.store (i32.const 65536) (i32.const 7))))"#)?;
 //! # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
 //! // A kernel has `Paged::new(space)` here, with the address space of `palimpsest-paging`.
-//! let engine = Engine::new(Config::default(), Fixed::new(bytes, 0))?;
+//! let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
 //! let module = Module::new(&engine, &wasm)?;
 //! let mut store = Store::new(&engine, ());
 //! let instance = Linker::new().instantiate(&mut store, &module)?;
@@ -51,7 +51,8 @@
 //! - A global allocator. A [`HeapBudget`] around it, or [`Limits::for_heap`], keeps a hostile guest
 //!   from exhausting it.
 //! - For `Paged`: an address space of `palimpsest-paging`, which needs a frame source, a window of
-//!   virtual addresses, and one line in the #PF handler. For [`Fixed`]: a byte slice, and no MMU.
+//!   virtual addresses, and one line in the #PF handler. For [`Fixed`]: byte slices or
+//!   the global allocator, and no MMU.
 //! - A profile with opt-level 2 or 3, and with LTO or one codegen unit. [`Engine::new`] refuses a
 //!   build whose interpreter uses up native stack.
 //! - 16 KiB of native stack for a call that does not re-enter the host. [`Config::stack`] makes the

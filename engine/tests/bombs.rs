@@ -62,7 +62,7 @@ fn explode(wasm: &[u8]) -> Result<(), String> {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
     let before = USED.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
-    let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16)).unwrap();
+    let engine = Engine::new(Config::default(), Fixed::new(bytes)).unwrap();
     let outcome = run(&engine, wasm);
     drop(engine);
     let peak = PEAK.load(Ordering::Relaxed) - before;
@@ -90,7 +90,7 @@ fn refused(wasm: &[u8], message: &str) {
 /// Returns the peak of the heap while an engine is created, in bytes.
 fn peak_of_an_engine() -> usize {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 4096].into_boxed_slice());
-    let fixed = Fixed::new(bytes, 0);
+    let fixed = Fixed::new(bytes);
     let before = USED.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     drop(Engine::new(Config::default(), fixed).unwrap());
@@ -647,7 +647,7 @@ fn peak_of<R>(load: impl FnOnce() -> R) -> usize {
 fn a_load_copies_the_module_once_beyond_what_the_interpreter_needs() {
     let _alone = alone();
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    let backing = Fixed::new(bytes, 1 << 16);
+    let backing = Fixed::new(bytes);
     for (name, wasm) in megabytes() {
         let mut config = wasmi::Config::default();
         config.compilation_mode(wasmi::CompilationMode::Lazy);

@@ -168,7 +168,7 @@ fn engine(fuel: Fuel) -> Engine {
     // Almost all of the reserve is for the code.
     (limits.stack_bytes, limits.call_depth) = (8_000, 100);
     let config = Config::default().limits(limits).heap(&HEAP).fuel(fuel);
-    Engine::new(config, Fixed::new(backing, 1 << 16)).unwrap()
+    Engine::new(config, Fixed::new(backing)).unwrap()
 }
 
 /// Loads and instantiates `wasm`, leaves nothing of the heap but the reserve, and calls `run`.

@@ -105,7 +105,7 @@ fn engine_with(change: impl FnOnce(&mut Limits)) -> Engine {
     let mut limits = Limits::default();
     change(&mut limits);
     let config = Config::default().limits(limits).heap(&HEAP);
-    Engine::new(config, Fixed::new(bytes, 0)).unwrap()
+    Engine::new(config, Fixed::new(bytes)).unwrap()
 }
 
 /// Creates a store with one instance. Its imports are `env.keep`, which keeps a block of so many
@@ -355,7 +355,7 @@ fn a_task_above_its_limit_fails_at_the_end_of_its_slice() {
     let mut limits = Limits::default();
     limits.heap_bytes = 100_000;
     let config = Config::default().limits(limits).heap(&HEAP).fuel(Fuel::Metered);
-    let engine = Engine::new(config, Fixed::new(bytes, 0)).unwrap();
+    let engine = Engine::new(config, Fixed::new(bytes)).unwrap();
     let (store, instance) = start(&engine, KEEPER);
     let run = instance.get_func(&store, "run").unwrap();
     let mut task = Task::new(store, run, &[Val::I32(1_000_000)]).unwrap();

@@ -244,7 +244,7 @@ fn config(number: u8) -> (Config, StoreOptions) {
 #[test]
 fn a_memory_agrees_with_a_vector_under_every_configuration() {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 4 << 20].into_boxed_slice());
-    let backing = Fixed::new(bytes, 1 << 20);
+    let backing = Fixed::new(bytes);
     let free = backing.free_bytes();
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(192);
     let cases = Cases { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Cases::default() };

@@ -339,8 +339,7 @@ fn peak_of(limits: Limits, fuel: Fuel, wasm: &[u8]) -> usize {
     let before = USED.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     {
-        let engine =
-            Engine::new(Config::default().limits(limits).fuel(fuel), Fixed::new(backing, 0)).unwrap();
+        let engine = Engine::new(Config::default().limits(limits).fuel(fuel), Fixed::new(backing)).unwrap();
         let module = Module::new(&engine, wasm).unwrap();
         let mut linker = Linker::new();
         let overflow = |mut caller: Caller<'_, u32>| {

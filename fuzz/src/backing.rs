@@ -12,6 +12,6 @@ pub(crate) fn backing() -> &'static Fixed {
     static BACKING: OnceLock<Fixed> = OnceLock::new();
     BACKING.get_or_init(|| {
         let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
-        Fixed::new(bytes, 1 << 20)
+        Fixed::new(bytes)
     })
 }

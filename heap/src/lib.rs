@@ -27,7 +27,7 @@
 //! # use std::{boxed::Box, mem::MaybeUninit};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-//! # let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
+//! # let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
 //! # let wasm = wat::parse_str(r#"(module
 //! #     (import "palimpsest" "malloc" (func $malloc (param i32) (result i32)))
 //! #     (memory (export "memory") 1 2)

@@ -66,7 +66,7 @@ const GUEST: &str = r#"(module
 /// Returns the most bytes that the heap's books took.
 fn peak_of(options: HeapOptions, sizes: &[u32]) -> usize {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 80 << 20].into_boxed_slice());
-    let engine = Engine::new(Config::default(), Fixed::new(bytes, 64 << 20)).unwrap();
+    let engine = Engine::new(Config::default(), Fixed::new(bytes)).unwrap();
     let module = Module::new(&engine, &wat::parse_str(GUEST).unwrap()).unwrap();
     let mut linker = Linker::new();
     add_to_linker(&mut linker, |heap| heap).unwrap();

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 fn load(text: &str, features: Features) -> Result<Module, ModuleError> {
     let file = prepare(&wat::parse_str(text).unwrap(), Fuel::Unmetered)?.leak();
     let ram = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    let engine = Engine::new(Config::default().features(features), Fixed::new(ram, 0)).unwrap();
+    let engine = Engine::new(Config::default().features(features), Fixed::new(ram)).unwrap();
     // SAFETY: `prepare` has just returned the bytes.
     unsafe { Module::from_prepared(&engine, file) }
 }

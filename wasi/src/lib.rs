@@ -22,7 +22,7 @@
 //! # fn put(_byte: u8) {}
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-//! # let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
+//! # let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
 //! # let wasm = wat::parse_str(r#"(module
 //! #     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
 //! #     (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))

@@ -18,7 +18,7 @@ pub enum BackingError {
     TooLarge {
         /// Bytes that were requested.
         requested: u64,
-        /// Bytes of the window or of the fixed slice.
+        /// Bytes of the window, or of the largest slice.
         available: u64,
     },
     /// The page-fault handler does not step over fills of zeros, so that one of this size would
@@ -33,11 +33,18 @@ pub enum BackingError {
         /// Bytes that a memory may start with.
         limit: u64,
     },
-    /// No range of this size is free in the slice at present.
-    #[error("no free range of {requested} bytes; drop a store first")]
-    NoAddresses {
+    /// No range of this size is free in a slice at present.
+    #[error(
+        "no free range of {requested} bytes: {free} bytes are free, and the largest range has {largest}; drop a \
+         store, or add a slice"
+    )]
+    NoRoom {
         /// Bytes that were requested.
         requested: u64,
+        /// Bytes of all slices that no memory owns.
+        free: u64,
+        /// Bytes of the largest range of them.
+        largest: u64,
     },
     /// No block of addresses of this size is free in the window at present.
     #[error(
@@ -107,9 +114,5 @@ pub(crate) enum LimitRefused {
     /// The region has no room.
     NoRoom,
     /// The frames cannot be reserved.
-    #[cfg_attr(
-        not(all(feature = "paging", target_arch = "x86_64")),
-        expect(dead_code, reason = "the fixed backing has every frame from the start")
-    )]
     OutOfFrames(FrameShortage),
 }

@@ -1,16 +1,17 @@
-//! Linear memory in a byte slice: for firmware without an MMU, and for tests and fuzzing on a host.
+//! Linear memory in byte slices: for firmware without an MMU, and for tests and fuzzing on a host.
 //!
-//! Regions are blocks of the slice, at the granularity of a frame. Nothing is paged, so a clear
-//! zeroes the bytes and reports that their frames are retained. A memory that may grow without
-//! bound gets its initial size and a headroom that the embedder chooses.
+//! A memory owns the bytes of its size, rounded up to 16, and grows in place into free bytes after
+//! it. [`books`] decides which bytes are whose, and [`arenas`] has the pointers to them. Nothing is
+//! paged, so a clear zeroes the bytes and reports that their frames are retained.
 
-mod block;
+mod arenas;
+mod books;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{alloc::Layout, any::Any, mem::MaybeUninit, ptr::NonNull, sync::atomic::AtomicBool};
+use core::{any::Any, mem::MaybeUninit, ptr::NonNull, sync::atomic::AtomicBool};
 use spin::Mutex;
 
-use self::block::{Block, BlockHeap};
+use self::arenas::{Arenas, Block, Room};
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Health, ImageCharge,
     ImagePart, LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares,
@@ -24,10 +25,12 @@ use crate::{
 /// The bytes that one turn of a metered guest clears at a time: 1 MiB.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// The alignment of blocks, in bytes: that of a frame.
-const ALIGNMENT: usize = 4096;
-
-/// A backing over a fixed slice of bytes.
+/// A backing over fixed slices of bytes, its *arenas*, or over the global allocator.
+///
+/// A memory takes its initial size. It grows into the bytes after it that no other memory owns,
+/// until the next memory or the end of the arena. Memories are placed where no other can grow as
+/// long as there is room, and otherwise so that the memory before keeps up to half of what it could
+/// grow into. A memory with a declared maximum takes away no more than that from another.
 ///
 /// # Examples
 ///
@@ -35,32 +38,56 @@ const ALIGNMENT: usize = 4096;
 /// use palimpsest_engine::Fixed;
 /// use std::{boxed::Box, mem::MaybeUninit};
 ///
-/// // Firmware would name a static or a linker section here.
-/// let bytes = Box::leak(vec![MaybeUninit::<u8>::uninit(); 1 << 20].into_boxed_slice());
-/// let backing = Fixed::new(bytes, 1 << 16);
+/// // Firmware would name statics or linker sections here.
+/// let sram = Box::leak(vec![MaybeUninit::<u8>::uninit(); 64 << 10].into_boxed_slice());
+/// let psram = Box::leak(vec![MaybeUninit::<u8>::uninit(); 1 << 20].into_boxed_slice());
+/// let backing = Fixed::new(sram).and(psram);
+/// assert!(backing.largest_free_bytes() > 1_000_000);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Fixed {
-    heap: BlockHeap,
-    /// Bytes of the whole slice.
-    available: u64,
-    /// Bytes that a memory may grow beyond its initial size.
-    headroom: u64,
+    arenas: Arenas,
 }
 
 impl Fixed {
-    /// A backing over `bytes`. A memory gets its initial size and up to `headroom_bytes` to grow
-    /// into.
+    /// A backing over `bytes`, which may have any length and alignment. Up to 15 bytes at each end
+    /// are not used, because memories start at multiples of 16.
     #[must_use]
-    pub fn new(bytes: &'static mut [MaybeUninit<u8>], headroom_bytes: u64) -> Self {
-        let available = bytes.len() as u64;
-        Self { heap: BlockHeap::new(bytes), available, headroom: headroom_bytes }
+    pub fn new(bytes: &'static mut [MaybeUninit<u8>]) -> Self {
+        Self { arenas: Arenas::default() }.and(bytes)
     }
 
-    /// Returns the number of bytes of the slice that no memory uses at present.
+    /// A backing that takes chunks of `chunk_bytes` from the global allocator, or of the size of a
+    /// memory that is larger. A chunk is freed with its last memory.
+    ///
+    /// A memory grows within its chunk. In an engine with a [`HeapBudget`](crate::HeapBudget) a
+    /// chunk counts as heap of the store that caused it.
+    #[must_use]
+    pub fn on_heap(chunk_bytes: usize) -> Self {
+        Self { arenas: Arenas::on_heap(chunk_bytes) }
+    }
+
+    /// Adds a slice to the backing and all of its clones.
+    ///
+    /// A memory is placed into the first slice that has room for its initial size, in the order in
+    /// which they were added, so the fast memory comes first.
+    #[must_use]
+    pub fn and(self, bytes: &'static mut [MaybeUninit<u8>]) -> Self {
+        self.arenas.add(bytes);
+        self
+    }
+
+    /// Returns the number of bytes of all arenas that no memory owns at present.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        self.heap.free_bytes()
+        self.arenas.room().free
+    }
+
+    /// Returns the number of bytes of the largest range that no memory owns at present, which is
+    /// the largest memory that can be created.
+    #[must_use]
+    pub fn largest_free_bytes(&self) -> u64 {
+        self.arenas.room().largest
     }
 }
 
@@ -79,7 +106,7 @@ unsafe impl Provider for Fixed {
         Box::new(Slots { backing: self.clone(), account: Arc::new(account) })
     }
 
-    /// All of the slice. A memory has its frames from the start, so no store can lose a frame to
+    /// Everything. A memory has its frames from the start, so no store can lose a frame to
     /// another.
     fn shares(&self) -> Shares {
         Shares { address_bytes: u64::MAX, resident_frames: u64::MAX }
@@ -115,47 +142,69 @@ impl Account {
         *self.frames.lock()
     }
 
-    fn charge(&self, needed: u64) -> Result<(), FrameShortage> {
+    /// Charges `now` frames in place of `before`. If the cap does not allow it, nothing changes.
+    fn recharge(&self, before: u64, now: u64) -> Result<(), FrameShortage> {
         let mut frames = self.frames.lock();
         let (cap, held) = (self.cap, frames.held);
-        let raised = held.checked_add(needed).filter(|&sum| sum <= cap);
-        frames.held = raised.ok_or(FrameShortage::Cap { cap, held, needed })?;
+        let sum = (held - before).checked_add(now).filter(|&sum| sum <= cap || now <= before);
+        frames.held = sum.ok_or(FrameShortage::Cap { cap, held, needed: now - before })?;
         frames.peak = frames.peak.max(frames.held);
         Ok(())
     }
+}
 
-    fn refund(&self, frames: u64) {
-        self.frames.lock().held -= frames;
+/// The frames that one memory holds of its store's account. A frame that it has a part of counts
+/// as a whole.
+#[derive(Debug)]
+struct Held {
+    frames: u64,
+    account: Arc<Account>,
+}
+
+impl Held {
+    /// The frames of `bytes`.
+    fn new(account: &Arc<Account>, bytes: u64) -> Result<Self, FrameShortage> {
+        let mut held = Self { frames: 0, account: Arc::clone(account) };
+        held.set(bytes)?;
+        Ok(held)
+    }
+
+    fn set(&mut self, bytes: u64) -> Result<(), FrameShortage> {
+        let frames = bytes.div_ceil(FRAME_BYTES);
+        self.account.recharge(self.frames, frames)?;
+        self.frames = frames;
+        Ok(())
     }
 }
 
-/// One store's share of the slice.
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.account.frames.lock().held -= self.frames;
+    }
+}
+
+/// One store's share of the arenas.
 #[derive(Debug)]
 struct Slots {
     backing: Fixed,
     account: Arc<Account>,
 }
 
-// SAFETY: its regions are [`Slot`]s. Each owns its block, and the block keeps the heap alive that
+// SAFETY: its regions are [`Slot`]s. Each owns its block, and the block keeps the arenas alive that
 //         it came from.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl Arena for Slots {
     fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
         let requested = size.initial;
-        let available = self.backing.available;
-        let wanted = size.maximum.min(requested.saturating_add(self.backing.headroom)).max(1);
-        let layout = wanted
-            .checked_next_multiple_of(FRAME_BYTES)
-            .filter(|_| requested <= available)
-            .and_then(|bytes| Layout::from_size_align(usize::try_from(bytes).ok()?, ALIGNMENT).ok())
-            .ok_or(BackingError::TooLarge { requested, available })?;
-        let frames = layout.size() as u64 / FRAME_BYTES;
-        self.account.charge(frames).map_err(|cause| BackingError::OutOfFrames { requested, cause })?;
-        let Some(block) = self.backing.heap.allocate(layout) else {
-            self.account.refund(frames);
-            return Err(BackingError::NoAddresses { requested });
-        };
-        Ok(Box::new(Slot { block, limit: requested, account: Arc::clone(&self.account) }))
+        let Room { free, largest, longest } = self.backing.arenas.room();
+        if requested > longest {
+            return Err(BackingError::TooLarge { requested, available: longest });
+        }
+        let allocated = self.backing.arenas.allocate(requested, size.maximum);
+        let block = allocated.ok_or(BackingError::NoRoom { requested, free, largest })?;
+        let held = Held::new(&self.account, block.len());
+        let held = held.map_err(|cause| BackingError::OutOfFrames { requested, cause })?;
+        Ok(Box::new(Slot { block, limit: requested, held }))
     }
 
     fn standing(&self) -> Standing {
@@ -189,28 +238,39 @@ struct Slot {
     block: Block,
     /// Bytes that may be touched.
     limit: u64,
-    account: Arc<Account>,
+    held: Held,
 }
 
-// SAFETY: 1. The heap gives the bytes of a block to no other block until the block is dropped, with
-//            the slot.
+// SAFETY: 1. [`Block::with_span`] passes bytes that no other block owns, and places none there
+//            until they are passed on. Of these, the block owns those below the limit until it is
+//            dropped. A block that is placed above takes the bytes out of the reach for good, so
+//            that the limit never rises over them.
 //         2. `attach` writes the parts of the image, in their order, and nothing else.
 //         3. [`LiveBytes::zero`] writes zeros over exactly the span.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl LinearRegion for Slot {
-    fn bytes(&self) -> NonNull<[u8]> {
-        self.block.bytes()
+    fn capacity(&self) -> u64 {
+        self.block.reach()
+    }
+
+    fn establish(&mut self, _initial: u64, make: &mut dyn FnMut(NonNull<[u8]>)) {
+        self.block.with_span(make);
     }
 
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {
-        if bytes > self.block.len() {
+        let owned = self.block.len();
+        if !self.block.resize(bytes) {
             return Err(LimitRefused::NoRoom);
+        }
+        if let Err(cause) = self.held.set(self.block.len()) {
+            assert!(self.block.resize(owned), "it had these bytes before");
+            return Err(LimitRefused::OutOfFrames(cause));
         }
         self.limit = bytes;
         Ok(())
     }
 
-    /// The slice bounds the time.
+    /// The arena bounds the time.
     fn fill_time(&self) -> FillTime {
         FillTime::Bounded
     }
@@ -252,11 +312,5 @@ unsafe impl LinearRegion for Slot {
             peak_resident_frames: frames,
             ..MemoryResidency::default()
         }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.account.refund(self.block.len() / FRAME_BYTES);
     }
 }

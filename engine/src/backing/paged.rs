@@ -219,10 +219,15 @@ struct PagedRegion<P: Platform + 'static> {
 //            zeroed by `Region::zero_part`, or by [`LiveBytes::zero`].
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
-    fn bytes(&self) -> NonNull<[u8]> {
-        let bytes = usize::try_from(self.region.capacity_bytes()).expect("addresses have 64 bits");
+    fn capacity(&self) -> u64 {
+        self.region.capacity_bytes()
+    }
+
+    fn establish(&mut self, initial: u64, make: &mut dyn FnMut(NonNull<[u8]>)) {
+        let len = usize::try_from(self.capacity()).expect("addresses have 64 bits");
         let start = NonNull::new(self.region.base().as_mut_ptr()).expect("no region is at address 0");
-        NonNull::slice_from_raw_parts(start, bytes)
+        let span = Span::growth(0, initial);
+        self.zero_fill(span, &mut || make(NonNull::slice_from_raw_parts(start, len)));
     }
 
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {

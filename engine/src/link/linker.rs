@@ -266,8 +266,7 @@ mod tests {
     #[test]
     fn a_handle_is_refused_by_a_later_store_with_the_same_number_in_wasmi() {
         let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-        let engine =
-            Engine::new(Config::default(), Fixed::new(bytes, 1 << 18)).expect("a test build is flat");
+        let engine = Engine::new(Config::default(), Fixed::new(bytes)).expect("a test build is flat");
         let text = r#"(module (memory (export "m") 1) (table (export "t") 1 funcref)
             (global (export "g") (mut i32) (i32.const 1)) (func (export "f") (result i32) (i32.const 7)))"#;
         let module = Module::new(&engine, &wat::parse_str(text).expect("the text is a module"))

@@ -122,7 +122,7 @@ impl Module {
     /// let file: &'static [u8] = Module::prepare(&Config::default(), &wasm)?.leak();
     ///
     /// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    /// let engine = Engine::new(Config::default(), Fixed::new(bytes, 0))?;
+    /// let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
     /// // SAFETY: these are the bytes that `prepare` has just returned.
     /// let module = unsafe { Module::from_prepared(&engine, file)? };
     /// let mut store = Store::new(&engine, ());

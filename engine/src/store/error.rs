@@ -70,7 +70,8 @@ pub enum GrowError {
         /// The requested growth, in Wasm pages.
         delta: u64,
     },
-    /// The frames of a store with [`Commit::Reserved`](crate::Commit::Reserved) cannot be reserved.
+    /// The frames of a store with [`Commit::Reserved`](crate::Commit::Reserved), or on a
+    /// [`Fixed`](crate::Fixed) backing, cannot be reserved.
     #[error("cannot grow a memory of {size} by {delta} Wasm pages: {cause}")]
     OutOfFrames {
         /// The size, in Wasm pages.

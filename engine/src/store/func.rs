@@ -36,7 +36,7 @@ impl Func {
     /// # use palimpsest_engine::{Config, Engine, Fixed};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let bytes = Box::leak(vec![std::mem::MaybeUninit::uninit(); 1 << 16].into_boxed_slice());
-    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes, 0))?;
+    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
     /// let mut store = Store::new(&engine, ());
     /// let add = Func::wrap(&mut store, |left: u32, right: u32| left + right);
     /// assert_eq!(add.typed::<(u32, u32), u32>(&store)?.call(&mut store, (2, 3))?, 5);

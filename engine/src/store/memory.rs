@@ -116,7 +116,7 @@ impl Memory {
     /// # use std::{boxed::Box, mem::MaybeUninit};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
+    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
     /// let mut store = Store::new(&engine, ());
     /// let memory = Memory::new(&mut store, MemoryType::new(2, None))?;
     /// memory.write(&mut store, 65_536, b"secret")?;
@@ -179,7 +179,7 @@ impl Memory {
     /// # use std::{boxed::Box, mem::MaybeUninit};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16))?;
+    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
     /// let mut store = Store::new(&engine, ());
     /// let memory = Memory::new(&mut store, MemoryType::new(1, None))?;
     /// memory.write(&mut store, 4_090, b"secret, kept")?;

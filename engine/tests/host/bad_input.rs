@@ -131,7 +131,7 @@ fn dropping_a_store_releases_everything() {
 #[test]
 fn a_reused_block_reads_zero() {
     let bytes = Box::leak(vec![MaybeUninit::new(0xFF); 1 << 20].into_boxed_slice());
-    let engine = Engine::new(Config::default(), Fixed::new(bytes, 1 << 16)).unwrap();
+    let engine = Engine::new(Config::default(), Fixed::new(bytes)).unwrap();
     let module = module(&engine, r#"(module (memory (export "m") 2 3))"#);
     for _ in 0..2 {
         let mut store = Store::new(&engine, ());
@@ -147,7 +147,7 @@ fn a_reused_block_reads_zero() {
 fn a_slice_of_any_length_and_alignment_is_a_backing() {
     for (start, len) in (0..8).flat_map(|start| (0..40).map(move |len| (start, len))) {
         let bytes = Box::leak(vec![MaybeUninit::uninit(); start + len].into_boxed_slice());
-        let backing = Fixed::new(&mut bytes[start..], 0);
+        let backing = Fixed::new(&mut bytes[start..]);
         assert!(backing.free_bytes() <= len as u64);
         let engine = Engine::new(Config::default(), backing).unwrap();
         let memory = Memory::new(&mut Store::new(&engine, ()), MemoryType::new(1, None));

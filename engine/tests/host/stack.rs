@@ -62,7 +62,7 @@ fn first_written(from: usize) -> usize {
 
 fn engine(stack: NativeStack) -> Result<Engine, EngineError> {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
-    Engine::new(Config::default().stack(stack), Fixed::new(bytes, 1 << 20))
+    Engine::new(Config::default().stack(stack), Fixed::new(bytes))
 }
 
 /// Checks that no more bytes were used than the error of a call without stack says.

@@ -9,7 +9,7 @@ pub(crate) const SLICE_BYTES: usize = 16 << 20;
 /// Creates an engine over a new slice, and returns its backing as well.
 pub(crate) fn engine_with(config: Config) -> (Engine, Fixed) {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
-    let backing = Fixed::new(bytes, 1 << 20);
+    let backing = Fixed::new(bytes);
     let engine = Engine::new(config, backing.clone()).expect("a test build's dispatch is flat");
     (engine, backing)
 }

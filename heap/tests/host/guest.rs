@@ -47,7 +47,7 @@ pub(crate) fn text(index: &str, limits: &str, extra: &str) -> String {
 /// Returns an engine over a slice that has room for the memories of these tests.
 pub(crate) fn engine(config: Config) -> Engine {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); SLICE_BYTES].into_boxed_slice());
-    Engine::new(config, Fixed::new(bytes, 16 << 20)).expect("a test build's dispatch is flat")
+    Engine::new(config, Fixed::new(bytes)).expect("a test build's dispatch is flat")
 }
 
 /// Assembles and loads `wat`.

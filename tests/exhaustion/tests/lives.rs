@@ -64,7 +64,7 @@ fn live_with(backing: &Fixed, failure: Failure) -> Option<&'static str> {
 fn every_allocation_fails_once_and_only_its_guest_ends() {
     HEAP.set_reserve(RESERVE_BYTES).unwrap();
     let bytes = Box::leak(vec![MaybeUninit::uninit(); BACKING_BYTES].into_boxed_slice());
-    let backing = Fixed::new(bytes, 1 << 20);
+    let backing = Fixed::new(bytes);
     let mut neighbour = Neighbour::start(&backing);
     assert_eq!(live_with(&backing, Failure::Never), None);
     let allocations = HEAP.inner().allocations();

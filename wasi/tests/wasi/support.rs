@@ -16,7 +16,7 @@ pub(crate) const ALL_RIGHTS: u64 = (1 << 30) - 1;
 /// Returns an engine over newly allocated memory.
 pub(crate) fn engine(config: Config) -> Engine {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 4 << 20].into_boxed_slice());
-    Engine::new(config, Fixed::new(bytes, 1 << 20)).unwrap()
+    Engine::new(config, Fixed::new(bytes)).unwrap()
 }
 
 /// Returns a linker with preview 1, for stores whose data is a [`Wasi`].

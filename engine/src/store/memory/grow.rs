@@ -86,8 +86,7 @@ mod tests {
     #[test]
     fn a_memory_cannot_grow_without_the_engine() {
         let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-        let engine =
-            Engine::new(Config::default(), Fixed::new(bytes, 1 << 18)).expect("a test build is flat");
+        let engine = Engine::new(Config::default(), Fixed::new(bytes)).expect("a test build is flat");
         let mut store = Store::new(&engine, ());
         let memory = Memory::new(&mut store, MemoryType::new(1, Some(4))).expect("there is room");
         let ctx = store.as_context_mut().into_wasmi();

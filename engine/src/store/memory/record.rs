@@ -68,7 +68,7 @@ impl Reserved {
 
     /// Returns the number of bytes of address space that are reserved.
     pub(crate) fn capacity(&self) -> u64 {
-        self.region.bytes().len() as u64
+        self.region.capacity()
     }
 
     /// Puts a wasmi memory over the region and adds its record to the store.
@@ -81,15 +81,14 @@ impl Reserved {
         mut ctx: impl AsContextMut<Data = StoreState<T>>,
     ) -> Result<Arc<MemoryRecord>, MemoryError> {
         let mut ctx = ctx.as_context_mut();
-        let bytes = self.region.bytes();
         ctx.data_mut().limiter.growth = Growth::Open;
         let made = AnchoredRegion::with_memory(&mut ctx, self.wasmi_ty, self.ty.initial_bytes(), self.region);
         ctx.data_mut().limiter.growth = Growth::Closed;
         let (inner, region) = made.map_err(MemoryError::Refused)?;
-        let base = bytes.cast::<u8>().addr().get();
+        let base = inner.data_ptr(&ctx).addr();
         let memory = Memory::from_wasmi(inner, ctx.data());
         let strategy = Mutex::new(ctx.data().engine.config().strategy);
-        let capacity = bytes.len() as u64;
+        let capacity = region.with(|region| region.capacity());
         let maximum_wasm_pages = self.ty.page_size().pages_in(capacity.min(self.ty.maximum_bytes()));
         let record =
             MemoryRecord { memory, inner, ty: self.ty, base, capacity, maximum_wasm_pages, region, strategy };

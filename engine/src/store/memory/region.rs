@@ -4,7 +4,7 @@ use alloc::{boxed::Box, sync::Arc};
 use spin::Mutex;
 use wasmi::{ExternRef, StoreContextMut};
 
-use crate::{backing::LinearRegion, store::StoreState, units::Span};
+use crate::{backing::LinearRegion, store::StoreState};
 
 /// A region that the engine's record and the wasmi store own together, so that it outlives both.
 #[derive(Debug)]
@@ -30,27 +30,27 @@ impl AnchoredRegion {
         initial_bytes: u64,
         region: Box<dyn LinearRegion>,
     ) -> Result<(wasmi::Memory, Arc<Self>), wasmi::Error> {
-        let mut bytes = region.bytes();
         let anchored = Arc::new(Self(Mutex::new(region)));
         // wasmi drops host objects together with the store. This one keeps the region alive as long
         // as the memory, even if the store's data is replaced.
         ExternRef::new(&mut *ctx, Arc::clone(&anchored));
-        // SAFETY: 1. By contract 1 of [`LinearRegion`] the bytes are valid and have no other user
-        //            until the region is dropped, and the anchor above keeps the region alive until
-        //            the wasmi store is dropped.
-        //         2. `region` was passed by value, so no slice of it was made before.
-        //            [`LinearRegion::clear`] and [`LinearRegion::attach`] work on the range that
-        //            wasmi's own pointer names.
-        let slice = unsafe { bytes.as_mut() };
-        let mut slice = Some(slice);
         let mut made = None;
-        let span = Span::growth(0, initial_bytes);
         anchored.with(|region| {
-            region.zero_fill(span, &mut || {
-                made = slice.take().map(|slice| wasmi::Memory::new_static(&mut *ctx, ty, slice));
+            region.establish(initial_bytes, &mut |mut bytes| {
+                // SAFETY: 1. By contract 1 of [`LinearRegion`] the bytes are valid and have no
+                //            other user now. Those below the limit have none until the region is
+                //            dropped. The anchor above keeps the region alive until the wasmi store
+                //            is dropped.
+                //         2. wasmi keeps a pointer and a length of the slice. It makes slices of it
+                //            up to the size of its memory, and [`grow`](super::grow()) lets that
+                //            size rise no further than the limit.
+                //         3. [`LinearRegion::clear`] and [`LinearRegion::attach`] work on the range
+                //            that wasmi's own pointer names.
+                let slice = unsafe { bytes.as_mut() };
+                made = Some(wasmi::Memory::new_static(&mut *ctx, ty, slice));
             });
         });
-        let memory = made.expect("`LinearRegion::zero_fill` runs its closure")?;
+        let memory = made.expect("`LinearRegion::establish` runs its closure")?;
         Ok((memory, anchored))
     }
 }

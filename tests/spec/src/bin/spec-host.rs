@@ -14,9 +14,6 @@ use palimpsest_spec::runner::{self, Event};
 /// Bytes for the memories of one file. The host commits them when a test touches them.
 const BACKING_BYTES: usize = 4 << 30;
 
-/// How far a memory can grow, in bytes: the tests grow one to 803 Wasm pages.
-const HEADROOM_BYTES: u64 = 64 << 20;
-
 fn main() -> ExitCode {
     match run() {
         Ok(status) => status,
@@ -36,7 +33,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         Some(word) => return Err(format!("{} is not `metered`", word.display()).into()),
     };
     let stream = fs::read(path)?;
-    let fixed = Fixed::new(Box::leak(Box::<[u8]>::new_uninit_slice(BACKING_BYTES)), HEADROOM_BYTES);
+    let fixed = Fixed::new(Box::leak(Box::<[u8]>::new_uninit_slice(BACKING_BYTES)));
     let backing = Backing::from(fixed.clone());
     let free_bytes = fixed.free_bytes();
     let mut leaks = 0;

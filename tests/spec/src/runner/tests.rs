@@ -29,7 +29,7 @@ fn run_file(commands: Vec<(Expected, Command<'_>)>) -> Result<Outcome, RunError>
         writer.directive(Directive { line, expected, command });
     }
     writer.end_file();
-    let fixed = Fixed::new(Box::leak(Box::<[u8]>::new_uninit_slice(1 << 20)), 0);
+    let fixed = Fixed::new(Box::leak(Box::<[u8]>::new_uninit_slice(1 << 20)));
     let backing = Backing::from(fixed.clone());
     let before = fixed.free_bytes();
     let mut failures = Vec::new();
