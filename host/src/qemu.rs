@@ -99,6 +99,8 @@ impl Setting {
 pub struct Machine {
     /// Memory in MiB
     pub memory_mib: u32,
+    /// The number of its CPUs
+    pub cpus: u32,
     /// What executes its code
     pub accelerator: Accelerator,
     /// What its clock counts
@@ -107,6 +109,17 @@ pub struct Machine {
     pub time_limit: Duration,
     /// Its purpose
     pub setting: Setting,
+}
+
+impl Machine {
+    /// The accelerator TCG with a thread of the host for each CPU. Each then has its own TLB, so a
+    /// missing flush shows. A clock that counts instructions excludes it.
+    fn threads(self) -> &'static str {
+        match self.clock {
+            Clock::Host if self.cpus > 1 => "tcg,thread=multi",
+            Clock::Host | Clock::Instructions => "tcg,thread=single",
+        }
+    }
 }
 
 /// What starts the machine.
@@ -238,7 +251,7 @@ pub(crate) fn follow(
 
 fn arguments(machine: Machine, files: Files) -> Vec<OsString> {
     let accelerator: &[&str] = match machine.accelerator {
-        Accelerator::Tcg => &["-accel", "tcg,thread=single", "-cpu", machine.setting.cpu().model()],
+        Accelerator::Tcg => &["-accel", machine.threads(), "-cpu", machine.setting.cpu().model()],
         Accelerator::Kvm => &["-accel", "kvm", "-cpu", "host"],
         Accelerator::Hvf => &["-accel", "hvf", "-cpu", "host"],
     };
@@ -246,7 +259,7 @@ fn arguments(machine: Machine, files: Files) -> Vec<OsString> {
         Clock::Host => &[],
         Clock::Instructions => &["-icount", "shift=0,sleep=off"],
     };
-    let fixed = ["-nodefaults", "-display", "none", "-no-reboot", "-smp", "1", "-serial", "stdio"];
+    let fixed = ["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"];
     let exit_device = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04");
     let words = [accelerator, clock, &fixed, &["-device", &exit_device]].concat();
 
@@ -258,6 +271,7 @@ fn arguments(machine: Machine, files: Files) -> Vec<OsString> {
         arguments.extend(["-serial".into(), port]);
     }
     arguments.extend(["-m".into(), memory.into()]);
+    arguments.extend(["-smp".into(), machine.cpus.to_string().into()]);
     arguments.extend(machine.setting.memory(machine.memory_mib));
     arguments.extend(files.medium.arguments());
     arguments

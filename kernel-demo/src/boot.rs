@@ -1,13 +1,15 @@
 //! From the loader's start information to a `Machine`.
 //!
-//! This module owns the order of initialization: console, exception tables, start information,
-//! final page tables, frame pool, heap, address space, boot files, then the program's main
-//! function. The assembly in `entry` calls `start`. Any error is printed and ends the emulator with
-//! a failing status.
+//! This module owns the order of initialization: exception tables, console, start information,
+//! final page tables, frame pool, heap, address space, the other CPUs, boot files, then the
+//! program's main function. The assembly in `entry` calls `start`. Any error is printed and ends
+//! the emulator with a failing status.
 
 mod entry;
 mod image;
 mod mapping;
+mod other_cpu;
+mod processors;
 mod ram;
 mod start_info;
 
@@ -16,7 +18,8 @@ use thiserror::Error;
 use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
 
-use crate::cpu;
+use crate::cpu::{self, FIRST_CPU};
+use crate::cpus::{self, CpusError};
 use crate::exit::{die, exit};
 use crate::files::{LoadedFiles, RequestError};
 use crate::machine::Machine;
@@ -24,10 +27,13 @@ use crate::memory::{self, MemoryError};
 use crate::serial;
 
 use mapping::{KernelTables, MappingError};
+use processors::ProcessorsError;
 use ram::{BootFrames, RamError};
 use start_info::{StartInfo, StartInfoError};
 
 pub use mapping::PHYSICAL_OFFSET;
+pub(crate) use other_cpu::{REAL_MODE_CODE, place_code, set_parameters};
+pub(crate) use processors::{MAX_CPUS, Processors};
 pub(crate) use ram::UsableRam;
 pub(crate) use start_info::{CommandLine, MemoryMap};
 pub use start_info::{MemoryKind, MemoryRange};
@@ -50,14 +56,18 @@ enum BootError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     #[error(transparent)]
+    Processors(#[from] ProcessorsError),
+    #[error(transparent)]
+    Cpus(#[from] CpusError),
+    #[error(transparent)]
     Request(#[from] RequestError),
 }
 
 /// The first Rust function. The assembly in `entry` calls it on the kernel stack, with the loader's
 /// pointer and magic number.
 extern "sysv64" fn start(start_info: u64, magic: u32) -> ! {
+    FIRST_CPU.start();
     serial::init();
-    cpu::load_tables();
     match boot(PhysAddr::new_truncate(start_info), magic) {
         Ok(machine) => exit(palimpsest_kernel_main(machine)),
         Err(error) => die(format_args!("cannot boot: {error}")),
@@ -69,6 +79,8 @@ fn boot(start_info: PhysAddr, magic: u32) -> Result<Machine, BootError> {
     // the number are the loader's. There is one CPU, and it has only written `.bss`, where no
     // loader places anything.
     let start_info = unsafe { StartInfo::read(start_info, magic) }?;
+    // SAFETY: 1. The boot page tables are active. 2. The loader has passed the root.
+    let processors = start_info.acpi.map(|root| unsafe { processors::read(root) }).transpose()?;
     let mut usable = UsableRam::all(&start_info.memory_map);
     usable.exclude(&image::frames())?;
     let mapped = usable.clone();
@@ -87,6 +99,10 @@ fn boot(start_info: PhysAddr, magic: u32) -> Result<Machine, BootError> {
     //    window.
     // 3. `start` runs once.
     unsafe { memory::init(&usable, root, files.guest_bytes()) }?;
+    // SAFETY: 1. `switch_tables` mapped the ranges of `mapped`. The first MiB is not in `usable`,
+    // so nothing uses the frame. 2. It activated `root`. 3. `start` runs once, and memory was just
+    // initialized.
+    unsafe { cpus::start(&processors.unwrap_or_default(), &mapped, root) }?;
     Ok(Machine::new(start_info.memory_map, start_info.command_line, files.read()?))
 }
 

@@ -1,18 +1,25 @@
-//! Segments, exception stacks, and the protection features of CR4.
+//! The state of each CPU: segments, exception stacks, the protection features of CR4, and what the
+//! kernel keeps for it.
 //!
 //! Every exception runs on a stack of the TSS's interrupt stack table. This is necessary because
 //! the `core` of the hosted target was compiled with a red zone: an exception frame on the
 //! interrupted stack would overwrite live values.
 
+use core::arch::asm;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
 use raw_cpuid::CpuId;
 use spin::Once;
+use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, Segment};
 use x86_64::instructions::tables::load_tss;
 use x86_64::registers::control::{Cr4, Cr4Flags};
+use x86_64::registers::model_specific::GsBase;
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
 use x86_64::structures::tss::TaskStateSegment;
 
-use crate::stack::{DOUBLE_FAULT_STACK, EXCEPTION_STACK, NMI_STACK, PAGE_FAULT_STACK, TIMER_STACK};
+use crate::stack::CpuStacks;
 use crate::trap;
 
 /// An index into the TSS's interrupt stack table.
@@ -25,10 +32,15 @@ pub(crate) enum TrapStack {
     DoubleFault = 1,
     /// All other exceptions.
     Exception = 2,
-    /// The timer's interrupts.
+    /// The interrupts of the timer and of the local APIC.
     Timer = 3,
     /// Non-maskable interrupts, which may interrupt every other handler.
     NonMaskable = 4,
+}
+
+impl TrapStack {
+    /// The number of these stacks.
+    pub(crate) const COUNT: usize = 5;
 }
 
 /// The largest page that this CPU can map.
@@ -40,8 +52,70 @@ pub(crate) enum LargestPage {
     OneGib,
 }
 
-static TSS: Once<TaskStateSegment> = Once::new();
-static SEGMENTS: Once<Segments> = Once::new();
+/// What this kernel keeps for each CPU. The base of GS is its address.
+#[repr(C)]
+pub(crate) struct Cpu {
+    /// The address of this value, so that one load through GS returns it. It is the first field.
+    own: AtomicPtr<Cpu>,
+    index: usize,
+    tss: Once<TaskStateSegment>,
+    segments: Once<Segments>,
+    /// Set while the page-fault handler runs on this CPU.
+    handling_page_fault: AtomicBool,
+}
+
+/// The CPU that booted.
+pub(crate) static FIRST_CPU: Cpu = Cpu::new(0);
+
+impl Cpu {
+    pub(crate) const fn new(index: usize) -> Self {
+        Self {
+            own: AtomicPtr::new(ptr::null_mut()),
+            index,
+            tss: Once::new(),
+            segments: Once::new(),
+            handling_page_fault: AtomicBool::new(false),
+        }
+    }
+
+    /// The number of this CPU: 0 is the one that booted, and the others follow in the order in
+    /// which they are started.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Whether the page-fault handler runs on this CPU.
+    pub(crate) fn handling_page_fault(&self) -> &AtomicBool {
+        &self.handling_page_fault
+    }
+
+    /// Makes this value the one that [`this`] returns on the calling CPU, and loads GDT, TSS and
+    /// IDT. After this, exceptions are reported, and page faults in regions resolved.
+    pub(crate) fn start(&'static self) {
+        let own = ptr::from_ref(self).cast_mut();
+        self.own.store(own, Ordering::Relaxed);
+        GsBase::write(VirtAddr::from_ptr(own));
+        let tss = self.tss.call_once(|| task_state(&CpuStacks::of(self.index)));
+        let segments = self.segments.call_once(|| Segments::new(tss));
+        segments.table.load();
+        // SAFETY: the selector is the 64-bit ring 0 code segment of the table that was just loaded.
+        unsafe { CS::set_reg(segments.code) };
+        // SAFETY: the selector is that of this CPU's own TSS, which is static, and was not loaded
+        // before, because each CPU starts once.
+        unsafe { load_tss(segments.tss) };
+        trap::load_table();
+    }
+}
+
+/// Returns what the kernel keeps for the calling CPU.
+pub(crate) fn this() -> &'static Cpu {
+    let own: *const Cpu;
+    // SAFETY: `start` is the first call on each CPU. After it, the base of GS is the address of a
+    // `Cpu`, whose first field is that address again and does not change.
+    unsafe { asm!("mov {}, gs:[0]", out(reg) own, options(nostack, preserves_flags, pure, readonly)) };
+    // SAFETY: `start` has stored the address of a static value.
+    unsafe { &*own }
+}
 
 struct Segments {
     table: GlobalDescriptorTable,
@@ -58,26 +132,11 @@ impl Segments {
     }
 }
 
-/// Loads GDT, TSS and IDT. After this, exceptions are reported, and page faults in regions
-/// resolved.
-pub(crate) fn load_tables() {
-    let tss = TSS.call_once(task_state);
-    let segments = SEGMENTS.call_once(|| Segments::new(tss));
-    segments.table.load();
-    // SAFETY: the selector is the 64-bit ring 0 code segment of the table that was just loaded.
-    unsafe { CS::set_reg(segments.code) };
-    // SAFETY: the selector is that of `TSS`, which is static, and was not loaded before.
-    unsafe { load_tss(segments.tss) };
-    trap::load_table();
-}
-
-fn task_state() -> TaskStateSegment {
+fn task_state(stacks: &CpuStacks) -> TaskStateSegment {
     let mut tss = TaskStateSegment::new();
-    tss.interrupt_stack_table[TrapStack::PageFault as usize] = PAGE_FAULT_STACK.top();
-    tss.interrupt_stack_table[TrapStack::DoubleFault as usize] = DOUBLE_FAULT_STACK.top();
-    tss.interrupt_stack_table[TrapStack::Exception as usize] = EXCEPTION_STACK.top();
-    tss.interrupt_stack_table[TrapStack::Timer as usize] = TIMER_STACK.top();
-    tss.interrupt_stack_table[TrapStack::NonMaskable as usize] = NMI_STACK.top();
+    for (index, end) in stacks.traps.into_iter().enumerate() {
+        tss.interrupt_stack_table[index] = end;
+    }
     tss
 }
 

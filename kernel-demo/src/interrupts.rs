@@ -12,12 +12,13 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Mutex;
-use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
 use x86_64::instructions::port::{Port, PortWriteOnly};
 
+use crate::apic;
+pub use crate::apic::Delivery;
 use crate::clock;
-use crate::memory::PHYSICAL_OFFSET;
+use crate::exit;
 
 /// The vector of the timer's interrupts: the first after the exceptions.
 pub(crate) const TIMER_VECTOR: u8 = 32;
@@ -25,30 +26,11 @@ pub(crate) const TIMER_VECTOR: u8 = 32;
 /// The vector of non-maskable interrupts.
 const NMI_VECTOR: u8 = 2;
 
-/// The physical address of the local APIC's registers after reset (SDM Vol 3A 12.4.1).
-pub(crate) const LOCAL_APIC: u64 = 0xfee0_0000;
-
-/// The offset of the local APIC's register for the pin to which the interrupt controller is wired
-/// (SDM Vol 3A 12.5.1).
-const LINT0: u64 = 0x350;
-
 /// PIT command: channel 0, low byte then high byte, mode 2 (periodic), binary.
 const CHANNEL_0_PERIODIC: u8 = 0b0011_0100;
 /// PIT command: channel 0, low byte then high byte, mode 0 (one shot), binary. Without a count the
 /// channel stops.
 const CHANNEL_0_STOPPED: u8 = 0b0011_0000;
-
-/// How the timer interrupts the CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Delivery {
-    /// As an interrupt, which code can disable. The value of LINT0 is that of the firmware: the
-    /// interrupt controller provides the vector.
-    Maskable = 0x700,
-    /// As an interrupt that reaches code with interrupts disabled too, for example the page-fault
-    /// handler.
-    NonMaskable = 0x400,
-}
 
 /// What happened between [`start`] and [`stop`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +55,7 @@ pub fn start(period: u16, delivery: Delivery) {
     LONGEST_GAP_TICKS.store(0, Ordering::Relaxed);
     LAST_TICKS.store(clock::ticks(), Ordering::Relaxed);
     RUNNING.store(true, Ordering::Relaxed);
-    set_pin(delivery);
+    apic::set_pin(delivery);
     initialize_controllers();
     let [low, high] = period.to_le_bytes();
     command_timer(CHANNEL_0_PERIODIC);
@@ -99,7 +81,7 @@ pub fn stop() -> Interrupted {
     interrupts::disable();
     command_timer(CHANNEL_0_STOPPED);
     mask_controllers();
-    set_pin(Delivery::Maskable);
+    apic::set_pin(Delivery::Maskable);
     RUNNING.store(false, Ordering::Relaxed);
     record_gap();
     Interrupted {
@@ -108,8 +90,20 @@ pub fn stop() -> Interrupted {
     }
 }
 
-/// Handles an interrupt that [`start`] asked for. Returns false for any other.
+/// Handles an interrupt that [`start`] asked for, or that another CPU has sent. Returns false for
+/// any other.
 pub(crate) fn handle(vector: u64) -> bool {
+    if vector == u64::from(NMI_VECTOR) {
+        exit::halt_if_dying();
+    }
+    if vector == u64::from(apic::WAKE_VECTOR) {
+        apic::end_of_interrupt();
+        return true;
+    }
+    // An interrupt that was withdrawn must not be acknowledged (SDM Vol 3A 12.9).
+    if vector == u64::from(apic::SPURIOUS_VECTOR) {
+        return true;
+    }
     if !RUNNING.load(Ordering::Relaxed) {
         return false;
     }
@@ -134,14 +128,6 @@ fn record_gap() {
     let now = clock::ticks();
     let gap = now - LAST_TICKS.swap(now, Ordering::Relaxed);
     LONGEST_GAP_TICKS.fetch_max(gap, Ordering::Relaxed);
-}
-
-/// Sets how the local APIC passes on the interrupt controller's interrupts.
-fn set_pin(delivery: Delivery) {
-    let register: VirtAddr = PHYSICAL_OFFSET + LOCAL_APIC + LINT0;
-    // SAFETY: the boot mapped the registers of the local APIC there, writable and uncached. The
-    // values are two of the delivery modes that this register has.
-    unsafe { register.as_mut_ptr::<u32>().write_volatile(delivery as u32) };
 }
 
 /// Gives the interrupts of both controllers the vectors from [`TIMER_VECTOR`], and enables only the

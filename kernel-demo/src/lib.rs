@@ -1,4 +1,4 @@
-//! A small kernel for one CPU in QEMU, on which the demonstration runs.
+//! A small kernel in QEMU, on which the demonstration runs.
 //!
 //! This library boots by PVH or Multiboot2, initializes memory and exceptions, and calls the `main`
 //! of the program that links it, with a [`Machine`]. There are no processes and no user mode, and
@@ -30,10 +30,12 @@ extern crate alloc;
 // Floating point on the target without SSE: only its symbols are used.
 use palimpsest_sse2_floats as _;
 
+mod apic;
 mod boot;
 mod c_runtime;
 pub mod clock;
 mod cpu;
+mod cpus;
 pub mod entropy;
 pub mod executor;
 mod exit;

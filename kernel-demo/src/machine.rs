@@ -8,6 +8,7 @@ use palimpsest_paging::FramePool;
 use palimpsest_protocol::Request;
 
 use crate::boot::{CommandLine, MemoryMap, MemoryRange};
+use crate::cpus;
 use crate::files::BootFiles;
 use crate::heap::{self, HeapUsage};
 use crate::memory::{self, Space};
@@ -65,6 +66,21 @@ impl Machine {
     #[must_use]
     pub fn space(&self) -> &'static Space {
         memory::space()
+    }
+
+    /// Returns the number of CPUs.
+    #[must_use]
+    pub fn cpus(&self) -> usize {
+        cpus::count()
+    }
+
+    /// Calls `work` on every CPU, with the number of the CPU, and returns after all calls have.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is called by `work`.
+    pub fn on_all_cpus(&self, work: impl Fn(usize) + Sync) {
+        cpus::on_all(&work);
     }
 
     /// Returns the current use of the kernel heap.

@@ -42,6 +42,12 @@ pub fn calibrate() -> TickRate {
     TickRate::measured(count_down(CALIBRATION_COUNT), period)
 }
 
+/// Waits for `period`, which must be at most 50 ms, the longest time that the PIT can count.
+pub(crate) fn wait(period: Duration) {
+    let cycles = period.as_nanos() * u128::from(PIT_HZ) / 1_000_000_000;
+    count_down(u16::try_from(cycles).expect("the period is at most 50 ms"));
+}
+
 /// Lets channel 2 count down from `count`, and returns the number of ticks that this took.
 fn count_down(count: u16) -> u64 {
     let mut command = PortWriteOnly::<u8>::new(0x43);

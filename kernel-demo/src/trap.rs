@@ -11,11 +11,13 @@ mod stubs;
 mod table;
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 
 use palimpsest_paging::PageFault;
 use x86_64::structures::idt::{ExceptionVector, InterruptStackFrameValue};
+use x86_64::structures::paging::Page;
 
+use crate::cpu;
 use crate::exit::die;
 use crate::interrupts;
 use crate::memory;
@@ -70,16 +72,15 @@ fn exception(vector: u64) -> Option<ExceptionVector> {
 
 /// Handles a page fault. It returns only after one that was resolved.
 fn page_fault(fault: &mut PageFault) {
-    static HANDLING: AtomicBool = AtomicBool::new(false);
+    let handling = cpu::this().handling_page_fault();
     // A second fault would wait forever for the lock that the handler of the first one holds.
-    if HANDLING.swap(true, Ordering::Relaxed) {
+    if handling.swap(true, Ordering::Relaxed) {
         die(format_args!("{fault}: inside the page-fault handler"));
     }
     let outcome = memory::handle_fault(fault);
-    HANDLING.store(false, Ordering::Relaxed);
+    handling.store(false, Ordering::Relaxed);
     let Err(reason) = outcome else { return };
-    let address = fault.fault().address;
-    if stack::guard_pages().iter().any(|guard| guard.start_address() == address.align_down(guard.size())) {
+    if stack::is_guard(Page::containing_address(fault.fault().address)) {
         die(format_args!("stack overflow: the address is in the guard page of a kernel stack: {fault}"));
     }
     die(format_args!("{fault}: {reason}"))

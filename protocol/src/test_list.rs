@@ -26,6 +26,8 @@ pub struct ListedTest {
     pub expected: Expected,
     /// What the machine's clock must count.
     pub clock: Clock,
+    /// How many CPUs the machine must have.
+    pub cpus: u32,
 }
 
 /// How the boot of a test must end.

@@ -163,10 +163,10 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     }
     if !options.without_test {
         println!("$ cargo xtask test");
-        tally += test_runner::run_all(workspace, Target::Gnu, policy)?;
+        tally += test_runner::run_all(workspace, Target::Gnu, 1, policy)?;
     }
     println!("$ cargo xtask test --vm --target none");
-    tally += test_runner::run_vm(workspace, Target::None, "", policy)?;
+    tally += test_runner::run_vm(workspace, Target::None, "", 1, policy)?;
     println!("$ cargo xtask test --spec --target none");
     tally += test_runner::run_spec(workspace, Target::None, policy)?;
     for target in TARGETS {

@@ -106,6 +106,9 @@ pub(crate) struct RunOptions {
         value_parser = clap::value_parser!(u32).range(32..)
     )]
     pub(crate) memory: u32,
+    /// The number of CPUs of the virtual machine. The guest runs on one of them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) cpus: u32,
     /// What executes the virtual machine's code
     #[arg(long, value_enum, default_value_t = Accelerator::Tcg)]
     pub(crate) accel: Accelerator,
@@ -177,6 +180,10 @@ pub(crate) struct TestOptions {
     /// print how long each cause kept the kernel from running something else
     #[arg(long, value_name = "NAME", num_args = 0..=1, conflicts_with_all = ["host", "spec", "vm"])]
     pub(crate) hostile: Option<Option<String>>,
+    /// Boot the tests in QEMU with this number of CPUs, and those that need more with as many as
+    /// they need
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) cpus: u32,
     /// The compilation target of the kernel
     #[arg(long, value_enum, default_value_t = Target::Gnu)]
     pub(crate) target: Target,

@@ -172,6 +172,7 @@ impl RealFile {
     fn machine(&self) -> Machine {
         Machine {
             memory_mib: self.memory,
+            cpus: 1,
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
             time_limit: TIME_LIMIT,

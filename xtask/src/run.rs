@@ -88,6 +88,7 @@ fn report_skipped(skipped: &[Skipped]) {
 pub(crate) fn machine(options: &RunOptions) -> Machine {
     Machine {
         memory_mib: options.memory,
+        cpus: options.cpus,
         accelerator: options.accel,
         clock: options.clock(),
         time_limit: Duration::from_secs(options.timeout),

@@ -37,6 +37,7 @@ pub(crate) fn run(workspace: &Workspace, options: &SoakOptions) -> Result<ExitCo
     };
     let machine = Machine {
         memory_mib: DEFAULT_MEMORY_MIB,
+        cpus: 1,
         accelerator: Accelerator::Tcg,
         clock: Clock::Host,
         time_limit,

@@ -94,6 +94,7 @@ impl Bench {
             files.iter().map(|module| (module.file.as_str(), module.bytes.as_slice())).collect();
         let machine = Machine {
             memory_mib: memory_mib(&suite),
+            cpus: 1,
             accelerator: Accelerator::Tcg,
             clock,
             time_limit: TIME_LIMIT,

@@ -95,6 +95,7 @@ fn steps(run: impl Fn(Single) -> Result<Option<Recording>>) -> Result<Option<Ste
 const fn machine() -> Machine {
     Machine {
         memory_mib: MEMORY_MIB,
+        cpus: 1,
         accelerator: Accelerator::Tcg,
         clock: Clock::Host,
         time_limit: TIME_LIMIT,

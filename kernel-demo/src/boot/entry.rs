@@ -191,6 +191,8 @@ global_asm!(
     "jnz 3b",
     "lea eax, [{tables} + 4096 + {table}]",
     "mov [{tables}], eax",
+    "lea edi, [{tables}]",
+    "lea ebx, [boot_long_mode]",
     "jmp boot_enter_long_mode",
     ".code64",
     ".popsection",
@@ -204,16 +206,15 @@ global_asm!(
     table = const PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE).bits(),
 );
 
-// 32-bit code: enables paging and long mode (SDM Vol 3A 11.8.5), and enters 64-bit code with a far
-// return.
+// 32-bit code: enables paging with the level-4 table at EDI, and long mode (SDM Vol 3A 11.8.5), and
+// enters 64-bit code at EBX with a far return.
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     ".code32",
     "boot_enter_long_mode:",
     "mov eax, {cr4}",
     "mov cr4, eax",
-    "lea eax, [{tables}]",
-    "mov cr3, eax",
+    "mov cr3, edi",
     "mov ecx, {efer_msr}",
     "xor edx, edx",
     "mov eax, {efer}",
@@ -222,8 +223,7 @@ global_asm!(
     "mov cr0, eax",
     "lgdt [boot_segments_pointer]",
     "push 8",
-    "lea eax, [boot_long_mode]",
-    "push eax",
+    "push ebx",
     "retf",
     ".code64",
     ".popsection",
@@ -240,7 +240,6 @@ global_asm!(
         .union(Cr4Flags::OSFXSR)
         .union(Cr4Flags::OSXMMEXCPT_ENABLE)
         .bits(),
-    tables = sym BOOT_TABLES,
     efer_msr = const EFER_MSR,
     efer = const EferFlags::LONG_MODE_ENABLE.union(EferFlags::NO_EXECUTE_ENABLE).bits(),
     // EM and TS are clear, so that SSE instructions do not fault (SDM Vol 3A 2.5).

@@ -16,10 +16,10 @@ use x86_64::structures::paging::{
 };
 use x86_64::{PhysAddr, VirtAddr};
 
+use crate::apic::LOCAL_APIC;
 use crate::boot::image;
 use crate::boot::ram::BootFrames;
 use crate::cpu::LargestPage;
-use crate::interrupts::LOCAL_APIC;
 use crate::stack;
 
 /// All RAM except for the kernel image is mapped at its physical address plus this offset.

@@ -1,4 +1,4 @@
-//! The loader's start information: memory map, command line, module.
+//! The loader's start information: memory map, command line, module, ACPI tables.
 //!
 //! A PVH loader passes `struct hvm_start_info` and its tables (Xen,
 //! `public/arch-x86/hvm/start_info.h`), and a Multiboot2 loader its boot information, which the
@@ -15,6 +15,7 @@ use thiserror::Error;
 use x86_64::{PhysAddr, VirtAddr};
 
 use crate::boot::entry::IDENTITY_MAPPED_BYTES;
+use crate::boot::processors::AcpiRoot;
 
 /// `XEN_HVM_START_MAGIC_VALUE`.
 const MAGIC: u32 = 0x336e_c578;
@@ -95,6 +96,8 @@ pub(crate) struct StartInfo {
     pub(crate) command_line: CommandLine,
     /// The range of the module, if there is one.
     pub(crate) module: Option<Range<PhysAddr>>,
+    /// Where the ACPI tables are, if the machine has them.
+    pub(crate) acpi: Option<AcpiRoot>,
 }
 
 impl StartInfo {
@@ -140,8 +143,9 @@ impl StartInfo {
         let mut modules = information.module_tags();
         let module =
             modules.next().map(|module| range(module.start_address().into(), module.module_size().into()));
+        let acpi = acpi_of_multiboot2(information)?;
         match modules.count() {
-            0 => Ok(Self { memory_map, command_line, module: module.transpose()? }),
+            0 => Ok(Self { memory_map, command_line, module: module.transpose()?, acpi }),
             more => Err(StartInfoError::TooManyModules { modules: 1 + more }),
         }
     }
@@ -158,8 +162,19 @@ impl StartInfo {
             memory_map: memory_map(loader, &raw)?,
             command_line: command_line(loader, &raw)?,
             module: module(loader, &raw)?,
+            acpi: match raw.root_pointer {
+                0 => None,
+                at => Some(AcpiRoot::Pointer(address(at)?)),
+            },
         })
     }
+}
+
+fn acpi_of_multiboot2(information: &BootInformation<'_>) -> Result<Option<AcpiRoot>, StartInfoError> {
+    let new = information.rsdp_v2_tag().map(|tag| (tag.xsdt_address(), tag.revision()));
+    let old = || information.rsdp_v1_tag().map(|tag| (tag.rsdt_address(), tag.revision()));
+    let table = new.or_else(old);
+    table.map(|(at, revision)| Ok(AcpiRoot::Table { at: address(at as u64)?, revision })).transpose()
 }
 
 fn memory_map(loader: &LoaderMemory, raw: &RawStartInfo) -> Result<MemoryMap, StartInfoError> {
@@ -230,7 +245,7 @@ struct RawStartInfo {
     modules: u32,
     module_list: u64,
     command_line: u64,
-    _rsdp: u64,
+    root_pointer: u64,
     memory_map: u64,
     memory_map_entries: u32,
     _reserved: u32,

@@ -1,15 +1,17 @@
 //! The interrupt descriptor table.
 //!
 //! Every exception has a gate. Page faults, double faults, and non-maskable interrupts have a stack
-//! each, and all other exceptions share one. Of the vectors from 32, only the timer's has a gate,
-//! because the kernel enables no other interrupt. If one occurred, the CPU would report a fault of
-//! the missing gate.
+//! each, and all other exceptions share one. Of the vectors from 32, only those of the timer and of
+//! the local APIC have a gate, because the kernel enables no other interrupt. If one occurred, the
+//! CPU would report a fault of the missing gate. All CPUs load this table; the stacks are those of
+//! the TSS of each.
 
 use palimpsest_paging::page_fault_entry;
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
 
+use crate::apic::{SPURIOUS_VECTOR, WAKE_VECTOR};
 use crate::cpu::TrapStack;
 use crate::interrupts::TIMER_VECTOR;
 use crate::trap::page_fault;
@@ -49,6 +51,8 @@ fn table() -> InterruptDescriptorTable {
     set(&mut idt.vmm_communication_exception, with_code::<29>, Exception);
     set(&mut idt.security_exception, with_code::<30>, Exception);
     set(&mut idt[TIMER_VECTOR], without_code::<TIMER_VECTOR>, Timer);
+    set(&mut idt[WAKE_VECTOR], without_code::<WAKE_VECTOR>, Timer);
+    set(&mut idt[SPURIOUS_VECTOR], without_code::<SPURIOUS_VECTOR>, Timer);
     idt
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct VmTest {
     expected: Expected,
     /// What the clock counts meanwhile.
     clock: Clock,
+    /// The number of CPUs of the machine.
+    cpus: u32,
     run: fn(&mut Checks, &Machine),
 }
 
@@ -96,12 +98,12 @@ enum Expected {
 impl VmTest {
     /// A test that makes `checks` checks.
     pub(crate) const fn new(name: &'static str, checks: u32, run: fn(&mut Checks, &Machine)) -> Self {
-        Self { name, expected: Expected::Checks(checks), clock: Clock::Host, run }
+        Self { name, expected: Expected::Checks(checks), clock: Clock::Host, cpus: 1, run }
     }
 
     /// A test that compares instruction counts.
     pub(crate) const fn counting(name: &'static str, checks: u32, run: fn(&mut Checks, &Machine)) -> Self {
-        Self { name, expected: Expected::Checks(checks), clock: Clock::Instructions, run }
+        Self { name, expected: Expected::Checks(checks), clock: Clock::Instructions, cpus: 1, run }
     }
 
     /// A test in which the kernel must print `text` and end the machine.
@@ -110,7 +112,12 @@ impl VmTest {
         text: &'static str,
         run: fn(&mut Checks, &Machine),
     ) -> Self {
-        Self { name, expected: Expected::Death(text), clock: Clock::Host, run }
+        Self { name, expected: Expected::Death(text), clock: Clock::Host, cpus: 1, run }
+    }
+
+    /// The same test on a machine with `cpus` CPUs.
+    pub(crate) const fn on_cpus(self, cpus: u32) -> Self {
+        Self { cpus, ..self }
     }
 
     /// Whether this is its name in a boot with such policies.
@@ -124,7 +131,12 @@ impl VmTest {
             Expected::Checks(checks) => protocol::Expected::Checks(checks + ACCOUNTING_CHECKS),
             Expected::Death(text) => protocol::Expected::Death(text.into()),
         };
-        ListedTest { name: format!("{}{}", self.name, policies.suffix()), expected, clock: self.clock }
+        ListedTest {
+            name: format!("{}{}", self.name, policies.suffix()),
+            expected,
+            clock: self.clock,
+            cpus: self.cpus,
+        }
     }
 
     /// Runs the test. Returns only if no check failed.

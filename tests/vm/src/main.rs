@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod access;
 mod boot;
+mod cpus;
 mod deaths;
 mod encode;
 mod exhaustion;
@@ -75,6 +76,7 @@ boot_main!(main);
 const TOPICS: &[Topic] = &[
     Topic { tests: boot::TESTS, policies: BootPolicies::ANY },
     Topic { tests: deaths::TESTS, policies: BootPolicies::ANY },
+    Topic { tests: cpus::TESTS, policies: BootPolicies::ANY },
     Topic { tests: registers::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: float_state::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: floats::TESTS, policies: BootPolicies::ANY },

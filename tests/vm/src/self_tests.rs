@@ -21,7 +21,7 @@ impl SelfTest {
     /// Describes the test.
     pub(crate) fn listed(&self) -> ListedTest {
         let expected = Expected::Flaw(self.flaw);
-        ListedTest { name: self.name.into(), expected, clock: Clock::Host }
+        ListedTest { name: self.name.into(), expected, clock: Clock::Host, cpus: 1 }
     }
 }
 

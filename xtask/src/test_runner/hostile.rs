@@ -49,11 +49,17 @@ impl Records {
 /// # Errors
 /// Something is missing and may not be installed, QEMU cannot be started, or no attack has `name`
 /// in its name.
-pub(super) fn run(workspace: &Workspace, target: Target, name: &str, policy: MissingPolicy) -> Result<Tally> {
+pub(super) fn run(
+    workspace: &Workspace,
+    target: Target,
+    name: &str,
+    cpus: u32,
+    policy: MissingPolicy,
+) -> Result<Tally> {
     let mut records = Records::default();
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     let chosen = |test: &str| test.strip_prefix(PREFIX).is_some_and(|attack| attack.contains(name));
-    let tally = vm::run(workspace, target, &chosen, policy, |test, line| records.add(test, line))?;
+    let tally = vm::run(workspace, target, &chosen, cpus, policy, |test, line| records.add(test, line))?;
     ensure!(tally != Tally::default(), "no attack has `{name}` in its name");
     print!("{}", records.table());
     Ok(tally)

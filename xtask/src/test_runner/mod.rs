@@ -41,11 +41,11 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCo
     let tally = if options.host {
         run_host(workspace)?
     } else if let Some(name) = &options.hostile {
-        hostile::run(workspace, options.target, name.as_deref().unwrap_or_default(), policy)?
+        hostile::run(workspace, options.target, name.as_deref().unwrap_or_default(), options.cpus, policy)?
     } else if options.vm.is_some() {
-        run_vm(workspace, options.target, filter, policy)?
+        run_vm(workspace, options.target, filter, options.cpus, policy)?
     } else {
-        run_all(workspace, options.target, policy)?
+        run_all(workspace, options.target, options.cpus, policy)?
     };
     println!("{tally}");
     Ok(tally.exit_code())
@@ -55,14 +55,20 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCo
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn run_all(workspace: &Workspace, target: Target, policy: MissingPolicy) -> Result<Tally> {
+pub(crate) fn run_all(
+    workspace: &Workspace,
+    target: Target,
+    cpus: u32,
+    policy: MissingPolicy,
+) -> Result<Tally> {
     let mut tally = run_host(workspace)?;
-    tally += run_vm(workspace, target, "", policy)?;
+    tally += run_vm(workspace, target, "", cpus, policy)?;
     tally += run_spec(workspace, target, policy)?;
     Ok(tally)
 }
 
-/// Runs the tests in the emulator whose name contains `filter`, a line each.
+/// Runs the tests in the emulator whose name contains `filter`, a line each. Each machine has at
+/// least `cpus` CPUs.
 ///
 /// # Errors
 /// Something is missing and may not be installed, QEMU cannot be started, or no name contains
@@ -71,6 +77,7 @@ pub(crate) fn run_vm(
     workspace: &Workspace,
     target: Target,
     filter: &str,
+    cpus: u32,
     policy: MissingPolicy,
 ) -> Result<Tally> {
     let mut tally = Tally::default();
@@ -78,7 +85,8 @@ pub(crate) fn run_vm(
     if target == Target::Gnu {
         tally += firmware::run(workspace, filter, policy, |line| show(filter, line))?;
     }
-    tally += vm::run(workspace, target, &|name| name.contains(filter), policy, |_, line| show(filter, line))?;
+    let chosen = |name: &str| name.contains(filter);
+    tally += vm::run(workspace, target, &chosen, cpus, policy, |_, line| show(filter, line))?;
     tally += run_cases::run(workspace, target, filter)?;
     // The portable dispatch takes minutes for them: on that target they run when they are asked
     // for.

@@ -41,7 +41,7 @@ mod tests {
     use palimpsest_host::protocol::Clock;
 
     fn test(name: &str, expected: Expected) -> ListedTest {
-        ListedTest { name: name.to_owned(), expected, clock: Clock::Host }
+        ListedTest { name: name.to_owned(), expected, clock: Clock::Host, cpus: 1 }
     }
 
     fn complete() -> Vec<ListedTest> {

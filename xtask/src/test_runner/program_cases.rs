@@ -246,6 +246,7 @@ fn compare_allocators(bench: &Bench<'_>) -> Result<Option<()>> {
 fn machine() -> Machine {
     Machine {
         memory_mib: DEFAULT_MEMORY_MIB,
+        cpus: 1,
         accelerator: Accelerator::Tcg,
         clock: Clock::Host,
         time_limit: TIME_LIMIT,

@@ -170,6 +170,7 @@ impl Solo {
         };
         let machine = Machine {
             memory_mib: self.memory_mib,
+            cpus: 1,
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
             time_limit: TIME_LIMIT,

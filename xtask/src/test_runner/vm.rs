@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 /// The time limit for booting and sending the list.
 const LIST_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs the tests whose names are `chosen`, a line each. If a test passes, `on_line` gets its name
+/// Runs the tests whose names are `chosen`, a line each, on machines with `cpus` CPUs or as many as
+/// the test needs. If a test passes, `on_line` gets its name
 /// with each line of its output.
 ///
 /// # Errors
@@ -30,6 +31,7 @@ pub(super) fn run(
     workspace: &Workspace,
     target: Target,
     chosen: &dyn Fn(&str) -> bool,
+    cpus: u32,
     policy: MissingPolicy,
     mut on_line: impl FnMut(&str, &str),
 ) -> Result<Tally> {
@@ -51,7 +53,7 @@ pub(super) fn run(
     let chosen_tests: Vec<_> = tests.iter().filter(|test| chosen(&test.name)).collect();
     for (index, test) in (1..).zip(&chosen_tests) {
         let what = format!("{index} of {}: vm/{target}/{}", chosen_tests.len(), test.name);
-        let output = run_one(&session, target, test, &what, &mut tally)?;
+        let output = run_one(&session, target, test, cpus, &what, &mut tally)?;
         output.lines().for_each(|line| on_line(&test.name, line));
     }
     for kernel in solo {
@@ -64,7 +66,7 @@ pub(super) fn run(
 /// Requests the kernel's tests. Returns `None` if its answer is not usable, which counts as a
 /// failure.
 fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<Vec<ListedTest>>> {
-    let list = boot(session, Task::ListTests, LIST_TIME_LIMIT, Clock::Host)?;
+    let list = boot(session, Task::ListTests, LIST_TIME_LIMIT, Clock::Host, 1)?;
     let tests = session.answer().map_err(anyhow::Error::from).and_then(|list| Ok(plan::check(list)?));
     let reject = |error| {
         let reason = format!("{error:#}; {}", list.ending);
@@ -78,18 +80,21 @@ fn run_one(
     session: &Session,
     target: Target,
     test: &ListedTest,
+    cpus: u32,
     what: &str,
     tally: &mut Tally,
 ) -> Result<String> {
     let progress = Progress::new(what);
-    let boot = boot(session, Task::Test(test.name.clone()), time_limit(&test.expected), test.clock)?;
+    let (task, time_limit) = (Task::Test(test.name.clone()), time_limit(&test.expected));
+    let boot = boot(session, task, time_limit, test.clock, cpus.max(test.cpus))?;
     drop(progress);
     Ok(boot.conclude(&format!("vm/{target}/{}", test.name), &test.expected, tally))
 }
 
-fn boot(session: &Session, task: Task, time_limit: Duration, clock: Clock) -> Result<Boot> {
+fn boot(session: &Session, task: Task, time_limit: Duration, clock: Clock, cpus: u32) -> Result<Boot> {
     let machine = Machine {
         memory_mib: DEFAULT_MEMORY_MIB,
+        cpus,
         accelerator: Accelerator::Tcg,
         clock,
         time_limit,

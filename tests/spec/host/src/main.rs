@@ -171,6 +171,7 @@ impl Tests {
         };
         let machine = Machine {
             memory_mib: DEFAULT_MEMORY_MIB,
+            cpus: 1,
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
             time_limit: TIME_LIMIT,

@@ -64,7 +64,12 @@ impl Attack {
 
     /// Describes the test.
     pub(crate) fn listed(&self) -> ListedTest {
-        ListedTest { name: self.test_name(), expected: Ending::Checks(CHECKS), clock: Clock::Instructions }
+        ListedTest {
+            name: self.test_name(),
+            expected: Ending::Checks(CHECKS),
+            clock: Clock::Instructions,
+            cpus: 1,
+        }
     }
 
     /// Runs the attack. Returns only if no check failed.
