@@ -77,8 +77,8 @@ impl<P: Platform> AddressSpace<P> {
     /// # Safety
     ///
     /// The caller guarantees that
-    /// 1. `layout.root` is a level-4 table. Nothing else uses its entries for the window, or writes
-    ///    the table while this function or the drop of the space runs;
+    /// 1. `layout.root` is a level-4 table. Nothing else uses its entries for the window, or
+    ///    accesses the table while this function or the drop of the space runs;
     /// 2. the root, every other level-4 table that is active when a region is touched, and every
     ///    frame that the frame source ever allocates, is mapped at
     ///    `layout.physical_offset` plus its physical address, outside of the window, readable and
@@ -266,7 +266,7 @@ impl<P: Platform> Drop for AddressSpace<P> {
 /// # Safety
 ///
 /// The caller guarantees that `root` is a level-4 table whose entries for the window are the
-/// caller's to use, and that nothing else writes it meanwhile.
+/// caller's to use, and that nothing else accesses it meanwhile.
 unsafe fn take_window<P: Platform>(
     root: PhysFrame,
     tables: &mut WindowTables,

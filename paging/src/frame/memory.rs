@@ -147,7 +147,8 @@ impl PhysicalMemory {
         unsafe { &mut *table }
     }
 
-    /// Reads one entry of a table, which other code may write at the same time.
+    /// Reads one entry of a table, which other code may write at the same time, or have a reference
+    /// to.
     ///
     /// # Safety
     ///
@@ -159,6 +160,21 @@ impl PhysicalMemory {
         // SAFETY: the entry is mapped and aligned by the contract of `new`. A volatile read of a
         // quadword is not torn.
         unsafe { entry.read_volatile() }
+    }
+
+    /// Writes one entry of a table to which other code may have a reference.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that the frame contains a page table, and that nothing else accesses
+    /// the table meanwhile but page walks and [`entry`](Self::entry).
+    pub(crate) unsafe fn set_entry(self, table: PhysFrame, index: PageTableIndex, value: PageTableEntry) {
+        let entries: *mut PageTableEntry = self.pointer(table);
+        // SAFETY: the index is below 512, so the entry is inside of the table.
+        let entry = unsafe { entries.add(usize::from(index)) };
+        // SAFETY: the entry is mapped writable and aligned by the contract of `new`, and nothing
+        // else writes it, by this function's contract.
+        unsafe { entry.write_volatile(value) };
     }
 
     /// The address at which a frame is mapped, which is canonical by the contract of `new`. An

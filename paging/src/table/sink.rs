@@ -84,12 +84,13 @@ impl Sink {
     pub(crate) fn cover(&mut self, base: VirtAddr, page: Page, table: &mut Table<'_>) -> Option<SinkPlace> {
         debug_assert!(!self.is_lent_elsewhere(base), "the sink was not recalled before it is lent");
         let level = table.level();
-        table.cover(page, self.target(level));
+        let target = self.target(level);
         let Self { memory, frame, lent, .. } = self;
         let Loan { places, .. } = lent.get_or_insert_with(|| {
             memory.zero(frame);
             Loan { base, places: ArrayVec::new() }
         });
+        table.cover(page, target);
         let oldest = places.is_full().then(|| places.remove(0));
         places.push(SinkPlace { page, level });
         oldest

@@ -10,7 +10,7 @@
 use alloc::vec::Vec;
 
 use x86_64::structures::paging::page::PageRange;
-use x86_64::structures::paging::page_table::PageTableLevel;
+use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 use x86_64::structures::paging::{Page, PageTableFlags, PageTableIndex, PhysFrame};
 
 use super::{EntryState, Resident, Root, Table};
@@ -86,26 +86,32 @@ impl WindowTables {
 
     /// The first entry of the window in this root that is in use, if any.
     ///
+    /// As in all methods that access a root, no reference to it is made, because the kernel may
+    /// keep one.
+    ///
     /// # Safety
     ///
-    /// The caller guarantees that the frame holds the root table and that nothing else writes it
-    /// meanwhile.
+    /// The caller guarantees that the frame contains a level-4 table.
     pub(crate) unsafe fn used_entry(&self, root: PhysFrame) -> Option<PageTableIndex> {
-        // SAFETY: forwarded from this function's contract; the reference ends here.
-        let root = unsafe { self.memory.table(root) };
-        root_entries(self.pages).find(|index| !root[*index].is_unused())
+        root_entries(self.pages).find(|index| {
+            // SAFETY: forwarded from this function's contract.
+            let entry = unsafe { self.memory.entry(root, *index) };
+            !entry.is_unused()
+        })
     }
 
     /// Makes the root refer to the level-3 tables.
     ///
     /// # Safety
     ///
-    /// As for [`used_entry`](Self::used_entry), and the window's entries are the caller's to use.
+    /// The caller guarantees that the frame contains a level-4 table, that the window's entries are
+    /// the caller's to use, and that nothing else accesses the table meanwhile.
     pub(crate) unsafe fn attach(&mut self, root: PhysFrame) {
-        // SAFETY: forwarded from this function's contract; the reference ends here.
-        let root = unsafe { self.memory.table(root) };
         for (index, table) in root_entries(self.pages).zip(&self.level3) {
-            root[index].set_frame(table.phys(), ROOT_ENTRY);
+            let mut entry = PageTableEntry::new();
+            entry.set_frame(table.phys(), ROOT_ENTRY);
+            // SAFETY: forwarded from this function's contract.
+            unsafe { self.memory.set_entry(root, index, entry) };
         }
     }
 
@@ -115,9 +121,10 @@ impl WindowTables {
     ///
     /// As for [`attach`](Self::attach).
     pub(crate) unsafe fn detach(&mut self, root: PhysFrame, batch: &mut FlushBatch) {
-        // SAFETY: forwarded from this function's contract; the reference ends here.
-        let root = unsafe { self.memory.table(root) };
-        root_entries(self.pages).for_each(|index| root[index].set_unused());
+        for index in root_entries(self.pages) {
+            // SAFETY: forwarded from this function's contract.
+            unsafe { self.memory.set_entry(root, index, PageTableEntry::new()) };
+        }
         batch.add_everything();
     }
 
