@@ -28,7 +28,7 @@ use crate::config::Config;
 pub(super) enum Refusal {
     /// A part of it is invalid.
     Invalid(BinaryReaderError),
-    /// The last table is not the host table, or the last export is not that of the host table.
+    /// The last table is not the host table, or the last export is not the only one with its name.
     NoHostTable,
 }
 
@@ -66,13 +66,18 @@ pub(super) fn validate(wasm: &[u8], guest_tables: u32) -> Result<(), Refusal> {
         if let Payload::TableSection(section) = &payload {
             let split = Split::of(section, wasm)?;
             validator.table_section(&TableSectionReader::new(reader(&split.others))?)?;
+            if validator.types(0).map(|types| types.table_count()) != Some(guest_tables) {
+                return Err(Refusal::NoHostTable);
+            }
             host_table = Some(valid_alone(&split.last)?);
             continue;
         }
         if let Payload::ExportSection(section) = &payload {
             let split = Split::of(section, wasm)?;
-            validator.export_section(&ExportSectionReader::new(reader(&split.others))?)?;
-            is_exported = exports_host_table(&split.last, guest_tables)?;
+            let others = ExportSectionReader::new(reader(&split.others))?;
+            validator.export_section(&others)?;
+            let is_only = others.into_iter().flatten().all(|export| export.name != HOST_TABLE);
+            is_exported = is_only && exports_host_table(&split.last, guest_tables)?;
             continue;
         }
         let ValidPayload::Func(func, body) = validator.payload(&payload)? else { continue };
@@ -300,6 +305,28 @@ mod tests {
         let wasm = spliced(100);
         assert!(matches!(validate(&wasm, 99), Err(Refusal::NoHostTable | Refusal::Invalid(_))));
         assert!(matches!(validate(&wasm, 101), Err(Refusal::NoHostTable | Refusal::Invalid(_))));
+    }
+
+    #[test]
+    fn a_module_with_another_number_of_tables_is_refused() {
+        let text = r#"(module (type $t (func))
+            (table $a (export "\00palimpsest.host-table") 0 externref) (table $b 1 funcref)
+            (func (call_indirect $a (type $t) (i32.const 0))))"#;
+        let wasm = wat::parse_str(text).expect("the text is a module");
+        assert!(!is_valid(&wasm), "it calls through a table of external references");
+        for tables in 0..3 {
+            assert!(validate(&wasm, tables).is_err(), "{tables}");
+        }
+    }
+
+    #[test]
+    fn a_second_export_with_the_name_of_the_host_table_is_refused() {
+        let text = r#"(module
+            (table (export "\00palimpsest.host-table") 0 externref)
+            (table (export "\00palimpsest.host-table") 1 funcref))"#;
+        let wasm = wat::parse_str(text).expect("the text is a module");
+        assert!(!is_valid(&wasm));
+        assert!(matches!(validate(&wasm, 1), Err(Refusal::NoHostTable)));
     }
 
     #[test]
