@@ -79,14 +79,22 @@ impl Board {
         Ok(workspace.output(self.triple()).join("release").join(binary))
     }
 
-    /// Boots an image and waits for its end. Passes each line that it prints to `on_line`.
+    /// Boots an image and waits for its end. Passes each line that it prints to `on_line`. `words`
+    /// are further arguments of QEMU.
     ///
     /// # Errors
     /// QEMU cannot be started, or its output cannot be read.
-    pub fn boot(self, image: &Path, time_limit: Duration, on_line: impl FnMut(&str)) -> Result<Ending> {
+    pub fn boot(
+        self,
+        image: &Path,
+        words: &[OsString],
+        time_limit: Duration,
+        on_line: impl FnMut(&str),
+    ) -> Result<Ending> {
         let fixed = ["-nodefaults", "-display", "none", "-semihosting", "-kernel"];
-        let words = self.machine().iter().chain(&fixed).map(Into::into);
-        let arguments: Vec<OsString> = words.chain([image.into()]).collect();
+        let mut arguments: Vec<OsString> = self.machine().iter().chain(&fixed).map(Into::into).collect();
+        arguments.push(image.into());
+        arguments.extend_from_slice(words);
         qemu::follow(self.emulator(), arguments, time_limit, on_line)
     }
 }

@@ -52,7 +52,7 @@ impl Sizes {
             let board = Board::CortexM4;
             let image = board.build(workspace, "palimpsest-firmware", "firmware", words, &profile)?;
             let mut output = String::new();
-            let ending = board.boot(&image, TIME_LIMIT, |line| output.extend([line, "\n"]))?;
+            let ending = board.boot(&image, &[], TIME_LIMIT, |line| output.extend([line, "\n"]))?;
             ensure!(ending == Ending::Success, "the example with {name} {ending}:\n{output}");
             sizes.insert(name.to_owned(), Size::parse(&output)?);
         }

@@ -4,8 +4,8 @@
 //! parses them and writes a [`stream`] of commands with binary modules. This crate defines the
 //! stream. With the feature `run` it has a [`runner`] that executes the commands through the public
 //! API of `palimpsest-engine`, on any backing. The kernel in `tests/spec/kernel` runs the stream on
-//! demand-paged memory, and the program `spec-host` runs it on a byte slice. Both count with
-//! [`Totals`].
+//! demand-paged memory, the program `spec-host` on a byte slice, and the firmware in
+//! `tests/spec/firmware` on one with 32-bit addresses. All count with [`Totals`].
 
 #![no_std]
 

@@ -65,6 +65,6 @@ fn run_one(
         }
     };
     let expected = Expected::Checks(CHECKS);
-    let boot = Boot::record(|on_line| board.boot(&image, time_limit(&expected), on_line))?;
+    let boot = Boot::record(|on_line| board.boot(&image, &[], time_limit(&expected), on_line))?;
     Ok(boot.conclude(name, &expected, tally))
 }

@@ -1,10 +1,12 @@
-//! `cargo xtask test --spec`: the WebAssembly specification's tests, on the host and in a kernel.
+//! `cargo xtask test --spec`: the WebAssembly specification's tests, on the host, in a kernel and
+//! in firmware.
 //!
 //! [`suites`] has the files, [`encode`] turns them into one command stream, and [`known_misses`]
-//! marks the directives that are known to fail. The stream is run three times: by the program
-//! `spec-host` of `palimpsest-spec` on a byte slice, without and with fuel, and by the kernel in
-//! `tests/spec/kernel` on demand-paged memory in ring 0. The run with fuel covers what a metered
-//! engine does with bulk instructions. [`judge`] decides whether a run passed.
+//! marks the directives that are known to fail. The stream is run four times: by the program
+//! `spec-host` of `palimpsest-spec` on a byte slice, without and with fuel, by the kernel in
+//! `tests/spec/kernel` on demand-paged memory in ring 0, and by `tests/spec/firmware` on a 32-bit
+//! RISC-V. The run with fuel covers what a metered engine does with bulk instructions. [`judge`]
+//! decides whether a run passed.
 //!
 //! `cargo xtask` starts this program and reads its line `N passed, N failed`. It is a separate
 //! package because the tests are 20 MB of source that no other command needs.
@@ -19,6 +21,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use judge::{Ended, Run};
 use known_misses::KnownMisses;
+use palimpsest_host::board::Board;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
 use palimpsest_host::protocol::Task;
@@ -28,7 +31,7 @@ use palimpsest_host::tally::{Tally, Timed};
 use palimpsest_host::workspace::Workspace;
 use palimpsest_spec::STREAM_FILE;
 use palimpsest_spec::stream::{File, Suite, Writer};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -41,8 +44,12 @@ const KNOWN_MISSES: &str = "tests/spec/known-misses.txt";
 /// Cargo's words for the program of this machine.
 const HOST_PROGRAM: [&str; 2] = ["--package=palimpsest-spec", "--bin=spec-host"];
 
-/// How long the kernel may take for all tests. On two cores it takes 6 seconds.
+/// How long one of the machines may take for all tests. On two cores the kernel takes 6 seconds,
+/// and the firmware 15.
 const TIME_LIMIT: Duration = Duration::from_secs(400);
+
+/// Where the firmware expects the stream, as its linker script says.
+const STREAM_ADDRESS: &str = "0x88000000";
 
 /// How much of a run is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,7 +60,7 @@ enum Detail {
     Totals,
 }
 
-/// Runs the specification's tests on the host and in the kernel.
+/// Runs the specification's tests on the host, in the kernel and in firmware.
 #[derive(Debug, Parser)]
 struct Options {
     /// The compilation target of the kernel
@@ -86,7 +93,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all tests on the host and in the kernel. A test that fails is counted.
+/// Runs all tests on the host, in the kernel and in firmware. A test that fails is counted.
 ///
 /// # Errors
 /// The tests cannot be assembled, something is missing and may not be installed, or a program
@@ -100,6 +107,10 @@ fn run(options: &Options) -> Result<ExitCode> {
     let mut verdict = Verdict::default();
     tests.run_on_host(&workspace, detail, &mut verdict)?;
     tests.run_in_vm(&workspace, options.target, detail, &mut verdict)?;
+    // The firmware does not depend on the kernel's target: it is tested with the default one.
+    if options.target == Target::Gnu {
+        tests.run_on_board(&workspace, options, detail, &mut verdict)?;
+    }
     println!("{}", verdict.tally);
     if let Some(totals) = verdict.totals.filter(|_| options.files) {
         println!("{totals}");
@@ -182,6 +193,48 @@ impl Tests {
         let files = [(STREAM_FILE, self.stream.as_slice())];
         let ending = session.boot(machine, Task::Specification, &files, |line| output.add(line))?;
         let run = Run { ended: Ended::from(ending), output: output.text };
+        verdict.add(&name, &run, self.directives, start.elapsed());
+        Ok(())
+    }
+
+    /// Runs the tests in firmware. Without the emulator they are skipped; in CI that is a failure.
+    fn run_on_board(
+        &self,
+        workspace: &Workspace,
+        options: &Options,
+        detail: Detail,
+        verdict: &mut Verdict,
+    ) -> Result<()> {
+        const BOARD: Board = Board::Riscv32;
+        let name = format!("spec/{BOARD}");
+        if let Err(error) = setup::require(workspace, &BOARD.needs(), options.setup.missing_policy()) {
+            if setup::in_ci() {
+                verdict.tally.fail(&name, &format_args!("{error:#}"), "");
+            } else {
+                println!("skipped {name}: {error:#}");
+            }
+            return Ok(());
+        }
+        let image = match BOARD.build(workspace, "palimpsest-spec-firmware", "spec-firmware", &[], &[]) {
+            Ok(image) => image,
+            Err(error) => {
+                verdict.tally.fail(&name, &format_args!("{error:#}"), "");
+                return Ok(());
+            }
+        };
+        let path = workspace.output(&format!("spec-{BOARD}-{}.stream", process::id()));
+        let length = (self.stream.len() as u64).to_le_bytes();
+        fs::write(&path, [&length, self.stream.as_slice()].concat())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        // QEMU reads `,,` as a comma that is part of the path.
+        let file = path.to_string_lossy().replace(',', ",,");
+        let loader = format!("loader,addr={STREAM_ADDRESS},force-raw=on,file={file}");
+        let words = ["-m", "2G", "-device", &loader].map(OsString::from);
+        let mut output = Output::new(detail);
+        let start = Instant::now();
+        let ending = BOARD.boot(&image, &words, TIME_LIMIT, |line| output.add(line));
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        let run = Run { ended: Ended::from(ending?), output: output.text };
         verdict.add(&name, &run, self.directives, start.elapsed());
         Ok(())
     }

@@ -25,6 +25,8 @@ pub enum Expected {
     Pass,
     /// It is listed, with a reason, among those that fail.
     KnownMiss,
+    /// It is listed among those that fail where the compiler's library computes floats.
+    SoftFloatMiss,
 }
 
 /// What a directive asks for. A `wasm` is a binary module, a `message` what the specification calls
