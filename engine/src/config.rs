@@ -454,8 +454,8 @@ impl Config {
 /// Switches on the proposals that wasmi has off by default. Without its validator it has no such
 /// switches, and refuses none of them.
 pub(crate) fn accept_all(config: &mut wasmi::Config) {
-    #[cfg(feature = "validate")]
+    #[cfg(feature = "lazy-validation")]
     config.wasm_custom_page_sizes(true).wasm_wide_arithmetic(true);
-    #[cfg(not(feature = "validate"))]
+    #[cfg(not(feature = "lazy-validation"))]
     let _ = config;
 }

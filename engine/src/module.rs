@@ -36,6 +36,8 @@ mod prepared;
 #[cfg(feature = "splice")]
 mod repair;
 #[cfg(feature = "splice")]
+mod resources;
+#[cfg(feature = "splice")]
 mod scan;
 #[cfg(feature = "splice")]
 mod segments;
@@ -289,23 +291,22 @@ impl Module {
 
 /// Passes the spliced module to wasmi.
 ///
-/// wasmi validates it again, unless the host table is one table more than its validator accepts in
-/// a module. Then [`validate`] does. So a guest can have as many tables as the specification's
-/// limits for embedders allow.
+/// The spliced module is validated too, so that a defect of the splice is an error. With the
+/// feature `lazy-validation` wasmi does so, each function before its first call, unless the host
+/// table is one table more than its validator accepts in a module. Otherwise [`validate`] does.
 #[cfg(feature = "splice")]
-#[allow(unsafe_code, reason = "wasmi's validator counts the host table")]
+#[allow(unsafe_code, reason = "wasmi does not validate what has been validated")]
 fn parse(
     engine: &wasmi::Engine,
     scan: &Scan<'_>,
     spliced: &[u8],
     slots: &Slots,
 ) -> Result<wasmi::Module, wasmi::Error> {
-    let tables = scan.table_count();
-    let has_room = u64::from(tables) < counts::MOST_OF_A_KIND;
-    if has_room || slots.is_empty() {
+    #[cfg(feature = "lazy-validation")]
+    if slots.is_empty() || u64::from(scan.table_count()) < counts::MOST_OF_A_KIND {
         return wasmi::Module::new(engine, spliced);
     }
-    validate::validate(spliced, tables)?;
+    validate::validate(spliced, scan, slots)?;
     // SAFETY: 1. [`validate::validate`] has validated all sections and function bodies of exactly
     //            these bytes, with the version of the validator that wasmi uses.
     //         2. [`Config::wasmi_features`] returns the proposals that it was given, and

@@ -652,7 +652,8 @@ fn a_load_copies_the_module_once_beyond_what_the_interpreter_needs() {
         let mut config = wasmi::Config::default();
         config.compilation_mode(wasmi::CompilationMode::Lazy);
         let plain = wasmi::Engine::new(&config);
-        let needed = peak_of(|| wasmi::Module::new(&plain, &wasm).unwrap());
+        // SAFETY: the module is valid, or the load below fails.
+        let needed = peak_of(|| unsafe { wasmi::Module::new_unchecked(&plain, &wasm) }.unwrap());
         let engine = Engine::new(Config::default(), backing.clone()).unwrap();
         let taken = peak_of(|| Module::new(&engine, &wasm).unwrap());
         let more = taken.saturating_sub(needed);

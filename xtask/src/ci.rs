@@ -39,8 +39,8 @@ const ENGINE_ALONE: &str =
     "clippy --package=palimpsest-engine --no-default-features --features=memory64,simd,splice -- -D warnings";
 const SPLICE_ALONE: &str =
     "clippy --package=palimpsest-engine --no-default-features --features=splice -- -D warnings";
-const VALIDATE_ALONE: &str =
-    "clippy --package=palimpsest-engine --no-default-features --features=memory64,validate -- -D warnings";
+const LAZY_VALIDATION: &str =
+    "clippy --package=palimpsest-engine --no-default-features --features=lazy-validation -- -D warnings";
 
 /// The crates of a guest's host without page tables: with 32-bit addresses, then
 /// with 64-bit addresses.
@@ -48,6 +48,8 @@ const ON_THUMB: &str = "clippy --package=palimpsest-engine --package=palimpsest-
                         --package=palimpsest-firmware --no-default-features --target=thumbv7em-none-eabihf -- -D warnings";
 const ON_RISCV32: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                           --package=palimpsest-firmware --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
+const SPEC_ON_RISCV32: &str =
+    "clippy --package=palimpsest-spec-firmware --target=riscv32imac-unknown-none-elf -- -D warnings";
 const ON_RISCV64: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                           --no-default-features --target=riscv64gc-unknown-none-elf -- -D warnings";
 const ON_AARCH64: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
@@ -93,13 +95,13 @@ const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimps
 const GUESTS: &str = "clippy --package=palimpsest-guest-churn --package=palimpsest-guest-coremark \
                       --target=wasm32-wasip1 -- -D warnings";
 
-const CHECKS: [Check; 23] = [
+const CHECKS: [Check; 24] = [
     Check("fmt", Platform::Host, "fmt --all --check"),
     Check("fmt/fuzz", Platform::Host, "fmt --manifest-path=fuzz/Cargo.toml --check"),
     Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
     Check("clippy/host/engine-alone", Platform::Host, ENGINE_ALONE),
     Check("clippy/host/splice-alone", Platform::Host, SPLICE_ALONE),
-    Check("clippy/host/validate-alone", Platform::Host, VALIDATE_ALONE),
+    Check("clippy/host/lazy-validation", Platform::Host, LAZY_VALIDATION),
     Check("clippy/host/stream-alone", Platform::Host, STREAM_ALONE),
     Check("clippy/gnu", Platform::Kernel(Target::Gnu), KERNEL),
     Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
@@ -108,6 +110,7 @@ const CHECKS: [Check; 23] = [
     Check("build/none/limine", Platform::Kernel(Target::None), LIMINE),
     Check("clippy/thumbv7em", Platform::Host, ON_THUMB),
     Check("clippy/riscv32imac", Platform::Host, ON_RISCV32),
+    Check("clippy/riscv32imac/spec", Platform::Host, SPEC_ON_RISCV32),
     Check("clippy/riscv64gc", Platform::Host, ON_RISCV64),
     Check("clippy/aarch64", Platform::Host, ON_AARCH64),
     Check("clippy/wasm/guest-library", Platform::Host, GUEST_LIBRARY),

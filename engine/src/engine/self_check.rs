@@ -77,12 +77,12 @@ fn first_growth() -> Result<Option<(u32, usize)>, wasmi::Error> {
     Ok(None)
 }
 
-#[cfg(feature = "validate")]
+#[cfg(feature = "lazy-validation")]
 fn module(engine: &wasmi::Engine) -> Result<wasmi::Module, wasmi::Error> {
     wasmi::Module::new(engine, MODULE)
 }
 
-#[cfg(not(feature = "validate"))]
+#[cfg(not(feature = "lazy-validation"))]
 #[allow(unsafe_code, reason = "no validator checks the bytes")]
 fn module(engine: &wasmi::Engine) -> Result<wasmi::Module, wasmi::Error> {
     // SAFETY: [`MODULE`] is valid. In a build with the validator, the function of the same name

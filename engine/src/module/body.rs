@@ -13,8 +13,8 @@ use wasm_encoder::ValType;
 #[cfg(feature = "simd")]
 use wasmparser::VisitSimdOperator;
 use wasmparser::{
-    BinaryReader, BinaryReaderError, BlockType, FuncToValidate, FuncValidatorAllocations, FunctionBody,
-    MemArg, ModuleArity, Operator, ValidatorResources, VisitOperator, WasmFeatures,
+    BinaryReader, BinaryReaderError, BlockType, FuncToValidate, FuncValidator, FuncValidatorAllocations,
+    FunctionBody, MemArg, ModuleArity, Operator, VisitOperator, WasmFeatures,
 };
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     bounds::Bounds,
     bulk::{Bulk, PIECE_BYTES},
     repair::{self, Repair},
+    resources::Resources,
     scan::invalid,
     surcharge::Surcharge,
     work::{self, Arities, Arity},
@@ -70,7 +71,7 @@ impl<'a> BodyScanner<'a, '_> {
     /// Validates one function body and finds the sites in it.
     pub(super) fn scan(
         &mut self,
-        func: FuncToValidate<ValidatorResources>,
+        func: FuncToValidate<Resources>,
         body: &FunctionBody<'a>,
         allocations: FuncValidatorAllocations,
     ) -> Result<(Body<'a>, FuncValidatorAllocations), ModuleError> {
@@ -85,46 +86,46 @@ impl<'a> BodyScanner<'a, '_> {
         reader.set_features(self.features);
         let (locals, declarations) = (validator.len_locals(), reader.current_position());
         let mut walk = Walk {
-            arities: &self.arities,
-            features: self.features,
-            bytes,
             is_metered: self.fuel == Fuel::Metered,
             results: arity.results.into(),
             work_left: self.bounds.work_left(),
-            work: 0,
-            height: 0,
-            previous: declarations,
-            nesting: validator.control_stack_height(),
-            search: repair::Search::new(declarations),
-            sites: Vec::new(),
+            ..Walk::new(&self.arities, self.features, bytes, declarations)
         };
         if walk.is_metered {
             let declared = locals.saturating_sub(arity.params);
             walk.charge(declarations, Surcharge::of_function(declared.into(), arity.results.into()));
         }
-        let mut operands = 0;
-        while !reader.eof() {
-            let (at, offset) = (reader.current_position(), reader.original_position());
-            let visited = {
-                let validator = validator.visitor(offset);
-                reader.visit_operator(&mut Visitor { validator, walk: &mut walk, at }).flatten()
-            };
-            if walk.work > walk.work_left {
-                // The validator has not seen the operator. `add_work` below fails.
-                break;
-            }
-            visited.map_err(named)?;
-            walk.previous = at;
-            walk.height = validator.operand_stack_height();
-            operands = operands.max(walk.height);
-        }
-        let Walk { work, nesting, sites, .. } = walk;
+        walk.run(&mut validator, &mut reader).map_err(named)?;
+        // `add_work` fails if the walk has stopped because of its limit.
+        let Walk { work, nesting, sites, operands, .. } = walk;
         self.bounds.add_work(work)?;
         validator.finish(reader.original_position()).map_err(named)?;
         self.bounds.check_nesting(nesting)?;
         self.bounds.check_operands(operands)?;
         Ok((Body { bytes, sites, locals, declarations }, validator.into_allocations()))
     }
+}
+
+/// Validates a body of the spliced module `wasm`. This takes less code than another visitor.
+///
+/// # Errors
+///
+/// The body is invalid.
+pub(super) fn validate(
+    wasm: &[u8],
+    func: FuncToValidate<Resources>,
+    body: &FunctionBody<'_>,
+    allocations: FuncValidatorAllocations,
+) -> wasmparser::Result<FuncValidatorAllocations> {
+    let (arities, features) = (Arities::default(), func.features);
+    let mut validator = func.into_validator(allocations);
+    let mut reader = body.get_binary_reader();
+    validator.read_locals(&mut reader)?;
+    reader.set_features(features);
+    Walk::new(&arities, features, &wasm[body.range()], reader.current_position())
+        .run(&mut validator, &mut reader)?;
+    validator.finish(reader.original_position())?;
+    Ok(validator.into_allocations())
 }
 
 /// What is found in a function body, up to the present operator.
@@ -142,6 +143,8 @@ struct Walk<'b> {
     work: u64,
     /// The number of operands on the stack.
     height: u32,
+    /// The largest number of operands that were on the stack.
+    operands: u32,
     /// The offset of the operator before.
     previous: usize,
     /// The largest depth of blocks inside each other.
@@ -150,7 +153,55 @@ struct Walk<'b> {
     sites: Vec<Site>,
 }
 
-impl Walk<'_> {
+impl<'b> Walk<'b> {
+    /// A walk without limits, in an engine that is not metered. The code starts at `declarations`.
+    fn new(arities: &'b Arities, features: WasmFeatures, bytes: &'b [u8], declarations: usize) -> Self {
+        Self {
+            arities,
+            features,
+            bytes,
+            is_metered: false,
+            results: 0,
+            work_left: u64::MAX,
+            work: 0,
+            height: 0,
+            operands: 0,
+            previous: declarations,
+            // The body itself.
+            nesting: 1,
+            search: repair::Search::new(declarations),
+            sites: Vec::new(),
+        }
+    }
+
+    /// Goes over the operators, until the end or until the work exceeds its limit.
+    ///
+    /// # Errors
+    ///
+    /// An operator is malformed or invalid.
+    fn run<'a>(
+        &mut self,
+        validator: &mut FuncValidator<Resources>,
+        reader: &mut BinaryReader<'a>,
+    ) -> wasmparser::Result<()> {
+        while !reader.eof() {
+            let (at, offset) = (reader.current_position(), reader.original_position());
+            let visited = {
+                let validator = validator.visitor(offset);
+                reader.visit_operator(&mut Visitor { validator, walk: self, at }).flatten()
+            };
+            if self.work > self.work_left {
+                // The validator has not seen the operator.
+                break;
+            }
+            visited?;
+            self.previous = at;
+            self.height = validator.operand_stack_height();
+            self.operands = self.operands.max(self.height);
+        }
+        Ok(())
+    }
+
     /// Counts operands that are moved. Returns whether they are within the limits.
     fn moves(&mut self, operands: u64) -> bool {
         self.work = self.work.saturating_add(operands);

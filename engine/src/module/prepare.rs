@@ -1,18 +1,17 @@
 //! Prepares modules: validates and splices them, and writes the file that is loaded later.
 
 use alloc::vec::Vec;
-use wasmparser::Validator;
 
 use super::{
-    HostOp, IndexType, MemoryType, Module, ModuleError, Slots,
+    HostOp, IndexType, MemoryType, Module, ModuleError,
     image::Imaged,
     loading::Loading,
     prepared::{
         AFTER_PIECE, HAS_BYTE_PAGES, HAS_MAXIMUM, Head, IS_64_BIT, MEMORY_DISCARD, MEMORY_GROW, TABLE_GROW,
     },
-    scan::{self, Scan},
+    scan,
     splice::{self, Spliced},
-    validate::{self, Refusal},
+    validate,
 };
 use crate::{
     backing::ImagePart,
@@ -41,7 +40,7 @@ impl Module {
         let kept = Imaged::constant(&scan);
         let spliced = splice::splice(&scan, &kept, &config.limits)?;
         let refused = |refusal| ModuleError::Translate(wasmi::Error::from(refusal));
-        validate(&spliced.wasm, &scan, &spliced.slots).map_err(refused)?;
+        validate::validate(&spliced.wasm, &scan, &spliced.slots).map_err(refused)?;
         let Spliced { wasm, slots, code_bytes, function_bytes, mut counts } = spliced;
         let mut file = Vec::from([0; Head::BYTES]);
         file.extend_from_slice(&wasm);
@@ -67,19 +66,6 @@ impl Module {
         head.write(&mut file);
         Ok(file)
     }
-}
-
-/// Validates the spliced module as wasmi would.
-///
-/// # Errors
-///
-/// Fails if a part of it is invalid.
-fn validate(wasm: &[u8], scan: &Scan<'_>, slots: &Slots) -> Result<(), Refusal> {
-    if !slots.is_empty() {
-        return validate::validate(wasm, scan.table_count());
-    }
-    Validator::new_with_features(Config::wasmi_features()).validate_all(wasm)?;
-    Ok(())
 }
 
 /// Numbers at the end of a file.

@@ -16,6 +16,7 @@ use super::{
     bounds::Bounds,
     counts::{Counts, within},
     loading::Loading,
+    resources::Resources,
     work::Arities,
 };
 use crate::{config::Config, engine::ModuleSize};
@@ -81,7 +82,7 @@ pub(super) fn scan<'a>(
         loading.cover(bodies.bounds.loading_bytes())?;
         match validator.payload(&payload).map_err(named)? {
             ValidPayload::Func(func, body) => {
-                let (body, back) = bodies.scan(func, &body, allocations)?;
+                let (body, back) = bodies.scan(Resources::of(func, None), &body, allocations)?;
                 allocations = back;
                 scan.bodies.try_reserve(1).map_err(|_| ModuleError::OutOfHeap)?;
                 scan.bodies.push(body);

@@ -1,8 +1,8 @@
-//! Validates a spliced module that has one table more than the validator accepts.
+//! Validates a spliced module.
 //!
 //! The validator refuses a module of more than 100 tables, and the splice adds one to those of the
-//! guest: the host table. Therefore the spliced module of a guest with 100 tables is validated in
-//! three parts, by the validator that wasmi itself uses:
+//! guest: the host table. Therefore a spliced module that has one is validated in three parts, by
+//! the validator that wasmi itself uses:
 //!
 //! - all sections, without the host table and its export;
 //! - the host table, as the only table of a module;
@@ -14,13 +14,12 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use wasm_encoder::Encode;
 use wasmparser::{
-    BinaryReader, BinaryReaderError, Encoding, ExportSectionReader, ExternalKind, FromReader, FuncToValidate,
-    FuncType, FuncValidatorAllocations, GlobalType, HeapType, MemoryType, Parser, Payload, RefType,
-    SectionLimited, SubType, TableSectionReader, TableType, ValType, ValidPayload, Validator,
-    ValidatorResources, WasmModuleResources, types::CoreTypeId,
+    BinaryReader, BinaryReaderError, Encoding, ExportSectionReader, ExternalKind, FromReader,
+    FuncValidatorAllocations, Parser, Payload, SectionLimited, TableSectionReader, TableType, ValidPayload,
+    Validator,
 };
 
-use super::HOST_TABLE;
+use super::{HOST_TABLE, Slots, body, resources::Resources, scan::Scan};
 use crate::config::Config;
 
 /// Why the validator refuses a spliced module.
@@ -47,14 +46,20 @@ impl From<Refusal> for wasmi::Error {
     }
 }
 
-/// Validates the spliced module `wasm` of a guest with `guest_tables` tables, imported ones
-/// included. The host table is the last table of the module, and its export is the last export.
+/// Validates the spliced module `wasm` of a guest. If it has a host table, that is the last table of
+/// the module, and its export is the last export.
 ///
 /// # Errors
 ///
 /// [`Refusal`] if wasmi's validator would refuse the module for another reason than its number of
 /// tables.
-pub(super) fn validate(wasm: &[u8], guest_tables: u32) -> Result<(), Refusal> {
+pub(super) fn validate(wasm: &[u8], scan: &Scan<'_>, slots: &Slots) -> Result<(), Refusal> {
+    let has_host_table = !slots.is_empty();
+    validate_parts(wasm, has_host_table.then(|| scan.table_count()))
+}
+
+/// Validates a module. `host_index` is the index of the host table, if there is one.
+fn validate_parts(wasm: &[u8], host_index: Option<u32>) -> Result<(), Refusal> {
     let features = Config::wasmi_features();
     let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
@@ -63,32 +68,32 @@ pub(super) fn validate(wasm: &[u8], guest_tables: u32) -> Result<(), Refusal> {
     let (mut host_table, mut is_exported) = (None, false);
     for payload in parser.parse_all(wasm) {
         let payload = payload?;
-        if let Payload::TableSection(section) = &payload {
-            let split = Split::of(section, wasm)?;
-            validator.table_section(&TableSectionReader::new(reader(&split.others))?)?;
-            if validator.types(0).map(|types| types.table_count()) != Some(guest_tables) {
-                return Err(Refusal::NoHostTable);
+        match (&payload, host_index) {
+            (Payload::TableSection(section), Some(index)) => {
+                let split = Split::of(section, wasm)?;
+                validator.table_section(&TableSectionReader::new(reader(&split.others))?)?;
+                if validator.types(0).map(|types| types.table_count()) != Some(index) {
+                    return Err(Refusal::NoHostTable);
+                }
+                host_table = Some((index, valid_alone(&split.last)?));
             }
-            host_table = Some(valid_alone(&split.last)?);
-            continue;
+            (Payload::ExportSection(section), Some(index)) => {
+                let split = Split::of(section, wasm)?;
+                let others = ExportSectionReader::new(reader(&split.others))?;
+                validator.export_section(&others)?;
+                let is_only = others.into_iter().flatten().all(|export| export.name != HOST_TABLE);
+                is_exported = is_only && exports_host_table(&split.last, index)?;
+            }
+            _ => {
+                if let ValidPayload::Func(func, body) = validator.payload(&payload)? {
+                    let func = Resources::of(func, host_table);
+                    allocations = body::validate(wasm, func, &body, allocations)?;
+                }
+            }
         }
-        if let Payload::ExportSection(section) = &payload {
-            let split = Split::of(section, wasm)?;
-            let others = ExportSectionReader::new(reader(&split.others))?;
-            validator.export_section(&others)?;
-            let is_only = others.into_iter().flatten().all(|export| export.name != HOST_TABLE);
-            is_exported = is_only && exports_host_table(&split.last, guest_tables)?;
-            continue;
-        }
-        let ValidPayload::Func(func, body) = validator.payload(&payload)? else { continue };
-        let FuncToValidate { resources, index, ty, features } = func;
-        let host_table = host_table.ok_or(Refusal::NoHostTable)?;
-        let resources = WithHostTable { module: resources, index: guest_tables, host_table };
-        let mut function = FuncToValidate { resources, index, ty, features }.into_validator(allocations);
-        function.validate(&body)?;
-        allocations = function.into_allocations();
     }
-    if host_table.is_some() && is_exported { Ok(()) } else { Err(Refusal::NoHostTable) }
+    let is_complete = host_table.is_some() && is_exported;
+    if is_complete || host_index.is_none() { Ok(()) } else { Err(Refusal::NoHostTable) }
 }
 
 /// Returns whether the only export of a section with these contents is that of the host table,
@@ -143,81 +148,6 @@ impl Split {
     }
 }
 
-/// What a function body can refer to: the items of the module, and the host table.
-struct WithHostTable {
-    /// The module without the host table.
-    module: ValidatorResources,
-    /// The index of the host table.
-    index: u32,
-    host_table: TableType,
-}
-
-impl WasmModuleResources for WithHostTable {
-    fn table_at(&self, at: u32) -> Option<TableType> {
-        if at == self.index { Some(self.host_table) } else { self.module.table_at(at) }
-    }
-
-    fn memory_at(&self, at: u32) -> Option<MemoryType> {
-        self.module.memory_at(at)
-    }
-
-    fn tag_at(&self, at: u32) -> Option<&FuncType> {
-        self.module.tag_at(at)
-    }
-
-    fn global_at(&self, at: u32) -> Option<GlobalType> {
-        self.module.global_at(at)
-    }
-
-    fn sub_type_at(&self, type_index: u32) -> Option<&SubType> {
-        self.module.sub_type_at(type_index)
-    }
-
-    fn sub_type_at_id(&self, id: CoreTypeId) -> &SubType {
-        self.module.sub_type_at_id(id)
-    }
-
-    fn type_id_of_function(&self, func_idx: u32) -> Option<CoreTypeId> {
-        self.module.type_id_of_function(func_idx)
-    }
-
-    fn type_index_of_function(&self, func_index: u32) -> Option<u32> {
-        self.module.type_index_of_function(func_index)
-    }
-
-    fn element_type_at(&self, at: u32) -> Option<RefType> {
-        self.module.element_type_at(at)
-    }
-
-    fn is_subtype(&self, a: ValType, b: ValType) -> bool {
-        self.module.is_subtype(a, b)
-    }
-
-    fn is_shared(&self, ty: RefType) -> bool {
-        self.module.is_shared(ty)
-    }
-
-    fn check_heap_type(&self, heap_type: &mut HeapType, offset: usize) -> Result<(), BinaryReaderError> {
-        self.module.check_heap_type(heap_type, offset)
-    }
-
-    fn top_type(&self, heap_type: &HeapType) -> HeapType {
-        self.module.top_type(heap_type)
-    }
-
-    fn element_count(&self) -> u32 {
-        self.module.element_count()
-    }
-
-    fn data_count(&self) -> Option<u32> {
-        self.module.data_count()
-    }
-
-    fn is_function_referenced(&self, idx: u32) -> bool {
-        self.module.is_function_referenced(idx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,17 +194,16 @@ mod tests {
         spliced.wasm
     }
 
-    /// Returns whether wasmi's validator accepts the module.
+    /// Returns whether the validator accepts the module as a whole.
     fn is_valid(wasm: &[u8]) -> bool {
-        let engine = wasmi::Engine::new(&Config::default().to_wasmi());
-        wasmi::Module::validate(&engine, wasm).is_ok()
+        Validator::new_with_features(Config::wasmi_features()).validate_all(wasm).is_ok()
     }
 
     #[test]
     fn a_module_with_a_table_above_the_validators_limit_is_validated() {
         let wasm = spliced(100);
         assert!(!is_valid(&wasm));
-        validate(&wasm, 100).expect("the module is valid");
+        validate_parts(&wasm, Some(100)).expect("the module is valid");
     }
 
     /// Changes each byte of a module that the validator can check as a whole.
@@ -283,13 +212,13 @@ mod tests {
         let mut wasm = spliced(99);
         let end = wasm.len() - 70_000;
         assert!(is_valid(&wasm));
-        validate(&wasm, 99).expect("the module is valid");
+        validate_parts(&wasm, Some(99)).expect("the module is valid");
         let mut accepted = 0;
         for position in 0..end {
             let byte = wasm[position];
             for change in [1, 32, 128, 255] {
                 wasm[position] = byte ^ change;
-                if validate(&wasm, 99).is_ok() {
+                if validate_parts(&wasm, Some(99)).is_ok() {
                     assert!(is_valid(&wasm), "byte {position} changed by {change:#x}");
                     accepted += 1;
                 }
@@ -303,8 +232,8 @@ mod tests {
     fn a_call_through_a_table_after_the_host_table_is_refused() {
         // The host table of a guest with 100 tables has the index 100.
         let wasm = spliced(100);
-        assert!(matches!(validate(&wasm, 99), Err(Refusal::NoHostTable | Refusal::Invalid(_))));
-        assert!(matches!(validate(&wasm, 101), Err(Refusal::NoHostTable | Refusal::Invalid(_))));
+        assert!(matches!(validate_parts(&wasm, Some(99)), Err(Refusal::NoHostTable | Refusal::Invalid(_))));
+        assert!(matches!(validate_parts(&wasm, Some(101)), Err(Refusal::NoHostTable | Refusal::Invalid(_))));
     }
 
     #[test]
@@ -315,7 +244,7 @@ mod tests {
         let wasm = wat::parse_str(text).expect("the text is a module");
         assert!(!is_valid(&wasm), "it calls through a table of external references");
         for tables in 0..3 {
-            assert!(validate(&wasm, tables).is_err(), "{tables}");
+            assert!(validate_parts(&wasm, Some(tables)).is_err(), "{tables}");
         }
     }
 
@@ -326,15 +255,15 @@ mod tests {
             (table (export "\00palimpsest.host-table") 1 funcref))"#;
         let wasm = wat::parse_str(text).expect("the text is a module");
         assert!(!is_valid(&wasm));
-        assert!(matches!(validate(&wasm, 1), Err(Refusal::NoHostTable)));
+        assert!(matches!(validate_parts(&wasm, Some(1)), Err(Refusal::NoHostTable)));
     }
 
     #[test]
     fn a_module_without_a_host_table_is_refused() {
         let wasm =
             wat::parse_str(r#"(module (table (export "t") 1 funcref))"#).expect("the text is a module");
-        assert!(matches!(validate(&wasm, 0), Err(Refusal::NoHostTable)));
+        assert!(matches!(validate_parts(&wasm, Some(0)), Err(Refusal::NoHostTable)));
         let empty = wat::parse_str("(module)").expect("the text is a module");
-        assert!(matches!(validate(&empty, 0), Err(Refusal::NoHostTable)));
+        assert!(matches!(validate_parts(&empty, Some(0)), Err(Refusal::NoHostTable)));
     }
 }

@@ -7,7 +7,7 @@
 /// A hash of the version of the crate and of the sources that determine what the splice writes, and
 /// of those beside them.
 pub(super) const SPLICE: u64 = {
-    let sources: [&[u8]; 21] = [
+    let sources: [&[u8]; 22] = [
         env!("CARGO_PKG_VERSION").as_bytes(),
         include_bytes!("../../config.rs"),
         include_bytes!("../../module.rs"),
@@ -23,6 +23,7 @@ pub(super) const SPLICE: u64 = {
         include_bytes!("../prepare.rs"),
         include_bytes!("../prepared.rs"),
         include_bytes!("../repair.rs"),
+        include_bytes!("../resources.rs"),
         include_bytes!("../scan.rs"),
         include_bytes!("../segments.rs"),
         include_bytes!("../splice.rs"),
