@@ -65,6 +65,7 @@ use crate::config::Images;
 use crate::{
     backing::{DataImage, ImagePart},
     budget::{self, Verdict},
+    config::Config,
     engine::Engine,
 };
 
@@ -147,7 +148,7 @@ impl Module {
     /// - [`ModuleError::Entry`] if a call uses the engine, or if the native stack is too small.
     /// - [`ModuleError::Translate`] if it exceeds a limit of wasmi.
     pub fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
-        Self::measured(engine, || Self::load(engine, wasm))
+        Self::in_engine(engine, || Self::load(engine, wasm))
     }
 
     fn load(engine: &Engine, wasm: &[u8]) -> Result<Self, ModuleError> {
@@ -190,20 +191,32 @@ impl Module {
     ///
     /// # Errors
     ///
-    /// [`ModuleError::Entry`], [`ModuleError::OutOfHeap`], [`ModuleError::Limit`], and what `load`
-    /// fails with.
-    fn measured(
+    /// [`ModuleError::Entry`], those of [`within_heap`](Self::within_heap), and what `load` fails
+    /// with.
+    fn in_engine(
         engine: &Engine,
         load: impl FnOnce() -> Result<Self, ModuleError>,
     ) -> Result<Self, ModuleError> {
         engine.check_stack_for_load()?;
         let _scope = engine.enter_scope()?;
-        let Some(ledger) = engine.config().heap else { return load() };
-        let limit = engine.limits().heap_bytes;
-        let (loaded, taken_bytes, verdict) =
-            budget::measure(ledger, limit, load).ok_or(ModuleError::OutOfHeap)?;
+        Self::within_heap(engine.config(), load)
+    }
+
+    /// Holds `work` to what a load may take of the heap.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError::OutOfHeap`], [`ModuleError::Limit`], and what `work` fails with.
+    fn within_heap<T>(
+        config: &Config,
+        work: impl FnOnce() -> Result<T, ModuleError>,
+    ) -> Result<T, ModuleError> {
+        let Some(ledger) = config.heap else { return work() };
+        let limit = config.limits.heap_bytes;
+        let (done, taken_bytes, verdict) =
+            budget::measure(ledger, limit, work).ok_or(ModuleError::OutOfHeap)?;
         match verdict {
-            Verdict::Sound => loaded,
+            Verdict::Sound => done,
             Verdict::Exhausted => Err(ModuleError::OutOfHeap),
             Verdict::AboveLimit => Err(ModuleError::Limit {
                 limit: "heap_bytes",

@@ -1,10 +1,10 @@
 //! Prepares Wasm guests on the build machine, for engines that load them with
 //! [`Module::from_prepared`].
 //!
-//! The build script of a kernel or of firmware calls [`prepare`], and so does `cargo xtask prepare`.
-//! A file has no limits of its own, because the engine that loads it compares what was counted with
-//! its own. It asks for no proposal that the guest does not use, beyond those of WebAssembly 2.0
-//! without vectors. So engines that leave out vectors or 64-bit memories load it.
+//! The build script of a kernel or of firmware calls [`prepare`], as `cargo xtask prepare` does.
+//! No limits apply here, because the engine that loads a file compares what was counted with its
+//! limits. Beyond the proposals of WebAssembly 2.0 without vectors, a file asks for those that the
+//! guest uses. So engines that leave out vectors or 64-bit memories load it.
 //!
 //! # Examples
 //!
@@ -37,7 +37,7 @@ const COMMON: Features = Features::FLOATS
 ///
 /// # Errors
 ///
-/// See [`Module::prepare`]. There is no limit but those of the validator.
+/// See [`Module::prepare`]. The limits are those of the validator alone.
 pub fn prepare(wasm: &[u8], fuel: Fuel) -> Result<Vec<u8>, ModuleError> {
     let config = Config::default().fuel(fuel).limits(unlimited());
     let with = |features| Module::prepare(&config.clone().features(features), wasm);

@@ -25,6 +25,12 @@ pub(crate) fn engine(machine: &Machine) -> Result<Engine, BenchError> {
 }
 
 fn engine_with(machine: &Machine, images: Images) -> Result<Engine, BenchError> {
+    let config = config().images(images);
+    doing("making an engine", Engine::new(config, Paged::new(machine.space())))
+}
+
+/// The configuration of the engines, which takes large modules.
+pub(crate) fn config() -> Config {
     let mut limits = Limits::default();
     limits.module_bytes = 64 << 20;
     limits.header_bytes = 16 << 20;
@@ -36,8 +42,7 @@ fn engine_with(machine: &Machine, images: Images) -> Result<Engine, BenchError> 
     limits.element_items = 1 << 20;
     limits.resident_frames = Some(u64::MAX);
     limits.image_frames = u64::MAX;
-    let config = Config::default().limits(limits).images(images);
-    doing("making an engine", Engine::new(config, Paged::new(machine.space())))
+    Config::default().limits(limits)
 }
 
 /// A module that can be instantiated again and again.

@@ -1,4 +1,5 @@
-//! Loading a module until it can be instantiated, and the same with the interpreter alone.
+//! Loading a module until it can be instantiated, the same after it was prepared, and the same with
+//! the interpreter alone.
 //!
 //! Each uses an existing engine and translates functions when they are first called. Palimpsest's
 //! engine validates a module when it is loaded, checks it against its limits and rewrites it. The
@@ -10,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use kernel_demo::Machine;
-use palimpsest_engine::Module;
+use palimpsest_engine::{Engine, Module, ModuleError};
 use palimpsest_protocol::Unit;
 use wasmi::CompilationMode;
 
@@ -25,24 +26,34 @@ pub(crate) fn measure(
 ) -> Result<(), BenchError> {
     for name in modules {
         let wasm = doing("loading", machine.file(name).ok_or("a module is not in the boot archive"))?;
-        let (mut ours, mut alone, mut unchecked) = (Vec::new(), Vec::new(), Vec::new());
+        // It stays, because a prepared module is used where it is.
+        let file = doing("preparing", Module::prepare(&guest::config(), wasm))?.leak();
+        let (mut ours, mut prepared) = (Vec::new(), Vec::new());
+        let (mut alone, mut unchecked) = (Vec::new(), Vec::new());
         // In turns, so that a change of the machine's speed affects all of them.
         for _ in 0..figures.runs() {
-            ours.push(engine(machine, wasm)?);
+            ours.push(engine(machine, |engine| Module::new(engine, wasm))?);
+            // SAFETY: `prepare` has returned the bytes, and they are not changed.
+            prepared.push(engine(machine, |engine| unsafe { Module::from_prepared(engine, file) })?);
             alone.push(interpreter(wasm, CompilationMode::LazyTranslation)?);
             unchecked.push(interpreter(wasm, CompilationMode::Lazy)?);
         }
         figures.count(format!("load_bytes/{name}"), Unit::Bytes, wasm.len() as u64);
         figures.cost(format!("load/{name}"), &mut ours);
+        figures.count(format!("load_prepared_bytes/{name}"), Unit::Bytes, file.len() as u64);
+        figures.cost(format!("load_prepared/{name}"), &mut prepared);
         figures.cost(format!("load_wasmi/{name}"), &mut alone);
         figures.cost(format!("load_wasmi_unchecked/{name}"), &mut unchecked);
     }
     Ok(())
 }
 
-fn engine(machine: &Machine, wasm: &[u8]) -> Result<u64, BenchError> {
+fn engine(
+    machine: &Machine,
+    load: impl FnOnce(&Engine) -> Result<Module, ModuleError>,
+) -> Result<u64, BenchError> {
     let engine = guest::engine(machine)?;
-    let (ticks, module) = timed(|| Module::new(&engine, wasm));
+    let (ticks, module) = timed(|| load(&engine));
     doing("loading", module).map(|_| ticks)
 }
 

@@ -95,8 +95,8 @@ pub enum PreparedError {
     },
     /// The bytes have changed since the module was prepared.
     #[error(
-        "the prepared module is damaged: its checksum is {found:#010x}, not {expected:#010x}; write the \
-         file again"
+        "the prepared module is damaged: its checksum is {found:#018x}, not {expected:#018x}; write \
+         the file again"
     )]
     Damaged {
         /// The checksum of the bytes.

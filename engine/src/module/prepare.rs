@@ -14,7 +14,6 @@ use super::{
     validate,
 };
 use crate::{
-    backing::ImagePart,
     config::{Config, Fuel},
     units::WasmPageSize,
 };
@@ -36,39 +35,48 @@ impl Module {
     ///
     /// See [`Module::from_prepared`].
     pub fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
-        let scan = scan::scan(wasm, config, &mut Loading::new(config.heap))?;
-        let kept = Imaged::constant(&scan);
-        let spliced = splice::splice(&scan, &kept, &config.limits)?;
-        let refused = |refusal| ModuleError::Translate(wasmi::Error::from(refusal));
-        validate::validate(&spliced.wasm, &scan, &spliced.slots).map_err(refused)?;
-        let Spliced { wasm, slots, code_bytes, function_bytes, mut counts } = spliced;
-        let mut file = Vec::from([0; Head::BYTES]);
-        file.extend_from_slice(&wasm);
-        let keep = |(memory, part): &(usize, ImagePart<'_>)| {
-            let start = file.len();
-            file.extend_from_slice(part.bytes);
-            [*memory as u64, part.offset, start as u64, part.bytes.len() as u64]
-        };
-        let parts: Vec<_> = kept.parts().iter().map(keep).collect();
-        let head = Head { wasm_bytes: wasm.len() as u64, numbers_at: file.len() as u64 };
-        let mut numbers = Numbers(file);
-        numbers.push(u64::from(config.fuel == Fuel::Metered));
-        numbers.push(config.features.available().bits().into());
-        counts.fields().into_iter().for_each(|field| numbers.push(*field));
-        scan.size(code_bytes, function_bytes).to_fields().into_iter().for_each(|field| numbers.push(field));
-        numbers.push(scan.loading_bytes as u64);
-        numbers.push(scan.imported_memories as u64);
-        numbers.list(scan.memories.iter().copied().map(memory_type));
-        numbers.list(scan.table_sizes().map(|(index, elements)| [index as u64, elements]));
-        numbers.list(slots.iter().map(|(op, number)| slot(*op, *number)));
-        numbers.list(parts.into_iter());
-        let mut file = numbers.0;
-        head.write(&mut file);
-        Ok(file)
+        Self::within_heap(config, || prepare(config, wasm))
     }
 }
 
+fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
+    let mut loading = Loading::new(config.heap);
+    let scan = scan::scan(wasm, config, &mut loading)?;
+    let kept = Imaged::constant(&scan);
+    let spliced = splice::splice(&scan, &kept, &config.limits)?;
+    let refused = |refusal| ModuleError::Translate(wasmi::Error::from(refusal));
+    validate::validate(&spliced.wasm, &scan, &spliced.slots).map_err(refused)?;
+    let Spliced { wasm, slots, code_bytes, function_bytes, mut counts } = spliced;
+    let mut end = Head::BYTES + wasm.len();
+    let parts = kept.parts().iter().map(|(memory, part)| {
+        let (start, len) = (end as u64, part.bytes.len());
+        end += len;
+        [*memory as u64, part.offset, start, len as u64]
+    });
+    let mut numbers = Numbers::default();
+    numbers.push(u64::from(config.fuel == Fuel::Metered));
+    numbers.push(config.features.available().bits().into());
+    counts.fields().into_iter().for_each(|field| numbers.push(*field));
+    scan.size(code_bytes, function_bytes).to_fields().into_iter().for_each(|field| numbers.push(field));
+    numbers.push(scan.loading_bytes as u64);
+    numbers.push(scan.imported_memories as u64);
+    numbers.list(scan.memories.iter().copied().map(memory_type));
+    numbers.list(scan.table_sizes().map(|(index, elements)| [index as u64, elements]));
+    numbers.list(slots.iter().map(|(op, number)| slot(*op, *number)));
+    numbers.list(parts);
+    let Numbers(numbers) = numbers;
+    let mut file = Vec::new();
+    file.try_reserve_exact(end + numbers.len()).map_err(|_| ModuleError::OutOfHeap)?;
+    file.extend([0; Head::BYTES]);
+    file.extend_from_slice(&wasm);
+    kept.parts().iter().for_each(|(_, part)| file.extend_from_slice(part.bytes));
+    file.extend_from_slice(&numbers);
+    Head { wasm_bytes: wasm.len() as u64, numbers_at: end as u64 }.write(&mut file);
+    Ok(file)
+}
+
 /// Numbers at the end of a file.
+#[derive(Default)]
 struct Numbers(Vec<u8>);
 
 impl Numbers {

@@ -14,7 +14,7 @@
 //! | --- | --- |
 //! | 0 | `\0plm`, and the version of the format |
 //! | 8 | the length of the file |
-//! | 16 | the [`checksum`] of everything else |
+//! | 16 | the checksum: a [`hash`] of everything else |
 //! | 24 | the [`identity`] of the splice |
 //! | 32 | the length of the spliced module |
 //! | 40 | the offset of the numbers |
@@ -32,7 +32,7 @@
 //! - the number of [`Parts`], and for each the memory, the offset there, and the offset and length
 //!   of its bytes in the file.
 
-mod checksum;
+mod hash;
 mod head;
 mod identity;
 mod parts;
@@ -85,9 +85,9 @@ impl Module {
 
     /// Loads `file`, which [`Module::prepare`] has written.
     ///
-    /// The module behaves as if [`Module::new`] had loaded the original. Loading takes a tenth of
-    /// the time, because the module is neither validated nor spliced. The limits of `engine` apply
-    /// and heap is set aside, both with what was counted when the module was prepared.
+    /// The module behaves as if [`Module::new`] had loaded the original. Loading takes much less
+    /// time, because the module is neither validated nor spliced. The limits of `engine` apply and
+    /// heap is set aside, both with what was counted when the module was prepared.
     ///
     /// The data segments are not copied to the heap, unless they are passive or their offset is not
     /// constant. Each new memory is filled out of `file`, or shares an image of it: see
@@ -141,7 +141,7 @@ impl Module {
             //         it has not been changed since.
             unsafe { prepared.load(engine) }
         };
-        Self::measured(engine, load)
+        Self::in_engine(engine, load)
     }
 }
 

@@ -191,7 +191,7 @@ fn numbers_that_point_out_of_the_file_are_malformed() {
     let with = |offset: usize, number: u64| {
         let mut changed = file.clone();
         changed[offset..offset + 8].copy_from_slice(&number.to_le_bytes());
-        let checksum = u64::from(crc32(&[&changed[..16], &changed[24..]].concat()));
+        let checksum = hashed(hashed(0, &changed[..16]), &changed[24..]);
         changed[16..24].copy_from_slice(&checksum.to_le_bytes());
         load_prepared(&engine, &changed).err()
     };
@@ -205,9 +205,13 @@ fn numbers_that_point_out_of_the_file_are_malformed() {
     }
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
-    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+/// Continues the hash that a file contains.
+fn hashed(hash: u64, bytes: &[u8]) -> u64 {
+    let words =
+        bytes.chunks(8).map(|word| word.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+    let last = bytes.len().is_multiple_of(8).then_some(0);
+    let step = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    words.chain(last).fold(hash, step)
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! The first bytes of a prepared module, and the checks of the file as a whole.
 
-use super::{checksum::checksum, identity::SPLICE, reader::Reader, slice};
+use super::{
+    hash::{START, hashed},
+    identity::SPLICE,
+    reader::Reader,
+    slice,
+};
 use crate::module::PreparedError;
 
 /// The first bytes of a prepared module.
@@ -34,7 +39,7 @@ impl Head {
         start[..4].copy_from_slice(&MAGIC);
         start[4..8].copy_from_slice(&VERSION.to_le_bytes());
         start[8..CHECKSUM_AT].copy_from_slice(&length.to_le_bytes());
-        let checksum = checksum([&start[..CHECKSUM_AT], content]);
+        let checksum = checksum(&start[..CHECKSUM_AT], content);
         start[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
     }
 
@@ -62,7 +67,7 @@ impl Head {
         }
         let whole = slice(bytes, 0, length).map_err(|_| truncated(length))?;
         let content = whole.get(CONTENT_AT..).ok_or(PreparedError::Malformed)?;
-        let checksum = checksum([&whole[..CHECKSUM_AT], content]);
+        let checksum = checksum(&whole[..CHECKSUM_AT], content);
         if checksum != stored {
             return Err(PreparedError::Damaged { found: checksum, expected: stored });
         }
@@ -72,4 +77,9 @@ impl Head {
         }
         Ok((Self { wasm_bytes, numbers_at }, whole))
     }
+}
+
+/// Returns the hash of everything in a file but the hash itself.
+fn checksum(start: &[u8], content: &[u8]) -> u64 {
+    hashed(hashed(START, start), content)
 }
