@@ -41,6 +41,25 @@ impl Session {
     pub fn new(workspace: &Workspace, target: Target, image: Image) -> Result<Self> {
         let kernel = kernel::build(workspace, target, image)?;
         let directory = workspace.output("boot").join(format!("{}-{}", image.binary, process::id()));
+        Self::in_directory(kernel, directory)
+    }
+
+    /// Returns this session and others of the same image, `count` in all, for boots at the same
+    /// time.
+    ///
+    /// # Errors
+    /// A directory cannot be made.
+    pub fn into_several(self, count: usize) -> Result<Vec<Self>> {
+        let mut sessions = vec![self];
+        for number in 1..count {
+            let mut directory = sessions[0].directory.clone().into_os_string();
+            directory.push(format!("-{number}"));
+            sessions.push(Self::in_directory(sessions[0].kernel.clone(), directory.into())?);
+        }
+        Ok(sessions)
+    }
+
+    fn in_directory(kernel: PathBuf, directory: PathBuf) -> Result<Self> {
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         Ok(Self { kernel, directory })
     }

@@ -15,6 +15,7 @@
 //! - [`job`]: a guest with everything that it is given, ready to be booted;
 //! - [`recording`]: a run whose output is kept, with the frames at each line;
 //! - [`progress`]: which work goes on;
+//! - [`workers`]: work on several threads;
 //! - [`tally`] and [`digits`]: counts and numbers as people read them.
 
 #![forbid(unsafe_code)]
@@ -37,6 +38,7 @@ pub mod qemu;
 pub mod recording;
 pub mod setup;
 pub mod tally;
+pub mod workers;
 pub mod workspace;
 
 pub use palimpsest_protocol as protocol;

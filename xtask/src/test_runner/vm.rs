@@ -1,8 +1,9 @@
 //! The tests in the emulator, with one boot for each.
 //!
 //! The test kernel sends the list of its tests. Then it is booted once for each of them, so a test
-//! cannot influence the next one, and [`judge`] decides. The kernels of [`solo`] come last. An
-//! image that does not build and a list that cannot be read count as one failure each.
+//! cannot influence another one, and [`judge`] decides. As many boots run at a time as this machine
+//! has CPUs for. The kernels of [`solo`] come last. An image that does not build and a list that
+//! cannot be read count as one failure each.
 
 use super::judge::{Failure, judge, judge_last_line, time_limit};
 use super::plan;
@@ -15,6 +16,7 @@ use palimpsest_host::protocol::{Expected, ListedTest, Task};
 use palimpsest_host::qemu::{Accelerator, Clock, Ending, Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, MissingPolicy, Need};
 use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workers;
 use palimpsest_host::workspace::Workspace;
 use std::time::{Duration, Instant};
 
@@ -51,11 +53,19 @@ pub(super) fn run(
     };
     let Some(tests) = list(&session, target, &mut tally)? else { return Ok(tally) };
     let chosen_tests: Vec<_> = tests.iter().filter(|test| chosen(&test.name)).collect();
-    for (index, test) in (1..).zip(&chosen_tests) {
-        let what = format!("{index} of {}: vm/{target}/{}", chosen_tests.len(), test.name);
-        let output = run_one(&session, target, test, cpus, &what, &mut tally)?;
+    let sessions = session.into_several(workers::count().div_ceil(cpus as usize))?;
+    let progress = |done| Progress::new(&format!("vm/{target}: {done} of {} tests", chosen_tests.len()));
+    let (mut done, mut waiting) = (0, progress(0));
+    let conclude = |test: &&ListedTest, boot: Result<Boot>| {
+        waiting.finish();
+        let output = boot?.conclude(&format!("vm/{target}/{}", test.name), &test.expected, &mut tally);
         output.lines().for_each(|line| on_line(&test.name, line));
-    }
+        done += 1;
+        waiting = progress(done);
+        anyhow::Ok(())
+    };
+    workers::share(&sessions, &chosen_tests, |session, test| run_one(session, test, cpus), conclude)?;
+    drop(waiting);
     for kernel in solo {
         let output = kernel.run(workspace, &mut tally)?;
         output.lines().for_each(|line| on_line(kernel.name, line));
@@ -75,20 +85,10 @@ fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<V
     Ok(tests.map_err(reject).ok())
 }
 
-/// Runs one test. Returns its output if it passed.
-fn run_one(
-    session: &Session,
-    target: Target,
-    test: &ListedTest,
-    cpus: u32,
-    what: &str,
-    tally: &mut Tally,
-) -> Result<String> {
-    let progress = Progress::new(what);
-    let (task, time_limit) = (Task::Test(test.name.clone()), time_limit(&test.expected));
-    let boot = boot(session, task, time_limit, test.clock, cpus.max(test.cpus))?;
-    drop(progress);
-    Ok(boot.conclude(&format!("vm/{target}/{}", test.name), &test.expected, tally))
+/// Boots the kernel for one test, on `cpus` CPUs or as many as the test needs.
+fn run_one(session: &Session, test: &ListedTest, cpus: u32) -> Result<Boot> {
+    let task = Task::Test(test.name.clone());
+    boot(session, task, time_limit(&test.expected), test.clock, cpus.max(test.cpus))
 }
 
 fn boot(session: &Session, task: Task, time_limit: Duration, clock: Clock, cpus: u32) -> Result<Boot> {
