@@ -7,8 +7,9 @@
 use anyhow::{Context, Result, ensure};
 use duct::{Expression, cmd};
 use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workers;
 use palimpsest_host::workspace::Workspace;
-use std::process::ExitCode;
+use std::process::{ExitCode, Output};
 use std::time::Instant;
 
 /// Some tests of a package: the arguments of `cargo miri test`, separated by spaces. A test is
@@ -41,19 +42,27 @@ pub(crate) fn is_installed(workspace: &Workspace) -> bool {
 pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
     ensure!(is_installed(workspace), "the nightly toolchain has no Miri; {REMEDY}");
     let mut tally = Tally::default();
-    for words in SELECTION {
-        println!("$ MIRIFLAGS='{FLAGS}' cargo +nightly miri test {words}");
+    // Miri runs a program on one CPU.
+    let workers = vec![(); workers::count()];
+    let test = |(): &(), words: &&str| {
         let start = Instant::now();
-        let ran = miri(workspace, &format!("test {words}")).env("MIRIFLAGS", FLAGS).unchecked().run();
-        let status = ran.context("cannot start rustup")?.status;
+        let command = miri(workspace, &format!("test {words}")).env("MIRIFLAGS", FLAGS);
+        let ran = command.stderr_to_stdout().stdout_capture().unchecked().run();
+        (ran, start.elapsed())
+    };
+    workers::share(&workers, &SELECTION, test, |words, (ran, elapsed)| {
+        let Output { status, stdout, .. } = ran.context("cannot start rustup")?;
+        println!("$ MIRIFLAGS='{FLAGS}' cargo +nightly miri test {words}");
+        print!("{}", String::from_utf8_lossy(&stdout));
         let name = format!("miri/{words}");
-        let name = Timed(&name, start.elapsed());
+        let name = Timed(&name, elapsed);
         if status.success() {
             tally.pass(&name);
         } else {
             tally.fail(&name, &status, "");
         }
-    }
+        anyhow::Ok(())
+    })?;
     println!("{tally}");
     Ok(tally.exit_code())
 }
