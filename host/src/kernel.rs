@@ -71,6 +71,15 @@ impl Image {
     /// The kernel that runs a guest or takes the tour.
     pub const KERNEL: Self = Self::new("palimpsest-kernel-demo", "kernel");
 
+    /// The kernel of the emulator tests.
+    pub const TESTS: Self = Self::new("palimpsest-vm-tests", "vm-tests");
+
+    /// The kernel of the specification's tests.
+    pub const SPEC: Self = Self::new("palimpsest-spec-kernel", "spec");
+
+    /// The benchmark's kernel.
+    pub const BENCH: Self = Self::new("palimpsest-bench-kernel", "bench");
+
     /// A binary of a package, in the release profile as it is.
     #[must_use]
     pub const fn new(package: &'static str, binary: &'static str) -> Self {

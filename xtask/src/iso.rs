@@ -17,7 +17,7 @@ use std::process::ExitCode;
 pub(crate) const MULTIBOOT2: Image = Image::new("palimpsest-multiboot2", "multiboot2");
 
 /// The example that Limine loads.
-const LIMINE: Image = Image::new("palimpsest-limine", "limine");
+pub(crate) const LIMINE: Image = Image::new("palimpsest-limine", "limine");
 
 /// Makes the images and prints how to boot each of them.
 ///

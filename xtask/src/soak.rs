@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(120);
 pub(crate) fn run(workspace: &Workspace, options: &SoakOptions) -> Result<ExitCode> {
     let target = options.target;
     setup::require(workspace, &[Need::Core(target.triple()), EMULATOR], options.setup.missing_policy())?;
-    let session = Session::new(workspace, target, Image::new("palimpsest-vm-tests", "vm-tests"))?;
+    let session = Session::new(workspace, target, Image::TESTS)?;
     let seconds = options.minutes.saturating_mul(60);
     let soak = Soak { seed: options.seed.unwrap_or_else(seed_of_now), seconds, rounds: options.rounds };
     let time_limit = match options.rounds {

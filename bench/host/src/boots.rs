@@ -55,7 +55,7 @@ impl Bench {
     /// # Errors
     /// It does not build.
     pub(crate) fn new(workspace: &Workspace, target: Target) -> Result<Self> {
-        let session = Session::new(workspace, target, Image::new("palimpsest-bench-kernel", "bench"))?;
+        let session = Session::new(workspace, target, Image::BENCH)?;
         Ok(Self { session, target, segments: modules::with_segments() })
     }
 

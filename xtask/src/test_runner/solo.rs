@@ -120,6 +120,11 @@ pub(super) const ALL: [Solo; 8] = [
     multiboot2("example/multiboot2-with-uefi", Firmware::Ovmf),
 ];
 
+/// Returns the images that are built for a target.
+pub(super) fn images(target: Target) -> impl Iterator<Item = Image> {
+    ALL.into_iter().filter(move |solo| solo.target == target).map(|solo| solo.image)
+}
+
 /// The demonstration kernel on a CD image, with the tour's request as GRUB's module.
 const fn demonstration(name: &'static str, firmware: Firmware) -> Solo {
     Solo {

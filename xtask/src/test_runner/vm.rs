@@ -44,7 +44,7 @@ pub(super) fn run(
         setup::require(workspace, kernel.needs(), policy)?;
     }
     let mut tally = Tally::default();
-    let session = match Session::new(workspace, target, Image::new("palimpsest-vm-tests", "vm-tests")) {
+    let session = match Session::new(workspace, target, Image::TESTS) {
         Ok(session) => session,
         Err(error) => {
             tally.fail(&format_args!("vm/{target}/build"), &format_args!("{error:#}"), "");

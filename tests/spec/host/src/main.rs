@@ -173,7 +173,7 @@ impl Tests {
         verdict: &mut Verdict,
     ) -> Result<()> {
         let name = format!("spec/{target}");
-        let session = match Session::new(workspace, target, Image::new("palimpsest-spec-kernel", "spec")) {
+        let session = match Session::new(workspace, target, Image::SPEC) {
             Ok(session) => session,
             Err(error) => {
                 verdict.tally.fail(&name, &format_args!("{error:#}"), "");
