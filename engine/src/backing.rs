@@ -31,7 +31,7 @@ pub(crate) use self::{
 pub use self::{
     error::{BackingError, FrameShortage},
     figures::{Cleared, MemoryResidency},
-    fixed::Fixed,
+    fixed::{Fixed, LendError, Lent},
 };
 use crate::{
     config::{Commit, Strategy},
@@ -172,13 +172,65 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// Zeroes `span`, and does with its frames what `strategy` says, or what comes nearest.
     ///
     /// `live` is the same range, by wasmi's own pointer.
-    fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared;
+    fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>, guest: Guest) -> Cleared;
+
+    /// Returns whether pages may be lent. Their bytes have another user until
+    /// [`recall`](Self::recall) succeeds, and the guest must not run.
+    fn has_loan(&self) -> bool {
+        false
+    }
+
+    /// Takes lent pages back. They read as zero then.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one of them is in use. Nothing has changed then.
+    fn recall(&mut self) -> Result<(), LentSpan> {
+        Ok(())
+    }
+
+    /// Returns whether [`settle`](Self::settle) must be called when the guest has stopped.
+    fn must_settle(&self) -> bool {
+        false
+    }
+
+    /// Lends the pages that the guest has cleared while it ran, if they still read as zero.
+    ///
+    /// `live` is the whole region below the limit, by wasmi's own pointer.
+    fn settle(&mut self, _live: LiveBytes<'_>) {}
+
+    /// Zeroes `live`, which is by wasmi's own pointer, and lends it. The guest does not run.
+    ///
+    /// # Errors
+    ///
+    /// See [`LendError`].
+    fn lend(&mut self, _live: LiveBytes<'_>) -> Result<Lent, LendError> {
+        Err(LendError::Unsupported)
+    }
 
     /// Releases up to `budget_frames` of the frames that [`Strategy::Deferred`] has left.
     fn reclaim(&mut self, budget_frames: u64) -> Cleared;
 
     /// Returns what the region holds and has done.
     fn residency(&self) -> MemoryResidency;
+}
+
+/// Whether a call of the guest has not returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guest {
+    /// wasmi may use every byte of the memory when the host function returns.
+    Running,
+    /// wasmi uses no byte of the memory.
+    Stopped,
+}
+
+/// Bytes of a memory that are lent and in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LentSpan {
+    /// Bytes from the start of the memory.
+    pub(crate) start: u64,
+    /// The number of bytes.
+    pub(crate) len: u64,
 }
 
 /// The time that a fill of zeros takes.

@@ -96,7 +96,7 @@ mod units;
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use backing::Paged;
-pub use backing::{Backing, BackingError, Cleared, Fixed, FrameShortage, MemoryResidency};
+pub use backing::{Backing, BackingError, Cleared, Fixed, FrameShortage, LendError, Lent, MemoryResidency};
 pub use budget::{HeapBudget, HeapMeter, HeapMeters, ReserveError};
 pub use config::{Commit, Config, Features, Fuel, Images, Limits, NativeStack, Strategy};
 pub use engine::{Engine, EngineError, EntryError};

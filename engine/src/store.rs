@@ -38,7 +38,7 @@ pub use self::{
 pub(crate) use self::{
     caller::ImporterMemory,
     fuel::charge,
-    memory::{MemoryRecord, Reserved, clear, grow},
+    memory::{MemoryRecord, Reserved, clear, grow, settle},
     owner::StoreId,
     pause::PauseKind,
     state::{StoreState, cross, serve},
@@ -177,6 +177,7 @@ impl<T: 'static> Store<T> {
             report.ahead_frames += held.ahead_frames;
             report.table_frames += held.table_frames;
             report.deferred_frames += held.deferred_frames;
+            report.lent_frames += held.lent_frames;
             report.faults += held.faults;
             report.frames_released += held.frames_released;
             report.tables_released += held.tables_released;
@@ -240,6 +241,9 @@ pub struct StoreReport {
     pub table_frames: u64,
     /// Frames of cleared pages that wait to be reclaimed.
     pub deferred_frames: u64,
+    /// Frames of cleared pages that others may use until the store is next called, on a
+    /// [`Fixed`](crate::Fixed) backing.
+    pub lent_frames: u64,
     /// Page faults that were resolved.
     pub faults: u64,
     /// Frames that were taken from the frame source, table frames included: those held, and those

@@ -25,7 +25,7 @@ pub use self::error::TaskError;
 use crate::{
     link::{self, Linker, Unstarted},
     module::Module,
-    store::{AsContext, AsContextMut, Func, Pause, PauseKind, Store, StoreId, StoreState, cross},
+    store::{AsContext, AsContextMut, Func, Pause, PauseKind, Store, StoreId, StoreState, cross, settle},
 };
 
 /// A guest's call that runs in slices of fuel. Owns its store.
@@ -155,6 +155,10 @@ impl<T: 'static> Task<T> {
     ///
     /// A guest that waits is resumed at once. Running it before its time cuts its wait short.
     ///
+    /// If pages of the store are lent and in use, the call returns
+    /// [`EntryError::Lent`](crate::EntryError::Lent). The task is not over then, and can be run
+    /// later.
+    ///
     /// # Panics
     ///
     /// Panics if the store was replaced by another one through [`store_mut`](Self::store_mut).
@@ -162,6 +166,9 @@ impl<T: 'static> Task<T> {
         self.owner.check(self.store.as_context().into_wasmi().data());
         if matches!(self.state, State::Over) {
             return Poll::Failed(wasmi::Error::host(TaskError::Over));
+        }
+        if let Err(error) = self.store.as_context_mut().into_wasmi().data_mut().recall() {
+            return Poll::Failed(error.into());
         }
         match self.grant(fuel) {
             Ok(0) => {}
@@ -175,6 +182,10 @@ impl<T: 'static> Task<T> {
             match self.advance() {
                 Ok(ResumableCall::Finished) if self.calls.is_empty() => {
                     self.state = State::Over;
+                    let mut ctx = self.store.as_context_mut().into_wasmi();
+                    if ctx.data().must_settle {
+                        settle(&mut ctx);
+                    }
                     return Poll::Returned(core::mem::take(&mut self.results));
                 }
                 Ok(ResumableCall::Finished) => self.state = State::Ready,

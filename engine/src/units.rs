@@ -106,6 +106,12 @@ impl Span {
         Self { start: old_bytes, end: new_bytes.max(old_bytes) }
     }
 
+    /// Returns both spans as one, if they touch.
+    pub(crate) fn join(self, other: Self) -> Option<Self> {
+        let touch = self.start <= other.end && other.start <= self.end;
+        touch.then(|| Self { start: self.start.min(other.start), end: self.end.max(other.end) })
+    }
+
     /// Returns the part up to the offset `end`.
     pub(crate) fn up_to(self, end: u64) -> Self {
         Self { start: self.start, end: end.clamp(self.start, self.end) }

@@ -6,7 +6,8 @@ use super::FrameShortage;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cleared {
-    /// Data frames that are in the frame source again.
+    /// Data frames that are in the frame source again, or on a [`Fixed`](crate::Fixed) backing in
+    /// its arenas.
     pub frames_released: u64,
     /// Table frames that are in the frame source again.
     pub tables_released: u64,
@@ -38,6 +39,9 @@ pub struct MemoryResidency {
     pub table_frames: u64,
     /// Frames of cleared pages that wait to be reclaimed.
     pub deferred_frames: u64,
+    /// Frames of cleared pages that others may use until the store is next called, on a
+    /// [`Fixed`](crate::Fixed) backing.
+    pub lent_frames: u64,
     /// Page faults that were resolved.
     pub faults: u64,
     /// Data frames that clears have released.

@@ -1,21 +1,29 @@
 //! Linear memory in byte slices: for firmware without an MMU, and for tests and fuzzing on a host.
 //!
 //! A memory owns the bytes of its size, rounded up to 16, and grows in place into free bytes after
-//! it. [`books`] decides which bytes are whose, and [`arenas`] has the pointers to them. Nothing is
-//! paged, so a clear zeroes the bytes and reports that their frames are retained.
+//! it. [`books`] decides which bytes are whose, and [`arenas`] has the pointers to them.
+//!
+//! Nothing is paged, so no touch can fault. A clear zeroes the bytes. wasmi makes slices of the
+//! whole memory while a guest runs, so cleared pages have another user only while it does not: they
+//! are lent to the arenas, and taken back before the guest is called.
 
 mod arenas;
 mod books;
+mod lent;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{any::Any, mem::MaybeUninit, ptr::NonNull, sync::atomic::AtomicBool};
 use spin::Mutex;
 
-use self::arenas::{Arenas, Block, Room};
+pub use self::lent::{LendError, Lent};
+use self::{
+    arenas::{Arenas, Block, Loan, Room},
+    books::GRANULE,
+};
 use super::{
-    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Health, ImageCharge,
-    ImagePart, LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation, Shares,
-    Standing,
+    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Guest, Health, ImageCharge,
+    ImagePart, LentSpan, LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation,
+    Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -101,9 +109,9 @@ impl From<Fixed> for Backing {
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl Provider for Fixed {
     /// A store is never lost, because its frames are charged when a memory is created or grows.
-    fn open(&self, cap_frames: u64, _commit: Commit, _lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
+    fn open(&self, cap_frames: u64, commit: Commit, _lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
         let account = Account::new(cap_frames);
-        Box::new(Slots { backing: self.clone(), account: Arc::new(account) })
+        Box::new(Slots { backing: self.clone(), account: Arc::new(account), commit })
     }
 
     /// Everything. A memory has its frames from the start, so no store can lose a frame to
@@ -129,8 +137,10 @@ struct Account {
 /// would not do, because 32-bit targets have none of 64 bits.
 #[derive(Clone, Copy, Debug, Default)]
 struct Frames {
+    /// Charged to the store, lent ones included.
     held: u64,
     peak: u64,
+    lent: u64,
 }
 
 impl Account {
@@ -188,6 +198,7 @@ impl Drop for Held {
 struct Slots {
     backing: Fixed,
     account: Arc<Account>,
+    commit: Commit,
 }
 
 // SAFETY: its regions are [`Slot`]s. Each owns its block, and the block keeps the arenas alive that
@@ -204,15 +215,25 @@ unsafe impl Arena for Slots {
         let block = allocated.ok_or(BackingError::NoRoom { requested, free, largest })?;
         let held = Held::new(&self.account, block.len());
         let held = held.map_err(|cause| BackingError::OutOfFrames { requested, cause })?;
-        Ok(Box::new(Slot { block, limit: requested, held }))
+        let block = Arc::new(block);
+        Ok(Box::new(Slot {
+            block,
+            arenas: self.backing.arenas.clone(),
+            limit: requested,
+            held,
+            lends: self.commit == Commit::OnTouch,
+            loan: None,
+            cleared: None,
+            frames_released: 0,
+        }))
     }
 
     fn standing(&self) -> Standing {
-        let Frames { held, peak } = self.account.frames();
+        let Frames { held, peak, lent } = self.account.frames();
         Standing {
             cap_frames: self.account.cap,
             health: Health::Sound,
-            held_frames: held,
+            held_frames: held - lent,
             peak_frames: peak,
             charged_frames: held,
         }
@@ -235,10 +256,71 @@ impl DataImage for CopiedImage {
 /// The block of one linear memory.
 #[derive(Debug)]
 struct Slot {
-    block: Block,
+    block: Arc<Block>,
+    arenas: Arenas,
     /// Bytes that may be touched.
     limit: u64,
     held: Held,
+    /// Whether clears lend their pages. In a store with [`Commit::Reserved`] they do not.
+    lends: bool,
+    /// Pages that are lent, unless their user has dropped them.
+    loan: Option<Loan>,
+    /// Pages that the guest has cleared while it ran.
+    cleared: Option<Span>,
+    /// Frames that clears have lent.
+    frames_released: u64,
+}
+
+impl Slot {
+    /// Returns the bytes that are lent, from the start of the memory.
+    fn lent(&self) -> Option<Span> {
+        let range = self.loan.as_ref()?.range();
+        let offset = |address: usize| (address - self.block.address()) as u64;
+        Some(Span::growth(offset(range.start), offset(range.end)))
+    }
+
+    /// Lends the whole granules of `live`, which are zero. Nothing may be lent yet. Returns whether
+    /// it has lent some.
+    fn lend_zeros(&mut self, live: LiveBytes<'_>) -> bool {
+        let loan = self.arenas.lend(live.bytes(), &self.block);
+        loan.map(|loan| self.record(loan)).is_some()
+    }
+
+    fn record(&mut self, loan: Loan) {
+        self.loan = Some(loan);
+        let frames = self.lent_frames();
+        self.held.account.frames.lock().lent += frames;
+        self.frames_released += frames;
+    }
+
+    fn lent_frames(&self) -> u64 {
+        self.lent().map_or(0, |lent| self.whole_frames(lent))
+    }
+
+    /// Returns how many frames lie wholly inside `span`. The last frame of the memory ends with it.
+    fn whole_frames(&self, span: Span) -> u64 {
+        let ends_memory = span.end().next_multiple_of(GRANULE as u64) >= self.block.len();
+        let end = if ends_memory { span.end().div_ceil(FRAME_BYTES) } else { span.end() / FRAME_BYTES };
+        end.saturating_sub(span.start().div_ceil(FRAME_BYTES))
+    }
+
+    /// Zeroes what of `span` is not lent.
+    fn zero(&self, span: Span, live: LiveBytes<'_>) {
+        let Some(lent) = self.lent() else {
+            return live.zero();
+        };
+        let from = lent.start().clamp(span.start(), span.end());
+        let to = lent.end().clamp(from, span.end());
+        let (head, rest) = live.split_at(from - span.start());
+        let (_, tail) = rest.split_at(to - from);
+        head.zero();
+        tail.zero();
+    }
+}
+
+/// Returns how many frames have a part of `span`.
+fn frames_of(span: Span) -> u64 {
+    if span.is_empty() { 0 } else { span.end().div_ceil(FRAME_BYTES) - span.start() / FRAME_BYTES }
 }
 
 // SAFETY: 1. [`Block::with_span`] passes bytes that no other block owns, and places none there
@@ -246,7 +328,8 @@ struct Slot {
 //            dropped. A block that is placed above takes the bytes out of the reach for good, so
 //            that the limit never rises over them.
 //         2. `attach` writes the parts of the image, in their order, and nothing else.
-//         3. [`LiveBytes::zero`] writes zeros over exactly the span.
+//         3. [`LiveBytes::zero`] writes zeros over exactly the span. What of it is lent is zeroed
+//            by [`Arenas::recall`], before it is read.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl LinearRegion for Slot {
     fn capacity(&self) -> u64 {
@@ -292,13 +375,76 @@ unsafe impl LinearRegion for Slot {
         span.up_to(span.start().saturating_add(PIECE_BYTES) / FRAME_BYTES * FRAME_BYTES)
     }
 
-    fn clear(&mut self, span: Span, _strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
-        live.zero();
-        if span.is_empty() {
-            return Cleared::default();
+    /// Under [`Strategy::Decommit`] the pages are lent if the guest does not run. If it runs,
+    /// [`settle`](LinearRegion::settle) lends them afterwards.
+    #[allow(unsafe_code, reason = "what is lent is a range of addresses")]
+    fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>, guest: Guest) -> Cleared {
+        let released = strategy == Strategy::Decommit && self.lends && !span.is_empty();
+        // What was lent before and is free joins the new range if they touch. If not, it comes
+        // back.
+        let before = self.lent().filter(|_| self.recall().is_ok());
+        self.zero(span, live.again());
+        let frames = frames_of(span);
+        let retained = Cleared { frames_retained: frames, ..Cleared::default() };
+        if !released || self.loan.is_some() {
+            return retained;
         }
-        let frames_retained = span.end().div_ceil(FRAME_BYTES) - span.start() / FRAME_BYTES;
-        Cleared { frames_retained, ..Cleared::default() }
+        if guest == Guest::Running {
+            self.cleared = Some(self.cleared.and_then(|cleared| cleared.join(span)).unwrap_or(span));
+            return retained;
+        }
+        let joined = before.and_then(|before| before.join(span)).unwrap_or(span);
+        // SAFETY: Both spans are inside the memory, and `live` is by its pointer. The guest does
+        //         not run, and the caller has exclusive use of the store, so nothing else uses
+        //         them.
+        let joined = unsafe { live.widen(span, joined) };
+        if self.lend_zeros(joined) {
+            let frames_released = self.whole_frames(span);
+            let frames_retained = frames - frames_released;
+            return Cleared { frames_released, frames_retained, ..Cleared::default() };
+        }
+        retained
+    }
+
+    fn has_loan(&self) -> bool {
+        self.loan.is_some()
+    }
+
+    fn recall(&mut self) -> Result<(), LentSpan> {
+        let (Some(loan), Some(lent)) = (&self.loan, self.lent()) else {
+            return Ok(());
+        };
+        if !self.arenas.recall(loan) {
+            return Err(LentSpan { start: lent.start(), len: lent.end() - lent.start() });
+        }
+        self.held.account.frames.lock().lent -= self.lent_frames();
+        self.loan = None;
+        Ok(())
+    }
+
+    fn must_settle(&self) -> bool {
+        self.cleared.is_some()
+    }
+
+    fn settle(&mut self, live: LiveBytes<'_>) {
+        let Some(cleared) = self.cleared.take() else {
+            return;
+        };
+        let (_, rest) = live.split_at(cleared.start());
+        let (mut part, _) = rest.split_at(cleared.end() - cleared.start());
+        if self.loan.is_none() && part.is_zero() {
+            // Without room for the record the memory keeps the pages.
+            self.lend_zeros(part);
+        }
+    }
+
+    fn lend(&mut self, live: LiveBytes<'_>) -> Result<Lent, LendError> {
+        self.recall().map_err(|lent| LendError::Lent { bytes: lent.len })?;
+        live.again().zero();
+        let lent = self.arenas.lend_to_owner(live.bytes(), &self.block);
+        let (loan, block) = lent.ok_or(LendError::NoRoom)?;
+        self.record(loan);
+        Ok(Lent::new(block))
     }
 
     fn reclaim(&mut self, _budget_frames: u64) -> Cleared {
@@ -307,10 +453,22 @@ unsafe impl LinearRegion for Slot {
 
     fn residency(&self) -> MemoryResidency {
         let frames = self.limit.div_ceil(FRAME_BYTES);
+        let lent_frames = self.lent_frames();
         MemoryResidency {
-            resident_frames: frames,
+            resident_frames: frames - lent_frames,
             peak_resident_frames: frames,
+            lent_frames,
+            frames_released: self.frames_released,
             ..MemoryResidency::default()
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(loan) = &self.loan {
+            self.held.account.frames.lock().lent -= self.lent_frames();
+            self.arenas.abandon(loan);
         }
     }
 }

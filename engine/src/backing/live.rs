@@ -17,18 +17,46 @@ pub(crate) struct LiveBytes<'a> {
 }
 
 impl<'a> LiveBytes<'a> {
-    /// The part `span` of `memory`.
+    /// The part `span` of the memory whose first byte wasmi's pointer `base` points to.
     ///
-    /// # Panics
+    /// # Safety
     ///
-    /// Panics if `span` is not inside `memory`. A span is checked against the size of its memory
-    /// when it is made.
-    pub(crate) fn new(memory: &'a mut [u8], span: Span) -> Self {
-        let range = usize::try_from(span.start()).ok().zip(usize::try_from(span.end()).ok());
-        let part = range
-            .and_then(|(start, end)| memory.get_mut(start..end))
-            .expect("a span is checked against the size of its memory");
-        Self::all(part)
+    /// `span` is inside the memory. For `'a` nothing else uses these bytes, except that a part of
+    /// them may be lent.
+    #[allow(unsafe_code, reason = "the range is a pointer and a length")]
+    pub(crate) unsafe fn of_span(base: NonNull<u8>, span: Span) -> Self {
+        let [start, len] = [span.start(), span.end() - span.start()]
+            .map(|bytes| usize::try_from(bytes).expect("a span is inside a memory"));
+        // SAFETY: The offset is inside the memory, by the caller.
+        Self { start: unsafe { base.add(start) }, len, exclusive: PhantomData }
+    }
+
+    /// Extends the range, which is `span` of its memory, to `wider`.
+    ///
+    /// # Safety
+    ///
+    /// `wider` contains `span` and is inside the memory. For `'a` nothing else uses its bytes.
+    #[allow(unsafe_code, reason = "the range is a pointer and a length")]
+    pub(crate) unsafe fn widen(self, span: Span, wider: Span) -> Self {
+        let [before, len] = [span.start() - wider.start(), wider.end() - wider.start()]
+            .map(|bytes| usize::try_from(bytes).expect("a span is inside a memory"));
+        // SAFETY: The start of `wider` is inside the memory, by the caller.
+        Self { start: unsafe { self.start.sub(before) }, len, exclusive: PhantomData }
+    }
+
+    /// Returns the same range, while `self` is not used.
+    pub(crate) fn again(&self) -> LiveBytes<'_> {
+        LiveBytes { start: self.start, len: self.len, exclusive: PhantomData }
+    }
+
+    /// Returns the range as a pointer.
+    pub(crate) fn bytes(&self) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(self.start, self.len)
+    }
+
+    /// Returns whether every byte is zero.
+    pub(crate) fn is_zero(&mut self) -> bool {
+        self.as_mut_slice().iter().all(|byte| *byte == 0)
     }
 
     /// All of `memory`.
@@ -37,10 +65,6 @@ impl<'a> LiveBytes<'a> {
     }
 
     /// Splits off the first `len` bytes, or all if there are fewer.
-    #[cfg_attr(
-        not(all(feature = "paging", target_arch = "x86_64")),
-        expect(dead_code, reason = "the fixed backing zeroes the whole range")
-    )]
     #[allow(unsafe_code, reason = "the rest of a range starts at an offset into it")]
     pub(crate) fn split_at(self, len: u64) -> (Self, Self) {
         let len = usize::try_from(len).map_or(self.len, |len| len.min(self.len));

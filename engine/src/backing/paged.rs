@@ -12,7 +12,7 @@ use palimpsest_paging::{
 };
 
 use super::{
-    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Health, ImageCharge,
+    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Guest, Health, ImageCharge,
     ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency, Provider,
     Reservation, Shares, Standing,
 };
@@ -271,7 +271,7 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     /// The strategy is applied to the pages that lie wholly inside `span`. A span may start or end
     /// inside a page; the bytes there are zeroed, and their frames, one for each end, are retained.
     /// An end in a page of an image takes a frame, as a write there does.
-    fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>) -> Cleared {
+    fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>, _guest: Guest) -> Cleared {
         const WITHIN: &str = "a span is within the region";
         let pages = self.pages(span.start().div_ceil(FRAME_BYTES), span.end() / FRAME_BYTES);
         let whole_start = pages.start.start_address() - self.region.base();
@@ -316,6 +316,7 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
             peak_resident_frames: held.peak_resident_frames,
             table_frames: held.table_frames,
             deferred_frames: held.deferred_frames,
+            lent_frames: 0,
             faults: held.faults,
             frames_released: held.frames_released,
             tables_released: held.tables_released,

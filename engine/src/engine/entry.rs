@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 use wasmi::errors::HostError;
 
-/// Why an engine was not entered. Nothing has run, and the call can be repeated.
+/// Why a guest was not called. Nothing has run, and the call can be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EntryError {
@@ -32,6 +32,13 @@ pub enum EntryError {
         remaining_bytes: usize,
         /// Bytes that a call may take in this build.
         needed_bytes: usize,
+    },
+    /// Pages of the store's memories are lent: a [`Lent`](crate::Lent) has them, or a memory of
+    /// another store was placed there.
+    #[error("{bytes} bytes of the store's memories are lent and in use; drop what uses them, and call again")]
+    Lent {
+        /// The number of bytes.
+        bytes: u64,
     },
 }
 

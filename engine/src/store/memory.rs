@@ -10,8 +10,12 @@ mod region;
 
 use core::iter;
 
+use self::{
+    clear::lend,
+    region::{bytes_before, bytes_before_mut},
+};
 pub(crate) use self::{
-    clear::clear,
+    clear::{clear, settle},
     grow::grow,
     record::{MemoryRecord, Reserved},
 };
@@ -20,7 +24,7 @@ use super::{
     StoreState, owner::Owned,
 };
 use crate::{
-    backing::{Cleared, MemoryResidency},
+    backing::{Cleared, LendError, Lent, MemoryResidency},
     config::Strategy,
     module::MemoryType,
     units::{ClearError, Span, WasmPageSize},
@@ -122,8 +126,7 @@ impl Memory {
     /// memory.write(&mut store, 65_536, b"secret")?;
     /// let cleared = memory.clear_pages(&mut store, 1, 1)?;
     /// assert_eq!(memory.data(&store)[65_536..65_542], [0; 6]);
-    /// // The fixed backing has no frame source, so it reports the frames as retained.
-    /// assert_eq!((cleared.frames_released, cleared.frames_retained), (0, 16));
+    /// assert_eq!((cleared.frames_released, cleared.frames_retained), (16, 0));
     /// # Ok(())
     /// # }
     /// ```
@@ -252,25 +255,85 @@ impl Memory {
         MemoryRecord::of(*self, ctx.as_context().into_wasmi()).set_strategy(strategy);
     }
 
-    /// Returns the bytes. Reading a page that was never written takes no data frame.
-    pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
-        let ctx = ctx.into().into_wasmi();
-        self.inner.of(ctx.data()).data(ctx)
+    /// Clears Wasm pages `start..start + count`, and returns them as a slice that the embedder may
+    /// use until it drops it.
+    ///
+    /// Only memories of a [`Fixed`](crate::Fixed) backing lend pages. Nothing guards them, so the
+    /// store cannot be called meanwhile: that fails with [`EntryError::Lent`](crate::EntryError).
+    /// Afterwards the pages are the memory's again, and read as zero.
+    ///
+    /// # Errors
+    ///
+    /// See [`LendError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use palimpsest_engine::{Config, Engine, Fixed, Memory, MemoryType, Store};
+    /// # use std::{boxed::Box, mem::MaybeUninit};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
+    /// let mut store = Store::new(&engine, ());
+    /// let memory = Memory::new(&mut store, MemoryType::new(3, None))?;
+    /// let mut frame_buffer = memory.lend_pages(&mut store, 1, 2)?;
+    /// frame_buffer.fill(0xff);
+    /// assert_eq!(memory.data(&store).len(), 65_536, "the bytes before the lent ones");
+    /// drop(frame_buffer);
+    /// assert!(memory.data(&store).iter().all(|byte| *byte == 0));
+    /// assert_eq!(memory.data(&store).len(), 3 * 65_536);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lend_pages(&self, mut ctx: impl AsContextMut, start: u64, count: u64) -> Result<Lent, LendError> {
+        let ctx = ctx.as_context_mut().into_wasmi();
+        let (record, size) = MemoryRecord::with_size(*self, &ctx);
+        lend(ctx, &record, Span::of_wasm_pages(start, count, record.ty().page_size(), size)?)
     }
 
-    /// Returns the bytes, exclusively. Writing to a page takes a frame for it.
+    /// Returns the bytes, or if some of them are lent and in use, those before the first of these.
+    /// Reading a page that was never written takes no data frame.
+    pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
+        let ctx = ctx.into().into_wasmi();
+        match self.first_lent(ctx) {
+            None => self.inner.of(ctx.data()).data(ctx),
+            Some(end) => bytes_before(self.inner.of(ctx.data()), ctx, end),
+        }
+    }
+
+    /// Returns the bytes that [`data`](Self::data) returns, exclusively. Writing to a page takes a
+    /// frame for it.
     pub fn data_mut<'a, T: 'static>(&self, ctx: impl Into<StoreContextMut<'a, T>>) -> &'a mut [u8] {
         let ctx = ctx.into().into_wasmi();
-        self.inner.of(ctx.data()).data_mut(ctx)
+        match self.first_lent(&ctx) {
+            None => self.inner.of(ctx.data()).data_mut(ctx),
+            Some(end) => bytes_before_mut(self.inner.of(ctx.data()), ctx, end),
+        }
+    }
+
+    /// Takes back what is lent. Returns the offset of the first byte that is lent and in use, if
+    /// there is one.
+    fn first_lent<T: 'static>(self, ctx: impl wasmi::AsContext<Data = StoreState<T>>) -> Option<u64> {
+        let ctx = ctx.as_context();
+        if !ctx.data().has_loan {
+            return None;
+        }
+        let record = MemoryRecord::of(self, ctx);
+        record.region().with(|region| region.recall()).err().map(|lent| lent.start)
     }
 
     /// Returns the bytes and the embedder's data, both exclusively, for a host function that copies
     /// between the two.
+    ///
+    /// # Panics
+    ///
+    /// Panics if pages of the memory are lent and in use. They never are while a guest runs.
     pub fn data_and_store_mut<'a, T: 'static>(
         &self,
         ctx: impl Into<StoreContextMut<'a, T>>,
     ) -> (&'a mut [u8], &'a mut T) {
         let ctx = ctx.into().into_wasmi();
+        assert_eq!(self.first_lent(&ctx), None, "pages of the memory are lent; drop what uses them first");
         let (bytes, state) = self.inner.of(ctx.data()).data_and_store_mut(ctx);
         (bytes, &mut state.data)
     }
@@ -279,34 +342,38 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`MemoryAccessError`] if the range ends past the memory. `buffer` has not changed then.
+    /// [`MemoryAccessError`] if the range ends past the bytes of [`data`](Self::data). `buffer` has
+    /// not changed then.
     pub fn read(
         &self,
         ctx: impl AsContext,
         offset: usize,
         buffer: &mut [u8],
     ) -> Result<(), MemoryAccessError> {
-        let ctx = ctx.as_context().into_wasmi();
-        let memory = self.inner.of(ctx.data());
-        let (len, size) = (buffer.len(), memory.data_size(ctx));
-        memory.read(ctx, offset, buffer).map_err(|_| MemoryAccessError { offset, len, size })
+        let bytes = self.data(ctx.as_context());
+        let (len, size) = (buffer.len(), bytes.len());
+        let found = bytes.get(offset..).and_then(|bytes| bytes.get(..len));
+        buffer.copy_from_slice(found.ok_or(MemoryAccessError { offset, len, size })?);
+        Ok(())
     }
 
     /// Copies `bytes` to `offset`.
     ///
     /// # Errors
     ///
-    /// [`MemoryAccessError`] if the range ends past the memory. Nothing has changed then.
+    /// [`MemoryAccessError`] if the range ends past the bytes of [`data`](Self::data). Nothing has
+    /// changed then.
     pub fn write(
         &self,
         mut ctx: impl AsContextMut,
         offset: usize,
         bytes: &[u8],
     ) -> Result<(), MemoryAccessError> {
-        let ctx = ctx.as_context_mut().into_wasmi();
-        let memory = self.inner.of(ctx.data());
-        let (len, size) = (bytes.len(), memory.data_size(&ctx));
-        memory.write(ctx, offset, bytes).map_err(|_| MemoryAccessError { offset, len, size })
+        let memory = self.data_mut(ctx.as_context_mut());
+        let (len, size) = (bytes.len(), memory.len());
+        let target = memory.get_mut(offset..).and_then(|memory| memory.get_mut(..len));
+        target.ok_or(MemoryAccessError { offset, len, size })?.copy_from_slice(bytes);
+        Ok(())
     }
 
     /// Returns what the memory holds, in frames.

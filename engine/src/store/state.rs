@@ -12,10 +12,11 @@ use super::{
     Lost, MemoryRecord, OutOfFrames, OutOfHeap, ReentryTooDeep,
     heap::{self, HeapAccount},
     limiter::Limiter,
+    memory::settle,
     owner::StoreId,
 };
 use crate::{
-    backing::{Arena, Health, Standing},
+    backing::{Arena, Guest, Health, Standing},
     config::{Commit, Limits},
     engine::{Engine, EntryError},
 };
@@ -42,6 +43,10 @@ pub(crate) struct StoreState<T> {
     heap: Option<Box<HeapAccount>>,
     /// The number of calls from the host into the guest that have not returned.
     depth: u32,
+    /// Whether memories may have lent pages, which must come back before the guest is called.
+    pub(crate) has_loan: bool,
+    /// Whether memories may lend pages when the guest has stopped.
+    pub(crate) must_settle: bool,
     /// Whether the store has entered its engine.
     is_inside: bool,
     /// Whether the first of these calls is a task's.
@@ -75,6 +80,8 @@ impl<T> StoreState<T> {
             limiter,
             heap,
             depth: 0,
+            has_loan: false,
+            must_settle: false,
             is_inside: false,
             in_task: false,
             progress: 0,
@@ -178,6 +185,31 @@ impl<T> StoreState<T> {
         }
     }
 
+    /// Returns whether a call of the guest has not returned.
+    pub(crate) fn guest(&self) -> Guest {
+        if self.depth > 0 { Guest::Running } else { Guest::Stopped }
+    }
+
+    /// Takes back all pages that are lent.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::Lent`] if some are in use.
+    #[inline]
+    pub(crate) fn recall(&mut self) -> Result<(), EntryError> {
+        if self.has_loan { self.recall_all() } else { Ok(()) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn recall_all(&mut self) -> Result<(), EntryError> {
+        let in_use =
+            self.memories.iter().filter_map(|record| record.region().with(|region| region.recall()).err());
+        let bytes = in_use.map(|lent| lent.len).sum();
+        self.has_loan = bytes > 0;
+        if self.has_loan { Err(EntryError::Lent { bytes }) } else { Ok(()) }
+    }
+
     /// Returns whether a pause suspends the call that runs: it is a task's, and not nested.
     pub(crate) fn can_pause(&self) -> bool {
         self.in_task && self.depth == 1
@@ -241,12 +273,17 @@ pub(crate) fn cross<T: 'static, R>(
     if depth >= limit {
         return Err(Error::host(ReentryTooDeep { limit }));
     }
+    state.recall()?;
     let entry = state.enter::<Error>()?;
     state.depth = depth + 1;
     let mut inside = Inside { ctx, entry, depth, passed_on: 0 };
     let returned = call(inside.ctx);
     inside.passed_on = returned.as_ref().err().map_or(0, heap::bytes_of);
     drop(inside);
+    // A task that is suspended keeps its pages until it is over.
+    if ctx.data().must_settle && depth == 0 && !ctx.data().in_task {
+        settle(ctx);
+    }
     ctx.data().refuse_lost()?;
     returned
 }

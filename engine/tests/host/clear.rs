@@ -84,7 +84,7 @@ fn the_host_gets_what_was_done() {
     let (mut store, instance) = filled();
     let memory = instance.get_memory(&store, "m").unwrap();
     let cleared = memory.clear_pages(&mut store, 1, 2).unwrap();
-    assert_eq!((cleared.frames_released, cleared.frames_retained), (0, 32));
+    assert_eq!((cleared.frames_released, cleared.frames_retained), (32, 0));
     assert_eq!(memory.size(&store), 3);
     assert_eq!(
         memory.clear_pages(&mut store, 2, 2),
@@ -116,8 +116,8 @@ fn a_module_without_a_memory_cannot_import_them() {
 }
 
 #[test]
-fn every_strategy_zeroes_and_retains_without_an_mmu() {
-    for strategy in [Strategy::Decommit, Strategy::Recommit, Strategy::ZeroNow, Strategy::Deferred] {
+fn every_other_strategy_zeroes_and_retains_without_an_mmu() {
+    for strategy in [Strategy::Recommit, Strategy::ZeroNow, Strategy::Deferred] {
         let (mut store, instance) = filled();
         let memory = instance.get_memory(&store, "m").unwrap();
         let cleared = memory.clear_pages_with(&mut store, 1, 1, strategy).unwrap();
@@ -163,7 +163,8 @@ fn a_release_zeroes_any_byte_range_and_nothing_else() {
         let range = usize::try_from(addr).unwrap()..usize::try_from(addr + len).unwrap();
         let expected = |at| if range.contains(&at) { 0 } else { 0xAA };
         assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == expected(at)), "{addr} {len}");
-        assert_eq!(released.is_released(), len == 0, "the fixed backing retains its frames");
+        let is_whole = addr % 4_096 == 0 && len % 4_096 == 0;
+        assert_eq!(released.is_released(), is_whole, "frames that the range has a part of are retained");
     }
 }
 

@@ -9,6 +9,7 @@ mod entry;
 mod exact_limits;
 mod host_functions;
 mod images;
+mod lent;
 mod limits;
 mod memories;
 mod owners;

@@ -56,8 +56,9 @@ impl Books {
         self.blocks.is_empty()
     }
 
-    pub(super) fn contains(&self, address: usize) -> bool {
-        self.range.contains(&address)
+    /// Returns all addresses.
+    pub(super) fn range(&self) -> Range<usize> {
+        self.range.clone()
     }
 
     /// Returns the number of bytes that no block owns.
@@ -116,6 +117,15 @@ impl Books {
     /// Panics if no block starts at `start`.
     pub(super) fn span(&self, start: usize) -> Range<usize> {
         start..self.blocks[self.index(start)].reach
+    }
+
+    /// Returns the number of bytes that the block at `start` owns.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no block starts at `start`.
+    pub(super) fn len_of(&self, start: usize) -> usize {
+        self.blocks[self.index(start)].end - start
     }
 
     /// Makes the block at `start` own `len` bytes, a multiple of [`GRANULE`]. Returns whether its

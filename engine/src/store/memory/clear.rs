@@ -3,11 +3,11 @@
 //! It takes a checked [`Span`] and allocates nothing, so it cannot fail.
 
 use alloc::sync::Arc;
-use wasmi::AsContextMut;
+use wasmi::{AsContextMut, StoreContextMut};
 
-use super::MemoryRecord;
+use super::{MemoryRecord, region::live_bytes};
 use crate::{
-    backing::{Cleared, LiveBytes},
+    backing::{Cleared, Guest, LendError, Lent},
     config::Strategy,
     store::{StoreState, charge},
     units::Span,
@@ -30,11 +30,55 @@ pub(crate) fn clear<T: 'static>(
     strategy: Strategy,
 ) -> Cleared {
     let mut ctx = ctx.as_context_mut();
-    let live = LiveBytes::new(record.wasmi().data_mut(&mut ctx), span);
-    let cleared = record.region().with(|region| region.clear(span, strategy, live));
-    let units = cleared.frames_released
+    let guest = ctx.data().guest();
+    let live = live_bytes(record.wasmi(), &mut ctx, span);
+    let (cleared, has_loan, must_settle) = record.region().with(|region| {
+        let cleared = region.clear(span, strategy, live, guest);
+        (cleared, region.has_loan(), region.must_settle())
+    });
+    let state = ctx.data_mut();
+    state.has_loan |= has_loan;
+    state.must_settle |= must_settle;
+    // Lent pages were zeroed in place before they were released.
+    let release_units = if has_loan { ZEROED_UNITS } else { 1 };
+    let units = cleared.frames_released * release_units
         + (cleared.frames_retained + cleared.frames_committed) * ZEROED_UNITS
         + cleared.tables_released * TABLE_UNITS;
     charge(&mut ctx, units.max(1));
     cleared
+}
+
+/// Zeroes `span` of the memory and lends it.
+///
+/// # Errors
+///
+/// See [`LendError`].
+pub(crate) fn lend<T: 'static>(
+    mut ctx: impl AsContextMut<Data = StoreState<T>>,
+    record: &Arc<MemoryRecord>,
+    span: Span,
+) -> Result<Lent, LendError> {
+    let mut ctx = ctx.as_context_mut();
+    if ctx.data().guest() == Guest::Running {
+        return Err(LendError::Running);
+    }
+    let live = live_bytes(record.wasmi(), &mut ctx, span);
+    let lent = record.region().with(|region| region.lend(live));
+    ctx.data_mut().has_loan |= lent.is_ok();
+    lent
+}
+
+/// Lends what the guest has cleared while it ran. It has stopped.
+pub(crate) fn settle<T: 'static>(ctx: &mut StoreContextMut<'_, StoreState<T>>) {
+    ctx.data_mut().must_settle = false;
+    for index in 0..ctx.data().memories.len() {
+        let record = Arc::clone(&ctx.data().memories[index]);
+        let size = record.wasmi().data_size(&*ctx) as u64;
+        let live = live_bytes(record.wasmi(), ctx, Span::growth(0, size));
+        let has_loan = record.region().with(|region| {
+            region.settle(live);
+            region.has_loan()
+        });
+        ctx.data_mut().has_loan |= has_loan;
+    }
 }

@@ -49,6 +49,8 @@ pub(crate) fn grow<T: 'static>(
     let span = Span::growth(size_bytes, grown_bytes);
     let refused = GrowError::Refused { size, delta };
     record.region().with(|region| {
+        // wasmi makes a slice of the whole memory.
+        region.recall().map_err(|_| refused)?;
         let more = span.end() - span.start();
         if more > UNPAID_BYTES && region.fill_time() == FillTime::ByteByByte {
             if more > MOST_FILLED_BYTES {

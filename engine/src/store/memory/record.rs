@@ -149,11 +149,11 @@ impl MemoryRecord {
         ctx: impl AsContext<Data = StoreState<T>>,
     ) -> (Arc<Self>, u64) {
         let ctx = ctx.as_context();
-        let bytes = memory.wasmi(ctx.data()).data(ctx);
-        let base = bytes.as_ptr().addr();
+        let memory = memory.wasmi(ctx.data());
+        let base = memory.data_ptr(ctx).addr();
         let record = ctx.data().memories.iter().find(|record| record.base == base);
         let record = record.expect("a `Memory` is used with the store that it belongs to");
-        (Arc::clone(record), bytes.len() as u64)
+        (Arc::clone(record), memory.data_size(ctx) as u64)
     }
 
     pub(crate) fn memory(&self) -> Memory {

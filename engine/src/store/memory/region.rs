@@ -1,10 +1,15 @@
 //! The region of a linear memory, anchored in the wasmi store that points into it.
 
 use alloc::{boxed::Box, sync::Arc};
+use core::{ptr::NonNull, slice};
 use spin::Mutex;
-use wasmi::{ExternRef, StoreContextMut};
+use wasmi::{AsContext, ExternRef, StoreContext, StoreContextMut};
 
-use crate::{backing::LinearRegion, store::StoreState};
+use crate::{
+    backing::{LinearRegion, LiveBytes},
+    store::StoreState,
+    units::Span,
+};
 
 /// A region that the engine's record and the wasmi store own together, so that it outlives both.
 #[derive(Debug)]
@@ -53,4 +58,48 @@ impl AnchoredRegion {
         let memory = made.expect("`LinearRegion::establish` runs its closure")?;
         Ok((memory, anchored))
     }
+}
+
+/// Returns `span` of `memory` by wasmi's own pointer.
+///
+/// # Panics
+///
+/// Panics if `span` is not inside the memory. A span is checked against the size of its memory when
+/// it is made.
+#[allow(unsafe_code, reason = "a slice of the memory would contain bytes that are lent")]
+pub(super) fn live_bytes<'a, T: 'static>(
+    memory: wasmi::Memory,
+    ctx: &'a mut StoreContextMut<'_, StoreState<T>>,
+    span: Span,
+) -> LiveBytes<'a> {
+    assert!(span.end() <= memory.data_size(&*ctx) as u64, "a span is inside its memory");
+    let base = NonNull::new(memory.data_ptr(&*ctx)).expect("a slice is not at address 0");
+    // SAFETY: The span is inside the memory. `ctx` is borrowed exclusively for `'a`, so that
+    //         neither the guest nor the host uses the memory.
+    unsafe { LiveBytes::of_span(base, span) }
+}
+
+/// Returns the bytes of `memory` before `end`, where lent ones begin.
+#[allow(unsafe_code, reason = "a slice of the memory would contain bytes that are lent")]
+pub(super) fn bytes_before<'a, T: 'static>(
+    memory: wasmi::Memory,
+    ctx: StoreContext<'a, StoreState<T>>,
+    end: u64,
+) -> &'a [u8] {
+    let len = memory.data_size(ctx).min(usize::try_from(end).unwrap_or(usize::MAX));
+    // SAFETY: wasmi's pointer is valid for the size of the memory. None of the bytes before `end`
+    //         is lent, and `ctx` is borrowed for `'a`, so that none is written or lent.
+    unsafe { slice::from_raw_parts(memory.data_ptr(ctx), len) }
+}
+
+/// As [`bytes_before`], exclusively.
+#[allow(unsafe_code, reason = "a slice of the memory would contain bytes that are lent")]
+pub(super) fn bytes_before_mut<'a, T: 'static>(
+    memory: wasmi::Memory,
+    ctx: StoreContextMut<'a, StoreState<T>>,
+    end: u64,
+) -> &'a mut [u8] {
+    let len = memory.data_size(&ctx).min(usize::try_from(end).unwrap_or(usize::MAX));
+    // SAFETY: As in [`bytes_before`]. `ctx` is passed by value, and exclusive for `'a`.
+    unsafe { slice::from_raw_parts_mut(memory.data_ptr(ctx.as_context()), len) }
 }

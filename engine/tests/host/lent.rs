@@ -1,0 +1,217 @@
+//! Cleared pages of stopped guests, which others use meanwhile. Miri runs those without a guest.
+
+use palimpsest_engine::{
+    AsContextMut, Caller, Commit, Config, Engine, EntryError, Extern, Fixed, Fuel, LendError, Linker, Memory,
+    MemoryType, Module, Poll, Store, StoreOptions, Strategy, Task,
+};
+use std::{boxed::Box, vec::Vec};
+
+const WASM_PAGE: usize = 65_536;
+
+/// Returns an engine over `len` bytes that start at a multiple of 16.
+fn engine(len: usize) -> (Engine, Fixed) {
+    let bytes = Box::leak(Box::<[u8]>::new_uninit_slice(len + 16));
+    let start = bytes.as_ptr().align_offset(16);
+    let backing = Fixed::new(&mut bytes[start..start + len]);
+    (Engine::new(Config::default(), backing.clone()).unwrap(), backing)
+}
+
+fn memory(store: &mut Store<()>, wasm_pages: u32) -> Memory {
+    Memory::new(store, MemoryType::new(wasm_pages, Some(wasm_pages))).unwrap()
+}
+
+mod without_a_guest {
+    use super::*;
+
+    fn sixteen(engine: &Engine) -> (Vec<Store<()>>, Vec<Memory>) {
+        let mut stores: Vec<_> = (0..16).map(|_| Store::new(engine, ())).collect();
+        let memories = stores.iter_mut().map(|store| memory(store, 1)).collect();
+        (stores, memories)
+    }
+
+    #[test]
+    fn fourteen_more_guests_fit_when_fifteen_of_sixteen_are_cleared() {
+        let (engine, backing) = engine(1 << 20);
+        let (mut stores, memories) = sixteen(&engine);
+        assert_eq!(backing.free_bytes(), 0);
+        memories[0].data_mut(&mut stores[0]).fill(1);
+        for (store, memory) in stores.iter_mut().zip(&memories).skip(1) {
+            memory.data_mut(&mut *store).fill(2);
+            let cleared = memory.clear_pages(&mut *store, 0, 1).unwrap();
+            assert!(cleared.is_released() && cleared.frames_released == 16);
+            let report = store.report();
+            assert_eq!((report.held_frames, report.lent_frames, report.resident_frames), (0, 16, 0));
+        }
+        assert_eq!((backing.free_bytes(), backing.largest_free_bytes()), (15 * 65_536, 65_536));
+        let mut more: Vec<_> = (0..14).map(|_| Store::new(&engine, ())).collect();
+        for store in &mut more {
+            let memory = memory(store, 1);
+            assert_eq!(memory.data(&*store), [0; WASM_PAGE]);
+            memory.data_mut(store).fill(3);
+        }
+        assert_eq!(memories[0].data(&stores[0]), [1; WASM_PAGE]);
+        drop(more);
+        for (store, memory) in stores.iter().zip(&memories).skip(1) {
+            assert_eq!(memory.data(store), [0; WASM_PAGE]);
+        }
+        assert_eq!(backing.free_bytes(), 0);
+    }
+
+    #[test]
+    fn nine_hundred_kilobytes_can_be_lent() {
+        let (engine, backing) = engine(1 << 20);
+        let (mut stores, memories) = sixteen(&engine);
+        let pairs = stores.iter_mut().zip(&memories).skip(1);
+        let mut lent: Vec<_> = pairs.map(|(store, memory)| memory.lend_pages(store, 0, 1).unwrap()).collect();
+        assert!(lent.iter().map(|lent| lent.len()).sum::<usize>() >= 900_000);
+        for lent in &mut lent {
+            assert_eq!(**lent, [0; WASM_PAGE]);
+            lent.fill(4);
+        }
+        memories[0].data_mut(&mut stores[0]).fill(1);
+        assert_eq!(backing.free_bytes(), 0);
+        assert!(lent.iter().all(|lent| **lent == [4; WASM_PAGE]));
+    }
+
+    #[test]
+    fn the_other_bytes_of_a_lender_stay() {
+        let (engine, backing) = engine(4 * WASM_PAGE);
+        let mut store = Store::new(&engine, ());
+        let lender = memory(&mut store, 4);
+        lender.data_mut(&mut store).fill(1);
+        let mut lent = lender.lend_pages(&mut store, 1, 2).unwrap();
+        lent.fill(2);
+        assert_eq!(lender.data(&store), [1; WASM_PAGE]);
+        lender.write(&mut store, 0, &[3]).unwrap();
+        let past = lender.read(&store, WASM_PAGE, &mut [0]).unwrap_err();
+        assert_eq!((past.offset, past.size), (WASM_PAGE, WASM_PAGE));
+        assert!(lender.grow(&mut store, 0).is_ok() && lender.size(&store) == 4);
+        // A clear zeroes what is there.
+        let cleared = lender.clear_pages(&mut store, 0, 4).unwrap();
+        assert_eq!((cleared.frames_released, cleared.frames_retained), (0, 64));
+        assert_eq!(*lent, [2; 2 * WASM_PAGE]);
+        let again = lender.lend_pages(&mut store, 3, 1);
+        assert_eq!(again.unwrap_err(), LendError::Lent { bytes: 2 * 65_536 });
+        drop(lent);
+        assert_eq!(lender.data(&store), [0; 4 * WASM_PAGE]);
+        assert_eq!(backing.free_bytes(), 0);
+    }
+
+    #[test]
+    fn lent_pages_outlive_their_store() {
+        let (engine, backing) = engine(2 * WASM_PAGE);
+        let mut store = Store::new(&engine, ());
+        let mut lent = memory(&mut store, 1).lend_pages(&mut store, 0, 1).unwrap();
+        lent.fill(5);
+        drop(store);
+        let mut other = Store::new(&engine, ());
+        memory(&mut other, 1).data_mut(&mut other).fill(6);
+        assert_eq!(*lent, [5; WASM_PAGE]);
+        assert_eq!(backing.free_bytes(), 0);
+        drop(lent);
+        assert_eq!(backing.free_bytes(), 65_536);
+        drop(other);
+        assert_eq!(backing.largest_free_bytes(), 2 * 65_536);
+    }
+
+    #[test]
+    fn cleared_ranges_that_touch_are_lent_together() {
+        let (engine, backing) = engine(4 * WASM_PAGE);
+        let mut store = Store::new(&engine, ());
+        let lender = memory(&mut store, 4);
+        for page in [1, 2, 3] {
+            lender.clear_pages(&mut store, page, 1).unwrap();
+        }
+        assert_eq!(backing.largest_free_bytes(), 3 * 65_536);
+        lender.clear_pages_with(&mut store, 0, 4, Strategy::ZeroNow).unwrap();
+        assert_eq!(backing.free_bytes(), 0, "the memory has them again");
+        let mut reserved = Store::with_options(
+            &engine,
+            (),
+            StoreOptions { commit: Commit::Reserved, ..StoreOptions::default() },
+        );
+        drop(store);
+        let kept = memory(&mut reserved, 1);
+        assert!(!kept.clear_pages(&mut reserved, 0, 1).unwrap().is_released());
+        assert_eq!(backing.free_bytes(), 3 * 65_536);
+    }
+}
+
+const GUEST: &str = r#"(module
+  (import "palimpsest" "clear_pages" (func $clear (param i32 i32) (result i32)))
+  (import "host" "call" (func $host))
+  (memory (export "memory") 2 2)
+  (func (export "clear") (result i32) (call $clear (i32.const 1) (i32.const 1)))
+  (func (export "clear_and_write") (result i32)
+    (i32.store (i32.const 65536) (call $clear (i32.const 1) (i32.const 1)))
+    (i32.load (i32.const 65536)))
+  (func (export "host") (call $host))
+  (func (export "load") (result i32) (i32.load (i32.const 65536))))"#;
+
+fn guest(engine: &Engine) -> (Store<()>, palimpsest_engine::Instance) {
+    let module = Module::new(engine, &wat::parse_str(GUEST).unwrap()).unwrap();
+    let mut linker = Linker::new();
+    linker
+        .func_wrap("host", "call", |mut caller: Caller<'_, ()>| {
+            let memory = caller.get_export("memory").and_then(Extern::into_memory).unwrap();
+            assert_eq!(memory.lend_pages(&mut caller, 1, 1).unwrap_err(), LendError::Running);
+            assert!(!memory.clear_pages(caller.as_context_mut(), 1, 1).unwrap().is_released());
+        })
+        .unwrap();
+    let mut store = Store::new(engine, ());
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    (store, instance)
+}
+
+fn call(store: &mut Store<()>, instance: &palimpsest_engine::Instance, name: &str) -> i32 {
+    instance.get_typed_func::<(), i32>(&*store, name).unwrap().call(store, ()).unwrap()
+}
+
+#[test]
+fn what_a_guest_clears_is_lent_when_it_has_stopped() {
+    let (engine, backing) = engine(2 * WASM_PAGE);
+    let (mut store, instance) = guest(&engine);
+    assert_eq!(call(&mut store, &instance, "clear"), 1, "retained while it runs");
+    assert_eq!(backing.free_bytes(), 65_536);
+    assert_eq!(call(&mut store, &instance, "load"), 0);
+    assert_eq!(backing.free_bytes(), 0, "taken back for the call");
+    assert_eq!(call(&mut store, &instance, "clear_and_write"), 1);
+    assert_eq!(backing.free_bytes(), 0, "the guest has written there since");
+    instance.get_typed_func::<(), ()>(&store, "host").unwrap().call(&mut store, ()).unwrap();
+    assert_eq!(backing.free_bytes(), 65_536);
+}
+
+#[test]
+fn a_guest_is_not_called_while_its_pages_are_in_use() {
+    let (engine, _) = engine(2 * WASM_PAGE);
+    let (mut store, instance) = guest(&engine);
+    call(&mut store, &instance, "clear");
+    let mut other = Store::new(&engine, ());
+    memory(&mut other, 1).data_mut(&mut other).fill(7);
+    let load = instance.get_typed_func::<(), i32>(&store, "load").unwrap();
+    let refused = load.call(&mut store, ()).unwrap_err();
+    assert_eq!(refused.downcast_ref(), Some(&EntryError::Lent { bytes: 65_536 }));
+    assert!(store.report().lost.is_none());
+    drop(other);
+    assert_eq!(load.call(&mut store, ()).unwrap(), 0);
+}
+
+#[test]
+fn a_task_lends_when_it_is_over_and_waits_for_what_is_in_use() {
+    let bytes = Box::leak(Box::<[u8]>::new_uninit_slice(2 * WASM_PAGE + 16));
+    let backing = Fixed::new(bytes);
+    let engine = Engine::new(Config::default().fuel(Fuel::Metered), backing.clone()).unwrap();
+    let (store, instance) = guest(&engine);
+    let clear = instance.get_func(&store, "clear").unwrap();
+    let mut task = Task::new(store, clear, &[]).unwrap();
+    let memory = instance.get_memory(task.store(), "memory").unwrap();
+    let lent = memory.lend_pages(task.store_mut(), 0, 1).unwrap();
+    let Poll::Failed(refused) = task.run(1_000) else { panic!("the page is in use") };
+    assert_eq!(refused.downcast_ref(), Some(&EntryError::Lent { bytes: 65_536 }));
+    assert!(!task.is_over());
+    drop(lent);
+    while !task.is_over() {
+        assert!(matches!(task.run(1_000), Poll::Runnable | Poll::Returned(_)));
+    }
+    assert!(backing.largest_free_bytes() >= 65_536);
+}
