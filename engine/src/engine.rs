@@ -2,6 +2,7 @@
 
 mod entry;
 mod error;
+mod heap;
 mod self_check;
 mod set_aside;
 mod stack;
@@ -58,6 +59,7 @@ impl Engine {
     /// - [`EngineError::Unoptimized`] if wasmi was compiled without optimizations, and
     ///   [`Config::stack`] does not state where the stack ends.
     /// - [`EngineError::Entry`] if the stack is too small.
+    /// - [`EngineError::HeapTooSmall`] if the heap has no room for an engine.
     /// - [`EngineError::DispatchNotFlat`] if the profile of the build lost wasmi's tail calls.
     /// - [`EngineError::SelfCheck`] if the module of the check did not run.
     ///
@@ -86,6 +88,7 @@ impl Engine {
             return Err(EngineError::Unoptimized { needed_bytes: needs.call });
         }
         config.stack.check(needs.engine)?;
+        heap::check(!self_check::has_passed())?;
         self_check::check()?;
         let inner = wasmi::Engine::new(&config.to_wasmi());
         let images = Arc::new(ImageBudget::new(config.limits.image_frames));

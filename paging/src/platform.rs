@@ -2,14 +2,25 @@
 
 mod cpu_error;
 #[cfg(target_arch = "x86_64")]
+mod reach;
+#[cfg(target_arch = "x86_64")]
 mod single_cpu;
 
+use x86_64::VirtAddr;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 pub use self::cpu_error::CpuError;
 #[cfg(target_arch = "x86_64")]
+pub(crate) use self::reach::is_mapped;
+#[cfg(target_arch = "x86_64")]
 pub use self::single_cpu::SingleCpu;
 use crate::frame::FrameSource;
+
+/// Other CPUs run the simulated machines of the tests only.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn is_mapped(_: VirtAddr) -> bool {
+    true
+}
 
 /// The services of the kernel that an address space needs: frames, TLB flushes, and interrupts off.
 ///
@@ -50,6 +61,15 @@ pub unsafe trait Platform {
     /// [`NotOurs::OtherRoot`](crate::NotOurs::OtherRoot), and not the same fault for ever.
     fn active_root(&self) -> Option<PhysFrame> {
         None
+    }
+
+    /// Returns whether an address can be read. The default returns true.
+    ///
+    /// [`AddressSpace::new`](crate::AddressSpace::new) calls it for the root and for one frame, so
+    /// that a wrong physical-memory offset is an error and not a page fault of the kernel.
+    fn is_mapped(&self, address: VirtAddr) -> bool {
+        let _ = address;
+        true
     }
 
     /// Checks that the calling CPU enforces what the page tables say.
@@ -93,6 +113,10 @@ unsafe impl<P: Platform> Platform for &P {
 
     fn active_root(&self) -> Option<PhysFrame> {
         (**self).active_root()
+    }
+
+    fn is_mapped(&self, address: VirtAddr) -> bool {
+        (**self).is_mapped(address)
     }
 
     fn check_cpu(&self) -> Result<(), CpuError> {

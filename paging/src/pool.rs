@@ -23,7 +23,7 @@ use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::frame::PhysFrameRange;
 use x86_64::{PhysAddr, VirtAddr};
 
-use self::carve::{carve, refuse_overlaps};
+use self::carve::{carve, refuse_overlaps, refuse_unmapped};
 pub use self::error::PoolError;
 use self::error::ReleaseError;
 use self::free_set::FreeSet;
@@ -63,12 +63,17 @@ struct State {
 impl FramePool {
     /// Builds the pool from the usable ranges of the memory map, in any order.
     ///
+    /// For its check of the mapping it loads a temporary IDT, with interrupts off. No page-fault
+    /// handler is needed.
+    ///
     /// The pool leaves out frames that a range covers only in part, and the frame at physical
     /// address zero, whose address could be mistaken for a null pointer.
     ///
     /// # Errors
     ///
     /// - [`PoolError::Overlap`]: two ranges have bytes in common.
+    /// - [`PoolError::Unmapped`]: the first or the last frame of a range is not mapped. This is
+    ///   checked in ring 0 only.
     /// - [`PoolError::Empty`]: no range covers a whole frame.
     /// - [`PoolError::NoRoom`]: the bookkeeping does not fit into the largest range.
     ///
@@ -80,6 +85,7 @@ impl FramePool {
     ///    writable, from now on.
     pub unsafe fn new(usable: &[Range<PhysAddr>], physical_offset: VirtAddr) -> Result<Self, PoolError> {
         refuse_overlaps(usable)?;
+        refuse_unmapped(usable, physical_offset)?;
         // SAFETY: the contract of `carve` is the caller's guarantees 1 and 2.
         let carved = unsafe { carve(usable, physical_offset) }?;
         let (free_words, scrubbed_words) = carved.words.split_at_mut(FreeSet::words_for(carved.bound));

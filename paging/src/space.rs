@@ -70,6 +70,8 @@ impl<P: Platform> AddressSpace<P> {
     /// - [`SpaceError::Empty`], [`SpaceError::Unaligned`], [`SpaceError::BothHalves`],
     ///   [`SpaceError::Null`]: the window is not as [`Layout::window`] requires.
     /// - [`SpaceError::InUse`]: an entry of the root that the window needs is in use.
+    /// - [`SpaceError::Unmapped`]: the platform reports that the root, or the first frame of the
+    ///   frame source, is not mapped at the offset.
     /// - [`SpaceError::OutOfFrames`]: the frame source has too few frames.
     ///
     /// Nothing has changed after an error.
@@ -97,7 +99,7 @@ impl<P: Platform> AddressSpace<P> {
         let memory = unsafe { PhysicalMemory::new(layout.physical_offset) };
         let mut tables = WindowTables::new(window, memory);
         // SAFETY: the caller's guarantee 1.
-        let own = platform.without_interrupts(|| unsafe { take_window(layout.root, &mut tables, &platform) });
+        let own = platform.without_interrupts(|| unsafe { take_window(&layout, &mut tables, &platform) });
         let (zero, sink) = own?;
         let (directory, policies) = (Directory::default(), Policies::default());
         let placement = Mutex::new(Placement::new(window));
@@ -265,43 +267,57 @@ impl<P: Platform> Drop for AddressSpace<P> {
 ///
 /// # Safety
 ///
-/// The caller guarantees that `root` is a level-4 table whose entries for the window are the
-/// caller's to use, and that nothing else accesses it meanwhile.
+/// The caller guarantees that the root of the layout is a level-4 table whose entries for the
+/// window are the caller's to use, and that nothing else accesses it meanwhile.
 unsafe fn take_window<P: Platform>(
-    root: PhysFrame,
+    layout: &Layout,
     tables: &mut WindowTables,
     platform: &P,
 ) -> Result<(Frame, Sink), SpaceError> {
+    let (root, memory) = (layout.root, tables.memory());
+    layout.refuse_unmapped(root, memory, platform)?;
     // SAFETY: forwarded from this function's contract.
     if let Some(index) = unsafe { tables.used_entry(root) } {
         return Err(SpaceError::InUse { index });
     }
-    let supply = Supply::new(platform.frames(), tables.memory(), None);
-    let out_of_frames = |tables: &WindowTables, given_frames| SpaceError::OutOfFrames {
-        window_bytes: tables.pages().size(),
-        needed_frames: tables.needed_frames() + 1 + Sink::FRAMES,
-        given_frames,
-    };
-    tables.take_level3(&supply, platform).map_err(|given| out_of_frames(tables, given))?;
-    let own = take_own(&supply).map_err(|given| {
-        let given = tables.level3_frames() + given;
-        // No table was attached, so there is nothing to flush.
-        tables.release_level3(&supply, &FlushBatch::new().flush(platform));
-        out_of_frames(tables, given)
-    })?;
-    // SAFETY: forwarded from this function's contract; the entries were just seen to be unused.
-    unsafe { tables.attach(root) };
-    Ok(own)
+    let supply = Supply::new(platform.frames(), memory, None);
+    let needed_frames = 1 + tables.needed_frames() + Sink::FRAMES;
+    let window_bytes = tables.pages().size();
+    let out_of_frames = |given_frames| SpaceError::OutOfFrames { window_bytes, needed_frames, given_frames };
+
+    // The first frame of the source shows whether its frames are mapped, before one is written.
+    let first = supply.take_to_overwrite().map_err(|_| out_of_frames(0))?;
+    if let Err(error) = layout.refuse_unmapped(first.phys(), memory, platform) {
+        supply.release(first);
+        return Err(error);
+    }
+    if let Err(given) = tables.take_level3(&supply, platform) {
+        supply.release(first);
+        return Err(out_of_frames(1 + given));
+    }
+    match take_sink(&supply) {
+        Ok(sink) => {
+            // SAFETY: forwarded from this function's contract; the entries were just seen to be
+            // unused.
+            unsafe { tables.attach(root) };
+            Ok((memory.zeroed(first).into_frame(), sink))
+        }
+        Err(given) => {
+            let given = 1 + tables.level3_frames() + given;
+            // No table was attached, so there is nothing to flush.
+            tables.release_level3(&supply, &FlushBatch::new().flush(platform));
+            supply.release(first);
+            Err(out_of_frames(given))
+        }
+    }
 }
 
-/// Takes the zero frame and the sink. The error is the number of frames that the source had.
-fn take_own<S: FrameSource>(supply: &Supply<'_, S>) -> Result<(Frame, Sink), u64> {
-    let taken: ArrayVec<ZeroedFrame, 4> = (0..4).map_while(|_| supply.take().ok()).collect();
+/// Takes the frames of the sink. The error is the number of frames that the source had.
+fn take_sink<S: FrameSource>(supply: &Supply<'_, S>) -> Result<Sink, u64> {
+    let taken: ArrayVec<ZeroedFrame, 3> = (0..3).map_while(|_| supply.take().ok()).collect();
     let given = taken.len() as u64;
     match taken.into_inner() {
-        Ok([zero, frame, level1, level2]) => {
-            Ok((zero.into_frame(), Sink::new(supply.memory, [frame, level1, level2])))
-        }
+        Ok(frames) => Ok(Sink::new(supply.memory, frames)),
         Err(taken) => {
             taken.into_iter().for_each(|frame| supply.release(frame.into_frame()));
             Err(given)

@@ -30,6 +30,15 @@ pub enum EngineError {
         /// Bytes of native stack that a call may take in this build.
         needed_bytes: usize,
     },
+    /// The global allocator has no block of the size that an engine takes.
+    #[error(
+        "an engine takes up to {needed_bytes} bytes of heap, and the global allocator has no such block; give \
+         the heap more memory, or make the engine before the heap is used up"
+    )]
+    HeapTooSmall {
+        /// Bytes that the engine takes at most.
+        needed_bytes: usize,
+    },
     /// The native stack is too small.
     #[error(transparent)]
     Entry(#[from] EntryError),

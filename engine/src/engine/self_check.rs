@@ -29,6 +29,11 @@ static MODULE: &[u8] = include_bytes!("self_check.wasm");
 /// enough for all engines.
 static HAS_PASSED: AtomicBool = AtomicBool::new(false);
 
+/// Returns whether a check has passed.
+pub(super) fn has_passed() -> bool {
+    HAS_PASSED.load(Ordering::Relaxed)
+}
+
 /// Checks the dispatch, unless it was found flat before. CPUs that come here at the same time may
 /// each run the check.
 ///
@@ -37,7 +42,7 @@ static HAS_PASSED: AtomicBool = AtomicBool::new(false);
 /// [`EngineError::DispatchNotFlat`] with the number of bytes that were used up.
 pub(super) fn check() -> Result<(), EngineError> {
     // Miri has no native stack whose addresses could be compared.
-    if HAS_PASSED.load(Ordering::Relaxed) || cfg!(miri) {
+    if has_passed() || cfg!(miri) {
         return Ok(());
     }
     if let Some((iterations, stack_bytes)) = first_growth().map_err(EngineError::SelfCheck)? {

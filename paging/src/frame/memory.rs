@@ -37,6 +37,12 @@ impl PhysicalMemory {
         Self { offset }
     }
 
+    /// Returns whether the frame is mapped, as the contract of [`new`](Self::new) requires.
+    pub(crate) fn reaches(self, frame: PhysFrame, is_mapped: impl FnOnce(VirtAddr) -> bool) -> bool {
+        let address = self.offset.as_u64().wrapping_add(frame.start_address().as_u64());
+        VirtAddr::try_new(address).is_ok_and(is_mapped)
+    }
+
     /// Zeroes a frame. Never inlined: it has many small, monomorphised callers.
     #[inline(never)]
     pub(crate) fn zeroed(self, mut frame: Frame) -> ZeroedFrame {

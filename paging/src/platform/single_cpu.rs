@@ -1,15 +1,16 @@
 //! The platform of a kernel in which one CPU uses the address space, and the check of that CPU.
 //!
-//! This is the only module with privileged instructions: it must run in ring 0.
+//! It executes privileged instructions, so it must run in ring 0.
 
 use core::fmt;
 
+use x86_64::VirtAddr;
 use x86_64::instructions::{interrupts, tlb};
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags};
 use x86_64::structures::paging::{Page, PhysFrame};
 
-use super::{CpuError, Platform};
+use super::{CpuError, Platform, reach};
 use crate::frame::FrameSource;
 
 /// The platform of a kernel in which one CPU uses the address space.
@@ -102,6 +103,10 @@ unsafe impl<S: FrameSource> Platform for SingleCpu<S> {
 
     fn active_root(&self) -> Option<PhysFrame> {
         Some(Cr3::read().0)
+    }
+
+    fn is_mapped(&self, address: VirtAddr) -> bool {
+        reach::is_mapped(address)
     }
 
     fn check_cpu(&self) -> Result<(), CpuError> {

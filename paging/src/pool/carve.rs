@@ -11,7 +11,9 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::spans::Span;
 use super::{FreeSet, PoolError};
+use crate::frame::PhysicalMemory;
 use crate::pages::PAGE_BYTES;
+use crate::platform::is_mapped;
 
 /// The storage of a pool.
 pub(super) struct Carved {
@@ -67,6 +69,21 @@ pub(super) fn refuse_overlaps(usable: &[Range<PhysAddr>]) -> Result<(), PoolErro
         }
     }
     Ok(())
+}
+
+/// Checks that the first and the last frame of each range are mapped.
+pub(super) fn refuse_unmapped(
+    usable: &[Range<PhysAddr>],
+    physical_offset: VirtAddr,
+) -> Result<(), PoolError> {
+    // SAFETY: no method accesses a frame.
+    let memory = unsafe { PhysicalMemory::new(physical_offset) };
+    let ranges = usable.iter().map(whole_frames).filter(|frames| !frames.is_empty());
+    let mut ends = ranges.flat_map(|frames| [frames.start, frames.end - 1]);
+    match ends.find(|frame| !memory.reaches(*frame, is_mapped)) {
+        Some(frame) => Err(PoolError::Unmapped { frame: frame.start_address(), physical_offset }),
+        None => Ok(()),
+    }
 }
 
 /// The frames that are in a range as a whole, except for the one at physical address zero.

@@ -1,8 +1,8 @@
 //! The errors of a frame pool.
 
 use thiserror::Error;
-use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
+use x86_64::{PhysAddr, VirtAddr};
 
 /// Why a pool cannot be built from a memory map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -19,6 +19,17 @@ pub enum PoolError {
     /// No range covers a whole frame.
     #[error("no usable range covers a whole frame of 4 KiB: pass a larger range")]
     Empty,
+    /// A range is not mapped.
+    #[error(
+        "the frame at {frame:#x} is not mapped at {frame:#x} plus the physical offset {physical_offset:#x}: \
+         correct the offset, map all RAM there, or pass what is mapped"
+    )]
+    Unmapped {
+        /// The physical address of the first or the last frame of a range.
+        frame: PhysAddr,
+        /// The offset that was passed.
+        physical_offset: VirtAddr,
+    },
     /// The bookkeeping does not fit into the largest range.
     #[error(
         "the bookkeeping takes {needed_frames} frames, and the largest usable range has {largest_frames}: \

@@ -7,6 +7,9 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PageTableIndex, PhysFrame};
 use x86_64::{PhysAddr, VirtAddr};
 
+use crate::frame::PhysicalMemory;
+use crate::platform::Platform;
+
 const GIB: u64 = 1 << 30;
 
 /// Where an address space lies.
@@ -58,6 +61,19 @@ impl Layout {
             return Err(SpaceError::BothHalves { start, end });
         }
         Ok(Page::range(Page::containing_address(start), Page::containing_address(end)))
+    }
+
+    /// Checks that a frame is mapped at the offset.
+    pub(super) fn refuse_unmapped(
+        &self,
+        frame: PhysFrame,
+        memory: PhysicalMemory,
+        platform: &impl Platform,
+    ) -> Result<(), SpaceError> {
+        if memory.reaches(frame, |address| platform.is_mapped(address)) {
+            return Ok(());
+        }
+        Err(SpaceError::Unmapped { frame: frame.start_address(), physical_offset: self.physical_offset })
     }
 }
 
@@ -130,6 +146,17 @@ pub enum SpaceError {
     InUse {
         /// The entry's index in the level-4 table.
         index: PageTableIndex,
+    },
+    /// Physical memory is not mapped at the offset.
+    #[error(
+        "the frame at {frame:#x} is not mapped at {frame:#x} plus the physical offset {physical_offset:#x}: \
+         correct the offset, or map all RAM of the frame source there"
+    )]
+    Unmapped {
+        /// The physical address of the root, or of the first frame that the source gave.
+        frame: PhysAddr,
+        /// The layout's offset.
+        physical_offset: VirtAddr,
     },
     /// The frame source has too few frames for the tables of the window.
     #[error(

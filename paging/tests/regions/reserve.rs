@@ -1,8 +1,8 @@
 //! The start and the end of regions and spaces.
 
-use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::paging::PageTableFlags;
-use palimpsest_paging::{AddressSpace, Layout, ReserveError, Shortage, SpaceError};
+use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
+use palimpsest_paging::{AddressSpace, FromFns, Layout, ReserveError, Shortage, SpaceError};
 
 use crate::world::{
     GIB, KIB, MIB, Machine, Memory, Mmu, PAGE, Source, TIB, WINDOW_START, World, account, address,
@@ -140,6 +140,20 @@ fn a_space_that_cannot_be_made_leaves_nothing() {
     }
     source.allow(None);
     assert_eq!(make(), Ok(()));
+    assert_eq!((source.allocated(), mmu.root_is_empty()), (0, true));
+
+    let wrong = Layout { window: window.clone(), physical_offset: VirtAddr::new(GIB), root };
+    // SAFETY: the space refuses the offset before it accesses anything.
+    let refused = unsafe { AddressSpace::new(wrong, Machine { frames: source, mmu }) }.map(drop);
+    let (frame, physical_offset) = (root.start_address(), VirtAddr::new(GIB));
+    assert_eq!(refused, Err(SpaceError::Unmapped { frame, physical_offset }));
+    // SAFETY: the space refuses the frame before it accesses it.
+    let beyond = unsafe { FromFns::new(|| Some(64 * PAGE), |_| ()) };
+    let layout = Layout { window: window.clone(), physical_offset: memory.offset(), root };
+    // SAFETY: as above.
+    let refused = unsafe { AddressSpace::new(layout, Machine { frames: beyond, mmu }) }.map(drop);
+    let (frame, physical_offset) = (PhysAddr::new(64 * PAGE), memory.offset());
+    assert_eq!(refused, Err(SpaceError::Unmapped { frame, physical_offset }));
     assert_eq!((source.allocated(), mmu.root_is_empty()), (0, true));
 
     let index = window.start.p4_index();

@@ -1,13 +1,16 @@
 //! A second level-4 table, and a window in the upper half, with a real CPU.
 
 use alloc::sync::Arc;
+use core::ops::Range;
 
 use kernel_demo::Machine;
 use kernel_demo::memory::PHYSICAL_OFFSET;
-use palimpsest_paging::{Account, AddressSpace, Fault, Frame, Layout, Outcome, SingleCpu};
-use x86_64::VirtAddr;
+use palimpsest_paging::{
+    Account, AddressSpace, Fault, Frame, FramePool, Layout, Outcome, PoolError, SingleCpu, SpaceError,
+};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::{PageTable, PhysFrame};
+use x86_64::{PhysAddr, VirtAddr};
 
 use crate::access::{load, store};
 use crate::fixture::{GIB, Guest, PAGE_BYTES};
@@ -21,7 +24,43 @@ pub(crate) const TESTS: &[VmTest] = &[
         missing_entries,
     ),
     VmTest::new("a-window-in-the-upper-half-works", 6, upper_half),
+    VmTest::new("physical-memory-that-is-not-mapped-is-named", 6, not_mapped),
 ];
+
+/// Offsets and ranges at which nothing is mapped. Nothing is accessed there.
+fn not_mapped(checks: &mut Checks, machine: &Machine) {
+    let root = Cr3::read().0;
+    let space_at = |physical_offset| {
+        let platform = SingleCpu::new(machine.frames()).expect("the boot has set the CPU up");
+        let layout = Layout { window: UNUSED_WINDOW, physical_offset, root };
+        // SAFETY: the space is refused before it accesses anything.
+        unsafe { AddressSpace::new(layout, platform) }.map(drop).err()
+    };
+    let free = machine.frames().free_frames();
+    for physical_offset in [UNUSED_WINDOW.start, VirtAddr::new(0x7fff_ffff_f000)] {
+        let refused = space_at(physical_offset);
+        let frame = root.start_address();
+        checks.equal("a wrong offset", refused, Some(SpaceError::Unmapped { frame, physical_offset }));
+    }
+    let frame = machine.frames().allocate_frame().expect("the machine has a frame");
+    let (mapped, far) = (frame.phys().start_address(), PhysAddr::new(1 << 46));
+    let pool_of = |range: Range<PhysAddr>| {
+        // SAFETY: the pool is refused before it accesses anything.
+        unsafe { FramePool::new(&[range], PHYSICAL_OFFSET) }.map(drop).err()
+    };
+    let unmapped = |frame| Some(PoolError::Unmapped { frame, physical_offset: PHYSICAL_OFFSET });
+    checks.equal("a range that starts unmapped", pool_of(far..far + 8 * PAGE_BYTES), unmapped(far));
+    checks.equal("a range that ends unmapped", pool_of(mapped..far), unmapped(far - PAGE_BYTES));
+    machine.frames().release_frame(frame);
+    checks.equal("free frames", machine.frames().free_frames(), free);
+    let mut guest = Guest::new(machine, GIB);
+    guest.store(GIB - 1, 7);
+    checks.equal("page faults are resolved as before", guest.load(GIB - 1), 7);
+}
+
+/// Addresses in the upper half at which nothing is mapped.
+const UNUSED_WINDOW: Range<VirtAddr> =
+    VirtAddr::new(0xffff_c000_0000_0000)..VirtAddr::new(0xffff_c080_0000_0000);
 
 /// The table in a frame of the machine.
 fn table(frame: PhysFrame) -> *mut PageTable {

@@ -54,6 +54,10 @@ unsafe impl<S: FrameSource> Platform for Machine<S> {
         self.mmu.flush_all();
     }
 
+    fn is_mapped(&self, address: VirtAddr) -> bool {
+        self.mmu.memory().contains(address)
+    }
+
     fn active_root(&self) -> Option<PhysFrame> {
         Some(self.mmu.root())
     }

@@ -56,6 +56,12 @@ impl Memory {
         VirtAddr::new(self.start.expose_provenance() as u64)
     }
 
+    /// Whether a byte of the memory is mapped at this address.
+    pub(crate) fn contains(self, address: VirtAddr) -> bool {
+        (self.offset().as_u64()..).contains(&address.as_u64())
+            && address.as_u64() - self.offset().as_u64() < (self.frames * FRAME_BYTES) as u64
+    }
+
     /// The first byte of a frame.
     pub(crate) fn bytes(self, frame: PhysFrame) -> *mut u8 {
         let offset = usize::try_from(frame.start_address().as_u64()).expect("a 64-bit host");
