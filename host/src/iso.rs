@@ -72,11 +72,27 @@ pub fn build(disc: &Path, kernel: &Path, archive: Option<&Path>) -> Result<()> {
     run(MAKER, &cmd!(MAKER, "--fonts=", "--locales=", "--themes=", "--output", disc, &tree))
 }
 
-/// Makes the image `disc`, on which Limine loads `kernel`. The folder `loader` has Limine's
-/// binaries.
+/// Checks that the folder `loader` has Limine's binaries.
 ///
 /// # Errors
-/// A binary is missing, a file cannot be written, or the composer fails.
+/// Names those that are missing, and where they come from.
+pub fn require_limine(loader: &Path) -> Result<()> {
+    let missing: Vec<&str> = LIMINE.into_iter().filter(|name| !loader.join(name).is_file()).collect();
+    ensure!(
+        missing.is_empty(),
+        "{} lacks {}: pass the folder of a binary release of Limine 9 or later, for example of \
+         `git clone --depth 1 --branch v9.x-binary https://github.com/limine-bootloader/limine`",
+        loader.display(),
+        missing.join(", ")
+    );
+    Ok(())
+}
+
+/// Makes the image `disc`, on which Limine loads `kernel`. The folder `loader` has Limine's
+/// binaries, which [`require_limine`] checks.
+///
+/// # Errors
+/// A file cannot be written, or the composer fails.
 pub fn build_limine(disc: &Path, kernel: &Path, loader: &Path) -> Result<()> {
     let tree = disc.with_extension("tree");
     let limine = tree.join("boot").join("limine");
@@ -107,4 +123,23 @@ fn run(name: &str, command: &Expression) -> Result<()> {
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_limine_is_refused_by_the_names_of_what_it_lacks() {
+        let folder = std::env::temp_dir().join(format!("palimpsest-{}-limine", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder can be made");
+        fs::write(folder.join(LIMINE[1]), "").expect("a file can be written");
+        let error = require_limine(&folder).expect_err("two binaries are missing").to_string();
+        assert!(error.contains("limine-bios.sys, limine-uefi-cd.bin: "), "{error}");
+        for name in LIMINE {
+            fs::write(folder.join(name), "").expect("a file can be written");
+        }
+        assert!(require_limine(&folder).is_ok());
+        fs::remove_dir_all(&folder).expect("the folder is this test's");
+    }
 }

@@ -25,6 +25,9 @@ pub(crate) const LIMINE: Image = Image::new("palimpsest-limine", "limine");
 /// Something is missing and may not be installed, a kernel does not build, or an image cannot be
 /// made.
 pub(crate) fn run(workspace: &Workspace, options: &IsoOptions) -> Result<ExitCode> {
+    if let Some(loader) = &options.limine {
+        iso::require_limine(loader)?;
+    }
     let policy = options.setup.missing_policy();
     let cores = [Target::Gnu, Target::None].map(|target| Need::Core(target.triple()));
     setup::require(workspace, &cores, policy)?;

@@ -28,6 +28,9 @@ use crate::frames;
 /// QEMU uses a little at its end. The 128 MiB that QEMU has by default are enough.
 pub(crate) const MAPPED_BYTES: u64 = 64 << 20;
 
+/// The lowest address of the stack.
+pub(crate) const STACK_END: usize = 2 << 20;
+
 const HEAP_START: usize = 16 << 20;
 const HEAP_BYTES: usize = 32 << 20;
 const FRAMES_START: u64 = 48 << 20;

@@ -5,13 +5,15 @@
 use alloc::boxed::Box;
 use core::error::Error;
 
-use palimpsest_engine::{Caller, Config, Engine, Extern, Linker, Module, Paged, Store, TrapCode};
+use palimpsest_engine::{
+    Caller, Config, Engine, Extern, Linker, Module, NativeStack, Paged, Store, TrapCode,
+};
 
 use example_support::checks::Checks;
 use example_support::println;
 
 use crate::frames;
-use crate::memory::{HEAP, Space};
+use crate::memory::{HEAP, STACK_END, Space};
 
 /// `guest.wat`, assembled by `build.rs`.
 const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
@@ -22,7 +24,8 @@ const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
 ///
 /// Returns the first error of loading, linking or running the guest.
 pub(crate) fn run(space: &'static Space, checks: &mut Checks) -> Result<(), Box<dyn Error>> {
-    let engine = Engine::new(Config::default().heap(&HEAP), Paged::new(space))?;
+    let config = Config::default().heap(&HEAP).stack(NativeStack::EndsAt(STACK_END));
+    let engine = Engine::new(config, Paged::new(space))?;
     let module = Module::new(&engine, GUEST)?;
     let mut linker = Linker::new();
     linker.func_wrap("kernel", "print", print)?;

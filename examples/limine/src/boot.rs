@@ -5,13 +5,19 @@
 //! "higher half direct map" (HHDM). Limine finds the requests by their magic numbers. They are in a
 //! section that the linker keeps, although nothing refers to it.
 
+use core::ops::Range;
+
+use arrayvec::ArrayVec;
 use limine::BaseRevision;
-use limine::memory_map::{Entry, EntryType};
+use limine::memory_map::EntryType;
 use limine::request::{HhdmRequest, MemoryMapRequest, StackSizeRequest};
-use x86_64::VirtAddr;
+use x86_64::{PhysAddr, VirtAddr};
 
 /// Guests are called on the stack that Limine makes. 64 KiB are the smallest that it makes.
 const STACK_BYTES: u64 = 64 << 10;
+
+/// The largest number of ranges of usable RAM.
+const MAX_RANGES: usize = 128;
 
 /// The revision of the protocol, in which the HHDM maps RAM and nothing else.
 #[used]
@@ -35,11 +41,13 @@ static HHDM: HhdmRequest = HhdmRequest::new();
 ///
 /// # Panics
 ///
-/// Panics if the loader is not Limine, or is older than the revision.
-pub(crate) fn ram() -> (impl Iterator<Item = &'static Entry>, VirtAddr) {
+/// Panics if the loader is not Limine, or is older than the revision, or if the memory map has too
+/// many ranges.
+pub(crate) fn ram() -> (ArrayVec<Range<PhysAddr>, MAX_RANGES>, VirtAddr) {
     assert!(REVISION.is_supported(), "the loader does not support revision 3 of Limine's protocol");
     let map = MEMORY_MAP.get_response().expect("Limine responds to every request of the revision");
     let offset = HHDM.get_response().expect("Limine responds to every request of the revision").offset();
-    let entries = map.entries().iter().copied();
-    (entries.filter(|entry| entry.entry_type == EntryType::USABLE), VirtAddr::new(offset))
+    let usable = map.entries().iter().filter(|entry| entry.entry_type == EntryType::USABLE);
+    let ranges = usable.map(|entry| PhysAddr::new(entry.base)..PhysAddr::new(entry.base + entry.length));
+    (ranges.collect(), VirtAddr::new(offset))
 }

@@ -9,20 +9,28 @@
 //! | --- | --- |
 //! | 0 | the instructions between enabling paging and the jump; removed after it |
 //! | [`PHYSICAL_OFFSET`] | page tables, frames, and what GRUB passes |
-//! | the last 2 GiB | the kernel, which is linked there; only the first GiB |
+//! | the last 2 GiB | the kernel, which is linked there (`kernel.ld`); only the first GiB |
+//!
+//! The window for the memories of guests is between the last two.
 //!
 //! When Rust is entered, CR0.WP and EFER.NXE are set, as Palimpsest requires. GRUB has zeroed
 //! `.bss`.
 
 use core::arch::global_asm;
 
+use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr0Flags, Cr4Flags};
 use x86_64::registers::model_specific::EferFlags;
 use x86_64::structures::gdt::DescriptorFlags;
 use x86_64::structures::paging::{PageSize, PageTableFlags, Size2MiB};
 
 use crate::kernel_main;
-use crate::memory::{MAPPED_BYTES, PHYSICAL_OFFSET};
+
+/// The physical memory that is mapped. RAM above it is not used.
+pub(crate) const MAPPED_BYTES: u64 = 4 << 30;
+
+/// Where physical address 0 is mapped.
+pub(crate) const PHYSICAL_OFFSET: VirtAddr = VirtAddr::new(0xffff_8000_0000_0000);
 
 /// The magic number of the header, and its architecture: 32-bit protected mode of i386
 /// (Multiboot2 specification, 3.1.2).

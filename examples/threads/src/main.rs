@@ -6,15 +6,18 @@
 //!
 //! - The gates of page faults and of the timer are interrupt gates. So no thread is switched inside
 //!   the page-fault handler, and one IST stack serves the faults of all threads.
-//! - `memory` copies the window's entries into the second level-4 table.
+//! - `memory` copies the window's entries, which `AddressSpace::root_entries` returns, into the
+//!   second level-4 table.
 //! - `SingleCpu` disables interrupts while it holds a lock that the page-fault handler takes. The
 //!   kernel does the same where it uses the frame pool itself.
 //! - The heap returns the meter of the running thread, so that a guest is charged for what its own
 //!   thread allocates.
+//! - The engine looks up where the stack of the running thread ends. It refuses a call that may not
+//!   fit.
 //!
-//! Each thread has a stack of 16 KiB, of which it uses 14,368 bytes to instantiate its guest and to
-//! call it. `Engine::new` and `Module::new` take 22,464 bytes on this target, so the boot loads
-//! the modules on its own stack. The kernel prints what each thread used.
+//! Each thread has a stack of 16 KiB. `Engine::new` and `Module::new` take 22,464 bytes on this
+//! target, so the boot makes the guests on its own stack, and each thread takes over one that is
+//! ready to be called. The kernel prints what each thread used.
 //!
 //! The kernel checks its own results and then ends the emulator. QEMU exits with 33 if every check
 //! held. The boot code and the linker script are those of `examples/embed-minimal`, and it is run
@@ -46,6 +49,7 @@ use x86_64::instructions::interrupts::{self, without_interrupts};
 
 use memory::Roots;
 use threads::{STACK_BYTES, THREADS};
+use wasm::Guest;
 
 /// How often each thread must have been interrupted inside its guest.
 const PREEMPTIONS: u32 = 50;
@@ -71,7 +75,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let free_frames = free_frames();
     let space = memory::space().ok_or("`init_spaces` made the address space")?;
     for (number, thread) in THREADS.iter().enumerate() {
-        *thread.module.lock() = Some(wasm::load(space)?);
+        *thread.guest.lock() = Some(Guest::new(space)?);
         threads::start(number, roots.of_thread(number));
     }
     timer::start();
@@ -99,8 +103,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 /// it checks that its own level-4 table is the active one.
 fn worker(number: usize) -> Result<(), Box<dyn Error>> {
     let thread = &THREADS[number];
-    let module = thread.module.lock().take().ok_or("`run` loads the module before it starts the thread")?;
-    let mut guest = wasm::Guest::new(&module)?;
+    let mut guest = thread.guest.lock().take().ok_or("`run` makes the guest before it starts the thread")?;
     while thread.preemptions.load(Relaxed) < PREEMPTIONS {
         let round = u64::from(thread.rounds.fetch_add(1, Relaxed));
         let seed = ((number as u64 + 1) << 32) | round;

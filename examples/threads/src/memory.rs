@@ -30,6 +30,9 @@ use crate::threads;
 /// The end of the mapping of physical memory.
 pub(crate) const MAPPED_BYTES: u64 = 64 << 20;
 
+/// The lowest address of the boot's stack.
+pub(crate) const BOOT_STACK_END: usize = 2 << 20;
+
 const HEAP_START: usize = 16 << 20;
 const HEAP_BYTES: usize = 32 << 20;
 const FRAMES: Range<PhysAddr> = PhysAddr::new(48 << 20)..PhysAddr::new(MAPPED_BYTES);
@@ -117,9 +120,12 @@ pub(crate) unsafe fn init_spaces() -> Result<Roots, Box<dyn Error>> {
     let boot_root = VirtAddr::new(Cr3::read().0.start_address().as_u64());
     // SAFETY: `boot` wrote this table, nothing changes it any more, and it is mapped at its own
     // address.
-    let boot_root: &PageTable = unsafe { &*boot_root.as_ptr() };
-    let first = Box::leak(Box::new(boot_root.clone()));
-    map_private(first, Roots::value_of_thread(0));
+    let boot_root: &Root = unsafe { &*boot_root.as_ptr() };
+    let [first, second] = [0, 1].map(|number| {
+        let root = Box::leak(Box::new(boot_root.clone()));
+        map_private(root, Roots::value_of_thread(number));
+        root
+    });
     let root = frame_of(first);
     // SAFETY: the table maps the same as the active one, and another page in addition.
     unsafe { Cr3::write(root, Cr3Flags::empty()) };
@@ -129,16 +135,23 @@ pub(crate) unsafe fn init_spaces() -> Result<Roots, Box<dyn Error>> {
     // `MAPPED_BYTES`, where each address is mapped to itself. 3. There is one CPU. 4. The space
     // is never dropped. 5. `trap::init` set the page-fault handler, which uses the space.
     let space = unsafe { AddressSpace::new(layout, SingleCpu::new(pool)?) }?;
-    SPACE.call_once(|| space);
+    let space = SPACE.call_once(|| space);
 
-    // The address space has filled the entries of the window, and never changes them again.
-    let second = Box::leak(Box::new(first.clone()));
-    map_private(second, Roots::value_of_thread(1));
+    // The address space has filled the entries of the window in the first table. They do not change
+    // any more.
+    for (index, entry) in space.root_entries() {
+        second.0[index] = entry;
+    }
     Ok(Roots([root, frame_of(second)]))
 }
 
+/// A level-4 table.
+#[derive(Clone)]
+#[repr(align(4096))]
+struct Root([u64; 512]);
+
 /// Maps a new page at [`PRIVATE`] that starts with `value`. The table is not active.
-fn map_private(root: &mut PageTable, value: u64) {
+fn map_private(root: &mut Root, value: u64) {
     #[repr(align(4096))]
     struct Content([u64; 512]);
     let mut content = Box::new(Content([0; 512]));
@@ -149,7 +162,7 @@ fn map_private(root: &mut PageTable, value: u64) {
         table[0].set_addr(mapped.start_address(), READ_WRITE);
         mapped = frame_of(table);
     }
-    root[PRIVATE.p4_index()].set_addr(mapped.start_address(), READ_WRITE);
+    root.0[usize::from(PRIVATE.p4_index())] = mapped.start_address().as_u64() | READ_WRITE.bits();
 }
 
 /// Returns the frame of a value that fills it. The heap is mapped at its own addresses.

@@ -8,7 +8,7 @@ use alloc::string::ToString;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
-use palimpsest_engine::{HeapMeter, Module};
+use palimpsest_engine::HeapMeter;
 use spin::Mutex;
 use x86_64::instructions::hlt;
 use x86_64::instructions::segmentation::{CS, Segment};
@@ -16,6 +16,8 @@ use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::paging::PhysFrame;
 
+use crate::memory::BOOT_STACK_END;
+use crate::wasm::Guest;
 use crate::worker;
 
 /// The size of each stack.
@@ -49,8 +51,8 @@ pub(crate) struct Thread {
     pub(crate) preemptions: AtomicU32,
     /// Rounds of its guest.
     pub(crate) rounds: AtomicU32,
-    /// The program of its guest, which the boot has loaded.
-    pub(crate) module: Mutex<Option<Module>>,
+    /// Its guest, until it starts.
+    pub(crate) guest: Mutex<Option<Guest>>,
     /// The error with which it ended.
     pub(crate) failure: Mutex<Option<String>>,
 }
@@ -75,7 +77,7 @@ impl Thread {
             is_in_guest: AtomicBool::new(false),
             preemptions: AtomicU32::new(0),
             rounds: AtomicU32::new(0),
-            module: Mutex::new(None),
+            guest: Mutex::new(None),
             failure: Mutex::new(None),
         }
     }
@@ -151,6 +153,11 @@ pub(crate) extern "sysv64" fn switch(stack_pointer: u64) -> u64 {
     }
     CURRENT.store(next, Relaxed);
     saved.stack_pointer
+}
+
+/// Returns the lowest address of the running thread's stack.
+pub(crate) fn stack_end() -> usize {
+    THREADS.get(CURRENT.load(Relaxed)).map_or(BOOT_STACK_END, |thread| (&raw const thread.stack).addr())
 }
 
 /// Returns the meter of the running thread.

@@ -1,25 +1,15 @@
-//! Runs a guest in the thread that calls it.
+//! A guest, and the calls of it.
 
 use alloc::boxed::Box;
 use core::error::Error;
 
-use palimpsest_engine::{Config, Engine, Linker, Module, Paged, Store, TypedFunc};
+use palimpsest_engine::{Config, Engine, Linker, Module, NativeStack, Paged, Store, TypedFunc};
 
 use crate::memory::{HEAP, Space};
+use crate::threads;
 
 /// `guest.wat`, assembled by `build.rs`.
 const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.wasm"));
-
-/// Loads the program of a guest, with an engine for it. This takes more stack than the threads
-/// have, so the boot does it.
-///
-/// # Errors
-///
-/// Returns the first error of loading it.
-pub(crate) fn load(space: &'static Space) -> Result<Module, Box<dyn Error>> {
-    let engine = Engine::new(Config::default().heap(&HEAP), Paged::new(space))?;
-    Ok(Module::new(&engine, GUEST)?)
-}
 
 /// A guest with its store. Dropping it releases everything that it used.
 pub(crate) struct Guest {
@@ -28,14 +18,18 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Instantiates the guest.
+    /// Loads and instantiates the guest, with an engine for it. This takes more stack than the
+    /// threads have, so the boot does it.
     ///
     /// # Errors
     ///
-    /// Returns the first error of linking it.
-    pub(crate) fn new(module: &Module) -> Result<Self, Box<dyn Error>> {
-        let mut store = Store::new(module.engine(), ());
-        let instance = Linker::new().instantiate(&mut store, module)?;
+    /// Returns the first error of loading and linking it.
+    pub(crate) fn new(space: &'static Space) -> Result<Self, Box<dyn Error>> {
+        let config = Config::default().heap(&HEAP).stack(NativeStack::Probe(threads::stack_end));
+        let engine = Engine::new(config, Paged::new(space))?;
+        let module = Module::new(&engine, GUEST)?;
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new().instantiate(&mut store, &module)?;
         let round = instance.get_typed_func(&store, "round")?;
         Ok(Self { store, round })
     }
