@@ -1,9 +1,10 @@
 //! Shows which work goes on, for a person who waits at a terminal.
 //!
-//! A [`Progress`] is a line on standard error with a spinner and the time. Only one is shown at a
-//! time: another that begins meanwhile is part of the first one's work. It must end before its
-//! caller prints a result. Without a terminal there are plain lines, only for work after which no
-//! result is printed: [`Progress::announced`]. `--quiet` removes both.
+//! A [`Progress`] is a line on standard error with a spinner, the time, and where the work has
+//! pieces how many of them are done. Only one is shown at a time: another that begins meanwhile is
+//! part of the first one's work. It must end before its caller prints a result. Without a terminal
+//! there are plain lines, only for work after which no result is printed: [`Progress::announced`].
+//! `--quiet` removes both.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
@@ -42,12 +43,34 @@ impl Progress {
         if !is_visible || IS_SHOWN.swap(true, Ordering::Relaxed) {
             return Self { bar: None };
         }
-        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
         let bar = ProgressBar::new_spinner()
-            .with_style(style.expect("the template has no mistake"))
+            .with_style(style("{spinner} {msg} ({elapsed})"))
             .with_message(what.to_owned());
         bar.enable_steady_tick(TICK);
         Self { bar: Some(bar) }
+    }
+
+    /// Begins the same for work that consists of `pieces`, for example of files. Without a total,
+    /// it shows how many are done.
+    pub fn counted(what: &str, pieces: &str, total: Option<u64>) -> Self {
+        let progress = Self::new(what);
+        if let Some(bar) = &progress.bar {
+            if let Some(total) = total {
+                bar.set_length(total);
+                bar.set_style(style("{spinner} {msg} [{bar:30}] {pos} of {len} {prefix} ({elapsed})"));
+            } else {
+                bar.set_style(style("{spinner} {msg}: {pos} {prefix} ({elapsed})"));
+            }
+            bar.set_prefix(pieces.to_owned());
+        }
+        progress
+    }
+
+    /// Records that one more piece is done.
+    pub fn advance(&self) {
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
     }
 
     /// Begins work without such a line: without a terminal, it is announced.
@@ -66,6 +89,11 @@ impl Progress {
             IS_SHOWN.store(false, Ordering::Relaxed);
         }
     }
+}
+
+/// The style of a line.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the templates have no mistake")
 }
 
 impl Drop for Progress {

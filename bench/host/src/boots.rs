@@ -103,9 +103,13 @@ impl Bench {
         let mut output = String::new();
         let shown = format!("{suite:?}");
         let kind = shown.split('(').next().unwrap_or_default();
-        let progress = Progress::new(&format!("measuring {kind} with -cpu {cpu}"));
+        // The kernel prints a line for each figure.
+        let progress = Progress::counted(&format!("measuring {kind} with -cpu {cpu}"), "figures", None);
         let task = Task::Measure(suite.clone());
-        let ending = self.session.boot(machine, task, &packed, |line| output.extend([line, "\n"]))?;
+        let ending = self.session.boot(machine, task, &packed, |line| {
+            progress.advance();
+            output.extend([line, "\n"]);
+        })?;
         drop(progress);
         ensure!(ending == Ending::Success, "the suite {suite:?}: {ending}\n{output}");
         let report: Measurements =

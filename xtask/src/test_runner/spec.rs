@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use duct::Expression;
 use palimpsest_host::kernel::Target;
-use palimpsest_host::progress::Progress;
+use palimpsest_host::progress;
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::tally::Tally;
 use palimpsest_host::workspace::Workspace;
@@ -28,10 +28,8 @@ pub(crate) fn run(workspace: &Workspace, target: Target, policy: MissingPolicy) 
     let command = command(workspace, target, policy, &[]).unchecked();
     let output = command.reader().context("cannot start cargo")?;
     let mut counted = None;
-    let progress = Progress::new("the specification's tests");
     for line in BufReader::new(&output).lines() {
         let line = line.context("cannot read the output of the specification's tests")?;
-        progress.finish();
         match line.parse::<Tally>() {
             Ok(tally) => counted = Some(tally),
             Err(_) => println!("{line}"),
@@ -53,6 +51,7 @@ fn command(workspace: &Workspace, target: Target, policy: MissingPolicy, options
         MissingPolicy::Install => None,
         MissingPolicy::Refuse => Some("--no-setup"),
     });
+    words.extend(progress::is_quiet().then_some("--quiet"));
     words.extend(options);
     workspace.cargo(words, &[])
 }

@@ -24,6 +24,7 @@ use known_misses::KnownMisses;
 use palimpsest_host::board::Board;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
+use palimpsest_host::progress::{self, Progress};
 use palimpsest_host::protocol::Task;
 use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, Need, SetupOptions};
@@ -69,6 +70,9 @@ struct Options {
     /// Print a line for each file of tests
     #[arg(long)]
     files: bool,
+    /// Print results and errors only
+    #[arg(long)]
+    quiet: bool,
     /// Whether missing things are installed
     #[command(flatten)]
     setup: SetupOptions,
@@ -102,8 +106,13 @@ fn run(options: &Options) -> Result<ExitCode> {
     let workspace = Workspace::locate()?;
     let needs = [Need::Core(options.target.triple()), EMULATOR];
     setup::require(&workspace, &needs, options.setup.missing_policy())?;
+    if options.quiet {
+        progress::set_quiet();
+    }
     let detail = if options.files { Detail::Files } else { Detail::Totals };
+    let progress = Progress::new("assembling the specification's tests");
     let tests = Tests::assemble(&workspace)?;
+    drop(progress);
     let mut verdict = Verdict::default();
     tests.run_on_host(&workspace, detail, &mut verdict)?;
     tests.run_in_vm(&workspace, options.target, detail, &mut verdict)?;
@@ -122,6 +131,7 @@ fn run(options: &Options) -> Result<ExitCode> {
 #[derive(Debug)]
 struct Tests {
     stream: Vec<u8>,
+    files: u64,
     directives: u32,
 }
 
@@ -131,15 +141,16 @@ impl Tests {
         let list = workspace.root().join(KNOWN_MISSES);
         let text = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
         let mut misses = KnownMisses::parse(&text)?;
-        let mut writer = Writer::new();
+        let (mut writer, mut files) = (Writer::new(), 0);
         for suite in Suite::ALL {
             for source in suites::files(suite, workspace.root())? {
                 let file = File { suite, name: &source.name };
                 encode::write_file(&mut writer, file, &source.text, &mut misses)?;
+                files += 1;
             }
         }
         misses.finish().with_context(|| format!("{KNOWN_MISSES} is out of date"))?;
-        Ok(Self { directives: writer.directives(), stream: writer.finish() })
+        Ok(Self { files, directives: writer.directives(), stream: writer.finish() })
     }
 
     /// Runs the tests on this machine, in a build without optimisation, which checks the engine's
@@ -155,7 +166,8 @@ impl Tests {
         fs::write(&path, &self.stream).with_context(|| format!("cannot write {}", path.display()))?;
         let runs = [("spec/host", None), ("spec/host-metered", Some("metered"))].map(|(name, word)| {
             let start = Instant::now();
-            (name, run_host_program(workspace, &path, word, detail), start.elapsed())
+            let output = Output::new(name, self.files, detail);
+            (name, run_host_program(workspace, &path, word, output), start.elapsed())
         });
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         for (name, run, elapsed) in runs {
@@ -188,11 +200,11 @@ impl Tests {
             time_limit: TIME_LIMIT,
             setting: Setting::Trying,
         };
-        let mut output = Output::new(detail);
+        let mut output = Output::new(&name, self.files, detail);
         let start = Instant::now();
         let files = [(STREAM_FILE, self.stream.as_slice())];
         let ending = session.boot(machine, Task::Specification, &files, |line| output.add(line))?;
-        let run = Run { ended: Ended::from(ending), output: output.text };
+        let run = Run { ended: Ended::from(ending), output: output.finish() };
         verdict.add(&name, &run, self.directives, start.elapsed());
         Ok(())
     }
@@ -230,11 +242,11 @@ impl Tests {
         let file = path.to_string_lossy().replace(',', ",,");
         let loader = format!("loader,addr={STREAM_ADDRESS},force-raw=on,file={file}");
         let words = ["-m", "2G", "-device", &loader].map(OsString::from);
-        let mut output = Output::new(detail);
+        let mut output = Output::new(&name, self.files, detail);
         let start = Instant::now();
         let ending = BOARD.boot(&image, &words, TIME_LIMIT, |line| output.add(line));
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        let run = Run { ended: Ended::from(ending?), output: output.text };
+        let run = Run { ended: Ended::from(ending?), output: output.finish() };
         verdict.add(&name, &run, self.directives, start.elapsed());
         Ok(())
     }
@@ -252,32 +264,48 @@ impl Verdict {
 }
 
 /// Runs the program of this machine, which is built. `word` follows the stream's path.
-fn run_host_program(workspace: &Workspace, stream: &Path, word: Option<&str>, detail: Detail) -> Result<Run> {
+fn run_host_program(
+    workspace: &Workspace,
+    stream: &Path,
+    word: Option<&str>,
+    mut output: Output,
+) -> Result<Run> {
     let words = ["run", "--quiet"].iter().chain(&HOST_PROGRAM).chain(&["--"]);
     let words = words.map(OsStr::new).chain([stream.as_os_str()]);
     let words = words.chain(word.map(OsStr::new));
     let cargo = workspace.cargo(words, &[]).unchecked().reader().context("cannot start cargo")?;
-    let mut output = Output::new(detail);
     for line in BufReader::new(&cargo).lines() {
         output.add(&line.context("cannot read the output of spec-host")?);
     }
     let status = cargo.try_wait()?.context("cargo closed its output and goes on")?.status;
-    Ok(Run { ended: Ended::from(status), output: output.text })
+    Ok(Run { ended: Ended::from(status), output: output.finish() })
 }
 
 /// What a run prints.
 #[derive(Debug)]
 struct Output {
     detail: Detail,
+    /// Ends with the output
+    progress: Option<Progress>,
     text: String,
 }
 
 impl Output {
-    const fn new(detail: Detail) -> Self {
-        Self { detail, text: String::new() }
+    /// The output of a run over so many files. Each of them gets a line.
+    fn new(name: &str, files: u64, detail: Detail) -> Self {
+        let progress = (detail == Detail::Totals).then(|| Progress::counted(name, "files", Some(files)));
+        Self { detail, progress, text: String::new() }
+    }
+
+    fn finish(self) -> String {
+        self.text
     }
 
     fn add(&mut self, line: &str) {
+        let is_of_file = Suite::ALL.iter().any(|suite| line.starts_with(&format!("{suite}/")));
+        if let Some(progress) = self.progress.as_ref().filter(|_| is_of_file) {
+            progress.advance();
+        }
         match self.detail {
             Detail::Files => println!("{line}"),
             Detail::Totals => {}
