@@ -55,6 +55,8 @@ struct RealFile {
     /// The arguments of the program, or of the function
     #[serde(default)]
     arguments: Vec<String>,
+    /// What the program reads from its standard input
+    input: Option<String>,
     /// The exported function to call, for a file that is not a program
     invoke: Option<String>,
     /// Memory of the machine in MiB
@@ -166,6 +168,7 @@ impl RealFile {
         let mut job = Job::new(module, entry);
         job.run.arguments.clone_from(&self.arguments);
         job.run.limits.clone_from(&self.limits);
+        job.input = self.input.as_ref().map(|input| input.clone().into_bytes());
         job
     }
 
@@ -185,8 +188,10 @@ impl RealFile {
         let invoke = self.invoke.as_ref().map(|name| format!("--invoke {name}"));
         let limits = self.limits.iter().map(|(limit, value)| format!("--limit {limit}={value}"));
         let memory = (self.memory != DEFAULT_MEMORY_MIB).then(|| format!("--memory {}", self.memory));
+        let input = self.input.as_ref().map(|_| "--stdin FILE".to_owned());
         let arguments = (!self.arguments.is_empty()).then(|| format!("-- {}", self.arguments.join(" ")));
-        let words: Vec<_> = memory.into_iter().chain(limits).chain(invoke).chain(arguments).collect();
+        let words: Vec<_> =
+            memory.into_iter().chain(limits).chain(input).chain(invoke).chain(arguments).collect();
         if words.is_empty() { String::new() } else { format!("`{}`", words.join(" ")) }
     }
 }
