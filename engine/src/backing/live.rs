@@ -56,7 +56,8 @@ impl<'a> LiveBytes<'a> {
 
     /// Returns whether every byte is zero.
     pub(crate) fn is_zero(&mut self) -> bool {
-        self.as_mut_slice().iter().all(|byte| *byte == 0)
+        // The bytes of a chunk are combined without a branch, in vectors.
+        self.as_mut_slice().chunks(64).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
     }
 
     /// All of `memory`.

@@ -1,9 +1,10 @@
 //! Firmware without an MMU that runs Wasm guests on Palimpsest. Copy from it.
 //!
 //! It runs on a Cortex-M4 and on a 32-bit RISC-V, both as QEMU emulates them. [`machine`] has what
-//! differs between them, [`ram`] divides the RAM and measures its use, and [`wasm`] loads and runs
-//! guests. The program checks its own results and then ends the emulator. QEMU exits with 33 if
-//! every check held. To run it by hand, in this directory:
+//! differs between them, [`ram`] divides the RAM and measures its use, [`wasm`] loads and runs
+//! guests, and [`lending`] uses the memory of guests that do not run. The program checks its own
+//! results and then ends the emulator. QEMU exits with 33 if every check held. To run it by hand,
+//! in this directory:
 //!
 //! ```text
 //! cargo build --release --target thumbv7em-none-eabihf
@@ -21,6 +22,7 @@
 extern crate alloc;
 
 mod checks;
+mod lending;
 mod machine;
 mod ram;
 mod wasm;

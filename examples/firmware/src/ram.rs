@@ -11,8 +11,9 @@ use spin::{Mutex, MutexGuard};
 /// The size of the heap, in bytes.
 pub(crate) const HEAP_BYTES: usize = 768 << 10;
 
-/// The size of the slice that the guests' memories are in, in bytes.
-const GUEST_BYTES: usize = 512 << 10;
+/// The size of the slice that the guests' memories are in, in bytes. It contains 1 MiB at a
+/// multiple of 16.
+const GUEST_BYTES: usize = (1 << 20) + 15;
 
 /// The value of every word of the stack before it is first written.
 const PAINT: u32 = u32::from_le_bytes(*b"free");

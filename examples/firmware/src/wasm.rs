@@ -9,6 +9,7 @@ use palimpsest_engine::{
 use semihosting::println;
 
 use crate::checks::Checks;
+use crate::lending;
 use crate::ram;
 
 static CHECKS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/checks.wasm"));
@@ -23,6 +24,7 @@ pub(crate) fn run(checks: &mut Checks) -> Result<(), Box<dyn Error>> {
         let mut guest = Guest::load(&fixed, CHECKS)?;
         check(&mut guest, checks)?;
         row("after its calls");
+        lending::check_guest(&mut guest.store, &guest.instance, checks)?;
     }
     {
         let mut guest = Guest::load(&fixed, WORDS)?;
@@ -34,7 +36,7 @@ pub(crate) fn run(checks: &mut Checks) -> Result<(), Box<dyn Error>> {
     println!("bytes of flash: {}", ram::flash_used());
     println!("bytes of stack: {}", ram::stack_peak());
     println!("bytes of heap: {}", ram::heap_peak_ever());
-    Ok(())
+    lending::check_memories(&fixed, checks)
 }
 
 /// Checks each function of the first guest.
