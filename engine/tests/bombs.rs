@@ -6,15 +6,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
+use palimpsest_counting::{CountingHeap, Growth};
 use palimpsest_engine::{Config, Engine, Fixed, InstantiateError, Linker, Module, ModuleError, Store, wasmi};
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     boxed::Box,
     mem::MaybeUninit,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, EntityType, ExportKind,
@@ -25,30 +22,8 @@ use wasm_encoder::{
 /// The heap of the demonstration kernel with 256 MiB of memory, in bytes.
 const BUDGET: usize = 32 << 20;
 
-/// The system's allocator, with a count of allocated bytes.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(used, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.dealloc(block, layout) };
-    }
-}
-
 #[global_allocator]
-static HEAP: Counting = Counting;
+static HEAP: CountingHeap = CountingHeap::new();
 
 /// Locked by each test, because all share the counter and build their modules on the same heap.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -60,13 +35,10 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Loads, instantiates and drops `wasm`, returns the outcome, and checks the heap.
 fn explode(wasm: &[u8]) -> Result<(), String> {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    let before = USED.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    let engine = Engine::new(Config::default(), Fixed::new(bytes)).unwrap();
-    let outcome = run(&engine, wasm);
-    drop(engine);
-    let peak = PEAK.load(Ordering::Relaxed) - before;
-    let left = USED.load(Ordering::Relaxed).saturating_sub(before);
+    let (Growth { peak, left }, outcome) = HEAP.measure(|| {
+        let engine = Engine::new(Config::default(), Fixed::new(bytes)).unwrap();
+        run(&engine, wasm)
+    });
     assert!(peak < BUDGET, "the heap grew by {peak} bytes: {outcome:?}");
     // The test harness itself allocates a few hundred bytes during a test.
     assert!(left < 4096, "{left} bytes are still allocated: {outcome:?}");
@@ -91,10 +63,7 @@ fn refused(wasm: &[u8], message: &str) {
 fn peak_of_an_engine() -> usize {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); 4096].into_boxed_slice());
     let fixed = Fixed::new(bytes);
-    let before = USED.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    drop(Engine::new(Config::default(), fixed).unwrap());
-    PEAK.load(Ordering::Relaxed) - before
+    peak_of(|| Engine::new(Config::default(), fixed).unwrap())
 }
 
 #[test]
@@ -637,10 +606,7 @@ fn megabytes() -> [(&'static str, Vec<u8>); 5] {
 }
 
 fn peak_of<R>(load: impl FnOnce() -> R) -> usize {
-    let before = USED.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    drop(load());
-    PEAK.load(Ordering::Relaxed) - before
+    HEAP.measure(|| drop(load())).0.peak
 }
 
 #[test]

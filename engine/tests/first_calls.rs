@@ -7,46 +7,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
+use palimpsest_counting::CountingHeap;
 use palimpsest_engine::{
     Config, Engine, Fixed, Fuel, HeapBudget, Limits, Linker, Module, ModuleError, OutOfHeap, Store,
 };
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     mem::MaybeUninit,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Mutex, PoisonError},
 };
 
-/// The system's allocator with a limit.
-struct SmallHeap {
-    used: AtomicUsize,
-    capacity: AtomicUsize,
-}
-
-// SAFETY: every call is passed to the system's allocator unchanged, or fails.
-unsafe impl GlobalAlloc for SmallHeap {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = self.used.fetch_add(layout.size(), Relaxed) + layout.size();
-        if used > self.capacity.load(Relaxed) {
-            self.used.fetch_sub(layout.size(), Relaxed);
-            return core::ptr::null_mut();
-        }
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        self.used.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.dealloc(block, layout) };
-    }
-}
-
 #[global_allocator]
-static HEAP: HeapBudget<SmallHeap> =
-    HeapBudget::new(SmallHeap { used: AtomicUsize::new(0), capacity: AtomicUsize::new(usize::MAX) });
+static HEAP: HeapBudget<CountingHeap> = HeapBudget::new(CountingHeap::new());
 
 /// Locked by each test, because all set the capacity.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -180,9 +151,9 @@ fn run_without_heap(fuel: Fuel, wasm: &[u8]) -> Option<OutOfHeap> {
     _ = store.set_fuel(u64::MAX);
     let instance = Linker::new().instantiate(&mut store, &module).unwrap();
     let run = instance.get_typed_func::<(), ()>(&store, "run").unwrap();
-    HEAP.inner().capacity.store(HEAP.inner().used.load(Relaxed), Relaxed);
+    HEAP.inner().limit_to(0);
     let returned = run.call(&mut store, ());
-    HEAP.inner().capacity.store(usize::MAX, Relaxed);
+    HEAP.inner().lift_limit();
     let error = returned.err().map(|error| *error.downcast_ref::<OutOfHeap>().unwrap());
     drop((store, module, engine));
     assert!(HEAP.has_reserve());
@@ -211,9 +182,9 @@ fn a_module_is_refused_if_the_heap_has_no_room_for_its_translation() {
     let wasm = module(calls, 10, 10_000);
     let load = |free_bytes| {
         let engine = engine(Fuel::Unmetered);
-        HEAP.inner().capacity.store(HEAP.inner().used.load(Relaxed) + free_bytes, Relaxed);
+        HEAP.inner().limit_to(free_bytes);
         let loaded = Module::new(&engine, &wasm).map(drop);
-        HEAP.inner().capacity.store(usize::MAX, Relaxed);
+        HEAP.inner().lift_limit();
         loaded
     };
     // 100 KB of code need 12 times as much, and 72 times one function.

@@ -5,12 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
+use palimpsest_counting::CountingHeap;
 use palimpsest_engine::{
     AsContextMut, Caller, Config, Engine, Error, Extern, Fixed, Fuel, HeapBudget, HeapMeter, HeapMeters,
     Instance, Limits, Linker, Lost, Module, ModuleError, OutOfHeap, Poll, Store, Task, TrapCode, Val,
 };
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     boxed::Box,
     cell::Cell,
     mem::MaybeUninit,
@@ -19,30 +19,6 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
-
-/// The system's allocator with a limit.
-struct SmallHeap {
-    used: AtomicUsize,
-    capacity: AtomicUsize,
-}
-
-// SAFETY: every call is passed to the system's allocator unchanged, or fails.
-unsafe impl GlobalAlloc for SmallHeap {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if self.used.fetch_add(layout.size(), Relaxed) + layout.size() > self.capacity.load(Relaxed) {
-            self.used.fetch_sub(layout.size(), Relaxed);
-            return core::ptr::null_mut();
-        }
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        self.used.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.dealloc(block, layout) };
-    }
-}
 
 /// A meter for each of the threads of the test harness.
 struct ThreadMeters([HeapMeter; 64]);
@@ -66,10 +42,8 @@ unsafe impl HeapMeters for ThreadMeters {
 }
 
 #[global_allocator]
-static HEAP: HeapBudget<SmallHeap, ThreadMeters> = HeapBudget::with_meters(
-    SmallHeap { used: AtomicUsize::new(0), capacity: AtomicUsize::new(usize::MAX) },
-    ThreadMeters([const { HeapMeter::new() }; 64]),
-);
+static HEAP: HeapBudget<CountingHeap, ThreadMeters> =
+    HeapBudget::with_meters(CountingHeap::new(), ThreadMeters([const { HeapMeter::new() }; 64]));
 
 /// Bytes of the reserve.
 const RESERVE: usize = 1 << 20;
@@ -87,13 +61,13 @@ impl TestHeap {
 
     /// Leaves only `bytes` free, besides the reserve.
     fn leave(&self, bytes: usize) {
-        HEAP.inner().capacity.store(HEAP.inner().used.load(Relaxed) + bytes, Relaxed);
+        HEAP.inner().limit_to(bytes);
     }
 }
 
 impl Drop for TestHeap {
     fn drop(&mut self) {
-        HEAP.inner().capacity.store(usize::MAX, Relaxed);
+        HEAP.inner().lift_limit();
     }
 }
 

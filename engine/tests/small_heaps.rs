@@ -6,17 +6,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
+use palimpsest_counting::CountingHeap;
 use palimpsest_engine::{
     AsContextMut, Caller, Config, Engine, Extern, Fixed, Fuel, Limits, Linker, Module, Store,
 };
 use std::{
-    alloc::{GlobalAlloc, Layout, System},
     boxed::Box,
     mem::MaybeUninit,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, EntityType, ExportKind,
@@ -24,30 +21,8 @@ use wasm_encoder::{
     MemorySection, MemoryType, RefType, TableSection, TableType, TypeSection, ValType,
 };
 
-/// The system's allocator, with a count of allocated bytes.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(used, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.dealloc(block, layout) };
-    }
-}
-
 #[global_allocator]
-static HEAP: Counting = Counting;
+static HEAP: CountingHeap = CountingHeap::new();
 
 /// Locked by each test, because all share the counter.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -336,9 +311,7 @@ fn filled(bytes: usize, work: u32, code: &Code) -> (Function, u32) {
 /// Runs the guest, keeps everything alive, and returns the peak of the heap.
 fn peak_of(limits: Limits, fuel: Fuel, wasm: &[u8]) -> usize {
     let backing = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
-    let before = USED.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    {
+    let (growth, ()) = HEAP.measure(|| {
         let engine = Engine::new(Config::default().limits(limits).fuel(fuel), Fixed::new(backing)).unwrap();
         let module = Module::new(&engine, wasm).unwrap();
         let mut linker = Linker::new();
@@ -363,8 +336,8 @@ fn peak_of(limits: Limits, fuel: Fuel, wasm: &[u8]) -> usize {
             depth = depth * 7 / 8;
         }
         assert!(*store.data() > 0, "the inner stack was filled");
-    }
-    PEAK.load(Ordering::Relaxed) - before
+    });
+    growth.peak
 }
 
 fn check(bytes: usize, cases: impl IntoIterator<Item = (Code, Entry)>) {

@@ -9,7 +9,6 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "what no guest can cause has no arm for each case")]
 
 mod backing;
-mod counting;
 pub mod heap;
 pub mod module;
 mod numbers;
@@ -29,7 +28,12 @@ mod preview1;
 #[path = "../../paging/tests/regions/world/mod.rs"]
 mod world;
 
+use palimpsest_counting::CountingHeap;
+
 pub use numbers::input;
+
+#[global_allocator]
+static HEAP: CountingHeap = CountingHeap::new();
 
 /// A fuzz target.
 #[derive(Clone, Copy, Debug)]

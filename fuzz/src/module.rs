@@ -2,9 +2,10 @@
 //! called, within the heap of a small kernel. The program that runs the target bounds the time.
 
 use arbitrary::{Result, Unstructured};
+use palimpsest_counting::Growth;
 use palimpsest_engine::{Config, Engine, Fuel, Linker, Module, Store, Val};
 
-use crate::{backing::backing, counting};
+use crate::{HEAP, backing::backing};
 
 /// The heap for which the default limits are made, in bytes.
 const BUDGET: usize = 32 << 20;
@@ -21,7 +22,7 @@ pub fn run(data: &[u8]) {
     let Ok(wasm) = wasm(&mut Unstructured::new(data)) else { return };
     let backing = backing();
     let free = backing.free_bytes();
-    let (peak, left) = counting::measure(|| {
+    let (Growth { peak, left }, ()) = HEAP.measure(|| {
         let engine = Engine::new(Config::default().fuel(Fuel::Metered), backing.clone());
         live(&engine.expect("the build's dispatch is flat"), &wasm);
     });

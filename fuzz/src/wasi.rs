@@ -1,6 +1,7 @@
 //! Sequences of WASI calls with any arguments: each returns an error code, and afterwards no block
 //! and no byte of the kernel's heap is missing.
 
+use palimpsest_counting::Growth;
 use palimpsest_engine::{
     Config, Engine, Error, Fuel, Instance, Linker, Memory, Module, Store, TrapCode, Val,
 };
@@ -11,8 +12,8 @@ use std::sync::{
 };
 
 use crate::{
+    HEAP,
     backing::backing,
-    counting,
     preview1::{FUNCTIONS, Function, guest_wat},
 };
 
@@ -48,7 +49,7 @@ pub fn run(data: &[u8]) {
     let wasm = WASM.get_or_init(|| wat::parse_str(guest_wat()).expect("the text is well-formed"));
     let free = backing().free_bytes();
     let pool = Pool(Arc::new(AtomicU64::new(BLOCKS)));
-    let (peak, left) = counting::measure(|| live(wasm, &pool, data));
+    let (Growth { peak, left }, ()) = HEAP.measure(|| live(wasm, &pool, data));
     assert!(peak < BUDGET, "the heap grew by {peak} bytes");
     assert_eq!(left, 0, "bytes are still allocated after the end of the store");
     assert_eq!(pool.0.load(Ordering::Relaxed), BLOCKS, "blocks are missing after the end of the store");

@@ -4,44 +4,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
+use palimpsest_counting::CountingHeap;
 use palimpsest_engine::{Config, Engine, Fixed, Linker, Module, Store};
 use palimpsest_heap::{Heap, HeapOptions, add_to_linker};
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    mem::MaybeUninit,
-    sync::atomic::{AtomicUsize, Ordering},
-};
-
-/// The system's allocator, with a count of allocated bytes.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(used, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.dealloc(block, layout) };
-    }
-}
+use std::mem::MaybeUninit;
 
 #[global_allocator]
-static HEAP: Counting = Counting;
-
-fn reset() -> usize {
-    let used = USED.load(Ordering::Relaxed);
-    PEAK.store(used, Ordering::Relaxed);
-    used
-}
+static HEAP: CountingHeap = CountingHeap::new();
 
 /// Allocates blocks of a size until the heap is full, and then frees every second one. Returns the
 /// number of blocks.
@@ -76,14 +45,15 @@ fn peak_of(options: HeapOptions, sizes: &[u32]) -> usize {
     let thin = instance.get_typed_func::<u32, ()>(&store, "thin").unwrap();
     // Translates both, so that only the books are measured.
     fill.call(&mut store, u32::MAX).unwrap();
-    let before = reset();
-    for size in sizes {
-        let count = fill.call(&mut store, *size).unwrap();
-        if count > 0 {
-            thin.call(&mut store, count).unwrap();
+    let (growth, ()) = HEAP.measure(|| {
+        for size in sizes {
+            let count = fill.call(&mut store, *size).unwrap();
+            if count > 0 {
+                thin.call(&mut store, count).unwrap();
+            }
         }
-    }
-    PEAK.load(Ordering::Relaxed) - before
+    });
+    growth.peak
 }
 
 #[test]

@@ -13,44 +13,13 @@ mod support;
 #[path = "wasi/world.rs"]
 mod world;
 
+use palimpsest_counting::CountingHeap;
 use palimpsest_wasi::Wasi;
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering},
-};
 
 use crate::{support::Guest, world::Pool};
 
-/// The system's allocator, with a count of allocated bytes.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(used, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.dealloc(block, layout) };
-    }
-}
-
 #[global_allocator]
-static HEAP: Counting = Counting;
-
-fn reset() -> usize {
-    let used = USED.load(Ordering::Relaxed);
-    PEAK.store(used, Ordering::Relaxed);
-    used
-}
+static HEAP: CountingHeap = CountingHeap::new();
 
 /// What the guest fills its directory with.
 #[derive(Clone, Copy, Debug)]
@@ -71,28 +40,29 @@ fn peak_of(bytes: usize, fill: Fill) -> usize {
     guest.write(fd, b"x").unwrap();
     guest.seek(fd, 4096, 0).unwrap();
     guest.at_path("path_create_directory", 3, "d").unwrap();
-    let before = reset();
-    let mut path = String::from("d");
-    for number in 0.. {
-        let done = match fill {
-            Fill::Files => match guest.create(3, &format!("a-file-with-a-long-name-{number}")) {
-                Err(errno) if errno == wasip1::ERRNO_MFILE.raw() => guest.close(3 + 1 + number % 4),
-                other => other.map(drop),
-            },
-            Fill::Blocks => {
-                guest.seek(fd, i64::from(number) * 4096, 0).and_then(|_| guest.write(fd, b"x")).map(drop)
+    let (growth, ()) = HEAP.measure(|| {
+        let mut path = String::from("d");
+        for number in 0.. {
+            let done = match fill {
+                Fill::Files => match guest.create(3, &format!("a-file-with-a-long-name-{number}")) {
+                    Err(errno) if errno == wasip1::ERRNO_MFILE.raw() => guest.close(3 + 1 + number % 4),
+                    other => other.map(drop),
+                },
+                Fill::Blocks => {
+                    guest.seek(fd, i64::from(number) * 4096, 0).and_then(|_| guest.write(fd, b"x")).map(drop)
+                }
+                Fill::Directories => {
+                    path += "/d";
+                    guest.at_path("path_create_directory", 3, &path)
+                }
+            };
+            if done.is_err() || number > 20_000 {
+                assert!(number > 0, "{done:?}");
+                break;
             }
-            Fill::Directories => {
-                path += "/d";
-                guest.at_path("path_create_directory", 3, &path)
-            }
-        };
-        if done.is_err() || number > 20_000 {
-            assert!(number > 0, "{done:?}");
-            break;
         }
-    }
-    PEAK.load(Ordering::Relaxed) - before
+    });
+    growth.peak
 }
 
 #[test]
