@@ -84,10 +84,40 @@ pub fn run(
     fuel: Fuel,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
+    run_files(stream, backing, Modules { fuel, is_prepared: false }, on_event)
+}
+
+/// Runs all files of `stream` over `backing`, with modules that are prepared first. The prepared
+/// ones are leaked.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_prepared(
+    stream: &[u8],
+    backing: &Backing,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Totals, RunError> {
+    run_files(stream, backing, Modules { fuel: Fuel::Unmetered, is_prepared: true }, on_event)
+}
+
+/// How the modules of a run are loaded.
+#[derive(Clone, Copy)]
+struct Modules {
+    fuel: Fuel,
+    is_prepared: bool,
+}
+
+fn run_files(
+    stream: &[u8],
+    backing: &Backing,
+    modules: Modules,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Totals, RunError> {
     let mut reader = Reader::new(stream)?;
     let mut totals = Totals::default();
     while let Some(file) = reader.next_file()? {
-        let of_file = run_file(&mut reader, file, backing, fuel, on_event)?;
+        let of_file = run_file(&mut reader, file, backing, modules, on_event)?;
         on_event(Event::FileDone { file, totals: of_file });
         totals += of_file;
     }
@@ -98,10 +128,10 @@ fn run_file<'a>(
     reader: &mut Reader<'a>,
     file: File<'a>,
     backing: &Backing,
-    fuel: Fuel,
+    modules: Modules,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
-    let mut session = Session::new(file.suite, backing.clone(), fuel)?;
+    let mut session = Session::new(file.suite, backing.clone(), modules)?;
     let mut totals = Totals::default();
     while let Some(Directive { line, expected, command }) = reader.next_directive()? {
         let outcome = session.execute(&command);

@@ -164,7 +164,12 @@ impl Tests {
             return Ok(());
         }
         fs::write(&path, &self.stream).with_context(|| format!("cannot write {}", path.display()))?;
-        let runs = [("spec/host", None), ("spec/host-metered", Some("metered"))].map(|(name, word)| {
+        let runs = [
+            ("spec/host", None),
+            ("spec/host-metered", Some("metered")),
+            ("spec/host-prepared", Some("prepared")),
+        ];
+        let runs = runs.map(|(name, word)| {
             let start = Instant::now();
             let output = Output::new(name, self.files, detail);
             (name, run_host_program(workspace, &path, word, output), start.elapsed())

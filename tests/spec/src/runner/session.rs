@@ -2,15 +2,17 @@
 
 use alloc::{borrow::ToOwned, boxed::Box, collections::BTreeMap, string::ToString, sync::Arc, vec, vec::Vec};
 use palimpsest_engine::{
-    Backing, Engine, Error, Fuel, Instance, InstantiateError, Linker, Module, ModuleError, Store, Val,
+    Backing, Config, Engine, Error, Instance, InstantiateError, Linker, Module, ModuleError, Store, Val,
 };
 
-use super::{Failure, RunError, setup, spectest, traps, values};
+use super::{Failure, Modules, RunError, setup, spectest, traps, values};
 use crate::stream::{Action, Command, Invoke, Pattern, Suite};
 
 /// What the directives of a file have made so far.
 pub(super) struct Session<'a> {
     store: Store<()>,
+    /// The configuration for which modules are prepared before they are loaded, if they are.
+    prepared_for: Option<Config>,
     linker: Linker<()>,
     definitions: Named<'a, Arc<Module>>,
     instances: Named<'a, Instance>,
@@ -44,12 +46,14 @@ impl<'a, T: Clone> Named<'a, T> {
 
 impl<'a> Session<'a> {
     /// A session with nothing but the module `spectest`.
-    pub(super) fn new(suite: Suite, backing: Backing, fuel: Fuel) -> Result<Self, RunError> {
-        let engine = Engine::new(setup::config(suite).fuel(fuel), backing)?;
+    pub(super) fn new(suite: Suite, backing: Backing, modules: Modules) -> Result<Self, RunError> {
+        let config = setup::config(suite).fuel(modules.fuel);
+        let prepared_for = modules.is_prepared.then(|| config.clone());
+        let engine = Engine::new(config, backing)?;
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new();
         spectest::define(&mut linker, &mut store)?;
-        Ok(Self { store, linker, definitions: Named::new(), instances: Named::new() })
+        Ok(Self { store, prepared_for, linker, definitions: Named::new(), instances: Named::new() })
     }
 
     /// Executes a directive.
@@ -88,7 +92,10 @@ impl<'a> Session<'a> {
     }
 
     fn load(&self, wasm: &[u8]) -> Result<Module, ModuleError> {
-        Module::new(self.store.engine(), wasm)
+        let Some(config) = &self.prepared_for else { return Module::new(self.store.engine(), wasm) };
+        let file = Module::prepare(config, wasm)?.leak();
+        // SAFETY: `prepare` has just returned the bytes.
+        unsafe { Module::from_prepared(self.store.engine(), file) }
     }
 
     fn instantiate(&mut self, name: Option<&'a str>, module: &Module) -> Result<(), Failure> {
