@@ -69,7 +69,8 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("guest").args(["file", "program"]))]
 pub(crate) struct RunOptions {
-    /// The guest: a .wasm module, or a .wat text, which is assembled first
+    /// The guest: a .wasm module, a .wat text, which is assembled first, or a file that
+    /// `cargo xtask prepare` has written (with `--metered` if it is a program)
     pub(crate) file: Option<PathBuf>,
     /// The exported function to call and its arguments; words after `--` are arguments too
     #[arg(

@@ -10,6 +10,13 @@ use std::path::Path;
 use wasmparser::Payload;
 use wat::{Detect, Parser};
 
+/// How a prepared module begins (`engine/src/module/prepared.rs`).
+const PREPARED: &[u8] = b"\0plm";
+
+/// The offsets in a prepared module of the length of the Wasm binary in it, and of the binary.
+const LENGTH_AT: usize = 32;
+const BINARY_AT: usize = 48;
+
 /// The name of the module that programs import the system from.
 const WASI: &str = "wasi_snapshot_preview1";
 
@@ -19,7 +26,7 @@ const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 /// The function that a program exports.
 const START: &str = "_start";
 
-/// Reads the module at `path`, in its binary form.
+/// Reads the module at `path`, in its binary form or prepared.
 ///
 /// # Errors
 /// - The file is missing, a directory, unreadable or empty.
@@ -41,6 +48,9 @@ pub(crate) fn load(path: &Path) -> Result<Vec<u8>> {
         "{shown} is a component (WASI preview 2), and Palimpsest runs core modules: build it for \
          wasm32-wasip1, or take its modules out with `wasm-tools component unbundle`"
     );
+    if bytes.starts_with(PREPARED) {
+        return Ok(bytes);
+    }
     match (Detect::from_bytes(&bytes), path.extension()) {
         (Detect::WasmBinary, _) => Ok(bytes),
         (Detect::WasmText, _) => assemble(path, &bytes),
@@ -52,12 +62,24 @@ pub(crate) fn load(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
+/// Returns the Wasm binary in a module that may be prepared. What is in a damaged one does not
+/// matter, because the engine refuses it.
+pub(crate) fn binary(module: &[u8]) -> &[u8] {
+    if !module.starts_with(PREPARED) {
+        return module;
+    }
+    let length = module.get(LENGTH_AT..).and_then(<[u8]>::first_chunk).map(|word| u64::from_le_bytes(*word));
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    let binary = module.get(BINARY_AT..).zip(length).and_then(|(rest, length)| rest.get(..length));
+    binary.unwrap_or_default()
+}
+
 /// Whether the module imports from WASI and exports `_start`: then the kernel runs it as a program,
 /// with streams, files and an exit code. For a damaged module the result does not matter, because
 /// the engine refuses it.
 pub(crate) fn is_program(module: &[u8]) -> bool {
     let (mut has_wasi, mut has_start) = (false, false);
-    for payload in wasmparser::Parser::new(0).parse_all(module) {
+    for payload in wasmparser::Parser::new(0).parse_all(binary(module)) {
         match payload {
             Ok(Payload::ImportSection(imports)) => {
                 has_wasi = imports.into_iter().flatten().any(|import| import.module == WASI);
@@ -122,6 +144,20 @@ mod tests {
         assert!(!is_program(&wat::parse_str(format!("(module {wasi})"))?));
         assert!(!is_program(&wat::parse_str(format!("(module {start})"))?));
         assert!(!is_program(b"\0asm\x01\0\0\0\x02\x05\x01"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_prepared_program_is_known_by_the_module_in_it() -> Result<()> {
+        let wasm = wat::parse_str(
+            r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)) (func (export "_start")))"#,
+        )?;
+        let mut prepared = [PREPARED, &[0; BINARY_AT - PREPARED.len()], &wasm, b"data"].concat();
+        prepared[LENGTH_AT..LENGTH_AT + 8].copy_from_slice(&(wasm.len() as u64).to_le_bytes());
+        assert_eq!(binary(&prepared), wasm);
+        assert!(is_program(&prepared) && !is_program(&prepared[..BINARY_AT + 20]));
+        let file = TestFile::new("guest.palimpsest", &prepared)?;
+        assert_eq!(load(&file.0)?, prepared);
         Ok(())
     }
 

@@ -93,16 +93,31 @@ fn read_report(path: &Path) -> Result<Option<Value>> {
     serde_json::from_str(&text).map(Some).context("what `--json` wrote is not JSON")
 }
 
-/// Returns the path of the guest. A guest that is not in the repository is written first.
+/// Returns the path of the guest. A guest that is not in the repository is prepared or written
+/// first.
 fn guest_file(workspace: &Workspace, session: &Session, guest: Guest) -> Result<PathBuf> {
     match guest {
-        Guest::Source(name) => Ok(workspace.root().join("guests").join("run").join(name)),
+        Guest::Source(name) => Ok(source(workspace, name)),
+        Guest::Prepared(name, options) => {
+            let path = session.directory().join(name).with_extension("palimpsest");
+            let mut words: Vec<OsString> =
+                ["run", "--quiet", "--package=palimpsest-prepare", "--"].map(Into::into).into();
+            words.extend([source(workspace, name).into(), "--output".into(), path.clone().into()]);
+            words.extend(options.iter().map(Into::into));
+            workspace.cargo(words, &[]).stdout_null().run().context("cannot prepare a guest")?;
+            Ok(path)
+        }
         Guest::Inline { name, contents } => {
             let path = session.directory().join(name);
             fs::write(&path, contents).with_context(|| format!("cannot write {}", path.display()))?;
             Ok(path)
         }
     }
+}
+
+/// Returns the path of a text in `guests/run`.
+fn source(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.root().join("guests").join("run").join(name)
 }
 
 /// Returns the words after `cargo xtask run`. Those of the case come last, because they may end

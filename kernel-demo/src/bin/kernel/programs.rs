@@ -11,7 +11,7 @@ use alloc::{format, string::String, vec::Vec};
 
 use kernel_demo::clock;
 use palimpsest_engine::{
-    Engine, Fuel, Instance, Linker, Memory, Module, Paged, Store, TypedFunc, Val, WasmParams, WasmResults,
+    Engine, Fuel, Instance, Linker, Memory, Paged, Store, TypedFunc, Val, WasmParams, WasmResults,
 };
 use palimpsest_wasi::{Output, TscClock};
 use thiserror::Error;
@@ -50,7 +50,7 @@ impl<T: 'static> Library<T> {
     ) -> Result<Self, RunError> {
         let config = guest.config()?.fuel(Fuel::Metered);
         let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
-        let module = Module::new(&engine, guest.wasm)?;
+        let module = guest.load(&engine)?;
         let mut store = Store::new(&engine, data);
         // The fuel for a start function, which is called before there is a task.
         store.set_fuel(START_FUEL).expect("the engine above is metered");

@@ -13,7 +13,7 @@ mod limits;
 use alloc::{string::ToString, vec::Vec};
 
 use kernel_demo::{ExitStatus, Machine};
-use palimpsest_engine::{Config, Store};
+use palimpsest_engine::{Config, Engine, Module, ModuleError, Store};
 use palimpsest_protocol::{Driver, Entry, MemoryReport, Outcome, Report, Run, Value, files};
 
 use crate::{programs, report, samples::Samples, world::SharedOutputLog};
@@ -25,7 +25,8 @@ pub(crate) use {call::INITIALIZE, error::RunError};
 pub(crate) struct Guest<'a> {
     pub(crate) machine: &'a Machine,
     pub(crate) request: &'a Run,
-    pub(crate) wasm: &'a [u8],
+    /// A Wasm binary or a prepared module.
+    pub(crate) bytes: &'static [u8],
 }
 
 impl Guest<'_> {
@@ -33,6 +34,16 @@ impl Guest<'_> {
     pub(crate) fn config(self) -> Result<Config, RunError> {
         let limits = limits::of_lone_guest(&self.request.limits)?;
         Ok(self.machine.engine_config_for_one(limits))
+    }
+
+    /// Loads the module.
+    pub(crate) fn load(self, engine: &Engine) -> Result<Module, ModuleError> {
+        if !Module::is_prepared(self.bytes) {
+            return Module::new(engine, self.bytes);
+        }
+        // SAFETY: the user who boots the kernel passes this file with it. The help of
+        //         `cargo xtask run` requires that `cargo xtask prepare` has written the file.
+        unsafe { Module::from_prepared(engine, self.bytes) }
     }
 }
 
@@ -63,7 +74,7 @@ impl Measured {
     }
 }
 
-/// Runs `guest.wasm` as `request` specifies, and reports.
+/// Runs the guest as `request` specifies, and reports.
 pub(crate) fn guest(machine: &Machine, request: &Run) -> ExitStatus {
     let free_frames_at_start = machine.frames().free_frames();
     let mut measured = Measured::default();
@@ -97,8 +108,8 @@ pub(crate) fn guest(machine: &Machine, request: &Run) -> ExitStatus {
 }
 
 fn run(machine: &Machine, request: &Run, measured: &mut Measured) -> Result<Ended, RunError> {
-    let wasm = machine.file(files::GUEST).ok_or(RunError::NoGuest)?;
-    let guest = Guest { machine, request, wasm };
+    let bytes = machine.file(files::GUEST).ok_or(RunError::NoGuest)?;
+    let guest = Guest { machine, request, bytes };
     match &request.entry {
         Entry::Call { invoke } => call::run(guest, invoke.as_deref(), measured),
         Entry::Program { driver, .. } => match driver {

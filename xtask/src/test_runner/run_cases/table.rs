@@ -1,8 +1,9 @@
 //! The cases: command lines of `cargo xtask run`, valid and invalid, and their results.
 //!
 //! Larger guests are texts in `guests/run`; tiny and broken ones are written here. Programs are in
-//! [`programs`].
+//! [`programs`], and prepared modules in [`prepared`].
 
+mod prepared;
 mod programs;
 
 use super::judge::Expected::{self, CommandError, Error, Exited, Returned, Trap};
@@ -25,6 +26,8 @@ pub(super) struct Case {
 pub(super) enum Guest {
     /// A text in `guests/run`
     Source(&'static str),
+    /// The same, prepared by `cargo xtask prepare` with these options
+    Prepared(&'static str, &'static [&'static str]),
     /// Written for the case
     Inline {
         /// The file's name: its extension matters
@@ -54,7 +57,7 @@ const TOUCHES: Guest = Guest::Source("touches.wat");
 
 /// All of them.
 pub(super) fn all() -> impl Iterator<Item = &'static Case> {
-    CALLS.iter().chain(programs::CASES)
+    CALLS.iter().chain(programs::CASES).chain(prepared::CASES)
 }
 
 /// Guests of which a function is called.

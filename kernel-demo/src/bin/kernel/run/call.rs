@@ -31,7 +31,7 @@ pub(super) fn run(
     measured: &mut Measured,
 ) -> Result<Ended, RunError> {
     let engine = Engine::new(guest.config()?, Paged::new(guest.machine.space()))?;
-    let module = Module::new(&engine, guest.wasm)?;
+    let module = guest.load(&engine)?;
     let wasi = world::of(guest, world::start_clock(), Waiting::Spin, &measured.output)?;
     let mut store = Store::new(&engine, World::new(wasi));
     let linker = world::linker(&module)?;

@@ -1,6 +1,6 @@
 //! A WASI command: `_start` runs in slices, and its exit code is that of the run.
 
-use palimpsest_engine::{Engine, Fuel, Module, Paged, Store};
+use palimpsest_engine::{Engine, Fuel, Paged, Store};
 
 use super::{Ended, Guest, Measured, RunError};
 use crate::{
@@ -14,7 +14,7 @@ const ENTRY: &str = "_start";
 pub(super) fn run(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended, RunError> {
     let config = guest.config()?.fuel(Fuel::Metered);
     let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
-    let module = Module::new(&engine, guest.wasm)?;
+    let module = guest.load(&engine)?;
     let time = world::start_clock();
     let wasi = world::of(guest, time, Waiting::Pause, &measured.output)?;
     let linker = world::linker(&module)?;
