@@ -97,8 +97,9 @@ pub struct Limits {
     /// References in all element segments of a module together: 131,072.
     pub element_items: u32,
     /// Bytes of all function bodies of a module together: 8 MiB. A body is translated at its first
-    /// call. The translation takes up to 12 bytes for each byte of the body, which are set aside
-    /// when the module is loaded if the engine has a [`HeapBudget`].
+    /// call. The translation takes up to 12 bytes for each byte of the body. If the engine has a
+    /// [`HeapBudget`], what the body's instructions become at most is set aside when the module is
+    /// loaded.
     ///
     /// The code that divides the bulk instructions of a metered guest counts: up to 200 bytes for
     /// each instruction and memory.

@@ -10,8 +10,6 @@ mod stack;
 use alloc::sync::Arc;
 
 pub(crate) use self::set_aside::ModuleSize;
-#[cfg(feature = "splice")]
-pub(crate) use self::set_aside::TRANSLATED_BYTES_PER_BYTE;
 pub use self::{entry::EntryError, error::EngineError};
 use self::{
     entry::Gate,

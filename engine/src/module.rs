@@ -25,6 +25,8 @@ mod bounds;
 #[cfg(feature = "splice")]
 mod bulk;
 mod counts;
+#[cfg(feature = "splice")]
+mod emitted;
 mod error;
 mod host_op;
 mod image;
@@ -132,8 +134,9 @@ impl Module {
     ///
     /// In an engine with a [`HeapBudget`](crate::HeapBudget) this also sets heap aside, until the
     /// engine is dropped: as much as the module's guest can allocate between two boundaries. Most
-    /// of it is for translated code: 12 times the module's code. What the modules of several
-    /// engines set aside overlaps, and does not add up.
+    /// of it is for translated code, by what each instruction becomes at most: 7 to 9 bytes for
+    /// each byte of code in real modules. What the modules of several engines set aside overlaps,
+    /// and does not add up.
     ///
     /// # Errors
     ///
@@ -155,12 +158,12 @@ impl Module {
         let mut loading = Loading::new(engine.config().heap);
         let mut scan = scan::scan(wasm, engine.config(), &mut loading)?;
         let (imaged, images) = images(engine, &scan);
-        let Spliced { wasm: spliced, slots, code_bytes, function_bytes, .. } =
+        let Spliced { wasm: spliced, slots, added_bytes, function_bytes, .. } =
             splice::splice(&scan, &imaged, engine.limits())?;
         // wasmi takes the most heap, and the splice was the last to need these.
         scan.bodies = Vec::new();
         scan.sections = Vec::new();
-        let size = scan.size(code_bytes, function_bytes);
+        let size = scan.size(added_bytes, function_bytes);
         // wasmi copies the code, the data and the names.
         loading.cover(scan.loading_bytes.saturating_add(spliced.len()))?;
         let inner = parse(engine.wasmi(), &scan, &spliced, &slots).map_err(ModuleError::Translate)?;

@@ -30,6 +30,7 @@ struct Code {
     after: Vec<u8>,
 }
 
+const NOP: u8 = 0x01;
 const DROP: u8 = 0x1a;
 const BLOCK: u8 = 0x02;
 const END: u8 = 0x0b;
@@ -37,6 +38,10 @@ const VOID: u8 = 0x40;
 const I64: u8 = 0x7e;
 /// `local.get` of the local of type `i32`, which is 0.
 const CONDITION: [u8; 2] = [0x20, 1];
+/// An immediate of 64 bits.
+const LONG: [u8; 10] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0];
+/// `v128.const`.
+const VECTOR: [u8; 18] = [0xfd, 0x0c, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 /// The index of the type with ten parameters and ten results.
 const TEN: u8 = 1;
 /// The index of a function that does nothing.
@@ -75,6 +80,44 @@ fn codes() -> Vec<Code> {
         code("vector operations", &[0x41, 0, 0xfd, 15], &[0xfd, 77], &[DROP]),
         code("fills", &[], &[0x41, 0, 0x41, 0, 0x41, 0, 0xfc, 11, 0], &[]),
         code("growth", &[], &[0x41, 0, 0x40, 0, DROP], &[]),
+        code("results on the stack", &[BLOCK, VOID], &[0x20, 0, 0x79], &[0x0c, 0, END]),
+        code("locals before blocks", &[BLOCK, VOID], &[0x20, 0, BLOCK, VOID, END], &[0x0c, 0, END]),
+        code("locals before writes", &[BLOCK, VOID], &[0x20, 0, 0x42, 1, 0x21, 0], &[0x0c, 0, END]),
+        code("writes", &[], &[0x42, 1, 0x21, 0], &[]),
+        code("additions of long constants", &[0x20, 0], &[&[0x42][..], &LONG, &[0x7c]].concat(), &[DROP]),
+        code("comparisons", &[], &[&[0x20, 0, 0x42][..], &LONG, &[0x51, 0x0d, 0]].concat(), &[]),
+        code("tests for zero", &[], &[0x20, 0, 0x50, DROP], &[]),
+        code("selects", &[], &[&[0x20, 0, 0x42][..], &LONG, &CONDITION, &[0x1b, DROP]].concat(), &[]),
+        code("far loads", &[], &[0x20, 1, 0x29, 3, 0x80, 0x80, 4, DROP], &[]),
+        code("near loads", &[0x20, 1], &[0x28, 0, 0], &[DROP]),
+        code("far stores", &[], &[&[0x20, 1, 0x42][..], &LONG, &[0x37, 0, 0x80, 0x80, 4]].concat(), &[]),
+        code("near stores", &[], &[0x20, 1, 0x20, 0, 0x37, 0, 0], &[]),
+        code(
+            "if with a result",
+            &[],
+            &[&CONDITION[..], &[0x04, I64, 0x42, 1, 0x05, 0x42, 2, END, DROP]].concat(),
+            &[],
+        ),
+        // Not dense, because the operands that a function moves are limited.
+        code("blocks with ten parameters", &ten, &[&[BLOCK, TEN, END][..], &[NOP; 24]].concat(), &[DROP; 10]),
+        code("vectors of constants", &[], &[&VECTOR[..], &VECTOR, &[0xfd, 0x6e, DROP]].concat(), &[]),
+        code("vectors of locals", &[0x41, 0, 0xfd, 15], &[0x41, 0, 0xfd, 15, 0xfd, 0x6e], &[DROP]),
+        code("shuffles", &VECTOR, &[&[0x41, 0, 0xfd, 15, 0xfd, 0x0d][..], &[7; 16]].concat(), &[DROP]),
+        code(
+            "selects of bits",
+            &[0x41, 0, 0xfd, 15],
+            &[&VECTOR[..], &VECTOR, &[0xfd, 0x52]].concat(),
+            &[DROP],
+        ),
+        code(
+            "loads of lanes",
+            &[0x41, 0, 0xfd, 15, 0x21, 2],
+            &[0x20, 1, 0x20, 2, 0xfd, 0x54, 0, 0, 0, DROP],
+            &[],
+        ),
+        code("wide additions", &[], &[0x20, 0, 0x42, 1, 0x42, 2, 0x42, 3, 0xfc, 19, DROP, DROP], &[]),
+        code("copies", &[], &[0x41, 0, 0x41, 0, 0x41, 0, 0xfc, 10, 0, 0], &[]),
+        code("calls above results", &[BLOCK, VOID], &[0x20, 0, 0x79, 0x10, NOTHING], &[0x0c, 0, END]),
         code("nothing", &[], &[], &[]),
     ]
 }
@@ -100,14 +143,14 @@ fn section(id: u8, items: &[Vec<u8>]) -> Vec<u8> {
 
 /// Encodes a module with `functions` functions of about `bytes` each, and `run`, which calls all.
 fn module(code: &Code, functions: usize, bytes: usize) -> Vec<u8> {
-    // Two locals. The code is skipped when it runs.
-    let fixed = 5 + 9 + code.before.len() + code.after.len();
+    // Three locals. The code is skipped when it runs.
+    let fixed = 7 + 9 + code.before.len() + code.after.len();
     let repeats = bytes.saturating_sub(fixed) / code.repeated.len().max(1);
     let body = if code.repeated.is_empty() {
         vec![0, END]
     } else {
         [
-            &[2, 1, I64, 1, 0x7f][..],
+            &[3, 1, I64, 1, 0x7f, 1, 0x7b][..],
             &[BLOCK, VOID, 0x20, 1, 0x45, 0x0d, 0],
             &code.before,
             &code.repeated.repeat(repeats),
@@ -171,6 +214,34 @@ fn the_first_calls_of_all_functions_fit_the_reserve() {
                 let error = run_without_heap(fuel, &module(&code, functions, bytes));
                 assert!(matches!(error, Some(OutOfHeap::Exhausted { .. })), "{error:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn each_kind_of_code_takes_at_most_what_is_counted_for_it() {
+    /// Copies of the module. For each of them the same is set aside, and then rounded up by an
+    /// eighth at most.
+    const COPIES: usize = 16;
+    /// What the buffers of the translation and the stack take.
+    const BUFFERS: usize = 40_000;
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for code in codes() {
+        for fuel in [Fuel::Unmetered, Fuel::Metered] {
+            let wasm = module(&code, 120, 300);
+            let engine = engine(fuel);
+            let modules: Vec<_> = (0..COPIES).map(|_| Module::new(&engine, &wasm).unwrap()).collect();
+            let counted = HEAP.reserve_bytes() / COPIES;
+            let mut store = Store::new(&engine, ());
+            _ = store.set_fuel(u64::MAX);
+            let instance = Linker::new().instantiate(&mut store, &modules[0]).unwrap();
+            let run = instance.get_typed_func::<(), ()>(&store, "run").unwrap();
+            let (growth, returned) = HEAP.inner().measure(|| run.call(&mut store, ()));
+            returned.unwrap();
+            // wasmi frees the original of a body when it has translated it.
+            let taken = growth.left + wasm.len();
+            println!("{}, {fuel:?}: {taken} bytes of {counted}", code.name);
+            assert!(taken <= counted + BUFFERS, "{}, {fuel:?}: {taken} bytes of {counted}", code.name);
         }
     }
 }

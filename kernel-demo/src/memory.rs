@@ -41,9 +41,8 @@ const MAX_HEAP_BYTES: u64 = 64 << 20;
 /// The bytes of heap for each byte of the module to run, if they are more than the heap has
 /// otherwise.
 ///
-/// The engine sets aside what the first calls of all functions may take, which is up to 12 times
-/// the code (`palimpsest_engine::HeapBudget`). Real modules have as many bytes again without code,
-/// or more, and this room is enough to load them.
+/// The engine sets aside what the first calls of all functions may take, which is 7 to 9 times the
+/// code of real modules (`palimpsest_engine::HeapBudget`). The rest is enough to load them.
 const HEAP_BYTES_PER_MODULE_BYTE: u64 = 12;
 /// The most of the pool that becomes heap for a module, in quarters.
 const MAX_HEAP_QUARTERS: u64 = 3;

@@ -7,7 +7,7 @@
 //!
 //! | what is allocated between two boundaries | bytes at most |
 //! | --- | --- |
-//! | the translated code | 12 for each byte of code, 32 for each operand that the code moves |
+//! | the translated code | what the scan counts for each operator, and 16 for each byte that the splice adds |
 //! | the translator's buffers | 72 for each byte of the largest function, 64 for each operand that it moves |
 //! | an instance, before its start function runs | 400 for each entry, 8 for each element of its tables |
 //! | a stack that grows and is moved | 2 [`stack_bytes`](crate::Limits::stack_bytes), 64 for each of [`call_depth`](crate::Limits::call_depth) |
@@ -22,19 +22,14 @@ use crate::{
     config::Limits,
 };
 
-/// The most bytes of translated code for each byte of code, besides those for operands.
-pub(crate) const TRANSLATED_BYTES_PER_BYTE: usize = 12;
-
 /// The sizes of a module that bound what its instances and its code take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ModuleSize {
-    /// Bytes of all function bodies, as wasmi gets them.
-    pub(crate) code_bytes: usize,
-    /// Bytes of the largest body.
+    /// Bytes of the translated code of all functions, at most.
+    pub(crate) translated_bytes: u64,
+    /// Bytes of the largest function body, as wasmi gets it.
     pub(crate) function_bytes: usize,
-    /// The operands that all functions move, as [`Limits::module_work`] counts them.
-    pub(crate) module_work: u64,
-    /// The most operands that one function moves.
+    /// The most operands that one function moves, as [`Limits::function_work`] counts them.
     pub(crate) function_work: u64,
     /// Entries in all sections.
     pub(crate) entries: usize,
@@ -44,24 +39,23 @@ pub(crate) struct ModuleSize {
 
 impl ModuleSize {
     /// The number of fields.
-    pub(crate) const FIELDS: usize = 6;
+    pub(crate) const FIELDS: usize = 5;
 
     /// Returns the fields, in the order in which a prepared module has them.
     #[cfg(feature = "splice")]
     pub(crate) fn to_fields(self) -> [u64; Self::FIELDS] {
-        let Self { code_bytes, function_bytes, module_work, function_work, entries, table_elements } = self;
-        [code_bytes as u64, function_bytes as u64, module_work, function_work, entries as u64, table_elements]
+        let Self { translated_bytes, function_bytes, function_work, entries, table_elements } = self;
+        [translated_bytes, function_bytes as u64, function_work, entries as u64, table_elements]
     }
 
     /// Returns the sizes with these fields. A field that is too large for a `usize` becomes the
     /// largest one, so that the claim fails.
     pub(crate) fn from_fields(fields: [u64; Self::FIELDS]) -> Self {
-        let [code_bytes, function_bytes, module_work, function_work, entries, table_elements] = fields;
+        let [translated_bytes, function_bytes, function_work, entries, table_elements] = fields;
         let saturated = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         Self {
-            code_bytes: saturated(code_bytes),
+            translated_bytes,
             function_bytes: saturated(function_bytes),
-            module_work,
             function_work,
             entries: saturated(entries),
             table_elements,
@@ -71,9 +65,8 @@ impl ModuleSize {
     /// Returns the sizes of two modules together. Only one of them is instantiated at a time.
     fn with(self, other: Self) -> Self {
         Self {
-            code_bytes: self.code_bytes.saturating_add(other.code_bytes),
+            translated_bytes: self.translated_bytes.saturating_add(other.translated_bytes),
             function_bytes: self.function_bytes.max(other.function_bytes),
-            module_work: self.module_work.saturating_add(other.module_work),
             function_work: self.function_work.max(other.function_work),
             entries: self.entries.max(other.entries),
             table_elements: self.table_elements.max(other.table_elements),
@@ -84,8 +77,7 @@ impl ModuleSize {
     fn bytes_between_boundaries(&self, limits: &Limits) -> usize {
         let saturated = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         let terms = [
-            (TRANSLATED_BYTES_PER_BYTE, self.code_bytes),
-            (32, saturated(self.module_work)),
+            (1, saturated(self.translated_bytes)),
             (72, self.function_bytes),
             (64, saturated(self.function_work)),
             (400, self.entries),
@@ -129,11 +121,11 @@ mod tests {
 
     #[test]
     fn code_adds_up_and_the_largest_function_counts_once() {
-        let size = ModuleSize { code_bytes: 1_000, function_bytes: 100, ..ModuleSize::default() };
+        let size = ModuleSize { translated_bytes: 1_000, function_bytes: 100, ..ModuleSize::default() };
         let limits = Limits { stack_bytes: 0, call_depth: 0, ..Limits::default() };
-        assert_eq!(size.bytes_between_boundaries(&limits), 12 * 1_000 + 72 * 100);
-        assert_eq!(size.with(size).bytes_between_boundaries(&limits), 12 * 2_000 + 72 * 100);
-        let all = ModuleSize { module_work: u64::MAX, ..size };
+        assert_eq!(size.bytes_between_boundaries(&limits), 1_000 + 72 * 100);
+        assert_eq!(size.with(size).bytes_between_boundaries(&limits), 2_000 + 72 * 100);
+        let all = ModuleSize { translated_bytes: u64::MAX, ..size };
         assert_eq!(all.with(all).bytes_between_boundaries(&limits), usize::MAX);
     }
 }

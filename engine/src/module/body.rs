@@ -21,11 +21,12 @@ use super::{
     HostOp, ModuleError,
     bounds::Bounds,
     bulk::{Bulk, PIECE_BYTES},
+    emitted::{self, emitted},
     repair::{self, Repair},
     resources::Resources,
     scan::invalid,
     surcharge::Surcharge,
-    work::{self, Arities, Arity},
+    work::{self, Arities, Arity, BLOCK_PARTS},
 };
 use crate::config::Fuel;
 
@@ -58,6 +59,9 @@ pub(super) struct Body<'a> {
     pub(super) declarations: usize,
 }
 
+/// The accumulators of wasmi's interpreter.
+const REGISTERS: u64 = 3;
+
 /// What the scans of all function bodies share.
 pub(super) struct BodyScanner<'a, 'l> {
     pub(super) wasm: &'a [u8],
@@ -89,16 +93,21 @@ impl<'a> BodyScanner<'a, '_> {
             is_metered: self.fuel == Fuel::Metered,
             results: arity.results.into(),
             work_left: self.bounds.work_left(),
+            emitted: emitted::FUNCTION + u64::from(arity.results) * emitted::PASSED,
             ..Walk::new(&self.arities, self.features, bytes, declarations)
         };
         if walk.is_metered {
             let declared = locals.saturating_sub(arity.params);
             walk.charge(declarations, Surcharge::of_function(declared.into(), arity.results.into()));
         }
-        walk.run(&mut validator, &mut reader).map_err(named)?;
-        // `add_work` fails if the walk has stopped because of its limit.
-        let Walk { work, nesting, sites, operands, .. } = walk;
+        if let Err(error) = walk.run(&mut validator, &mut reader) {
+            // The validator has not seen the operators that exceed the limits.
+            self.bounds.add_work(walk.work)?;
+            return Err(named(error));
+        }
+        let Walk { work, nesting, sites, operands, emitted, .. } = walk;
         self.bounds.add_work(work)?;
+        self.bounds.add_translated(emitted);
         validator.finish(reader.original_position()).map_err(named)?;
         self.bounds.check_nesting(nesting)?;
         self.bounds.check_operands(operands)?;
@@ -141,6 +150,8 @@ struct Walk<'b> {
     work_left: u64,
     /// The operands that are moved.
     work: u64,
+    /// The bytes that wasmi translates the operators to, at most.
+    emitted: u64,
     /// The number of operands on the stack.
     height: u32,
     /// The largest number of operands that were on the stack.
@@ -164,6 +175,7 @@ impl<'b> Walk<'b> {
             results: 0,
             work_left: u64::MAX,
             work: 0,
+            emitted: 0,
             height: 0,
             operands: 0,
             previous: declarations,
@@ -174,11 +186,11 @@ impl<'b> Walk<'b> {
         }
     }
 
-    /// Goes over the operators, until the end or until the work exceeds its limit.
+    /// Goes over the operators. The validator does not see those that exceed the limit of the work.
     ///
     /// # Errors
     ///
-    /// An operator is malformed or invalid.
+    /// An operator is malformed or invalid, or one was left out before.
     fn run<'a>(
         &mut self,
         validator: &mut FuncValidator<Resources>,
@@ -186,15 +198,10 @@ impl<'b> Walk<'b> {
     ) -> wasmparser::Result<()> {
         while !reader.eof() {
             let (at, offset) = (reader.current_position(), reader.original_position());
-            let visited = {
+            {
                 let validator = validator.visitor(offset);
-                reader.visit_operator(&mut Visitor { validator, walk: self, at }).flatten()
-            };
-            if self.work > self.work_left {
-                // The validator has not seen the operator.
-                break;
+                reader.visit_operator(&mut Visitor { validator, walk: self, at }).flatten()?;
             }
-            visited?;
             self.previous = at;
             self.height = validator.operand_stack_height();
             self.operands = self.operands.max(self.height);
@@ -206,6 +213,12 @@ impl<'b> Walk<'b> {
     fn moves(&mut self, operands: u64) -> bool {
         self.work = self.work.saturating_add(operands);
         self.work <= self.work_left
+    }
+
+    /// Counts the bytes of an instruction, and those of a copy if it does not take all operands.
+    #[inline]
+    fn emits(&mut self, bytes: u64, taken: u32) {
+        self.emitted += bytes + if self.height > taken { emitted::REGISTER } else { 0 };
     }
 
     /// Records the surcharge of the operator at the offset `at`, which moves `operands`.
@@ -237,7 +250,9 @@ impl<'b> Walk<'b> {
             return true;
         }
         self.replace(at, SiteOp::Bulk(bulk));
-        self.moves(work::of_guard(self.height))
+        let moved = work::of_guard(self.height);
+        self.emitted += moved * emitted::PASSED;
+        self.moves(moved)
     }
 
     /// Returns whether the operator before pushes a constant length of one piece at most.
@@ -274,19 +289,21 @@ macro_rules! before {
     (F64Const $($_:tt)*) => { true };
     (RefNull $($_:tt)*) => { true };
     // Operators that can move more than a constant number of operands.
-    (Block $self:ident $ty:ident) => { $self.block($ty) };
-    (Loop $self:ident $ty:ident) => { $self.block($ty) };
-    (If $self:ident $ty:ident) => { $self.block($ty) };
-    (Br $self:ident $depth:ident) => { $self.branch(1, $depth) };
-    (BrIf $self:ident $depth:ident) => { $self.branch(1, $depth) };
+    (Block $self:ident $ty:ident) => { $self.block($ty, 0) };
+    (Loop $self:ident $ty:ident) => { $self.block($ty, emitted::FUEL) };
+    (If $self:ident $ty:ident) => { $self.block($ty, emitted::COMPARING_BRANCH + emitted::FUEL) };
+    (Br $self:ident $depth:ident) => { $self.branch(1, $depth, emitted::BRANCH) };
+    (BrIf $self:ident $depth:ident) => { $self.branch(1, $depth, emitted::COMPARING_BRANCH) };
     // All targets have the arity of the default. If not, the validator fails at the first that
     // differs.
-    (BrTable $self:ident $table:ident) => { $self.branch(u64::from($table.len()) + 1, $table.default()) };
+    (BrTable $self:ident $table:ident) => {
+        $self.branch(u64::from($table.len()) + 1, $table.default(), emitted::TABLE)
+    };
     (Return $self:ident) => { $self.returns() };
-    (Call $self:ident $function:ident) => { $self.call($self.walk.arities.of_function($function)) };
-    (ReturnCall $self:ident $function:ident) => { $self.call($self.walk.arities.of_function($function)) };
-    (CallIndirect $self:ident $ty:ident $_:ident) => { $self.call($self.walk.arities.of_type($ty)) };
-    (ReturnCallIndirect $self:ident $ty:ident $_:ident) => { $self.call($self.walk.arities.of_type($ty)) };
+    (Call $self:ident $function:ident) => { $self.call($self.walk.arities.of_function($function), emitted::CALL) };
+    (ReturnCall $self:ident $function:ident) => { $self.call($self.walk.arities.of_function($function), emitted::CALL) };
+    (CallIndirect $self:ident $ty:ident $_:ident) => { $self.call($self.walk.arities.of_type($ty), emitted::CALL_INDIRECT) };
+    (ReturnCallIndirect $self:ident $ty:ident $_:ident) => { $self.call($self.walk.arities.of_type($ty), emitted::CALL_INDIRECT) };
     // Operators that the splice replaces.
     (MemoryGrow $self:ident $memory:ident) => { $self.host(HostOp::MemoryGrow($memory)) };
     (MemoryDiscard $self:ident $memory:ident) => { $self.host(HostOp::MemoryDiscard($memory)) };
@@ -294,6 +311,9 @@ macro_rules! before {
     (MemoryFill $self:ident $memory:ident) => { $self.bulk(Bulk::Fill { memory: $memory }) };
     (MemoryCopy $self:ident $to:ident $from:ident) => { $self.bulk(Bulk::Copy { to: $to, from: $from }) };
     (MemoryInit $self:ident $segment:ident $memory:ident) => { $self.bulk(Bulk::Init { memory: $memory, segment: $segment }) };
+    // Operators that write a local.
+    (LocalSet $self:ident $_:ident) => { $self.set() };
+    (LocalTee $self:ident $_:ident) => { $self.set() };
     // Operators of the sequences that wasmi translates wrongly.
     (I32Eqz $self:ident) => { $self.comparison() };
     (I32Eq $self:ident) => { $self.comparison() };
@@ -325,22 +345,40 @@ macro_rules! before {
 }
 
 impl<V: ModuleArity> Visitor<'_, '_, V> {
-    fn block(&mut self, ty: BlockType) -> bool {
+    /// A block that starts with `bytes` bytes of code.
+    fn block(&mut self, ty: BlockType, bytes: u64) -> bool {
         let (walk, at) = (&mut *self.walk, self.at);
         walk.nesting = walk.nesting.max(self.validator.control_stack_height() + 1);
-        walk.charge_operands(at, walk.arities.moved_by_block(ty));
+        let moved = walk.arities.moved_by_block(ty);
+        // An `if` with results and without an `else` gets a branch and consumes fuel at its end.
+        let end = if moved > 0 { emitted::BRANCH + emitted::FUEL } else { 0 };
+        let height = u64::from(walk.height);
+        let preserved = height * emitted::LOCAL + height.min(REGISTERS) * emitted::REGISTER;
+        walk.emitted += bytes + end + preserved + BLOCK_PARTS * moved * emitted::PASSED;
+        walk.charge_operands(at, moved);
         let repair = walk.search.block(ty);
         walk.repair(at, repair);
         walk.moves(walk.arities.of_block(ty, walk.height))
     }
 
-    /// A branch that has several targets and takes one of them. `depth` is the label of one.
-    fn branch(&mut self, targets: u64, depth: u32) -> bool {
+    /// A branch of `bytes` bytes that has several targets and takes one of them. `depth` is the
+    /// label of one.
+    fn branch(&mut self, targets: u64, depth: u32, bytes: u64) -> bool {
         let label = self.validator.label_block(depth);
         let carried = label.map_or(0, |(ty, kind)| self.walk.arities.of_label(ty, kind));
+        // If operands must be copied, the copies are skipped by another branch.
+        let skip = if carried > 0 { emitted::BRANCH } else { 0 };
+        self.walk.emitted += bytes + skip + carried * emitted::PASSED + targets * emitted::TARGET;
         self.walk.charge_operands(self.at, carried);
         self.walk.search.other();
         self.walk.moves(targets * carried)
+    }
+
+    /// `local.set` or `local.tee`.
+    fn set(&mut self) -> bool {
+        let others = u64::from(self.walk.height.saturating_sub(1));
+        self.walk.emitted += emitted::SET + others * emitted::LOCAL;
+        self.other()
     }
 
     fn other(&mut self) -> bool {
@@ -360,22 +398,29 @@ impl<V: ModuleArity> Visitor<'_, '_, V> {
 
     fn returns(&mut self) -> bool {
         self.walk.search.other();
+        self.walk.emitted += emitted::RETURN + self.walk.results * emitted::PASSED;
         self.walk.moves(self.walk.results)
     }
 
-    fn call(&mut self, callee: Arity) -> bool {
+    /// A call of `bytes` bytes.
+    fn call(&mut self, callee: Arity, bytes: u64) -> bool {
         self.walk.search.changing(self.at);
+        let others = u64::from(self.walk.height.saturating_sub(callee.params)).min(REGISTERS);
+        let passed = u64::from(callee.params) * emitted::PARAMETER;
+        self.walk.emitted += bytes + passed + others * emitted::REGISTER;
         self.walk.moves(callee.sum())
     }
 
     fn host(&mut self, op: HostOp) -> bool {
         self.walk.search.other();
+        self.walk.emitted += emitted::HOST_CALL;
         self.walk.replace(self.at, SiteOp::Host(op));
         true
     }
 
     fn bulk(&mut self, bulk: Bulk) -> bool {
         self.walk.search.other();
+        self.walk.emitted += emitted::BULK;
         self.walk.bulk(self.at, bulk)
     }
 
@@ -399,6 +444,8 @@ macro_rules! visit_all {
         // the loop that calls it, which costs a tenth of a load.
         #[inline(never)]
         fn $visit(&mut self $($(, $arg: $ty)*)?) -> Self::Output {
+            let (bytes, taken) = emitted!($op ($($arity)*));
+            self.walk.emits(bytes, taken);
             if before!($op self $($($arg)*)?) { self.validator.$visit($($($arg),*)?) } else { Ok(()) }
         }
     )* };
@@ -412,6 +459,8 @@ where
 
     #[cfg(feature = "simd")]
     fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = Self::Output>> {
+        let opcode = self.walk.bytes.get(self.at + 1).copied().unwrap_or_default();
+        self.walk.emitted += emitted::of_vector_operator(opcode);
         self.walk.search.other();
         self.validator.simd_visitor()
     }

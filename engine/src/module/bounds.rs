@@ -10,7 +10,14 @@ use super::{
     counts::{self, Counts, MOST_LOCALS, MOST_OF_A_KIND, MOST_OPERANDS, within},
     work::Arity,
 };
-use crate::{config::Limits, engine::TRANSLATED_BYTES_PER_BYTE};
+use crate::config::Limits;
+
+/// The most bytes of translated code for each byte of a function body, besides those for operands.
+/// `engine/tests/first_calls.rs` measures both. [`emitted`](super::emitted) is the smaller bound
+/// for most functions.
+const TRANSLATED_BYTES_PER_BYTE: u64 = 12;
+/// The most bytes of translated code for each operand that a function moves.
+const TRANSLATED_BYTES_PER_OPERAND: u64 = 32;
 
 /// The running counts of a module.
 #[derive(Debug)]
@@ -29,8 +36,12 @@ pub(super) struct Bounds<'a> {
     most_work: u64,
     /// Bytes of the code section.
     code_bytes: usize,
+    /// Bytes of the present function body.
+    body_bytes: usize,
     /// Bytes of the largest function body so far.
     largest_body: usize,
+    /// The most bytes of translated code of the functions so far.
+    pub(super) translated_bytes: u64,
     /// The highest counts so far of single sections, functions and constant expressions.
     highest: Counts,
 }
@@ -48,7 +59,9 @@ impl<'a> Bounds<'a> {
             function_work: 0,
             most_work: 0,
             code_bytes: 0,
+            body_bytes: 0,
             largest_body: 0,
+            translated_bytes: 0,
             highest: Counts::default(),
         }
     }
@@ -80,6 +93,7 @@ impl<'a> Bounds<'a> {
             let bytes = body.range().len();
             let limit = self.limits.function_bytes as u64;
             within("function_bytes", limit, bytes as u64, "bytes in one function")?;
+            self.body_bytes = bytes;
             self.largest_body = self.largest_body.max(bytes);
             return Ok(());
         }
@@ -204,8 +218,8 @@ impl<'a> Bounds<'a> {
     /// Returns the bytes of heap that are allocated, at most, for the sections so far and while the
     /// largest function so far is scanned.
     ///
-    /// The translation of the code is included, so that code that is too large for the heap is
-    /// refused before it is scanned.
+    /// The translation of the code so far is included, so that code that is too large for the heap
+    /// is refused before all of it is scanned.
     pub(super) fn loading_bytes(&self) -> usize {
         let items = usize::try_from(self.element_items).unwrap_or(usize::MAX);
         let (operands, nesting) = (self.limits.operands.min(MOST_OPERANDS), self.limits.nesting);
@@ -215,10 +229,18 @@ impl<'a> Bounds<'a> {
             (600, self.entries as usize),
             (40, items),
             (8, self.header_bytes),
-            (TRANSLATED_BYTES_PER_BYTE, self.code_bytes),
+            (1, usize::try_from(self.translated_bytes).unwrap_or(usize::MAX)),
         ];
         let function = [(1, stacks.min(self.largest_body.saturating_mul(64))), (24, self.largest_body)];
         sum(&sections).saturating_add(sum(&function))
+    }
+
+    /// Adds the bytes of code that wasmi translates the present function to: `emitted` at most. The
+    /// caller has added all of the function's work.
+    pub(super) fn add_translated(&mut self, emitted: u64) {
+        let measured = TRANSLATED_BYTES_PER_BYTE * (self.body_bytes as u64 + 1)
+            + TRANSLATED_BYTES_PER_OPERAND * self.function_work;
+        self.translated_bytes = self.translated_bytes.saturating_add(emitted.min(measured));
     }
 
     /// Returns how many operands can be added to the work of the present function.

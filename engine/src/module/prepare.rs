@@ -46,7 +46,7 @@ fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
     let spliced = splice::splice(&scan, &kept, &config.limits)?;
     let refused = |refusal| ModuleError::Translate(wasmi::Error::from(refusal));
     validate::validate(&spliced.wasm, &scan, &spliced.slots).map_err(refused)?;
-    let Spliced { wasm, slots, code_bytes, function_bytes, mut counts } = spliced;
+    let Spliced { wasm, slots, added_bytes, function_bytes, mut counts } = spliced;
     let mut end = Head::BYTES + wasm.len();
     let parts = kept.parts().iter().map(|(memory, part)| {
         let (start, len) = (end as u64, part.bytes.len());
@@ -57,7 +57,7 @@ fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
     numbers.push(u64::from(config.fuel == Fuel::Metered));
     numbers.push(config.features.available().bits().into());
     counts.fields().into_iter().for_each(|field| numbers.push(*field));
-    scan.size(code_bytes, function_bytes).to_fields().into_iter().for_each(|field| numbers.push(field));
+    scan.size(added_bytes, function_bytes).to_fields().into_iter().for_each(|field| numbers.push(field));
     numbers.push(scan.loading_bytes as u64);
     numbers.push(scan.imported_memories as u64);
     numbers.list(scan.memories.iter().copied().map(memory_type));

@@ -15,6 +15,7 @@ use super::{
     body::{Body, BodyScanner},
     bounds::Bounds,
     counts::{Counts, within},
+    emitted,
     loading::Loading,
     resources::Resources,
     work::Arities,
@@ -39,8 +40,9 @@ pub(super) struct Scan<'a> {
     pub(super) counts: Counts,
     /// The bytes of heap that the sections take while the module is loaded, at most.
     pub(super) loading_bytes: usize,
-    /// The operands that all functions move, and the most that one does.
-    pub(super) module_work: u64,
+    /// The bytes of translated code of all functions, at most, without what the splice adds.
+    pub(super) translated_bytes: u64,
+    /// The most operands that one function moves.
     pub(super) function_work: u64,
     /// The number of types.
     pub(super) types: u32,
@@ -98,7 +100,7 @@ pub(super) fn scan<'a>(
     scan.counts = Counts { module_bytes: bytes, ..bodies.bounds.counts() };
     scan.entries = bodies.bounds.entries;
     scan.loading_bytes = bodies.bounds.loading_bytes();
-    scan.module_work = bodies.bounds.module_work;
+    scan.translated_bytes = bodies.bounds.translated_bytes;
     scan.function_work = bodies.bounds.largest_function_work();
     Ok(scan)
 }
@@ -110,13 +112,13 @@ impl<'a> Scan<'a> {
         section.map(|section| section.contents)
     }
 
-    /// Returns the sizes of the module. `code_bytes` and `function_bytes` are those of the spliced
-    /// one.
-    pub(super) fn size(&self, code_bytes: usize, function_bytes: usize) -> ModuleSize {
+    /// Returns the sizes of the module. `added_bytes` are those of code that the splice has added,
+    /// and `function_bytes` are those of the largest body afterwards.
+    pub(super) fn size(&self, added_bytes: usize, function_bytes: usize) -> ModuleSize {
+        let added = (added_bytes as u64).saturating_mul(emitted::PER_ADDED_BYTE);
         ModuleSize {
-            code_bytes,
+            translated_bytes: self.translated_bytes.saturating_add(added),
             function_bytes,
-            module_work: self.module_work,
             function_work: self.function_work,
             entries: self.entries as usize,
             table_elements: self.tables.iter().fold(0, |sum: u64, table| sum.saturating_add(table.initial)),

@@ -29,9 +29,9 @@ use crate::{config::Limits, units::WasmPageSize};
 pub(super) struct Spliced {
     pub(super) wasm: Vec<u8>,
     pub(super) slots: Slots,
-    /// Bytes of all function bodies.
-    pub(super) code_bytes: usize,
-    /// Bytes of the largest one.
+    /// Bytes of code that the guest's module does not have.
+    pub(super) added_bytes: usize,
+    /// Bytes of the largest function body.
     pub(super) function_bytes: usize,
     /// The counts of the scan, with the code that was added.
     pub(super) counts: Counts,
@@ -52,7 +52,7 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
     let initializer_bytes = plan.segments.initializer.as_ref().map_or(0, Function::byte_len) as u64;
     let limit = limits.function_bytes as u64;
     within("function_bytes", limit, initializer_bytes, "bytes of code that applies its segments")?;
-    let mut out = Output { scan, wasm: Vec::new(), code_bytes: 0, function_bytes: 0 };
+    let mut out = Output { scan, wasm: Vec::new(), added_bytes: 0, function_bytes: 0 };
     out.reserve(plan.capacity())?;
     out.wasm.extend_from_slice(&wasm_encoder::Module::HEADER);
     out.extended(&plan.types());
@@ -77,8 +77,8 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
         function_bytes: scan.counts.function_bytes.max(initializer_bytes),
         ..scan.counts
     };
-    let Output { wasm, code_bytes, function_bytes, .. } = out;
-    Ok(Spliced { wasm, slots, code_bytes, function_bytes, counts })
+    let Output { wasm, added_bytes, function_bytes, .. } = out;
+    Ok(Spliced { wasm, slots, added_bytes, function_bytes, counts })
 }
 
 /// Returns the number of bytes that a site of `body` adds to it, as a rule.
@@ -387,7 +387,7 @@ const MOST_OF_A_LENGTH: usize = 5;
 struct Output<'a> {
     scan: &'a Scan<'a>,
     wasm: Vec<u8>,
-    code_bytes: usize,
+    added_bytes: usize,
     function_bytes: usize,
 }
 
@@ -423,13 +423,16 @@ impl Output<'_> {
             if body.sites.is_empty() {
                 self.body(body.bytes)?;
             } else {
-                self.body(&plan.rewritten(body))?;
+                let rewritten = plan.rewritten(body);
+                self.added_bytes += rewritten.len().saturating_sub(body.bytes.len());
+                self.body(&rewritten)?;
             }
         }
         for function in plan.added_functions() {
             self.reserve(function.byte_len() + MOST_OF_A_LENGTH)?;
             function.encode(&mut self.wasm);
-            self.count(function.byte_len());
+            self.added_bytes += function.byte_len();
+            self.function_bytes = self.function_bytes.max(function.byte_len());
         }
         self.finish(size);
         Ok(())
@@ -438,15 +441,8 @@ impl Output<'_> {
     fn body(&mut self, bytes: &[u8]) -> Result<(), ModuleError> {
         self.reserve(bytes.len() + MOST_OF_A_LENGTH)?;
         bytes.encode(&mut self.wasm);
-        self.count(bytes.len());
+        self.function_bytes = self.function_bytes.max(bytes.len());
         Ok(())
-    }
-
-    /// Counts a function body.
-    fn count(&mut self, bytes: usize) {
-        // Its length counts, because even the shortest body is translated to an allocation.
-        self.code_bytes += bytes + 1;
-        self.function_bytes = self.function_bytes.max(bytes);
     }
 
     /// Writes a section whose contents are what `contents` writes.

@@ -46,8 +46,8 @@ impl From<Refusal> for wasmi::Error {
     }
 }
 
-/// Validates the spliced module `wasm` of a guest. If it has a host table, that is the last table of
-/// the module, and its export is the last export.
+/// Validates the spliced module `wasm` of a guest. If it has a host table, that is the last table
+/// of the module, and its export is the last export.
 ///
 /// # Errors
 ///

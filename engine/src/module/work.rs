@@ -106,4 +106,4 @@ pub(super) fn of_guard(height: u32) -> u64 {
 }
 
 /// The operands of a block are counted for its start, its `else` and its end.
-const BLOCK_PARTS: u64 = 3;
+pub(super) const BLOCK_PARTS: u64 = 3;

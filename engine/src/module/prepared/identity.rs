@@ -9,7 +9,7 @@ use super::hash::{START, hashed};
 /// A hash of the version of the crate and of the sources that determine what the splice writes, and
 /// of those beside them.
 pub(super) const SPLICE: u64 = {
-    let sources: [&[u8]; 22] = [
+    let sources: [&[u8]; 23] = [
         env!("CARGO_PKG_VERSION").as_bytes(),
         include_bytes!("../../config.rs"),
         include_bytes!("../../module.rs"),
@@ -17,6 +17,7 @@ pub(super) const SPLICE: u64 = {
         include_bytes!("../bounds.rs"),
         include_bytes!("../bulk.rs"),
         include_bytes!("../counts.rs"),
+        include_bytes!("../emitted.rs"),
         include_bytes!("../error.rs"),
         include_bytes!("../host_op.rs"),
         include_bytes!("../image.rs"),
