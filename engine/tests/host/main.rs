@@ -10,6 +10,7 @@ mod exact_limits;
 mod host_functions;
 mod images;
 mod lent;
+mod lent_model;
 mod limits;
 mod memories;
 mod owners;
