@@ -30,6 +30,8 @@ mod emitted;
 mod error;
 mod host_op;
 mod image;
+#[cfg(feature = "splice")]
+mod instruction;
 mod loading;
 mod memory_type;
 #[cfg(feature = "splice")]

@@ -13,10 +13,10 @@
 //! undivided, which then traps as the specification requires and writes nothing.
 
 use alloc::vec::Vec;
-use wasm_encoder::{BlockType, Encode, Function, Instruction, SectionId, ValType};
+use wasm_encoder::{BlockType, Function, SectionId, ValType};
 use wasmparser::{BinaryReader, DataKind, DataSectionReader};
 
-use super::{MemoryType, scan::Scan};
+use super::{MemoryType, instruction::Instruction, scan::Scan};
 
 /// The most bytes that one instruction of a metered guest fills or copies: one Wasm page.
 pub(super) const PIECE_BYTES: u32 = 1 << 16;
@@ -51,7 +51,7 @@ impl Bulk {
     }
 
     /// Returns the instruction itself.
-    fn instruction(self) -> Instruction<'static> {
+    fn instruction(self) -> Instruction {
         match self {
             Self::Fill { memory } => Instruction::MemoryFill(memory),
             Self::Copy { to, from } => Instruction::MemoryCopy { src_mem: from, dst_mem: to },
@@ -120,7 +120,7 @@ pub(super) fn divided(
     bulk: Bulk,
     memories: &[MemoryType],
     segment_bytes: u32,
-    after_piece: &[Instruction<'_>],
+    after_piece: &[Instruction],
 ) -> Function {
     let operands = bulk.operands(memories);
     let mut writer = Writer { bulk, operands, after_piece, function: Function::new([]) };
@@ -162,13 +162,13 @@ struct Writer<'a> {
     bulk: Bulk,
     /// The types of the parameters.
     operands: [ValType; 3],
-    after_piece: &'a [Instruction<'a>],
+    after_piece: &'a [Instruction],
     function: Function,
 }
 
 impl Writer<'_> {
-    fn op(&mut self, instruction: Instruction<'_>) -> &mut Self {
-        self.function.instruction(&instruction);
+    fn op(&mut self, instruction: Instruction) -> &mut Self {
+        instruction.append_to(&mut self.function);
         self
     }
 
@@ -214,7 +214,7 @@ impl Writer<'_> {
     /// dropped. An `init` of no bytes, at the end of the range, traps if it is dropped.
     fn leave_unless_in_segment(&mut self, bytes: u32) {
         let bytes = constant(ValType::I32, bytes);
-        self.get(LEN).op(bytes.clone()).op(Instruction::I32GtU).op(Instruction::BrIf(0));
+        self.get(LEN).op(bytes).op(Instruction::I32GtU).op(Instruction::BrIf(0));
         self.get(FROM_OR_VALUE).op(bytes).get(LEN).op(Instruction::I32Sub);
         self.op(Instruction::I32GtU).op(Instruction::BrIf(0));
         self.get(TO).get(FROM_OR_VALUE).get(LEN).op(Instruction::I32Add);
@@ -268,7 +268,7 @@ impl Writer<'_> {
     /// Calls the host, and ends the loop with a branch back if more than one piece is left.
     fn next_piece(&mut self) {
         for instruction in self.after_piece {
-            self.function.instruction(instruction);
+            instruction.append_to(&mut self.function);
         }
         let len = self.operands[2];
         self.get(LEN).op(constant(len, PIECE_BYTES)).op(greater(len));
@@ -276,7 +276,7 @@ impl Writer<'_> {
     }
 }
 
-fn constant(ty: ValType, value: u32) -> Instruction<'static> {
+fn constant(ty: ValType, value: u32) -> Instruction {
     if ty == ValType::I64 {
         Instruction::I64Const(value.into())
     } else {
@@ -284,11 +284,11 @@ fn constant(ty: ValType, value: u32) -> Instruction<'static> {
     }
 }
 
-fn add(ty: ValType) -> Instruction<'static> {
+fn add(ty: ValType) -> Instruction {
     if ty == ValType::I64 { Instruction::I64Add } else { Instruction::I32Add }
 }
 
-fn greater(ty: ValType) -> Instruction<'static> {
+fn greater(ty: ValType) -> Instruction {
     if ty == ValType::I64 { Instruction::I64GtU } else { Instruction::I32GtU }
 }
 

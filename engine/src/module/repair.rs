@@ -17,8 +17,10 @@
 //!   none.
 
 use alloc::vec::Vec;
-use wasm_encoder::{Encode, Instruction, ValType};
+use wasm_encoder::ValType;
 use wasmparser::{BinaryReader, BlockType, MemArg, Operator};
+
+use super::instruction::Instruction;
 
 /// What the splice inserts before an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

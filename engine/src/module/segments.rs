@@ -9,12 +9,12 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
-use wasm_encoder::{Encode, Function, Instruction, SectionId, ValType};
+use wasm_encoder::{Encode, Function, SectionId, ValType};
 use wasmparser::{
     BinaryReader, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind, ElementSectionReader,
 };
 
-use super::{image::Imaged, scan::Scan};
+use super::{image::Imaged, instruction::Instruction, scan::Scan};
 
 /// Flags of a passive element segment with function indices (Wasm core specification, "Element
 /// Section").
@@ -43,7 +43,7 @@ impl Segments {
         apply_elements(scan.contents(SectionId::Element), &mut init);
         let data = apply_data(scan.contents(SectionId::Data), imaged, &mut init);
         let initializer = (init.byte_len() > empty).then(|| {
-            init.instruction(&Instruction::End);
+            Instruction::End.append_to(&mut init);
             init
         });
         Self { data, initializer }
@@ -109,8 +109,8 @@ fn apply_elements(contents: Option<&[u8]>, init: &mut Function) {
                 ElementItems::Expressions(_, items) => items.count(),
             };
             push_offset_and_len(init, offset_expr, items);
-            init.instruction(&Instruction::TableInit { elem_index, table: table_index.unwrap_or(0) });
-            init.instruction(&Instruction::ElemDrop(elem_index));
+            Instruction::TableInit { elem_index, table: table_index.unwrap_or(0) }.append_to(init);
+            Instruction::ElemDrop(elem_index).append_to(init);
         }
     }
 }
@@ -128,8 +128,8 @@ fn apply_data(contents: Option<&[u8]>, imaged: &Imaged<'_>, init: &mut Function)
         {
             let len = u32::try_from(data.data.len()).expect("the format counts a segment's bytes in 32 bits");
             push_offset_and_len(init, offset_expr, len);
-            init.instruction(&Instruction::MemoryInit { mem: *memory_index, data_index });
-            init.instruction(&Instruction::DataDrop(data_index));
+            Instruction::MemoryInit { mem: *memory_index, data_index }.append_to(init);
+            Instruction::DataDrop(data_index).append_to(init);
         }
     }
     count
@@ -142,7 +142,8 @@ fn push_offset_and_len(init: &mut Function, offset: &ConstExpr<'_>, len: u32) {
     let bytes = reader.read_bytes(reader.bytes_remaining()).expect("these are the bytes that remain");
     // The expression without its `end`.
     init.raw(bytes.split_last().map_or(&[][..], |(_, rest)| rest).iter().copied());
-    init.instruction(&Instruction::I32Const(0)).instruction(&Instruction::I32Const(len.cast_signed()));
+    Instruction::I32Const(0).append_to(init);
+    Instruction::I32Const(len.cast_signed()).append_to(init);
 }
 
 fn slice(contents: &[u8], range: Range<usize>) -> &[u8] {

@@ -8,7 +8,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use wasm_encoder::{
     DataCountSection, Encode, EntityType, ExportKind, ExportSection, Function, FunctionSection,
-    ImportSection, Instruction, RefType, Section, SectionId, TableSection, TypeSection, ValType,
+    ImportSection, RefType, Section, SectionId, TableSection, TypeSection, ValType,
 };
 use wasmparser::BinaryReader;
 
@@ -19,6 +19,7 @@ use super::{
     counts::{Counts, within},
     grown_table_name,
     image::Imaged,
+    instruction::Instruction,
     memory_name, repair,
     scan::Scan,
     segments::{self, Segments},
@@ -331,7 +332,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Returns the instructions that call the host for `op`.
-    fn host_call(&self, op: HostOp) -> [Instruction<'static>; 2] {
+    fn host_call(&self, op: HostOp) -> [Instruction; 2] {
         let HostCall { slot, signature } = self.calls[&op];
         let table_index = self.scan.table_count();
         [

@@ -9,7 +9,7 @@ use super::hash::{START, hashed};
 /// A hash of the version of the crate and of the sources that determine what the splice writes, and
 /// of those beside them.
 pub(super) const SPLICE: u64 = {
-    let sources: [&[u8]; 23] = [
+    let sources: [&[u8]; 24] = [
         env!("CARGO_PKG_VERSION").as_bytes(),
         include_bytes!("../../config.rs"),
         include_bytes!("../../module.rs"),
@@ -21,6 +21,7 @@ pub(super) const SPLICE: u64 = {
         include_bytes!("../error.rs"),
         include_bytes!("../host_op.rs"),
         include_bytes!("../image.rs"),
+        include_bytes!("../instruction.rs"),
         include_bytes!("../loading.rs"),
         include_bytes!("../memory_type.rs"),
         include_bytes!("../prepare.rs"),
