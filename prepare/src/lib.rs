@@ -9,7 +9,8 @@
 //! # Examples
 //!
 //! ```
-//! use palimpsest_engine::{Fuel, Module};
+//! use palimpsest_engine::Module;
+//! use palimpsest_prepare::Fuel;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // In a build script: read the guest, and write the file to `OUT_DIR`.
@@ -22,7 +23,8 @@
 
 #![forbid(unsafe_code)]
 
-use palimpsest_engine::{Config, Features, Fuel, Limits, Module, ModuleError};
+use palimpsest_engine::{Config, Features, Limits, Module};
+pub use palimpsest_engine::{Fuel, ModuleError};
 
 /// The proposals of WebAssembly 2.0 without vectors, and those that take no part of the engine.
 const COMMON: Features = Features::FLOATS

@@ -9,7 +9,7 @@
 use crate::counts;
 use crate::figure::{Figure, Figures, Source, Unit};
 use crate::goals::{Counts, Goal, Verdict};
-use crate::sizes::Sizes;
+use crate::sizes::{FlashGoals, Sizes};
 use anyhow::{Context, Result};
 use palimpsest_host::kernel::Target;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub(crate) struct Baseline {
     pub(crate) goals: Vec<Goal>,
     /// Linux's counts, and what they were measured with
     pub(crate) linux: Reference,
+    /// The goals for what firmware takes
+    #[serde(default)]
+    pub(crate) flash_goals: FlashGoals,
     /// What firmware takes
     #[serde(default)]
     pub(crate) sizes: Sizes,
@@ -345,6 +348,7 @@ mod tests {
                 .any(|counts| matches!(goal.judge(counts, &file.linux.counts), Verdict::NotMet(_)));
             assert_eq!(goal.reason.is_some(), missed, "{goal}");
         }
+        assert_eq!(file.flash_goals.surprising(&file.sizes), Vec::<String>::new());
         Ok(())
     }
 

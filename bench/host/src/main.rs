@@ -117,9 +117,16 @@ fn sizes(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
         baseline.write(workspace.root())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let worse = if options.check { baseline.sizes.worse(&sizes) } else { Vec::new() };
+    baseline.flash_goals.missed(&sizes).iter().for_each(|line| println!("goal not met: {line}"));
+    if !options.check {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let worse = baseline.sizes.worse(&sizes);
     worse.iter().for_each(|line| println!("WORSE: {line}"));
-    Ok(if worse.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let surprising = baseline.flash_goals.surprising(&sizes);
+    surprising.iter().for_each(|line| println!("add a reason, or remove it: {line}"));
+    let is_good = worse.is_empty() && surprising.is_empty();
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Makes the counts of the options' targets the baseline, and Linux's its reference if there are

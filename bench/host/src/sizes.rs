@@ -1,8 +1,8 @@
 //! The flash, stack and heap that firmware takes, and what they may be.
 //!
-//! The example of firmware is built for a Cortex-M4 at opt-level z, once with each set of the
-//! engine's features. It is booted, and prints what it takes. These figures depend on the code and
-//! on the compiler alone.
+//! The example of firmware is built for a Cortex-M4 at opt-level z with fat LTO, once with each set
+//! of the engine's features. It is booted, and prints what it takes. These figures depend on the
+//! code, on the compiler, and a little on the lengths of the paths of the sources.
 
 use anyhow::{Context, Result, ensure};
 use palimpsest_host::board::Board;
@@ -20,8 +20,11 @@ const TOLERANCE: f64 = 0.02;
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// The sets of features: what they are called in the file, and cargo's arguments.
-const CONFIGURATIONS: [(&str, &[&str]); 2] =
-    [("all features", &[]), ("splice alone", &["--no-default-features"])];
+const CONFIGURATIONS: [(&str, &[&str]); 3] = [
+    ("all features", &[]),
+    ("splice alone", &["--no-default-features", "--features=splice"]),
+    ("no features", &["--no-default-features"]),
+];
 
 /// What one build of the example takes, in bytes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -40,6 +43,46 @@ pub(crate) struct Size {
 #[serde(transparent)]
 pub(crate) struct Sizes(BTreeMap<String, Size>);
 
+/// The most flash that one configuration should take.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FlashGoal {
+    /// Bytes
+    at_most: u64,
+    /// Why it takes more
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Goals for flash, by the names of their configurations.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct FlashGoals(BTreeMap<String, FlashGoal>);
+
+impl FlashGoals {
+    /// Returns a line for each goal that `sizes` miss. Those with a reason are known.
+    pub(crate) fn missed(&self, sizes: &Sizes) -> Vec<String> {
+        self.of(sizes).filter(|(_, goal, size)| size.flash > goal.at_most).map(line).collect()
+    }
+
+    /// Returns a line for each goal that `sizes` miss without a reason, and for each reason of a
+    /// goal that they meet.
+    pub(crate) fn surprising(&self, sizes: &Sizes) -> Vec<String> {
+        let is_surprising =
+            |goal: &FlashGoal, size: &Size| (size.flash > goal.at_most) != goal.reason.is_some();
+        self.of(sizes).filter(|(_, goal, size)| is_surprising(goal, size)).map(line).collect()
+    }
+
+    fn of<'a>(&'a self, sizes: &'a Sizes) -> impl Iterator<Item = (&'a String, &'a FlashGoal, &'a Size)> {
+        self.0.iter().filter_map(|(name, goal)| Some((name, goal, sizes.0.get(name)?)))
+    }
+}
+
+fn line((name, goal, size): (&String, &FlashGoal, &Size)) -> String {
+    let reason = goal.reason.iter().map(|reason| format!(" ({reason})")).collect::<String>();
+    format!("{name}: {} bytes of flash, and the goal is {}{reason}", size.flash, goal.at_most)
+}
+
 impl Sizes {
     /// Builds and boots the example with each set of features.
     ///
@@ -48,7 +91,7 @@ impl Sizes {
     pub(crate) fn measure(workspace: &Workspace) -> Result<Self> {
         let mut sizes = BTreeMap::new();
         for (name, words) in CONFIGURATIONS {
-            let profile = [("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z")];
+            let profile = [("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z"), ("CARGO_PROFILE_RELEASE_LTO", "fat")];
             let board = Board::CortexM4;
             let image = board.build(workspace, "palimpsest-firmware", "firmware", words, &profile)?;
             let mut output = String::new();
@@ -124,6 +167,21 @@ mod tests {
     fn more_than_the_tolerance_is_worse() {
         assert_eq!(sizes(1000).worse(&sizes(1020)), Vec::<String>::new());
         assert_eq!(sizes(1000).worse(&sizes(1021)), ["all: 1021 bytes of flash instead of 1000"]);
+    }
+
+    #[test]
+    fn a_goal_is_missed_with_a_reason_or_met_without_one() {
+        let goals = |at_most, reason: Option<&str>| {
+            let goal = FlashGoal { at_most, reason: reason.map(str::to_owned) };
+            FlashGoals([("all".to_owned(), goal)].into())
+        };
+        let line = "all: 11 bytes of flash, and the goal is 10 (because)";
+        assert_eq!(goals(10, Some("because")).missed(&sizes(11)), [line]);
+        assert!(goals(10, Some("because")).missed(&sizes(10)).is_empty());
+        assert!(goals(10, Some("because")).surprising(&sizes(11)).is_empty());
+        assert!(goals(10, None).surprising(&sizes(10)).is_empty());
+        assert_eq!(goals(10, Some("because")).surprising(&sizes(10)).len(), 1);
+        assert_eq!(goals(10, None).surprising(&sizes(11)).len(), 1);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 use core::error::Error;
 
 use palimpsest_engine::{
-    Config, Engine, Fixed, Instance, Limits, Linker, Module, Store, TrapCode, WasmParams, WasmResults,
+    Config, Engine, Fixed, Instance, Limits, Linker, Module, ModuleError, Store, TrapCode, WasmParams,
+    WasmResults,
 };
 use semihosting::println;
 
@@ -12,14 +13,20 @@ use crate::checks::Checks;
 use crate::lending;
 use crate::ram;
 
-static CHECKS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/checks.wasm"));
-static WORDS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/words.wasm"));
+static ANSWER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/answer.guest"));
+static CHECKS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/checks.guest"));
+static WORDS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/words.guest"));
 
-/// Runs both guests and prints what they take.
+/// Runs the guests and prints what they take.
 pub(crate) fn run(checks: &mut Checks) -> Result<(), Box<dyn Error>> {
     let fixed = Fixed::new(ram::guest_bytes());
     let free_bytes = fixed.free_bytes();
     println!("{:<24} {:>10} {:>10}", "bytes of heap", "in use", "peak");
+    {
+        let mut guest = Guest::load(&fixed, ANSWER)?;
+        checks.equal("the answer", guest.call::<(), u32>("answer", ())?, 42);
+        row("after its call");
+    }
     {
         let mut guest = Guest::load(&fixed, CHECKS)?;
         check(&mut guest, checks)?;
@@ -31,7 +38,7 @@ pub(crate) fn run(checks: &mut Checks) -> Result<(), Box<dyn Error>> {
         checks.equal("the most frequent of 100 words", guest.call::<u32, u32>("most_frequent", 100)?, 29);
         row("after its call");
     }
-    row("after both guests");
+    row("after all guests");
     checks.equal("bytes of guest memory that are free", fixed.free_bytes(), free_bytes);
     println!("bytes of flash: {}", ram::flash_used());
     println!("bytes of stack: {}", ram::stack_peak());
@@ -69,15 +76,15 @@ struct Guest {
 }
 
 impl Guest {
-    fn load(fixed: &Fixed, wasm: &[u8]) -> Result<Self, Box<dyn Error>> {
+    fn load(fixed: &Fixed, guest: &'static [u8]) -> Result<Self, Box<dyn Error>> {
         // A hostile guest takes no more of the heap either. The second one is known, and has a
         // function that is larger than these limits allow.
         let mut limits = Limits::for_heap(ram::HEAP_BYTES);
         limits.function_bytes = 8 << 10;
         let engine = Engine::new(Config::default().limits(limits), fixed.clone())?;
         row("an engine");
-        println!("a module of {} bytes", wasm.len());
-        let module = Module::new(&engine, wasm)?;
+        println!("a module of {} bytes", guest.len());
+        let module = module(&engine, guest)?;
         row("and a module");
         let mut linker = Linker::new();
         linker.func_wrap("host", "double", |number: i32| number * 2)?;
@@ -94,6 +101,20 @@ impl Guest {
     ) -> Result<R, palimpsest_engine::Error> {
         self.instance.get_typed_func::<P, R>(&self.store, name)?.call(&mut self.store, parameters)
     }
+}
+
+/// Loads a Wasm binary.
+#[cfg(feature = "splice")]
+fn module(engine: &Engine, guest: &[u8]) -> Result<Module, ModuleError> {
+    Module::new(engine, guest)
+}
+
+/// Loads a guest that the build script has prepared.
+#[cfg(not(feature = "splice"))]
+fn module(engine: &Engine, guest: &'static [u8]) -> Result<Module, ModuleError> {
+    // SAFETY: the build script has prepared the guest with the same version of the engine, and it
+    //         is a part of the program.
+    unsafe { Module::from_prepared(engine, guest) }
 }
 
 /// Prints how the heap is used, and its peak since the last row.

@@ -13,7 +13,7 @@ use palimpsest_host::tally::Tally;
 use palimpsest_host::workspace::Workspace;
 
 /// The checks in the example's sources.
-const CHECKS: u32 = 16;
+const CHECKS: u32 = 24;
 
 /// Runs the boots whose names contain `filter`. If one passes, `on_line` gets each line of its
 /// output.
