@@ -42,8 +42,9 @@ const MAX_HEAP_BYTES: u64 = 64 << 20;
 /// otherwise.
 ///
 /// The engine sets aside what the first calls of all functions may take, which is 7 to 9 times the
-/// code of real modules (`palimpsest_engine::HeapBudget`). The rest is enough to load them.
-const HEAP_BYTES_PER_MODULE_BYTE: u64 = 12;
+/// code of real modules, and 72 times the largest function (`palimpsest_engine::HeapBudget`). The
+/// rest is enough to load them.
+const HEAP_BYTES_PER_MODULE_BYTE: u64 = 20;
 /// The most of the pool that becomes heap for a module, in quarters.
 const MAX_HEAP_QUARTERS: u64 = 3;
 
