@@ -139,12 +139,13 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// over the first `initial` bytes and nothing else. Called once, with the limit at `initial`.
     fn establish(&mut self, initial: u64, make: &mut dyn FnMut(NonNull<[u8]>));
 
-    /// Moves the limit, below which the region may be touched, to `bytes` from the start.
+    /// Takes lent pages back, and moves the limit, below which the region may be touched, to
+    /// `bytes` from the start.
     ///
     /// # Errors
     ///
-    /// [`LimitRefused`] if the frames cannot be reserved or the region is smaller. The limit has
-    /// not moved then.
+    /// [`LimitRefused`] if the frames cannot be reserved, the region is smaller, or a lent page is
+    /// in use. The limit has not moved then.
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused>;
 
     /// Returns how long [`zero_fill`](Self::zero_fill) takes.

@@ -1,5 +1,6 @@
 //! Why a backing refuses: each error names the request and the limit that it hit.
 
+use alloc::boxed::Box;
 use thiserror::Error;
 
 /// Why the backing has no room for a new memory.
@@ -108,11 +109,11 @@ pub enum FrameShortage {
     Unsupported,
 }
 
-/// Why a region's limit was not moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a region's limit was not moved. A growth that succeeds returns this type too, so it is small.
+#[derive(Debug)]
 pub(crate) enum LimitRefused {
     /// The region has no room.
     NoRoom,
     /// The frames cannot be reserved.
-    OutOfFrames(FrameShortage),
+    OutOfFrames(Box<FrameShortage>),
 }

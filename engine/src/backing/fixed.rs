@@ -341,13 +341,15 @@ unsafe impl LinearRegion for Slot {
     }
 
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {
+        // A limit is moved for wasmi's growth, which makes a slice of the whole memory.
+        self.recall().map_err(|_| LimitRefused::NoRoom)?;
         let owned = self.block.len();
         if !self.block.resize(bytes) {
             return Err(LimitRefused::NoRoom);
         }
         if let Err(cause) = self.held.set(self.block.len()) {
             assert!(self.block.resize(owned), "it had these bytes before");
-            return Err(LimitRefused::OutOfFrames(cause));
+            return Err(LimitRefused::OutOfFrames(Box::new(cause)));
         }
         self.limit = bytes;
         Ok(())

@@ -232,7 +232,9 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
 
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {
         self.region.set_limit(bytes).map_err(|error| match error {
-            LimitError::Uncharged(cause) => LimitRefused::OutOfFrames(charge_shortage(self.space, cause)),
+            LimitError::Uncharged(cause) => {
+                LimitRefused::OutOfFrames(Box::new(charge_shortage(self.space, cause)))
+            }
             LimitError::BeyondCapacity { .. } | LimitError::Resident { .. } | _ => LimitRefused::NoRoom,
         })
     }

@@ -313,11 +313,15 @@ impl Memory {
 
     /// Takes back what is lent. Returns the offset of the first byte that is lent and in use, if
     /// there is one.
+    #[inline]
     fn first_lent<T: 'static>(self, ctx: impl wasmi::AsContext<Data = StoreState<T>>) -> Option<u64> {
         let ctx = ctx.as_context();
-        if !ctx.data().has_loan {
-            return None;
-        }
+        if ctx.data().has_loan { self.recall(ctx) } else { None }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn recall<T: 'static>(self, ctx: wasmi::StoreContext<'_, StoreState<T>>) -> Option<u64> {
         let record = MemoryRecord::of(self, ctx);
         record.region().with(|region| region.recall()).err().map(|lent| lent.start)
     }

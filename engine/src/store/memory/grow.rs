@@ -37,39 +37,36 @@ pub(crate) fn grow<T: 'static>(
     let page_size = record.ty().page_size();
     let size = page_size.pages_in(size_bytes);
     let maximum = record.maximum_wasm_pages();
-    let grown = size.checked_add(delta).filter(|&grown| grown <= maximum).ok_or(GrowError::AboveMaximum {
-        size,
-        delta,
-        maximum,
-    })?;
+    let Some(grown) = size.checked_add(delta).filter(|&grown| grown <= maximum) else {
+        return Err(GrowError::AboveMaximum { size, delta, maximum });
+    };
     if delta == 0 {
         return Ok(size);
     }
     let grown_bytes = page_size.bytes_of(grown).expect("the maximum is within what was reserved");
     let span = Span::growth(size_bytes, grown_bytes);
-    let refused = GrowError::Refused { size, delta };
+    let refused = || GrowError::Refused { size, delta };
     record.region().with(|region| {
-        // wasmi makes a slice of the whole memory.
-        region.recall().map_err(|_| refused)?;
         let more = span.end() - span.start();
         if more > UNPAID_BYTES && region.fill_time() == FillTime::ByteByByte {
             if more > MOST_FILLED_BYTES {
-                return Err(refused);
+                return Err(refused());
             }
             charge(&mut ctx, more / BYTES_PER_FUEL);
         }
         region.set_limit(span.end()).map_err(|error| match error {
-            LimitRefused::NoRoom => refused,
-            LimitRefused::OutOfFrames(cause) => GrowError::OutOfFrames { size, delta, cause },
+            LimitRefused::NoRoom => refused(),
+            LimitRefused::OutOfFrames(cause) => GrowError::OutOfFrames { size, delta, cause: *cause },
         })?;
-        let mut done = Err(refused);
+        let mut has_grown = false;
         ctx.data_mut().limiter.growth = Growth::Open;
-        region.zero_fill(span, &mut || done = memory.grow(&mut ctx, delta).map_err(|_| refused));
+        region.zero_fill(span, &mut || has_grown = memory.grow(&mut ctx, delta).is_ok());
         ctx.data_mut().limiter.growth = Growth::Closed;
-        if done.is_err() {
-            region.set_limit(span.start()).expect("no page above the old limit was touched");
+        if has_grown {
+            return Ok(size);
         }
-        done
+        region.set_limit(span.start()).expect("no page above the old limit was touched");
+        Err(refused())
     })
 }
 

@@ -150,10 +150,16 @@ impl MemoryRecord {
     ) -> (Arc<Self>, u64) {
         let ctx = ctx.as_context();
         let memory = memory.wasmi(ctx.data());
-        let base = memory.data_ptr(ctx).addr();
+        // A slice of the memory would contain bytes that are lent. Without them it is one lookup.
+        let (base, size) = if ctx.data().has_loan {
+            (memory.data_ptr(ctx).addr(), memory.data_size(ctx))
+        } else {
+            let bytes = memory.data(ctx);
+            (bytes.as_ptr().addr(), bytes.len())
+        };
         let record = ctx.data().memories.iter().find(|record| record.base == base);
         let record = record.expect("a `Memory` is used with the store that it belongs to");
-        (Arc::clone(record), memory.data_size(ctx) as u64)
+        (Arc::clone(record), size as u64)
     }
 
     pub(crate) fn memory(&self) -> Memory {
