@@ -10,11 +10,7 @@ use palimpsest_counting::CountingHeap;
 use palimpsest_engine::{
     AsContextMut, Caller, Config, Engine, Extern, Fixed, Fuel, Limits, Linker, Module, Store,
 };
-use std::{
-    boxed::Box,
-    mem::MaybeUninit,
-    sync::{Mutex, PoisonError},
-};
+use std::{boxed::Box, mem::MaybeUninit};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, EntityType, ExportKind,
     ExportSection, Function, FunctionSection, GlobalSection, GlobalType, ImportSection, Instruction,
@@ -23,9 +19,6 @@ use wasm_encoder::{
 
 #[global_allocator]
 static HEAP: CountingHeap = CountingHeap::new();
-
-/// Locked by each test, because all share the counter.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Instructions that fill the functions.
 struct Code {
@@ -341,7 +334,6 @@ fn peak_of(limits: Limits, fuel: Fuel, wasm: &[u8]) -> usize {
 }
 
 fn check(bytes: usize, cases: impl IntoIterator<Item = (Code, Entry)>) {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let limits = Limits::for_heap(bytes);
     let mut worst = 0;
     for (code, entry) in cases {

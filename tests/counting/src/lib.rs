@@ -1,23 +1,20 @@
 //! The system's allocator with counts and a limit, for tests that measure the heap.
 //!
-//! A test program has one global allocator, so its tests share the counts. Those that measure must
-//! run one at a time.
+//! Each thread has its own counts, because the threads of a test program allocate at any time: those
+//! of other tests, and the one that collects the results.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
     ptr,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// The system's allocator. It counts the bytes that are allocated, and fails beyond its capacity.
+/// The system's allocator. It counts the bytes that a thread allocates, and fails beyond the
+/// thread's capacity.
 #[derive(Debug)]
-pub struct CountingHeap {
-    used: AtomicUsize,
-    peak: AtomicUsize,
-    capacity: AtomicUsize,
-}
+pub struct CountingHeap(());
 
-/// By how many bytes the heap grew.
+/// By how many bytes the heap of a thread grew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Growth {
     /// At most, while the work ran.
@@ -26,42 +23,48 @@ pub struct Growth {
     pub left: usize,
 }
 
+thread_local! {
+    /// What the thread has allocated, less what it has freed. A thread may free what another one
+    /// has allocated, so it can be negative.
+    static USED: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+    static CAPACITY: Cell<isize> = const { Cell::new(isize::MAX) };
+}
+
 impl CountingHeap {
     /// A heap without a limit.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it is the value of a static")]
     pub const fn new() -> Self {
-        let [used, peak] = [const { AtomicUsize::new(0) }; 2];
-        Self { used, peak, capacity: AtomicUsize::new(usize::MAX) }
+        Self(())
     }
 
-    /// Lets the heap grow by `bytes` from here on. Then allocations fail.
+    /// Lets the heap of this thread grow by `bytes` from here on. Then allocations fail.
     pub fn limit_to(&self, bytes: usize) {
-        self.capacity.store(self.used.load(Relaxed).saturating_add(bytes), Relaxed);
+        CAPACITY.set(USED.get().saturating_add_unsigned(bytes));
     }
 
-    /// Removes the limit.
+    /// Removes the limit of this thread.
     pub fn lift_limit(&self) {
-        self.capacity.store(usize::MAX, Relaxed);
+        CAPACITY.set(isize::MAX);
     }
 
-    /// Runs `work`, and returns by how many bytes the heap grew, with the result.
+    /// Runs `work`, and returns by how many bytes the heap of this thread grew, with the result.
     pub fn measure<R>(&self, work: impl FnOnce() -> R) -> (Growth, R) {
-        let before = self.used.load(Relaxed);
-        self.peak.store(before, Relaxed);
+        let before = USED.get();
+        PEAK.set(before);
         let result = work();
-        let [peak, used] = [&self.peak, &self.used].map(|count| count.load(Relaxed));
-        (Growth { peak: peak - before, left: used.saturating_sub(before) }, result)
+        let [peak, left] = [PEAK.get(), USED.get()].map(|count| usize::try_from(count - before).unwrap_or(0));
+        (Growth { peak, left }, result)
     }
 
     /// Counts an allocation. Returns whether there is room for it.
     fn take(&self, bytes: usize) -> bool {
-        let used = self.used.fetch_add(bytes, Relaxed) + bytes;
-        let fits = used <= self.capacity.load(Relaxed);
+        let used = USED.get().saturating_add_unsigned(bytes);
+        let fits = used <= CAPACITY.get();
         if fits {
-            self.peak.fetch_max(used, Relaxed);
-        } else {
-            self.used.fetch_sub(bytes, Relaxed);
+            USED.set(used);
+            PEAK.set(PEAK.get().max(used));
         }
         fits
     }
@@ -86,7 +89,7 @@ unsafe impl GlobalAlloc for CountingHeap {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        self.used.fetch_sub(layout.size(), Relaxed);
+        USED.set(USED.get().saturating_sub_unsigned(layout.size()));
         // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.dealloc(block, layout) };
     }
