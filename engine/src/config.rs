@@ -204,7 +204,7 @@ impl Limits {
     #[must_use]
     pub fn for_heap(bytes: usize) -> Self {
         // The engine, a store, and its first blocks.
-        const FIXED_BYTES: usize = 9 << 10;
+        const FIXED_BYTES: usize = 10 << 10;
         let bytes = bytes.saturating_sub(FIXED_BYTES).max(1 << 12);
         let default = Self::default();
         let count = |per: usize| u32::try_from(bytes / per).unwrap_or(u32::MAX);
