@@ -211,6 +211,8 @@ global_asm!(
 global_asm!(
     ".pushsection .text.boot, \"ax\"",
     ".code32",
+    // For `other_cpu`, which may be in another object file.
+    ".global boot_enter_long_mode",
     "boot_enter_long_mode:",
     "mov eax, {cr4}",
     "mov cr4, eax",
