@@ -142,7 +142,7 @@ impl Books {
         end.map(|end| block.end = end).is_some()
     }
 
-    /// Frees the block at `start`, with its reach.
+    /// Frees the block at `start`, with its reach, and the heap of the books with the last block.
     ///
     /// # Panics
     ///
@@ -150,6 +150,10 @@ impl Books {
     pub(super) fn free(&mut self, start: usize) {
         let index = self.index(start);
         self.blocks.remove(index);
+        if self.blocks.is_empty() {
+            // The heap is as it was before the first memory.
+            self.blocks = Vec::new();
+        }
     }
 
     /// Returns the holes in the order of their addresses. Some may be empty.
@@ -298,6 +302,7 @@ mod tests {
             }
             prop_assert!(books.is_unused());
             prop_assert_eq!(books.largest_hole(), BYTES);
+            prop_assert_eq!(books.blocks.capacity(), 0);
         }
     }
 
