@@ -109,7 +109,8 @@ pub enum FrameShortage {
     Unsupported,
 }
 
-/// Why a region's limit was not moved. A growth that succeeds returns this type too, so it is small.
+/// Why a region's limit was not moved. A growth that succeeds returns this type too, so it is
+/// small.
 #[derive(Debug)]
 pub(crate) enum LimitRefused {
     /// The region has no room.

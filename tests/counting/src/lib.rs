@@ -1,7 +1,7 @@
 //! The system's allocator with counts and a limit, for tests that measure the heap.
 //!
-//! Each thread has its own counts, because the threads of a test program allocate at any time: those
-//! of other tests, and the one that collects the results.
+//! Each thread has its own counts, because the threads of a test program allocate at any time:
+//! those of other tests, and the one that collects the results.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
