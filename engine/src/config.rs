@@ -188,7 +188,7 @@ impl Limits {
     ///
     /// The bound holds for hostile modules. Translated code takes about half of it, and other
     /// programs need much less for theirs, so raise single limits for a program that is known. The
-    /// smallest heap for which the bound holds is 32 KiB, where a module may have 588 bytes of code
+    /// smallest heap for which the bound holds is 32 KiB, where a module may have 563 bytes of code
     /// and 16 section entries.
     ///
     /// # Examples
@@ -197,7 +197,7 @@ impl Limits {
     /// use palimpsest_engine::{Config, Limits};
     ///
     /// let mut limits = Limits::for_heap(1 << 20);
-    /// assert_eq!(limits.code_bytes, 25_984);
+    /// assert_eq!(limits.code_bytes, 25_958);
     /// limits.resident_frames = Some(256);
     /// let config = Config::default().limits(limits);
     /// ```

@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_breaks_off_is_damaged() {
-        let whole = r#"{"tests":[{"name":"boots","expected":{"checks":4},"clock":"host"}]}"#;
+        let whole = r#"{"tests":[{"name":"boots","expected":{"checks":4},"clock":"host","cpus":1}]}"#;
         assert!(parse::<TestList>(whole).is_ok());
         for end in 1..whole.len() {
             assert!(matches!(parse::<TestList>(&whole[..end]), Err(AnswerError::Damaged(_))), "{end}");
