@@ -38,6 +38,8 @@ static COUNT: AtomicUsize = AtomicUsize::new(1);
 static LATEST: AtomicUsize = AtomicUsize::new(0);
 /// The number of CPUs that have not finished it.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
+/// Held while work is distributed and done.
+static DISTRIBUTING: Mutex<()> = Mutex::new(());
 /// The latest piece of work.
 static WORK: Mutex<Option<Work>> = Mutex::new(None);
 
@@ -131,10 +133,10 @@ fn wake(id: u32, frame: u8, runs: impl Fn() -> bool) -> Result<(), Silent> {
 /// part of the tables for stacks.
 unsafe fn map_stacks(index: usize, root: PhysFrame) -> Result<(), MapToError<Size4KiB>> {
     let table = (PHYSICAL_OFFSET + root.start_address().as_u64()).as_mut_ptr::<PageTable>();
-    // SAFETY: the table is mapped there. The address space changes other entries of it, and only
-    // while regions are made, which is later.
+    // SAFETY: the table is mapped there. The address space accesses it only while it is made or
+    // dropped. It was made before, and is never dropped.
     let table = unsafe { &mut *table };
-    // SAFETY: all RAM is mapped at the offset.
+    // SAFETY: all RAM is mapped at the offset, and page tables are in RAM.
     let mut tables = unsafe { OffsetPageTable::new(table, PHYSICAL_OFFSET) };
     // SAFETY: the pool allocates each frame once.
     unsafe { stack::map(index, &mut tables, &mut PoolFrames) }
@@ -162,9 +164,9 @@ pub(crate) fn count() -> usize {
 /// Panics if it is called on another CPU than the first, or by `work`.
 pub(crate) fn on_all(work: &(dyn Fn(usize) + Sync)) {
     assert_eq!(cpu::this().index(), 0, "work is distributed by the first CPU");
+    let _distributing = DISTRIBUTING.try_lock().expect("work does not distribute work");
     let others = count() - 1;
-    let was_busy = BUSY.swap(others, Ordering::Relaxed);
-    assert_eq!(was_busy, 0, "work does not distribute work");
+    BUSY.store(others, Ordering::Relaxed);
     // SAFETY: only the lifetime changes. The pointer is not used after this function has returned,
     // because it waits for every CPU that received it.
     let work_for_others = unsafe {
@@ -199,7 +201,7 @@ pub(crate) fn run_other(cpu: &'static Cpu) -> ! {
     loop {
         done = wait_for_work(done);
         let work = WORK.lock().expect("it is set before `LATEST` is");
-        // SAFETY: the closure is alive until this CPU is no longer busy.
+        // SAFETY: `on_all` keeps the closure alive until this CPU has decreased `BUSY`.
         unsafe { (*work.0)(cpu.index()) };
         BUSY.fetch_sub(1, Ordering::Release);
     }

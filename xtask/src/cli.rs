@@ -181,8 +181,8 @@ pub(crate) struct TestOptions {
     /// print how long each cause kept the kernel from running something else
     #[arg(long, value_name = "NAME", num_args = 0..=1, conflicts_with_all = ["host", "spec", "vm"])]
     pub(crate) hostile: Option<Option<String>>,
-    /// Boot the tests in QEMU with this number of CPUs, and those that need more with as many as
-    /// they need
+    /// The number of CPUs of each machine in QEMU. A test that needs more gets the number that it
+    /// needs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,
     /// The compilation target of the kernel

@@ -23,9 +23,8 @@ use std::time::{Duration, Instant};
 /// The time limit for booting and sending the list.
 const LIST_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs the tests whose names are `chosen`, a line each, on machines with `cpus` CPUs or as many as
-/// the test needs. If a test passes, `on_line` gets its name
-/// with each line of its output.
+/// Runs the tests whose names are `chosen`, a line each. Each machine has `cpus` CPUs, or more
+/// if its test needs more. If a test passes, `on_line` gets its name with each line of its output.
 ///
 /// # Errors
 /// Something is missing and may not be installed, or QEMU cannot be started.
@@ -85,7 +84,7 @@ fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<V
     Ok(tests.map_err(reject).ok())
 }
 
-/// Boots the kernel for one test, on `cpus` CPUs or as many as the test needs.
+/// Boots the kernel for one test, on `cpus` CPUs or on the number that the test needs.
 fn run_one(session: &Session, test: &ListedTest, cpus: u32) -> Result<Boot> {
     let task = Task::Test(test.name.clone());
     boot(session, task, time_limit(&test.expected), test.clock, cpus.max(test.cpus))
