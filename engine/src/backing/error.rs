@@ -86,7 +86,7 @@ pub enum FrameShortage {
     },
     /// The frame source has too few frames left, or cannot reserve as many.
     #[error(
-        "{needed} frames are needed, and the frame source has {available} that are not reserved: of {taken} \
+        "the frame source has {available} frames that are not reserved, and must have {needed}; of {taken} \
          frames that it gave, {released} were released to it and {} are in use; if it has more frames than \
          these, it does not give again what is released",
         taken - released

@@ -69,8 +69,7 @@ impl<'a> LiveBytes<'a> {
     #[allow(unsafe_code, reason = "the rest of a range starts at an offset into it")]
     pub(crate) fn split_at(self, len: u64) -> (Self, Self) {
         let len = usize::try_from(len).map_or(self.len, |len| len.min(self.len));
-        // SAFETY: `len` is at most `self.len`, so the sum points into the borrowed slice or to its
-        //         end.
+        // SAFETY: `len` is at most `self.len`, so the sum points into the range or to its end.
         let rest = unsafe { self.start.add(len) };
         (Self { len, ..self }, Self { start: rest, len: self.len - len, exclusive: PhantomData })
     }
@@ -78,8 +77,9 @@ impl<'a> LiveBytes<'a> {
     /// Writes zeros over the range.
     #[allow(unsafe_code, reason = "the range is a pointer and a length")]
     pub(crate) fn zero(self) {
-        // SAFETY: 1. `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps
-        //            borrowed.
+        // SAFETY: 1. The bytes are valid, and for `'a` nothing else uses them: by the slice that
+        //            [`all`](Self::all) took, or by the contracts of [`of_span`](Self::of_span) and
+        //            [`widen`](Self::widen). The region that lends a part splits it off before.
         //         2. Every bit pattern, zero included, is a valid `u8`.
         unsafe { self.start.write_bytes(0, self.len) };
     }
@@ -104,8 +104,8 @@ impl<'a> LiveBytes<'a> {
 
     #[allow(unsafe_code, reason = "the range is a pointer and a length")]
     fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: `start` and `len` come from one `&'a mut [u8]`, which `exclusive` keeps borrowed.
-        //         The new slice borrows `self`, so a second one cannot exist at the same time.
+        // SAFETY: As in [`zero`](Self::zero). The new slice borrows `self`, so a second one cannot
+        //         exist at the same time.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
