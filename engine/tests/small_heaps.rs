@@ -8,7 +8,7 @@
 
 use palimpsest_counting::CountingHeap;
 use palimpsest_engine::{
-    AsContextMut, Caller, Config, Engine, Extern, Fixed, Fuel, Limits, Linker, Module, Store,
+    AsContextMut, Caller, Config, Engine, Extern, Fixed, Fuel, Limits, Linker, Memory, Module, Store,
 };
 use std::{boxed::Box, mem::MaybeUninit};
 use wasm_encoder::{
@@ -377,4 +377,21 @@ fn a_guest_at_all_limits_fits_1_mib() {
 #[test]
 fn a_guest_at_all_limits_fits_32_mib() {
     check(32 << 20, codes().into_iter().zip([Entry::Function, Entry::Element, Entry::DistinctType]));
+}
+
+#[test]
+fn a_backing_on_the_heap_takes_nothing_without_a_memory() {
+    let live = |backing: &Fixed| {
+        let engine = Engine::new(Config::default(), backing.clone()).unwrap();
+        let mut stores: Vec<_> = (0..3).map(|_| Store::new(&engine, ())).collect();
+        for store in &mut stores {
+            Memory::new(store, palimpsest_engine::MemoryType::new(1, Some(2))).unwrap();
+        }
+    };
+    // The first engine of a program sets up what all of them share.
+    live(&Fixed::on_heap(1 << 16));
+    let backing = Fixed::on_heap(1 << 16);
+    let (growth, ()) = HEAP.measure(|| live(&backing));
+    assert!(growth.peak > 3 << 16, "the memories are on the heap");
+    assert_eq!(growth.left, 0);
 }

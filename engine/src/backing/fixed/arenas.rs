@@ -155,7 +155,12 @@ impl List {
     /// Takes the arena out if it is not used any more. The caller drops it without the lock.
     fn remove_unused(&mut self, id: u64) -> Option<Arena> {
         let index = self.arenas.iter().position(|arena| arena.id == id && arena.is_done())?;
-        Some(self.arenas.remove(index))
+        let removed = self.arenas.remove(index);
+        if self.arenas.is_empty() {
+            // A backing on the heap without a memory takes nothing.
+            self.arenas = Vec::new();
+        }
+        Some(removed)
     }
 }
 
