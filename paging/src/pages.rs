@@ -21,6 +21,9 @@ pub(crate) const PAGE_LEN: usize = 4096;
 /// The base-2 logarithm of the number of entries in a table.
 const TABLE_BITS: u32 = 9;
 
+/// The number of entries in a table.
+pub(crate) const ENTRIES: usize = 1 << TABLE_BITS;
+
 /// The base-2 logarithm of the number of pages that one entry at this level covers.
 const fn entry_bits(level: PageTableLevel) -> u32 {
     // The levels count from 1. A `match` would cost a jump or two in each step of a walk.

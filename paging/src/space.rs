@@ -17,11 +17,10 @@ mod usage;
 
 use core::fmt;
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 use spin::Mutex;
-use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PhysFrame};
 
@@ -38,17 +37,15 @@ use crate::frame::{Frame, FrameSource, PhysicalMemory, ZeroedFrame};
 use crate::pages::pieces;
 use crate::platform::Platform;
 use crate::record::{Directory, Placement};
-use crate::state::{Policies, State};
+use crate::state::{Env, Policies, PoliciesInForce, State};
 use crate::supply::Supply;
-use crate::table::{Sink, WindowTables};
+use crate::table::{ShardTables, Sink, Window};
 use crate::tlb::FlushBatch;
 
 /// A window of virtual addresses, with the page tables that map it.
 pub struct AddressSpace<P: Platform> {
-    window: PageRange,
     root: PhysFrame,
-    memory: PhysicalMemory,
-    platform: P,
+    env: Env<P>,
     pressure: Option<Pressure<P>>,
     placement: Mutex<Placement>,
     /// Taken apart by the drop of the space.
@@ -94,27 +91,29 @@ impl<P: Platform> AddressSpace<P> {
     ///    [`handle_fault_with`](Self::handle_fault_with), and return to the interrupted instruction
     ///    after [`Outcome::Handled`].
     pub unsafe fn new(layout: Layout, platform: P) -> Result<Self, SpaceError> {
-        let window = layout.pages()?;
+        let pages = layout.pages()?;
         // SAFETY: the caller's guarantee 2.
         let memory = unsafe { PhysicalMemory::new(layout.physical_offset) };
-        let mut tables = WindowTables::new(window, memory);
+        let mut window = Window::new(pages, memory);
         // SAFETY: the caller's guarantee 1.
-        let own = platform.without_interrupts(|| unsafe { take_window(&layout, &mut tables, &platform) });
+        let own = platform.without_interrupts(|| unsafe { take_window(&layout, &mut window, &platform) });
         let (zero, sink) = own?;
-        let (directory, policies) = (Directory::default(), Policies::default());
-        let placement = Mutex::new(Placement::new(window));
-        let state = State { tables, directory, zero, sink, image_frames: 0, past_released: 0, policies };
-        let state = Mutex::new(ManuallyDrop::new(state));
-        let has_stepped_over = AtomicBool::new(false);
-        Ok(Self {
-            window,
-            root: layout.root,
-            memory,
+        let state = State { tables: ShardTables::new(pages, &window), directory: Directory::default(), sink };
+        let env = Env {
             platform,
+            window,
+            zero: ManuallyDrop::new(zero),
+            policies: PoliciesInForce::new(Policies::default()),
+            image_frames: AtomicU64::new(0),
+            past_released: AtomicU64::new(0),
+        };
+        Ok(Self {
+            root: layout.root,
+            env,
             pressure: None,
-            placement,
-            state,
-            has_stepped_over,
+            placement: Mutex::new(Placement::new(pages)),
+            state: Mutex::new(ManuallyDrop::new(state)),
+            has_stepped_over: AtomicBool::new(false),
         })
     }
 
@@ -187,40 +186,40 @@ impl<P: Platform> AddressSpace<P> {
     /// [`NotOurs::OtherRoot`](crate::NotOurs::OtherRoot). Before the space is dropped, the entries
     /// must be removed again.
     pub fn root_entries(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        pieces(self.window, PageTableLevel::Four).map(|piece| {
-            let value = self.with_state(|state, _| state.tables.root_entry(piece.start));
-            (usize::from(piece.start.p4_index()), value)
-        })
+        let window = &self.env.window;
+        pieces(window.pages(), PageTableLevel::Four)
+            .map(|piece| (usize::from(piece.start.p4_index()), window.root_entry(piece.start)))
     }
 
     /// The policies in force.
     pub fn policies(&self) -> Policies {
-        self.with_state(|state, _| state.policies)
+        self.env.policies.get()
     }
 
     /// Sets the policies for all later faults. A new space has [`Policies::default`].
     pub fn set_policies(&self, policies: Policies) {
-        self.with_state(|state, _| state.policies = policies);
+        self.env.policies.set(policies);
     }
 
     /// Returns the number of bytes in the window.
     pub fn window_bytes(&self) -> u64 {
-        self.window.size()
+        self.env.window.pages().size()
     }
 
     /// The frame source of the platform.
     pub fn frames(&self) -> &P::Frames {
-        self.platform.frames()
+        self.env.platform.frames()
     }
 
     #[inline]
     fn handle(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
         let page = Page::containing_address(fault.address);
         // A fault elsewhere takes no lock, because code that holds the lock may have raised it.
-        if page < self.window.start || self.window.end <= page {
+        let window = self.env.window.pages();
+        if page < window.start || window.end <= page {
             return nowhere(fault.code);
         }
-        let outcome = self.with_state(|state, platform| resolve(state, fault, interrupted, platform));
+        let outcome = self.with_state(|state, env| resolve(state, fault, interrupted, env));
         outcome.unwrap_or_else(|| self.handle_under_pressure(fault))
     }
 
@@ -229,17 +228,17 @@ impl<P: Platform> AddressSpace<P> {
         if let Some(pressure) = self.pressure {
             pressure(self);
         }
-        self.with_state(|state, platform| resolve_or_lose(state, fault, platform))
+        self.with_state(|state, env| resolve_or_lose(state, fault, env))
     }
 
     /// Frames that are charged to no account.
     fn uncharged_supply(&self) -> Supply<'_, P::Frames> {
-        Supply::new(self.platform.frames(), self.memory, None)
+        self.env.supply(None)
     }
 
     /// Runs `work` under the lock that the fault path takes.
-    fn with_state<R>(&self, work: impl FnOnce(&mut State, &P) -> R) -> R {
-        self.platform.without_interrupts(|| work(&mut self.state.lock(), &self.platform))
+    fn with_state<R>(&self, work: impl FnOnce(&mut State, &Env<P>) -> R) -> R {
+        self.env.platform.without_interrupts(|| work(&mut self.state.lock(), &self.env))
     }
 }
 
@@ -247,15 +246,17 @@ impl<P: Platform> Drop for AddressSpace<P> {
     fn drop(&mut self) {
         // SAFETY: the field is not used after this. The value leaves it once, because a drop runs
         // once.
-        let state = unsafe { ManuallyDrop::take(self.state.get_mut()) };
-        let State { mut tables, zero, sink, .. } = state;
-        let supply = self.uncharged_supply();
-        self.platform.without_interrupts(|| {
+        let State { sink, .. } = unsafe { ManuallyDrop::take(self.state.get_mut()) };
+        let Env { platform, window, zero, .. } = &mut self.env;
+        // SAFETY: as above.
+        let zero = unsafe { ManuallyDrop::take(zero) };
+        let supply = Supply::new(platform.frames(), window.memory(), None);
+        platform.without_interrupts(|| {
             let mut batch = FlushBatch::new();
             // SAFETY: guarantees 1 and 4 of `new`; no region is alive, because each of them borrows
             // the space.
-            unsafe { tables.detach(self.root, &mut batch) };
-            tables.release_level3(&supply, &batch.flush(&self.platform));
+            unsafe { window.detach(self.root, &mut batch) };
+            window.release_level3(&supply, &batch.flush(platform));
             sink.into_frames().into_iter().for_each(|frame| supply.release(frame));
             supply.release(zero);
         });
@@ -271,18 +272,18 @@ impl<P: Platform> Drop for AddressSpace<P> {
 /// window are the caller's to use, and that nothing else accesses it meanwhile.
 unsafe fn take_window<P: Platform>(
     layout: &Layout,
-    tables: &mut WindowTables,
+    window: &mut Window,
     platform: &P,
 ) -> Result<(Frame, Sink), SpaceError> {
-    let (root, memory) = (layout.root, tables.memory());
+    let (root, memory) = (layout.root, window.memory());
     layout.refuse_unmapped(root, memory, platform)?;
     // SAFETY: forwarded from this function's contract.
-    if let Some(index) = unsafe { tables.used_entry(root) } {
+    if let Some(index) = unsafe { window.used_entry(root) } {
         return Err(SpaceError::InUse { index });
     }
     let supply = Supply::new(platform.frames(), memory, None);
-    let needed_frames = 1 + tables.needed_frames() + Sink::FRAMES;
-    let window_bytes = tables.pages().size();
+    let needed_frames = 1 + window.needed_frames() + Sink::FRAMES;
+    let window_bytes = window.pages().size();
     let out_of_frames = |given_frames| SpaceError::OutOfFrames { window_bytes, needed_frames, given_frames };
 
     // The first frame of the source shows whether its frames are mapped, before one is written.
@@ -291,7 +292,7 @@ unsafe fn take_window<P: Platform>(
         supply.release(first);
         return Err(error);
     }
-    if let Err(given) = tables.take_level3(&supply, platform) {
+    if let Err(given) = window.take_level3(&supply, platform) {
         supply.release(first);
         return Err(out_of_frames(1 + given));
     }
@@ -299,13 +300,13 @@ unsafe fn take_window<P: Platform>(
         Ok(sink) => {
             // SAFETY: forwarded from this function's contract; the entries were just seen to be
             // unused.
-            unsafe { tables.attach(root) };
+            unsafe { window.attach(root) };
             Ok((memory.zeroed(first).into_frame(), sink))
         }
         Err(given) => {
-            let given = 1 + tables.level3_frames() + given;
+            let given = 1 + window.level3_frames() + given;
             // No table was attached, so there is nothing to flush.
-            tables.release_level3(&supply, &FlushBatch::new().flush(platform));
+            window.release_level3(&supply, &FlushBatch::new().flush(platform));
             supply.release(first);
             Err(out_of_frames(given))
         }

@@ -1,34 +1,53 @@
 //! The state that the fault path and the clears share.
 //!
-//! The lock of a space guards one [`State`]. A [`Mapping`] is the part of it that belongs to one
-//! region: the region's record, and the tables that map its pages. The layers above define the
+//! The lock of a space guards one [`State`]. What needs no lock is in the [`Env`]: it does not
+//! change after the space was made, or is atomic. A [`Mapping`] is the part of it that belongs to
+//! one region: the region's record, and the tables that map its pages. The layers above define the
 //! operations on both, as methods.
 
 mod policy;
 
+use core::mem::ManuallyDrop;
+use core::sync::atomic::AtomicU64;
+
 use x86_64::VirtAddr;
 
+pub(crate) use self::policy::PoliciesInForce;
 pub use self::policy::{FaultAround, Policies, ZeroStores};
 use crate::frame::Frame;
 use crate::platform::Platform;
 use crate::record::{Directory, Record};
-use crate::supply::Supply;
-use crate::table::{Sink, WindowTables};
+use crate::supply::{Account, Supply};
+use crate::table::{ShardTables, Sink, Window};
+
+/// What the fault path and the clears use without a lock.
+#[derive(Debug)]
+pub(crate) struct Env<P> {
+    pub(crate) platform: P,
+    pub(crate) window: Window,
+    /// The frame of zeros that absent pages show when they are read. The end of the space takes it.
+    pub(crate) zero: ManuallyDrop<Frame>,
+    pub(crate) policies: PoliciesInForce,
+    /// The frames of images, also of those that are being made.
+    pub(crate) image_frames: AtomicU64,
+    /// The frames that images and regions which have ended have released, tables of these regions
+    /// included.
+    pub(crate) past_released: AtomicU64,
+}
+
+impl<P: Platform> Env<P> {
+    /// Frames that are charged to this account, or to none.
+    pub(crate) fn supply<'a>(&'a self, account: Option<&'a Account>) -> Supply<'a, P::Frames> {
+        Supply::new(self.platform.frames(), self.window.memory(), account)
+    }
+}
 
 /// The data that the lock of a space guards.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) tables: WindowTables,
+    pub(crate) tables: ShardTables,
     pub(crate) directory: Directory,
-    /// The frame of zeros that absent pages show when they are read.
-    pub(crate) zero: Frame,
     pub(crate) sink: Sink,
-    /// The frames of images, also of those that are being made.
-    pub(crate) image_frames: u64,
-    /// The frames that images and regions which have ended have released, tables of these regions
-    /// included.
-    pub(crate) past_released: u64,
-    pub(crate) policies: Policies,
 }
 
 impl State {
@@ -71,7 +90,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Mapping<'a, P: Platform> {
     pub(crate) record: &'a mut Record,
-    pub(crate) tables: &'a mut WindowTables,
+    pub(crate) tables: &'a mut ShardTables,
     pub(crate) platform: &'a P,
 }
 

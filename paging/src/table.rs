@@ -12,11 +12,13 @@
 //! | deferred | an address, `DEFERRED` | a data frame with old bytes, out of the CPU's reach; level 1 only |
 //! | detached | an address | a frame that is about to be released, out of the CPU's reach |
 //!
-//! Invariants: an entry that owns a table counts what keeps that table alive. A table is reached
-//! through the one entry that owns it, so a [`Table`] is an exclusive borrow. A frame that is put
-//! into an entry holds zeros, or all bytes of an image's page. What makes a present entry absent
-//! adds its pages to a [`FlushBatch`], and what takes a frame out of an entry requires the batch's
-//! [`Flushed`].
+//! Invariants: an entry that owns a table counts what keeps that table alive. A table of level 1 or
+//! 2 is reached through the one entry that owns it, so a [`Table`] is an exclusive borrow. A
+//! level-3 table belongs to the [`Window`], and several [`ShardTables`] may use it at the same
+//! time, each its own entries. So a [`Table`] of level 3 borrows these entries and no other. A
+//! frame that is put into an entry holds zeros, or all bytes of an image's page. What makes a
+//! present entry absent adds its pages to a [`FlushBatch`], and what takes a frame out of an entry
+//! requires the batch's [`Flushed`].
 //!
 //! All walks of the crate are safe code over this layer.
 
@@ -31,6 +33,7 @@ mod entry;
 mod leaf;
 mod resident;
 mod root;
+mod shard;
 mod sink;
 mod sweep;
 mod vacant;
@@ -46,28 +49,26 @@ use self::entry::{
 };
 pub(crate) use self::resident::{Resident, Stale};
 use self::root::Root;
+pub(crate) use self::shard::{ShardTables, TABLE_WORK};
 pub(crate) use self::sink::{Sink, SinkPlace};
 pub(crate) use self::sweep::{FirstStep, FrameCounts, Reach, SecondStep, Sweep, first_step, second_step};
-pub(crate) use self::window::{TABLE_WORK, WindowTables};
+pub(crate) use self::window::Window;
 use crate::frame::{Frame, PhysicalMemory, Shortage, ZeroedFrame};
-use crate::pages::{indices, part};
+use crate::pages::{ENTRIES, indices, part};
 use crate::tlb::{FlushBatch, Flushed};
 
-/// A page table of level 1, 2 or 3, borrowed exclusively.
+/// A page table of level 1 or 2, or a shard's entries of one of level 3, borrowed exclusively.
 #[derive(Debug)]
 pub(crate) struct Table<'t> {
     memory: PhysicalMemory,
     level: PageTableLevel,
-    entries: &'t mut PageTable,
+    /// The first of the table's 512 entries.
+    entries: *mut PageTableEntry,
     /// The entry that owns this table and counts what it holds.
     owner: &'t mut PageTableEntry,
 }
 
 impl<'t> Table<'t> {
-    pub(crate) const fn memory(&self) -> PhysicalMemory {
-        self.memory
-    }
-
     pub(crate) const fn level(&self) -> PageTableLevel {
         self.level
     }
@@ -76,7 +77,7 @@ impl<'t> Table<'t> {
     /// table that covers the page, at the table's level.
     #[inline]
     pub(crate) fn state(&self, page: Page) -> EntryState {
-        state(&self.entries[self.index(page)])
+        state(self.entry(page))
     }
 
     /// Visits the entries of the range that are not absent, each with its part of the range, until
@@ -89,7 +90,7 @@ impl<'t> Table<'t> {
         let mut indices = indices(pages, self.level);
         let first = indices.start;
         indices.find_map(|index| {
-            let is_used = !self.entries[index].is_unused();
+            let is_used = !self.entry_at(index).is_unused();
             if is_used { visit(self, part(pages, self.level, index - first)) } else { None }
         })
     }
@@ -106,25 +107,24 @@ impl<'t> Table<'t> {
     #[inline]
     pub(crate) fn below(&mut self, page: Page) -> Option<Table<'_>> {
         let level = self.level.next_lower_level()?;
-        let entry = self.entry(page);
-        let owns_one = matches!(state(entry), EntryState::Owned(_) | EntryState::Detached(_));
-        owns_one.then(|| Table::owned_by(self.memory, level, self.entry(page)))
+        let owns_one = matches!(self.state(page), EntryState::Owned(_) | EntryState::Detached(_));
+        owns_one.then(|| Table::owned_by(self.memory, level, self.entry_mut(page)))
     }
 
     /// The table below, if the entry owns one within the CPU's reach.
     #[inline]
     pub(crate) fn into_below(self, page: Page) -> Option<Self> {
         let level = self.level.next_lower_level()?;
-        let index = self.index(page);
-        let entry = &mut self.entries[index];
-        if owns_table(entry) { Some(Self::owned_by(self.memory, level, entry)) } else { None }
+        let memory = self.memory;
+        let entry = self.into_entry(page);
+        if owns_table(entry) { Some(Self::owned_by(memory, level, entry)) } else { None }
     }
 
     /// The lowest table that exists on the way from this one to the page, down to level `floor`.
     #[inline]
     pub(crate) fn descend(self, page: Page, floor: PageTableLevel) -> Self {
         let mut table = self;
-        while table.level > floor && owns_table(&table.entries[table.index(page)]) {
+        while table.level > floor && owns_table(table.entry(page)) {
             table = table.into_below(page).expect("the entry owns a table, as was just seen");
         }
         table
@@ -147,17 +147,11 @@ impl<'t> Table<'t> {
         Ok(table)
     }
 
-    /// The table at this level that the entry owns.
+    /// The table at this level that the entry owns. Of a level-3 table, these are the entries of
+    /// the shard that the entry counts for.
     #[inline]
     fn owned_by(memory: PhysicalMemory, level: PageTableLevel, entry: &'t mut PageTableEntry) -> Self {
-        // SAFETY:
-        // 1. The frame holds a table: above level 1 an entry owns only what `put` gave it, a frame
-        //    of zeros, which is a table without entries, and which has been written through this
-        //    type only.
-        // 2. It lives, and no other reference to it exists, for `'t`: the entry is its one owner,
-        //    and is borrowed exclusively.
-        let entries = unsafe { memory.table(frame_of(entry)) };
-        Self { memory, level, entries, owner: entry }
+        Self { memory, level, entries: memory.entries(frame_of(entry)), owner: entry }
     }
 
     /// Makes the entry the owner of a frame of zeros: data at level 1, an empty table above.
@@ -190,7 +184,7 @@ impl<'t> Table<'t> {
     /// Clears an entry that leads to the sink.
     pub(crate) fn uncover(&mut self, page: Page, batch: &mut FlushBatch) {
         debug_assert_eq!(self.state(page), EntryState::Sink, "the entry owns a frame");
-        self.entry(page).set_unused();
+        self.entry_mut(page).set_unused();
         count_down(self.owner, 1);
         batch.add_entry(page, self.level);
     }
@@ -200,7 +194,7 @@ impl<'t> Table<'t> {
     pub(crate) fn resident(&mut self, page: Page) -> Option<Resident<'_>> {
         let EntryState::Owned(frame) = self.state(page) else { return None };
         let is_data = self.level == PageTableLevel::One;
-        is_data.then(|| Resident::new(self.memory, page, frame, self.entry(page)))
+        is_data.then(|| Resident::new(self.memory, page, frame, self.entry_mut(page)))
     }
 
     /// Fills the frame of a deferred entry with zeros, and then maps it again.
@@ -212,7 +206,7 @@ impl<'t> Table<'t> {
         // SAFETY: the entry owns the frame, is borrowed exclusively, and is not present. The frame
         // holds data, so no reference to it exists.
         unsafe { self.memory.zero_at(frame) };
-        self.entry(page).set_frame(frame, OWNED);
+        self.entry_mut(page).set_frame(frame, OWNED);
     }
 
     /// Takes an empty table that the entry owns out of the CPU's reach, for good.
@@ -234,7 +228,7 @@ impl<'t> Table<'t> {
 
     fn detach(&mut self, page: Page) {
         debug_assert!(owns_table(self.entry(page)), "the entry owns no table");
-        detach(self.entry(page));
+        detach(self.entry_mut(page));
         count_down(self.owner, 1);
     }
 
@@ -248,7 +242,7 @@ impl<'t> Table<'t> {
         let (EntryState::Owned(frame) | EntryState::Detached(frame)) = self.state(page) else {
             unreachable!("the walk has just been in the table that the entry owns");
         };
-        self.entry(page).set_unused();
+        self.entry_mut(page).set_unused();
         // SAFETY: the entry owned the frame and is cleared. The table was out of the CPU's reach,
         // and the TLB was flushed after that: no CPU walks the table any more.
         unsafe { Frame::from_phys(frame) }
@@ -261,12 +255,12 @@ impl<'t> Table<'t> {
 
     /// Whether anything keeps alive the table that the entry owns.
     pub(crate) fn is_needed(&self, page: Page) -> bool {
-        is_needed(&self.entries[self.index(page)])
+        is_needed(self.entry(page))
     }
 
     /// How many things keep alive the table that the entry owns.
     pub(crate) fn occupancy(&self, page: Page) -> u64 {
-        occupancy(&self.entries[self.index(page)])
+        occupancy(self.entry(page))
     }
 
     /// Keeps this table alive even if it is empty. Every pin is matched by an
@@ -291,7 +285,7 @@ impl<'t> Table<'t> {
         if before == EntryState::Absent {
             count_up(self.owner, 1);
         }
-        self.entry(page).set_frame(frame, flags);
+        self.entry_mut(page).set_frame(frame, flags);
     }
 
     #[inline]
@@ -299,9 +293,69 @@ impl<'t> Table<'t> {
         page.page_table_index(self.level)
     }
 
+    /// The entry of this table that covers the page. The page is one of those that the table was
+    /// borrowed for.
     #[inline]
-    fn entry(&mut self, page: Page) -> &mut PageTableEntry {
-        let index = self.index(page);
-        &mut self.entries[index]
+    fn entry(&self, page: Page) -> &PageTableEntry {
+        self.entry_at(self.index(page).into())
+    }
+
+    #[inline]
+    fn entry_at(&self, index: usize) -> &PageTableEntry {
+        // SAFETY: as for `into_entry`. The entry is borrowed together with `self`.
+        unsafe { &*self.pointer_to(index) }
+    }
+
+    #[inline]
+    fn entry_mut(&mut self, page: Page) -> &mut PageTableEntry {
+        let entry = self.pointer_to(self.index(page).into());
+        // SAFETY: as for `into_entry`. The entry is borrowed exclusively, together with `self`.
+        unsafe { &mut *entry }
+    }
+
+    #[inline]
+    fn into_entry(self, page: Page) -> &'t mut PageTableEntry {
+        let entry = self.pointer_to(self.index(page).into());
+        // SAFETY:
+        // 1. The frame holds a table: above level 1 an entry owns only what `put` gave it, a frame
+        //    of zeros, which is a table without entries. A level-3 table was made of one by
+        //    `Window`. Only this type has written entries since.
+        // 2. The table lives for `'t`, because its owner is borrowed exclusively. A level-3 table
+        //    lives as long as the window, which outlives all tables.
+        // 3. No other reference to the entry exists. A table of level 1 or 2 is reached through its
+        //    one owner. A level-3 entry covers 1 GiB, which is in one shard, and is reached through
+        //    that shard's `ShardTables`, which is borrowed exclusively.
+        unsafe { &mut *entry }
+    }
+
+    /// The page's entry, and the entry that owns this table.
+    #[inline]
+    fn entry_and_owner(&mut self, page: Page) -> (&mut PageTableEntry, &mut PageTableEntry) {
+        let entry = self.pointer_to(self.index(page).into());
+        // SAFETY: as for `into_entry`. The entry is borrowed exclusively, together with `self`. It
+        // is not the owner, which is outside of this table.
+        let entry = unsafe { &mut *entry };
+        (entry, self.owner)
+    }
+
+    /// The place of an entry. The index is below 512.
+    #[inline]
+    fn pointer_to(&self, index: usize) -> *mut PageTableEntry {
+        debug_assert!(index < ENTRIES, "a table has no entry {index}");
+        self.entries.wrapping_add(index)
+    }
+
+    /// All entries of this table.
+    ///
+    /// # Panics
+    ///
+    /// If this is a table of level 3, because its other entries are not borrowed.
+    #[inline]
+    fn whole(&mut self) -> &mut PageTable {
+        assert!(self.level < PageTableLevel::Three, "other shards use the same level-3 table");
+        let table: *mut PageTable = self.entries.cast();
+        // SAFETY: as for `into_entry`. All entries of the table belong to one owner, which is
+        // borrowed exclusively, and `PageTable` is an aligned array of 512 entries.
+        unsafe { &mut *table }
     }
 }

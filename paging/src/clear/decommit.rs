@@ -23,7 +23,7 @@ use crate::record::{Block, Figures};
 use crate::state::Mapping;
 use crate::supply::Supply;
 use crate::table::{
-    FirstStep, FrameCounts, Reach, SecondStep, Sweep, Table, WindowTables, first_step, second_step,
+    FirstStep, FrameCounts, Reach, SecondStep, ShardTables, Sweep, Table, first_step, second_step,
 };
 use crate::tlb::{FLUSH_SINGLY, FlushBatch, Flushed};
 
@@ -113,7 +113,7 @@ impl Sweep {
 }
 
 impl Detacher<'_> {
-    fn detach_all(&mut self, pages: PageRange, tables: &mut WindowTables) -> Way {
+    fn detach_all(&mut self, pages: PageRange, tables: &mut ShardTables) -> Way {
         if let Some(mut table) = tables.level1_around(pages) {
             self.detach(pages, &mut table);
             if table.is_used() {
@@ -184,7 +184,7 @@ struct Reaper<'a, S> {
 }
 
 impl<S: FrameSource> Reaper<'_, S> {
-    fn reap_all(&mut self, pages: PageRange, tables: &mut WindowTables, way: Way) {
+    fn reap_all(&mut self, pages: PageRange, tables: &mut ShardTables, way: Way) {
         if way == Way::OneTable
             && let Some(mut table) = tables.level1_around(pages)
         {

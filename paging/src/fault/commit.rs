@@ -12,8 +12,7 @@ use crate::frame::Shortage;
 use crate::pages::{entry_end, page_after};
 use crate::platform::Platform;
 use crate::record::Record;
-use crate::state::FaultAround;
-use crate::supply::Supply;
+use crate::state::Env;
 use crate::table::Table;
 
 /// A page of a region that is about to get a frame.
@@ -22,7 +21,7 @@ pub(super) struct Commit<'a, P> {
     pub(super) record: &'a mut Record,
     /// The lowest table that exists on the way to the page.
     pub(super) table: Table<'a>,
-    pub(super) platform: &'a P,
+    pub(super) env: &'a Env<P>,
 }
 
 impl<P: Platform> Commit<'_, P> {
@@ -46,11 +45,11 @@ impl<P: Platform> Commit<'_, P> {
     pub(super) fn give_frame(
         self,
         original: Option<PhysFrame>,
-        policy: FaultAround,
+        limit_pages: u16,
     ) -> Result<Option<PageRange>, Shortage> {
         let mut commit = self.reach_level1()?;
         commit.fill(original)?;
-        let ahead_pages = commit.record.follow_run(commit.page, policy.limit_pages());
+        let ahead_pages = commit.record.follow_run(commit.page, limit_pages);
         Ok(if ahead_pages > 0 { commit.fill_ahead(ahead_pages) } else { None })
     }
 
@@ -58,7 +57,7 @@ impl<P: Platform> Commit<'_, P> {
     /// translate to the shared one.
     pub(super) fn replace_shared(mut self, original: Option<PhysFrame>) -> Result<(), Shortage> {
         self.fill(original)?;
-        self.platform.flush(self.page);
+        self.env.platform.flush(self.page);
         Ok(())
     }
 
@@ -67,16 +66,16 @@ impl<P: Platform> Commit<'_, P> {
         if self.table.level() == PageTableLevel::One {
             return Ok(self);
         }
-        let Self { page, record, table, platform } = self;
-        let supply = Supply::new(platform.frames(), table.memory(), Some(&record.account));
+        let Self { page, record, table, env } = self;
+        let supply = env.supply(Some(&record.account));
         let made = &mut record.figures.table_frames;
         let table = table.reach(page, PageTableLevel::One, || supply.take().inspect(|_| *made += 1))?;
-        Ok(Self { page, record, table, platform })
+        Ok(Self { page, record, table, env })
     }
 
     /// Maps a new frame: a copy of the page's original, or zeros.
     fn fill(&mut self, original: Option<PhysFrame>) -> Result<(), Shortage> {
-        let supply = Supply::new(self.platform.frames(), self.table.memory(), Some(&self.record.account));
+        let supply = self.env.supply(Some(&self.record.account));
         match original {
             None => self.table.put(self.page, supply.take()?),
             Some(original) => {
@@ -101,7 +100,7 @@ impl<P: Platform> Commit<'_, P> {
         let table_end = entry_end(self.page, PageTableLevel::Two);
         let end = page_after(start, count).min(self.record.usable_end()).min(table_end);
         let end = self.record.next_original(start, end);
-        let supply = Supply::new(self.platform.frames(), self.table.memory(), Some(&self.record.account));
+        let supply = self.env.supply(Some(&self.record.account));
         let frames = self.table.put_ahead(Page::range(start, end), |most, put| supply.take_up_to(most, put));
         if frames == 0 {
             return None;

@@ -19,7 +19,7 @@ use super::resolve::place_of;
 use crate::pages::page_after;
 use crate::record::Record;
 use crate::state::ZeroStores;
-use crate::table::WindowTables;
+use crate::table::ShardTables;
 
 /// Moves a store of zeros, which faulted at this page, to the end of the pages that read as zero.
 /// Returns whether it was moved.
@@ -31,7 +31,7 @@ pub(super) fn step_over(
     page: Page,
     store: ZeroStore<'_>,
     record: &mut Record,
-    tables: &mut WindowTables,
+    tables: &mut ShardTables,
     policy: ZeroStores,
     accepted: impl FnOnce(Place) -> bool,
 ) -> bool {

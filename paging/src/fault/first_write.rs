@@ -17,8 +17,7 @@ use super::commit::Commit;
 use super::fast_forward::{Interrupted, ZeroStore, step_over};
 use super::resolve::place_of;
 use crate::platform::Platform;
-use crate::state::{Mapping, State};
-use crate::supply::Supply;
+use crate::state::{Env, Mapping, State};
 
 /// The error code of a first write.
 const FIRST_WRITE: PageFaultErrorCode = PageFaultErrorCode::CAUSED_BY_WRITE;
@@ -35,31 +34,31 @@ pub(super) fn first_write<P: Platform>(
     state: &mut State,
     fault: Fault,
     interrupted: Option<&mut Interrupted<'_>>,
-    platform: &P,
+    env: &Env<P>,
 ) -> bool {
     if fault.code != FIRST_WRITE {
         return false;
     }
     match interrupted.and_then(|code| code.zero_store(fault.address)) {
-        Some(store) => step_over_zeros(state, fault, store),
-        None => commit(state, fault, platform),
+        Some(store) => step_over_zeros(state, fault, store, env),
+        None => commit(state, fault, env),
     }
 }
 
 /// Moves a fill of zeros to the end of the absent pages that start with the faulting one.
 #[inline(never)]
-fn step_over_zeros(state: &mut State, fault: Fault, store: ZeroStore<'_>) -> bool {
-    let State { tables, directory, policies, .. } = state;
+fn step_over_zeros<P>(state: &mut State, fault: Fault, store: ZeroStore<'_>, env: &Env<P>) -> bool {
+    let State { tables, directory, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return false };
     let is_first_write = |place| is_first_write(fault.code, place);
-    step_over(page, store, record, tables, policies.zero_stores, is_first_write)
+    step_over(page, store, record, tables, env.policies.zero_stores(), is_first_write)
 }
 
 /// Gives the page a frame of zeros.
 #[inline(never)]
-fn commit<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> bool {
-    let State { tables, directory, policies, .. } = state;
+fn commit<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> bool {
+    let State { tables, directory, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return false };
     let Some(mut table) = tables.level1(page) else { return false };
@@ -67,17 +66,17 @@ fn commit<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> bool {
     if !is_first_write(fault.code, place) || record.filling.is_some() || record.original(page).is_some() {
         return false;
     }
-    let supply = Supply::new(platform.frames(), table.memory(), Some(&record.account));
+    let supply = env.supply(Some(&record.account));
     let Some(vacant) = table.vacant(page) else { return false };
     let Ok(zeroed) = supply.take() else { return false };
     vacant.put(zeroed);
     record.figures.count_mapped(1);
     record.figures.faults += 1;
-    let ahead_pages = record.follow_run(page, policies.fault_around.limit_pages());
+    let ahead_pages = record.follow_run(page, env.policies.limit_pages());
     if ahead_pages > 0
-        && let Some(pages) = (Commit { page, record: &mut *record, table, platform }).fill_ahead(ahead_pages)
+        && let Some(pages) = (Commit { page, record: &mut *record, table, env }).fill_ahead(ahead_pages)
     {
-        Mapping { record, tables, platform }.demote(pages);
+        Mapping { record, tables, platform: &env.platform }.demote(pages);
     }
     true
 }

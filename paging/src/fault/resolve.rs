@@ -23,9 +23,9 @@ use super::{Fault, NotOurs, Outcome};
 use crate::frame::Shortage;
 use crate::platform::Platform;
 use crate::record::Record;
-use crate::state::{Mapping, State};
+use crate::state::{Env, Mapping, State};
 use crate::supply::Account;
-use crate::table::{EntryState, Table, WindowTables};
+use crate::table::{EntryState, Table};
 
 /// The number of deferred frames that a fault reclaims at a time: enough for several faults, and
 /// few enough to keep this one short.
@@ -38,20 +38,19 @@ pub(crate) fn resolve<P: Platform>(
     state: &mut State,
     fault: Fault,
     interrupted: Option<Interrupted<'_>>,
-    platform: &P,
+    env: &Env<P>,
 ) -> Option<Outcome> {
-    match attempt(state, fault, interrupted, platform) {
+    match attempt(state, fault, interrupted, env) {
         Ok(outcome) => Some(outcome),
-        Err(shortage) => relieve_and_retry(state, fault, shortage, platform),
+        Err(shortage) => relieve_and_retry(state, fault, shortage, env),
     }
 }
 
 /// As [`resolve`]. Without a frame the access goes into the sink, and the account is marked as
 /// lost.
 #[cold]
-pub(crate) fn resolve_or_lose<P: Platform>(state: &mut State, fault: Fault, platform: &P) -> Outcome {
-    resolve(state, fault, None, platform)
-        .unwrap_or_else(|| lose(state, fault, Shortage::SourceEmpty, platform))
+pub(crate) fn resolve_or_lose<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> Outcome {
+    resolve(state, fault, None, env).unwrap_or_else(|| lose(state, fault, Shortage::SourceEmpty, env))
 }
 
 #[cold]
@@ -59,12 +58,12 @@ fn relieve_and_retry<P: Platform>(
     state: &mut State,
     fault: Fault,
     shortage: Shortage,
-    platform: &P,
+    env: &Env<P>,
 ) -> Option<Outcome> {
     let mut shortage = shortage;
     // The loop ends, because each relief leaves fewer frames that can be reclaimed.
-    while relieve(state, fault.address, shortage, platform) {
-        match attempt(state, fault, None, platform) {
+    while relieve(state, fault.address, shortage, env) {
+        match attempt(state, fault, None, env) {
             Ok(outcome) => return Some(outcome),
             Err(next) => shortage = next,
         }
@@ -72,7 +71,7 @@ fn relieve_and_retry<P: Platform>(
     match shortage {
         Shortage::SourceEmpty => None,
         // More frames in the source would not help.
-        Shortage::CapReached { .. } => Some(lose(state, fault, shortage, platform)),
+        Shortage::CapReached { .. } => Some(lose(state, fault, shortage, env)),
     }
 }
 
@@ -81,12 +80,12 @@ fn attempt<P: Platform>(
     state: &mut State,
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
-    platform: &P,
+    env: &Env<P>,
 ) -> Result<Outcome, Shortage> {
-    if first_write(state, fault, interrupted.as_mut(), platform) {
+    if first_write(state, fault, interrupted.as_mut(), env) {
         return Ok(Outcome::Handled);
     }
-    attempt_any(state, fault, interrupted, platform)
+    attempt_any(state, fault, interrupted, env)
 }
 
 #[cold]
@@ -94,48 +93,48 @@ fn attempt_any<P: Platform>(
     state: &mut State,
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
-    platform: &P,
+    env: &Env<P>,
 ) -> Result<Outcome, Shortage> {
-    let State { tables, directory, zero, policies, .. } = state;
+    let State { tables, directory, .. } = state;
     let page = Page::containing_address(fault.address);
     let Some(record) = directory.find(fault.address) else { return Ok(nowhere(fault.code)) };
     let mut table = tables.descend(page, PageTableLevel::One);
     let remedy = match classify(fault.code, place_of(page, record, &table)) {
         Ok(remedy) => remedy,
         Err(NotOurs::Protection) => {
-            return Ok(Outcome::NotOurs(other_root(page, tables, platform).unwrap_or(NotOurs::Protection)));
+            return Ok(Outcome::NotOurs(other_root(page, env).unwrap_or(NotOurs::Protection)));
         }
         Err(reason) => return Ok(Outcome::NotOurs(reason)),
     };
     if remedy.reads_as_zero()
         && let Some(store) = interrupted.as_mut().and_then(|code| code.zero_store(fault.address))
     {
-        if step_over(page, store, record, tables, policies.zero_stores, |_| true) {
+        if step_over(page, store, record, tables, env.policies.zero_stores(), |_| true) {
             return Ok(Outcome::Handled);
         }
         table = tables.descend(page, PageTableLevel::One);
     }
     let original = record.original(page);
     if remedy.takes_frame() && original.is_none() && record.filling_at(page).is_some() {
-        cover(state, fault, platform);
+        cover(state, fault, env);
         return Ok(Outcome::Handled);
     }
-    let commit = Commit { page, record: &mut *record, table, platform };
+    let commit = Commit { page, record: &mut *record, table, env };
     match remedy {
         // The page was mapped since by another CPU, or this fault would occur for ever.
         Remedy::Retry => {
-            if let Some(reason) = other_root(page, tables, platform) {
+            if let Some(reason) = other_root(page, env) {
                 return Ok(Outcome::NotOurs(reason));
             }
         }
-        Remedy::Show => commit.show(original.unwrap_or(zero.phys()))?,
+        Remedy::Show => commit.show(original.unwrap_or(env.zero.phys()))?,
         Remedy::TakeBack => {
             commit.take_back();
             tables.check_marks(page);
         }
         Remedy::Commit => {
-            if let Some(pages) = commit.give_frame(original, policies.fault_around)? {
-                Mapping { record: &mut *record, tables, platform }.demote(pages);
+            if let Some(pages) = commit.give_frame(original, env.policies.limit_pages())? {
+                Mapping { record: &mut *record, tables, platform: &env.platform }.demote(pages);
             }
         }
         Remedy::Upgrade => commit.replace_shared(original)?,
@@ -145,15 +144,15 @@ fn attempt_any<P: Platform>(
 }
 
 /// The reason for a fault on a mapped page, if the CPU is in a root that does not lead to it.
-fn other_root<P: Platform>(page: Page, tables: &mut WindowTables, platform: &P) -> Option<NotOurs> {
-    let root = platform.active_root()?;
+fn other_root<P: Platform>(page: Page, env: &Env<P>) -> Option<NotOurs> {
+    let root = env.platform.active_root()?;
     // SAFETY: the root is a level-4 table, by guarantee 5 of `Platform`.
-    let is_attached = unsafe { tables.is_attached_to(root, page) };
+    let is_attached = unsafe { env.window.is_attached_to(root, page) };
     (!is_attached).then_some(NotOurs::OtherRoot { root, index: page.p4_index() })
 }
 
 /// Makes frames available that can end this shortage, and returns whether it has found any.
-fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage, platform: &P) -> bool {
+fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage, env: &Env<P>) -> bool {
     let Some(record) = state.directory.find(address) else { return false };
     let payer: *const Account = Arc::as_ptr(&record.account);
     let helps = |record: &Record| match shortage {
@@ -161,9 +160,9 @@ fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage
         Shortage::SourceEmpty => !record.account.is_reserved(),
         Shortage::CapReached { .. } => Arc::as_ptr(&record.account) == payer,
     };
-    let is_relieved = state.reclaim_some(helps, RECLAIM_FRAMES, platform).frames_released > 0
+    let is_relieved = state.reclaim_some(helps, RECLAIM_FRAMES, &env.platform).frames_released > 0
         // The pages that this finds become deferred. The next call reclaims them.
-        || state.demote_some(helps, platform) > 0;
+        || state.demote_some(helps, &env.platform) > 0;
     if let Some(record) = state.directory.find(address) {
         record.run.record_shortage(record.figures.frames_released);
     }
@@ -171,28 +170,28 @@ fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage
 }
 
 /// Makes a page that cannot get a frame lead to the sink.
-fn lose<P: Platform>(state: &mut State, fault: Fault, shortage: Shortage, platform: &P) -> Outcome {
+fn lose<P: Platform>(state: &mut State, fault: Fault, shortage: Shortage, env: &Env<P>) -> Outcome {
     let Some(record) = state.directory.find(fault.address) else { return nowhere(fault.code) };
     record.account.mark_lost(shortage);
-    cover(state, fault, platform);
+    cover(state, fault, env);
     Outcome::Handled
 }
 
 /// Makes what is missing on the way to the faulting page lead to the sink.
-fn cover<P: Platform>(state: &mut State, fault: Fault, platform: &P) {
+fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) {
     let Some(base) = state.directory.find(fault.address).map(|record| record.base()) else { return };
     if state.sink.is_lent_elsewhere(base) {
-        state.recall_sink(platform);
+        state.recall_sink(&env.platform);
     }
     let State { tables, directory, sink, .. } = state;
     let page = Page::containing_address(fault.address);
     let oldest = sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
     // The page may have shown a shared frame.
-    platform.flush(page);
+    env.platform.flush(page);
     if let Some(record) = directory.find(fault.address) {
         record.figures.faults += 1;
         if let Some(place) = oldest {
-            Mapping { record, tables, platform }.uncover(place);
+            Mapping { record, tables, platform: &env.platform }.uncover(place);
         }
     }
 }

@@ -153,6 +153,13 @@ impl PhysicalMemory {
         unsafe { &mut *table }
     }
 
+    /// The first of the 512 entries of the table in a frame, as a pointer. The page walks of
+    /// [`table`](Self::table) apply to it too.
+    #[inline]
+    pub(crate) fn entries(self, frame: PhysFrame) -> *mut PageTableEntry {
+        self.pointer(frame)
+    }
+
     /// Reads one entry of a table, which other code may write at the same time, or have a reference
     /// to.
     ///

@@ -16,6 +16,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
+use core::sync::atomic::Ordering;
 
 use thiserror::Error;
 use x86_64::VirtAddr;
@@ -27,7 +28,7 @@ use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::platform::Platform;
 use crate::record::{Attached, Originals};
 
-/// The number of frames that are released with the lock held.
+/// The number of frames that are released with interrupts off.
 const RELEASE_BATCH: usize = 1024;
 
 /// Initial content that regions of one address space share, copy-on-write.
@@ -66,16 +67,16 @@ impl<P: Platform> AddressSpace<P> {
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// Releases frames of an image, with the lock held for some of them at a time.
+    /// Releases frames of an image, with interrupts off for some of them at a time.
     fn release_in_batches(&self, mut frames: Vec<Frame>) {
         let supply = self.uncharged_supply();
         while !frames.is_empty() {
             let first = frames.len().saturating_sub(RELEASE_BATCH);
-            self.with_state(|state, _| {
-                let count = (frames.len() - first) as u64;
-                state.image_frames -= count;
-                state.past_released += count;
+            let count = (frames.len() - first) as u64;
+            self.env.platform.without_interrupts(|| {
                 frames.drain(first..).for_each(|frame| supply.release(frame));
+                self.env.image_frames.fetch_sub(count, Ordering::Relaxed);
+                self.env.past_released.fetch_add(count, Ordering::Relaxed);
             });
         }
     }
@@ -115,7 +116,7 @@ impl<P: Platform> Drop for Image<'_, P> {
         // because it kept the image alive, and its pages were flushed.
         let originals = Arc::get_mut(&mut self.originals);
         let originals = originals.expect("a region drops its record before its image");
-        // The heap is used outside of the lock.
+        // The heap is used with interrupts on.
         let frames = originals.take_frames();
         self.space.release_in_batches(frames);
     }
@@ -141,7 +142,7 @@ impl<P: Platform> Draft<'_, P> {
         while !bytes.is_empty() {
             let within = usize::from(VirtAddr::new_truncate(at).page_offset());
             let (piece, rest) = bytes.split_at(bytes.len().min(PAGE_LEN - within));
-            let memory = self.space.memory;
+            let memory = self.space.env.window.memory();
             memory.write(self.frame(at / PAGE_BYTES)?, within, piece);
             (at, bytes) = (at + piece.len() as u64, rest);
         }
@@ -152,7 +153,10 @@ impl<P: Platform> Draft<'_, P> {
     fn frame(&mut self, number: u64) -> Result<&mut Frame, Shortage> {
         let space = self.space;
         let take = || {
-            space.with_state(|state, _| space.uncharged_supply().take().inspect(|_| state.image_frames += 1))
+            let taken = space.env.platform.without_interrupts(|| space.uncharged_supply().take());
+            taken.inspect(|_| {
+                space.env.image_frames.fetch_add(1, Ordering::Relaxed);
+            })
         };
         match self.frames.entry(number) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
@@ -163,7 +167,7 @@ impl<P: Platform> Draft<'_, P> {
 
 impl<P: Platform> Drop for Draft<'_, P> {
     fn drop(&mut self) {
-        // The heap is used outside of the lock.
+        // The heap is used with interrupts on.
         self.space.release_in_batches(mem::take(&mut self.frames).into_values().collect());
     }
 }

@@ -35,7 +35,7 @@ impl<P: Platform> AddressSpace<P> {
     /// reserved for it. The lock of the space is released after each level-1 table.
     pub fn reclaim(&self, budget_frames: u64) -> Decommitted {
         reclaim(budget_frames, |budget_frames| {
-            self.with_state(|state, platform| state.reclaim_some(|_| true, budget_frames, platform))
+            self.with_state(|state, env| state.reclaim_some(|_| true, budget_frames, &env.platform))
         })
     }
 }

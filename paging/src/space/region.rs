@@ -144,7 +144,8 @@ impl<'a, P: Platform> Region<'a, P> {
     /// Runs `work` on the region's mapping after it has recalled the sink, so that no page of the
     /// region leads there.
     fn with_recalled<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
-        self.space.with_state(|state, platform| {
+        self.space.with_state(|state, env| {
+            let platform = &env.platform;
             state.recall_sink_of(self.base(), platform);
             work(state.mapping(self.base(), platform).expect(HAS_RECORD))
         })
@@ -178,7 +179,7 @@ impl<'a, P: Platform> Region<'a, P> {
     }
 
     fn with_mapping<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
-        self.space.with_state(|state, platform| work(state.mapping(self.base(), platform).expect(HAS_RECORD)))
+        self.space.with_state(|state, env| work(state.mapping(self.base(), &env.platform).expect(HAS_RECORD)))
     }
 }
 

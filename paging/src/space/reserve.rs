@@ -6,6 +6,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use thiserror::Error;
 use x86_64::VirtAddr;
@@ -17,8 +18,8 @@ use crate::frame::Shortage;
 use crate::pages::PAGE_BYTES;
 use crate::platform::{CpuError, Platform};
 use crate::record::{Block, Placement, Record};
-use crate::state::{Mapping, State};
-use crate::supply::{Account, ChargeError, Supply};
+use crate::state::{Env, Mapping, State};
+use crate::supply::{Account, ChargeError};
 use crate::table::Sweep;
 
 impl<P: Platform> AddressSpace<P> {
@@ -39,16 +40,16 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// Nothing has changed after an error.
     pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, P>, ReserveError> {
-        self.platform.check_cpu()?;
+        self.env.platform.check_cpu()?;
         // Held to the end, so that no other reserve uses the capacity that this one has ensured.
         let mut placement = self.placement.lock();
         // Zero frames are refused only by a source that cannot reserve any.
-        Supply::new(self.platform.frames(), self.memory, Some(account)).reserve(0)?;
+        self.env.supply(Some(account)).reserve(0)?;
         let block = take_block(&mut placement, bytes)?;
         self.ensure_capacity();
         let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
         let pages = record.pages;
-        if let Err(shortage) = self.with_state(|state, platform| pin_tables(&mut record, state, platform)) {
+        if let Err(shortage) = self.with_state(|state, env| pin_tables(&mut record, state, env)) {
             self.dissolve(record, &mut placement);
             return Err(shortage.into());
         }
@@ -60,7 +61,7 @@ impl<P: Platform> AddressSpace<P> {
     /// released between batches of frames, like in a clear.
     pub(crate) fn end_region(&self, base: VirtAddr) {
         let record = loop {
-            if let Some(record) = self.with_state(|state, platform| end_some(base, state, platform)) {
+            if let Some(record) = self.with_state(|state, env| end_some(base, state, env)) {
                 break record;
             }
         };
@@ -72,9 +73,7 @@ impl<P: Platform> AddressSpace<P> {
     fn dissolve(&self, record: Record, placement: &mut Placement) {
         let most_frames = record.most_frames();
         let Record { block, account, .. } = record;
-        self.platform.without_interrupts(|| {
-            Supply::new(self.platform.frames(), self.memory, Some(&account)).unreserve(most_frames);
-        });
+        self.env.platform.without_interrupts(|| self.env.supply(Some(&account)).unreserve(most_frames));
         placement.free(block);
     }
 
@@ -89,8 +88,9 @@ impl<P: Platform> AddressSpace<P> {
 
 /// Releases a batch of the region's frames. Returns its record, which is in the directory no more,
 /// when all have been released.
-fn end_some<P: Platform>(base: VirtAddr, state: &mut State, platform: &P) -> Option<Record> {
+fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Option<Record> {
     const HAS_RECORD: &str = "a region has a record until it ends";
+    let platform = &env.platform;
     state.recall_sink_of(base, platform);
     let mut mapping = state.mapping(base, platform).expect(HAS_RECORD);
     let all = mapping.record.block.pages();
@@ -104,7 +104,7 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, platform: &P) -> Opt
         state.tables.unpin(record.pages.start, level);
     }
     Mapping { record: &mut record, tables: &mut state.tables, platform }.sweep(Sweep::Everything, all);
-    state.past_released += record.figures.released();
+    env.past_released.fetch_add(record.figures.released(), Ordering::Relaxed);
     Some(record)
 }
 
@@ -129,15 +129,13 @@ fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveErr
 
 /// Pins the tables that the region shares. Releases those that were made if there are too few
 /// frames for all of them.
-fn pin_tables<P: Platform>(record: &mut Record, state: &mut State, platform: &P) -> Result<(), Shortage> {
+fn pin_tables<P: Platform>(record: &mut Record, state: &mut State, env: &Env<P>) -> Result<(), Shortage> {
     let Some(level) = record.block.lowest_shared_tables() else { return Ok(()) };
-    state
-        .tables
-        .pin(record.pages.start, level, &Supply::new(platform.frames(), state.tables.memory(), None))
-        .inspect_err(|_| {
-            let pages = record.block.pages();
-            Mapping { record, tables: &mut state.tables, platform }.sweep(Sweep::Everything, pages);
-        })
+    state.tables.pin(record.pages.start, level, &env.supply(None)).inspect_err(|_| {
+        let pages = record.block.pages();
+        Mapping { record, tables: &mut state.tables, platform: &env.platform }
+            .sweep(Sweep::Everything, pages);
+    })
 }
 
 /// Why a region cannot be made.

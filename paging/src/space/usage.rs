@@ -2,6 +2,8 @@
 //!
 //! The figures are summed up under one hold of the lock, so they fit together.
 
+use core::sync::atomic::Ordering;
+
 use super::AddressSpace;
 use crate::platform::Platform;
 use crate::table::Sink;
@@ -12,14 +14,14 @@ impl<P: Platform> AddressSpace<P> {
     /// It takes time for the regions, and for the pages that were committed ahead, because it reads
     /// their dirty bits.
     pub fn usage(&self) -> Usage {
-        self.with_state(|state, platform| {
+        self.with_state(|state, env| {
             let mut usage = Usage {
-                fixed_frames: state.tables.level3_frames() + 1 + Sink::FRAMES,
+                fixed_frames: env.window.level3_frames() + 1 + Sink::FRAMES,
                 shared_table_frames: state.tables.shared_frames(),
-                image_frames: state.image_frames,
+                image_frames: env.image_frames.load(Ordering::Relaxed),
                 ..Usage::default()
             };
-            state.each_mapping(platform, |mut mapping| {
+            state.each_mapping(&env.platform, |mut mapping| {
                 let held = mapping.residency();
                 usage.regions += 1;
                 usage.reserved_bytes += mapping.record.pages.size();
@@ -36,12 +38,13 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// It takes time for the regions, but for no page.
     pub fn turnover(&self) -> Turnover {
-        self.with_state(|state, platform| {
+        self.with_state(|state, env| {
             // Single frames are not counted: what was taken is what is held and what was released.
-            let fixed = state.tables.level3_frames() + 1 + Sink::FRAMES;
-            let mut held = fixed + state.tables.shared_frames() + state.image_frames;
-            let mut released_frames = state.past_released + state.tables.shared_released();
-            state.each_mapping(platform, |mapping| {
+            let fixed = env.window.level3_frames() + 1 + Sink::FRAMES;
+            let mut held = fixed + state.tables.shared_frames() + env.image_frames.load(Ordering::Relaxed);
+            let mut released_frames =
+                env.past_released.load(Ordering::Relaxed) + state.tables.shared_released();
+            state.each_mapping(&env.platform, |mapping| {
                 held += mapping.record.figures.held();
                 released_frames += mapping.record.figures.released();
             });

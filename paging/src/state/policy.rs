@@ -3,6 +3,8 @@
 //! A policy changes costs, and never what a page reads: a page that was committed ahead reads as
 //! zero, as an absent one does.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 /// The policies of an address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policies {
@@ -41,16 +43,6 @@ pub enum FaultAround {
     },
 }
 
-impl FaultAround {
-    /// The largest number of pages that one fault commits.
-    pub(crate) const fn limit_pages(self) -> u16 {
-        match self {
-            Self::Off => 1,
-            Self::Adaptive { limit_pages } => limit_pages,
-        }
-    }
-}
-
 /// A fault costs less than zeroing a page. With 64 pages per fault its cost hardly counts, and more
 /// pages would hold more frames for little gain: `cargo xtask bench` compares several limits.
 const DEFAULT_LIMIT_PAGES: u16 = 64;
@@ -73,4 +65,77 @@ pub enum ZeroStores {
     /// It is moved to the end of the pages, which stay as they are.
     #[default]
     StepOver,
+}
+
+/// The policies of a space in one word, which faults read without a lock.
+///
+/// A fault that runs while they are set may apply the old ones or the new ones.
+#[derive(Debug)]
+pub(crate) struct PoliciesInForce(AtomicU32);
+
+/// The largest number of pages that one fault commits. It is 1 if fault-around is off.
+const LIMIT_PAGES: u32 = 0xffff;
+const FAULT_AROUND_OFF: u32 = 1 << 16;
+const STEP_OVER: u32 = 1 << 17;
+
+impl PoliciesInForce {
+    pub(crate) fn new(policies: Policies) -> Self {
+        Self(AtomicU32::new(pack(policies)))
+    }
+
+    pub(crate) fn set(&self, policies: Policies) {
+        self.0.store(pack(policies), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Policies {
+        let word = self.0.load(Ordering::Relaxed);
+        let is_off = word & FAULT_AROUND_OFF != 0;
+        let limit_pages = self.limit_pages();
+        Policies {
+            fault_around: if is_off { FaultAround::Off } else { FaultAround::Adaptive { limit_pages } },
+            zero_stores: self.zero_stores(),
+        }
+    }
+
+    /// The largest number of pages that one fault commits.
+    #[inline]
+    pub(crate) fn limit_pages(&self) -> u16 {
+        (self.0.load(Ordering::Relaxed) & LIMIT_PAGES) as u16
+    }
+
+    #[inline]
+    pub(crate) fn zero_stores(&self) -> ZeroStores {
+        let steps_over = self.0.load(Ordering::Relaxed) & STEP_OVER != 0;
+        if steps_over { ZeroStores::StepOver } else { ZeroStores::Off }
+    }
+}
+
+fn pack(policies: Policies) -> u32 {
+    let fault_around = match policies.fault_around {
+        FaultAround::Off => FAULT_AROUND_OFF | 1,
+        FaultAround::Adaptive { limit_pages } => limit_pages.into(),
+    };
+    let zero_stores = match policies.zero_stores {
+        ZeroStores::Off => 0,
+        ZeroStores::StepOver => STEP_OVER,
+    };
+    fault_around | zero_stores
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policies_in_force_are_those_that_were_set() {
+        let in_force = PoliciesInForce::new(Policies::OFF);
+        assert_eq!((in_force.get(), in_force.limit_pages()), (Policies::OFF, 1));
+        for limit_pages in [0, 1, 64, u16::MAX] {
+            for zero_stores in [ZeroStores::Off, ZeroStores::StepOver] {
+                let policies = Policies { fault_around: FaultAround::Adaptive { limit_pages }, zero_stores };
+                in_force.set(policies);
+                assert_eq!((in_force.get(), in_force.limit_pages()), (policies, limit_pages));
+            }
+        }
+    }
 }

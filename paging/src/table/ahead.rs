@@ -22,7 +22,7 @@ impl Table<'_> {
     pub(crate) fn count_untouched(&mut self, pages: PageRange) -> u64 {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let places = indices(pages, self.level);
-        let entries = self.entries.iter_mut().skip(places.start).take(places.len());
+        let entries = self.whole().iter().skip(places.start).take(places.len());
         entries.filter(|entry| is_untouched(entry)).count() as u64
     }
 
@@ -33,8 +33,9 @@ impl Table<'_> {
         let places = indices(pages, self.level);
         let first = places.start;
         let mut is_any = false;
+        let entries = self.whole();
         for index in places {
-            let entry = &mut self.entries[index];
+            let entry = &mut entries[index];
             if is_untouched(entry) {
                 suspend(entry);
                 batch.add_with(|| page_at(pages, index - first));
@@ -49,8 +50,10 @@ impl Table<'_> {
     pub(crate) fn settle_untouched(&mut self, pages: PageRange, _: &Flushed) -> u64 {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut deferred_frames = 0;
-        for index in indices(pages, self.level) {
-            let entry = &mut self.entries[index];
+        let places = indices(pages, self.level);
+        let entries = self.whole();
+        for index in places {
+            let entry = &mut entries[index];
             let EntryState::Detached(frame) = state(entry) else { continue };
             if is_dirty(entry) {
                 entry.set_frame(frame, OWNED);
@@ -86,8 +89,8 @@ mod tests {
         entries.iter_mut().zip((0..4).map(frame)).for_each(|(entry, frame)| {
             entry.set_frame(frame, OWNED_AHEAD);
         });
-        let mut table =
-            Table { memory, level: PageTableLevel::One, entries: &mut entries, owner: &mut owner };
+        let first_entry: *mut PageTableEntry = (&raw mut entries).cast();
+        let mut table = Table { memory, level: PageTableLevel::One, entries: first_entry, owner: &mut owner };
         let first = Page::containing_address(VirtAddr::new(0x4000_0000));
         let pages = Page::range(first, first + 512);
         assert_eq!(table.count_untouched(pages), 4);
@@ -96,8 +99,8 @@ mod tests {
         assert!(table.suspend_untouched(pages, &mut batch));
         assert_eq!(table.count_untouched(pages), 0);
         // A CPU that still has the translation writes the page.
-        let flags = table.entries[2].flags();
-        table.entries[2].set_flags(flags | PageTableFlags::DIRTY);
+        let written = table.entry_mut(first + 2);
+        written.set_flags(written.flags() | PageTableFlags::DIRTY);
         let flushed = batch.flush(&Log::default());
         assert_eq!(table.settle_untouched(pages, &flushed), 3);
 

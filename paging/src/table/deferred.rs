@@ -3,12 +3,12 @@
 //! A region may have deferred pages in any of thousands of tables, and a fault that reclaims one
 //! must not search them all. So the entry that owns a table is marked while a deferred page is in
 //! the table or below it. A search follows the marks: it looks at the entries of one table at each
-//! level.
+//! level. The owner of a level-3 table has no mark.
 //!
-//! Invariant: outside of a walk an entry that owns a table is marked exactly if a deferred page is
-//! below. A walk that defers pages marks the owner of their level-1 table, and passes the mark on
-//! to the levels above. A walk that ends the deferral of pages checks the tables on the way to them
-//! from the bottom up.
+//! Invariant: outside of a walk an entry that owns a table of level 1 or 2 is marked exactly if a
+//! deferred page is below. A walk that defers pages marks the owner of their level-1 table, and
+//! passes the mark on to the levels above. A walk that ends the deferral of pages checks the tables
+//! on the way to them from the bottom up.
 
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
@@ -37,7 +37,9 @@ impl Table<'_> {
 
     /// Records that a deferred page is in this table, or below.
     pub(super) fn mark_deferred(&mut self) {
-        mark_deferred(self.owner);
+        if self.level < PageTableLevel::Three {
+            mark_deferred(self.owner);
+        }
     }
 
     /// Passes the mark of the page's entry, if it has one, on to the owner of this table.
@@ -57,7 +59,7 @@ impl Table<'_> {
     /// Whether the entry owns a table with a deferred page in it, or below.
     #[inline]
     pub(crate) fn leads_to_deferred(&self, page: Page) -> bool {
-        is_marked_deferred(&self.entries[self.index(page)])
+        is_marked_deferred(self.entry(page))
     }
 
     /// Takes the mark of this table back if no deferred page is left in it, or below.
@@ -82,12 +84,13 @@ impl Table<'_> {
         self.check_mark(page);
     }
 
-    fn has_deferred(&self, from: PageTableIndex) -> bool {
+    fn has_deferred(&mut self, from: PageTableIndex) -> bool {
         let (level, from) = (self.level, usize::from(from));
+        let entries = self.whole();
         let is_deferred = |entry: &PageTableEntry| match level {
             PageTableLevel::One => matches!(state(entry), EntryState::Deferred(_)),
             _ => is_marked_deferred(entry),
         };
-        self.entries.iter().skip(from).any(is_deferred) || self.entries.iter().take(from).any(is_deferred)
+        entries.iter().skip(from).any(is_deferred) || entries.iter().take(from).any(is_deferred)
     }
 }

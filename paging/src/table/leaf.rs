@@ -6,9 +6,9 @@
 
 use core::ops::Range;
 
-use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
+use x86_64::structures::paging::{PageTable, PhysFrame};
 
 use super::entry::{OWNED_AHEAD, count_down, count_up, detach, frame_of, kind_bits, state};
 use super::sweep::{FirstStep, FrameKind, SecondStep, first_step, second_step};
@@ -36,13 +36,14 @@ impl Table<'_> {
         let mut detached = FrameCounts::default();
         let mut emptied = 0;
         let places = indices(pages, self.level);
+        let entries = self.whole();
         let mut next = places.start;
         loop {
-            next = self.skip_absent(next..places.end);
+            next = skip_absent(entries, next..places.end);
             if next == places.end {
                 break;
             }
-            let entry = &mut self.entries[next];
+            let entry = &mut entries[next];
             match first_step(state(entry), PageTableLevel::One, sweep) {
                 FirstStep::Keep | FirstStep::Descend => next += 1,
                 FirstStep::Clear => {
@@ -52,7 +53,7 @@ impl Table<'_> {
                     next += 1;
                 }
                 FirstStep::Detach(kind) => {
-                    let run = self.detach_run(next..places.end);
+                    let run = detach_run(entries, next..places.end);
                     // Deferred pages were flushed when they were deferred.
                     if kind != FrameKind::Deferred {
                         batch.add_run(page_at(pages, next - places.start), run);
@@ -65,15 +66,6 @@ impl Table<'_> {
         }
         count_down(self.owner, emptied);
         detached
-    }
-
-    /// Detaches the first entry at these places and those that follow it in the same state, and
-    /// returns their number.
-    #[inline]
-    fn detach_run(&mut self, places: Range<usize>) -> usize {
-        let kind = kind_bits(&self.entries[places.start]);
-        let entries = self.entries.iter_mut().skip(places.start).take(places.len());
-        entries.take_while(|entry| kind_bits(entry) == kind).map(detach).count()
     }
 
     /// Takes all frames out of their entries that the CPU cannot reach any more, and returns the
@@ -90,18 +82,19 @@ impl Table<'_> {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut uncounted = FrameCounts::default();
         let places = indices(pages, self.level);
+        let entries = self.whole();
         let mut next = places.start;
         loop {
-            next = self.skip_absent(next..places.end);
+            next = skip_absent(entries, next..places.end);
             if next == places.end {
                 break;
             }
-            let step = second_step(state(&self.entries[next]), PageTableLevel::One, reach);
+            let step = second_step(state(&entries[next]), PageTableLevel::One, reach);
             let SecondStep::Take(frame, kind) = step else {
                 next += 1;
                 continue;
             };
-            let taken = self.empty_run(next..places.end, frame);
+            let taken = empty_run(entries, next..places.end, frame);
             next += taken;
             if let Some(kind) = kind {
                 uncounted.add(kind, taken as u64);
@@ -115,44 +108,6 @@ impl Table<'_> {
         uncounted
     }
 
-    /// Returns the first of these places whose entry is not absent, or the end of the places.
-    ///
-    /// A clear examines all entries of a table twice, and in a sparsely touched table most of them
-    /// are absent.
-    #[inline]
-    fn skip_absent(&self, places: Range<usize>) -> usize {
-        let mut next = places.start;
-        while next < places.end && self.entries[next].is_unused() {
-            let is_group = next.is_multiple_of(GROUP) && places.end - next >= GROUP;
-            next += if is_group && self.is_group_absent(next) { GROUP } else { 1 };
-        }
-        next
-    }
-
-    /// Whether a group of entries, of which this is the first place, is absent.
-    ///
-    /// It takes little more than one instruction per entry, because it does not branch for each.
-    /// The mask shows the compiler that all places are in the table.
-    #[inline]
-    fn is_group_absent(&self, first: usize) -> bool {
-        (0..GROUP).fold(true, |absent, place| absent & self.entries[(first & GROUPS) | place].is_unused())
-    }
-
-    /// Clears the first entry at these places, which owns this frame, and those after it that own
-    /// the frames after it in the same state. Returns their number.
-    #[inline]
-    fn empty_run(&mut self, places: Range<usize>, frame: PhysFrame) -> usize {
-        let kind = kind_bits(&self.entries[places.start]);
-        let mut next = frame;
-        let follows = |entry: &&mut PageTableEntry| {
-            let is_next = kind_bits(entry) == kind && frame_of(entry) == next;
-            next = frame_after(next, 1);
-            is_next
-        };
-        let entries = self.entries.iter_mut().skip(places.start).take(places.len());
-        entries.take_while(follows).map(PageTableEntry::set_unused).count()
-    }
-
     /// Commits absent pages ahead of their first touch, from the first page of the range on.
     ///
     /// `take` gets the number of absent pages, takes up to so many frames, and passes each to its
@@ -164,15 +119,63 @@ impl Table<'_> {
     ) -> u64 {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut places = indices(pages, self.level);
-        let absent = places.clone().take_while(|index| self.entries[*index].is_unused()).count();
+        let entries = self.whole();
+        let absent = places.clone().take_while(|index| entries[*index].is_unused()).count();
         if absent == 0 {
             return 0;
         }
         let frames = take(absent as u64, &mut |zeroed| {
             let index = places.next().expect("no more frames are taken than there are absent pages");
-            self.entries[index].set_frame(zeroed.into_frame().into_phys(), OWNED_AHEAD);
+            entries[index].set_frame(zeroed.into_frame().into_phys(), OWNED_AHEAD);
         });
         count_up(self.owner, frames);
         frames
     }
+}
+
+/// Detaches the first entry at these places and those that follow it in the same state, and
+/// returns their number.
+#[inline]
+fn detach_run(entries: &mut PageTable, places: Range<usize>) -> usize {
+    let kind = kind_bits(&entries[places.start]);
+    let entries = entries.iter_mut().skip(places.start).take(places.len());
+    entries.take_while(|entry| kind_bits(entry) == kind).map(detach).count()
+}
+
+/// Returns the first of these places whose entry is not absent, or the end of the places.
+///
+/// A clear examines all entries of a table twice, and in a sparsely touched table most of them
+/// are absent.
+#[inline]
+fn skip_absent(entries: &PageTable, places: Range<usize>) -> usize {
+    let mut next = places.start;
+    while next < places.end && entries[next].is_unused() {
+        let is_group = next.is_multiple_of(GROUP) && places.end - next >= GROUP;
+        next += if is_group && is_group_absent(entries, next) { GROUP } else { 1 };
+    }
+    next
+}
+
+/// Whether a group of entries, of which this is the first place, is absent.
+///
+/// It takes little more than one instruction per entry, because it does not branch for each.
+/// The mask shows the compiler that all places are in the table.
+#[inline]
+fn is_group_absent(entries: &PageTable, first: usize) -> bool {
+    (0..GROUP).fold(true, |absent, place| absent & entries[(first & GROUPS) | place].is_unused())
+}
+
+/// Clears the first entry at these places, which owns this frame, and those after it that own
+/// the frames after it in the same state. Returns their number.
+#[inline]
+fn empty_run(entries: &mut PageTable, places: Range<usize>, frame: PhysFrame) -> usize {
+    let kind = kind_bits(&entries[places.start]);
+    let mut next = frame;
+    let follows = |entry: &&mut PageTableEntry| {
+        let is_next = kind_bits(entry) == kind && frame_of(entry) == next;
+        next = frame_after(next, 1);
+        is_next
+    };
+    let entries = entries.iter_mut().skip(places.start).take(places.len());
+    entries.take_while(follows).map(PageTableEntry::set_unused).count()
 }

@@ -1,49 +1,36 @@
-//! The owner of a level-3 table.
+//! The owner of a shard's entries in a level-3 table.
 //!
-//! It is an entry like those of the tables: it owns the level-3 table, and counts what keeps the
-//! tables below alive. It stands beside the root's entry, because other roots may have copies of
-//! that.
+//! It is an entry like those of the tables, and counts what keeps the tables below alive. But the
+//! level-3 table itself belongs to the [`Window`](super::Window), because other shards use its
+//! other entries.
 
 use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
 use super::Table;
-use super::entry::{OWNED, frame_of, is_needed};
-use crate::frame::{Frame, PhysicalMemory, ZeroedFrame};
-use crate::tlb::Flushed;
+use super::entry::{OWNED, is_needed};
+use crate::frame::PhysicalMemory;
 
-/// An owned level-3 table.
+/// The owner of a shard's entries in one level-3 table.
 #[derive(Debug)]
 pub(super) struct Root(PageTableEntry);
 
 impl Root {
-    /// Makes an empty table of a frame of zeros.
-    pub(super) fn new(zeroed: ZeroedFrame) -> Self {
+    /// The owner of entries in the level-3 table in this frame, all of which are absent.
+    pub(super) fn new(level3: PhysFrame) -> Self {
         let mut entry = PageTableEntry::new();
-        entry.set_frame(zeroed.into_frame().into_phys(), OWNED);
+        entry.set_frame(level3, OWNED);
         Self(entry)
     }
 
-    /// The table's place in physical memory.
-    pub(super) fn phys(&self) -> PhysFrame {
-        frame_of(&self.0)
-    }
-
-    /// Whether a table exists below, or the sink.
+    /// Whether the shard has a table below, or the sink.
     pub(super) fn is_used(&self) -> bool {
         is_needed(&self.0)
     }
 
-    /// The table.
+    /// The shard's entries.
     #[inline]
     pub(super) fn table(&mut self, memory: PhysicalMemory) -> Table<'_> {
         Table::owned_by(memory, PageTableLevel::Three, &mut self.0)
-    }
-
-    /// The table's frame. The table was detached from the root before.
-    pub(super) fn into_frame(self, _: &Flushed) -> Frame {
-        // SAFETY: this value owned the frame since `new`, and ends here. No root leads to the
-        // table, and the TLB was flushed after that: no CPU walks the table any more.
-        unsafe { Frame::from_phys(self.phys()) }
     }
 }

@@ -28,17 +28,18 @@ impl Table<'_> {
             return pages.end;
         }
         let places = indices(pages, self.level);
-        let entries = self.entries.iter().skip(places.start).take(places.len());
-        part_start(pages, self.level, entries.take_while(|entry| entry.is_unused()).count())
+        let absent = places.take_while(|index| self.entry_at(*index).is_unused()).count();
+        part_start(pages, self.level, absent)
     }
 
     /// The page's entry, if this is a table of level 1 and it is absent.
     #[inline]
     pub(crate) fn vacant(&mut self, page: Page) -> Option<Vacant<'_>> {
-        let index = self.index(page);
-        let entry = &mut self.entries[index];
-        let is_vacant = self.level == PageTableLevel::One && entry.is_unused();
-        is_vacant.then_some(Vacant { entry, owner: self.owner })
+        let is_vacant = self.level == PageTableLevel::One && self.entry(page).is_unused();
+        is_vacant.then(|| {
+            let (entry, owner) = self.entry_and_owner(page);
+            Vacant { entry, owner }
+        })
     }
 }
 
