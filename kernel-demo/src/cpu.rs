@@ -9,6 +9,7 @@ use core::arch::asm;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
+use palimpsest_engine::HeapMeter;
 use raw_cpuid::CpuId;
 use spin::Once;
 use x86_64::VirtAddr;
@@ -62,6 +63,8 @@ pub(crate) struct Cpu {
     segments: Once<Segments>,
     /// Set while the page-fault handler runs on this CPU.
     handling_page_fault: AtomicBool,
+    /// Counts what this CPU allocates from the heap.
+    heap_meter: HeapMeter,
 }
 
 /// The CPU that booted.
@@ -75,6 +78,7 @@ impl Cpu {
             tss: Once::new(),
             segments: Once::new(),
             handling_page_fault: AtomicBool::new(false),
+            heap_meter: HeapMeter::new(),
         }
     }
 
@@ -87,6 +91,11 @@ impl Cpu {
     /// Whether the page-fault handler runs on this CPU.
     pub(crate) fn handling_page_fault(&self) -> &AtomicBool {
         &self.handling_page_fault
+    }
+
+    /// Counts what this CPU allocates from the heap.
+    pub(crate) fn heap_meter(&self) -> &HeapMeter {
+        &self.heap_meter
     }
 
     /// Makes this value the one that [`this`] returns on the calling CPU, and loads GDT, TSS and

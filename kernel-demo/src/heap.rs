@@ -7,10 +7,23 @@
 //! guests need.
 
 use linked_list_allocator::LockedHeap;
-use palimpsest_engine::HeapBudget;
+use palimpsest_engine::{HeapBudget, HeapMeter, HeapMeters};
+
+use crate::cpu;
 
 #[global_allocator]
-static HEAP: HeapBudget<Inner> = HeapBudget::new(empty());
+static HEAP: HeapBudget<Inner, CpuMeters> = HeapBudget::with_meters(empty(), CpuMeters);
+
+/// A meter for each CPU. A call of a guest ends on the CPU on which it began, because this kernel
+/// moves a task only between two of its turns.
+pub(crate) struct CpuMeters;
+
+// SAFETY: `this` and `heap_meter` return references, and neither unwind nor allocate.
+unsafe impl HeapMeters for CpuMeters {
+    fn current(&self) -> &HeapMeter {
+        cpu::this().heap_meter()
+    }
+}
 
 /// The allocator that the budget wraps: the list itself.
 #[cfg(not(feature = "failing-heap"))]
@@ -59,7 +72,7 @@ pub(crate) fn usage() -> HeapUsage {
 }
 
 /// Returns the allocator, which accounts for the heap of guests.
-pub(crate) fn budget() -> &'static HeapBudget<Inner> {
+pub(crate) fn budget() -> &'static HeapBudget<Inner, CpuMeters> {
     &HEAP
 }
 
