@@ -2,5 +2,5 @@
 
 fn main() {
     palimpsest_kernel_build::link();
-    palimpsest_kernel_build::assemble(&["guests"]);
+    palimpsest_kernel_build::assemble(&["guests", "guests/cpus"]);
 }

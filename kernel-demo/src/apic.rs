@@ -5,6 +5,7 @@
 //! unmasks both local pins with vector 0.
 
 use core::hint::spin_loop;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::VirtAddr;
 
@@ -17,6 +18,8 @@ pub(crate) const LOCAL_APIC: u64 = 0xfee0_0000;
 pub(crate) const SPURIOUS_VECTOR: u8 = 0xff;
 /// The vector that wakes a CPU that halts.
 pub(crate) const WAKE_VECTOR: u8 = 33;
+/// The vector of the timer.
+pub(crate) const TIMER_VECTOR: u8 = 34;
 
 /// The offsets of registers (SDM Vol 3A, table 12-1).
 #[derive(Clone, Copy)]
@@ -27,8 +30,12 @@ enum Register {
     SpuriousVector = 0xf0,
     CommandLow = 0x300,
     CommandHigh = 0x310,
+    Timer = 0x320,
     /// The pin to which the interrupt controller is wired.
     Lint0 = 0x350,
+    TimerInitialCount = 0x380,
+    TimerCurrentCount = 0x390,
+    TimerDivider = 0x3e0,
 }
 
 /// In the register of the spurious vector: the APIC is enabled.
@@ -41,6 +48,36 @@ const NON_MASKABLE: u32 = 0b100 << 8;
 const INIT: u32 = 0b101 << 8;
 const START_UP: u32 = 0b110 << 8;
 const ALL_OTHERS: u32 = 0b11 << 18;
+
+/// Of the timer (SDM Vol 3A 12.5.4): it counts every 16th cycle of the APIC's clock.
+const DIVIDE_BY_16: u32 = 0b0011;
+
+/// Why a CPU interrupts another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Reason {
+    /// To start it.
+    Start,
+    /// Because there is work for it.
+    Work,
+    /// Because the kernel is ending.
+    End,
+    /// Because memory was discarded, and it may cache translations to it. No code sends such an
+    /// interrupt: `palimpsest_paging::AddressSpace` says why none is necessary.
+    Discard,
+}
+
+impl Reason {
+    const COUNT: usize = 4;
+}
+
+/// The interrupts that were sent, by [`Reason`]. One that is sent to several CPUs counts for each.
+static SENT: [AtomicU64; Reason::COUNT] = [const { AtomicU64::new(0) }; Reason::COUNT];
+
+/// Returns the number of interrupts that CPUs have sent to each other for this reason.
+pub(crate) fn sent(reason: Reason) -> u64 {
+    SENT[reason as usize].load(Ordering::Relaxed)
+}
 
 /// How the pin of the interrupt controller interrupts the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,22 +109,40 @@ pub(crate) fn end_of_interrupt() {
 
 /// Resets the CPU with this ID. It then waits for [`send_start_up`].
 pub(crate) fn send_init(id: u32) {
-    send(id, INIT | ASSERT);
+    send(id, INIT | ASSERT, Reason::Start, 1);
 }
 
 /// Makes a CPU that was reset execute the code in frame number `frame`, in real mode.
 pub(crate) fn send_start_up(id: u32, frame: u8) {
-    send(id, START_UP | ASSERT | u32::from(frame));
+    send(id, START_UP | ASSERT | u32::from(frame), Reason::Start, 1);
 }
 
-/// Interrupts all other CPUs, so that they continue after a `hlt`.
-pub(crate) fn wake_others() {
-    send(0, ALL_OTHERS | ASSERT | u32::from(WAKE_VECTOR));
+/// Interrupts the CPU with this ID, because it has work, so that it continues after a `hlt`.
+pub(crate) fn wake(id: u32) {
+    send(id, ASSERT | u32::from(WAKE_VECTOR), Reason::Work, 1);
 }
 
-/// Interrupts all other CPUs, even those that have interrupts disabled.
-pub(crate) fn send_non_maskable_to_others() {
-    send(0, ALL_OTHERS | NON_MASKABLE | ASSERT);
+/// Interrupts all `others`, because they have work, so that they continue after a `hlt`.
+pub(crate) fn wake_others(others: usize) {
+    send(0, ALL_OTHERS | ASSERT | u32::from(WAKE_VECTOR), Reason::Work, others);
+}
+
+/// Interrupts all `others`, even those that have interrupts disabled, because the kernel ends.
+pub(crate) fn send_non_maskable_to_others(others: usize) {
+    send(0, ALL_OTHERS | NON_MASKABLE | ASSERT, Reason::End, others);
+}
+
+/// Lets the timer of this CPU count down from `count`, and interrupt the CPU once, with
+/// [`TIMER_VECTOR`], when it arrives at 0. With 0 it stops.
+pub(crate) fn start_timer(count: u32) {
+    write(Register::TimerDivider, DIVIDE_BY_16);
+    write(Register::Timer, u32::from(TIMER_VECTOR));
+    write(Register::TimerInitialCount, count);
+}
+
+/// Returns the current count of this CPU's timer.
+pub(crate) fn timer_count() -> u32 {
+    read(Register::TimerCurrentCount)
 }
 
 /// Sets how the interrupts of the interrupt controller reach this CPU.
@@ -95,7 +150,9 @@ pub(crate) fn set_pin(delivery: Delivery) {
     write(Register::Lint0, delivery as u32);
 }
 
-fn send(id: u32, command: u32) {
+/// Sends an interrupt to `targets` CPUs. Every interrupt between CPUs is sent here.
+fn send(id: u32, command: u32, reason: Reason, targets: usize) {
+    SENT[reason as usize].fetch_add(targets as u64, Ordering::Relaxed);
     write(Register::CommandHigh, id << 24);
     write(Register::CommandLow, command);
     while read(Register::CommandLow) & DELIVERY_PENDING != 0 {

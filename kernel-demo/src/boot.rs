@@ -22,6 +22,7 @@ use crate::cpu::{self, FIRST_CPU};
 use crate::cpus::{self, CpusError};
 use crate::exit::{die, exit};
 use crate::files::{LoadedFiles, RequestError};
+use crate::interrupts;
 use crate::machine::Machine;
 use crate::memory::{self, MemoryError};
 use crate::serial;
@@ -90,6 +91,7 @@ fn boot(start_info: PhysAddr, magic: u32) -> Result<Machine, BootError> {
     }
     let root = switch_tables(&mapped, &mut usable)?;
     cpu::harden();
+    interrupts::mask_controllers();
     // SAFETY: 1. `switch_tables` mapped the ranges of `mapped`. 2. The module is not in `usable`,
     // so no code writes to it.
     let files = unsafe { LoadedFiles::find(start_info.module.as_ref(), &mapped) }?;

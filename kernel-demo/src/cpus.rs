@@ -8,7 +8,7 @@
 use alloc::boxed::Box;
 use core::hint::spin_loop;
 use core::mem;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use spin::Mutex;
@@ -18,7 +18,7 @@ use x86_64::structures::paging::mapper::MapToError;
 use x86_64::structures::paging::{FrameAllocator, OffsetPageTable, PageTable, PhysFrame, Size4KiB};
 
 use crate::apic;
-use crate::boot::{Processors, REAL_MODE_CODE, UsableRam, place_code, set_parameters};
+use crate::boot::{MAX_CPUS, Processors, REAL_MODE_CODE, UsableRam, place_code, set_parameters};
 use crate::cpu::{self, Cpu};
 use crate::memory::{self, PHYSICAL_OFFSET};
 use crate::stack::{self, CpuStacks};
@@ -34,6 +34,8 @@ const PATIENCE: u32 = 1000;
 
 /// The number of CPUs that were started, and the one that booted.
 static COUNT: AtomicUsize = AtomicUsize::new(1);
+/// The IDs of their APICs, by the numbers of the CPUs.
+static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 /// The number of the latest piece of work.
 static LATEST: AtomicUsize = AtomicUsize::new(0);
 /// The number of CPUs that have not finished it.
@@ -84,6 +86,7 @@ pub(crate) unsafe fn start(
     root: PhysFrame,
 ) -> Result<(), CpusError> {
     let own = apic::id();
+    APIC_IDS[0].store(own, Ordering::Relaxed);
     let mut others = processors.iter().copied().filter(|&id| id != own).peekable();
     if others.peek().is_none() {
         return Ok(());
@@ -96,9 +99,10 @@ pub(crate) unsafe fn start(
     for (index, id) in (1..).zip(others) {
         // SAFETY: the caller's guarantee 2; nothing else changes the kernel's part of the tables.
         unsafe { map_stacks(index, root) }.map_err(|cause| CpusError::Stacks { index, cause })?;
+        APIC_IDS[index].store(id, Ordering::Relaxed);
         let cpu = Box::leak(Box::new(Cpu::new(index)));
         set_parameters(root, CpuStacks::of(index).kernel, cpu);
-        wake(id, frame, || COUNT.load(Ordering::Acquire) > index)
+        start_one(id, frame, || COUNT.load(Ordering::Acquire) > index)
             .map_err(|Silent| CpusError::Silent { index, id })?;
     }
     Ok(())
@@ -108,7 +112,7 @@ pub(crate) unsafe fn start(
 struct Silent;
 
 /// Sends a CPU the sequence that starts it, and waits until it runs.
-fn wake(id: u32, frame: u8, runs: impl Fn() -> bool) -> Result<(), Silent> {
+fn start_one(id: u32, frame: u8, runs: impl Fn() -> bool) -> Result<(), Silent> {
     apic::send_init(id);
     timer::wait(AFTER_INIT);
     apic::send_start_up(id, frame);
@@ -174,9 +178,7 @@ pub(crate) fn on_all(work: &(dyn Fn(usize) + Sync)) {
     };
     *WORK.lock() = Some(Work(work_for_others));
     LATEST.fetch_add(1, Ordering::Release);
-    if others > 0 {
-        apic::wake_others();
-    }
+    wake_all();
     work(0);
     while BUSY.load(Ordering::Acquire) > 0 {
         spin_loop();
@@ -184,10 +186,24 @@ pub(crate) fn on_all(work: &(dyn Fn(usize) + Sync)) {
     *WORK.lock() = None;
 }
 
+/// Interrupts the CPU with this number, so that it continues after a `hlt`.
+pub(crate) fn wake_one(cpu: usize) {
+    apic::wake(APIC_IDS[cpu].load(Ordering::Relaxed));
+}
+
+/// Interrupts all CPUs but the calling one, so that they continue after a `hlt`.
+pub(crate) fn wake_all() {
+    let others = count() - 1;
+    if others > 0 {
+        apic::wake_others(others);
+    }
+}
+
 /// Stops all other CPUs for good, because the kernel is ending.
 pub(crate) fn stop_others() {
-    if count() > 1 {
-        apic::send_non_maskable_to_others();
+    let others = count() - 1;
+    if others > 0 {
+        apic::send_non_maskable_to_others(others);
     }
 }
 

@@ -96,7 +96,7 @@ pub(crate) fn handle(vector: u64) -> bool {
     if vector == u64::from(NMI_VECTOR) {
         exit::halt_if_dying();
     }
-    if vector == u64::from(apic::WAKE_VECTOR) {
+    if [apic::WAKE_VECTOR, apic::TIMER_VECTOR].map(u64::from).contains(&vector) {
         apic::end_of_interrupt();
         return true;
     }
@@ -144,7 +144,9 @@ fn initialize_controllers() {
     }
 }
 
-fn mask_controllers() {
+/// Masks all interrupts of both controllers. Firmware may have left that of the PIT enabled, with a
+/// vector of an exception, and a CPU that halts enables interrupts.
+pub(crate) fn mask_controllers() {
     write_controller(0x21, 0xff);
     write_controller(0xa1, 0xff);
 }

@@ -50,6 +50,7 @@ pub mod stack;
 pub mod timer;
 mod trap;
 
+pub use apic::Reason;
 pub use boot::{MemoryKind, MemoryRange};
 pub use exit::exit;
 pub use heap::HeapUsage;

@@ -7,6 +7,7 @@ use palimpsest_engine::{Config, Limits, ReserveError};
 use palimpsest_paging::FramePool;
 use palimpsest_protocol::Request;
 
+use crate::apic::{self, Reason};
 use crate::boot::{CommandLine, MemoryMap, MemoryRange};
 use crate::cpus;
 use crate::files::BootFiles;
@@ -81,6 +82,12 @@ impl Machine {
     /// Panics if it is called by `work`.
     pub fn on_all_cpus(&self, work: impl Fn(usize) + Sync) {
         cpus::on_all(&work);
+    }
+
+    /// Returns the number of interrupts that CPUs have sent to each other for this reason.
+    #[must_use]
+    pub fn interrupts_sent(&self, reason: Reason) -> u64 {
+        apic::sent(reason)
     }
 
     /// Returns the current use of the kernel heap.

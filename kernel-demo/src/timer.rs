@@ -1,4 +1,5 @@
-//! The rate of the time-stamp counter, measured against the programmable interval timer (PIT).
+//! The rates of the time-stamp counter and of the CPUs' local timers, measured against the
+//! programmable interval timer (PIT).
 //!
 //! Channel 2 of the PIT is the one whose end can be read without an interrupt. Bits of port 0x61
 //! gate it. [`calibrate`] lets it count down once, which takes 10 ms. All code that converts
@@ -10,6 +11,7 @@ use bitflags::bitflags;
 pub use palimpsest_wasi::TickRate;
 use x86_64::instructions::port::{Port, PortWriteOnly};
 
+use crate::apic;
 use crate::clock;
 
 /// The input frequency of the PIT in Hz.
@@ -40,6 +42,39 @@ bitflags! {
 pub fn calibrate() -> TickRate {
     let period = Duration::from_nanos(u64::from(CALIBRATION_COUNT) * 1_000_000_000 / PIT_HZ);
     TickRate::measured(count_down(CALIBRATION_COUNT), period)
+}
+
+/// The timers of all CPUs' local APICs, which count at one rate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalTimer {
+    rate: TickRate,
+}
+
+impl LocalTimer {
+    /// The time for which the rate is measured.
+    const CALIBRATION: Duration = Duration::from_millis(10);
+
+    /// Measures the rate of the calling CPU's timer. One CPU at a time may do it, because there is
+    /// one PIT.
+    pub(crate) fn calibrate() -> Self {
+        apic::start_timer(u32::MAX);
+        wait(Self::CALIBRATION);
+        let counted = u32::MAX - apic::timer_count();
+        apic::start_timer(0);
+        Self { rate: TickRate::measured(counted.into(), Self::CALIBRATION) }
+    }
+
+    /// Interrupts the calling CPU once after `period`, or earlier if the timer cannot count so
+    /// long. It replaces the interrupt that was set before.
+    pub(crate) fn interrupt_after(self, period: Duration) {
+        let count = u32::try_from(self.rate.ticks_in(period)).unwrap_or(u32::MAX);
+        apic::start_timer(count.max(1));
+    }
+
+    /// Withdraws the interrupt of the calling CPU.
+    pub(crate) fn stop(self) {
+        apic::start_timer(0);
+    }
 }
 
 /// Waits for `period`, which must be at most 50 ms, the longest time that the PIT can count.

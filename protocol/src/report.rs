@@ -29,6 +29,10 @@ pub struct Report {
     pub exit_code: Option<u32>,
     /// The guest's memories at the end of the call.
     pub memories: Vec<MemoryReport>,
+    /// The number of CPUs of the machine.
+    pub cpus: u64,
+    /// Interrupts that CPUs have sent to each other because memory was discarded.
+    pub interrupts_for_discards: u64,
     /// Free frames before the guest was loaded.
     pub free_frames_at_start: u64,
     /// Free frames after the guest's store was dropped.
@@ -97,7 +101,7 @@ mod tests {
 
     const REPORT: &str = r#"{"outcome":"exited","results":[],"error":null,"exit_code":7,
         "memories":[{"size_wasm_pages":2,"resident_frames":1,"ahead_frames":2,"peak_resident_frames":4,"table_frames":3,
-        "faults":5,"frames_released":3}],"free_frames_at_start":1,"free_frames_at_end":1,
+        "faults":5,"frames_released":3}],"cpus":1,"interrupts_for_discards":0,"free_frames_at_start":1,"free_frames_at_end":1,
         "instructions_to_instantiate":null,"instructions_to_run":null,"nanoseconds_to_run":null,
         "timeline":[],"output_timeline":[[5,20],[9,7]]}"#;
 
@@ -114,7 +118,7 @@ mod tests {
     fn each_field_is_required() -> Result<(), serde_json::Error> {
         let json: Json = serde_json::from_str(REPORT)?;
         let fields = json.as_object().expect("a report is an object");
-        assert_eq!(fields.len(), 12);
+        assert_eq!(fields.len(), 14);
         for name in fields.keys() {
             let mut damaged = fields.clone();
             damaged.remove(name);

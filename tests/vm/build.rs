@@ -2,5 +2,10 @@
 
 fn main() {
     palimpsest_kernel_build::link();
-    palimpsest_kernel_build::assemble(&["guests", "guests/hostile", "guests/soak"]);
+    palimpsest_kernel_build::assemble(&[
+        "guests",
+        "guests/hostile",
+        "guests/soak",
+        "../../kernel-demo/guests/cpus",
+    ]);
 }

@@ -107,7 +107,8 @@ pub(crate) struct RunOptions {
         value_parser = clap::value_parser!(u32).range(32..)
     )]
     pub(crate) memory: u32,
-    /// The number of CPUs of the virtual machine. The guest runs on one of them
+    /// The number of CPUs of the virtual machine. The tour runs guests on all of them, and another
+    /// guest runs on one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,
     /// What executes the virtual machine's code

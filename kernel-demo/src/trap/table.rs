@@ -11,7 +11,7 @@ use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
 
-use crate::apic::{SPURIOUS_VECTOR, WAKE_VECTOR};
+use crate::apic::{self, SPURIOUS_VECTOR, WAKE_VECTOR};
 use crate::cpu::TrapStack;
 use crate::interrupts::TIMER_VECTOR;
 use crate::trap::page_fault;
@@ -52,6 +52,7 @@ fn table() -> InterruptDescriptorTable {
     set(&mut idt.security_exception, with_code::<30>, Exception);
     set(&mut idt[TIMER_VECTOR], without_code::<TIMER_VECTOR>, Timer);
     set(&mut idt[WAKE_VECTOR], without_code::<WAKE_VECTOR>, Timer);
+    set(&mut idt[apic::TIMER_VECTOR], without_code::<{ apic::TIMER_VECTOR }>, Timer);
     set(&mut idt[SPURIOUS_VECTOR], without_code::<SPURIOUS_VECTOR>, Timer);
     idt
 }

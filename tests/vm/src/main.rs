@@ -14,6 +14,7 @@ extern crate alloc;
 mod access;
 mod boot;
 mod cpus;
+mod cpus_guests;
 mod deaths;
 mod encode;
 mod exhaustion;
@@ -77,6 +78,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: boot::TESTS, policies: BootPolicies::ANY },
     Topic { tests: deaths::TESTS, policies: BootPolicies::ANY },
     Topic { tests: cpus::TESTS, policies: BootPolicies::ANY },
+    Topic { tests: cpus_guests::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: registers::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: float_state::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: floats::TESTS, policies: BootPolicies::ANY },

@@ -41,6 +41,9 @@ pub(crate) fn publish(report: &Report) {
             memory.frames_released,
         );
     }
+    if report.cpus > 1 {
+        println!("{} CPUs, {} interrupts for discards", report.cpus, report.interrupts_for_discards);
+    }
     println!("free frames: {} at start, {} at end", report.free_frames_at_start, report.free_frames_at_end);
     send(report);
 }

@@ -12,7 +12,7 @@ mod limits;
 
 use alloc::{string::ToString, vec::Vec};
 
-use kernel_demo::{ExitStatus, Machine};
+use kernel_demo::{ExitStatus, Machine, Reason};
 use palimpsest_engine::{Config, Engine, Module, ModuleError, Store};
 use palimpsest_protocol::{Driver, Entry, MemoryReport, Outcome, Report, Run, Value, files};
 
@@ -95,6 +95,8 @@ pub(crate) fn guest(machine: &Machine, request: &Run) -> ExitStatus {
         exit_code,
         error,
         memories: measured.memories,
+        cpus: machine.cpus() as u64,
+        interrupts_for_discards: machine.interrupts_sent(Reason::Discard),
         free_frames_at_start,
         free_frames_at_end: machine.frames().free_frames(),
         instructions_to_instantiate: icount(measured.instantiate_ticks),

@@ -1,8 +1,9 @@
-//! The tour: seven steps on real frames.
+//! The tour: seven steps on real frames, and an eighth on a machine with several CPUs.
 //!
 //! Each step prints its figures and compares them with the expected ones. The first wrong figure
 //! ends the tour with a failing status. The last line is the verdict.
 
+mod cpus;
 mod grow;
 mod png;
 mod sparse;
@@ -12,7 +13,7 @@ use alloc::{
     vec::Vec,
 };
 use core::fmt;
-use kernel_demo::{ExitStatus, Machine, println};
+use kernel_demo::{ExitStatus, Machine, Reason, println};
 use palimpsest_engine::{
     Engine, Instance, Limits, Linker, Memory, Module, Paged, Store, WasmParams, WasmResults,
 };
@@ -85,7 +86,11 @@ pub(crate) fn give(machine: &Machine) -> ExitStatus {
     let outcome = if error.is_none() { Outcome::Returned } else { Outcome::Error };
     match &error {
         None => {
-            println!("\n{}: 7 steps, every figure as it must be, every frame is back", console::TOUR_PASSED);
+            println!(
+                "\n{}: {} steps, every figure as it must be, every frame is back",
+                console::TOUR_PASSED,
+                if machine.cpus() > 1 { 8 } else { 7 },
+            );
         }
         Some(error) => println!("\ntour failed: {error}"),
     }
@@ -94,6 +99,8 @@ pub(crate) fn give(machine: &Machine) -> ExitStatus {
         results: Vec::new(),
         error,
         memories,
+        cpus: machine.cpus() as u64,
+        interrupts_for_discards: machine.interrupts_sent(Reason::Discard),
         free_frames_at_start,
         free_frames_at_end: machine.frames().free_frames(),
         instructions_to_instantiate: None,
@@ -120,5 +127,10 @@ fn steps(machine: &Machine, memories: &mut Vec<MemoryReport>) -> Result<(), Tour
     drop((sparse, grown, png));
     let after = machine.frames().free_frames();
     println!("   {held} frames were held (data and tables); {after} of {free} are free again");
-    must_be("free frames after the stores are dropped", after, free)
+    must_be("free frames after the stores are dropped", after, free)?;
+    if machine.cpus() > 1 {
+        cpus::step_8(machine)?;
+        must_be("free frames after the guests ended", machine.frames().free_frames(), free)?;
+    }
+    Ok(())
 }
