@@ -61,7 +61,7 @@ impl Backing {
 pub(crate) unsafe trait Provider: Debug + Send + Sync {
     /// Opens the share of one store, which may hold `cap_frames` frames at most, table frames
     /// included. The arena sets `lost` when the store is not valid any more.
-    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena>;
+    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Arc<dyn Arena>;
 
     /// Returns what one store may have by default.
     fn shares(&self) -> Shares;
@@ -115,6 +115,28 @@ pub(crate) unsafe trait Arena: Debug + Send + Sync {
 
     /// Returns the frames that the store holds, and its health.
     fn standing(&self) -> Standing;
+
+    /// Returns whether several CPUs use the backing, so that [`attend`](Self::attend) must be
+    /// called.
+    fn has_many_cpus(&self) -> bool {
+        false
+    }
+
+    /// Prepares the calling CPU for what it is about to do with the memories, or has done.
+    fn attend(&self, _presence: Presence) {}
+}
+
+/// What the calling CPU does with the memories of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It is about to read and write them, and no other CPU is.
+    Enter,
+    /// It is about to read them, as other CPUs may be.
+    Look,
+    /// It has stopped using them.
+    Leave,
+    /// It continues what another CPU did with them.
+    Migrate,
 }
 
 /// The region of one linear memory.

@@ -104,7 +104,7 @@ pub use link::{DuplicateDefinition, InstantiateError, Linker, UnknownImports};
 pub use module::{IndexType, MemoryType, Module, ModuleError, PreparedError};
 pub use store::{
     AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc, Lost,
-    Memory, MemoryAccessError, MemoryError, OutOfFrames, OutOfHeap, Pause, ReentryTooDeep, Store,
+    Memory, MemoryAccessError, MemoryError, Migration, OutOfFrames, OutOfHeap, Pause, ReentryTooDeep, Store,
     StoreContext, StoreContextMut, StoreOptions, StoreReport, Table, TypedFunc,
 };
 pub use task::{Poll, Task, TaskError};

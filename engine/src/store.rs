@@ -18,11 +18,12 @@ mod into_func;
 mod items;
 mod limiter;
 mod memory;
+mod migration;
 mod owner;
 mod pause;
 mod state;
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, sync::Arc};
 
 pub use self::{
     caller::Caller,
@@ -33,6 +34,7 @@ pub use self::{
     into_func::IntoFunc,
     items::{ExternRef, Global, Table},
     memory::Memory,
+    migration::Migration,
     pause::Pause,
 };
 pub(crate) use self::{
@@ -141,6 +143,13 @@ impl<T: 'static> Store<T> {
     /// Returns the memories of the store in the order of their creation.
     pub fn memories(&self) -> impl Iterator<Item = Memory> {
         self.inner.data().memories.iter().map(|record| record.memory())
+    }
+
+    /// Returns what a kernel calls when it moves a thread to another CPU in the middle of a call
+    /// of this store.
+    #[must_use]
+    pub fn migration(&self) -> Migration {
+        Migration::new(Arc::clone(&self.inner.data().arena))
     }
 
     /// Releases up to `budget_frames` of the frames that

@@ -21,7 +21,9 @@ pub use self::part::PartCleared;
 pub use self::recommit::Recommitted;
 use crate::pages::{count, entry_pages};
 use crate::platform::Platform;
+use crate::record::Record;
 use crate::state::{Mapping, State};
+use crate::supply::Account;
 use crate::table::{EntryState, SinkPlace, Sweep, TABLE_WORK};
 
 impl<P: Platform> Mapping<'_, P> {
@@ -58,6 +60,15 @@ impl State {
     /// Takes the sink back if the region with this base has it.
     pub(crate) fn recall_sink_of<P: Platform>(&mut self, base: VirtAddr, platform: &P) {
         if self.sink.is_lent_to(base) {
+            self.recall_sink(platform);
+        }
+    }
+
+    /// Takes the sink back if a region of the account has it.
+    pub(crate) fn recall_sink_from<P: Platform>(&mut self, account: &Account, platform: &P) {
+        let Some(base) = self.sink.base() else { return };
+        let is_account = |record: &mut Record| core::ptr::eq(&raw const *record.account, account);
+        if self.directory.find(base).is_some_and(is_account) {
             self.recall_sink(platform);
         }
     }

@@ -172,9 +172,9 @@ pub use self::frame::{
     Allocation, Frame, FrameBatch, FrameReserveError, FrameRun, FrameSource, FromFns, FromX86, Request,
     Shortage,
 };
-#[cfg(target_arch = "x86_64")]
-pub use self::platform::SingleCpu;
 pub use self::platform::{CpuError, Platform};
+#[cfg(target_arch = "x86_64")]
+pub use self::platform::{ManyCpus, SingleCpu};
 pub use self::pool::{FramePool, PoolError};
 pub use self::record::Residency;
 pub use self::space::{

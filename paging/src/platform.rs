@@ -1,6 +1,8 @@
-//! The trait that the embedder implements, and its implementation for one CPU.
+//! The trait that the embedder implements, and its implementations for one CPU and for many.
 
 mod cpu_error;
+#[cfg(target_arch = "x86_64")]
+mod many_cpus;
 #[cfg(target_arch = "x86_64")]
 mod reach;
 #[cfg(target_arch = "x86_64")]
@@ -11,10 +13,15 @@ use x86_64::structures::paging::{Page, PhysFrame};
 
 pub use self::cpu_error::CpuError;
 #[cfg(target_arch = "x86_64")]
+pub use self::many_cpus::ManyCpus;
+#[cfg(target_arch = "x86_64")]
 pub(crate) use self::reach::is_mapped;
 #[cfg(target_arch = "x86_64")]
 pub use self::single_cpu::SingleCpu;
 use crate::frame::FrameSource;
+
+/// The largest number of CPUs: a set of CPUs is a word of 64 bits.
+pub(crate) const MOST_CPUS: usize = 64;
 
 /// Other CPUs run the simulated machines of the tests only.
 #[cfg(not(target_arch = "x86_64"))]
@@ -24,21 +31,24 @@ pub(crate) fn is_mapped(_: VirtAddr) -> bool {
 
 /// The services of the kernel that an address space needs: frames, TLB flushes, and interrupts off.
 ///
-/// [`SingleCpu`] is the platform of a kernel in which one CPU uses the address space.
+/// [`SingleCpu`] is the platform of a kernel in which one CPU uses the address space, and
+/// [`ManyCpus`] that of a kernel in which several do.
 ///
 /// # Safety
 ///
 /// The implementer guarantees that
-/// 1. when [`flush`](Self::flush) returns, no CPU that may use the address space translates the
-///    page by an entry that was changed before the call, or walks a table on the way to the page
-///    that was taken out of its entry before the call (`INVLPG` drops both: Intel SDM Vol 3A,
-///    4.10.4.1);
+/// 1. when [`flush`](Self::flush) returns, the calling CPU, and every other CPU with the same
+///    [number](Self::cpu), does not translate the page by an entry that was changed before the
+///    call, or walk a table on the way to the page that was taken out of its entry before the call
+///    (`INVLPG` drops both: Intel SDM Vol 3A, 4.10.4.1);
 /// 2. when [`flush_all`](Self::flush_all) returns, the same is true for every page of the window;
 /// 3. [`without_interrupts`](Self::without_interrupts) calls the closure once, on the calling CPU,
 ///    and nothing else that uses the address space or its frame source runs on that CPU meanwhile;
 /// 4. [`frames`](Self::frames) always returns the same frame source;
 /// 5. [`active_root`](Self::active_root) returns a level-4 table that is mapped as the contract of
-///    [`AddressSpace::new`](crate::AddressSpace::new) requires of the root.
+///    [`AddressSpace::new`](crate::AddressSpace::new) requires of the root;
+/// 6. [`cpus`](Self::cpus) always returns the same number, from 1 to 64, and [`cpu`](Self::cpu) a
+///    smaller one, which the calling CPU has as long as interrupts are off.
 pub unsafe trait Platform {
     /// The source of all frames of the address space.
     type Frames: FrameSource;
@@ -52,6 +62,16 @@ pub unsafe trait Platform {
 
     /// Drops what is cached for every page of the window.
     fn flush_all(&self);
+
+    /// Returns the number of the calling CPU. The default returns 0.
+    fn cpu(&self) -> usize {
+        0
+    }
+
+    /// Returns the number of CPUs that may use the address space. The default returns 1.
+    fn cpus(&self) -> usize {
+        1
+    }
 
     /// Returns the level-4 table that the calling CPU uses, or `None` if the platform does not
     /// know. The default.
@@ -109,6 +129,16 @@ unsafe impl<P: Platform> Platform for &P {
 
     fn flush_all(&self) {
         (**self).flush_all();
+    }
+
+    #[inline]
+    fn cpu(&self) -> usize {
+        (**self).cpu()
+    }
+
+    #[inline]
+    fn cpus(&self) -> usize {
+        (**self).cpus()
     }
 
     fn active_root(&self) -> Option<PhysFrame> {

@@ -7,6 +7,7 @@
 //! `placement`, then `state`, then the lock of the frame source. `state` is held with interrupts
 //! off, and never while the heap is used or a region is touched.
 
+mod cpu;
 mod image;
 mod layout;
 mod pressure;
@@ -40,7 +41,7 @@ use crate::record::{Directory, Placement};
 use crate::state::{Env, Policies, PoliciesInForce, State};
 use crate::supply::Supply;
 use crate::table::{ShardTables, Sink, Window};
-use crate::tlb::FlushBatch;
+use crate::tlb::{Cpus, FlushBatch};
 
 /// A window of virtual addresses, with the page tables that map it.
 pub struct AddressSpace<P: Platform> {
@@ -82,9 +83,11 @@ impl<P: Platform> AddressSpace<P> {
     ///    frame that the frame source ever allocates, is mapped at
     ///    `layout.physical_offset` plus its physical address, outside of the window, readable and
     ///    writable, as ordinary write-back memory, for as long as the space lives;
-    /// 3. `platform` flushes every CPU that uses the window (the contract of [`Platform`]);
+    /// 3. only CPUs that `platform` has a number for use the window. If it has more than one, one
+    ///    of them at a time accesses or changes the regions of an account, and
+    ///    [enters](Self::enter) before;
     /// 4. before the space is dropped, the entries are removed from all other roots that they were
-    ///    copied into;
+    ///    copied into, and every other CPU has [flushed](Self::flush_before_idle);
     /// 5. before the memory of a region is touched, and before
     ///    [`steps_over_fills`](Self::steps_over_fills) is called, the page-fault handlers of these
     ///    CPUs pass faults in the window to [`handle_fault`](Self::handle_fault) or
@@ -100,6 +103,7 @@ impl<P: Platform> AddressSpace<P> {
         let (zero, sink) = own?;
         let state = State { tables: ShardTables::new(pages, &window), directory: Directory::default(), sink };
         let env = Env {
+            cpus: Cpus::new(&platform),
             platform,
             window,
             zero: ManuallyDrop::new(zero),

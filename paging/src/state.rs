@@ -19,11 +19,13 @@ use crate::platform::Platform;
 use crate::record::{Directory, Record};
 use crate::supply::{Account, Supply};
 use crate::table::{ShardTables, Sink, Window};
+use crate::tlb::Cpus;
 
 /// What the fault path and the clears use without a lock.
 #[derive(Debug)]
 pub(crate) struct Env<P> {
     pub(crate) platform: P,
+    pub(crate) cpus: Cpus,
     pub(crate) window: Window,
     /// The frame of zeros that absent pages show when they are read. The end of the space takes it.
     pub(crate) zero: ManuallyDrop<Frame>,

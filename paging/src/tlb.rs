@@ -4,11 +4,16 @@
 //! flushed, and only then its frame is released. Mapping an absent page needs no flush, because the
 //! CPU does not cache entries that are not present (Intel SDM Vol 3A, 4.10.2.3).
 
+mod cpus;
+mod seat;
+
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
+pub(crate) use self::cpus::Cpus;
+pub(crate) use self::seat::Seat;
 use crate::pages::{count, page_after};
 use crate::platform::Platform;
 

@@ -109,9 +109,9 @@ impl From<Fixed> for Backing {
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl Provider for Fixed {
     /// A store is never lost, because its frames are charged when a memory is created or grows.
-    fn open(&self, cap_frames: u64, commit: Commit, _lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
+    fn open(&self, cap_frames: u64, commit: Commit, _lost: &Arc<AtomicBool>) -> Arc<dyn Arena> {
         let account = Account::new(cap_frames);
-        Box::new(Slots { backing: self.clone(), account: Arc::new(account), commit })
+        Arc::new(Slots { backing: self.clone(), account: Arc::new(account), commit })
     }
 
     /// Everything. A memory has its frames from the start, so no store can lose a frame to

@@ -13,7 +13,7 @@ use palimpsest_paging::{
 
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Guest, Health, ImageCharge,
-    ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency, Provider,
+    ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency, Presence, Provider,
     Reservation, Shares, Standing,
 };
 use crate::{
@@ -48,13 +48,13 @@ impl<P: Platform + Send + Sync> From<Paged<P>> for Backing {
 // SAFETY: `open` returns a [`Share`], which keeps the contract as argued there.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
-    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
+    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Arc<dyn Arena> {
         let account = match commit {
             Commit::OnTouch => Account::new(Some(cap_frames)),
             Commit::Reserved => Account::reserved(Some(cap_frames)),
         };
         let account = Arc::new(account.with_flag(Arc::clone(lost)));
-        Box::new(Share { space: self.space, account })
+        Arc::new(Share { space: self.space, account })
     }
 
     /// An eighth of the addresses, and three quarters of the frames that are free at present. A
@@ -121,6 +121,19 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
             held_frames: self.account.held_frames(),
             peak_frames: self.account.peak_frames(),
             charged_frames: self.account.charged_frames(),
+        }
+    }
+
+    fn has_many_cpus(&self) -> bool {
+        self.space.has_many_cpus()
+    }
+
+    fn attend(&self, presence: Presence) {
+        match presence {
+            Presence::Enter => self.space.enter(&self.account),
+            Presence::Look => self.space.look(&self.account),
+            Presence::Leave => self.space.leave(&self.account),
+            Presence::Migrate => self.space.migrate(&self.account),
         }
     }
 }

@@ -295,6 +295,7 @@ impl Memory {
     /// Reading a page that was never written takes no data frame.
     pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
         let ctx = ctx.into().into_wasmi();
+        ctx.data().look();
         match self.first_lent(ctx) {
             None => self.inner.of(ctx.data()).data(ctx),
             Some(end) => bytes_before(self.inner.of(ctx.data()), ctx, end),
@@ -305,6 +306,7 @@ impl Memory {
     /// frame for it.
     pub fn data_mut<'a, T: 'static>(&self, ctx: impl Into<StoreContextMut<'a, T>>) -> &'a mut [u8] {
         let ctx = ctx.into().into_wasmi();
+        ctx.data().touch();
         match self.first_lent(&ctx) {
             None => self.inner.of(ctx.data()).data_mut(ctx),
             Some(end) => bytes_before_mut(self.inner.of(ctx.data()), ctx, end),
@@ -337,6 +339,7 @@ impl Memory {
         ctx: impl Into<StoreContextMut<'a, T>>,
     ) -> (&'a mut [u8], &'a mut T) {
         let ctx = ctx.into().into_wasmi();
+        ctx.data().touch();
         assert_eq!(self.first_lent(&ctx), None, "pages of the memory are lent; drop what uses them first");
         let (bytes, state) = self.inner.of(ctx.data()).data_and_store_mut(ctx);
         (bytes, &mut state.data)

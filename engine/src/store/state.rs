@@ -16,7 +16,7 @@ use super::{
     owner::StoreId,
 };
 use crate::{
-    backing::{Arena, Guest, Health, Standing},
+    backing::{Arena, Guest, Health, Presence, Standing},
     config::{Commit, Limits},
     engine::{Engine, EntryError},
 };
@@ -32,7 +32,9 @@ pub(crate) struct StoreState<T> {
     /// Whether the store is lost. The arena sets it, and so does the end of a stay that took too
     /// much heap. Every call of a host function reads it, so it is in easy reach.
     lost: Arc<AtomicBool>,
-    pub(crate) arena: Box<dyn Arena>,
+    pub(crate) arena: Arc<dyn Arena>,
+    /// Whether several CPUs use the backing.
+    has_many_cpus: bool,
     pub(crate) memories: Vec<Arc<MemoryRecord>>,
     /// The limits, unless they are the engine's.
     own_limits: Option<Box<Limits>>,
@@ -73,6 +75,7 @@ impl<T> StoreState<T> {
             id: StoreId::next(),
             engine: engine.clone(),
             lost,
+            has_many_cpus: arena.has_many_cpus(),
             arena,
             memories: Vec::new(),
             own_limits,
@@ -133,6 +136,7 @@ impl<T> StoreState<T> {
         let is_first = !self.is_inside;
         if is_first {
             self.engine.enter()?;
+            self.attend(Presence::Enter);
         }
         match self.heap.as_mut().map_or(Ok(false), |heap| heap.enter()) {
             Ok(is_stay) => {
@@ -141,10 +145,35 @@ impl<T> StoreState<T> {
             }
             Err(error) => {
                 if is_first {
+                    self.attend(Presence::Leave);
                     self.engine.leave();
                 }
                 Err(error.into())
             }
+        }
+    }
+
+    /// Prepares the calling CPU for reading the memories.
+    #[inline]
+    pub(crate) fn look(&self) {
+        if !self.is_inside {
+            self.attend(Presence::Look);
+        }
+    }
+
+    /// Prepares the calling CPU for reading and writing the memories. No other CPU uses them.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        if !self.is_inside {
+            self.attend(Presence::Enter);
+        }
+    }
+
+    /// Informs the arena of what the calling CPU does with the memories, if there are other CPUs.
+    #[inline]
+    fn attend(&self, presence: Presence) {
+        if self.has_many_cpus {
+            self.arena.attend(presence);
         }
     }
 
@@ -162,6 +191,7 @@ impl<T> StoreState<T> {
         }
         if entry.is_first {
             self.is_inside = false;
+            self.attend(Presence::Leave);
             self.engine.leave();
         }
     }

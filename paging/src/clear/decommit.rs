@@ -50,6 +50,7 @@ impl<P: Platform> Mapping<'_, P> {
         let mut detacher = Detacher { sweep, figures, batch: FlushBatch::new(), found: Found::Nothing };
         let way = detacher.detach_all(pages, self.tables);
         let flushed = detacher.batch.flush(self.platform);
+        self.record.account.seat().record_change(self.platform);
         if detacher.found == Found::Nothing {
             return Decommitted::default();
         }

@@ -18,4 +18,10 @@ pub enum CpuError {
     /// Translations are tagged with process contexts.
     #[error("CR4.PCIDE is set: clear it, because a flush reaches the current process context only")]
     ProcessContexts,
+    /// A space is for 1 to 64 CPUs.
+    #[error("a platform for {cpus} CPUs was requested: request 1 to 64")]
+    TooMany {
+        /// The number of CPUs that was requested.
+        cpus: usize,
+    },
 }

@@ -15,11 +15,7 @@ use crate::frame::FrameSource;
 
 /// The platform of a kernel in which one CPU uses the address space.
 ///
-/// It flushes the calling CPU only. That is also enough if one CPU at a time uses a region, and
-/// flushes its TLB when it takes the region over from another CPU, provided that nothing is
-/// [deferred](crate::Region::defer) or [committed ahead](crate::FaultAround) and no account is
-/// lost. A fault in any region may take back deferred frames, frames that were committed ahead, and
-/// the sink, from regions that other CPUs use.
+/// It flushes the calling CPU only. [`ManyCpus`](crate::ManyCpus) is for several CPUs.
 pub struct SingleCpu<S> {
     frames: S,
 }

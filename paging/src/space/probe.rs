@@ -34,6 +34,7 @@ impl<P: Platform> AddressSpace<P> {
             return false;
         }
         let (start, pages) = (region.base().as_mut_ptr::<u8>(), region.pages());
+        self.enter(&account);
         let Ok(guard) = region.zero_fill(pages) else { return false };
         // A length that the compiler does not know makes it call `memset`, as a fill of a memory
         // does.

@@ -53,6 +53,7 @@ impl<P: Platform> AddressSpace<P> {
             self.dissolve(record, &mut placement);
             return Err(shortage.into());
         }
+        self.env.cpus.record_reuse(account.seat(), &self.env.platform);
         self.with_state(|state, _| state.directory.insert(record));
         Ok(Region::new(self, pages))
     }
@@ -65,6 +66,7 @@ impl<P: Platform> AddressSpace<P> {
                 break record;
             }
         };
+        self.env.cpus.record_end(&self.env.platform);
         self.dissolve(record, &mut self.placement.lock());
     }
 

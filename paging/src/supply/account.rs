@@ -12,6 +12,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use crate::frame::Shortage;
+use crate::tlb::Seat;
 
 /// A budget of frames, and how many of them are used.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Account {
     lost_to: AtomicU8,
     /// The owner's flag, which is set when the account is lost.
     flag: Option<Arc<AtomicBool>>,
+    /// The CPUs that use the account's regions.
+    seat: Seat,
 }
 
 /// No access went into the sink.
@@ -76,6 +79,7 @@ impl Account {
             peak_frames: AtomicU64::new(0),
             lost_to: AtomicU8::new(SOUND),
             flag: None,
+            seat: Seat::new(),
         }
     }
 
@@ -156,6 +160,10 @@ impl Account {
         if let Some(flag) = &self.flag {
             flag.store(true, Ordering::Release);
         }
+    }
+
+    pub(crate) const fn seat(&self) -> &Seat {
+        &self.seat
     }
 
     /// Charges one frame that is about to be allocated, unless the cap is reached.

@@ -77,6 +77,11 @@ impl Sink {
         self.lent.as_ref().is_some_and(|loan| loan.base == base)
     }
 
+    /// The base of the region that borrows the sink.
+    pub(crate) fn base(&self) -> Option<VirtAddr> {
+        self.lent.as_ref().map(|loan| loan.base)
+    }
+
     /// Makes the entry of `page` in this table of the region with this base lead to the sink. No
     /// other region borrows the sink.
     ///

@@ -30,6 +30,7 @@ pub(crate) fn clear<T: 'static>(
     strategy: Strategy,
 ) -> Cleared {
     let mut ctx = ctx.as_context_mut();
+    ctx.data().touch();
     let guest = ctx.data().guest();
     let live = live_bytes(record.wasmi(), &mut ctx, span);
     let (cleared, has_loan, must_settle) = record.region().with(|region| {

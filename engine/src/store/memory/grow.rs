@@ -33,6 +33,7 @@ pub(crate) fn grow<T: 'static>(
     delta: u64,
 ) -> Result<u64, GrowError> {
     let mut ctx = ctx.as_context_mut();
+    ctx.data().touch();
     let memory = record.wasmi();
     let page_size = record.ty().page_size();
     let size = page_size.pages_in(size_bytes);

@@ -81,6 +81,7 @@ impl Reserved {
         mut ctx: impl AsContextMut<Data = StoreState<T>>,
     ) -> Result<Arc<MemoryRecord>, MemoryError> {
         let mut ctx = ctx.as_context_mut();
+        ctx.data().touch();
         ctx.data_mut().limiter.growth = Growth::Open;
         let made = AnchoredRegion::with_memory(&mut ctx, self.wasmi_ty, self.ty.initial_bytes(), self.region);
         ctx.data_mut().limiter.growth = Growth::Closed;

@@ -1,0 +1,77 @@
+//! What a kernel with several CPUs calls: who uses a region, and when a CPU flushes.
+//!
+//! With one CPU all of these functions return at once.
+
+use super::AddressSpace;
+use crate::platform::Platform;
+use crate::supply::Account;
+
+impl<P: Platform> AddressSpace<P> {
+    /// Makes the calling CPU the one that uses the regions of the account.
+    ///
+    /// It must be called before a region is touched on this CPU, if another CPU has touched or
+    /// changed a region of the account since. The CPU flushes its TLB if anything of the account
+    /// was unmapped since it last did. If the account was on the same CPU last, that takes one
+    /// exchange of a word. It waits while another CPU takes frames of the account back, which it
+    /// does with interrupts off and for a bounded number of frames.
+    ///
+    /// From then on no other CPU takes frames back that regions of the account hold, until the use
+    /// [ends](Self::leave).
+    #[inline]
+    pub fn enter(&self, account: &Account) {
+        if self.env.cpus.enter(account.seat(), &self.env.platform) {
+            self.arrive(account);
+        }
+    }
+
+    /// As [`enter`](Self::enter), for a CPU that only reads the regions. Other CPUs may do so at
+    /// the same time.
+    ///
+    /// The use ends when a CPU enters and [leaves](Self::leave).
+    #[inline]
+    pub fn look(&self, account: &Account) {
+        if self.env.cpus.look(account.seat(), &self.env.platform) {
+            self.arrive(account);
+        }
+    }
+
+    /// Ends the use of the account's regions by the calling CPU, which has entered.
+    ///
+    /// The regions may not be touched until a CPU enters again. That is inexpensive on the CPU that
+    /// has left.
+    #[inline]
+    pub fn leave(&self, account: &Account) {
+        self.env.cpus.leave(account.seat(), &self.env.platform);
+    }
+
+    /// Continues on the calling CPU a use that began on another one.
+    ///
+    /// A kernel that moves threads to other CPUs while they use a region must call it for the
+    /// region's account, on the new CPU, before it switches to the thread. It may call it for an
+    /// account that the thread does not use at the time, if no other thread does.
+    pub fn migrate(&self, account: &Account) {
+        if self.env.cpus.migrate(account.seat(), &self.env.platform) {
+            self.arrive(account);
+        }
+    }
+
+    /// Returns whether the platform has more than one CPU, so that [`enter`](Self::enter) must be
+    /// called.
+    pub fn has_many_cpus(&self) -> bool {
+        self.env.platform.cpus() > 1
+    }
+
+    /// Flushes the calling CPU. A kernel calls it when the CPU becomes idle, so that nothing waits
+    /// for this CPU meanwhile.
+    pub fn flush_before_idle(&self) {
+        self.env.cpus.flush_this(&self.env.platform);
+    }
+
+    /// Takes the sink back, which may not be used on two CPUs.
+    #[cold]
+    fn arrive(&self, account: &Account) {
+        if account.seat().take_cover() {
+            self.with_state(|state, env| state.recall_sink_from(account, &env.platform));
+        }
+    }
+}

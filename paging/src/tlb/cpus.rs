@@ -1,0 +1,214 @@
+//! Which CPU uses what, and what each of them has flushed.
+//!
+//! A clear flushes the CPU that it runs on, and no other. Another CPU that ran the region earlier
+//! may still cache what was unmapped. That is harmless until it enters the region again, because an
+//! address that is not accessed is not translated. So a CPU flushes when it enters, if anything was
+//! unmapped since its last flush. No interrupt is sent.
+//!
+//! The clock counts the flushes of all CPUs that drop everything. What is unmapped gets the clock's
+//! value as its stamp, after the entries were changed. A flush gets the next value as its number,
+//! before it begins. So a CPU has dropped everything with a stamp below the number of its last
+//! flush.
+//!
+//! A [`Seat`] is what an account knows of the CPUs that use its regions. With one CPU nothing of
+//! this exists: every method returns at once.
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::seat::{Holder, Seat, Word};
+use crate::platform::{MOST_CPUS, Platform};
+
+/// The clock of a space, and what each CPU has flushed.
+#[derive(Debug)]
+pub(crate) struct Cpus {
+    /// The number of flushes so far, of all CPUs, and one.
+    clock: AtomicU64,
+    /// One for each CPU. None if there is one CPU.
+    states: Box<[CpuState]>,
+}
+
+/// What one CPU writes, and the others read. It has a cache line to itself.
+#[derive(Debug)]
+#[repr(align(64))]
+struct CpuState {
+    /// The number of the CPU's last flush.
+    flushed: AtomicU64,
+    /// The stamp of the last end of a region on this CPU.
+    ended: AtomicU64,
+}
+
+impl Cpus {
+    /// The state of as many CPUs as the platform has, none of which has seen the space.
+    ///
+    /// # Panics
+    ///
+    /// If the platform has more than [`MOST_CPUS`] or none.
+    pub(crate) fn new(platform: &impl Platform) -> Self {
+        let cpus = platform.cpus();
+        assert!((1..=MOST_CPUS).contains(&cpus), "a space for {cpus} CPUs: have 1 to {MOST_CPUS}");
+        let count = if cpus > 1 { cpus } else { 0 };
+        let new = |_| CpuState { flushed: AtomicU64::new(1), ended: AtomicU64::new(0) };
+        Self { clock: AtomicU64::new(1), states: (0..count).map(new).collect() }
+    }
+
+    /// Makes the calling CPU the one that uses the account's regions, and flushes it if it may
+    /// cache anything of them that was changed.
+    ///
+    /// Returns whether it was another CPU before, or several.
+    #[inline]
+    pub(crate) fn enter(&self, seat: &Seat, platform: &impl Platform) -> bool {
+        if platform.cpus() == 1 || seat.enter_again(platform.cpu()) {
+            return false;
+        }
+        self.take_over(seat, platform)
+    }
+
+    /// As [`enter`](Self::enter), for a CPU that only reads, which others may do at the same time.
+    #[inline]
+    pub(crate) fn look(&self, seat: &Seat, platform: &impl Platform) -> bool {
+        if platform.cpus() == 1 || seat.is_held_by(platform.cpu()) {
+            return false;
+        }
+        self.join(seat, platform)
+    }
+
+    #[cold]
+    fn take_over(&self, seat: &Seat, platform: &impl Platform) -> bool {
+        self.arrive(seat, platform, |before, cpu| match before.holder() {
+            Holder::Idle | Holder::Running | Holder::Several => Some(before.held_by(cpu)),
+            Holder::Relieved => None,
+        })
+    }
+
+    #[cold]
+    fn join(&self, seat: &Seat, platform: &impl Platform) -> bool {
+        self.arrive(seat, platform, |before, cpu| match before.holder() {
+            Holder::Idle => Some(before.held_by(cpu)),
+            Holder::Running if before.is_of(cpu) => Some(before),
+            Holder::Running | Holder::Several => Some(before.held_by_several()),
+            Holder::Relieved => None,
+        })
+    }
+
+    /// Continues on the calling CPU what another CPU did when its thread was interrupted.
+    pub(crate) fn migrate(&self, seat: &Seat, platform: &impl Platform) -> bool {
+        if platform.cpus() == 1 {
+            return false;
+        }
+        self.arrive(seat, platform, |before, cpu| match before.holder() {
+            // The thread may be about to enter, with the number of the other CPU in its hand.
+            Holder::Idle if before.is_of(cpu) => Some(before),
+            Holder::Idle => Some(before.of_no_cpu()),
+            Holder::Running => Some(before.held_by(cpu)),
+            Holder::Several => Some(before),
+            Holder::Relieved => None,
+        })
+    }
+
+    /// Replaces the seat's word by what `next` returns for it, as soon as that is something.
+    ///
+    /// It flushes the calling CPU if that may cache what was changed. It returns whether the seat
+    /// was not this CPU's.
+    fn arrive(
+        &self,
+        seat: &Seat,
+        platform: &impl Platform,
+        next: impl Fn(Word, usize) -> Option<Word>,
+    ) -> bool {
+        loop {
+            // The thread stays on this CPU until the CPU is flushed.
+            let arrived = platform.without_interrupts(|| {
+                let cpu = platform.cpu();
+                let before = seat.exchange(|word| next(word, cpu))?;
+                let is_new = !before.is_of(cpu);
+                if is_new {
+                    let is_alone = next(before, cpu).is_some_and(|word| word.is_of(cpu));
+                    self.refresh(seat, cpu, is_alone, platform);
+                }
+                Some(is_new)
+            });
+            if let Some(is_new) = arrived {
+                return is_new;
+            }
+            // Another CPU reclaims frames of the account. It has interrupts off, and waits for
+            // nothing that this CPU has.
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Flushes the calling CPU if anything of the account was changed since its last flush. No
+    /// other CPU does the same meanwhile if it `is_alone`.
+    fn refresh(&self, seat: &Seat, cpu: usize, is_alone: bool, platform: &impl Platform) {
+        seat.stamp_changes(is_alone, || self.now());
+        seat.record_run(cpu);
+        if self.flushed(cpu) <= seat.changed() {
+            self.flush(cpu, platform);
+        }
+    }
+
+    /// Drops everything that the calling CPU caches of the window.
+    fn flush(&self, cpu: usize, platform: &impl Platform) {
+        let number = self.clock.fetch_add(1, Ordering::SeqCst) + 1;
+        platform.flush_all();
+        self.states[cpu].flushed.store(number, Ordering::Release);
+    }
+
+    /// The stamp of entries that were changed before the call.
+    ///
+    /// The fence orders the changes before the read of the clock. A CPU whose flush has a greater
+    /// number has raised the clock after this read, so its flush began after the changes.
+    fn now(&self) -> u64 {
+        fence(Ordering::SeqCst);
+        self.clock.load(Ordering::SeqCst)
+    }
+
+    fn flushed(&self, cpu: usize) -> u64 {
+        self.states[cpu].flushed.load(Ordering::Acquire)
+    }
+
+    /// Ends the use of the account's regions by the calling CPU.
+    #[inline]
+    pub(crate) fn leave(&self, seat: &Seat, platform: &impl Platform) {
+        if platform.cpus() > 1 {
+            seat.leave();
+        }
+    }
+
+    /// Records that the calling CPU has ended a region, so that another may get its addresses.
+    pub(crate) fn record_end(&self, platform: &impl Platform) {
+        if platform.cpus() > 1 {
+            let record = || self.states[platform.cpu()].ended.store(self.now(), Ordering::Release);
+            platform.without_interrupts(record);
+        }
+    }
+
+    /// Prepares a new region of the account, whose addresses may be those of one that has ended.
+    ///
+    /// The calling CPU flushes if another CPU has ended a region since its last flush. It has
+    /// flushed already what it ended. All other CPUs must flush when they enter.
+    pub(crate) fn record_reuse(&self, seat: &Seat, platform: &impl Platform) {
+        if platform.cpus() == 1 {
+            return;
+        }
+        platform.without_interrupts(|| {
+            let this = platform.cpu();
+            let ended = |cpu: usize| self.states[cpu].ended.load(Ordering::Acquire);
+            let of_others = (0..self.states.len()).filter(|cpu| *cpu != this).map(ended).max().unwrap_or(0);
+            if self.flushed(this) <= of_others {
+                self.flush(this, platform);
+            }
+            if !seat.begin(this) {
+                seat.forget_other(this);
+            }
+            seat.raise_changed(of_others.max(ended(this)));
+        });
+    }
+
+    /// Drops everything that the calling CPU caches of the window.
+    pub(crate) fn flush_this(&self, platform: &impl Platform) {
+        if platform.cpus() > 1 {
+            platform.without_interrupts(|| self.flush(platform.cpu(), platform));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What an account knows of the CPUs that use its regions.
+//!
+//! One word says which CPU that is, and in which way. So entering the CPU that an account was on
+//! last is one exchange of the word.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crate::platform::Platform;
+
+/// The CPUs of one account.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    word: AtomicU32,
+    /// Whether an entry of a region was changed that a CPU may cache, since the seat had another
+    /// CPU.
+    is_changed: AtomicBool,
+    /// Whether a page of a region may lead to the sink.
+    is_covered: AtomicBool,
+    /// The stamp of the last change that a CPU was told to flush.
+    changed: AtomicU64,
+    /// The CPUs that have used the regions.
+    ran_on: AtomicU64,
+}
+
+/// The CPU that has an account, and how it has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word(u32);
+
+/// Who may use the regions of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// No CPU does, until one enters.
+    Idle,
+    /// The word's CPU does.
+    Running,
+    /// Several CPUs read.
+    Several,
+    /// A CPU takes frames back, and runs no region of the account.
+    Relieved,
+}
+
+/// The part of a word that is the number of a CPU and one, or zero.
+const CPU: u32 = 0xff;
+const RUNNING: u32 = 1 << 8;
+const SEVERAL: u32 = 2 << 8;
+const RELIEVED: u32 = 3 << 8;
+const HOLDER: u32 = 3 << 8;
+
+impl Word {
+    fn idle_on(cpu: usize) -> Self {
+        Self(number(cpu))
+    }
+
+    pub(super) fn holder(self) -> Holder {
+        match self.0 & HOLDER {
+            RUNNING => Holder::Running,
+            SEVERAL => Holder::Several,
+            RELIEVED => Holder::Relieved,
+            _ => Holder::Idle,
+        }
+    }
+
+    /// Whether this CPU was the last one that used the regions.
+    pub(super) fn is_of(self, cpu: usize) -> bool {
+        self.0 & CPU == number(cpu)
+    }
+
+    pub(super) fn held_by(self, cpu: usize) -> Self {
+        Self(self.0 & !(CPU | HOLDER) | RUNNING | number(cpu))
+    }
+
+    pub(super) fn held_by_several(self) -> Self {
+        Self(self.0 & !(CPU | HOLDER) | SEVERAL)
+    }
+
+    pub(super) fn of_no_cpu(self) -> Self {
+        Self(self.0 & !CPU)
+    }
+}
+
+/// The number of a CPU in a word.
+#[inline]
+fn number(cpu: usize) -> u32 {
+    u32::try_from(cpu).map_or(CPU, |cpu| cpu + 1)
+}
+
+impl Seat {
+    /// A seat that no CPU had.
+    pub(crate) const fn new() -> Self {
+        Self {
+            word: AtomicU32::new(0),
+            is_changed: AtomicBool::new(false),
+            is_covered: AtomicBool::new(false),
+            changed: AtomicU64::new(0),
+            ran_on: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes the seat for the CPU that had it last. Returns false if that is another one.
+    #[inline]
+    pub(super) fn enter_again(&self, cpu: usize) -> bool {
+        let idle = Word::idle_on(cpu);
+        let held = idle.held_by(cpu);
+        self.word.compare_exchange(idle.0, held.0, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline]
+    pub(super) fn is_held_by(&self, cpu: usize) -> bool {
+        self.word.load(Ordering::Acquire) == Word(0).held_by(cpu).0
+    }
+
+    /// Replaces the word by what `next` returns for it. Returns the one before, or `None` if `next`
+    /// does.
+    pub(super) fn exchange(&self, next: impl Fn(Word) -> Option<Word>) -> Option<Word> {
+        let next = |word| next(Word(word)).map(|word| word.0);
+        self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok().map(Word)
+    }
+
+    /// Gives the seat up. It stays that of the same CPU.
+    #[inline]
+    pub(super) fn leave(&self) {
+        self.exchange(|word| match word.holder() {
+            Holder::Running => Some(Word(word.0 & CPU)),
+            Holder::Idle | Holder::Several | Holder::Relieved => None,
+        });
+    }
+
+    /// Records that entries of a region were changed, which the calling CPU flushes. If it is not
+    /// the CPU of the seat, that one will have to flush as well.
+    #[inline]
+    pub(crate) fn record_change(&self, platform: &impl Platform) {
+        if platform.cpus() > 1 {
+            self.is_changed.store(true, Ordering::Release);
+            self.forget_other(platform.cpu());
+        }
+    }
+
+    /// Makes every CPU but this one enter as if it had never had the seat.
+    pub(super) fn forget_other(&self, cpu: usize) {
+        self.exchange(|word| match word.holder() {
+            Holder::Idle | Holder::Running if !word.is_of(cpu) => Some(Word(word.0 & !(CPU | HOLDER))),
+            Holder::Idle | Holder::Running | Holder::Several | Holder::Relieved => None,
+        });
+    }
+
+    /// Gives the changes since the last call the stamp that `now` returns.
+    ///
+    /// The changes are forgotten if the calling CPU `is_alone`. Of several CPUs that read, none may
+    /// forget them, because another may be about to stamp them.
+    pub(super) fn stamp_changes(&self, is_alone: bool, now: impl FnOnce() -> u64) {
+        if self.is_changed.load(Ordering::Acquire) {
+            self.raise_changed(now());
+            if is_alone {
+                self.is_changed.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// The stamp of the last change that has one.
+    pub(super) fn changed(&self) -> u64 {
+        self.changed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn raise_changed(&self, stamp: u64) {
+        self.changed.fetch_max(stamp, Ordering::AcqRel);
+    }
+
+    /// Records that the CPU uses the regions.
+    pub(super) fn record_run(&self, cpu: usize) {
+        self.ran_on.fetch_or(1 << cpu, Ordering::AcqRel);
+    }
+
+    /// Makes the CPU the last one that had the seat, if none ever had it. Returns whether it did.
+    pub(super) fn begin(&self, cpu: usize) -> bool {
+        let is_new = self.ran_on.compare_exchange(0, 1 << cpu, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if is_new {
+            self.word.store(Word::idle_on(cpu).0, Ordering::Release);
+        }
+        is_new
+    }
+
+    /// Records that a page of a region leads to the sink.
+    pub(crate) fn record_cover(&self) {
+        self.is_covered.store(true, Ordering::Release);
+    }
+
+    /// Whether a page of a region may have led to the sink since the last call.
+    pub(crate) fn take_cover(&self) -> bool {
+        self.is_covered.swap(false, Ordering::AcqRel)
+    }
+}
