@@ -64,8 +64,8 @@
 //! # What the embedder provides
 //!
 //! - A [`FrameSource`]: its own, two functions in [`FromFns`], an allocator of the `x86_64` crate
-//!   in [`FromX86`], or a [`FramePool`]. Reserved accounts need one that can
-//!   [reserve](FrameSource::reserve) frames, as the pool can.
+//!   in [`FromX86`], or a [`FramePool`], which has a cache for each CPU in a [`CachedPool`].
+//!   Reserved accounts need one that can [reserve](FrameSource::reserve) frames, as the pools can.
 //! - A [`Platform`], which has the frame source, flushes the TLB and switches interrupts off.
 //!   [`SingleCpu`] is one for a single CPU, and checks that the CPU is set up for it.
 //! - A [`Layout`]: the window, the offset at which all physical memory is mapped, and the level-4
@@ -175,7 +175,7 @@ pub use self::frame::{
 pub use self::platform::{CpuError, Platform};
 #[cfg(target_arch = "x86_64")]
 pub use self::platform::{ManyCpus, SingleCpu};
-pub use self::pool::{FramePool, PoolError};
+pub use self::pool::{CacheUsage, CachedPool, FramePool, PoolError};
 pub use self::record::Residency;
 pub use self::space::{
     AddressSpace, AttachError, Image, ImageError, Layout, LimitError, Pressure, RangeError, Region,

@@ -10,9 +10,12 @@
 //! - `free_frames` is the number of these bits, and `reserved_frames` is not larger.
 //! - The frames of the bookkeeping have no bit.
 
+mod cache;
+mod cached;
 mod carve;
 mod error;
 mod free_set;
+mod run_stack;
 mod scrub;
 mod spans;
 
@@ -23,6 +26,7 @@ use x86_64::structures::paging::PhysFrame;
 use x86_64::structures::paging::frame::PhysFrameRange;
 use x86_64::{PhysAddr, VirtAddr};
 
+pub use self::cached::{CacheUsage, CachedPool};
 use self::carve::{carve, refuse_overlaps, refuse_unmapped};
 pub use self::error::PoolError;
 use self::error::ReleaseError;
@@ -277,6 +281,29 @@ impl State {
                 }
             }),
         }
+    }
+
+    /// As [`put_back`](Self::put_back), for frames that hold zeros.
+    fn put_back_zeroed(&mut self, frames: PhysFrameRange) {
+        match self.spans.numbers_of(frames) {
+            Some(numbers) if !self.is_any_free(numbers.clone()) => {
+                self.scrubbed.insert_run(numbers);
+                self.scrubbed_frames += frames.len();
+                self.free_frames += frames.len();
+            }
+            // Frames of two ranges, which are rare, need not stay scrubbed.
+            Some(_) | None => self.put_back(frames),
+        }
+    }
+
+    /// Makes `frames` reserved frames available to all requests again, or none if fewer are
+    /// reserved. Returns whether it did.
+    const fn try_unreserve(&mut self, frames: u64) -> bool {
+        let is_possible = frames <= self.reserved_frames;
+        if is_possible {
+            self.reserved_frames -= frames;
+        }
+        is_possible
     }
 
     fn try_put_back(&mut self, frame: PhysFrame) -> Result<(), ReleaseError> {

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod ahead;
+mod cached_pool;
 mod decommit;
 mod deferred;
 mod failures;

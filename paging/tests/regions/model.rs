@@ -5,7 +5,8 @@ mod modelled;
 
 use palimpsest_paging::{FaultAround, LimitError, NotOurs, Policies, ZeroStores};
 
-use self::modelled::{Content, Counting, Modelled, Random};
+pub(crate) use self::modelled::Random;
+use self::modelled::{Content, Counting, Modelled};
 use crate::world::{PAGE, World, address, pages};
 
 /// Writes a few pages in a row, but never a zero: a page of zeros may be treated like one that was

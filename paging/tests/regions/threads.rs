@@ -6,20 +6,24 @@ use std::thread;
 use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
 use palimpsest_paging::x86_64::structures::paging::{Page, PhysFrame};
 use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
-use palimpsest_paging::{Account, AddressSpace, Fault, FramePool, Layout, Outcome, Platform, Usage};
+use palimpsest_paging::{
+    Account, AddressSpace, CachedPool, Fault, FramePool, Layout, Outcome, Platform, Usage,
+};
 
+use crate::cached_pool::{cpu, on_cpu};
 use crate::world::{GIB, KIB, MIB, Memory, PAGE, WINDOW_START};
 
 const FRAMES: usize = 8192;
+const CPUS: usize = 4;
 
 /// CPUs that only handle faults.
-struct Untranslating(FramePool);
+struct Untranslating(CachedPool);
 
 // SAFETY: nothing in this test translates addresses by the tables.
 unsafe impl Platform for Untranslating {
-    type Frames = FramePool;
+    type Frames = CachedPool;
 
-    fn frames(&self) -> &FramePool {
+    fn frames(&self) -> &CachedPool {
         &self.0
     }
 
@@ -40,7 +44,8 @@ fn space() -> SharedSpace {
     let layout = Layout { window, physical_offset: memory.offset(), root };
     // SAFETY: the memory is leaked and mapped at its offset; the root is its first frame, which the
     // pool leaves out; no CPU translates.
-    unsafe { AddressSpace::new(layout, Untranslating(pool)) }.expect("the pool has frames for the tables")
+    unsafe { AddressSpace::new(layout, Untranslating(CachedPool::new(pool, CPUS, cpu))) }
+        .expect("the pool has frames for the tables")
 }
 
 fn work(space: &SharedSpace, bytes: u64) {
@@ -64,8 +69,8 @@ fn threads_do_not_disturb_each_other() {
     let space = space();
     let (space, new) = (&space, (space.usage(), space.frames().free_frames()));
     thread::scope(|scope| {
-        for bytes in [64 * KIB, 64 * KIB, 600 * KIB, 4 * GIB] {
-            scope.spawn(move || work(space, bytes));
+        for (cpu, bytes) in [64 * KIB, 64 * KIB, 600 * KIB, 4 * GIB].into_iter().enumerate() {
+            scope.spawn(move || on_cpu(cpu, || work(space, bytes)));
         }
     });
     assert_eq!((space.usage(), space.frames().free_frames()), new);
@@ -100,7 +105,11 @@ fn a_reclaim_by_another_cpu_does_not_disturb_regions_that_defer() {
     let (space, new) = (&space, (space.usage(), space.frames().free_frames()));
     let accounts = [Account::new(None), Account::reserved(None), Account::reserved(None)].map(Arc::new);
     thread::scope(|scope| {
-        let workers = accounts.each_ref().map(|account| scope.spawn(move || defer_and_touch(space, account)));
+        let mut cpus = 1..CPUS;
+        let workers = accounts.each_ref().map(|account| {
+            let cpu = cpus.next().expect("there are as many CPUs as workers and this one");
+            scope.spawn(move || on_cpu(cpu, || defer_and_touch(space, account)))
+        });
         while !workers.iter().all(|worker| worker.is_finished()) {
             space.reclaim(10);
             thread::yield_now();
