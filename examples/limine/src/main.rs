@@ -5,7 +5,7 @@
 //! they are in RAM that its memory map does not report as usable. The loader's binaries are in no
 //! registry of packages, so the tests of this repository build this kernel but do not boot it. With
 //! Limine's binaries in a folder, `cargo xtask iso --limine FOLDER` makes a CD image and prints how
-//! to boot it.
+//! to boot it. Limine 9.6.7 and 10.4.0 have booted it, under SeaBIOS and OVMF.
 
 #![no_std]
 #![no_main]

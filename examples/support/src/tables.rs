@@ -8,9 +8,9 @@ use alloc::boxed::Box;
 use core::arch::naked_asm;
 
 use x86_64::VirtAddr;
-use x86_64::instructions::segmentation::{CS, Segment};
+use x86_64::instructions::segmentation::{CS, SS, Segment};
 use x86_64::instructions::tables::load_tss;
-use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
+use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
 use x86_64::structures::idt::{Entry, InterruptDescriptorTable};
 use x86_64::structures::tss::TaskStateSegment;
 
@@ -43,6 +43,10 @@ pub unsafe fn load(page_fault: u64) -> &'static mut InterruptDescriptorTable {
     gdt.load();
     // SAFETY: `code` is the 64-bit code segment of the table that was just loaded.
     unsafe { CS::set_reg(code) };
+    // IRETQ loads SS with what it was at the exception. A selector of the loader's GDT may not
+    // exist in this one.
+    // SAFETY: SS may be null in 64-bit mode in ring 0 (Intel SDM Vol 3A, 5.4.1.1).
+    unsafe { SS::set_reg(SegmentSelector::NULL) };
     // SAFETY: `tss` is the task state segment of that table, and was not loaded before.
     unsafe { load_tss(tss) };
 
