@@ -66,6 +66,16 @@ pub(crate) unsafe trait Provider: Debug + Send + Sync {
     /// Returns what one store may have by default.
     fn shares(&self) -> Shares;
 
+    /// Returns whether several CPUs use the backing.
+    fn has_many_cpus(&self) -> bool {
+        false
+    }
+
+    /// Returns the number of the calling CPU.
+    fn cpu(&self) -> usize {
+        0
+    }
+
     /// Returns whether memories share the frames of an image. If not, it is a copy on the heap.
     fn shares_images(&self) -> bool {
         false

@@ -9,6 +9,7 @@ mod stack;
 
 use alloc::sync::Arc;
 
+pub(crate) use self::entry::Pass;
 pub(crate) use self::set_aside::ModuleSize;
 pub use self::{entry::EntryError, error::EngineError};
 use self::{
@@ -25,11 +26,12 @@ use crate::{
 ///
 /// Code is freed with its engine. Give every program its own engine, and drop both together.
 ///
-/// An engine is `Send` and `Sync`, and serves one call at a time. A call that finds it in use fails
-/// with [`EntryError::InUse`] and does not wait, because in an interrupt handler it would wait
-/// forever. A call lasts from its start to its return, and includes the host functions that its
-/// guest calls. Those can call into the same store. Loading and instantiating a module count as
-/// calls.
+/// An engine is `Send` and `Sync`, and serves one call of each CPU at a time. A call that finds it
+/// in use fails with [`EntryError::InUse`] and does not wait, because in an interrupt handler it
+/// would wait forever. The platform of the address space states which CPU makes the call. With one
+/// CPU, and with a [`Fixed`](crate::Fixed) backing, all calls count as those of one. A call lasts
+/// from its start to its return, and includes the host functions that its guest calls. Those can
+/// call into the same store. Loading and instantiating a module count as calls.
 #[derive(Clone, Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
@@ -42,6 +44,8 @@ struct Shared {
     backing: Backing,
     images: Arc<ImageBudget>,
     gate: Gate,
+    /// Whether the calls of several CPUs are told apart.
+    has_many_cpus: bool,
     needs: Needs,
     /// Declared after the interpreter, and so dropped after it, because it covers the code.
     set_aside: SetAside,
@@ -90,10 +94,12 @@ impl Engine {
         self_check::check()?;
         let inner = wasmi::Engine::new(&config.to_wasmi());
         let images = Arc::new(ImageBudget::new(config.limits.image_frames));
+        let backing = backing.into();
         let shared = Shared {
             inner,
             config,
-            backing: backing.into(),
+            has_many_cpus: backing.provider().has_many_cpus(),
+            backing,
             images,
             gate: Gate::default(),
             needs,
@@ -102,11 +108,11 @@ impl Engine {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Returns whether a call uses the engine. An interrupt handler can look before it makes a
-    /// call, because the error of a call is allocated on the heap.
+    /// Returns whether a call of this CPU uses the engine. An interrupt handler can look before it
+    /// makes a call, because the error of a call is allocated on the heap.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
-        self.shared.gate.is_taken()
+        self.shared.gate.is_taken(self.cpu())
     }
 
     /// Returns what a guest of this engine may use up.
@@ -145,21 +151,29 @@ impl Engine {
     ///
     /// [`EntryError::InUse`] if a call has it.
     pub(crate) fn enter_scope(&self) -> Result<Scope<'_>, EntryError> {
-        self.enter().map(|()| Scope(self))
+        self.enter().map(|pass| Scope { engine: self, pass })
     }
 
     /// Takes the engine for a call, which must [`leave`](Self::leave) it when it returns.
     ///
     /// # Errors
     ///
-    /// [`EntryError::InUse`] if another call has it.
-    pub(crate) fn enter(&self) -> Result<(), EntryError> {
-        self.shared.gate.enter()
+    /// [`EntryError::InUse`] if another call of this CPU has it.
+    #[inline]
+    pub(crate) fn enter(&self) -> Result<Pass, EntryError> {
+        self.shared.gate.enter(self.cpu())
     }
 
     /// Frees the engine at the end of the call that has [entered](Self::enter) it.
-    pub(crate) fn leave(&self) {
-        self.shared.gate.leave();
+    #[inline]
+    pub(crate) fn leave(&self, pass: &Pass) {
+        self.shared.gate.leave(pass);
+    }
+
+    /// Returns the number of the calling CPU, or 0 if the backing has only one.
+    #[inline]
+    fn cpu(&self) -> usize {
+        if self.shared.has_many_cpus { self.backing().cpu() } else { 0 }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -192,10 +206,13 @@ impl Engine {
 
 /// The use of an engine, which ends when this is dropped.
 #[must_use]
-pub(crate) struct Scope<'a>(&'a Engine);
+pub(crate) struct Scope<'a> {
+    engine: &'a Engine,
+    pass: Pass,
+}
 
 impl Drop for Scope<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.engine.leave(&self.pass);
     }
 }

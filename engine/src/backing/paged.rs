@@ -66,6 +66,14 @@ unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
         }
     }
 
+    fn has_many_cpus(&self) -> bool {
+        self.space.has_many_cpus()
+    }
+
+    fn cpu(&self) -> usize {
+        self.space.cpu()
+    }
+
     fn shares_images(&self) -> bool {
         true
     }

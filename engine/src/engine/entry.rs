@@ -1,4 +1,4 @@
-//! The gate of an engine, which one call passes at a time.
+//! The gate of an engine, which one call of each CPU passes at a time.
 //!
 //! wasmi protects what the stores of an engine share by spin locks: the function types, the
 //! reusable stacks, and the body of each function while it is translated. An interrupt handler that
@@ -6,8 +6,10 @@
 //! call takes the engine before it can wait, and keeps it until it returns. Calls of the same store
 //! that nest in it, through host functions, share it: wasmi holds no lock while a host function
 //! runs.
+//!
+//! A call on another CPU may pass as well. It waits for a lock at most until that CPU releases it.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 use wasmi::errors::HostError;
 
@@ -16,7 +18,8 @@ use wasmi::errors::HostError;
 #[non_exhaustive]
 pub enum EntryError {
     /// Another call uses the engine: it was interrupted, it runs in another thread, or it has
-    /// called the host function that makes this call on another store.
+    /// called the host function that makes this call on another store. Calls that began on other
+    /// CPUs do not count.
     #[error(
         "the engine is in use by a call that has not returned; call again when it has, or give each \
          program its own engine"
@@ -51,29 +54,65 @@ impl From<EntryError> for wasmi::Error {
     }
 }
 
-/// Whether a call uses the engine.
+/// The CPUs on which a call uses the engine, as a set of bits.
 #[derive(Debug, Default)]
-pub(super) struct Gate(AtomicBool);
+pub(super) struct Gate(AtomicU64);
+
+/// The use of an engine by a call. The call may end on another CPU than it began on.
+#[derive(Debug)]
+#[must_use = "the engine stays in use until this is passed to `leave`"]
+pub(crate) struct Pass {
+    /// The bit of the CPU on which the call began.
+    bit: u64,
+}
 
 impl Gate {
-    /// Takes the engine for a call, which must pass [`leave`](Self::leave) when it returns.
+    /// Takes the engine for a call on this CPU, which must pass [`leave`](Self::leave) when it
+    /// returns.
     ///
     /// # Errors
     ///
     /// [`EntryError::InUse`].
-    pub(super) fn enter(&self) -> Result<(), EntryError> {
-        match self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(EntryError::InUse),
+    #[inline]
+    pub(super) fn enter(&self, cpu: usize) -> Result<Pass, EntryError> {
+        let bit = bit(cpu);
+        match self.0.fetch_or(bit, Ordering::Acquire) & bit {
+            0 => Ok(Pass { bit }),
+            _ => Err(EntryError::InUse),
         }
     }
 
     /// Frees the engine at the end of the call that has taken it.
-    pub(super) fn leave(&self) {
-        self.0.store(false, Ordering::Release);
+    #[inline]
+    pub(super) fn leave(&self, pass: &Pass) {
+        self.0.fetch_and(!pass.bit, Ordering::Release);
     }
 
-    pub(super) fn is_taken(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Returns whether a call has taken the engine on this CPU.
+    pub(super) fn is_taken(&self, cpu: usize) -> bool {
+        self.0.load(Ordering::Relaxed) & bit(cpu) != 0
+    }
+}
+
+/// The set with this CPU. There are at most 64.
+fn bit(cpu: usize) -> u64 {
+    1 << (cpu % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_call_of_each_cpu_passes() {
+        let gate = Gate::default();
+        let [first, second] = [0, 1].map(|cpu| gate.enter(cpu).unwrap());
+        assert_eq!([0, 1, 2].map(|cpu| gate.is_taken(cpu)), [true, true, false]);
+        assert!(matches!(gate.enter(1), Err(EntryError::InUse)));
+        gate.leave(&second);
+        assert_eq!([0, 1].map(|cpu| gate.is_taken(cpu)), [true, false]);
+        gate.leave(&gate.enter(1).unwrap());
+        gate.leave(&first);
+        assert!(!gate.is_taken(0));
     }
 }

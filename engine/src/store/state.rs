@@ -18,7 +18,7 @@ use super::{
 use crate::{
     backing::{Arena, Guest, Health, Presence, Standing},
     config::{Commit, Limits},
-    engine::{Engine, EntryError},
+    engine::{Engine, EntryError, Pass},
 };
 
 /// The embedder's data, and what the engine keeps for a store. No public function returns a
@@ -112,7 +112,7 @@ impl<T> StoreState<T> {
         Ok(())
     }
 
-    /// Fails if a call uses the engine that is not one of this store.
+    /// Fails if a call of this CPU uses the engine that is not one of this store.
     ///
     /// # Errors
     ///
@@ -133,20 +133,20 @@ impl<T> StoreState<T> {
     #[inline]
     fn enter<E: From<EntryError> + From<OutOfHeap>>(&mut self) -> Result<Entry, E> {
         self.engine.check_stack_for_call()?;
-        let is_first = !self.is_inside;
-        if is_first {
-            self.engine.enter()?;
+        let mut pass = None;
+        if !self.is_inside {
+            pass = Some(self.engine.enter()?);
             self.attend(Presence::Enter);
         }
         match self.heap.as_mut().map_or(Ok(false), |heap| heap.enter()) {
             Ok(is_stay) => {
                 self.is_inside = true;
-                Ok(Entry { is_first, is_stay })
+                Ok(Entry { pass, is_stay })
             }
             Err(error) => {
-                if is_first {
+                if let Some(pass) = pass {
                     self.attend(Presence::Leave);
-                    self.engine.leave();
+                    self.engine.leave(&pass);
                 }
                 Err(error.into())
             }
@@ -180,7 +180,7 @@ impl<T> StoreState<T> {
     /// Ends what [`enter`](Self::enter) began. Meanwhile `passed_on` bytes were allocated for the
     /// caller.
     #[inline]
-    fn leave(&mut self, entry: Entry, passed_on: usize) {
+    fn leave(&mut self, entry: &Entry, passed_on: usize) {
         if let Some(heap) = &mut self.heap
             && entry.is_stay
         {
@@ -189,10 +189,10 @@ impl<T> StoreState<T> {
                 self.lost.store(true, Ordering::Release);
             }
         }
-        if entry.is_first {
+        if let Some(pass) = &entry.pass {
             self.is_inside = false;
             self.attend(Presence::Leave);
-            self.engine.leave();
+            self.engine.leave(pass);
         }
     }
 
@@ -256,11 +256,11 @@ impl<T> StoreState<T> {
 }
 
 /// What a call has begun, and ends when it returns.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[must_use]
 struct Entry {
-    /// It has entered the engine.
-    is_first: bool,
+    /// The use of the engine, if this entry has begun it.
+    pass: Option<Pass>,
     /// It has started a stay of the heap's account.
     is_stay: bool,
 }
@@ -281,7 +281,7 @@ impl<T: 'static> Drop for Inside<'_, '_, T> {
     fn drop(&mut self) {
         let state = self.ctx.data_mut();
         state.depth = self.depth;
-        state.leave(self.entry, self.passed_on);
+        state.leave(&self.entry, self.passed_on);
     }
 }
 

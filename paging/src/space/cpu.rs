@@ -61,6 +61,11 @@ impl<P: Platform> AddressSpace<P> {
         self.env.platform.cpus() > 1
     }
 
+    /// Returns the number of the calling CPU.
+    pub fn cpu(&self) -> usize {
+        self.env.platform.cpu()
+    }
+
     /// Flushes the calling CPU. A kernel calls it when the CPU becomes idle, so that nothing waits
     /// for this CPU meanwhile.
     pub fn flush_before_idle(&self) {
