@@ -95,16 +95,17 @@ fn boot(start_info: PhysAddr, magic: u32) -> Result<Machine, BootError> {
     // SAFETY: 1. `switch_tables` mapped the ranges of `mapped`. 2. The module is not in `usable`,
     // so no code writes to it.
     let files = unsafe { LoadedFiles::find(start_info.module.as_ref(), &mapped) }?;
+    let processors = processors.unwrap_or_default();
     // SAFETY: 1. `switch_tables` mapped the ranges that remain in `usable`, and nothing else uses
     // them.
     // 2. It activated `root`, which maps the image and physical memory. Both are outside the
     //    window.
     // 3. `start` runs once.
-    unsafe { memory::init(&usable, root, files.guest_bytes()) }?;
+    unsafe { memory::init(&usable, root, files.guest_bytes(), processors.len().max(1)) }?;
     // SAFETY: 1. `switch_tables` mapped the ranges of `mapped`. The first MiB is not in `usable`,
     // so nothing uses the frame. 2. It activated `root`. 3. `start` runs once, and memory was just
     // initialized.
-    unsafe { cpus::start(&processors.unwrap_or_default(), &mapped, root) }?;
+    unsafe { cpus::start(&processors, &mapped, root) }?;
     Ok(Machine::new(start_info.memory_map, start_info.command_line, files.read()?))
 }
 

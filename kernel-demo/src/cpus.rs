@@ -183,6 +183,8 @@ pub(crate) fn on_all(work: &(dyn Fn(usize) + Sync)) {
     while BUSY.load(Ordering::Acquire) > 0 {
         spin_loop();
     }
+    // The others have flushed. After this CPU has, no table frame waits for one of them.
+    memory::space().flush_before_idle();
     *WORK.lock() = None;
 }
 
@@ -219,6 +221,7 @@ pub(crate) fn run_other(cpu: &'static Cpu) -> ! {
         let work = WORK.lock().expect("it is set before `LATEST` is");
         // SAFETY: `on_all` keeps the closure alive until this CPU has decreased `BUSY`.
         unsafe { (*work.0)(cpu.index()) };
+        memory::space().flush_before_idle();
         BUSY.fetch_sub(1, Ordering::Release);
     }
 }

@@ -11,7 +11,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use palimpsest_paging::{
-    AddressSpace, CpuError, FramePool, Layout, NotOurs, Outcome, PageFault, PoolError, SingleCpu, SpaceError,
+    AddressSpace, CpuError, FramePool, Layout, ManyCpus, NotOurs, Outcome, PageFault, PoolError, SpaceError,
 };
 use spin::Once;
 use thiserror::Error;
@@ -19,13 +19,17 @@ use x86_64::VirtAddr;
 use x86_64::structures::paging::{PageSize, PhysFrame, Size4KiB};
 
 use crate::boot::UsableRam;
+use crate::cpu;
 use crate::heap;
 
 pub use self::block::{BLOCK_BYTES, Block};
 pub use crate::boot::PHYSICAL_OFFSET;
 
+/// The CPUs and the frames of this machine.
+pub type Hardware = ManyCpus<&'static FramePool, fn() -> usize>;
+
 /// The address space for the regions of all guests.
-pub type Space = AddressSpace<SingleCpu<&'static FramePool>>;
+pub type Space = AddressSpace<Hardware>;
 
 /// The addresses for regions: 16 TiB of the lower half. The kernel is at its start, and physical
 /// memory in the higher half.
@@ -95,7 +99,7 @@ pub(crate) fn space() -> &'static Space {
 }
 
 /// Fills the pool from `usable`, allocates a heap for a module of `module_bytes`, and creates the
-/// address space below `root`.
+/// address space below `root`, which `cpus` CPUs will use.
 ///
 /// # Errors
 ///
@@ -107,15 +111,24 @@ pub(crate) fn space() -> &'static Space {
 /// 1. `usable` is RAM without another use, always mapped at [`PHYSICAL_OFFSET`] and writable,
 /// 2. `root` is the active level-4 table, stays active, and maps nothing in the window, and
 /// 3. this function is called once.
-pub(crate) unsafe fn init(usable: &UsableRam, root: PhysFrame, module_bytes: u64) -> Result<(), MemoryError> {
+pub(crate) unsafe fn init(
+    usable: &UsableRam,
+    root: PhysFrame,
+    module_bytes: u64,
+    cpus: usize,
+) -> Result<(), MemoryError> {
     // SAFETY: the caller's guarantee 1.
     let pool = unsafe { FramePool::new(usable.ranges(), PHYSICAL_OFFSET) }?;
     let pool = POOL.call_once(|| pool);
     init_heap(pool, module_bytes)?;
     let layout = Layout { window: WINDOW, physical_offset: PHYSICAL_OFFSET, root };
+    // SAFETY: 1. The number is an index of `Cpu`, and each CPU has its own. `cpus::start` starts as
+    // many as there are numbers. 2. `Cpu::start` and `cpu::harden` set each CPU up like this one.
+    let hardware = unsafe { Hardware::new(pool, cpus, || cpu::this().index()) }?;
     // SAFETY: the caller's guarantees 1 and 2. The window has no other use. The page-fault handler
-    // passes faults to `space`, which is set below.
-    let space = unsafe { AddressSpace::new(layout, SingleCpu::new(pool)?) }?;
+    // passes faults to `space`, which is set below. The engine enters before it touches a region,
+    // and the tests of regions do.
+    let space = unsafe { AddressSpace::new(layout, hardware) }?;
     SPACE.call_once(|| space);
     Ok(())
 }

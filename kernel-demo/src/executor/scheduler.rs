@@ -1,8 +1,9 @@
 //! Runs many guests on all CPUs: a queue of tasks for each CPU, from which idle CPUs steal.
 //!
 //! A CPU takes its next task from its own queue, or from that of another CPU if its own has none
-//! that can run. A CPU that finds no task at all halts. It is interrupted when another CPU has
-//! queued a task, or when a task of its queue has waited long enough.
+//! that can run. A CPU that finds no task at all flushes its TLB, because table frames may wait for
+//! that, and halts. It is interrupted when another CPU has queued a task, or when a task of its queue
+//! has waited long enough.
 //!
 //! Each queue has a lock. It is held while a task is put in or taken out, never while a guest runs,
 //! and never together with the lock of another queue.
@@ -13,7 +14,7 @@ use core::time::Duration;
 
 use palimpsest_engine::{Store, Task};
 use spin::Mutex;
-use x86_64::instructions::{interrupts, tlb};
+use x86_64::instructions::interrupts;
 
 use super::entry::{After, Entry};
 use super::queue::Queue;
@@ -21,6 +22,7 @@ use super::{Ended, TaskId};
 use crate::clock;
 use crate::cpus;
 use crate::machine::Machine;
+use crate::memory;
 use crate::timer::{LocalTimer, TickRate};
 
 /// Where a task goes after its turn.
@@ -63,6 +65,12 @@ impl<T: 'static> Scheduler<T> {
     /// The first CPU calls it, because it measures the rate of the local timers.
     #[must_use]
     pub fn new(machine: &Machine, rate: TickRate, slice: Duration, moves: Moves) -> Self {
+        Self::on_cpus(machine.cpus(), rate, slice, moves)
+    }
+
+    /// Creates one that leaves all CPUs but the first `cpus` without work.
+    #[must_use]
+    pub fn on_cpus(cpus: usize, rate: TickRate, slice: Duration, moves: Moves) -> Self {
         let slice_ticks = rate.ticks_in(slice).max(1);
         let per_cpu = |cpu| PerCpu {
             queue: Mutex::new(Queue::new(slice_ticks)),
@@ -70,7 +78,7 @@ impl<T: 'static> Scheduler<T> {
             moved: AtomicU64::new(0),
         };
         Self {
-            cpus: (0..machine.cpus()).map(per_cpu).collect(),
+            cpus: (0..cpus).map(per_cpu).collect(),
             moves,
             next: AtomicUsize::new(0),
             alive: AtomicUsize::new(0),
@@ -106,7 +114,11 @@ impl<T: 'static> Scheduler<T> {
     where
         T: Send,
     {
-        machine.on_all_cpus(|cpu| self.run_on(cpu, until_ns, &on_end));
+        machine.on_all_cpus(|cpu| {
+            if cpu < self.cpus.len() {
+                self.run_on(cpu, until_ns, &on_end);
+            }
+        });
     }
 
     /// Ends all tasks, and returns their stores in the order of the queues.
@@ -128,10 +140,8 @@ impl<T: 'static> Scheduler<T> {
                 continue;
             };
             let previous = entry.cpu.replace(cpu);
-            if previous != Some(cpu) {
-                // `SingleCpu` flushes the calling CPU only. This one may have run the guest before.
-                tlb::flush_all();
-                self.cpus[cpu].moved.fetch_add(u64::from(previous.is_some()), Ordering::Relaxed);
+            if previous.is_some_and(|previous| previous != cpu) {
+                self.cpus[cpu].moved.fetch_add(1, Ordering::Relaxed);
             }
             match entry.take_turn(self.slice_ticks) {
                 After::Queue(entry) => self.requeue(cpu, entry),
@@ -207,6 +217,7 @@ impl<T: 'static> Scheduler<T> {
         let now_ns = self.now_ns();
         let has_work = self.from(cpu).filter_map(first_ns).any(|first_ns| first_ns <= now_ns);
         if !has_work && self.alive.load(Ordering::SeqCst) > 0 {
+            memory::space().flush_before_idle();
             let wait_ns = first_ns(cpu).unwrap_or(u64::MAX).min(until_ns).saturating_sub(now_ns);
             self.local_timer.interrupt_after(Duration::from_nanos(wait_ns));
             // Interrupts are disabled until the CPU halts, so one that was sent since the bit was

@@ -5,7 +5,8 @@
 use alloc::sync::Arc;
 
 use kernel_demo::Machine;
-use palimpsest_paging::{Account, FramePool, Region, Residency, SingleCpu};
+use kernel_demo::memory::Hardware;
+use palimpsest_paging::{Account, Region, Residency};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PageSize, Size4KiB};
@@ -20,7 +21,7 @@ pub(crate) const GIB: u64 = 1 << 30;
 
 /// A region of the kernel's address space, all of it within the limit.
 pub(crate) struct Guest {
-    pub(crate) region: Region<'static, SingleCpu<&'static FramePool>>,
+    pub(crate) region: Region<'static, Hardware>,
     pub(crate) account: Arc<Account>,
 }
 
