@@ -320,24 +320,53 @@ impl<T: 'static> Call<'_, T> {
     /// Releases the pages that the books no longer need. In a task it releases a bounded number of
     /// frames, and the slice can end before the next part.
     ///
+    /// Inlined because every heap call runs it, and most calls release nothing.
+    ///
     /// # Errors
     ///
     /// [`Pause`] if another call continues with `progress`.
+    #[inline]
     fn release_in_parts(&mut self, drain: Drain, progress: u64) -> Result<(), Error> {
-        while let Some(pages) = self.book.next_release(drain) {
-            if !self.caller.can_pause() {
+        match self.book.next_release(drain) {
+            Some(pages) => self.release_from(pages, drain, progress),
+            None => Ok(()),
+        }
+    }
+
+    /// Releases `first`, which the books no longer need, and then what
+    /// [`release_in_parts`](Self::release_in_parts) releases.
+    ///
+    /// # Errors
+    ///
+    /// [`Pause`] if another call continues with `progress`.
+    #[inline(never)]
+    fn release_from(&mut self, first: Pages, drain: Drain, progress: u64) -> Result<(), Error> {
+        let mut next = Some(first);
+        while let Some(pages) = next {
+            if self.caller.can_pause() {
+                self.release_part(pages, progress)?;
+            } else {
                 self.clear(pages);
-                continue;
             }
-            let part = self.memory.release_part(&mut self.caller, pages.address(), pages.bytes());
-            let (_, bytes) = part.expect(INSIDE);
-            let done = bytes / PAGE_BYTES;
-            if done < pages.count {
-                self.book.postpone(Pages::new(pages.first + done, pages.count - done));
-                return Err(self.again(progress));
-            }
+            next = self.book.next_release(drain);
         }
         Ok(())
+    }
+
+    /// Releases a part of `pages` with a bounded number of frames, which may be all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Pause`] if another call continues with the rest and `progress`.
+    fn release_part(&mut self, pages: Pages, progress: u64) -> Result<(), Error> {
+        let part = self.memory.release_part(&mut self.caller, pages.address(), pages.bytes());
+        let (_, bytes) = part.expect(INSIDE);
+        let done = bytes / PAGE_BYTES;
+        if done == pages.count {
+            return Ok(());
+        }
+        self.book.postpone(Pages::new(pages.first + done, pages.count - done));
+        Err(self.again(progress))
     }
 
     /// Releases the pages that the books no longer need, which are few.
