@@ -207,6 +207,12 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// `live` is the same range, by wasmi's own pointer.
     fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>, guest: Guest) -> Cleared;
 
+    /// Returns whether the region ever lends pages, which does not change. If it does not, the
+    /// methods about loans need not be called after a clear.
+    fn can_lend(&self) -> bool {
+        false
+    }
+
     /// Returns whether pages may be lent. Their bytes have another user until
     /// [`recall`](Self::recall) succeeds, and the guest must not run.
     fn has_loan(&self) -> bool {

@@ -408,6 +408,10 @@ unsafe impl LinearRegion for Slot {
         retained
     }
 
+    fn can_lend(&self) -> bool {
+        true
+    }
+
     fn has_loan(&self) -> bool {
         self.loan.is_some()
     }

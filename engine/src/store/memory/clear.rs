@@ -33,13 +33,8 @@ pub(crate) fn clear<T: 'static>(
     ctx.data().touch();
     let guest = ctx.data().guest();
     let live = live_bytes(record.wasmi(), &mut ctx, span);
-    let (cleared, has_loan, must_settle) = record.region().with(|region| {
-        let cleared = region.clear(span, strategy, live, guest);
-        (cleared, region.has_loan(), region.must_settle())
-    });
-    let state = ctx.data_mut();
-    state.has_loan |= has_loan;
-    state.must_settle |= must_settle;
+    let cleared = record.region().with(|region| region.clear(span, strategy, live, guest));
+    let has_loan = record.can_lend() && record_loans(ctx.data_mut(), record);
     // Lent pages were zeroed in place before they were released.
     let release_units = if has_loan { ZEROED_UNITS } else { 1 };
     let units = cleared.frames_released * release_units
@@ -47,6 +42,15 @@ pub(crate) fn clear<T: 'static>(
         + cleared.tables_released * TABLE_UNITS;
     charge(&mut ctx, units.max(1));
     cleared
+}
+
+/// Records in the store's state what a clear of the memory has lent, or has left to be lent when
+/// the guest has stopped. Returns whether pages are lent.
+fn record_loans<T>(state: &mut StoreState<T>, record: &MemoryRecord) -> bool {
+    let (has_loan, must_settle) = record.region().with(|region| (region.has_loan(), region.must_settle()));
+    state.has_loan |= has_loan;
+    state.must_settle |= must_settle;
+    has_loan
 }
 
 /// Zeroes `span` of the memory and lends it.

@@ -29,6 +29,8 @@ pub(crate) struct MemoryRecord {
     /// The size that it can reach, in Wasm pages: its type's maximum, or what was reserved.
     maximum_wasm_pages: u64,
     region: Arc<AnchoredRegion>,
+    /// Whether the region ever lends pages.
+    can_lend: bool,
     /// The strategy of clears that name none.
     strategy: Mutex<Strategy>,
 }
@@ -89,11 +91,19 @@ impl Reserved {
         let base = inner.data_ptr(&ctx).addr();
         let memory = Memory::from_wasmi(inner, ctx.data());
         let strategy = Mutex::new(ctx.data().engine.config().strategy);
-        let capacity = region.with(|region| region.capacity());
+        let (capacity, can_lend) = region.with(|region| (region.capacity(), region.can_lend()));
         let maximum_wasm_pages = self.ty.page_size().pages_in(capacity.min(self.ty.maximum_bytes()));
-        let record =
-            MemoryRecord { memory, inner, ty: self.ty, base, capacity, maximum_wasm_pages, region, strategy };
-        let record = Arc::new(record);
+        let record = Arc::new(MemoryRecord {
+            memory,
+            inner,
+            ty: self.ty,
+            base,
+            capacity,
+            maximum_wasm_pages,
+            region,
+            can_lend,
+            strategy,
+        });
         ctx.data_mut().memories.push(Arc::clone(&record));
         Ok(record)
     }
@@ -198,6 +208,11 @@ impl MemoryRecord {
     /// reserved.
     pub(crate) fn maximum_wasm_pages(&self) -> u64 {
         self.maximum_wasm_pages
+    }
+
+    /// Returns whether pages of the memory may ever be lent.
+    pub(crate) fn can_lend(&self) -> bool {
+        self.can_lend
     }
 
     pub(crate) fn region(&self) -> &AnchoredRegion {
