@@ -23,7 +23,7 @@ mod resolve;
 use thiserror::Error;
 use x86_64::VirtAddr;
 use x86_64::structures::idt::PageFaultErrorCode;
-use x86_64::structures::paging::{PageTableIndex, PhysFrame};
+use x86_64::structures::paging::PageTableIndex;
 
 #[cfg(target_arch = "x86_64")]
 pub use self::entry::{PageFault, page_fault_entry};
@@ -111,15 +111,12 @@ pub enum NotOurs {
     /// The kernel must copy [`AddressSpace::root_entries`](crate::AddressSpace::root_entries) into
     /// each root before it is loaded.
     #[error(
-        "the page is mapped, but entry {} of the active level-4 table at {:#x} does not lead to it: copy \
+        "the page is mapped, but entry {} of the level-4 table in CR3 does not lead to it: copy \
          `AddressSpace::root_entries` into each root before it is loaded",
-        u16::from(*index),
-        root.start_address()
+        u16::from(*index)
     )]
     OtherRoot {
-        /// The level-4 table in CR3.
-        root: PhysFrame,
-        /// The index of the entry that it lacks.
+        /// The index of the entry that the table lacks.
         index: PageTableIndex,
     },
 }

@@ -148,7 +148,7 @@ fn other_root<P: Platform>(page: Page, env: &Env<P>) -> Option<NotOurs> {
     let root = env.platform.active_root()?;
     // SAFETY: the root is a level-4 table, by guarantee 5 of `Platform`.
     let is_attached = unsafe { env.window.is_attached_to(root, page) };
-    (!is_attached).then_some(NotOurs::OtherRoot { root, index: page.p4_index() })
+    (!is_attached).then_some(NotOurs::OtherRoot { index: page.p4_index() })
 }
 
 /// Makes frames available that can end this shortage, and returns whether it has found any.

@@ -83,7 +83,7 @@ fn a_root_without_the_windows_entries_is_named() {
     let other = world.source.frame_for_kernel();
     mmu.write_root(other.phys(), []);
     mmu.load_root(other.phys());
-    let named = NotOurs::OtherRoot { root: other.phys(), index: region.base().p4_index() };
+    let named = NotOurs::OtherRoot { index: region.base().p4_index() };
     assert_eq!(world.cpu.read(world.space(), read), Err(named));
     assert_eq!(world.cpu.write(world.space(), written, 7), Err(named));
     assert_eq!(world.cpu.write(world.space(), written, 7), Err(named), "at the first fault as well");
