@@ -161,6 +161,7 @@ impl<T: 'static> Store<T> {
             let reclaimed = record.region().with(|region| region.reclaim(left));
             sum.frames_released += reclaimed.frames_released;
             sum.tables_released += reclaimed.tables_released;
+            sum.tables_waiting += reclaimed.tables_waiting;
         }
         sum
     }
@@ -190,8 +191,10 @@ impl<T: 'static> Store<T> {
             report.faults += held.faults;
             report.frames_released += held.frames_released;
             report.tables_released += held.tables_released;
+            report.tables_waited += held.tables_waited;
         }
-        report.frames_taken = report.held_frames + report.frames_released + report.tables_released;
+        report.frames_taken =
+            report.held_frames + report.frames_released + report.tables_released + report.tables_waited;
         report
     }
 }
@@ -262,6 +265,9 @@ pub struct StoreReport {
     pub frames_released: u64,
     /// Table frames that clears have released.
     pub tables_released: u64,
+    /// Table frames that clears have emptied and that were released, or will be, when other CPUs
+    /// have flushed their TLBs.
+    pub tables_waited: u64,
     /// Bytes of the kernel heap that were allocated while the store was served and not freed, or 0
     /// if the engine has no [`HeapBudget`](crate::HeapBudget).
     pub heap_bytes: usize,

@@ -47,6 +47,11 @@ pub(crate) struct Record {
     /// The content that the region started with, unless that is zeros.
     pub(crate) image: Option<Attached>,
     pub(crate) account: Arc<Account>,
+    /// Whether the region ends, so that none of its tables is needed again.
+    pub(crate) is_ending: bool,
+    /// Frames that a reserved account is charged for beyond [`most_frames`](Self::most_frames), for
+    /// tables above a limit that was lowered, which other CPUs may cache.
+    pub(crate) surplus_frames: u64,
     pub(crate) figures: Figures,
 }
 
@@ -65,6 +70,8 @@ impl Record {
             run: Run::new(start),
             image: None,
             account,
+            is_ending: false,
+            surplus_frames: 0,
             figures: Figures::default(),
         }
     }

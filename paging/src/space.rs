@@ -16,6 +16,7 @@ mod region;
 mod reserve;
 mod usage;
 
+use alloc::sync::Arc;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -97,13 +98,14 @@ impl<P: Platform> AddressSpace<P> {
         let pages = layout.pages()?;
         // SAFETY: the caller's guarantee 2.
         let memory = unsafe { PhysicalMemory::new(layout.physical_offset) };
-        let mut window = Window::new(pages, memory);
+        let cpus = Arc::new(Cpus::new(memory, &platform));
+        let mut window = Window::new(pages, memory, Arc::clone(&cpus));
         // SAFETY: the caller's guarantee 1.
         let own = platform.without_interrupts(|| unsafe { take_window(&layout, &mut window, &platform) });
         let (zero, sink) = own?;
         let state = State { tables: ShardTables::new(pages, &window), directory: Directory::default(), sink };
         let env = Env {
-            cpus: Cpus::new(&platform),
+            cpus,
             platform,
             window,
             zero: ManuallyDrop::new(zero),
@@ -251,7 +253,7 @@ impl<P: Platform> Drop for AddressSpace<P> {
         // SAFETY: the field is not used after this. The value leaves it once, because a drop runs
         // once.
         let State { sink, .. } = unsafe { ManuallyDrop::take(self.state.get_mut()) };
-        let Env { platform, window, zero, .. } = &mut self.env;
+        let Env { platform, cpus, window, zero, .. } = &mut self.env;
         // SAFETY: as above.
         let zero = unsafe { ManuallyDrop::take(zero) };
         let supply = Supply::new(platform.frames(), window.memory(), None);
@@ -261,6 +263,8 @@ impl<P: Platform> Drop for AddressSpace<P> {
             // the space.
             unsafe { window.detach(self.root, &mut batch) };
             window.release_level3(&supply, &batch.flush(platform));
+            // Every other CPU has flushed, by guarantee 4.
+            cpus.release_all(platform);
             sink.into_frames().into_iter().for_each(|frame| supply.release(frame));
             supply.release(zero);
         });

@@ -7,6 +7,7 @@
 
 mod policy;
 
+use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::AtomicU64;
 
@@ -25,7 +26,7 @@ use crate::tlb::Cpus;
 #[derive(Debug)]
 pub(crate) struct Env<P> {
     pub(crate) platform: P,
-    pub(crate) cpus: Cpus,
+    pub(crate) cpus: Arc<Cpus>,
     pub(crate) window: Window,
     /// The frame of zeros that absent pages show when they are read. The end of the space takes it.
     pub(crate) zero: ManuallyDrop<Frame>,

@@ -112,10 +112,11 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         Ok(())
     }
 
-    /// Takes back what [`reserve`](Self::reserve) did, for frames that were released.
-    pub(crate) fn unreserve(&self, frames: u64) {
+    /// Takes back what [`reserve`](Self::reserve) did, for frames that were released, except for
+    /// some that are still `waiting` for that and will not be reserved again.
+    pub(crate) fn unreserve(&self, frames: u64, waiting: u64) {
         if let Some(account) = self.account.filter(|account| account.is_reserved()) {
-            self.source.unreserve(frames);
+            self.source.unreserve(frames - waiting);
             account.uncharge(frames);
         }
     }
@@ -126,7 +127,8 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         self.account.is_some_and(Account::is_reserved)
     }
 
-    fn unhold(&self, frames: u64) {
+    /// Takes back the charge of frames that are released, or wait for that on their own.
+    pub(crate) fn unhold(&self, frames: u64) {
         if let Some(account) = self.account {
             account.unhold(frames);
         }

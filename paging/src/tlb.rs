@@ -5,6 +5,7 @@
 //! CPU does not cache entries that are not present (Intel SDM Vol 3A, 4.10.2.3).
 
 mod cpus;
+mod limbo;
 mod seat;
 
 use arrayvec::ArrayVec;
@@ -13,6 +14,7 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 pub(crate) use self::cpus::Cpus;
+pub(crate) use self::limbo::{Limbo, Wait};
 pub(crate) use self::seat::Seat;
 use crate::pages::{count, page_after};
 use crate::platform::Platform;

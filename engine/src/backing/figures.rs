@@ -11,6 +11,9 @@ pub struct Cleared {
     pub frames_released: u64,
     /// Table frames that are in the frame source again.
     pub tables_released: u64,
+    /// Table frames that will be there when other CPUs, which have run the store, have flushed
+    /// their TLBs. With one CPU there are none.
+    pub tables_waiting: u64,
     /// Frames that the memory keeps: zeroed, or marked to be zeroed before they are seen again.
     pub frames_retained: u64,
     /// Fresh zeroed frames that were mapped in place of released ones.
@@ -48,6 +51,9 @@ pub struct MemoryResidency {
     pub frames_released: u64,
     /// Table frames that clears have released.
     pub tables_released: u64,
+    /// Table frames that clears have emptied and that were released, or will be, when other CPUs
+    /// have flushed their TLBs.
+    pub tables_waited: u64,
 }
 
 /// What one store may have by default.

@@ -343,6 +343,7 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
             faults: held.faults,
             frames_released: held.frames_released,
             tables_released: held.tables_released,
+            tables_waited: held.tables_waited,
         }
     }
 }
@@ -380,6 +381,7 @@ fn released(decommitted: Decommitted) -> Cleared {
     Cleared {
         frames_released: decommitted.frames_released,
         tables_released: decommitted.tables_released,
+        tables_waiting: decommitted.tables_waiting,
         ..Cleared::default()
     }
 }

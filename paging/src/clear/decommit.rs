@@ -4,6 +4,10 @@
 //! that this empties; all frames stay in their entries, detached. Then the TLB is flushed, in one
 //! batch. The second walk takes the frames out and releases them, many at a time.
 //!
+//! With several CPUs, a table that another one may still cache is not released but waits, in a
+//! [`Limbo`]. A table of a reserved account stays where it is instead, empty, because its frame
+//! would be reserved for the account anyway. It goes when the region ends.
+//!
 //! A sweep allocates nothing, so it cannot fail. It takes one step for each entry and table that
 //! exists in the range, and not for each page. A table that lies inside of the range as a whole is
 //! cut off in one step if everything has to be flushed anyway, because it or the tables before it
@@ -25,7 +29,7 @@ use crate::supply::Supply;
 use crate::table::{
     FirstStep, FrameCounts, Reach, SecondStep, ShardTables, Sweep, Table, first_step, second_step,
 };
-use crate::tlb::{FLUSH_SINGLY, FlushBatch, Flushed};
+use crate::tlb::{FLUSH_SINGLY, FlushBatch, Flushed, Limbo, Wait};
 
 /// The frames that a decommit or a reclaim released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,27 +38,36 @@ pub struct Decommitted {
     pub frames_released: u64,
     /// Table frames that went back to the frame source, because they were empty.
     pub tables_released: u64,
+    /// Table frames that were empty, and go back when other CPUs have flushed their TLBs.
+    pub tables_waiting: u64,
 }
 
 impl AddAssign for Decommitted {
     fn add_assign(&mut self, more: Self) {
         self.frames_released += more.frames_released;
         self.tables_released += more.tables_released;
+        self.tables_waiting += more.tables_waiting;
     }
 }
 
 impl<P: Platform> Mapping<'_, P> {
     /// Takes pages out of the tables and releases what they owned.
     pub(crate) fn sweep(&mut self, sweep: Sweep, pages: PageRange) -> Decommitted {
+        let keeps_tables = self.keeps_tables();
         let figures = &mut self.record.figures;
-        let mut detacher = Detacher { sweep, figures, batch: FlushBatch::new(), found: Found::Nothing };
+        let mut detacher =
+            Detacher { sweep, figures, keeps_tables, batch: FlushBatch::new(), found: Found::Nothing };
         let way = detacher.detach_all(pages, self.tables);
         let flushed = detacher.batch.flush(self.platform);
-        self.record.account.seat().record_change(self.platform);
-        if detacher.found == Found::Nothing {
+        let found = detacher.found;
+        let seat = self.record.account.seat();
+        self.tables.cpus().record_change(seat, self.platform);
+        if found == Found::Nothing {
             return Decommitted::default();
         }
 
+        let own = self.tables.cpus().may_cache(seat, self.platform);
+        let shared = self.tables.may_cache_shared(seat, self.platform);
         let mut reaper = Reaper {
             sweep,
             block: &self.record.block,
@@ -65,20 +78,37 @@ impl<P: Platform> Mapping<'_, P> {
                 self.tables.memory(),
                 Some(&self.record.account),
             )),
-            own_tables: 0,
-            shared_tables: 0,
+            own: Tables::new(self.tables.cpus().wait(own)),
+            shared: Tables::new(self.tables.cpus().wait(shared)),
+            waiting: self.tables.cpus().queue(),
         };
         reaper.reap_all(pages, self.tables, way);
         reaper.frames.release_batch();
-        let Reaper { frames: Releases { released: frames_released, .. }, own_tables, shared_tables, .. } =
-            reaper;
-        let released =
-            Decommitted { frames_released: frames_released - own_tables, tables_released: own_tables };
+        let Reaper { frames, own, shared, waiting, .. } = reaper;
+        let released = Decommitted {
+            frames_released: frames.released - own.released,
+            tables_released: own.released,
+            tables_waiting: own.waiting,
+        };
+        if waiting.frames() > 0 {
+            frames.supply.unhold(own.waiting);
+            self.tables.cpus().detain(waiting, own.wait.cpus | shared.wait.cpus);
+        }
         self.record.figures.frames_released += released.frames_released;
-        self.record.figures.table_frames -= released.tables_released;
-        self.record.figures.tables_released += released.tables_released;
-        self.tables.forget_shared(shared_tables);
+        self.record.figures.table_frames -= own.released + own.waiting;
+        self.record.figures.tables_released += own.released;
+        self.record.figures.tables_waited += own.waiting;
+        self.tables.forget_shared(shared.released);
+        self.tables.detain_shared(shared.waiting);
         released
+    }
+
+    /// Whether empty tables stay, because the account is reserved, and they would have to wait.
+    pub(crate) fn keeps_tables(&self) -> bool {
+        self.platform.cpus() > 1
+            && self.record.account.is_reserved()
+            && !self.record.is_ending
+            && self.tables.cpus().may_cache(self.record.account.seat(), self.platform) != 0
     }
 }
 
@@ -86,6 +116,8 @@ impl<P: Platform> Mapping<'_, P> {
 struct Detacher<'a> {
     sweep: Sweep,
     figures: &'a mut Figures,
+    /// Whether empty tables stay.
+    keeps_tables: bool,
     batch: FlushBatch,
     found: Found,
 }
@@ -155,7 +187,7 @@ impl Detacher<'_> {
         if let Some(mut below) = table.below(pages.start) {
             self.detach(pages, &mut below);
         }
-        if !table.is_needed(pages.start) {
+        if !self.keeps_tables && !table.is_needed(pages.start) {
             table.detach_empty(pages.start, &mut self.batch);
             self.found = Found::Frames;
         }
@@ -167,7 +199,7 @@ impl Detacher<'_> {
             self.batch.is_everything() || table.occupancy(pages.start) > FLUSH_SINGLY as u64;
         let level = table.level().next_lower_level();
         let is_covered = level.is_some_and(|level| count(pages) == pages_per_table(level));
-        self.sweep == Sweep::Everything && flushes_everything && is_covered
+        self.sweep == Sweep::Everything && flushes_everything && is_covered && !self.keeps_tables
     }
 }
 
@@ -178,10 +210,26 @@ struct Reaper<'a, S> {
     figures: &'a mut Figures,
     flushed: Flushed,
     frames: Releases<'a, S>,
-    /// Released tables that belonged to the region.
-    own_tables: u64,
-    /// Released tables that regions shared.
-    shared_tables: u64,
+    /// Tables that belonged to the region.
+    own: Tables,
+    /// Tables that regions shared.
+    shared: Tables,
+    /// Those that wait.
+    waiting: Limbo,
+}
+
+/// Tables that were taken out of their entries.
+struct Tables {
+    /// What they wait for, if that is any CPU.
+    wait: Wait,
+    released: u64,
+    waiting: u64,
+}
+
+impl Tables {
+    const fn new(wait: Wait) -> Self {
+        Self { wait, released: 0, waiting: 0 }
+    }
 }
 
 impl<S: FrameSource> Reaper<'_, S> {
@@ -223,14 +271,20 @@ impl<S: FrameSource> Reaper<'_, S> {
         table.check_mark(pages.start);
     }
 
-    /// Releases the frame of a table that an entry of a table at this level owned.
+    /// Releases the frame of a table that an entry of a table at this level owned, or makes it
+    /// wait.
     fn release_table(&mut self, frame: Frame, above: PageTableLevel) {
         let is_own = above.next_lower_level().is_some_and(|level| self.block.owns_tables(level));
+        let tables = if is_own { &mut self.own } else { &mut self.shared };
+        if tables.wait.cpus != 0 {
+            tables.waiting += 1;
+            self.waiting.push(frame, tables.wait);
+            return;
+        }
+        tables.released += 1;
         if is_own {
-            self.own_tables += 1;
             self.frames.push(frame.into());
         } else {
-            self.shared_tables += 1;
             Supply { account: None, ..self.frames.supply }.release(frame);
         }
     }

@@ -26,7 +26,7 @@ impl<P: Platform> Mapping<'_, P> {
         let mut frames = 0;
         self.tables.each_level1(pages, |table, piece| frames += table.defer_resident(piece, &mut batch));
         batch.flush(self.platform);
-        self.record.account.seat().record_change(self.platform);
+        self.tables.cpus().record_change(self.record.account.seat(), self.platform);
         self.record.record_deferred(pages, frames);
         frames
     }

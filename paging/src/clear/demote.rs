@@ -57,7 +57,7 @@ impl<P: Platform> Mapping<'_, P> {
             .is_some_and(|mut table| table.suspend_untouched(pages, &mut batch));
         if is_any {
             let flushed = batch.flush(self.platform);
-            self.record.account.seat().record_change(self.platform);
+            self.tables.cpus().record_change(self.record.account.seat(), self.platform);
             self.tables.each_level1(pages, |table, piece| frames += table.settle_untouched(piece, &flushed));
             self.record.record_deferred(pages, frames);
         }

@@ -62,7 +62,7 @@ impl<P: Platform> Mapping<'_, P> {
             }
         });
         exchange.release_stale();
-        self.record.account.seat().record_change(self.platform);
+        self.tables.cpus().record_change(self.record.account.seat(), self.platform);
         self.record.figures.frames_released += exchange.outcome.frames_released;
         exchange.outcome
     }

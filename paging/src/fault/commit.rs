@@ -58,7 +58,7 @@ impl<P: Platform> Commit<'_, P> {
     pub(super) fn replace_shared(mut self, original: Option<PhysFrame>) -> Result<(), Shortage> {
         self.fill(original)?;
         self.env.platform.flush(self.page);
-        self.record.account.seat().record_change(&self.env.platform);
+        self.env.cpus.record_change(self.record.account.seat(), &self.env.platform);
         Ok(())
     }
 

@@ -190,7 +190,7 @@ fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) {
     env.platform.flush(page);
     if let Some(record) = directory.find(fault.address) {
         record.figures.faults += 1;
-        record.account.seat().record_change(&env.platform);
+        env.cpus.record_change(record.account.seat(), &env.platform);
         record.account.seat().record_cover();
         if let Some(place) = oldest {
             Mapping { record, tables, platform: &env.platform }.uncover(place);

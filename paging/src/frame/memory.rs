@@ -96,6 +96,34 @@ impl PhysicalMemory {
         content[at..][..bytes.len()].copy_from_slice(bytes);
     }
 
+    /// Reads a word of a frame.
+    ///
+    /// # Panics
+    ///
+    /// If the frame has no word of this index.
+    pub(crate) fn word(self, frame: &Frame, index: usize) -> u64 {
+        let words: *mut [u64; FRAME_WORDS] = self.pointer(frame.phys());
+        // SAFETY: the frame is mapped and aligned by the contract of `new`, owned and borrowed. The
+        // reference ends here.
+        let words = unsafe { &*words };
+        words[index]
+    }
+
+    /// Writes a word of a frame that a page walk may read meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If the frame has no word of this index.
+    pub(crate) fn set_word(self, frame: &mut Frame, index: usize, value: u64) {
+        assert!(index < FRAME_WORDS, "a frame has no word {index}");
+        let words: *mut u64 = self.pointer(frame.phys());
+        // SAFETY: the index is inside of the frame.
+        let word = unsafe { words.add(index) };
+        // SAFETY: the frame is mapped and aligned by the contract of `new`, owned and borrowed
+        // exclusively.
+        unsafe { word.write_volatile(value) };
+    }
+
     /// Fills a part of a frame with zeros, and returns whether it had other bytes. The frame is one
     /// that a page-table entry owns.
     ///

@@ -23,6 +23,9 @@ pub struct Residency {
     pub frames_released: u64,
     /// Table frames of the region that were released since it was made.
     pub tables_released: u64,
+    /// Table frames that the region has given up since it was made, and that were released, or will
+    /// be, when other CPUs have flushed their TLBs.
+    pub tables_waited: u64,
 }
 
 /// The counters in the record of a region.
@@ -36,6 +39,7 @@ pub(crate) struct Figures {
     pub(crate) faults: u64,
     pub(crate) frames_released: u64,
     pub(crate) tables_released: u64,
+    pub(crate) tables_waited: u64,
 }
 
 impl Figures {
@@ -73,6 +77,7 @@ impl Figures {
             faults: self.faults,
             frames_released: self.frames_released,
             tables_released: self.tables_released,
+            tables_waited: self.tables_waited,
         }
     }
 }

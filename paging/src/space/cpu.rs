@@ -66,8 +66,14 @@ impl<P: Platform> AddressSpace<P> {
         self.env.platform.cpu()
     }
 
-    /// Flushes the calling CPU. A kernel calls it when the CPU becomes idle, so that nothing waits
-    /// for this CPU meanwhile.
+    /// Flushes the calling CPU if a table frame waits for it, and releases frames that have waited
+    /// for all CPUs. A kernel calls it in the timer interrupt of each CPU.
+    pub fn flush_if_awaited(&self) {
+        self.env.cpus.flush_if_awaited(&self.env.platform);
+    }
+
+    /// Flushes the calling CPU, and releases frames that have waited for all CPUs. A kernel calls
+    /// it when the CPU becomes idle, so that nothing waits for this CPU meanwhile.
     pub fn flush_before_idle(&self) {
         self.env.cpus.flush_this(&self.env.platform);
     }

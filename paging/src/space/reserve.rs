@@ -73,9 +73,11 @@ impl<P: Platform> AddressSpace<P> {
     /// Releases the rest of a region that has no page, no pin and no record in the directory any
     /// more.
     fn dissolve(&self, record: Record, placement: &mut Placement) {
-        let most_frames = record.most_frames();
-        let Record { block, account, .. } = record;
-        self.env.platform.without_interrupts(|| self.env.supply(Some(&account)).unreserve(most_frames));
+        let charged_frames = record.most_frames() + record.surplus_frames;
+        let Record { block, account, figures, .. } = record;
+        self.env.platform.without_interrupts(|| {
+            self.env.supply(Some(&account)).unreserve(charged_frames, figures.tables_waited);
+        });
         placement.free(block);
     }
 
@@ -95,6 +97,7 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Opt
     let platform = &env.platform;
     state.recall_sink_of(base, platform);
     let mut mapping = state.mapping(base, platform).expect(HAS_RECORD);
+    mapping.record.is_ending = true;
     let all = mapping.record.block.pages();
     let end = mapping.batch_end(all, RELEASE_BATCH);
     if end < all.end {
@@ -106,6 +109,9 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Opt
         state.tables.unpin(record.pages.start, level);
     }
     Mapping { record: &mut record, tables: &mut state.tables, platform }.sweep(Sweep::Everything, all);
+    if record.block.lowest_shared_tables().is_some() {
+        state.tables.record_past(record.account.seat(), platform);
+    }
     env.past_released.fetch_add(record.figures.released(), Ordering::Relaxed);
     Some(record)
 }
@@ -135,6 +141,7 @@ fn pin_tables<P: Platform>(record: &mut Record, state: &mut State, env: &Env<P>)
     let Some(level) = record.block.lowest_shared_tables() else { return Ok(()) };
     state.tables.pin(record.pages.start, level, &env.supply(None)).inspect_err(|_| {
         let pages = record.block.pages();
+        record.is_ending = true;
         Mapping { record, tables: &mut state.tables, platform: &env.platform }
             .sweep(Sweep::Everything, pages);
     })

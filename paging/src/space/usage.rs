@@ -19,6 +19,7 @@ impl<P: Platform> AddressSpace<P> {
                 fixed_frames: env.window.level3_frames() + 1 + Sink::FRAMES,
                 shared_table_frames: state.tables.shared_frames(),
                 image_frames: env.image_frames.load(Ordering::Relaxed),
+                waiting_table_frames: env.cpus.tables(&env.platform).0,
                 ..Usage::default()
             };
             state.each_mapping(&env.platform, |mut mapping| {
@@ -41,9 +42,11 @@ impl<P: Platform> AddressSpace<P> {
         self.with_state(|state, env| {
             // Single frames are not counted: what was taken is what is held and what was released.
             let fixed = env.window.level3_frames() + 1 + Sink::FRAMES;
-            let mut held = fixed + state.tables.shared_frames() + env.image_frames.load(Ordering::Relaxed);
-            let mut released_frames =
-                env.past_released.load(Ordering::Relaxed) + state.tables.shared_released();
+            let (waiting, waited) = env.cpus.tables(&env.platform);
+            let mut held = fixed + state.tables.shared_frames() + waiting;
+            held += env.image_frames.load(Ordering::Relaxed);
+            let mut released_frames = env.past_released.load(Ordering::Relaxed) + waited;
+            released_frames += state.tables.shared_released();
             state.each_mapping(&env.platform, |mapping| {
                 held += mapping.record.figures.held();
                 released_frames += mapping.record.figures.released();
@@ -70,6 +73,9 @@ pub struct Usage {
     pub owned_table_frames: u64,
     /// Table frames that small regions share. They are released with the last of their regions.
     pub shared_table_frames: u64,
+    /// Table frames of no region any more, which are released when other CPUs have flushed their
+    /// TLBs.
+    pub waiting_table_frames: u64,
     /// Frames of images, each counted once, even if many regions show it.
     pub image_frames: u64,
     /// Frames that the space keeps until it is dropped: the zero frame, the sink and the level-3

@@ -8,6 +8,7 @@
 //! deferred entry, or a pin of a region that shares it. All pages that are passed to a method are
 //! pages of the shard, and no two shards have a page in common.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use x86_64::structures::paging::Page;
@@ -17,7 +18,9 @@ use x86_64::structures::paging::page_table::PageTableLevel;
 use super::{EntryState, Resident, Root, Table, Window};
 use crate::frame::{FrameSource, PhysicalMemory, Shortage};
 use crate::pages::{count, entry_end, pages_per_table, pieces};
+use crate::platform::Platform;
 use crate::supply::Supply;
+use crate::tlb::{Cpus, Seat, Wait};
 
 /// The most tables that a search in a fault enters.
 const MOST_SEARCHED: u32 = 16;
@@ -48,6 +51,9 @@ pub(crate) struct ShardTables {
     shared_frames: u64,
     /// Shared tables that were released.
     shared_released: u64,
+    cpus: Arc<Cpus>,
+    /// The CPUs that may cache shared tables because of regions that have ended.
+    past: Wait,
 }
 
 impl ShardTables {
@@ -63,6 +69,8 @@ impl ShardTables {
             others: level3.collect(),
             shared_frames: 0,
             shared_released: 0,
+            cpus: Arc::clone(window.cpus()),
+            past: Wait { cpus: 0, stamp: 0 },
         }
     }
 
@@ -78,6 +86,32 @@ impl ShardTables {
     /// The number of shared tables that were released.
     pub(crate) const fn shared_released(&self) -> u64 {
         self.shared_released
+    }
+
+    /// The CPUs that translate by the tables.
+    pub(crate) fn cpus(&self) -> &Cpus {
+        &self.cpus
+    }
+
+    /// The CPUs other than the calling one that may cache a frame as a shared table, because of a
+    /// region of the account with this seat, or of one that has ended.
+    pub(crate) fn may_cache_shared(&self, seat: &Seat, platform: &impl Platform) -> u64 {
+        if platform.cpus() == 1 {
+            return 0;
+        }
+        self.cpus.may_cache(seat, platform) | self.cpus.awaited_by(self.past, platform)
+    }
+
+    /// Records the end of a region of the account with this seat.
+    pub(crate) fn record_past(&mut self, seat: &Seat, platform: &impl Platform) {
+        if platform.cpus() > 1 {
+            self.past = self.cpus.join_past(self.past, seat);
+        }
+    }
+
+    /// Records that shared tables wait until CPUs have flushed.
+    pub(crate) const fn detain_shared(&mut self, frames: u64) {
+        self.shared_frames -= frames;
     }
 
     /// Records that shared tables were released.

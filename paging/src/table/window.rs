@@ -3,6 +3,7 @@
 //! There is one for each level-4 entry that the window touches, from the start of the space to its
 //! end. So the root's entries do not change, and a kernel may copy them into other roots.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use x86_64::structures::paging::page::PageRange;
@@ -13,7 +14,7 @@ use crate::frame::{Frame, FrameSource, PhysicalMemory};
 use crate::pages::pieces;
 use crate::platform::Platform;
 use crate::supply::Supply;
-use crate::tlb::{FlushBatch, Flushed};
+use crate::tlb::{Cpus, FlushBatch, Flushed};
 
 /// The flags of the root's entries. The entries below restrict the access further.
 const ROOT_ENTRY: PageTableFlags = PageTableFlags::PRESENT
@@ -27,12 +28,18 @@ pub(crate) struct Window {
     memory: PhysicalMemory,
     pages: PageRange,
     level3: Vec<Frame>,
+    cpus: Arc<Cpus>,
 }
 
 impl Window {
     /// A window without tables, with capacity for the level-3 tables.
-    pub(crate) fn new(pages: PageRange, memory: PhysicalMemory) -> Self {
-        Self { memory, pages, level3: Vec::with_capacity(root_entries(pages).count()) }
+    pub(crate) fn new(pages: PageRange, memory: PhysicalMemory, cpus: Arc<Cpus>) -> Self {
+        Self { memory, pages, level3: Vec::with_capacity(root_entries(pages).count()), cpus }
+    }
+
+    /// The CPUs that translate by the tables.
+    pub(crate) const fn cpus(&self) -> &Arc<Cpus> {
+        &self.cpus
     }
 
     /// The number of level-3 tables that the window needs.

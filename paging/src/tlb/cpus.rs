@@ -16,7 +16,11 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
+use spin::Mutex;
+
+use super::limbo::{Limbo, Wait};
 use super::seat::{Holder, Seat, Word};
+use crate::frame::PhysicalMemory;
 use crate::platform::{MOST_CPUS, Platform};
 
 /// The clock of a space, and what each CPU has flushed.
@@ -24,6 +28,14 @@ use crate::platform::{MOST_CPUS, Platform};
 pub(crate) struct Cpus {
     /// The number of flushes so far, of all CPUs, and one.
     clock: AtomicU64,
+    memory: PhysicalMemory,
+    /// The tables that wait until CPUs have flushed. Its lock is the last one before that of the
+    /// frame source.
+    limbo: Mutex<Limbo>,
+    /// The CPUs that some of them may wait for.
+    awaited: AtomicU64,
+    /// The number of tables that waited and were released.
+    released_tables: AtomicU64,
     /// One for each CPU. None if there is one CPU.
     states: Box<[CpuState]>,
 }
@@ -44,12 +56,19 @@ impl Cpus {
     /// # Panics
     ///
     /// If the platform has more than [`MOST_CPUS`] or none.
-    pub(crate) fn new(platform: &impl Platform) -> Self {
+    pub(crate) fn new(memory: PhysicalMemory, platform: &impl Platform) -> Self {
         let cpus = platform.cpus();
         assert!((1..=MOST_CPUS).contains(&cpus), "a space for {cpus} CPUs: have 1 to {MOST_CPUS}");
         let count = if cpus > 1 { cpus } else { 0 };
         let new = |_| CpuState { flushed: AtomicU64::new(1), ended: AtomicU64::new(0) };
-        Self { clock: AtomicU64::new(1), states: (0..count).map(new).collect() }
+        Self {
+            clock: AtomicU64::new(1),
+            memory,
+            limbo: Mutex::new(Limbo::new(memory)),
+            awaited: AtomicU64::new(0),
+            released_tables: AtomicU64::new(0),
+            states: (0..count).map(new).collect(),
+        }
     }
 
     /// Makes the calling CPU the one that uses the account's regions, and flushes it if it may
@@ -124,6 +143,8 @@ impl Cpus {
                 let is_new = !before.is_of(cpu);
                 if is_new {
                     let is_alone = next(before, cpu).is_some_and(|word| word.is_of(cpu));
+                    self.forget_flushed(seat, before);
+                    seat.record_stop(before, || self.now());
                     self.refresh(seat, cpu, is_alone, platform);
                 }
                 Some(is_new)
@@ -152,6 +173,91 @@ impl Cpus {
         let number = self.clock.fetch_add(1, Ordering::SeqCst) + 1;
         platform.flush_all();
         self.states[cpu].flushed.store(number, Ordering::Release);
+        if self.awaited.load(Ordering::Acquire) & (1 << cpu) != 0 {
+            self.release(RELEASED_IN_ENTRY, platform);
+        }
+    }
+
+    /// The CPUs other than the calling one that may cache that a frame is a table of the account's
+    /// regions.
+    ///
+    /// A CPU may do so if it has used the regions, and has not flushed since it stopped.
+    #[inline]
+    pub(crate) fn may_cache(&self, seat: &Seat, platform: &impl Platform) -> u64 {
+        if platform.cpus() == 1 { 0 } else { self.awaited_by(seat.ran(), platform) }
+    }
+
+    /// As [`may_cache`](Self::may_cache), for CPUs that stopped at this stamp.
+    pub(crate) fn awaited_by(&self, stopped: Wait, platform: &impl Platform) -> u64 {
+        self.unflushed(stopped) & !(1 << platform.cpu())
+    }
+
+    /// The CPUs of the set whose last flush began before the stamp.
+    fn unflushed(&self, Wait { cpus, stamp }: Wait) -> u64 {
+        let mut left = cpus;
+        let mut rest = cpus;
+        while rest != 0 {
+            let cpu = rest.trailing_zeros();
+            rest &= rest - 1;
+            if self.flushed(cpu as usize) > stamp {
+                left &= !(1 << cpu);
+            }
+        }
+        left
+    }
+
+    /// The CPUs that may cache tables because of regions that have ended: those of `past` that have
+    /// not flushed, and those of one more region that ends now.
+    pub(crate) fn join_past(&self, past: Wait, seat: &Seat) -> Wait {
+        self.wait(self.unflushed(past) | self.unflushed(seat.ran()) | seat.running())
+    }
+
+    /// What tables wait for that these CPUs may cache, and that were taken out of their entries
+    /// before the call.
+    #[inline]
+    pub(crate) fn wait(&self, cpus: u64) -> Wait {
+        Wait { cpus, stamp: if cpus == 0 { 0 } else { self.now() } }
+    }
+
+    /// An empty queue.
+    pub(crate) fn queue(&self) -> Limbo {
+        Limbo::new(self.memory)
+    }
+
+    /// Makes the tables of the queue, which wait for these CPUs, wait.
+    pub(crate) fn detain(&self, tables: Limbo, cpus: u64) {
+        let mut limbo = self.limbo.lock();
+        limbo.append(tables);
+        self.awaited.fetch_or(cpus, Ordering::AcqRel);
+    }
+
+    /// Releases tables for which all CPUs have flushed, of the `most` that were looked at the
+    /// longest time ago. Returns their number.
+    fn release(&self, most: u64, platform: &impl Platform) -> u64 {
+        let mut limbo = self.limbo.lock();
+        let is_all = limbo.frames() <= most;
+        let (released, cpus) = limbo.release(most, platform.frames(), |wait| self.unflushed(wait));
+        if is_all {
+            self.awaited.store(cpus, Ordering::Release);
+        }
+        self.released_tables.fetch_add(released, Ordering::Relaxed);
+        released
+    }
+
+    /// The tables that wait, and those that waited and were released.
+    pub(crate) fn tables(&self, platform: &impl Platform) -> (u64, u64) {
+        if platform.cpus() == 1 {
+            return (0, 0);
+        }
+        let limbo = self.limbo.lock();
+        (limbo.frames(), self.released_tables.load(Ordering::Relaxed))
+    }
+
+    /// Releases every table, at the end of the space, before which every CPU has flushed.
+    pub(crate) fn release_all(&self, platform: &impl Platform) {
+        let mut limbo = self.limbo.lock();
+        let all = limbo.frames();
+        limbo.release(all, platform.frames(), |_| 0);
     }
 
     /// The stamp of entries that were changed before the call.
@@ -171,7 +277,25 @@ impl Cpus {
     #[inline]
     pub(crate) fn leave(&self, seat: &Seat, platform: &impl Platform) {
         if platform.cpus() > 1 {
-            seat.leave();
+            if seat.ran_on_several() {
+                platform.without_interrupts(|| self.forget_flushed(seat, seat.word()));
+            }
+            seat.leave(|| self.clock.load(Ordering::SeqCst));
+        }
+    }
+
+    /// Forgets the CPUs of the seat that have flushed since they stopped, before another one stops.
+    fn forget_flushed(&self, seat: &Seat, word: Word) {
+        seat.keep(|ran| self.unflushed(ran), word);
+    }
+
+    /// Records that entries of the account's regions were changed, which the calling CPU has
+    /// flushed. If it is not the CPU of the seat, that one will have to flush as well.
+    #[inline]
+    pub(crate) fn record_change(&self, seat: &Seat, platform: &impl Platform) {
+        if platform.cpus() > 1 {
+            seat.record_change();
+            seat.forget_other(platform.cpu(), || self.now());
         }
     }
 
@@ -199,16 +323,45 @@ impl Cpus {
                 self.flush(this, platform);
             }
             if !seat.begin(this) {
-                seat.forget_other(this);
+                seat.forget_other(this, || self.now());
             }
             seat.raise_changed(of_others.max(ended(this)));
         });
     }
 
-    /// Drops everything that the calling CPU caches of the window.
+    /// Flushes the calling CPU, and releases the tables that have waited for it alone.
     pub(crate) fn flush_this(&self, platform: &impl Platform) {
         if platform.cpus() > 1 {
             platform.without_interrupts(|| self.flush(platform.cpu(), platform));
+            self.release_more(u64::MAX, platform);
         }
     }
+
+    /// As [`flush_this`](Self::flush_this), if a table waits for the calling CPU.
+    #[inline]
+    pub(crate) fn flush_if_awaited(&self, platform: &impl Platform) {
+        if platform.cpus() > 1 && self.awaited.load(Ordering::Acquire) & (1 << platform.cpu()) != 0 {
+            platform.without_interrupts(|| self.flush(platform.cpu(), platform));
+            self.release_more(RELEASED_IN_TICK, platform);
+        }
+    }
+
+    /// Releases up to about `most` tables for which all CPUs have flushed, some at a time. Returns
+    /// their number.
+    pub(crate) fn release_more(&self, most: u64, platform: &impl Platform) -> u64 {
+        let (waiting, _) = self.tables(platform);
+        let (mut left, mut released) = (waiting.min(most), 0);
+        while left > 0 {
+            let some = left.min(RELEASED_IN_ENTRY);
+            released += platform.without_interrupts(|| self.release(some, platform));
+            left -= some;
+        }
+        released
+    }
 }
+
+/// The number of waiting tables that are looked at with the lock held once.
+const RELEASED_IN_ENTRY: u64 = 128;
+
+/// The number of waiting tables that a tick looks at.
+const RELEASED_IN_TICK: u64 = 4096;

@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use crate::platform::Platform;
+use super::limbo::Wait;
 
 /// The CPUs of one account.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Seat {
     changed: AtomicU64,
     /// The CPUs that have used the regions.
     ran_on: AtomicU64,
+    /// The stamp at which the last of them stopped, unless one uses them now.
+    stopped: AtomicU64,
 }
 
 /// The CPU that has an account, and how it has it.
@@ -65,6 +67,14 @@ impl Word {
         self.0 & CPU == number(cpu)
     }
 
+    /// The set of the CPU that runs, if it is one.
+    fn running(self) -> u64 {
+        match self.holder() {
+            Holder::Running => 1 << ((self.0 & CPU) - 1),
+            Holder::Idle | Holder::Several | Holder::Relieved => 0,
+        }
+    }
+
     pub(super) fn held_by(self, cpu: usize) -> Self {
         Self(self.0 & !(CPU | HOLDER) | RUNNING | number(cpu))
     }
@@ -93,6 +103,7 @@ impl Seat {
             is_covered: AtomicBool::new(false),
             changed: AtomicU64::new(0),
             ran_on: AtomicU64::new(0),
+            stopped: AtomicU64::new(0),
         }
     }
 
@@ -116,31 +127,81 @@ impl Seat {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok().map(Word)
     }
 
-    /// Gives the seat up. It stays that of the same CPU.
+    /// Gives the seat up. It stays that of the same CPU. `now` returns the stamp.
     #[inline]
-    pub(super) fn leave(&self) {
+    pub(super) fn leave(&self, now: impl Fn() -> u64) {
         self.exchange(|word| match word.holder() {
-            Holder::Running => Some(Word(word.0 & CPU)),
+            Holder::Running => {
+                // Before the word is free, because another CPU may read it from then on.
+                self.stopped.store(now(), Ordering::Release);
+                Some(Word(word.0 & CPU))
+            }
             Holder::Idle | Holder::Several | Holder::Relieved => None,
         });
     }
 
-    /// Records that entries of a region were changed, which the calling CPU flushes. If it is not
-    /// the CPU of the seat, that one will have to flush as well.
+    /// Records that entries of a region were changed.
     #[inline]
-    pub(crate) fn record_change(&self, platform: &impl Platform) {
-        if platform.cpus() > 1 {
-            self.is_changed.store(true, Ordering::Release);
-            self.forget_other(platform.cpu());
-        }
+    pub(super) fn record_change(&self) {
+        self.is_changed.store(true, Ordering::Release);
     }
 
     /// Makes every CPU but this one enter as if it had never had the seat.
-    pub(super) fn forget_other(&self, cpu: usize) {
-        self.exchange(|word| match word.holder() {
+    #[inline]
+    pub(super) fn forget_other(&self, cpu: usize, now: impl Fn() -> u64) {
+        let before = self.exchange(|word| match word.holder() {
             Holder::Idle | Holder::Running if !word.is_of(cpu) => Some(Word(word.0 & !(CPU | HOLDER))),
             Holder::Idle | Holder::Running | Holder::Several | Holder::Relieved => None,
         });
+        if let Some(before) = before {
+            self.record_stop(before, now);
+        }
+    }
+
+    /// Records that the CPUs which had the seat as `before` says have stopped.
+    pub(super) fn record_stop(&self, before: Word, now: impl Fn() -> u64) {
+        match before.holder() {
+            Holder::Running | Holder::Several => self.stopped.store(now(), Ordering::Release),
+            // The stamp was stored when the CPU left.
+            Holder::Idle | Holder::Relieved => {}
+        }
+    }
+
+    pub(super) fn word(&self) -> Word {
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// The CPUs that have used the regions, and the stamp at which all but the present one have
+    /// stopped.
+    pub(super) fn ran(&self) -> Wait {
+        self.ran_as(self.word())
+    }
+
+    fn ran_as(&self, word: Word) -> Wait {
+        let stamp = match word.holder() {
+            // None of them has stopped.
+            Holder::Several => u64::MAX,
+            Holder::Idle | Holder::Running | Holder::Relieved => self.stopped.load(Ordering::Acquire),
+        };
+        Wait { cpus: self.ran_on.load(Ordering::Acquire), stamp }
+    }
+
+    /// The set of the CPU that runs, if it is one.
+    pub(super) fn running(&self) -> u64 {
+        self.word().running()
+    }
+
+    /// Whether more than one CPU is remembered to have used the regions.
+    #[inline]
+    pub(super) fn ran_on_several(&self) -> bool {
+        let cpus = self.ran_on.load(Ordering::Acquire);
+        cpus & cpus.wrapping_sub(1) != 0
+    }
+
+    /// Forgets the CPUs that have used the regions, except for the one that runs according to
+    /// `word`, and for those that `unflushed` returns.
+    pub(super) fn keep(&self, unflushed: impl FnOnce(Wait) -> u64, word: Word) {
+        self.ran_on.fetch_and(unflushed(self.ran_as(word)) | word.running(), Ordering::AcqRel);
     }
 
     /// Gives the changes since the last call the stamp that `now` returns.

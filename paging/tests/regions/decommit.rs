@@ -20,7 +20,8 @@ fn decommit_returns_frames_and_tables() {
 
     let all = region.pages();
     let released = region.decommit(all).expect("the range is the region");
-    let expected = Decommitted { frames_released: 1000, tables_released: full.table_frames };
+    let expected =
+        Decommitted { frames_released: 1000, tables_released: full.table_frames, tables_waiting: 0 };
     assert_eq!(released, expected);
     assert_eq!(world.source.allocated(), allocated, "every frame is back when the call returns");
     let after = region.residency();
@@ -48,7 +49,7 @@ fn decommit_takes_the_pages_of_its_range_only() {
     (500..530).for_each(|page| world.write(address(&region, page), 1));
     let range = pages(&region, 505, 15);
     let released = region.decommit(range).expect("the range is inside");
-    assert_eq!(released, Decommitted { frames_released: 15, tables_released: 0 });
+    assert_eq!(released, Decommitted { frames_released: 15, tables_released: 0, tables_waiting: 0 });
     for page in 500..530 {
         assert_eq!(world.read(address(&region, page)), u8::from(!(505..520).contains(&page)), "page {page}");
     }
@@ -62,7 +63,7 @@ fn pages_that_show_the_zero_frame_are_unmapped_and_release_tables_but_no_frame()
     let tables = region.residency().table_frames;
     let all = region.pages();
     let released = region.decommit(all).expect("the range is the region");
-    assert_eq!(released, Decommitted { frames_released: 0, tables_released: tables });
+    assert_eq!(released, Decommitted { frames_released: 0, tables_released: tables, tables_waiting: 0 });
     assert_eq!(region.residency().table_frames, 0);
 }
 

@@ -68,7 +68,11 @@ fn a_reclaim_releases_as_many_frames_as_it_may_from_the_lowest_page_on() {
     let world = World::new();
     let account = account();
     let mut region = deferred_region(&world, 4 * GIB, 1200, &account);
-    let released = |frames_released, tables_released| Decommitted { frames_released, tables_released };
+    let released = |frames_released, tables_released| Decommitted {
+        frames_released,
+        tables_released,
+        tables_waiting: 0,
+    };
     let allocated = world.source.allocated();
     assert_eq!(region.reclaim(0), released(0, 0));
     assert_eq!(region.reclaim(100), released(100, 0));
@@ -105,7 +109,7 @@ fn a_space_reclaims_from_its_regions_in_the_order_of_their_addresses() {
     let world = World::new();
     let account = account();
     let regions = [10, 0, 20].map(|count| deferred_region(&world, 64 * KIB * 4, count, &account));
-    let released = |frames_released| Decommitted { frames_released, tables_released: 0 };
+    let released = |frames_released| Decommitted { frames_released, tables_released: 0, tables_waiting: 0 };
     assert_eq!(world.space().reclaim(15), released(15));
     assert_eq!(regions.each_ref().map(|region| region.residency().deferred_frames), [0, 0, 15]);
     assert_eq!(world.space().reclaim(u64::MAX), released(15));

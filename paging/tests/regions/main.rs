@@ -3,6 +3,7 @@
 mod adapters;
 mod ahead;
 mod cached_pool;
+mod cpus;
 mod decommit;
 mod deferred;
 mod failures;

@@ -39,7 +39,7 @@ pub(crate) fn clear<T: 'static>(
     let release_units = if has_loan { ZEROED_UNITS } else { 1 };
     let units = cleared.frames_released * release_units
         + (cleared.frames_retained + cleared.frames_committed) * ZEROED_UNITS
-        + cleared.tables_released * TABLE_UNITS;
+        + (cleared.tables_released + cleared.tables_waiting) * TABLE_UNITS;
     charge(&mut ctx, units.max(1));
     cleared
 }

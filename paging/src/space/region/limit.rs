@@ -49,7 +49,7 @@ impl<P: Platform> Region<'_, P> {
             mapping.record.forget_image(pages);
             mapping.sweep(Sweep::Everything, pages);
         });
-        self.with_mapping(|mapping| mapping.supply().unreserve(fewer_frames));
+        self.with_mapping(|mapping| charge_less(fewer_frames, mapping));
         Ok(())
     }
 }
@@ -64,6 +64,15 @@ fn raise<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Option<Result<(), 
     }
     mapping.record.set_limit(bytes);
     Some(Ok(()))
+}
+
+/// Charges a reserved account for fewer frames, but still for tables that were kept above the limit
+/// because other CPUs may cache them.
+fn charge_less<P: Platform>(fewer_frames: u64, mapping: Mapping<'_, P>) {
+    let may_be_kept = if mapping.platform.cpus() > 1 { mapping.record.figures.table_frames } else { 0 };
+    let kept_frames = may_be_kept.min(fewer_frames);
+    mapping.record.surplus_frames += kept_frames;
+    mapping.supply().unreserve(fewer_frames - kept_frames, 0);
 }
 
 fn raise_reserved<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Result<(), LimitError> {

@@ -1,11 +1,13 @@
-//! The memory management unit of a CPU, in software, with caches that are as stale as the
+//! The memory management units of the CPUs, in software, with caches that are as stale as the
 //! architecture allows.
 //!
-//! It caches translations and references to level-1 and level-2 tables, and drops them only when
-//! they are flushed. A page fault drops nothing, and the flush of a page drops only the references
-//! on the way to that page. So a missing flush shows as an access to a frame that has another
-//! owner. A flush that is too late shows as well, because the frame source checks with
-//! [`Mmu::remembers`] each frame that is released.
+//! Each CPU caches translations and references to level-1 and level-2 tables, and drops them only
+//! when they are flushed on this CPU. A page fault drops nothing, and the flush of a page drops
+//! only the references on the way to that page. So a missing flush shows as an access to a frame
+//! that has another owner. A flush that is too late shows as well, because the frame source checks
+//! with [`Mmu::remembers`] each frame that is released.
+//!
+//! One CPU runs at a time. [`Mmu::run_on`] lets another one run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -33,29 +35,62 @@ struct Translation {
     dirty: bool,
 }
 
-/// The MMU: a root table and caches.
+/// The MMUs: a root table, and the caches of each CPU.
 #[derive(Debug)]
 pub(crate) struct Mmu {
     memory: Memory,
     root: Cell<PhysFrame>,
-    translations: RefCell<HashMap<Page, Translation>>,
-    /// Tables, by level and by the number of the block of addresses that they translate.
-    tables: RefCell<HashMap<(PageTableLevel, u64), PhysFrame>>,
+    cpus: Vec<Caches>,
+    /// The CPU that runs.
+    cpu: Cell<usize>,
     flushes: Cell<(u64, u64)>,
     intervals: Cell<u64>,
 }
 
+/// What one CPU caches.
+#[derive(Debug, Default)]
+struct Caches {
+    translations: RefCell<HashMap<Page, Translation>>,
+    /// Tables, by level and by the number of the block of addresses that they translate.
+    tables: RefCell<HashMap<(PageTableLevel, u64), PhysFrame>>,
+}
+
 impl Mmu {
+    /// The MMU of one CPU.
     pub(crate) fn new(memory: Memory, root: PhysFrame) -> Self {
-        let (translations, tables) = (RefCell::default(), RefCell::default());
+        Self::with_cpus(memory, root, 1)
+    }
+
+    /// The MMUs of several CPUs, the first of which runs.
+    pub(crate) fn with_cpus(memory: Memory, root: PhysFrame, cpus: usize) -> Self {
         Self {
             memory,
             root: Cell::new(root),
-            translations,
-            tables,
+            cpus: (0..cpus).map(|_| Caches::default()).collect(),
+            cpu: Cell::new(0),
             flushes: Cell::new((0, 0)),
             intervals: Cell::new(0),
         }
+    }
+
+    /// The number of CPUs.
+    pub(crate) fn cpus(&self) -> usize {
+        self.cpus.len()
+    }
+
+    /// The number of the CPU that runs.
+    pub(crate) fn cpu(&self) -> usize {
+        self.cpu.get()
+    }
+
+    /// Lets another CPU run.
+    pub(crate) fn run_on(&self, cpu: usize) {
+        assert!(cpu < self.cpus(), "the machine has no CPU {cpu}");
+        self.cpu.set(cpu);
+    }
+
+    fn caches(&self) -> &Caches {
+        &self.cpus[self.cpu()]
     }
 
     /// The numbers of single-page flushes and of flushes of everything so far.
@@ -100,10 +135,36 @@ impl Mmu {
         (0..ENTRIES).all(|index| self.entry(self.root(), index).0 == PageTableFlags::empty())
     }
 
-    /// Whether the CPU has cached a translation to the frame, or that it is a table.
+    /// Whether the CPU that runs has cached a translation to the frame, or any CPU that it is a
+    /// table.
     pub(crate) fn remembers(&self, frame: PhysFrame) -> bool {
-        self.translations.borrow().values().any(|translation| translation.frame == frame)
-            || self.tables.borrow().values().any(|table| *table == frame)
+        self.caches().translations.borrow().values().any(|translation| translation.frame == frame)
+            || self.cpus.iter().any(|cpu| cpu.tables.borrow().values().any(|table| *table == frame))
+    }
+
+    /// Walks to a page as the CPU that runs may do at any time, because it guesses what code will
+    /// access. It caches what it finds, and sets Accessed bits.
+    pub(crate) fn speculate(&self, page: Page) {
+        let (mut table, mut level) = self.lowest_cached_table(page);
+        loop {
+            let index = page.page_table_index(level);
+            let (flags, frame) = self.entry(table, index.into());
+            if !flags.contains(PageTableFlags::PRESENT) {
+                return;
+            }
+            if !flags.contains(PageTableFlags::ACCESSED) {
+                self.set_flags(table, index, flags | PageTableFlags::ACCESSED);
+            }
+            let Some(below) = level.next_lower_level() else {
+                let writable = flags.contains(PageTableFlags::WRITABLE);
+                let dirty = flags.contains(PageTableFlags::DIRTY);
+                let translation = Translation { frame, writable, dirty };
+                self.caches().translations.borrow_mut().insert(page, translation);
+                return;
+            };
+            self.caches().tables.borrow_mut().insert((below, block(page, below)), frame);
+            (table, level) = (frame, below);
+        }
     }
 
     /// Writes an entry of the root, as another part of a kernel would.
@@ -125,14 +186,14 @@ impl Mmu {
             Access::Read => PageFaultErrorCode::empty(),
             Access::Write => PageFaultErrorCode::CAUSED_BY_WRITE,
         };
-        let cached = self.translations.borrow().get(&page).copied();
+        let cached = self.caches().translations.borrow().get(&page).copied();
         // A write through a translation that is not dirty walks again, to set the bit.
         let usable = cached.filter(|cached| access == Access::Read || cached.dirty || !cached.writable);
         let translation = match usable.or_else(|| self.walk(page, access)) {
             Some(translation) => translation,
             None => return Err(write),
         };
-        self.translations.borrow_mut().insert(page, translation);
+        self.caches().translations.borrow_mut().insert(page, translation);
         if access == Access::Write && !translation.writable {
             return Err(write | PageFaultErrorCode::PROTECTION_VIOLATION);
         }
@@ -160,13 +221,13 @@ impl Mmu {
                 }
                 return Some(Translation { frame, writable, dirty });
             };
-            self.tables.borrow_mut().insert((below, block(page, below)), frame);
+            self.caches().tables.borrow_mut().insert((below, block(page, below)), frame);
             (table, level) = (frame, below);
         }
     }
 
     fn lowest_cached_table(&self, page: Page) -> (PhysFrame, PageTableLevel) {
-        let tables = self.tables.borrow();
+        let tables = self.caches().tables.borrow();
         let cached = |level| tables.get(&(level, block(page, level))).map(|table| (*table, level));
         cached(PageTableLevel::One)
             .or_else(|| cached(PageTableLevel::Two))
@@ -189,8 +250,8 @@ impl Mmu {
 
     /// Drops the translation of a page and the tables on the way to it, as `INVLPG` does.
     pub(crate) fn flush(&self, page: Page) {
-        self.translations.borrow_mut().remove(&page);
-        let mut tables = self.tables.borrow_mut();
+        self.caches().translations.borrow_mut().remove(&page);
+        let mut tables = self.caches().tables.borrow_mut();
         for level in [PageTableLevel::One, PageTableLevel::Two, PageTableLevel::Three] {
             tables.remove(&(level, block(page, level)));
         }
@@ -198,16 +259,23 @@ impl Mmu {
         self.flushes.set((single + 1, all));
     }
 
-    /// Frees the caches of a CPU that is used no more.
+    /// Drops the references to tables of the CPU that runs, as it may do at any time.
+    pub(crate) fn evict_tables(&self) {
+        self.caches().tables.borrow_mut().clear();
+    }
+
+    /// Frees the caches of CPUs that are used no more.
     pub(crate) fn end(&self) {
-        drop(self.translations.take());
-        drop(self.tables.take());
+        for cpu in &self.cpus {
+            drop(cpu.translations.take());
+            drop(cpu.tables.take());
+        }
     }
 
     /// Drops everything, as a load of CR3 does.
     pub(crate) fn flush_all(&self) {
-        self.translations.borrow_mut().clear();
-        self.tables.borrow_mut().clear();
+        self.caches().translations.borrow_mut().clear();
+        self.caches().tables.borrow_mut().clear();
         let (single, all) = self.flushes.get();
         self.flushes.set((single, all + 1));
     }

@@ -30,15 +30,15 @@ pub(crate) const WINDOW_START: u64 = 16 * TIB;
 pub(crate) type Space = AddressSpace<Machine>;
 pub(crate) type TestRegion<'a> = Region<'a, Machine>;
 
-/// The platform: a frame source, and the one CPU.
+/// The platform: a frame source, and the CPUs.
 #[derive(Debug)]
 pub(crate) struct Machine<S = &'static Source> {
     pub(crate) frames: S,
     pub(crate) mmu: &'static Mmu,
 }
 
-// SAFETY: there is one CPU, which translates by the caches of its MMU and by the tables only. It
-// has no interrupts. Its roots are in the machine's memory.
+// SAFETY: each CPU translates by the caches of its MMU and by the tables only. One of them runs at
+// a time. They have no interrupts. Their roots are in the machine's memory.
 unsafe impl<S: FrameSource> Platform for Machine<S> {
     type Frames = S;
 
@@ -52,6 +52,14 @@ unsafe impl<S: FrameSource> Platform for Machine<S> {
 
     fn flush_all(&self) {
         self.mmu.flush_all();
+    }
+
+    fn cpu(&self) -> usize {
+        self.mmu.cpu()
+    }
+
+    fn cpus(&self) -> usize {
+        self.mmu.cpus()
     }
 
     fn is_mapped(&self, address: VirtAddr) -> bool {
@@ -90,14 +98,23 @@ impl World {
 
     /// As [`with`](Self::with), with a window that starts elsewhere.
     pub(crate) fn at(window_start: u64, window_bytes: u64, frames: usize) -> Self {
+        Self::machine(1, window_start, window_bytes, frames)
+    }
+
+    /// As [`new`](Self::new), with several CPUs, the first of which runs.
+    pub(crate) fn with_cpus(cpus: usize) -> Self {
+        Self::machine(cpus, WINDOW_START, 2 * TIB, if cfg!(miri) { 2_048 } else { 16_384 })
+    }
+
+    fn machine(cpus: usize, window_start: u64, window_bytes: u64, frames: usize) -> Self {
         let memory = Memory::new(frames + 1);
         let (root, source) = Source::new(memory);
-        let mmu: &'static Mmu = Box::leak(Box::new(Mmu::new(memory, root)));
+        let mmu: &'static Mmu = Box::leak(Box::new(Mmu::with_cpus(memory, root, cpus)));
         source.watch(mmu);
         let window = VirtAddr::new(window_start)..VirtAddr::new(window_start + window_bytes);
         let layout = Layout { window, physical_offset: memory.offset(), root };
         // SAFETY: the memory is leaked, mapped at its offset, and nothing but the space uses the
-        // root; the MMU is the only CPU.
+        // root; the CPUs are those of the MMU, and tests enter on them as they must.
         let space = unsafe { AddressSpace::new(layout, Machine { frames: source, mmu }) };
         let space = space.expect("the machine has frames for its tables");
         space.set_policies(Policies { fault_around: FaultAround::Off, zero_stores: ZeroStores::Off });
@@ -114,6 +131,17 @@ impl World {
     pub(crate) fn with_pressure(mut self, pressure: Pressure<Machine>) -> Self {
         self.space = self.space.take().map(|space| space.with_pressure(pressure));
         self
+    }
+
+    /// Lets this CPU run, which uses the account's regions from now on.
+    pub(crate) fn enter_on(&self, cpu: usize, account: &Account) {
+        self.run_on(cpu);
+        self.space().enter(account);
+    }
+
+    /// Lets this CPU run.
+    pub(crate) fn run_on(&self, cpu: usize) {
+        self.cpu.mmu().run_on(cpu);
     }
 
     pub(crate) fn space(&self) -> &Space {
@@ -154,6 +182,12 @@ impl Drop for World {
         if std::thread::panicking() {
             return;
         }
+        assert_eq!(self.space().turnover(), self.source.turnover(), "the space counts as its source does");
+        for cpu in 0..self.cpu.mmu().cpus() {
+            self.run_on(cpu);
+            self.space().flush_before_idle();
+        }
+        assert_eq!(self.space().usage().waiting_table_frames, 0, "tables wait for CPUs that have flushed");
         assert_eq!(self.space().turnover(), self.source.turnover(), "the space counts as its source does");
         drop(self.space.take());
         self.source.unhoard(usize::MAX);

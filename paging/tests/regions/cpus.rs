@@ -1,0 +1,301 @@
+//! Regions that move between CPUs, each of which has its own caches.
+
+use std::sync::Arc;
+
+use palimpsest_paging::x86_64::structures::paging::Page;
+use palimpsest_paging::{Account, Decommitted};
+
+use crate::world::{GIB, MIB, PAGE, TestRegion, World, account, address, pages, reserved_account};
+
+/// A region with its own account that has used `cpus`, one after the other. On each of them
+/// it wrote `value` into its first `count` pages. The last one has not left.
+fn region_on<'a>(world: &'a World, cpus: &[usize], count: u64, value: u8) -> (Arc<Account>, TestRegion<'a>) {
+    let account = account();
+    world.run_on(cpus[0]);
+    let region = world.region_of(GIB, &account);
+    for (index, cpu) in cpus.iter().enumerate() {
+        world.enter_on(*cpu, &account);
+        world.write_pages(&region, count, value);
+        if index + 1 < cpus.len() {
+            world.space().leave(&account);
+        }
+    }
+    (account, region)
+}
+
+#[test]
+fn a_region_that_was_cleared_elsewhere_shows_no_byte_of_another_one() {
+    let world = World::with_cpus(2);
+    let (account, mut region) = region_on(&world, &[0, 1], 8, 1);
+    let all = pages(&region, 0, 8);
+    assert_eq!(region.decommit(all).map(|released| released.frames_released), Ok(8));
+    world.space().leave(&account);
+    // The frames that CPU 0 translates to belong to another region now.
+    let (other, others) = region_on(&world, &[1], 8, 7);
+    world.space().leave(&other);
+    world.enter_on(0, &account);
+    assert!((0..8).all(|page| world.read(address(&region, page)) == 0));
+    world.write_pages(&region, 8, 2);
+    world.space().leave(&account);
+    world.enter_on(1, &other);
+    assert!((0..8).all(|page| world.read(address(&others, page)) == 7));
+}
+
+#[test]
+fn a_page_that_was_first_written_elsewhere_shows_the_written_byte() {
+    let world = World::with_cpus(2);
+    let (account, region) = region_on(&world, &[0], 0, 0);
+    assert_eq!(world.read(region.base()), 0);
+    world.space().leave(&account);
+    world.enter_on(1, &account);
+    world.write(region.base(), 5);
+    world.space().leave(&account);
+    world.enter_on(0, &account);
+    assert_eq!(world.read(region.base()), 5);
+}
+
+#[test]
+fn a_region_whose_pages_were_not_unmapped_moves_without_a_flush() {
+    let world = World::with_cpus(2);
+    let (account, region) = region_on(&world, &[0, 1], 8, 1);
+    let before = world.cpu.mmu().flushes();
+    for cpu in [0, 1, 0, 0, 1] {
+        world.space().leave(&account);
+        world.enter_on(cpu, &account);
+        world.write_pages(&region, 8, 1);
+    }
+    assert_eq!(world.cpu.mmu().flushes(), before);
+}
+
+#[test]
+fn addresses_of_a_region_that_ended_elsewhere_show_no_byte_of_it() {
+    let world = World::with_cpus(3);
+    let (first, region) = region_on(&world, &[0, 1], 8, 1);
+    let base = region.base();
+    drop(region);
+    world.space().leave(&first);
+    // A new account, and one that was on CPU 0 last, whose regions did not change.
+    for cpu in [0, 2] {
+        let (account, used) = region_on(&world, &[cpu, 1], 1, 3);
+        let again = world.region_of(GIB, &account);
+        let [used_base, again_base] = [&used, &again].map(TestRegion::base);
+        assert!(used_base == base || again_base == base, "the addresses are used again");
+        world.space().leave(&account);
+        world.enter_on(cpu, &account);
+        assert!((1..8).all(|page| world.read(address(&used, page)) == 0));
+        assert!((0..8).all(|page| world.read(address(&again, page)) == 0));
+        world.space().leave(&account);
+    }
+}
+
+#[test]
+fn a_cpu_that_has_guessed_the_addresses_of_a_region_that_ended_elsewhere_forgets_them() {
+    let world = World::with_cpus(2);
+    let (_, region) = region_on(&world, &[1], 8, 1);
+    let base = region.base();
+    // CPU 0 has never entered the region.
+    world.run_on(0);
+    region.pages().take(8).for_each(|page| world.cpu.mmu().speculate(page));
+    // It is assumed not to walk tables of a region that it has never entered after they are gone.
+    world.cpu.mmu().evict_tables();
+    world.run_on(1);
+    drop(region);
+    let (_, again) = region_on(&world, &[0], 0, 0);
+    assert_eq!(again.base(), base);
+    assert!((0..8).all(|page| world.read(address(&again, page)) == 0));
+}
+
+#[test]
+fn data_frames_are_released_at_once_and_tables_when_other_cpus_have_flushed() {
+    let world = World::with_cpus(3);
+    let (account, mut region) = region_on(&world, &[0, 2, 1], 600, 1);
+    let tables = region.residency().table_frames;
+    assert!(tables >= 3, "{tables}");
+    let held = world.source.allocated();
+    let all = region.pages();
+    let released = region.decommit(all).expect("it is the region");
+    assert_eq!(released, Decommitted { frames_released: 600, tables_released: 0, tables_waiting: tables });
+    assert_eq!(world.source.allocated(), held - 600);
+    assert_eq!(account.held_frames(), 0, "no account pays for tables that wait");
+    assert_eq!(region.residency().table_frames, 0);
+    assert_eq!(region.residency().tables_waited, tables);
+    let waiting = || world.space().usage().waiting_table_frames;
+    assert_eq!(waiting(), tables);
+    // CPUs that guess addresses walk them, and change nothing.
+    for cpu in [0, 2, 1] {
+        world.run_on(cpu);
+        pages(&region, 0, 600).for_each(|page| world.cpu.mmu().speculate(page));
+    }
+    for (cpu, left) in [(1, tables), (0, tables), (1, tables), (2, 0)] {
+        world.run_on(cpu);
+        world.space().flush_if_awaited();
+        assert_eq!(waiting(), left, "CPU {cpu} has flushed");
+    }
+    assert_eq!(world.source.allocated(), held - 600 - tables);
+    world.enter_on(1, &account);
+    world.write_pages(&region, 600, 2);
+}
+
+#[test]
+fn a_table_that_waits_is_released_when_the_other_cpu_enters_anything_that_has_changed() {
+    let world = World::with_cpus(2);
+    let (account, mut region) = region_on(&world, &[0, 1], 8, 1);
+    let all = region.pages();
+    assert_eq!(region.decommit(all).map(|released| released.tables_waiting), Ok(2));
+    world.space().leave(&account);
+    world.enter_on(0, &account);
+    assert_eq!(world.space().usage().waiting_table_frames, 0);
+}
+
+#[test]
+fn tables_of_a_region_on_one_cpu_do_not_wait() {
+    let world = World::with_cpus(2);
+    let (_, mut region) = region_on(&world, &[1, 1, 1], 8, 1);
+    let all = region.pages();
+    let released = Decommitted { frames_released: 8, tables_released: 2, tables_waiting: 0 };
+    assert_eq!(region.decommit(all), Ok(released));
+}
+
+#[test]
+fn tables_do_not_wait_for_a_cpu_that_has_flushed_since_it_left() {
+    let world = World::with_cpus(3);
+    let (account, mut region) = region_on(&world, &[0, 2, 1], 8, 1);
+    let all = region.pages();
+    for cpu in [0, 2] {
+        world.run_on(cpu);
+        world.space().flush_before_idle();
+    }
+    // It leaves and enters again, so that the last stop is after these flushes.
+    for cpu in [1, 1] {
+        world.enter_on(cpu, &account);
+        world.space().leave(&account);
+    }
+    let released = Decommitted { frames_released: 8, tables_released: 2, tables_waiting: 0 };
+    assert_eq!(region.decommit(all), Ok(released));
+}
+
+#[test]
+fn tables_wait_for_a_cpu_that_has_flushed_before_it_left() {
+    let world = World::with_cpus(2);
+    let (account, mut region) = region_on(&world, &[0], 8, 1);
+    world.space().flush_before_idle();
+    world.write_pages(&region, 8, 1);
+    world.space().leave(&account);
+    world.enter_on(1, &account);
+    let all = region.pages();
+    assert_eq!(region.decommit(all).map(|released| released.tables_waiting), Ok(2));
+    // CPU 0 may still walk them.
+    let mmu = world.cpu.mmu();
+    world.run_on(0);
+    pages(&region, 0, 8).for_each(|page| mmu.speculate(page));
+}
+
+#[test]
+fn a_region_that_is_dropped_on_another_cpu_leaves_its_tables_waiting() {
+    let world = World::with_cpus(2);
+    let free = world.source.allocated();
+    let (account, region) = region_on(&world, &[0], 600, 1);
+    world.space().leave(&account);
+    world.run_on(1);
+    drop(region);
+    assert_eq!(world.source.allocated(), free + 3);
+    assert_eq!(world.space().usage().waiting_table_frames, 3);
+    world.run_on(0);
+    world.space().flush_if_awaited();
+    assert_eq!(world.source.allocated(), free);
+}
+
+#[test]
+fn tables_that_small_regions_share_wait_for_the_cpus_of_all_of_them() {
+    let world = World::with_cpus(3);
+    let free = world.source.allocated();
+    let mut regions = Vec::new();
+    for cpu in [0, 1] {
+        let account = account();
+        world.run_on(cpu);
+        let region = world.region_of(16 * PAGE, &account);
+        world.enter_on(cpu, &account);
+        world.write(region.base(), 1);
+        world.space().leave(&account);
+        regions.push(region);
+    }
+    world.run_on(0);
+    drop(regions.remove(0));
+    world.run_on(1);
+    drop(regions);
+    let waiting = world.space().usage().waiting_table_frames;
+    assert!(waiting > 0);
+    assert_eq!(world.source.allocated(), free + waiting);
+    world.run_on(0);
+    world.space().flush_if_awaited();
+    assert_eq!(world.source.allocated(), free);
+}
+
+#[test]
+fn a_reserved_account_keeps_tables_that_would_wait_and_its_touches_cannot_fail() {
+    let world = World::with_cpus(2);
+    let account = reserved_account();
+    let mut region = world.space().reserve(16 * MIB, &account).expect("there are addresses");
+    region.set_limit(16 * MIB).expect("there are frames");
+    let all = region.pages();
+    world.enter_on(0, &account);
+    world.write_pages(&region, 1_000, 1);
+    world.space().leave(&account);
+    world.enter_on(1, &account);
+    let cleared = region.decommit(all).expect("it is the region");
+    assert_eq!((cleared.tables_released, cleared.tables_waiting), (0, 0));
+    assert!(region.residency().table_frames > 0);
+    // All frames that are not reserved are in use.
+    world.source.hoard(0);
+    all.for_each(|page| world.write(page.start_address(), 2));
+    assert!(!account.is_lost());
+    region.decommit(all).expect("it is the region");
+    let tables = region.residency().table_frames;
+    region.set_limit(PAGE).expect("nothing is resident");
+    assert!(account.charged_frames() > tables, "tables that are kept stay charged");
+    // The tables above the limit may still be there when the limit rises, but are charged again.
+    world.source.unhoard(usize::try_from(tables).expect("a few"));
+    region.set_limit(16 * MIB).expect("all other frames are free again");
+    all.for_each(|page| world.write(page.start_address(), 3));
+    assert!(!account.is_lost());
+    drop(region);
+    assert_eq!((account.held_frames(), account.charged_frames()), (0, 0));
+}
+
+#[test]
+fn a_thread_that_moves_in_the_middle_of_its_use_finds_what_it_left() {
+    let world = World::with_cpus(2);
+    let (account, mut region) = region_on(&world, &[0, 1], 8, 1);
+    let all = pages(&region, 0, 8);
+    region.decommit(all).expect("it is in the region");
+    let (_, others) = region_on(&world, &[1], 8, 7);
+    world.run_on(0);
+    world.space().migrate(&account);
+    assert!((0..8).all(|page| world.read(address(&region, page)) == 0));
+    assert_eq!(world.read(others.base()), 7, "only the account has moved");
+    world.space().leave(&account);
+    let before = world.cpu.mmu().flushes();
+    world.enter_on(0, &account);
+    assert_eq!(world.cpu.mmu().flushes(), before);
+}
+
+#[test]
+fn several_cpus_may_read_a_region() {
+    let world = World::with_cpus(3);
+    let (account, mut region) = region_on(&world, &[2, 0, 1], 8, 1);
+    let all = region.pages();
+    region.decommit(pages(&region, 1, 7)).expect("it is in the region");
+    let (_other, _others) = region_on(&world, &[1], 7, 7);
+    world.space().leave(&account);
+    for cpu in [0, 1, 2, 0] {
+        world.run_on(cpu);
+        world.space().look(&account);
+        let read = |page: Page| world.read(page.start_address());
+        let bytes: Vec<_> = all.take(8).map(read).collect();
+        assert_eq!(bytes, [1, 0, 0, 0, 0, 0, 0, 0], "CPU {cpu}");
+    }
+    world.enter_on(1, &account);
+    world.write(region.base(), 9);
+    // The CPUs that read have not flushed since.
+    assert_eq!(region.decommit(all).map(|released| released.tables_waiting), Ok(2));
+}
