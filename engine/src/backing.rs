@@ -31,7 +31,7 @@ pub(crate) use self::{
 pub use self::{
     error::{BackingError, FrameShortage},
     figures::{Cleared, MemoryResidency},
-    fixed::{Fixed, LendError, Lent},
+    fixed::{Fixed, GuardedPages, LendError, Lent, PageGuard},
 };
 use crate::{
     config::{Commit, Strategy},
@@ -214,12 +214,12 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     }
 
     /// Returns whether pages may be lent. Their bytes have another user until
-    /// [`recall`](Self::recall) succeeds, and the guest must not run.
+    /// [`recall`](Self::recall) succeeds. The guest must not run meanwhile, unless they are closed.
     fn has_loan(&self) -> bool {
         false
     }
 
-    /// Takes lent pages back. They read as zero then.
+    /// Takes lent pages back, unless they are closed. They read as zero then.
     ///
     /// # Errors
     ///
@@ -227,6 +227,18 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     fn recall(&mut self) -> Result<(), LentSpan> {
         Ok(())
     }
+
+    /// Returns whether lent pages are guarded, so that the guest can be called after
+    /// [`close`](Self::close) even if they are in use.
+    fn is_guarded(&self) -> bool {
+        false
+    }
+
+    /// Closes guarded pages to the CPU. The guest is called next.
+    fn close(&mut self) {}
+
+    /// Opens closed pages. The guest has stopped.
+    fn open(&mut self) {}
 
     /// Returns whether [`settle`](Self::settle) must be called when the guest has stopped.
     fn must_settle(&self) -> bool {
@@ -244,6 +256,15 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     ///
     /// See [`LendError`].
     fn lend(&mut self, _live: LiveBytes<'_>) -> Result<Lent, LendError> {
+        Err(LendError::Unsupported)
+    }
+
+    /// As [`lend`](Self::lend), for pages that stay lent while the guest runs.
+    ///
+    /// # Errors
+    ///
+    /// See [`LendError`].
+    fn lend_guarded(&mut self, _live: LiveBytes<'_>) -> Result<GuardedPages, LendError> {
         Err(LendError::Unsupported)
     }
 

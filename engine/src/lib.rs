@@ -96,16 +96,19 @@ mod units;
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use backing::Paged;
-pub use backing::{Backing, BackingError, Cleared, Fixed, FrameShortage, LendError, Lent, MemoryResidency};
+pub use backing::{
+    Backing, BackingError, Cleared, Fixed, FrameShortage, GuardedPages, LendError, Lent, MemoryResidency,
+    PageGuard,
+};
 pub use budget::{HeapBudget, HeapMeter, HeapMeters, ReserveError};
 pub use config::{Commit, Config, Features, Fuel, Images, Limits, NativeStack, Strategy};
 pub use engine::{Engine, EngineError, EntryError};
 pub use link::{DuplicateDefinition, InstantiateError, Linker, UnknownImports};
 pub use module::{IndexType, MemoryType, Module, ModuleError, PreparedError};
 pub use store::{
-    AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc, Lost,
-    Memory, MemoryAccessError, MemoryError, Migration, OutOfFrames, OutOfHeap, Pause, ReentryTooDeep, Store,
-    StoreContext, StoreContextMut, StoreOptions, StoreReport, Table, TypedFunc,
+    AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc,
+    LentPageTouched, Lost, Memory, MemoryAccessError, MemoryError, Migration, OutOfFrames, OutOfHeap, Pause,
+    ReentryTooDeep, Store, StoreContext, StoreContextMut, StoreOptions, StoreReport, Table, TypedFunc,
 };
 pub use task::{Poll, Task, TaskError};
 pub use units::{ClearError, WasmPageSize};

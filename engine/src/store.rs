@@ -28,7 +28,10 @@ use alloc::{boxed::Box, sync::Arc};
 pub use self::{
     caller::Caller,
     context::{AsContext, AsContextMut, StoreContext, StoreContextMut},
-    error::{GrowError, Lost, MemoryAccessError, MemoryError, OutOfFrames, OutOfHeap, ReentryTooDeep},
+    error::{
+        GrowError, LentPageTouched, Lost, MemoryAccessError, MemoryError, OutOfFrames, OutOfHeap,
+        ReentryTooDeep,
+    },
     func::{Func, TypedFunc},
     instance::{Extern, Instance},
     into_func::IntoFunc,

@@ -15,6 +15,7 @@ fn main() {
     let guests = manifest.join("guests");
     finish(&assemble(&guests.join("answer.wat")), &out.join("answer.guest"));
     finish(&assemble(&guests.join("checks.wat")), &out.join("checks.guest"));
+    finish(&assemble(&guests.join("touches.wat")), &out.join("touches.guest"));
     finish(&compile(&guests.join("words.rs"), &out.join("words.wasm")), &out.join("words.guest"));
 
     let script = manifest.join(match variable("CARGO_CFG_TARGET_ARCH").as_str() {

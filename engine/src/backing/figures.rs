@@ -92,4 +92,10 @@ pub(crate) enum Health {
         expect(dead_code, reason = "the fixed backing has every frame from the start")
     )]
     Lost(FrameShortage),
+    /// The guest has touched a page that is lent and closed, this many bytes from the start of its
+    /// memory.
+    Touched {
+        /// Bytes.
+        offset: u64,
+    },
 }

@@ -5,20 +5,26 @@
 //!
 //! Nothing is paged, so no touch can fault. A clear zeroes the bytes. wasmi makes slices of the
 //! whole memory while a guest runs, so cleared pages have another user only while it does not: they
-//! are lent to the arenas, and taken back before the guest is called.
+//! are lent to the arenas, and taken back before the guest is called. Only pages that a memory
+//! protection unit guards stay lent while it runs ([`guard`]).
 
 mod arenas;
 mod books;
+mod guard;
 mod lent;
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{any::Any, mem::MaybeUninit, ptr::NonNull, sync::atomic::AtomicBool};
 use spin::Mutex;
 
-pub use self::lent::{LendError, Lent};
 use self::{
     arenas::{Arenas, Block, Loan, Room},
     books::GRANULE,
+    guard::{Fate, Guard, Guarded},
+};
+pub use self::{
+    guard::{GuardedPages, PageGuard},
+    lent::{LendError, Lent},
 };
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Guest, Health, ImageCharge,
@@ -55,6 +61,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Fixed {
     arenas: Arenas,
+    guard: Option<Arc<Guard>>,
 }
 
 impl Fixed {
@@ -62,7 +69,7 @@ impl Fixed {
     /// are not used, because memories start at multiples of 16.
     #[must_use]
     pub fn new(bytes: &'static mut [MaybeUninit<u8>]) -> Self {
-        Self { arenas: Arenas::default() }.and(bytes)
+        Self { arenas: Arenas::default(), guard: None }.and(bytes)
     }
 
     /// A backing that takes chunks of `chunk_bytes` from the global allocator, or of the size of a
@@ -72,7 +79,7 @@ impl Fixed {
     /// chunk counts as heap of the store that caused it.
     #[must_use]
     pub fn on_heap(chunk_bytes: usize) -> Self {
-        Self { arenas: Arenas::on_heap(chunk_bytes) }
+        Self { arenas: Arenas::on_heap(chunk_bytes), guard: None }
     }
 
     /// Adds a slice to the backing and all of its clones.
@@ -83,6 +90,24 @@ impl Fixed {
     pub fn and(self, bytes: &'static mut [MaybeUninit<u8>]) -> Self {
         self.arenas.add(bytes);
         self
+    }
+
+    /// Uses `guard` for pages that stay lent while their guest runs. The backing passes it to its
+    /// later clones, and to the engines that are made from it.
+    #[must_use]
+    pub fn guarded_by(self, guard: impl PageGuard + 'static) -> Self {
+        Self { guard: Some(Arc::new(Guard::new(guard))), ..self }
+    }
+
+    /// Handles the fault of an access to `address`. Returns whether it was on pages that a guard
+    /// closes. The store of their memory is then lost with
+    /// [`LentPageTouched`](crate::LentPageTouched), and the handler must let the interrupted code
+    /// go on as [`PageGuard`] says.
+    ///
+    /// It waits for no lock and allocates nothing, so that any handler can call it.
+    #[must_use]
+    pub fn handle_fault(&self, address: usize) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.handle_fault(address))
     }
 
     /// Returns the number of bytes of all arenas that no memory owns at present.
@@ -108,10 +133,11 @@ impl From<Fixed> for Backing {
 // SAFETY: `open` returns a [`Slots`], which keeps the contract as argued there.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl Provider for Fixed {
-    /// A store is never lost, because its frames are charged when a memory is created or grows.
-    fn open(&self, cap_frames: u64, commit: Commit, _lost: &Arc<AtomicBool>) -> Arc<dyn Arena> {
-        let account = Account::new(cap_frames);
-        Arc::new(Slots { backing: self.clone(), account: Arc::new(account), commit })
+    /// No store is lost for want of frames, because they are charged when a memory is created or
+    /// grows.
+    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Arc<dyn Arena> {
+        let account = Arc::new(Account::new(cap_frames));
+        Arc::new(Slots { backing: self.clone(), account, commit, fate: Arc::new(Fate::new(lost)) })
     }
 
     /// Everything. A memory has its frames from the start, so no store can lose a frame to
@@ -199,6 +225,7 @@ struct Slots {
     backing: Fixed,
     account: Arc<Account>,
     commit: Commit,
+    fate: Arc<Fate>,
 }
 
 // SAFETY: its regions are [`Slot`]s. Each owns its block, and the block keeps the arenas alive that
@@ -218,11 +245,13 @@ unsafe impl Arena for Slots {
         let block = Arc::new(block);
         Ok(Box::new(Slot {
             block,
-            arenas: self.backing.arenas.clone(),
+            backing: self.backing.clone(),
+            fate: Arc::clone(&self.fate),
             limit: requested,
             held,
             lends: self.commit == Commit::OnTouch,
             loan: None,
+            guarded: None,
             cleared: None,
             frames_released: 0,
         }))
@@ -232,7 +261,7 @@ unsafe impl Arena for Slots {
         let Frames { held, peak, lent } = self.account.frames();
         Standing {
             cap_frames: self.account.cap,
-            health: Health::Sound,
+            health: self.fate.touched().map_or(Health::Sound, |offset| Health::Touched { offset }),
             held_frames: held - lent,
             peak_frames: peak,
             charged_frames: held,
@@ -257,7 +286,8 @@ impl DataImage for CopiedImage {
 #[derive(Debug)]
 struct Slot {
     block: Arc<Block>,
-    arenas: Arenas,
+    backing: Fixed,
+    fate: Arc<Fate>,
     /// Bytes that may be touched.
     limit: u64,
     held: Held,
@@ -265,6 +295,8 @@ struct Slot {
     lends: bool,
     /// Pages that are lent, unless their user has dropped them.
     loan: Option<Loan>,
+    /// The same pages, if a guard closes them while the guest runs.
+    guarded: Option<Guarded>,
     /// Pages that the guest has cleared while it ran.
     cleared: Option<Span>,
     /// Frames that clears have lent.
@@ -282,7 +314,7 @@ impl Slot {
     /// Lends the whole granules of `live`, which are zero. Nothing may be lent yet. Returns whether
     /// it has lent some.
     fn lend_zeros(&mut self, live: LiveBytes<'_>) -> bool {
-        let loan = self.arenas.lend(live.bytes(), &self.block);
+        let loan = self.backing.arenas.lend(live.bytes(), &self.block);
         loan.map(|loan| self.record(loan)).is_some()
     }
 
@@ -384,7 +416,7 @@ unsafe impl LinearRegion for Slot {
         let released = strategy == Strategy::Decommit && self.lends && !span.is_empty();
         // What was lent before and is free joins the new range if they touch. If not, it comes
         // back.
-        let before = self.lent().filter(|_| self.recall().is_ok());
+        let before = self.lent().filter(|_| self.recall().is_ok() && self.loan.is_none());
         self.zero(span, live.again());
         let frames = frames_of(span);
         let retained = Cleared { frames_retained: frames, ..Cleared::default() };
@@ -420,12 +452,33 @@ unsafe impl LinearRegion for Slot {
         let (Some(loan), Some(lent)) = (&self.loan, self.lent()) else {
             return Ok(());
         };
-        if !self.arenas.recall(loan) {
+        // Their user may have dropped closed pages, but the guest runs and finds them closed.
+        if self.guarded.as_ref().is_some_and(Guarded::is_closed) {
+            return Ok(());
+        }
+        if !self.backing.arenas.recall(loan) {
             return Err(LentSpan { start: lent.start(), len: lent.end() - lent.start() });
         }
         self.held.account.frames.lock().lent -= self.lent_frames();
         self.loan = None;
+        self.guarded = None;
         Ok(())
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.guarded.is_some()
+    }
+
+    fn close(&mut self) {
+        if let Some(guarded) = &mut self.guarded {
+            guarded.close();
+        }
+    }
+
+    fn open(&mut self) {
+        if let Some(guarded) = &mut self.guarded {
+            guarded.open();
+        }
     }
 
     fn must_settle(&self) -> bool {
@@ -447,10 +500,26 @@ unsafe impl LinearRegion for Slot {
     fn lend(&mut self, live: LiveBytes<'_>) -> Result<Lent, LendError> {
         self.recall().map_err(|lent| LendError::Lent { bytes: lent.len })?;
         live.again().zero();
-        let lent = self.arenas.lend_to_owner(live.bytes(), &self.block);
+        let lent = self.backing.arenas.lend_to_owner(live.bytes(), &self.block);
         let (loan, block) = lent.ok_or(LendError::NoRoom)?;
         self.record(loan);
         Ok(Lent::new(block))
+    }
+
+    fn lend_guarded(&mut self, live: LiveBytes<'_>) -> Result<GuardedPages, LendError> {
+        let guard = self.backing.guard.as_ref().map(Arc::clone).ok_or(LendError::Unguarded)?;
+        self.recall().map_err(|lent| LendError::Lent { bytes: lent.len })?;
+        live.again().zero();
+        let lent = self.backing.arenas.lend_to_owner(live.bytes(), &self.block);
+        let (loan, block) = lent.ok_or(LendError::NoRoom)?;
+        let Some(guarded) = Guarded::new(&guard, loan.range(), self.block.address(), &self.fate) else {
+            drop(block);
+            self.backing.arenas.abandon(&loan);
+            return Err(LendError::Unguarded);
+        };
+        self.guarded = Some(guarded);
+        self.record(loan);
+        Ok(GuardedPages::new(block))
     }
 
     fn reclaim(&mut self, _budget_frames: u64) -> Cleared {
@@ -474,7 +543,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(loan) = &self.loan {
             self.held.account.frames.lock().lent -= self.lent_frames();
-            self.arenas.abandon(loan);
+            self.backing.arenas.abandon(loan);
         }
     }
 }

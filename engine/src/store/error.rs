@@ -166,7 +166,23 @@ pub enum Lost {
     /// Its guest took too much of the kernel heap.
     #[error(transparent)]
     OutOfHeap(#[from] OutOfHeap),
+    /// Its guest touched a page that was lent.
+    #[error(transparent)]
+    LentPageTouched(#[from] LentPageTouched),
 }
+
+/// The store is lost, because its guest touched a page that was lent and guarded.
+///
+/// The access had no effect, and no other effect has left the guest since. See
+/// [`Memory::lend_guarded`](crate::Memory::lend_guarded).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the guest touched byte {offset} of its memory, which is lent; the store is lost, drop it")]
+pub struct LentPageTouched {
+    /// Bytes from the start of the memory to the first access.
+    pub offset: u64,
+}
+
+impl HostError for LentPageTouched {}
 
 /// Calls between host and guest nest deeper than
 /// [`Limits::reentry_depth`](crate::Limits::reentry_depth).

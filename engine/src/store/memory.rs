@@ -24,7 +24,7 @@ use super::{
     StoreState, owner::Owned,
 };
 use crate::{
-    backing::{Cleared, LendError, Lent, MemoryResidency},
+    backing::{Cleared, GuardedPages, LendError, Lent, MemoryResidency},
     config::Strategy,
     module::MemoryType,
     units::{ClearError, Span, WasmPageSize},
@@ -288,7 +288,30 @@ impl Memory {
     pub fn lend_pages(&self, mut ctx: impl AsContextMut, start: u64, count: u64) -> Result<Lent, LendError> {
         let ctx = ctx.as_context_mut().into_wasmi();
         let (record, size) = MemoryRecord::with_size(*self, &ctx);
-        lend(ctx, &record, Span::of_wasm_pages(start, count, record.ty().page_size(), size)?)
+        let span = Span::of_wasm_pages(start, count, record.ty().page_size(), size)?;
+        lend(ctx, &record, span, |region, live| region.lend(live))
+    }
+
+    /// Clears Wasm pages `start..start + count`, and lends them for hardware, which uses them while
+    /// the guest runs: as the buffer of a direct memory access (DMA), for example.
+    ///
+    /// While a call of the store runs, the [`PageGuard`](crate::PageGuard) of the
+    /// [`Fixed`](crate::Fixed) backing closes the pages. A guest that touches them ends with
+    /// [`LentPageTouched`](crate::LentPageTouched), and the access has no effect.
+    ///
+    /// # Errors
+    ///
+    /// See [`LendError`].
+    pub fn lend_guarded(
+        &self,
+        mut ctx: impl AsContextMut,
+        start: u64,
+        count: u64,
+    ) -> Result<GuardedPages, LendError> {
+        let ctx = ctx.as_context_mut().into_wasmi();
+        let (record, size) = MemoryRecord::with_size(*self, &ctx);
+        let span = Span::of_wasm_pages(start, count, record.ty().page_size(), size)?;
+        lend(ctx, &record, span, |region, live| region.lend_guarded(live))
     }
 
     /// Returns the bytes, or if some of them are lent and in use, those before the first of these.

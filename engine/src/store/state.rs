@@ -9,14 +9,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use wasmi::{Error, StoreContextMut};
 
 use super::{
-    Lost, MemoryRecord, OutOfFrames, OutOfHeap, ReentryTooDeep,
+    LentPageTouched, Lost, MemoryRecord, OutOfFrames, OutOfHeap, ReentryTooDeep,
     heap::{self, HeapAccount},
     limiter::Limiter,
     memory::settle,
     owner::StoreId,
 };
 use crate::{
-    backing::{Arena, Guest, Health, Presence, Standing},
+    backing::{Arena, Guest, Health, LinearRegion, Presence, Standing},
     config::{Commit, Limits},
     engine::{Engine, EntryError, Pass},
 };
@@ -103,7 +103,7 @@ impl<T> StoreState<T> {
     ///
     /// # Errors
     ///
-    /// [`OutOfFrames`] or [`OutOfHeap`].
+    /// [`OutOfFrames`], [`OutOfHeap`] or [`LentPageTouched`].
     #[inline]
     pub(crate) fn refuse_lost(&self) -> Result<(), Error> {
         if self.lost.load(Ordering::Acquire) || self.heap.as_ref().is_some_and(|heap| heap.is_marked()) {
@@ -212,6 +212,7 @@ impl<T> StoreState<T> {
         match health {
             Health::Sound => self.heap_lost().map(Lost::OutOfHeap),
             Health::Lost(cause) => Some(Lost::OutOfFrames(OutOfFrames { held_frames, cause })),
+            Health::Touched { offset } => Some(Lost::LentPageTouched(LentPageTouched { offset })),
         }
     }
 
@@ -220,11 +221,11 @@ impl<T> StoreState<T> {
         if self.depth > 0 { Guest::Running } else { Guest::Stopped }
     }
 
-    /// Takes back all pages that are lent.
+    /// Takes back all pages that are lent, except guarded ones that are in use.
     ///
     /// # Errors
     ///
-    /// [`EntryError::Lent`] if some are in use.
+    /// [`EntryError::Lent`] if others are in use.
     #[inline]
     pub(crate) fn recall(&mut self) -> Result<(), EntryError> {
         if self.has_loan { self.recall_all() } else { Ok(()) }
@@ -233,11 +234,25 @@ impl<T> StoreState<T> {
     #[cold]
     #[inline(never)]
     fn recall_all(&mut self) -> Result<(), EntryError> {
-        let in_use =
-            self.memories.iter().filter_map(|record| record.region().with(|region| region.recall()).err());
-        let bytes = in_use.map(|lent| lent.len).sum();
-        self.has_loan = bytes > 0;
-        if self.has_loan { Err(EntryError::Lent { bytes }) } else { Ok(()) }
+        let mut bytes = 0;
+        self.has_loan = false;
+        for record in &self.memories {
+            record.region().with(|region| {
+                match region.recall() {
+                    Err(lent) if !region.is_guarded() => bytes += lent.len,
+                    _ => {}
+                }
+                self.has_loan |= region.has_loan();
+            });
+        }
+        if bytes > 0 { Err(EntryError::Lent { bytes }) } else { Ok(()) }
+    }
+
+    /// Passes each region to `change`, which closes or opens its guarded pages.
+    #[cold]
+    #[inline(never)]
+    fn change_guarded(&self, change: impl Fn(&mut dyn LinearRegion)) {
+        self.memories.iter().for_each(|record| record.region().with(&change));
     }
 
     /// Returns whether a pause suspends the call that runs: it is a task's, and not nested.
@@ -251,6 +266,7 @@ impl<T> StoreState<T> {
         match self.lost().expect("the store is lost") {
             Lost::OutOfFrames(error) => Error::host(error),
             Lost::OutOfHeap(error) => Error::host(error),
+            Lost::LentPageTouched(error) => Error::host(error),
         }
     }
 }
@@ -281,6 +297,9 @@ impl<T: 'static> Drop for Inside<'_, '_, T> {
     fn drop(&mut self) {
         let state = self.ctx.data_mut();
         state.depth = self.depth;
+        if state.has_loan && state.depth == 0 {
+            state.change_guarded(|region| region.open());
+        }
         state.leave(&self.entry, self.passed_on);
     }
 }
@@ -289,10 +308,10 @@ impl<T: 'static> Drop for Inside<'_, '_, T> {
 ///
 /// # Errors
 ///
-/// [`OutOfFrames`] or [`OutOfHeap`] if the store is lost before the call or after it, even if the
-/// call succeeded; [`OutOfHeap`] if the reserve of the heap is in use; [`EntryError`] if the engine
-/// was not entered; [`ReentryTooDeep`] if too many calls have not returned; and what `call` fails
-/// with.
+/// [`OutOfFrames`], [`OutOfHeap`] or [`LentPageTouched`] if the store is lost before the call or
+/// after it, even if the call succeeded; [`OutOfHeap`] if the reserve of the heap is in use;
+/// [`EntryError`] if the engine was not entered; [`ReentryTooDeep`] if too many calls have not
+/// returned; and what `call` fails with.
 pub(crate) fn cross<T: 'static, R>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     call: impl FnOnce(&mut StoreContextMut<'_, StoreState<T>>) -> Result<R, Error>,
@@ -305,6 +324,9 @@ pub(crate) fn cross<T: 'static, R>(
     }
     state.recall()?;
     let entry = state.enter::<Error>()?;
+    if state.has_loan && depth == 0 {
+        state.change_guarded(|region| region.close());
+    }
     state.depth = depth + 1;
     let mut inside = Inside { ctx, entry, depth, passed_on: 0 };
     let returned = call(inside.ctx);

@@ -215,3 +215,183 @@ fn a_task_lends_when_it_is_over_and_waits_for_what_is_in_use() {
     }
     assert!(backing.largest_free_bytes() >= 65_536);
 }
+
+/// Pages that stay lent while their guest runs. No test touches closed pages, so that its guard has
+/// to stop no access.
+mod guarded {
+    use super::*;
+    use palimpsest_engine::{GuardedPages, Lost, PageGuard};
+    use std::{
+        ops::Range,
+        sync::{Arc, Mutex},
+        vec,
+    };
+
+    /// A closed range, and its slot.
+    type Closed = (usize, Range<usize>);
+
+    /// Records what is closed. It can close whole Wasm pages.
+    #[derive(Clone, Debug, Default)]
+    struct Recorder(Arc<Mutex<Vec<Closed>>>);
+
+    impl Recorder {
+        fn closed(&self) -> Vec<Range<usize>> {
+            self.0.lock().unwrap().iter().map(|(_, range)| range.clone()).collect()
+        }
+    }
+
+    // SAFETY: the guests of these tests access no page that they have lent.
+    unsafe impl PageGuard for Recorder {
+        fn can_close(&self, slot: usize, range: &Range<usize>) -> bool {
+            assert!(slot < GuardedPages::MOST);
+            range.len().is_multiple_of(WASM_PAGE)
+        }
+
+        fn close(&self, slot: usize, range: &Range<usize>) {
+            let mut closed = self.0.lock().unwrap();
+            assert!(closed.iter().all(|(other, _)| *other != slot), "a slot is closed once");
+            closed.push((slot, range.clone()));
+        }
+
+        fn open(&self, slot: usize) {
+            let mut closed = self.0.lock().unwrap();
+            let index = closed.iter().position(|(other, _)| *other == slot).expect("the slot is closed");
+            closed.remove(index);
+        }
+    }
+
+    fn engine(pages: usize) -> (Engine, Fixed, Recorder) {
+        let recorder = Recorder::default();
+        let bytes = Box::leak(Box::<[u8]>::new_uninit_slice(pages * WASM_PAGE + 16));
+        let start = bytes.as_ptr().align_offset(16);
+        let backing = Fixed::new(&mut bytes[start..start + pages * WASM_PAGE]).guarded_by(recorder.clone());
+        (Engine::new(Config::default(), backing.clone()).unwrap(), backing, recorder)
+    }
+
+    /// A guest of two Wasm pages, whose host function runs `host` with the guest's memory.
+    fn guest(
+        engine: &Engine,
+        host: impl Fn(&mut Caller<'_, ()>, Memory) + Clone + Send + Sync + 'static,
+    ) -> (Store<()>, palimpsest_engine::Instance, Memory) {
+        let text = r#"(module
+          (import "host" "call" (func $host))
+          (memory (export "memory") 2 2)
+          (func (export "run") (result i32) (call $host) (call $host) (i32.load (i32.const 0)))
+          (func (export "load") (result i32) (i32.load (i32.const 65536))))"#;
+        let module = Module::new(engine, &wat::parse_str(text).unwrap()).unwrap();
+        let mut linker = Linker::new();
+        linker
+            .func_wrap("host", "call", move |mut caller: Caller<'_, ()>| {
+                let memory = caller.get_export("memory").and_then(Extern::into_memory).unwrap();
+                host(&mut caller, memory);
+            })
+            .unwrap();
+        let mut store = Store::new(engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let memory = instance.get_memory(&store, "memory").unwrap();
+        (store, instance, memory)
+    }
+
+    fn address(pages: &GuardedPages) -> usize {
+        pages.as_ptr().cast::<u8>().addr().get()
+    }
+
+    #[test]
+    fn a_guest_runs_while_its_pages_are_lent_and_closed() {
+        let (engine, backing, recorder) = engine(2);
+        let seen = recorder.clone();
+        let (mut store, instance, memory) = guest(&engine, move |caller, memory| {
+            assert_eq!(seen.closed().len(), 1);
+            assert_eq!(memory.data(&*caller).len(), 2 * WASM_PAGE);
+            assert_eq!(memory.lend_guarded(caller, 0, 1).unwrap_err(), LendError::Running);
+        });
+        let pages = memory.lend_guarded(&mut store, 1, 1).unwrap();
+        // SAFETY: no call of the store runs, and the reference ends with the statement.
+        unsafe { pages.as_ptr().as_mut() }.fill(9);
+        assert_eq!(memory.data(&store).len(), WASM_PAGE);
+        assert_eq!(call(&mut store, &instance, "run"), 0);
+        assert!(recorder.closed().is_empty(), "the embedder uses the pages now");
+        // SAFETY: as above.
+        assert_eq!(unsafe { pages.as_ptr().as_ref() }, [9; WASM_PAGE]);
+        assert_eq!(backing.free_bytes(), 0);
+        drop(pages);
+        assert_eq!(call(&mut store, &instance, "load"), 0);
+        assert_eq!(memory.data(&store).len(), 2 * WASM_PAGE);
+    }
+
+    #[test]
+    fn a_guest_that_touches_closed_pages_ends_with_the_offset() {
+        let (engine, backing, recorder) = engine(2);
+        let lent = Arc::new(Mutex::new(0));
+        let (start, fixed) = (Arc::clone(&lent), backing.clone());
+        let calls = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&calls);
+        let (mut store, instance, memory) = guest(&engine, move |_, _| {
+            *counter.lock().unwrap() += 1;
+            let start = *start.lock().unwrap();
+            assert!(!fixed.handle_fault(start - 1) && !fixed.handle_fault(start + WASM_PAGE));
+            assert!(fixed.handle_fault(start + 5) && fixed.handle_fault(start + 7));
+        });
+        let pages = memory.lend_guarded(&mut store, 1, 1).unwrap();
+        *lent.lock().unwrap() = address(&pages);
+        let run = instance.get_typed_func::<(), i32>(&store, "run").unwrap();
+        let touched = palimpsest_engine::LentPageTouched { offset: 65_541 };
+        for _ in 0..2 {
+            let ended = run.call(&mut store, ()).unwrap_err();
+            assert_eq!(ended.downcast_ref(), Some(&touched));
+            assert!(recorder.closed().is_empty());
+        }
+        assert_eq!(*calls.lock().unwrap(), 1, "nothing leaves a store that is lost");
+        assert_eq!(store.report().lost, Some(Lost::LentPageTouched(touched)));
+        drop(store);
+        assert!(!backing.handle_fault(address(&pages)), "the pages are not a guest's any more");
+        drop(pages);
+        assert_eq!(backing.free_bytes(), 2 * 65_536);
+    }
+
+    #[test]
+    fn pages_that_are_dropped_during_a_call_stay_closed_until_it_ends() {
+        let (engine, _, recorder) = engine(2);
+        let lent = Arc::new(Mutex::new(None));
+        let (taken, seen) = (Arc::clone(&lent), recorder.clone());
+        let (mut store, instance, memory) = guest(&engine, move |caller, memory| {
+            drop(taken.lock().unwrap().take());
+            assert_eq!(seen.closed().len(), 1);
+            assert!(!memory.clear_pages(&mut *caller, 0, 2).unwrap().is_released());
+            assert_eq!(seen.closed().len(), 1);
+        });
+        let pages = memory.lend_guarded(&mut store, 1, 1).unwrap();
+        // SAFETY: no call of the store runs, and the reference ends with the statement.
+        unsafe { pages.as_ptr().as_mut() }.fill(9);
+        *lent.lock().unwrap() = Some(pages);
+        assert_eq!(call(&mut store, &instance, "run"), 0);
+        assert!(recorder.closed().is_empty());
+        assert_eq!(call(&mut store, &instance, "load"), 0);
+    }
+
+    #[test]
+    fn what_no_guard_can_close_is_not_lent() {
+        let (engine, backing, recorder) = engine(2 + GuardedPages::MOST);
+        let mut stores: Vec<_> = (0..=GuardedPages::MOST).map(|_| Store::new(&engine, ())).collect();
+        let memories: Vec<_> = stores.iter_mut().map(|store| memory(store, 1)).collect();
+        let mut pairs = stores.iter_mut().zip(&memories);
+        let lent: Vec<_> = pairs
+            .by_ref()
+            .take(GuardedPages::MOST)
+            .map(|(store, memory)| memory.lend_guarded(store, 0, 1).unwrap())
+            .collect();
+        let (store, memory) = pairs.next().unwrap();
+        assert_eq!(memory.lend_guarded(&mut *store, 0, 1).unwrap_err(), LendError::Unguarded);
+        assert_eq!(memory.data(&*store).len(), WASM_PAGE, "the memory has its pages");
+        drop(lent);
+        assert_eq!(memories[0].data(&stores[0]).len(), WASM_PAGE);
+        assert!(memories[1].lend_guarded(&mut stores[1], 0, 1).is_ok());
+        drop(stores);
+        assert_eq!((backing.free_bytes(), recorder.closed()), (backing.largest_free_bytes(), vec![]));
+
+        let (engine, _) = super::engine(WASM_PAGE);
+        let mut store = Store::new(&engine, ());
+        let lender = super::memory(&mut store, 1);
+        assert_eq!(lender.lend_guarded(&mut store, 0, 1).unwrap_err(), LendError::Unguarded);
+    }
+}

@@ -1,6 +1,11 @@
 //! The two machines: where they start, and what a fault does.
 
 #[cfg(target_arch = "arm")]
+pub(crate) mod mpu;
+#[cfg(target_arch = "arm")]
+mod thumb;
+
+#[cfg(target_arch = "arm")]
 mod arm {
     use cortex_m_rt::{ExceptionFrame, entry, exception};
 

@@ -2,9 +2,9 @@
 //!
 //! It runs on a Cortex-M4 and on a 32-bit RISC-V, both as QEMU emulates them. [`machine`] has what
 //! differs between them, [`ram`] divides the RAM and measures its use, [`wasm`] loads and runs
-//! guests, and [`lending`] uses the memory of guests that do not run. The program checks its own
-//! results and then ends the emulator. QEMU exits with 33 if every check held. To run it by hand,
-//! in this directory:
+//! guests, and [`lending`] uses the memory of guests that do not run. On the Cortex-M4 `guarded`
+//! lends pages of guests that run. The program checks its own results and then ends the emulator.
+//! QEMU exits with 33 if every check held. To run it by hand, in this directory:
 //!
 //! ```text
 //! cargo build --release --target thumbv7em-none-eabihf
@@ -22,6 +22,8 @@
 extern crate alloc;
 
 mod checks;
+#[cfg(target_arch = "arm")]
+mod guarded;
 mod lending;
 mod machine;
 mod ram;

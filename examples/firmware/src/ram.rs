@@ -11,15 +11,19 @@ use spin::{Mutex, MutexGuard};
 /// The size of the heap, in bytes.
 pub(crate) const HEAP_BYTES: usize = 768 << 10;
 
-/// The size of the slice that the guests' memories are in, in bytes. It contains 1 MiB at a
-/// multiple of 16.
-const GUEST_BYTES: usize = (1 << 20) + 15;
+/// The size of the slice that the guests' memories are in, in bytes.
+const GUEST_BYTES: usize = 1 << 20;
 
 /// The value of every word of the stack before it is first written.
 const PAINT: u32 = u32::from_le_bytes(*b"free");
 
 static HEAP_RAM: Mutex<[MaybeUninit<u8>; HEAP_BYTES]> = Mutex::new([MaybeUninit::uninit(); HEAP_BYTES]);
-static GUEST_RAM: Mutex<[MaybeUninit<u8>; GUEST_BYTES]> = Mutex::new([MaybeUninit::uninit(); GUEST_BYTES]);
+static GUEST_RAM: Mutex<Aligned> = Mutex::new(Aligned([MaybeUninit::uninit(); GUEST_BYTES]));
+
+/// Bytes at a multiple of the size of a Wasm page, so that a region of a memory protection unit
+/// covers one.
+#[repr(align(65_536))]
+struct Aligned([MaybeUninit<u8>; GUEST_BYTES]);
 
 #[global_allocator]
 static HEAP: Heap =
@@ -60,19 +64,18 @@ unsafe impl GlobalAlloc for Heap {
 
 /// Gives the heap its bytes, and paints the stack. It is called once.
 pub(crate) fn init() {
-    HEAP.inner.lock().init_from_slice(take(&HEAP_RAM));
+    HEAP.inner.lock().init_from_slice(take::<[_; HEAP_BYTES]>(&HEAP_RAM));
     paint_stack();
 }
 
 /// Returns the bytes for the guests' memories. It is called once.
 pub(crate) fn guest_bytes() -> &'static mut [MaybeUninit<u8>] {
-    take(&GUEST_RAM)
+    &mut take(&GUEST_RAM).0
 }
 
 /// Returns the bytes, which stay locked.
-fn take<const BYTES: usize>(ram: &'static Mutex<[MaybeUninit<u8>; BYTES]>) -> &'static mut [MaybeUninit<u8>] {
-    let bytes: &mut [MaybeUninit<u8>; BYTES] = MutexGuard::leak(ram.lock());
-    bytes
+fn take<T>(ram: &'static Mutex<T>) -> &'static mut T {
+    MutexGuard::leak(ram.lock())
 }
 
 /// Returns the bytes of the heap that are in use.

@@ -19,7 +19,7 @@ static WORDS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/words.guest"));
 
 /// Runs the guests and prints what they take.
 pub(crate) fn run(checks: &mut Checks) -> Result<(), Box<dyn Error>> {
-    let fixed = Fixed::new(ram::guest_bytes());
+    let fixed = guarded(Fixed::new(ram::guest_bytes()));
     let free_bytes = fixed.free_bytes();
     println!("{:<24} {:>10} {:>10}", "bytes of heap", "in use", "peak");
     {
@@ -43,7 +43,16 @@ pub(crate) fn run(checks: &mut Checks) -> Result<(), Box<dyn Error>> {
     println!("bytes of flash: {}", ram::flash_used());
     println!("bytes of stack: {}", ram::stack_peak());
     println!("bytes of heap: {}", ram::heap_peak_ever());
+    #[cfg(target_arch = "arm")]
+    crate::guarded::check(&fixed, checks)?;
     lending::check_memories(&fixed, checks)
+}
+
+/// Lets the memory protection unit guard lent pages, where the example knows one.
+fn guarded(fixed: Fixed) -> Fixed {
+    #[cfg(target_arch = "arm")]
+    let fixed = crate::machine::mpu::guard(fixed);
+    fixed
 }
 
 /// Checks each function of the first guest.
@@ -105,13 +114,13 @@ impl Guest {
 
 /// Loads a Wasm binary.
 #[cfg(feature = "splice")]
-fn module(engine: &Engine, guest: &[u8]) -> Result<Module, ModuleError> {
+pub(crate) fn module(engine: &Engine, guest: &[u8]) -> Result<Module, ModuleError> {
     Module::new(engine, guest)
 }
 
 /// Loads a guest that the build script has prepared.
 #[cfg(not(feature = "splice"))]
-fn module(engine: &Engine, guest: &'static [u8]) -> Result<Module, ModuleError> {
+pub(crate) fn module(engine: &Engine, guest: &'static [u8]) -> Result<Module, ModuleError> {
     // SAFETY: the build script has prepared the guest with the same version of the engine, and it
     //         is a part of the program.
     unsafe { Module::from_prepared(engine, guest) }

@@ -79,6 +79,10 @@ pub enum LendError {
         /// The number of bytes.
         bytes: u64,
     },
+    /// The guard of the backing cannot close the range, or there is none. What a guard can close is
+    /// a property of the hardware: a Cortex-M4 closes powers of two at multiples of themselves.
+    #[error("no guard closes the pages while the guest runs; align the arena, or see `Fixed::guarded_by`")]
+    Unguarded,
     /// The range has no 16 bytes at a multiple of 16, or the heap has no room for the record.
     #[error("the range contains no 16 bytes at a multiple of 16, or the heap is exhausted")]
     NoRoom,

@@ -7,7 +7,7 @@ use wasmi::{AsContextMut, StoreContextMut};
 
 use super::{MemoryRecord, region::live_bytes};
 use crate::{
-    backing::{Cleared, Guest, LendError, Lent},
+    backing::{Cleared, Guest, LendError, LinearRegion, LiveBytes},
     config::Strategy,
     store::{StoreState, charge},
     units::Span,
@@ -53,22 +53,23 @@ fn record_loans<T>(state: &mut StoreState<T>, record: &MemoryRecord) -> bool {
     has_loan
 }
 
-/// Zeroes `span` of the memory and lends it.
+/// Passes `span` of the memory to `lend`, which zeroes and lends it.
 ///
 /// # Errors
 ///
 /// See [`LendError`].
-pub(crate) fn lend<T: 'static>(
+pub(crate) fn lend<T: 'static, L>(
     mut ctx: impl AsContextMut<Data = StoreState<T>>,
     record: &Arc<MemoryRecord>,
     span: Span,
-) -> Result<Lent, LendError> {
+    lend: impl FnOnce(&mut dyn LinearRegion, LiveBytes<'_>) -> Result<L, LendError>,
+) -> Result<L, LendError> {
     let mut ctx = ctx.as_context_mut();
     if ctx.data().guest() == Guest::Running {
         return Err(LendError::Running);
     }
     let live = live_bytes(record.wasmi(), &mut ctx, span);
-    let lent = record.region().with(|region| region.lend(live));
+    let lent = record.region().with(|region| lend(region, live));
     ctx.data_mut().has_loan |= lent.is_ok();
     lent
 }
