@@ -66,8 +66,7 @@ impl<P: Platform> Mapping<'_, P> {
             return Decommitted::default();
         }
 
-        let own = self.tables.cpus().may_cache(seat, self.platform);
-        let shared = self.tables.may_cache_shared(seat, self.platform);
+        let wait = self.tables.cpus().wait(self.tables.may_cache(seat, self.platform));
         let mut reaper = Reaper {
             sweep,
             block: &self.record.block,
@@ -78,13 +77,14 @@ impl<P: Platform> Mapping<'_, P> {
                 self.tables.memory(),
                 Some(&self.record.account),
             )),
-            own: Tables::new(self.tables.cpus().wait(own)),
-            shared: Tables::new(self.tables.cpus().wait(shared)),
+            wait,
+            own: Tables::default(),
+            shared: Tables::default(),
             waiting: self.tables.cpus().queue(),
         };
         reaper.reap_all(pages, self.tables, way);
         reaper.frames.release_batch();
-        let Reaper { frames, own, shared, waiting, .. } = reaper;
+        let Reaper { frames, wait, own, shared, waiting, .. } = reaper;
         let released = Decommitted {
             frames_released: frames.released - own.released,
             tables_released: own.released,
@@ -92,7 +92,7 @@ impl<P: Platform> Mapping<'_, P> {
         };
         if waiting.frames() > 0 {
             frames.supply.unhold(own.waiting);
-            self.tables.cpus().detain(waiting, own.wait.cpus | shared.wait.cpus);
+            self.tables.cpus().detain(waiting, wait.cpus);
         }
         self.record.figures.frames_released += released.frames_released;
         self.record.figures.table_frames -= own.released + own.waiting;
@@ -108,7 +108,7 @@ impl<P: Platform> Mapping<'_, P> {
         self.platform.cpus() > 1
             && self.record.account.is_reserved()
             && !self.record.is_ending
-            && self.tables.cpus().may_cache(self.record.account.seat(), self.platform) != 0
+            && self.tables.may_cache(self.record.account.seat(), self.platform) != 0
     }
 }
 
@@ -210,6 +210,8 @@ struct Reaper<'a, S> {
     figures: &'a mut Figures,
     flushed: Flushed,
     frames: Releases<'a, S>,
+    /// What empty tables wait for, if that is any CPU.
+    wait: Wait,
     /// Tables that belonged to the region.
     own: Tables,
     /// Tables that regions shared.
@@ -218,18 +220,11 @@ struct Reaper<'a, S> {
     waiting: Limbo,
 }
 
-/// Tables that were taken out of their entries.
+/// The number of tables that were taken out of their entries.
+#[derive(Default)]
 struct Tables {
-    /// What they wait for, if that is any CPU.
-    wait: Wait,
     released: u64,
     waiting: u64,
-}
-
-impl Tables {
-    const fn new(wait: Wait) -> Self {
-        Self { wait, released: 0, waiting: 0 }
-    }
 }
 
 impl<S: FrameSource> Reaper<'_, S> {
@@ -276,9 +271,9 @@ impl<S: FrameSource> Reaper<'_, S> {
     fn release_table(&mut self, frame: Frame, above: PageTableLevel) {
         let is_own = above.next_lower_level().is_some_and(|level| self.block.owns_tables(level));
         let tables = if is_own { &mut self.own } else { &mut self.shared };
-        if tables.wait.cpus != 0 {
+        if self.wait.cpus != 0 {
             tables.waiting += 1;
-            self.waiting.push(frame, tables.wait);
+            self.waiting.push(frame, self.wait);
             return;
         }
         tables.released += 1;

@@ -93,9 +93,11 @@ impl ShardTables {
         &self.cpus
     }
 
-    /// The CPUs other than the calling one that may cache a frame as a shared table, because of a
-    /// region of the account with this seat, or of one that has ended.
-    pub(crate) fn may_cache_shared(&self, seat: &Seat, platform: &impl Platform) -> u64 {
+    /// The CPUs other than the calling one that may cache a frame as a table: those that have used
+    /// a region of the account with this seat, or one that has ended.
+    ///
+    /// The latter may still guess its addresses, although another region may have them now.
+    pub(crate) fn may_cache(&self, seat: &Seat, platform: &impl Platform) -> u64 {
         if platform.cpus() == 1 {
             return 0;
         }
