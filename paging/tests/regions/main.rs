@@ -4,6 +4,7 @@ mod adapters;
 mod ahead;
 mod cached_pool;
 mod cpus;
+mod cpus_model;
 mod decommit;
 mod deferred;
 mod failures;

@@ -10,9 +10,10 @@
 //! One CPU runs at a time. [`Mmu::run_on`] lets another one run.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
+use palimpsest_paging::x86_64::structures::paging::page::PageRange;
 use palimpsest_paging::x86_64::structures::paging::page_table::PageTableLevel;
 use palimpsest_paging::x86_64::structures::paging::{
     Page, PageTable, PageTableFlags, PageTableIndex, PhysFrame,
@@ -50,10 +51,15 @@ pub(crate) struct Mmu {
 /// What one CPU caches.
 #[derive(Debug, Default)]
 struct Caches {
-    translations: RefCell<HashMap<Page, Translation>>,
+    translations: RefCell<BTreeMap<Page, Translation>>,
     /// Tables, by level and by the number of the block of addresses that they translate.
     tables: RefCell<HashMap<(PageTableLevel, u64), PhysFrame>>,
+    /// Some of the pages that code has accessed since everything was flushed.
+    accessed: RefCell<Vec<Page>>,
 }
+
+/// The most pages that a CPU guesses from.
+const GUESSES: usize = 64;
 
 impl Mmu {
     /// The MMU of one CPU.
@@ -135,36 +141,78 @@ impl Mmu {
         (0..ENTRIES).all(|index| self.entry(self.root(), index).0 == PageTableFlags::empty())
     }
 
-    /// Whether the CPU that runs has cached a translation to the frame, or any CPU that it is a
-    /// table.
-    pub(crate) fn remembers(&self, frame: PhysFrame) -> bool {
-        self.caches().translations.borrow().values().any(|translation| translation.frame == frame)
-            || self.cpus.iter().any(|cpu| cpu.tables.borrow().values().any(|table| *table == frame))
+    /// What a CPU has cached of a frame that is about to be released, and must have forgotten.
+    ///
+    /// That is a table in the frame. A translation to it must be forgotten if there is one CPU. Of
+    /// several, each may have translations of regions that it does not use.
+    pub(crate) fn remembers(&self, frame: PhysFrame) -> Option<String> {
+        let translations = self.caches().translations.borrow();
+        let page = translations.iter().find(|(_, translation)| translation.frame == frame);
+        let translated = page.map(|(page, _)| format!("the CPU translates {page:?} to it"));
+        translated.filter(|_| self.cpus() == 1).or_else(|| {
+            self.cpus.iter().enumerate().find_map(|(cpu, caches)| {
+                let tables = caches.tables.borrow();
+                let ((level, block), _) = tables.iter().find(|(_, table)| **table == frame)?;
+                Some(format!("CPU {cpu} may walk it as the table of level {level:?} of block {block:#x}"))
+            })
+        })
     }
 
     /// Walks to a page as the CPU that runs may do at any time, because it guesses what code will
-    /// access. It caches what it finds, and sets Accessed bits.
+    /// access. It caches what it finds, and would set Accessed bits, which is not allowed.
     pub(crate) fn speculate(&self, page: Page) {
-        let (mut table, mut level) = self.lowest_cached_table(page);
-        loop {
-            let index = page.page_table_index(level);
-            let (flags, frame) = self.entry(table, index.into());
-            if !flags.contains(PageTableFlags::PRESENT) {
-                return;
-            }
-            if !flags.contains(PageTableFlags::ACCESSED) {
-                self.set_flags(table, index, flags | PageTableFlags::ACCESSED);
-            }
-            let Some(below) = level.next_lower_level() else {
-                let writable = flags.contains(PageTableFlags::WRITABLE);
-                let dirty = flags.contains(PageTableFlags::DIRTY);
-                let translation = Translation { frame, writable, dirty };
-                self.caches().translations.borrow_mut().insert(page, translation);
-                return;
-            };
-            self.caches().tables.borrow_mut().insert((below, block(page, below)), frame);
-            (table, level) = (frame, below);
+        if let Some(translation) = self.walk(page, Access::Read) {
+            self.caches().translations.borrow_mut().insert(page, translation);
         }
+    }
+
+    /// A page that code on the CPU that runs has accessed since everything was flushed.
+    pub(crate) fn accessed(&self, number: usize) -> Option<Page> {
+        let accessed = self.caches().accessed.borrow();
+        accessed.get(number % accessed.len().max(1)).copied()
+    }
+
+    fn record_access(&self, page: Page) {
+        let mut accessed = self.caches().accessed.borrow_mut();
+        if accessed.len() == GUESSES {
+            accessed.swap_remove(usize::try_from(block(page, PageTableLevel::One)).unwrap_or(0) % GUESSES);
+        }
+        accessed.push(page);
+    }
+
+    /// Checks that the CPU that runs caches nothing of these pages that the tables do not say.
+    pub(crate) fn check_caches(&self, pages: PageRange) {
+        let caches = self.caches();
+        let cpu = self.cpu();
+        for (page, cached) in caches.translations.borrow().range(pages.start..pages.end) {
+            let now = self.tables_to(*page).last().filter(|(level, ..)| *level == PageTableLevel::One);
+            let is_true = now.is_some_and(|(_, flags, frame)| {
+                let is_writable = flags.contains(PageTableFlags::WRITABLE);
+                frame == cached.frame && (is_writable || !cached.writable)
+            });
+            assert!(is_true, "CPU {cpu} caches that {page:?} is {cached:?}, and it is {now:?}");
+        }
+        for page in [pages.start, pages.end - 1] {
+            for (level, _, frame) in self.tables_to(page) {
+                let Some(below) = level.next_lower_level() else { break };
+                let cached = caches.tables.borrow().get(&(below, block(page, below))).copied();
+                assert!(
+                    cached.is_none_or(|cached| cached == frame),
+                    "CPU {cpu} caches {cached:?} as a table of {page:?}, and it is {frame:?}"
+                );
+            }
+        }
+    }
+
+    /// The entries on the way to a page that are present, from the root on, with their levels.
+    fn tables_to(&self, page: Page) -> impl Iterator<Item = (PageTableLevel, PageTableFlags, PhysFrame)> {
+        let mut next = Some((self.root(), PageTableLevel::Four));
+        std::iter::from_fn(move || {
+            let (table, level) = next?;
+            let (flags, frame) = self.entry(table, page.page_table_index(level).into());
+            next = level.next_lower_level().map(|below| (frame, below));
+            flags.contains(PageTableFlags::PRESENT).then_some((level, flags, frame))
+        })
     }
 
     /// Writes an entry of the root, as another part of a kernel would.
@@ -194,6 +242,7 @@ impl Mmu {
             None => return Err(write),
         };
         self.caches().translations.borrow_mut().insert(page, translation);
+        self.record_access(page);
         if access == Access::Write && !translation.writable {
             return Err(write | PageFaultErrorCode::PROTECTION_VIOLATION);
         }
@@ -274,8 +323,10 @@ impl Mmu {
 
     /// Drops everything, as a load of CR3 does.
     pub(crate) fn flush_all(&self) {
-        self.caches().translations.borrow_mut().clear();
-        self.caches().tables.borrow_mut().clear();
+        let caches = self.caches();
+        caches.translations.borrow_mut().clear();
+        caches.tables.borrow_mut().clear();
+        caches.accessed.borrow_mut().clear();
         let (single, all) = self.flushes.get();
         self.flushes.set((single, all + 1));
     }

@@ -101,6 +101,11 @@ impl World {
         Self::machine(1, window_start, window_bytes, frames)
     }
 
+    /// A machine with several CPUs and this number of frames.
+    pub(crate) fn with_cpus_and_frames(cpus: usize, frames: usize) -> Self {
+        Self::machine(cpus, WINDOW_START, 2 * TIB, frames)
+    }
+
     /// As [`new`](Self::new), with several CPUs, the first of which runs.
     pub(crate) fn with_cpus(cpus: usize) -> Self {
         Self::machine(cpus, WINDOW_START, 2 * TIB, if cfg!(miri) { 2_048 } else { 16_384 })

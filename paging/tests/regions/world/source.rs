@@ -206,8 +206,8 @@ unsafe impl FrameSource for Source {
     fn release(&self, frames: &mut FrameBatch, reserved: bool) {
         let mut stale = None;
         for frame in frames.flatten() {
-            if self.cpu.get().is_some_and(|cpu| cpu.remembers(frame.phys())) {
-                stale = Some(frame.phys());
+            if let Some(cached) = self.cpu.get().and_then(|cpu| cpu.remembers(frame.phys())) {
+                stale = Some((frame.phys(), cached));
             }
             self.memory.poison(&frame);
             self.pool.release(&mut FrameBatch::from(frame), reserved);

@@ -1,0 +1,399 @@
+//! Random operations on stores that move between CPUs, compared with the bytes that every page
+//! must contain.
+//!
+//! Each CPU has its own TLB and its own cache of tables. Both stay stale until this CPU flushes,
+//! and the CPU may use them at any time: it guesses an address that code on it has accessed since
+//! its last flush, walks from the lowest table that it has cached, and caches what it finds. These
+//! are failures:
+//!
+//! - a guess finds a present entry in a frame that is not a table: the frame was reused while a CPU
+//!   could walk it, and the CPU may set the Accessed bit of the entry;
+//! - a frame is released that a CPU has cached as a table, or to which the CPU that releases it
+//!   translates a page;
+//! - a CPU that uses a store has cached something of its regions that the tables do not say;
+//! - a page contains another byte than was written.
+//!
+//! `MODEL_STEPS` sets the number of steps. A million are run by
+//!
+//! ```text
+//! MODEL_STEPS=1000000 cargo test --release -p palimpsest-paging --test regions cpus_model
+//! ```
+//!
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
+use std::sync::Arc;
+
+use palimpsest_paging::x86_64::VirtAddr;
+use palimpsest_paging::{Account, Decommitted, FaultAround, Image, Policies, ZeroStores};
+
+use crate::model::Random;
+use crate::world::{GIB, KIB, MIB, Machine, PAGE, TestRegion, World, address, pages};
+
+const CPUS: usize = 4;
+
+const FRAMES: usize = 2000;
+
+const STORES: usize = 7;
+
+/// Capacities, up to several tables. Small regions share tables.
+const CAPACITIES: [u64; 6] = [64 * KIB, 64 * KIB, 600 * KIB, 4 * MIB, GIB, 2 * GIB];
+
+/// The pages that the image has bytes for, and the bytes.
+const IMAGE: [(u64, u8); 3] = [(0, 20), (3, 30), (14, 40)];
+
+/// Which CPUs use a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seat {
+    Free,
+    /// The store runs there.
+    On(usize),
+    /// These CPUs read its memories.
+    Readers(BTreeSet<usize>),
+}
+
+/// A store: an account, and regions with the bytes that their pages contain.
+struct Store<'a> {
+    account: Arc<Account>,
+    seat: Seat,
+    regions: Vec<Known<'a>>,
+}
+
+struct Known<'a> {
+    region: TestRegion<'a>,
+    limit_pages: u64,
+    /// The pages that do not contain zeros.
+    bytes: BTreeMap<u64, u8>,
+}
+
+impl Known<'_> {
+    /// A page: near the borders of tables, or one of the first.
+    fn page(&self, random: &mut Random) -> u64 {
+        let near = [0, 0, 0, 509, 1022, 262_142, self.limit_pages - 1];
+        (near[random.index(near.len())] + random.below(8)) % self.limit_pages
+    }
+
+    fn range(&self, random: &mut Random) -> (u64, u64) {
+        let page = self.page(random);
+        let count = if random.below(4) == 0 { u64::MAX } else { 1 + random.below(20) };
+        (page, count.min(self.limit_pages - page))
+    }
+
+    fn forget(&mut self, (page, count): (u64, u64)) {
+        self.bytes.retain(|held, _| !(page..page + count).contains(held));
+    }
+
+    fn address(&self, page: u64) -> VirtAddr {
+        address(&self.region, page) + 77
+    }
+}
+
+struct Model<'a> {
+    world: &'a World,
+    random: Random,
+    stores: Vec<Store<'a>>,
+    image: Option<Arc<Image<'a, Machine>>>,
+    figures: Figures,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, Default)]
+struct Figures {
+    /// Data frames that clears have released.
+    released_frames: u64,
+    /// Tables that had to wait for other CPUs.
+    waited_tables: u64,
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, more: Self) {
+        self.released_frames += more.released_frames;
+        self.waited_tables += more.waited_tables;
+    }
+}
+
+impl<'a> Model<'a> {
+    fn new(world: &'a World, seed: u64) -> Self {
+        let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Self { world, random, stores: Vec::new(), image: None, figures: Figures::default() }
+    }
+
+    fn step(&mut self) {
+        let cpu = self.random.index(CPUS);
+        self.world.run_on(cpu);
+        match self.random.below(32) {
+            0 => self.add_store(),
+            1 => self.replace_image(),
+            2 => self.world.space().flush_before_idle(),
+            3 => self.world.space().flush_if_awaited(),
+            // Of a store that another CPU uses, nothing may be reclaimed.
+            4 if !self.stores.iter().any(|store| matches!(store.seat, Seat::On(there) if there != cpu)) => {
+                self.world.space().reclaim(self.random.below(20));
+            }
+            5 => self.world.space().set_policies(policies(&mut self.random)),
+            _ => self.use_store(cpu),
+        }
+        self.guess();
+    }
+
+    /// Every CPU guesses some addresses.
+    fn guess(&mut self) {
+        let cpu = self.random.index(CPUS);
+        self.world.run_on(cpu);
+        let mmu = self.world.cpu.mmu();
+        if self.random.below(8) == 0 {
+            mmu.evict_tables();
+        }
+        for _ in 0..2 {
+            if let Some(page) = mmu.accessed(self.random.index(1 << 16)) {
+                mmu.speculate(page);
+            }
+        }
+        // What runs on the CPU may access any page of its store.
+        let is_here = |store: &&Store<'_>| store.seat == Seat::On(cpu);
+        if let Some(known) = self.stores.iter().find(is_here).and_then(|store| store.regions.first()) {
+            mmu.speculate(known.region.pages().start + known.page(&mut self.random));
+        }
+    }
+
+    fn replace_image(&mut self) {
+        let bytes = IMAGE.map(|(_, byte)| [byte; 4096]);
+        let parts = IMAGE.iter().zip(&bytes).map(|((page, _), bytes)| (page * PAGE, bytes.as_slice()));
+        // The stores that have attached the old one keep it.
+        self.image = match self.random.below(2) {
+            0 => None,
+            _ => self.world.space().image(parts).ok().map(Arc::new),
+        };
+    }
+
+    fn add_store(&mut self) {
+        if self.stores.len() < STORES {
+            let account = Arc::new(match self.random.below(4) {
+                0 => Account::reserved(None),
+                _ => Account::new(None),
+            });
+            self.stores.push(Store { account, seat: Seat::Free, regions: Vec::new() });
+        }
+    }
+
+    /// Lets a store run on this CPU, or on the one that it is on.
+    fn use_store(&mut self, cpu: usize) {
+        if self.stores.is_empty() {
+            return;
+        }
+        let index = self.random.index(self.stores.len());
+        self.seat(index, cpu);
+        let (world, store) = (self.world, &self.stores[index]);
+        store.regions.iter().for_each(|known| world.cpu.mmu().check_caches(known.region.pages()));
+        match self.stores[index].seat {
+            Seat::On(_) => self.run(index),
+            Seat::Readers(_) => self.read(index),
+            Seat::Free => {}
+        }
+        self.stores[index].regions.iter().for_each(|known| {
+            world.cpu.mmu().check_caches(known.region.pages());
+        });
+        if matches!(self.stores[index].seat, Seat::On(_)) && self.random.below(3) == 0 {
+            self.world.space().leave(&self.stores[index].account);
+            self.stores[index].seat = Seat::Free;
+        }
+        if self.random.below(60) == 0 {
+            self.end(index);
+        }
+    }
+
+    /// Decides which CPU uses the store in this step, and how.
+    fn seat(&mut self, index: usize, cpu: usize) {
+        let store = &mut self.stores[index];
+        let space = self.world.space();
+        let choice = self.random.below(8);
+        match &mut store.seat {
+            Seat::On(there) if *there != cpu => match choice {
+                0..2 => {
+                    space.migrate(&store.account);
+                    store.seat = Seat::On(cpu);
+                }
+                2 => {
+                    space.look(&store.account);
+                    store.seat = Seat::Readers(BTreeSet::from([*there, cpu]));
+                }
+                _ => self.world.run_on(*there),
+            },
+            Seat::On(_) => {}
+            Seat::Readers(readers) if choice < 4 => {
+                space.look(&store.account);
+                readers.insert(cpu);
+            }
+            Seat::Free if choice == 0 => {
+                space.look(&store.account);
+                store.seat = Seat::Readers(BTreeSet::from([cpu]));
+            }
+            Seat::Free | Seat::Readers(_) => {
+                space.enter(&store.account);
+                store.seat = Seat::On(cpu);
+            }
+        }
+    }
+
+    /// Ends a store, on a CPU that uses it.
+    fn end(&mut self, index: usize) {
+        let mut store = self.stores.swap_remove(index);
+        if let Seat::On(_) = store.seat {
+            self.world.space().leave(&store.account);
+        }
+        self.world.run_on(self.random.index(CPUS));
+        self.world.space().enter(&store.account);
+        store.regions.clear();
+        self.world.space().leave(&store.account);
+        assert_eq!(store.account.held_frames(), 0, "the account holds frames after its regions");
+    }
+
+    fn read(&mut self, index: usize) {
+        let store = &self.stores[index];
+        if store.regions.is_empty() {
+            return;
+        }
+        let known = &store.regions[self.random.index(store.regions.len())];
+        for _ in 0..4 {
+            check(self.world, known, known.page(&mut self.random));
+        }
+    }
+
+    fn run(&mut self, index: usize) {
+        let store = &mut self.stores[index];
+        if store.regions.is_empty() || (store.regions.len() < 3 && self.random.below(20) == 0) {
+            add_region(self.world, store, self.image.as_ref(), &mut self.random);
+            return;
+        }
+        let chosen = self.random.index(store.regions.len());
+        if self.random.below(40) == 0 {
+            drop(store.regions.swap_remove(chosen));
+            return;
+        }
+        let known = &mut store.regions[chosen];
+        match self.random.below(11) {
+            0..4 => write(self.world, known, &mut self.random),
+            4..7 => (0..6).for_each(|_| check(self.world, known, known.page(&mut self.random))),
+            _ => {
+                let released = clear(self.world, known, &mut self.random);
+                self.figures.released_frames += released.frames_released;
+                self.figures.waited_tables += released.tables_waiting;
+            }
+        }
+    }
+
+    /// Checks all pages, ends all stores, and releases everything.
+    fn finish(mut self) -> Figures {
+        while let Some(index) = self.stores.len().checked_sub(1) {
+            let Store { account, seat, regions } = &mut self.stores[index];
+            if let Seat::On(cpu) = *seat {
+                self.world.run_on(cpu);
+            } else {
+                self.world.space().enter(account);
+                *seat = Seat::On(self.world.cpu.mmu().cpu());
+            }
+            for known in regions.iter() {
+                known.bytes.keys().for_each(|page| check(self.world, known, *page));
+            }
+            self.end(index);
+        }
+        self.figures
+    }
+}
+
+fn add_region<'a>(
+    world: &'a World,
+    store: &mut Store<'a>,
+    image: Option<&Arc<Image<'a, Machine>>>,
+    random: &mut Random,
+) {
+    let bytes = CAPACITIES[random.index(CAPACITIES.len())];
+    // It fails if there are no frames for the tables, or none to be reserved.
+    let Ok(mut region) = world.space().reserve(bytes, &store.account) else { return };
+    if region.set_limit(bytes).is_err() {
+        return;
+    }
+    let mut known = Known { region, limit_pages: bytes / PAGE, bytes: BTreeMap::new() };
+    if let Some(image) = image
+        && random.below(2) == 0
+        && known.region.attach(image).is_ok()
+    {
+        known.bytes.extend(IMAGE);
+    }
+    store.regions.push(known);
+}
+
+fn write(world: &World, known: &mut Known<'_>, random: &mut Random) {
+    let (first, count) = known.range(random);
+    let byte = random.next().to_le_bytes()[0] | 1;
+    for page in first..first + count.min(24) {
+        world.write(known.address(page), byte);
+        known.bytes.insert(page, byte);
+    }
+}
+
+fn check(world: &World, known: &Known<'_>, page: u64) {
+    let read = world.read(known.address(page));
+    let expected = known.bytes.get(&page).copied().unwrap_or(0);
+    assert!(read == expected, "page {page} contains {read}, and {expected} was written");
+}
+
+/// Clears a range in one of the ways, and checks that what it reports as released is free.
+fn clear(world: &World, known: &mut Known<'_>, random: &mut Random) -> Decommitted {
+    let range = known.range(random);
+    let pages = pages(&known.region, range.0, range.1);
+    let allocated = world.source.allocated();
+    let mut released = Decommitted::default();
+    let region = &mut known.region;
+    match random.below(8) {
+        0..3 => released = region.decommit(pages).expect("the range is inside"),
+        3 => drop(region.recommit(pages).expect("the range is inside")),
+        4 => drop(region.zero_in_place(pages).expect("the range is inside")),
+        5 | 6 => drop(region.defer(pages).expect("the range is inside")),
+        _ => {
+            released = region.reclaim(random.below(20));
+            assert_free(world, allocated, released);
+            return released;
+        }
+    }
+    assert_free(world, allocated, released);
+    known.forget(range);
+    released
+}
+
+/// Checks that the frames are free, of those that were allocated before the clear.
+fn assert_free(world: &World, allocated: u64, released: Decommitted) {
+    let freed = released.frames_released + released.tables_released;
+    assert!(world.source.allocated() + freed <= allocated, "{released:?} are not all free");
+}
+
+fn policies(random: &mut Random) -> Policies {
+    let zero_stores = if random.below(2) == 0 { ZeroStores::Off } else { ZeroStores::StepOver };
+    let fault_around = match random.below(2) {
+        0 => FaultAround::Off,
+        _ => FaultAround::Adaptive { limit_pages: 64 },
+    };
+    Policies { fault_around, zero_stores }
+}
+
+fn run(seed: u64, steps: u64) -> Figures {
+    let world = World::with_cpus_and_frames(CPUS, FRAMES);
+    let mut model = Model::new(&world, seed);
+    for _ in 0..steps {
+        model.step();
+    }
+    model.finish()
+}
+
+#[test]
+fn stores_that_move_between_cpus_agree_with_the_model() {
+    let steps = std::env::var("MODEL_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(20_000);
+    let seeds = 4;
+    let mut figures = Figures::default();
+    for seed in 1..=seeds {
+        figures += run(seed, steps / seeds);
+    }
+    println!("{steps} steps: {figures:?}");
+    // A model in which nothing happens would agree with anything.
+    let Figures { released_frames, waited_tables } = figures;
+    assert!(released_frames > steps / 10 && waited_tables > steps / 200, "{figures:?}");
+}
