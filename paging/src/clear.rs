@@ -12,6 +12,8 @@ mod demote;
 mod part;
 mod recommit;
 
+use core::ptr;
+
 use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
@@ -22,7 +24,7 @@ pub use self::recommit::Recommitted;
 use crate::pages::{count, entry_pages};
 use crate::platform::Platform;
 use crate::record::Record;
-use crate::state::{Mapping, State};
+use crate::state::{Env, Mapping, State};
 use crate::supply::Account;
 use crate::table::{EntryState, SinkPlace, Sweep, TABLE_WORK};
 
@@ -48,28 +50,42 @@ impl<P: Platform> Mapping<'_, P> {
     }
 }
 
+/// The set of all CPUs.
+pub(crate) const ALL_CPUS: u64 = u64::MAX;
+
 impl State {
-    /// Takes the sink back from the region that has it, whose pages that lead there become absent.
-    pub(crate) fn recall_sink<P: Platform>(&mut self, platform: &P) {
-        let Some(loan) = self.sink.recall() else { return };
-        if let Some(mut mapping) = self.mapping(loan.base, platform) {
-            loan.places.into_iter().for_each(|place| mapping.uncover(place));
+    /// Takes back those sinks of this set of CPUs that the region with this base borrows. The
+    /// region's pages that lead there become absent.
+    pub(crate) fn recall_sinks<P: Platform>(&mut self, base: VirtAddr, cpus: u64, env: &Env<P>) {
+        if let Some(mut mapping) = self.mapping(base, &env.platform)
+            && mapping.record.sinks & cpus != 0
+        {
+            mapping.recall(cpus, env);
         }
     }
 
-    /// Takes the sink back if the region with this base has it.
-    pub(crate) fn recall_sink_of<P: Platform>(&mut self, base: VirtAddr, platform: &P) {
-        if self.sink.is_lent_to(base) {
-            self.recall_sink(platform);
+    /// As [`recall_sinks`](Self::recall_sinks), if the region is one of this account.
+    pub(crate) fn recall_sinks_of<P: Platform>(&mut self, account: &Account, base: VirtAddr, env: &Env<P>) {
+        let is_of_account = |record: &mut Record| ptr::eq(&raw const *record.account, account);
+        if self.records.find(base).is_some_and(is_of_account) {
+            self.recall_sinks(base, ALL_CPUS, env);
         }
     }
+}
 
-    /// Takes the sink back if a region of the account has it.
-    pub(crate) fn recall_sink_from<P: Platform>(&mut self, account: &Account, platform: &P) {
-        let Some(base) = self.sink.base() else { return };
-        let is_account = |record: &mut Record| core::ptr::eq(&raw const *record.account, account);
-        if self.directory.find(base).is_some_and(is_account) {
-            self.recall_sink(platform);
+impl<P: Platform> Mapping<'_, P> {
+    /// Takes back those sinks of this set of CPUs that the region borrows.
+    #[cold]
+    fn recall(&mut self, cpus: u64, env: &Env<P>) {
+        let base = self.record.base();
+        let sinks = self.record.sinks & cpus;
+        self.record.sinks &= !cpus;
+        for (_, sink) in env.sinks.iter().enumerate().filter(|(cpu, _)| sinks & (1 << cpu) != 0) {
+            // Locked to the end, so that nothing else borrows the sink while pages lead there.
+            let mut sink = sink.lock();
+            if let Some(loan) = sink.recall_from(base) {
+                loan.places.into_iter().for_each(|place| self.uncover(place));
+            }
         }
     }
 }

@@ -5,11 +5,11 @@
 //! [`Outcome::Handled`] the handler returns to the interrupted instruction, which runs again. After
 //! [`Outcome::NotOurs`] nothing has changed, and the fault is the kernel's.
 //!
-//! The path is closed: one spin lock, which is never held while the memory of a region is touched;
-//! no heap, no log, nothing that can fault or wait. The embedder's pressure callback runs between
-//! two attempts, with the lock free.
+//! The path is closed: the spin lock of one shard at a time, and that of a sink inside of it, which
+//! are never held while the memory of a region is touched; no heap, no log, nothing that can fault
+//! or wait. The embedder's pressure callback runs between two attempts, with no lock held.
 //!
-//! `resolve` tries the most common fault first, in `first_write`. For all others the pure function
+//! `attempt` tries the most common fault first, in `first_write`. For all others the pure function
 //! `classify` decides, `commit` edits the tables, and `fast_forward` steps over a fill of zeros.
 
 mod classify;
@@ -28,7 +28,7 @@ use x86_64::structures::paging::PageTableIndex;
 #[cfg(target_arch = "x86_64")]
 pub use self::entry::{PageFault, page_fault_entry};
 pub(crate) use self::fast_forward::Interrupted;
-pub(crate) use self::resolve::{nowhere, resolve, resolve_or_lose};
+pub(crate) use self::resolve::{Obstacle, attempt, attempt_again, lose, nowhere};
 
 /// A page fault as the CPU reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

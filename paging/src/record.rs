@@ -1,12 +1,12 @@
-//! The records of a space: one for each region.
+//! What is known of each region, and where regions lie.
 //!
-//! A [`Record`] lives as long as its region. The [`Directory`] finds the record of an address, and
-//! the [`Placement`] hands out addresses.
+//! A [`Record`] lives as long as its region. [`Records`] finds the one of an address among those of
+//! a shard, and the [`Placement`] hands out addresses.
 
 mod ahead;
-mod directory;
 mod image;
 mod placement;
+mod records;
 mod residency;
 mod run;
 
@@ -18,9 +18,9 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 use self::ahead::Ahead;
-pub(crate) use self::directory::Directory;
 pub(crate) use self::image::{Attached, Originals};
 pub(crate) use self::placement::{Block, Placement};
+pub(crate) use self::records::Records;
 pub(crate) use self::residency::Figures;
 pub use self::residency::Residency;
 pub(crate) use self::run::Run;
@@ -52,6 +52,8 @@ pub(crate) struct Record {
     /// Frames that a reserved account is charged for beyond [`most_frames`](Self::most_frames), for
     /// tables above a limit that was lowered, which other CPUs may cache.
     pub(crate) surplus_frames: u64,
+    /// The CPUs whose sinks entries of the region may lead to, a bit for each.
+    pub(crate) sinks: u64,
     pub(crate) figures: Figures,
 }
 
@@ -72,6 +74,7 @@ impl Record {
             account,
             is_ending: false,
             surplus_frames: 0,
+            sinks: 0,
             figures: Figures::default(),
         }
     }

@@ -1,11 +1,28 @@
 //! The address space: a window of virtual addresses that is handed out in regions.
 //!
-//! A space owns the level-3 tables of the window, the zero frame, the sink, the directory of
-//! regions, the free addresses and the policies. Two locks guard them. `placement` guards the free
-//! addresses and the growth of the directory; only the reserve and the drop of a region take it.
-//! `state` guards the tables and the records, and the fault path takes it too. The order is
-//! `placement`, then `state`, then the lock of the frame source. `state` is held with interrupts
-//! off, and never while the heap is used or a region is touched.
+//! A space owns the level-3 tables of the window, the zero frame, a sink for each CPU, the free
+//! addresses and the policies. The rest is divided into [`Shard`](crate::state::Shard)s, which are
+//! parts of the window. The directory of the shards is read without a lock.
+//!
+//! # Locks
+//!
+//! A lock is taken only inside of those to its left:
+//!
+//! ```text
+//! placement < shard < sink < frame source
+//! ```
+//!
+//! - `placement` guards the free addresses, and the opening and closing of shards. Only the reserve
+//!   and the drop of a region take it.
+//! - The lock of a *shard* guards the tables and the records of its regions. Faults and clears take
+//!   it. A shard is one region of 1 GiB or more, or 1 GiB that smaller regions have in common,
+//!   which the same CPU has made. So faults and clears of different stores take different locks. A
+//!   CPU never holds the locks of two shards: what a fault needs from another shard it gets between
+//!   two attempts, with no lock held.
+//! - The lock of a *sink* guards its loan.
+//!
+//! All but `placement` are held with interrupts off, and never while the heap is used or a region
+//! is touched.
 
 mod cpu;
 mod image;
@@ -17,8 +34,9 @@ mod reserve;
 mod usage;
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
-use core::mem::ManuallyDrop;
+use core::mem::{self, ManuallyDrop};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
@@ -34,14 +52,14 @@ pub use self::reserve::ReserveError;
 pub use self::usage::{Turnover, Usage};
 #[cfg(target_arch = "x86_64")]
 use crate::fault::PageFault;
-use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, nowhere, resolve, resolve_or_lose};
+use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, attempt, nowhere};
 use crate::frame::{Frame, FrameSource, PhysicalMemory, ZeroedFrame};
 use crate::pages::pieces;
 use crate::platform::Platform;
-use crate::record::{Directory, Placement};
-use crate::state::{Env, Policies, PoliciesInForce, State};
+use crate::record::Placement;
+use crate::state::{Directory, Env, Policies, PoliciesInForce};
 use crate::supply::Supply;
-use crate::table::{ShardTables, Sink, Window};
+use crate::table::{Sink, Window};
 use crate::tlb::{Cpus, FlushBatch};
 
 /// A window of virtual addresses, with the page tables that map it.
@@ -50,8 +68,7 @@ pub struct AddressSpace<P: Platform> {
     env: Env<P>,
     pressure: Option<Pressure<P>>,
     placement: Mutex<Placement>,
-    /// Taken apart by the drop of the space.
-    state: Mutex<ManuallyDrop<State>>,
+    directory: Directory,
     /// Whether a store of zeros was stepped over since the space was made.
     has_stepped_over: AtomicBool,
 }
@@ -59,9 +76,9 @@ pub struct AddressSpace<P: Platform> {
 impl<P: Platform> AddressSpace<P> {
     /// Makes an address space over a window.
     ///
-    /// It takes one frame for the shared zero frame, three for the sink, and one for the level-3
-    /// table of each 512 GiB that the window touches. It writes the root's entries for these tables
-    /// once, here. A kernel with several roots must copy them, see
+    /// It takes one frame for the shared zero frame, three for the sink of each CPU, and one for
+    /// the level-3 table of each 512 GiB that the window touches. It writes the root's entries for
+    /// these tables once, here. A kernel with several roots must copy them, see
     /// [`root_entries`](Self::root_entries).
     ///
     /// # Errors
@@ -102,14 +119,16 @@ impl<P: Platform> AddressSpace<P> {
         let mut window = Window::new(pages, memory, Arc::clone(&cpus));
         // SAFETY: the caller's guarantee 1.
         let own = platform.without_interrupts(|| unsafe { take_window(&layout, &mut window, &platform) });
-        let (zero, sink) = own?;
-        let state = State { tables: ShardTables::new(pages, &window), directory: Directory::default(), sink };
+        let (zero, sinks) = own?;
+        let placement = Mutex::new(Placement::new(pages, platform.cpus()));
+        let directory = Directory::new(&window);
         let env = Env {
             cpus,
             platform,
             window,
             zero: ManuallyDrop::new(zero),
             policies: PoliciesInForce::new(Policies::default()),
+            sinks: sinks.into_iter().map(Mutex::new).collect(),
             image_frames: AtomicU64::new(0),
             past_released: AtomicU64::new(0),
         };
@@ -117,8 +136,8 @@ impl<P: Platform> AddressSpace<P> {
             root: layout.root,
             env,
             pressure: None,
-            placement: Mutex::new(Placement::new(pages)),
-            state: Mutex::new(ManuallyDrop::new(state)),
+            placement,
+            directory,
             has_stepped_over: AtomicBool::new(false),
         })
     }
@@ -126,8 +145,9 @@ impl<P: Platform> AddressSpace<P> {
     /// Handles a page fault that came through the entry of
     /// [`page_fault_entry`](crate::page_fault_entry).
     ///
-    /// It uses no heap, touches no region, and waits for nothing but the space's lock and the frame
-    /// source. For an address outside of the window it takes no lock.
+    /// It uses no heap, touches no region, and waits for nothing but the lock of the region, which
+    /// regions below 1 GiB may have in common, and the frame source. For an address at which no
+    /// region was made it takes no lock.
     ///
     /// A store of zeros, by `rep stosb` or `rep stosq`, over pages that own no frame is moved to
     /// the end of those pages, by changing RCX and RDI of the interrupted code. This happens while
@@ -220,41 +240,23 @@ impl<P: Platform> AddressSpace<P> {
     #[inline]
     fn handle(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
         let page = Page::containing_address(fault.address);
-        // A fault elsewhere takes no lock, because code that holds the lock may have raised it.
-        let window = self.env.window.pages();
-        if page < window.start || window.end <= page {
-            return nowhere(fault.code);
-        }
-        let outcome = self.with_state(|state, env| resolve(state, fault, interrupted, env));
-        outcome.unwrap_or_else(|| self.handle_under_pressure(fault))
-    }
-
-    #[cold]
-    fn handle_under_pressure(&self, fault: Fault) -> Outcome {
-        if let Some(pressure) = self.pressure {
-            pressure(self);
-        }
-        self.with_state(|state, env| resolve_or_lose(state, fault, env))
+        // A fault elsewhere takes no lock, because code that holds a lock may have raised it.
+        let Some(shard) = self.directory.find(page) else { return nowhere(fault.code) };
+        let attempted = self.env.lock(shard, |state| attempt(state, fault, interrupted, &self.env));
+        attempted.unwrap_or_else(|obstacle| self.overcome(shard, fault, obstacle))
     }
 
     /// Frames that are charged to no account.
     fn uncharged_supply(&self) -> Supply<'_, P::Frames> {
         self.env.supply(None)
     }
-
-    /// Runs `work` under the lock that the fault path takes.
-    fn with_state<R>(&self, work: impl FnOnce(&mut State, &Env<P>) -> R) -> R {
-        self.env.platform.without_interrupts(|| work(&mut self.state.lock(), &self.env))
-    }
 }
 
 impl<P: Platform> Drop for AddressSpace<P> {
     fn drop(&mut self) {
+        let Env { platform, cpus, window, zero, sinks, .. } = &mut self.env;
         // SAFETY: the field is not used after this. The value leaves it once, because a drop runs
         // once.
-        let State { sink, .. } = unsafe { ManuallyDrop::take(self.state.get_mut()) };
-        let Env { platform, cpus, window, zero, .. } = &mut self.env;
-        // SAFETY: as above.
         let zero = unsafe { ManuallyDrop::take(zero) };
         let supply = Supply::new(platform.frames(), window.memory(), None);
         platform.without_interrupts(|| {
@@ -265,14 +267,14 @@ impl<P: Platform> Drop for AddressSpace<P> {
             window.release_level3(&supply, &batch.flush(platform));
             // Every other CPU has flushed, by guarantee 4.
             cpus.release_all(platform);
-            sink.into_frames().into_iter().for_each(|frame| supply.release(frame));
+            release_sinks(mem::take(sinks).into_iter().map(Mutex::into_inner), &supply);
             supply.release(zero);
         });
     }
 }
 
 /// Takes the frames that the space keeps, and makes the root refer to the level-3 tables. Returns
-/// the zero frame and the sink.
+/// the zero frame and the sinks.
 ///
 /// # Safety
 ///
@@ -282,7 +284,7 @@ unsafe fn take_window<P: Platform>(
     layout: &Layout,
     window: &mut Window,
     platform: &P,
-) -> Result<(Frame, Sink), SpaceError> {
+) -> Result<(Frame, Vec<Sink>), SpaceError> {
     let (root, memory) = (layout.root, window.memory());
     layout.refuse_unmapped(root, memory, platform)?;
     // SAFETY: forwarded from this function's contract.
@@ -290,7 +292,8 @@ unsafe fn take_window<P: Platform>(
         return Err(SpaceError::InUse { index });
     }
     let supply = Supply::new(platform.frames(), memory, None);
-    let needed_frames = 1 + window.needed_frames() + Sink::FRAMES;
+    let cpus = platform.cpus();
+    let needed_frames = 1 + window.needed_frames() + cpus as u64 * Sink::FRAMES;
     let window_bytes = window.pages().size();
     let out_of_frames = |given_frames| SpaceError::OutOfFrames { window_bytes, needed_frames, given_frames };
 
@@ -304,12 +307,12 @@ unsafe fn take_window<P: Platform>(
         supply.release(first);
         return Err(out_of_frames(1 + given));
     }
-    match take_sink(&supply) {
-        Ok(sink) => {
+    match take_sinks(cpus, &supply) {
+        Ok(sinks) => {
             // SAFETY: forwarded from this function's contract; the entries were just seen to be
             // unused.
             unsafe { window.attach(root) };
-            Ok((memory.zeroed(first).into_frame(), sink))
+            Ok((memory.zeroed(first).into_frame(), sinks))
         }
         Err(given) => {
             let given = 1 + window.level3_frames() + given;
@@ -321,7 +324,23 @@ unsafe fn take_window<P: Platform>(
     }
 }
 
-/// Takes the frames of the sink. The error is the number of frames that the source had.
+/// Takes the frames of so many sinks. The error is the number of frames that the source had.
+fn take_sinks<S: FrameSource>(count: usize, supply: &Supply<'_, S>) -> Result<Vec<Sink>, u64> {
+    let mut sinks = Vec::with_capacity(count);
+    while sinks.len() < count {
+        match take_sink(supply) {
+            Ok(sink) => sinks.push(sink),
+            Err(given) => {
+                let given = sinks.len() as u64 * Sink::FRAMES + given;
+                release_sinks(sinks, supply);
+                return Err(given);
+            }
+        }
+    }
+    Ok(sinks)
+}
+
+/// Takes the frames of a sink. The error is the number of frames that the source had.
 fn take_sink<S: FrameSource>(supply: &Supply<'_, S>) -> Result<Sink, u64> {
     let taken: ArrayVec<ZeroedFrame, 3> = (0..3).map_while(|_| supply.take().ok()).collect();
     let given = taken.len() as u64;
@@ -332,6 +351,10 @@ fn take_sink<S: FrameSource>(supply: &Supply<'_, S>) -> Result<Sink, u64> {
             Err(given)
         }
     }
+}
+
+fn release_sinks<S: FrameSource>(sinks: impl IntoIterator<Item = Sink>, supply: &Supply<'_, S>) {
+    sinks.into_iter().flat_map(Sink::into_frames).for_each(|frame| supply.release(frame));
 }
 
 impl<P: Platform> fmt::Debug for AddressSpace<P> {

@@ -1,28 +1,32 @@
-//! The state that the fault path and the clears share.
+//! The state that the fault path and the clears share, divided into shards.
 //!
-//! The lock of a space guards one [`State`]. What needs no lock is in the [`Env`]: it does not
-//! change after the space was made, or is atomic. A [`Mapping`] is the part of it that belongs to
-//! one region: the region's record, and the tables that map its pages. The layers above define the
-//! operations on both, as methods.
+//! The lock of a [`Shard`] guards one [`State`]: the tables of the shard, and the records of its
+//! regions. What needs no lock, or has one that is taken inside of a shard's, is in the [`Env`]. A
+//! [`Mapping`] is the part of a state that belongs to one region: the region's record, and the
+//! tables that map its pages. The layers above define the operations on them, as methods.
 
+mod directory;
 mod policy;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::AtomicU64;
 
+use spin::Mutex;
 use x86_64::VirtAddr;
 
+pub(crate) use self::directory::{Directory, Shard};
 pub(crate) use self::policy::PoliciesInForce;
 pub use self::policy::{FaultAround, Policies, ZeroStores};
 use crate::frame::Frame;
 use crate::platform::Platform;
-use crate::record::{Directory, Record};
+use crate::record::{Record, Records};
 use crate::supply::{Account, Supply};
 use crate::table::{ShardTables, Sink, Window};
 use crate::tlb::Cpus;
 
-/// What the fault path and the clears use without a lock.
+/// What the fault path and the clears use without the lock of a shard.
 #[derive(Debug)]
 pub(crate) struct Env<P> {
     pub(crate) platform: P,
@@ -31,6 +35,8 @@ pub(crate) struct Env<P> {
     /// The frame of zeros that absent pages show when they are read. The end of the space takes it.
     pub(crate) zero: ManuallyDrop<Frame>,
     pub(crate) policies: PoliciesInForce,
+    /// The sink of each CPU. Its lock is taken inside of a shard's.
+    pub(crate) sinks: Box<[Mutex<Sink>]>,
     /// The frames of images, also of those that are being made.
     pub(crate) image_frames: AtomicU64,
     /// The frames that images and regions which have ended have released, tables of these regions
@@ -39,18 +45,22 @@ pub(crate) struct Env<P> {
 }
 
 impl<P: Platform> Env<P> {
+    /// Runs `work` on the state of a shard, with its lock held and interrupts off.
+    pub(crate) fn lock<R>(&self, shard: &Shard, work: impl FnOnce(&mut State) -> R) -> R {
+        self.platform.without_interrupts(|| work(&mut shard.state.lock()))
+    }
+
     /// Frames that are charged to this account, or to none.
     pub(crate) fn supply<'a>(&'a self, account: Option<&'a Account>) -> Supply<'a, P::Frames> {
         Supply::new(self.platform.frames(), self.window.memory(), account)
     }
 }
 
-/// The data that the lock of a space guards.
+/// The data that the lock of a shard guards.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) tables: ShardTables,
-    pub(crate) directory: Directory,
-    pub(crate) sink: Sink,
+    pub(crate) records: Records,
 }
 
 impl State {
@@ -60,7 +70,7 @@ impl State {
         address: VirtAddr,
         platform: &'a P,
     ) -> Option<Mapping<'a, P>> {
-        let record = self.directory.find(address)?;
+        let record = self.records.find(address)?;
         Some(Mapping { record, tables: &mut self.tables, platform })
     }
 
@@ -84,7 +94,7 @@ impl State {
         platform: &P,
         mut visit: impl FnMut(Mapping<'_, P>) -> Option<R>,
     ) -> Option<R> {
-        let mut records = self.directory.records_mut().iter_mut().filter(|record| eligible(record));
+        let mut records = self.records.all_mut().iter_mut().filter(|record| eligible(record));
         records.find_map(|record| visit(Mapping { record, tables: &mut self.tables, platform }))
     }
 }

@@ -48,9 +48,9 @@ pub(super) fn first_write<P: Platform>(
 /// Moves a fill of zeros to the end of the absent pages that start with the faulting one.
 #[inline(never)]
 fn step_over_zeros<P>(state: &mut State, fault: Fault, store: ZeroStore<'_>, env: &Env<P>) -> bool {
-    let State { tables, directory, .. } = state;
+    let State { tables, records } = state;
     let page = Page::containing_address(fault.address);
-    let Some(record) = directory.find(fault.address) else { return false };
+    let Some(record) = records.find(fault.address) else { return false };
     let is_first_write = |place| is_first_write(fault.code, place);
     step_over(page, store, record, tables, env.policies.zero_stores(), is_first_write)
 }
@@ -58,9 +58,9 @@ fn step_over_zeros<P>(state: &mut State, fault: Fault, store: ZeroStore<'_>, env
 /// Gives the page a frame of zeros.
 #[inline(never)]
 fn commit<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> bool {
-    let State { tables, directory, .. } = state;
+    let State { tables, records } = state;
     let page = Page::containing_address(fault.address);
-    let Some(record) = directory.find(fault.address) else { return false };
+    let Some(record) = records.find(fault.address) else { return false };
     let Some(mut table) = tables.level1(page) else { return false };
     let place = place_of(page, record, &table);
     if !is_first_write(fault.code, place) || record.filling.is_some() || record.original(page).is_some() {

@@ -1,14 +1,13 @@
 //! Resolving a fault: from the decision to the edited tables.
 //!
-//! If no frame is left for data or for a table, deferred frames are reclaimed, then frames that
-//! were committed ahead, and the fault is resolved again. Tables that the first attempt made are
+//! An attempt works on one shard, whose lock the caller holds. It may meet an [`Obstacle`], which
+//! lies outside of the shard: no frame is left for data or for a table, or the sink is lent. The
+//! caller removes it, with no lock held, and attempts again. Tables that the first attempt made are
 //! used by the next one, or released by the sweep that clears the page.
 //!
 //! The last resort is the sink: it covers the highest level that is missing, and the account is
 //! marked as lost. The interrupted code cannot get an error, so it goes on, and its owner checks
 //! the account later.
-
-use alloc::sync::Arc;
 
 use x86_64::VirtAddr;
 use x86_64::structures::idt::PageFaultErrorCode;
@@ -24,64 +23,31 @@ use crate::frame::Shortage;
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::state::{Env, Mapping, State};
-use crate::supply::Account;
 use crate::table::{EntryState, Table};
 
-/// The number of deferred frames that a fault reclaims at a time: enough for several faults, and
-/// few enough to keep this one short.
-const RECLAIM_FRAMES: u64 = 32;
+/// What an attempt to resolve a fault needs, and cannot get in its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// No frame is left.
+    Shortage(Shortage),
+    /// The sink of this CPU is lent to the region with this base.
+    SinkLent(VirtAddr),
+}
 
-/// Handles a fault, or returns why it is not ours. Returns `None` if the frame source is empty, and
-/// no frame is left that a fault may reclaim.
+impl From<Shortage> for Obstacle {
+    fn from(shortage: Shortage) -> Self {
+        Self::Shortage(shortage)
+    }
+}
+
+/// Handles a fault, or returns why it is not ours, or what stands in the way.
 #[inline]
-pub(crate) fn resolve<P: Platform>(
-    state: &mut State,
-    fault: Fault,
-    interrupted: Option<Interrupted<'_>>,
-    env: &Env<P>,
-) -> Option<Outcome> {
-    match attempt(state, fault, interrupted, env) {
-        Ok(outcome) => Some(outcome),
-        Err(shortage) => relieve_and_retry(state, fault, shortage, env),
-    }
-}
-
-/// As [`resolve`]. Without a frame the access goes into the sink, and the account is marked as
-/// lost.
-#[cold]
-pub(crate) fn resolve_or_lose<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> Outcome {
-    resolve(state, fault, None, env).unwrap_or_else(|| lose(state, fault, Shortage::SourceEmpty, env))
-}
-
-#[cold]
-fn relieve_and_retry<P: Platform>(
-    state: &mut State,
-    fault: Fault,
-    shortage: Shortage,
-    env: &Env<P>,
-) -> Option<Outcome> {
-    let mut shortage = shortage;
-    // The loop ends, because each relief leaves fewer frames that can be reclaimed.
-    while relieve(state, fault.address, shortage, env) {
-        match attempt(state, fault, None, env) {
-            Ok(outcome) => return Some(outcome),
-            Err(next) => shortage = next,
-        }
-    }
-    match shortage {
-        Shortage::SourceEmpty => None,
-        // More frames in the source would not help.
-        Shortage::CapReached { .. } => Some(lose(state, fault, shortage, env)),
-    }
-}
-
-#[inline]
-fn attempt<P: Platform>(
+pub(crate) fn attempt<P: Platform>(
     state: &mut State,
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
     env: &Env<P>,
-) -> Result<Outcome, Shortage> {
+) -> Result<Outcome, Obstacle> {
     if first_write(state, fault, interrupted.as_mut(), env) {
         return Ok(Outcome::Handled);
     }
@@ -94,10 +60,10 @@ fn attempt_any<P: Platform>(
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
     env: &Env<P>,
-) -> Result<Outcome, Shortage> {
-    let State { tables, directory, .. } = state;
+) -> Result<Outcome, Obstacle> {
+    let State { tables, records } = state;
     let page = Page::containing_address(fault.address);
-    let Some(record) = directory.find(fault.address) else { return Ok(nowhere(fault.code)) };
+    let Some(record) = records.find(fault.address) else { return Ok(nowhere(fault.code)) };
     let mut table = tables.descend(page, PageTableLevel::One);
     let remedy = match classify(fault.code, place_of(page, record, &table)) {
         Ok(remedy) => remedy,
@@ -116,8 +82,7 @@ fn attempt_any<P: Platform>(
     }
     let original = record.original(page);
     if remedy.takes_frame() && original.is_none() && record.filling_at(page).is_some() {
-        cover(state, fault, env);
-        return Ok(Outcome::Handled);
+        return cover(state, fault, env);
     }
     let commit = Commit { page, record: &mut *record, table, env };
     match remedy {
@@ -151,51 +116,55 @@ fn other_root<P: Platform>(page: Page, env: &Env<P>) -> Option<NotOurs> {
     (!is_attached).then_some(NotOurs::OtherRoot { index: page.p4_index() })
 }
 
-/// Makes frames available that can end this shortage, and returns whether it has found any.
-fn relieve<P: Platform>(state: &mut State, address: VirtAddr, shortage: Shortage, env: &Env<P>) -> bool {
-    let Some(record) = state.directory.find(address) else { return false };
-    let payer: *const Account = Arc::as_ptr(&record.account);
-    let helps = |record: &Record| match shortage {
-        // Frames of reserved accounts stay reserved for them.
-        Shortage::SourceEmpty => !record.account.is_reserved(),
-        Shortage::CapReached { .. } => Arc::as_ptr(&record.account) == payer,
-    };
-    let is_relieved = state.reclaim_some(helps, RECLAIM_FRAMES, &env.platform).frames_released > 0
-        // The pages that this finds become deferred. The next call reclaims them.
-        || state.demote_some(helps, &env.platform) > 0;
-    if let Some(record) = state.directory.find(address) {
+/// Attempts again to resolve a fault that has met a shortage. The region commits nothing ahead from
+/// then on, until it has released a frame.
+pub(crate) fn attempt_again<P: Platform>(
+    state: &mut State,
+    fault: Fault,
+    env: &Env<P>,
+) -> Result<Outcome, Obstacle> {
+    if let Some(record) = state.records.find(fault.address) {
         record.run.record_shortage(record.figures.frames_released);
     }
-    is_relieved
+    attempt(state, fault, None, env)
 }
 
-/// Makes a page that cannot get a frame lead to the sink.
-fn lose<P: Platform>(state: &mut State, fault: Fault, shortage: Shortage, env: &Env<P>) -> Outcome {
-    let Some(record) = state.directory.find(fault.address) else { return nowhere(fault.code) };
-    record.account.mark_lost(shortage);
-    cover(state, fault, env);
-    Outcome::Handled
-}
-
-/// Makes what is missing on the way to the faulting page lead to the sink.
-fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) {
-    let Some(base) = state.directory.find(fault.address).map(|record| record.base()) else { return };
-    if state.sink.is_lent_elsewhere(base) {
-        state.recall_sink(&env.platform);
+/// Makes a page that cannot get a frame lead to the sink, and marks the account as lost.
+pub(crate) fn lose<P: Platform>(
+    state: &mut State,
+    fault: Fault,
+    shortage: Shortage,
+    env: &Env<P>,
+) -> Result<Outcome, Obstacle> {
+    let outcome = cover(state, fault, env)?;
+    if let Some(record) = state.records.find(fault.address) {
+        record.run.record_shortage(record.figures.frames_released);
+        record.account.mark_lost(shortage);
     }
-    let State { tables, directory, sink, .. } = state;
-    let page = Page::containing_address(fault.address);
+    Ok(outcome)
+}
+
+/// Makes what is missing on the way to the faulting page lead to the sink of this CPU.
+fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> Result<Outcome, Obstacle> {
+    let State { tables, records } = state;
+    let Some(record) = records.find(fault.address) else { return Ok(nowhere(fault.code)) };
+    let (base, page, cpu) = (record.base(), Page::containing_address(fault.address), env.platform.cpu());
+    let mut sink = env.sinks[cpu].lock();
+    if let Some(borrower) = sink.borrower().filter(|borrower| *borrower != base) {
+        return Err(Obstacle::SinkLent(borrower));
+    }
     let oldest = sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
+    drop(sink);
     // The page may have shown a shared frame.
     env.platform.flush(page);
-    if let Some(record) = directory.find(fault.address) {
-        record.figures.faults += 1;
-        env.cpus.record_change(record.account.seat(), &env.platform);
-        record.account.seat().record_cover();
-        if let Some(place) = oldest {
-            Mapping { record, tables, platform: &env.platform }.uncover(place);
-        }
+    env.cpus.record_change(record.account.seat(), &env.platform);
+    record.account.seat().record_cover();
+    record.sinks |= 1 << cpu;
+    record.figures.faults += 1;
+    if let Some(place) = oldest {
+        Mapping { record, tables, platform: &env.platform }.uncover(place);
     }
+    Ok(Outcome::Handled)
 }
 
 /// The outcome of a fault in no region.

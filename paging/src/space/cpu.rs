@@ -2,6 +2,8 @@
 //!
 //! With one CPU all of these functions return at once.
 
+use x86_64::structures::paging::Page;
+
 use super::AddressSpace;
 use crate::platform::Platform;
 use crate::supply::Account;
@@ -78,11 +80,19 @@ impl<P: Platform> AddressSpace<P> {
         self.env.cpus.flush_this(&self.env.platform);
     }
 
-    /// Takes the sink back, which may not be used on two CPUs.
+    /// Takes back the sinks that regions of the account borrow, because a sink may not be used on
+    /// two CPUs.
     #[cold]
     fn arrive(&self, account: &Account) {
         if account.seat().take_cover() {
-            self.with_state(|state, env| state.recall_sink_from(account, &env.platform));
+            for sink in &self.env.sinks {
+                let borrower = self.env.platform.without_interrupts(|| sink.lock().borrower());
+                if let Some(base) = borrower
+                    && let Some(shard) = self.directory.find(Page::containing_address(base))
+                {
+                    self.env.lock(shard, |state| state.recall_sinks_of(account, base, &self.env));
+                }
+            }
         }
     }
 }

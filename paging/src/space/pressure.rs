@@ -1,11 +1,25 @@
-//! Relief when frames run short: the space reclaims, and then calls the embedder.
+//! Obstacles on the fault path, which lie outside of the fault's shard: a shortage of frames, and a
+//! sink that another region borrows.
+//!
+//! When frames run short, the space reclaims deferred frames, then frames that were committed
+//! ahead, and then calls the embedder. It visits one shard after another, and holds the lock of one
+//! at a time.
 //!
 //! Invariant: the embedder's callback runs with no lock of the space held, between two attempts to
 //! resolve one fault, and at most once per fault.
 
+use core::ptr;
+
+use x86_64::VirtAddr;
+use x86_64::structures::paging::Page;
+
 use super::AddressSpace;
 use crate::clear::Decommitted;
+use crate::fault::{Fault, Obstacle, Outcome, attempt, attempt_again, lose};
+use crate::frame::Shortage;
 use crate::platform::Platform;
+use crate::record::Record;
+use crate::state::Shard;
 
 /// The callback of [`AddressSpace::with_pressure`].
 pub type Pressure<P> = fn(&AddressSpace<P>);
@@ -32,13 +46,104 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// It visits the regions that have deferred pages in the order of their addresses, and the
     /// pages of each in ascending order. Frames of a reserved account are released, and stay
-    /// reserved for it. The lock of the space is released after each level-1 table.
+    /// reserved for it. No lock is held from one level-1 table to the next.
     pub fn reclaim(&self, budget_frames: u64) -> Decommitted {
-        reclaim(budget_frames, |budget_frames| {
-            self.with_state(|state, env| state.reclaim_some(|_| true, budget_frames, &env.platform))
-        })
+        let mut released = Decommitted::default();
+        for shard in self.directory.shards() {
+            released += reclaim(budget_frames - released.frames_released, |budget_frames| {
+                self.reclaim_some(shard, |_| true, budget_frames)
+            });
+        }
+        released
+    }
+
+    /// Resolves a fault that has met an obstacle.
+    #[cold]
+    pub(super) fn overcome(&self, shard: &Shard, fault: Fault, obstacle: Obstacle) -> Outcome {
+        let mut obstacle = obstacle;
+        let mut pressure = self.pressure;
+        let mut reliefs = 0;
+        loop {
+            let attempted = match obstacle {
+                Obstacle::SinkLent(borrower) => {
+                    self.recall_sink(borrower);
+                    self.env.lock(shard, |state| attempt(state, fault, None, &self.env))
+                }
+                Obstacle::Shortage(shortage) => {
+                    reliefs += 1;
+                    let is_relieved = (reliefs <= MOST_RELIEFS && self.relieve(shard, fault, shortage))
+                        || self.press(shortage, &mut pressure);
+                    self.env.lock(shard, |state| {
+                        if is_relieved {
+                            attempt_again(state, fault, &self.env)
+                        } else {
+                            lose(state, fault, shortage, &self.env)
+                        }
+                    })
+                }
+            };
+            match attempted {
+                Ok(outcome) => return outcome,
+                Err(next) => obstacle = next,
+            }
+        }
+    }
+
+    /// Takes the sink of this CPU back from the region with this base, if it still borrows it.
+    ///
+    /// No other CPU runs the region, because it would have taken the sink back when it entered.
+    fn recall_sink(&self, base: VirtAddr) {
+        if let Some(shard) = self.directory.find(Page::containing_address(base)) {
+            self.env.lock(shard, |state| {
+                state.recall_sinks(base, 1 << self.env.platform.cpu(), &self.env);
+            });
+        }
+    }
+
+    /// Calls the embedder's callback if it was not called before and frames in the source would
+    /// help, and returns whether it has.
+    fn press(&self, shortage: Shortage, pressure: &mut Option<Pressure<P>>) -> bool {
+        shortage == Shortage::SourceEmpty && pressure.take().inspect(|pressure| pressure(self)).is_some()
+    }
+
+    /// Makes frames available that can end this shortage, and returns whether it has found any.
+    fn relieve(&self, shard: &Shard, fault: Fault, shortage: Shortage) -> bool {
+        let payer = self.env.lock(shard, |state| {
+            state.records.find(fault.address).map(|record| ptr::from_ref(&*record.account).addr())
+        });
+        let helps = |record: &Record| match shortage {
+            // Frames of reserved accounts stay reserved for them.
+            Shortage::SourceEmpty => !record.account.is_reserved(),
+            Shortage::CapReached { .. } => Some(ptr::from_ref(&*record.account).addr()) == payer,
+        };
+        let mut shards = self.directory.shards();
+        shards.any(|shard| self.reclaim_some(shard, helps, RECLAIM_FRAMES).frames_released > 0)
+            // The pages that this finds become deferred. The next call reclaims them.
+            || self.directory.shards().any(|shard| self.demote_some(shard, helps) > 0)
+    }
+
+    fn reclaim_some(
+        &self,
+        shard: &Shard,
+        helps: impl Fn(&Record) -> bool,
+        budget_frames: u64,
+    ) -> Decommitted {
+        self.env.lock(shard, |state| state.reclaim_some(helps, budget_frames, &self.env.platform))
+    }
+
+    fn demote_some(&self, shard: &Shard, helps: impl Fn(&Record) -> bool) -> u64 {
+        self.env.lock(shard, |state| state.demote_some(helps, &self.env.platform))
     }
 }
+
+/// The number of deferred frames that a fault reclaims at a time: enough for several faults, and
+/// few enough to keep this one short.
+const RECLAIM_FRAMES: u64 = 32;
+
+/// The most reliefs of one fault. A fault takes at most three frames, and it takes two reliefs to
+/// find one that was committed ahead. Other CPUs may take what a relief has found, so a limit ends
+/// the fault.
+const MOST_RELIEFS: u32 = 16;
 
 /// Calls `reclaim_some` with what is left of the budget until it releases nothing.
 pub(super) fn reclaim(budget_frames: u64, mut reclaim_some: impl FnMut(u64) -> Decommitted) -> Decommitted {

@@ -4,8 +4,8 @@
 //! limit, and must not do so while a zero-fill guard is up. Methods that change pages take `&mut
 //! self`, so that the owner of a region can keep its references and the changes apart.
 //!
-//! Invariant: the directory of the space has the region's record for as long as the region lives.
-//! The fault path works on the record, and never on the region.
+//! Invariant: the region's shard has its record for as long as the region lives. The fault path
+//! works on the record, and never on the region.
 
 mod clear;
 mod error;
@@ -22,9 +22,10 @@ use x86_64::structures::paging::{Page, PageSize, Size4KiB};
 pub use self::error::{LimitError, RangeError};
 pub use self::zero_fill::ZeroFill;
 use super::{AddressSpace, AttachError, Image};
+use crate::clear::ALL_CPUS;
 use crate::platform::Platform;
 use crate::record::Residency;
-use crate::state::Mapping;
+use crate::state::{Mapping, Shard};
 use crate::table::Sweep;
 
 /// A reserved range of virtual addresses, whose pages get a frame when they are first written.
@@ -32,14 +33,15 @@ use crate::table::Sweep;
 /// Dropping it releases every data and table frame, and the addresses. Forgetting it leaks them.
 pub struct Region<'a, P: Platform> {
     space: &'a AddressSpace<P>,
+    shard: &'a Shard,
     pages: PageRange,
     /// Kept alive for the region's pages, which may show its frames.
     image: Option<Arc<Image<'a, P>>>,
 }
 
 impl<'a, P: Platform> Region<'a, P> {
-    pub(crate) const fn new(space: &'a AddressSpace<P>, pages: PageRange) -> Self {
-        Self { space, pages, image: None }
+    pub(super) const fn new(space: &'a AddressSpace<P>, shard: &'a Shard, pages: PageRange) -> Self {
+        Self { space, shard, pages, image: None }
     }
 
     /// The region's first address, which does not change.
@@ -136,18 +138,18 @@ impl<'a, P: Platform> Region<'a, P> {
         Ok(())
     }
 
-    /// Recalls the sink, so that no page of the region leads there until it is touched.
-    fn recall_sink(&self) {
+    /// Recalls the sinks, so that no page of the region leads to one until it is touched.
+    fn recall_sinks(&self) {
         self.with_recalled(|_| ());
     }
 
-    /// Runs `work` on the region's mapping after it has recalled the sink, so that no page of the
-    /// region leads there.
+    /// Runs `work` on the region's mapping after it has recalled the sinks, so that no page of the
+    /// region leads to one.
     fn with_recalled<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
-        self.space.with_state(|state, env| {
-            let platform = &env.platform;
-            state.recall_sink_of(self.base(), platform);
-            work(state.mapping(self.base(), platform).expect(HAS_RECORD))
+        let env = &self.space.env;
+        env.lock(self.shard, |state| {
+            state.recall_sinks(self.base(), ALL_CPUS, env);
+            work(state.mapping(self.base(), &env.platform).expect(HAS_RECORD))
         })
     }
 
@@ -179,7 +181,8 @@ impl<'a, P: Platform> Region<'a, P> {
     }
 
     fn with_mapping<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
-        self.space.with_state(|state, env| work(state.mapping(self.base(), &env.platform).expect(HAS_RECORD)))
+        let env = &self.space.env;
+        env.lock(self.shard, |state| work(state.mapping(self.base(), &env.platform).expect(HAS_RECORD)))
     }
 }
 
@@ -189,12 +192,12 @@ pub(super) const RELEASE_BATCH: u64 = 8192;
 /// The number of frames that are zeroed or exchanged with the lock held.
 const ZERO_BATCH: u64 = 512;
 
-/// Why the directory has a record for every region.
+/// Why a shard has a record for each of its regions.
 const HAS_RECORD: &str = "a region has a record for as long as it lives";
 
 impl<P: Platform> Drop for Region<'_, P> {
     fn drop(&mut self) {
-        self.space.end_region(self.base());
+        self.space.end_region(self.shard, self.base());
     }
 }
 

@@ -1,26 +1,31 @@
 //! Making and ending regions.
 //!
-//! A reserve takes addresses, then capacity in the directory, and then a pin on the tables that the
-//! region shares with its neighbours. A step that fails releases what the steps before it took.
-//! None of them takes a data frame, and none depends on the size of the region.
+//! A reserve takes addresses, then opens a shard unless one is open there, then ensures capacity
+//! for the record, and then pins the tables that the region shares with its neighbours. A step that
+//! fails releases what the steps before it took. None of them takes a data frame. None depends on
+//! the size of the region, except that a link is set for each 1 GiB, or for each 512 GiB of a
+//! larger region.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 use core::sync::atomic::Ordering;
 
 use thiserror::Error;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
+use x86_64::structures::paging::page::PageRange;
 
 use super::region::RELEASE_BATCH;
 use super::{AddressSpace, Region};
+use crate::clear::ALL_CPUS;
 use crate::frame::Shortage;
 use crate::pages::PAGE_BYTES;
 use crate::platform::{CpuError, Platform};
-use crate::record::{Block, Placement, Record};
-use crate::state::{Env, Mapping, State};
+use crate::record::{Block, Placement, Record, Records};
+use crate::state::{Env, Mapping, Shard, State};
 use crate::supply::{Account, ChargeError};
-use crate::table::Sweep;
+use crate::table::{ShardTables, Sweep};
 
 impl<P: Platform> AddressSpace<P> {
     /// Reserves addresses for a memory of up to `bytes` bytes, rounded up to whole pages.
@@ -41,61 +46,107 @@ impl<P: Platform> AddressSpace<P> {
     /// Nothing has changed after an error.
     pub fn reserve(&self, bytes: u64, account: &Arc<Account>) -> Result<Region<'_, P>, ReserveError> {
         self.env.platform.check_cpu()?;
-        // Held to the end, so that no other reserve uses the capacity that this one has ensured.
+        // Held to the end, so that the shard stays open, and no other reserve uses the capacity
+        // that this one has ensured.
         let mut placement = self.placement.lock();
         // Zero frames are refused only by a source that cannot reserve any.
         self.env.supply(Some(account)).reserve(0)?;
-        let block = take_block(&mut placement, bytes)?;
-        self.ensure_capacity();
+        let block = take_block(&mut placement, bytes, self.env.platform.cpu())?;
+        let shard = self.shard_of(&block);
+        self.ensure_capacity(shard, &block);
         let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
         let pages = record.pages;
-        if let Err(shortage) = self.with_state(|state, env| pin_tables(&mut record, state, env)) {
-            self.dissolve(record, &mut placement);
+        if let Err(shortage) = self.env.lock(shard, |state| pin_tables(&mut record, state, &self.env)) {
+            self.dissolve(record, shard, &mut placement);
             return Err(shortage.into());
         }
         self.env.cpus.record_reuse(account.seat(), &self.env.platform);
-        self.with_state(|state, _| state.directory.insert(record));
-        Ok(Region::new(self, pages))
+        self.env.lock(shard, |state| state.records.insert(record));
+        Ok(Region::new(self, shard, pages))
     }
 
     /// Ends the region with this base, and releases its frames and its addresses. The lock is
     /// released between batches of frames, like in a clear.
-    pub(crate) fn end_region(&self, base: VirtAddr) {
+    pub(super) fn end_region(&self, shard: &Shard, base: VirtAddr) {
         let record = loop {
-            if let Some(record) = self.with_state(|state, env| end_some(base, state, env)) {
+            if let Some(record) = self.env.lock(shard, |state| end_some(base, state, &self.env)) {
                 break record;
             }
         };
         self.env.cpus.record_end(&self.env.platform);
-        self.dissolve(record, &mut self.placement.lock());
+        self.dissolve(record, shard, &mut self.placement.lock());
     }
 
-    /// Releases the rest of a region that has no page, no pin and no record in the directory any
-    /// more.
-    fn dissolve(&self, record: Record, placement: &mut Placement) {
+    /// Releases the rest of a region that has no page, no pin and no record in its shard any more.
+    fn dissolve(&self, record: Record, shard: &Shard, placement: &mut Placement) {
         let charged_frames = record.most_frames() + record.surplus_frames;
         let Record { block, account, figures, .. } = record;
         self.env.platform.without_interrupts(|| {
             self.env.supply(Some(&account)).unreserve(charged_frames, figures.tables_waited);
         });
-        placement.free(block);
+        let shard_pages = block.shard_pages();
+        if placement.free(block) {
+            self.close_shard(shard_pages, shard);
+        }
     }
 
-    /// Ensures capacity for one more record in the directory. Allocates outside of the lock.
-    fn ensure_capacity(&self) {
-        if let Some(capacity) = self.with_state(|state, _| state.directory.wanted_capacity()) {
-            let larger = Vec::with_capacity(capacity);
-            drop(self.with_state(|state, _| state.directory.move_to(larger)));
+    /// Closes a shard without regions, and takes back the heap that it needed for many. The caller
+    /// holds the lock of the placement.
+    fn close_shard(&self, pages: PageRange, shard: &Shard) {
+        self.directory.close(pages, shard);
+        let capacity = self.env.lock(shard, |state| {
+            let shared_released = state.tables.take_shared_released();
+            self.env.past_released.fetch_add(shared_released, Ordering::Relaxed);
+            state.records.capacity()
+        });
+        if capacity > 1 {
+            let room_for_one = Records::with_capacity(1);
+            drop(self.env.lock(shard, |state| mem::replace(&mut state.records, room_for_one)));
+        }
+    }
+
+    /// The shard of a block, which is opened if the block is the first one in it. The caller holds
+    /// the lock of the placement.
+    fn shard_of(&self, block: &Block) -> &Shard {
+        let pages = block.shard_pages();
+        if let Some(shard) = self.directory.find(pages.start) {
+            return shard;
+        }
+        let tables = ShardTables::new(pages, &self.env.window);
+        let shard = match self.directory.take_closed() {
+            None => self.directory.add(tables),
+            Some(shard) => {
+                drop(self.env.lock(shard, |state| mem::replace(&mut state.tables, tables)));
+                shard
+            }
+        };
+        self.directory.open(pages, shard);
+        shard
+    }
+
+    /// Ensures capacity for the record of a region in this block of the shard. Allocates outside of
+    /// the shard's lock.
+    fn ensure_capacity(&self, shard: &Shard, block: &Block) {
+        let (is_full, capacity) =
+            self.env.lock(shard, |state| (state.records.is_full(), state.records.capacity()));
+        let wanted = if is_full { (2 * capacity).max(1) } else { capacity };
+        let wanted = if block.is_shard() { wanted } else { wanted.max(SMALL_REGIONS) };
+        if wanted > capacity {
+            let larger = Vec::with_capacity(wanted);
+            drop(self.env.lock(shard, |state| state.records.move_to(larger)));
         }
     }
 }
 
-/// Releases a batch of the region's frames. Returns its record, which is in the directory no more,
-/// when all have been released.
+/// Enough for the small regions of a small kernel, so that the records of a shard seldom move.
+const SMALL_REGIONS: usize = 16;
+
+/// Releases a batch of the region's frames. Returns its record, which is in the shard no more, when
+/// all have been released.
 fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Option<Record> {
     const HAS_RECORD: &str = "a region has a record until it ends";
     let platform = &env.platform;
-    state.recall_sink_of(base, platform);
+    state.recall_sinks(base, ALL_CPUS, env);
     let mut mapping = state.mapping(base, platform).expect(HAS_RECORD);
     mapping.record.is_ending = true;
     let all = mapping.record.block.pages();
@@ -104,7 +155,7 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Opt
         mapping.sweep(Sweep::Everything, Page::range(all.start, end));
         return None;
     }
-    let mut record = state.directory.remove(base).expect(HAS_RECORD);
+    let mut record = state.records.remove(base).expect(HAS_RECORD);
     if let Some(level) = record.block.lowest_shared_tables() {
         state.tables.unpin(record.pages.start, level);
     }
@@ -116,7 +167,7 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Opt
     Some(record)
 }
 
-fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveError> {
+fn take_block(placement: &mut Placement, bytes: u64, cpu: usize) -> Result<Block, ReserveError> {
     if bytes == 0 {
         return Err(ReserveError::Empty);
     }
@@ -128,7 +179,7 @@ fn take_block(placement: &mut Placement, bytes: u64) -> Result<Block, ReserveErr
             largest_bytes: largest_pages * PAGE_BYTES,
         });
     }
-    placement.take(pages).ok_or_else(|| ReserveError::NoAddresses {
+    placement.take(pages, cpu).ok_or_else(|| ReserveError::NoAddresses {
         requested_bytes: bytes,
         free_bytes: placement.free_pages() * PAGE_BYTES,
         largest_bytes: placement.largest_free_pages() * PAGE_BYTES,

@@ -1,11 +1,13 @@
 //! The resources that an address space uses, and has used.
 //!
-//! The figures are summed up under one hold of the lock, so they fit together.
+//! The figures of one shard fit together, because they are read with its lock held. If other CPUs
+//! are at work, the sum is that of no one moment.
 
 use core::sync::atomic::Ordering;
 
 use super::AddressSpace;
 use crate::platform::Platform;
+use crate::state::Mapping;
 use crate::table::Sink;
 
 impl<P: Platform> AddressSpace<P> {
@@ -14,45 +16,46 @@ impl<P: Platform> AddressSpace<P> {
     /// It takes time for the regions, and for the pages that were committed ahead, because it reads
     /// their dirty bits.
     pub fn usage(&self) -> Usage {
-        self.with_state(|state, env| {
-            let mut usage = Usage {
-                fixed_frames: env.window.level3_frames() + 1 + Sink::FRAMES,
-                shared_table_frames: state.tables.shared_frames(),
-                image_frames: env.image_frames.load(Ordering::Relaxed),
-                waiting_table_frames: env.cpus.tables(&env.platform).0,
-                ..Usage::default()
-            };
-            state.each_mapping(&env.platform, |mut mapping| {
-                let held = mapping.residency();
-                usage.regions += 1;
-                usage.reserved_bytes += mapping.record.pages.size();
-                usage.resident_frames += held.resident_frames;
-                usage.ahead_frames += held.ahead_frames;
-                usage.deferred_frames += held.deferred_frames;
-                usage.owned_table_frames += held.table_frames;
+        let mut usage = Usage {
+            fixed_frames: self.fixed_frames(),
+            image_frames: self.env.image_frames.load(Ordering::Relaxed),
+            waiting_table_frames: self.env.cpus.tables(&self.env.platform).0,
+            ..Usage::default()
+        };
+        for shard in self.directory.shards() {
+            self.env.lock(shard, |state| {
+                usage.shared_table_frames += state.tables.shared_frames();
+                state.each_mapping(&self.env.platform, |mapping| usage.add(mapping));
             });
-            usage
-        })
+        }
+        usage
     }
 
     /// Returns what the space has taken from the frame source and released to it.
     ///
     /// It takes time for the regions, but for no page.
     pub fn turnover(&self) -> Turnover {
-        self.with_state(|state, env| {
-            // Single frames are not counted: what was taken is what is held and what was released.
-            let fixed = env.window.level3_frames() + 1 + Sink::FRAMES;
-            let (waiting, waited) = env.cpus.tables(&env.platform);
-            let mut held = fixed + state.tables.shared_frames() + waiting;
-            held += env.image_frames.load(Ordering::Relaxed);
-            let mut released_frames = env.past_released.load(Ordering::Relaxed) + waited;
-            released_frames += state.tables.shared_released();
-            state.each_mapping(&env.platform, |mapping| {
-                held += mapping.record.figures.held();
-                released_frames += mapping.record.figures.released();
+        // Single frames are not counted: what was taken is what is held and what was released. The
+        // past comes first, so that a region that ends meanwhile is not counted twice.
+        let (waiting, waited) = self.env.cpus.tables(&self.env.platform);
+        let mut released_frames = self.env.past_released.load(Ordering::Relaxed) + waited;
+        let mut held = self.fixed_frames() + self.env.image_frames.load(Ordering::Relaxed) + waiting;
+        for shard in self.directory.shards() {
+            self.env.lock(shard, |state| {
+                held += state.tables.shared_frames();
+                released_frames += state.tables.shared_released();
+                state.each_mapping(&self.env.platform, |mapping| {
+                    held += mapping.record.figures.held();
+                    released_frames += mapping.record.figures.released();
+                });
             });
-            Turnover { taken_frames: held + released_frames, released_frames }
-        })
+        }
+        Turnover { taken_frames: held + released_frames, released_frames }
+    }
+
+    /// Frames that the space keeps until it is dropped.
+    fn fixed_frames(&self) -> u64 {
+        self.env.window.level3_frames() + 1 + self.env.sinks.len() as u64 * Sink::FRAMES
     }
 }
 
@@ -78,8 +81,8 @@ pub struct Usage {
     pub waiting_table_frames: u64,
     /// Frames of images, each counted once, even if many regions show it.
     pub image_frames: u64,
-    /// Frames that the space keeps until it is dropped: the zero frame, the sink and the level-3
-    /// tables.
+    /// Frames that the space keeps until it is dropped: the zero frame, the sinks and the
+    /// level-3 tables.
     pub fixed_frames: u64,
 }
 
@@ -94,6 +97,19 @@ pub struct Turnover {
     pub taken_frames: u64,
     /// Frames of these that were released to the source.
     pub released_frames: u64,
+}
+
+impl Usage {
+    /// Adds the frames of a region.
+    fn add<P: Platform>(&mut self, mut mapping: Mapping<'_, P>) {
+        let held = mapping.residency();
+        self.regions += 1;
+        self.reserved_bytes += mapping.record.pages.size();
+        self.resident_frames += held.resident_frames;
+        self.ahead_frames += held.ahead_frames;
+        self.deferred_frames += held.deferred_frames;
+        self.owned_table_frames += held.table_frames;
+    }
 }
 
 impl Turnover {

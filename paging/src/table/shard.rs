@@ -10,6 +10,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
@@ -114,6 +115,11 @@ impl ShardTables {
     /// Records that shared tables wait until CPUs have flushed.
     pub(crate) const fn detain_shared(&mut self, frames: u64) {
         self.shared_frames -= frames;
+    }
+
+    /// Starts to count the shared tables that are released from zero. Returns their number before.
+    pub(crate) fn take_shared_released(&mut self) -> u64 {
+        mem::take(&mut self.shared_released)
     }
 
     /// Records that shared tables were released.

@@ -1,14 +1,14 @@
-//! The sink of an address space: a frame that absorbs writes that need not, or cannot, be kept.
+//! The sink of a CPU: a frame that absorbs writes that need not, or cannot, be kept.
 //!
 //! The sink has a level-1 table whose 512 entries all lead to the frame, and a level-2 table whose
 //! entries all lead to that table. So one entry covers everything that a region's tables lack,
 //! without an allocation. The fault path maps the sink when no frame is left, and instead of a
 //! frame while the zero-fill guard is up.
 //!
-//! The space makes one sink, and lends it to one region at a time. It can recall the sink at any
-//! time, because the writes are not kept. The pages that led there are absent then, and fault again
-//! when they are touched. Only a few entries lead there at any time, so that a recall is short: one
-//! more makes the oldest absent.
+//! The space makes one sink for each CPU, and lends it to one region at a time. It can recall the
+//! sink at any time, because the writes are not kept. The pages that led there are absent then, and
+//! fault again when they are touched. Only a few entries lead there at any time, so that a recall
+//! is short: one more makes the oldest absent.
 //!
 //! Invariants: only entries of the region that borrows the sink lead there, and the loan lists them
 //! all. The frame is zeroed when it is lent, so no region reads what another one wrote.
@@ -67,18 +67,8 @@ impl Sink {
         Self { memory, frame, level1, level2, lent: None }
     }
 
-    /// Whether a region other than the one with this base borrows the sink.
-    pub(crate) fn is_lent_elsewhere(&self, base: VirtAddr) -> bool {
-        self.lent.as_ref().is_some_and(|loan| loan.base != base)
-    }
-
-    /// Whether the region with this base borrows the sink.
-    pub(crate) fn is_lent_to(&self, base: VirtAddr) -> bool {
-        self.lent.as_ref().is_some_and(|loan| loan.base == base)
-    }
-
     /// The base of the region that borrows the sink.
-    pub(crate) fn base(&self) -> Option<VirtAddr> {
+    pub(crate) fn borrower(&self) -> Option<VirtAddr> {
         self.lent.as_ref().map(|loan| loan.base)
     }
 
@@ -87,7 +77,10 @@ impl Sink {
     ///
     /// Returns the oldest entry if there are too many. The caller must clear it.
     pub(crate) fn cover(&mut self, base: VirtAddr, page: Page, table: &mut Table<'_>) -> Option<SinkPlace> {
-        debug_assert!(!self.is_lent_elsewhere(base), "the sink was not recalled before it is lent");
+        debug_assert!(
+            self.borrower().is_none_or(|borrower| borrower == base),
+            "the sink was not recalled before it is lent"
+        );
         let level = table.level();
         let target = self.target(level);
         let Self { memory, frame, lent, .. } = self;
@@ -101,9 +94,10 @@ impl Sink {
         oldest
     }
 
-    /// Ends the loan, if there is one. The caller must clear its entries that lead to the sink.
-    pub(crate) fn recall(&mut self) -> Option<Loan> {
-        self.lent.take()
+    /// Ends the loan, if it is to the region with this base. The caller must clear the entries that
+    /// lead to the sink.
+    pub(crate) fn recall_from(&mut self, base: VirtAddr) -> Option<Loan> {
+        self.lent.take_if(|loan| loan.base == base)
     }
 
     /// The frame to which an entry of a table at this level leads.

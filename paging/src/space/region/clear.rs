@@ -3,7 +3,7 @@
 //! After each of them every byte of the range reads as zero until it is written, the pages stay
 //! usable, and nothing outside of the range has changed. They differ in what happens to the frames,
 //! and when. None of them can fail once the range is valid. Each takes time for the entries that
-//! exist, not for the pages of the range, and holds the lock of the space for a bounded number of
+//! exist, not for the pages of the range, and holds the lock of the shard for a bounded number of
 //! frames at a time.
 //!
 //! If the account is lost, all four also drop what went into the sink, which may belong to pages
@@ -58,7 +58,7 @@ impl<P: Platform> Region<'_, P> {
     /// As for [`decommit`](Self::decommit).
     pub fn recommit(&mut self, pages: PageRange) -> Result<Recommitted, RangeError> {
         self.check(pages)?;
-        self.recall_sink();
+        self.recall_sinks();
         let mut recommitted = Recommitted::default();
         self.in_batches(pages, ZERO_BATCH, |mapping, pages| {
             unshare(pages, mapping);
@@ -77,7 +77,7 @@ impl<P: Platform> Region<'_, P> {
     /// As for [`decommit`](Self::decommit).
     pub fn zero_in_place(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        self.recall_sink();
+        self.recall_sinks();
         let mut frames = 0;
         self.in_batches(pages, ZERO_BATCH, |mapping, pages| {
             unshare(pages, mapping);
@@ -120,7 +120,7 @@ impl<P: Platform> Region<'_, P> {
     /// As for [`decommit`](Self::decommit).
     pub fn defer(&mut self, pages: PageRange) -> Result<u64, RangeError> {
         self.check(pages)?;
-        self.recall_sink();
+        self.recall_sinks();
         let mut frames = 0;
         self.in_batches(pages, RELEASE_BATCH, |mapping, pages| {
             unshare(pages, mapping);

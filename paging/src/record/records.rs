@@ -1,10 +1,10 @@
-//! The records of a space, sorted by address.
+//! The records of a shard's regions, sorted by address.
 //!
 //! A lookup tries the record that was found last, and then searches the vector. It uses no heap.
-//! The caller grows the vector outside of the lock.
+//! The caller grows the vector outside of the shard's lock.
 //!
-//! Invariants: the records do not overlap. A record is in the directory for as long as its region
-//! lives.
+//! Invariants: the records do not overlap. A record is among those of its shard for as long as its
+//! region lives.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -13,16 +13,16 @@ use x86_64::VirtAddr;
 
 use super::Record;
 
-/// The records of all regions.
-#[derive(Debug, Default)]
-pub(crate) struct Directory {
+/// The records of the regions of a shard.
+#[derive(Debug)]
+pub(crate) struct Records {
     records: Vec<Record>,
     /// The index of the record that was found last. There may be another record now.
     last_found: usize,
 }
 
-impl Directory {
-    pub(crate) fn records_mut(&mut self) -> &mut [Record] {
+impl Records {
+    pub(crate) fn all_mut(&mut self) -> &mut [Record] {
         &mut self.records
     }
 
@@ -41,10 +41,19 @@ impl Directory {
         self.records.get_mut(self.last_found).filter(|record| record.contains(address))
     }
 
-    /// The capacity that the next insertion needs, if the vector is full.
-    pub(crate) fn wanted_capacity(&self) -> Option<usize> {
-        let full = self.records.len() == self.records.capacity();
-        full.then(|| (self.records.len() * 2).max(FIRST_CAPACITY))
+    /// No records, with room for this many.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self { records: Vec::with_capacity(capacity), last_found: 0 }
+    }
+
+    /// The number of records for which there is room.
+    pub(crate) fn capacity(&self) -> usize {
+        self.records.capacity()
+    }
+
+    /// Whether the next insertion needs a larger vector.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records.len() == self.records.capacity()
     }
 
     /// Moves the records to a larger vector. Returns the old one, to be freed outside of the lock.
@@ -56,7 +65,7 @@ impl Directory {
 
     /// Inserts a record. The vector has the capacity, so this allocates nothing.
     pub(crate) fn insert(&mut self, record: Record) {
-        debug_assert!(self.wanted_capacity().is_none(), "the capacity was ensured before");
+        debug_assert!(!self.is_full(), "the capacity was ensured before");
         let place = self.records.partition_point(|other| other.base() < record.base());
         self.records.insert(place, record);
     }
@@ -67,6 +76,3 @@ impl Directory {
         Some(self.records.remove(place))
     }
 }
-
-/// Enough for the regions of a small kernel, so that the vector seldom grows.
-const FIRST_CAPACITY: usize = 16;
