@@ -1,29 +1,32 @@
 //! `cargo xtask ci`: everything that a change must pass.
 //!
-//! Each check is a command line, which is printed before it runs so that it can be repeated by
-//! hand. All checks run even if one fails. The emulator tests, the tour and the comparison of
-//! instruction counts run for both targets. The kernels are built before them, for both targets at
-//! the same time. The kernel's lints share the output directories of its builds. `.ci/run` calls
-//! this and then `cargo xtask test`.
+//! Each check is a command line, which is printed so that it can be repeated by hand. All checks
+//! run even if one fails. Lints, documentation, builds, fuzzing and Miri come first, in lanes that
+//! run at the same time. A lane has its output directories of cargo for itself, because cargo locks
+//! them. Its checks are printed when they end. The emulator tests, the tour and the comparison of
+//! instruction counts follow, one after the other, for both targets. `.ci/run` calls this and then
+//! `cargo xtask test`.
 
 use crate::cli::CiOptions;
 use crate::miri;
-use crate::test_runner;
+use crate::test_runner::{self, Images};
 use anyhow::{Context, Result};
 use duct::{Expression, cmd};
 use palimpsest_host::kernel::{self, Target};
 use palimpsest_host::setup::{self, EVERYTHING, MissingPolicy};
 use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workers;
 use palimpsest_host::workspace::Workspace;
 use std::env;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus, Output};
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// The targets for which the tour runs and instructions are counted.
 const TARGETS: [Target; 2] = [Target::Gnu, Target::None];
 
 /// The platform that a check is built for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Platform {
     /// This machine
     Host,
@@ -31,9 +34,18 @@ enum Platform {
     Kernel(Target),
 }
 
-/// A check: its name, what it is built for, and cargo's arguments, separated by spaces.
-#[derive(Clone, Copy, Debug)]
-struct Check(&'static str, Platform, &'static str);
+/// A part of a lane. The first field of a command is its name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// What cargo builds for, and its arguments, separated by spaces
+    Check(&'static str, Platform, &'static str),
+    /// The words after `cargo xtask`
+    Xtask(&'static str, &'static [&'static str]),
+    /// The same for a command that may install what it needs
+    Installing(&'static str, &'static [&'static str]),
+    /// What the tests and the benchmark boot
+    Build(Images),
+}
 
 /// The engine as firmware without an MMU uses it, and without each part that it may leave out.
 const ENGINE_ALONE: &str =
@@ -94,49 +106,93 @@ const GUEST_LIBRARY: &str = "clippy --package=palimpsest-guest --package=palimps
 const GUESTS: &str = "clippy --package=palimpsest-guest-churn --package=palimpsest-guest-coremark \
                       --target=wasm32-wasip1 -- -D warnings";
 
-const CHECKS: [Check; 23] = [
-    Check("fmt", Platform::Host, "fmt --all --check"),
-    Check("fmt/fuzz", Platform::Host, "fmt --manifest-path=fuzz/Cargo.toml --check"),
-    Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
-    Check("clippy/host/engine-alone", Platform::Host, ENGINE_ALONE),
-    Check("clippy/host/splice-alone", Platform::Host, SPLICE_ALONE),
-    Check("clippy/host/lazy-validation", Platform::Host, LAZY_VALIDATION),
-    Check("clippy/host/stream-alone", Platform::Host, STREAM_ALONE),
-    Check("clippy/gnu", Platform::Kernel(Target::Gnu), KERNEL),
-    Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
-    Check("clippy/none/engine-alone", Platform::Kernel(Target::None), ENGINE_ALONE),
-    Check("clippy/none/examples", Platform::Kernel(Target::None), EXAMPLES),
-    Check("clippy/thumbv7em", Platform::Host, ON_THUMB),
-    Check("clippy/riscv32imac", Platform::Host, ON_RISCV32),
-    Check("clippy/riscv32imac/spec", Platform::Host, SPEC_ON_RISCV32),
-    Check("clippy/riscv64gc", Platform::Host, ON_RISCV64),
-    Check("clippy/aarch64", Platform::Host, ON_AARCH64),
-    Check("clippy/wasm/guest-library", Platform::Host, GUEST_LIBRARY),
-    Check("clippy/wasm/guests", Platform::Host, GUESTS),
-    Check("clippy/fuzz", Platform::Host, FUZZ),
-    Check("test/fuzz", Platform::Host, FUZZ_TESTS),
-    Check("package", Platform::Host, PACKAGES),
-    Check("docs/host", Platform::Host, "doc --no-deps"),
-    Check("docs/none", Platform::Kernel(Target::None), KERNEL_DOCS),
+/// Steps that come one after the other, because they use the same output directories of cargo.
+/// Lanes run at the same time.
+const LANES: [&[Step]; 5] = [KERNELS_NONE, KERNELS_GNU, HOST, FUZZ_TARGETS, MIRI];
+
+/// The soft-float target. It has the most images, so its lane comes first.
+const KERNELS_NONE: &[Step] = &[
+    Step::Check("clippy/none", Platform::Kernel(Target::None), KERNEL),
+    Step::Check("clippy/none/engine-alone", Platform::Kernel(Target::None), ENGINE_ALONE),
+    Step::Check("clippy/none/examples", Platform::Kernel(Target::None), EXAMPLES),
+    Step::Check("docs/none", Platform::Kernel(Target::None), KERNEL_DOCS),
+    Step::Build(Images::Kernels(Target::None)),
 ];
 
-impl Check {
-    /// Prints the command, runs it and counts the result.
-    fn run(self, workspace: &Workspace, tally: &mut Tally) -> Result<()> {
-        let Self(name, platform, command) = self;
-        let words: Vec<_> = command.split_ascii_whitespace().collect();
+const KERNELS_GNU: &[Step] = &[
+    Step::Check("clippy/gnu", Platform::Kernel(Target::Gnu), KERNEL),
+    Step::Build(Images::Kernels(Target::Gnu)),
+];
+
+/// This machine and the targets without an MMU, whose build scripts share its output.
+const HOST: &[Step] = &[
+    Step::Xtask("prose", &["prose"]),
+    Step::Xtask("deny", &["deny"]),
+    Step::Check("fmt", Platform::Host, "fmt --all --check"),
+    Step::Check("clippy/host", Platform::Host, "clippy --all-targets -- -D warnings"),
+    Step::Check("clippy/host/engine-alone", Platform::Host, ENGINE_ALONE),
+    Step::Check("clippy/host/splice-alone", Platform::Host, SPLICE_ALONE),
+    Step::Check("clippy/host/lazy-validation", Platform::Host, LAZY_VALIDATION),
+    Step::Check("clippy/host/stream-alone", Platform::Host, STREAM_ALONE),
+    Step::Check("clippy/thumbv7em", Platform::Host, ON_THUMB),
+    Step::Check("clippy/riscv32imac", Platform::Host, ON_RISCV32),
+    Step::Check("clippy/riscv32imac/spec", Platform::Host, SPEC_ON_RISCV32),
+    Step::Check("clippy/riscv64gc", Platform::Host, ON_RISCV64),
+    Step::Check("clippy/aarch64", Platform::Host, ON_AARCH64),
+    Step::Check("clippy/wasm/guest-library", Platform::Host, GUEST_LIBRARY),
+    Step::Check("clippy/wasm/guests", Platform::Host, GUESTS),
+    Step::Check("package", Platform::Host, PACKAGES),
+    Step::Check("docs/host", Platform::Host, "doc --no-deps"),
+    Step::Build(Images::Firmware),
+    Step::Installing("bench/size", &["bench", "--size", "--check"]),
+];
+
+const FUZZ_TARGETS: &[Step] = &[
+    Step::Check("fmt/fuzz", Platform::Host, "fmt --manifest-path=fuzz/Cargo.toml --check"),
+    Step::Check("clippy/fuzz", Platform::Host, FUZZ),
+    Step::Check("test/fuzz", Platform::Host, FUZZ_TESTS),
+    Step::Xtask("fuzz", &["fuzz"]),
+];
+
+/// Left out on a machine without Miri.
+const MIRI: &[Step] = &[Step::Xtask("miri", &["miri"])];
+
+impl Step {
+    /// Runs the step, and counts and prints it when it has ended.
+    ///
+    /// # Errors
+    /// A tool cannot be started.
+    fn run(self, workspace: &Workspace, policy: MissingPolicy, tally: &Mutex<Tally>) -> Result<()> {
         let variables = [("RUSTDOCFLAGS", "-D warnings")];
-        let expression = match platform {
-            Platform::Host => {
-                println!("$ cargo {command}");
-                workspace.cargo(words, &variables)
+        let (name, line, command) = match self {
+            Self::Build(images) => {
+                images.build_and_count(workspace, tally);
+                return Ok(());
             }
-            Platform::Kernel(target) => {
-                println!("$ cargo {command} # with the kernel's flags for {}", target.triple());
-                kernel::cargo(workspace, target, &words, &variables)
+            Self::Xtask(name, words) => {
+                (name, format!("cargo xtask {}", words.join(" ")), xtask(workspace, words, None)?)
+            }
+            Self::Installing(name, words) => {
+                (name, format!("cargo xtask {}", words.join(" ")), command(workspace, words, policy)?)
+            }
+            Self::Check(name, Platform::Host, words) => {
+                let command = workspace.cargo(words.split_ascii_whitespace(), &variables);
+                (name, format!("cargo {words}"), command)
+            }
+            Self::Check(name, Platform::Kernel(target), words) => {
+                let split: Vec<_> = words.split_ascii_whitespace().collect();
+                let line = format!("cargo {words} # with the kernel's flags for {}", target.triple());
+                (name, line, kernel::cargo(workspace, target, &split, &variables))
             }
         };
-        run_step(&format!("ci/{name}"), &expression, tally)
+        let start = Instant::now();
+        let ran = command.stderr_to_stdout().stdout_capture().unchecked().run();
+        let Output { status, stdout, .. } = ran.with_context(|| format!("cannot start {name}"))?;
+        let mut tally = tally.lock().expect("no thread panics while it counts");
+        println!("$ {line}");
+        print!("{}", String::from_utf8_lossy(&stdout));
+        count(&format!("ci/{name}"), status, start, &mut tally);
+        Ok(())
     }
 }
 
@@ -148,22 +204,7 @@ impl Check {
 pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode> {
     let policy = options.setup.missing_policy();
     setup::require(workspace, &EVERYTHING, policy)?;
-    let mut tally = Tally::default();
-    println!("$ cargo xtask prose");
-    run_step("ci/prose", &xtask(workspace, &["prose"], None)?, &mut tally)?;
-    println!("$ cargo xtask deny");
-    run_step("ci/deny", &xtask(workspace, &["deny"], None)?, &mut tally)?;
-    for check in CHECKS {
-        check.run(workspace, &mut tally)?;
-    }
-    println!("# builds everything that the tests and the benchmark boot");
-    test_runner::build_images(workspace, &mut tally);
-    println!("$ cargo xtask fuzz");
-    run_step("ci/fuzz", &xtask(workspace, &["fuzz"], None)?, &mut tally)?;
-    if miri::is_installed(workspace) {
-        println!("$ cargo xtask miri");
-        run_step("ci/miri", &xtask(workspace, &["miri"], None)?, &mut tally)?;
-    }
+    let mut tally = run_lanes(workspace, policy)?;
     if !options.without_test {
         println!("$ cargo xtask test");
         tally += test_runner::run_all(workspace, Target::Gnu, 1, policy)?;
@@ -177,8 +218,6 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
         let words = ["run", &format!("--target={target}")];
         run_step(&format!("ci/tour/{target}"), &command(workspace, &words, policy)?, &mut tally)?;
     }
-    println!("$ cargo xtask bench --size --check");
-    run_step("ci/bench/size", &command(workspace, &["bench", "--size", "--check"], policy)?, &mut tally)?;
     for target in TARGETS {
         println!("$ cargo xtask bench --check --target {target}");
         let words = ["bench", "--check", &format!("--target={target}")];
@@ -186,6 +225,19 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     }
     println!("{tally}");
     Ok(tally.exit_code())
+}
+
+/// Runs the lanes, as many at a time as this machine has CPUs for.
+///
+/// # Errors
+/// A tool cannot be started.
+fn run_lanes(workspace: &Workspace, policy: MissingPolicy) -> Result<Tally> {
+    let has_miri = miri::is_installed(workspace);
+    let lanes: Vec<_> = LANES.into_iter().filter(|lane| has_miri || *lane != MIRI).collect();
+    let tally = Mutex::default();
+    let run = |(): &(), lane: &&[Step]| lane.iter().try_for_each(|step| step.run(workspace, policy, &tally));
+    workers::share(&vec![(); workers::count()], &lanes, run, |_, ran| ran)?;
+    Ok(tally.into_inner().expect("no thread panics while it counts"))
 }
 
 /// A command that may install what it needs, as a user types it.
@@ -206,11 +258,50 @@ fn xtask(workspace: &Workspace, words: &[&str], last: Option<&str>) -> Result<Ex
 fn run_step(name: &str, step: &Expression, tally: &mut Tally) -> Result<()> {
     let start = Instant::now();
     let status = step.unchecked().run().with_context(|| format!("cannot start {name}"))?.status;
+    count(name, status, start, tally);
+    Ok(())
+}
+
+/// Counts a command that began at `start`.
+fn count(name: &str, status: ExitStatus, start: Instant, tally: &mut Tally) {
     let name = Timed(name, start.elapsed());
     if status.success() {
         tally.pass(&name);
     } else {
         tally.fail(&name, &status, "");
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn steps_have_different_names() {
+        let mut names = HashSet::new();
+        for step in LANES.into_iter().flatten() {
+            let name = match step {
+                Step::Check(name, ..) | Step::Xtask(name, _) | Step::Installing(name, _) => {
+                    (*name).to_owned()
+                }
+                Step::Build(images) => format!("build/{images}"),
+            };
+            assert!(names.insert(name), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn an_output_directory_of_a_kernel_belongs_to_one_lane() {
+        let uses = |lane: &[Step], target| {
+            lane.iter().any(|step| match step {
+                Step::Check(_, platform, _) => *platform == Platform::Kernel(target),
+                Step::Build(images) => *images == Images::Kernels(target),
+                Step::Xtask(..) | Step::Installing(..) => false,
+            })
+        };
+        for target in TARGETS {
+            assert_eq!(LANES.into_iter().filter(|lane| uses(lane, target)).count(), 1, "{target}");
+        }
+    }
 }

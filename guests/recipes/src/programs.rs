@@ -11,6 +11,7 @@ use palimpsest_host::job::Job;
 use palimpsest_host::protocol::{Driver, Entry};
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::workspace::Workspace;
+use std::sync::{Mutex, PoisonError};
 
 /// A program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,11 +48,14 @@ pub struct Programs<'a> {
 impl Programs<'_> {
     /// Returns the job of a program with these arguments. Without any, the program gets default
     /// arguments and files. Returns `None` if the program is not available; the reason has then
-    /// been printed on standard error.
+    /// been printed on standard error. One thread at a time finds a program.
     ///
     /// # Errors
     /// The program does not compile; or, in CI, it is not available.
     pub fn job(&self, single: Single, words: &[String]) -> Result<Option<Job>> {
+        // Threads would install the same tool, or build the same file.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let job = match single {
             Single::QuickJs => self.quickjs()?,
             Single::LodePng => self.lodepng(words)?,

@@ -1,7 +1,7 @@
 //! Builds everything that the tests and the benchmark boot, before they need it.
 //!
-//! The link-time optimization of an image runs on one CPU. So the targets are built at the same
-//! time. Those of the kernels have their own output directories, for which cargo does not wait.
+//! The link-time optimization of an image runs on one CPU, so the targets are built at the same
+//! time. Each has its own output directory.
 
 use super::solo;
 use crate::iso::LIMINE;
@@ -9,23 +9,19 @@ use anyhow::Result;
 use palimpsest_host::board::Board;
 use palimpsest_host::kernel::{self, Image, Target};
 use palimpsest_host::tally::{Tally, Timed};
-use palimpsest_host::workers;
 use palimpsest_host::workspace::Workspace;
-use std::convert::Infallible;
 use std::fmt;
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// Images that are built one after the other.
-#[derive(Clone, Copy, Debug)]
-enum Images {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Images {
     /// The kernels of a target
     Kernels(Target),
     /// The example of firmware, for each board
     Firmware,
 }
-
-/// All of them. The first one takes longest.
-const ALL: [Images; 3] = [Images::Kernels(Target::None), Images::Kernels(Target::Gnu), Images::Firmware];
 
 /// What is booted on boards: the board, the package and the binary.
 const FIRMWARE: [(Board, &str, &str); 3] = [
@@ -34,25 +30,20 @@ const FIRMWARE: [(Board, &str, &str); 3] = [
     (Board::Riscv32, "palimpsest-spec-firmware", "spec-firmware"),
 ];
 
-/// Builds all images, and counts a target with an image that does not build as a failure.
-pub(crate) fn build(workspace: &Workspace, tally: &mut Tally) {
-    let workers = vec![(); workers::count()];
-    let build = |(): &(), images: &Images| {
+impl Images {
+    /// Builds them and counts the result: one that does not build is a failure.
+    pub(crate) fn build_and_count(self, workspace: &Workspace, tally: &Mutex<Tally>) {
         let start = Instant::now();
-        (images.build(workspace), start.elapsed())
-    };
-    let Ok(()) = workers::share(&workers, &ALL, build, |images, (built, elapsed)| {
-        let name = format!("ci/build/{images}");
-        let name = Timed(&name, elapsed);
+        let built = self.build(workspace);
+        let name = format!("ci/build/{self}");
+        let name = Timed(&name, start.elapsed());
+        let mut tally = tally.lock().expect("no thread panics while it counts");
         match built {
             Ok(()) => tally.pass(&name),
             Err(error) => tally.fail(&name, &format_args!("{error:#}"), ""),
         }
-        Ok::<_, Infallible>(())
-    });
-}
+    }
 
-impl Images {
     /// # Errors
     /// One of them does not build. The others are left out.
     fn build(self, workspace: &Workspace) -> Result<()> {

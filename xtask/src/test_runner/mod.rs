@@ -26,7 +26,7 @@ use palimpsest_host::workspace::Workspace;
 use std::process::ExitCode;
 
 pub(crate) use host::run as run_host;
-pub(crate) use images::build as build_images;
+pub(crate) use images::Images;
 pub(crate) use spec::run as run_spec;
 
 /// Runs what the options ask for and prints the count.

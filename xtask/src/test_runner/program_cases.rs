@@ -18,6 +18,7 @@ use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
 use palimpsest_host::recording::Recording;
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workers;
 use palimpsest_host::workspace::Workspace;
 use std::time::{Duration, Instant};
 
@@ -82,13 +83,14 @@ const TESTS: [(&str, Test); 4] = [
     ("program/allocators", compare_allocators),
 ];
 
-/// What all tests use.
+/// What a worker uses.
 struct Bench<'a> {
     programs: Programs<'a>,
     session: Session,
 }
 
-/// Runs the tests whose name contains `filter`, a line each.
+/// Runs the tests whose name contains `filter`, a line each, as many at a time as this machine has
+/// CPUs for.
 ///
 /// # Errors
 /// The directory of the boots cannot be made.
@@ -111,27 +113,54 @@ pub(super) fn run(
             return Ok(tally);
         }
     };
-    let bench = Bench { programs: Programs { workspace, policy }, session };
-    for case in cases {
-        count(case.name, target, &mut tally, || compare(&bench, case));
-    }
-    for (name, test) in tests {
-        count(name, target, &mut tally, || test(&bench));
-    }
+    let programs = Programs { workspace, policy };
+    let sessions = session.into_several(workers::count())?;
+    let benches: Vec<_> = sessions.into_iter().map(|session| Bench { programs, session }).collect();
+    let mut runs: Vec<Run<'_>> = cases.into_iter().map(Run::Compare).collect();
+    runs.extend(tests.into_iter().map(|(name, test)| Run::Test(name, *test)));
+    let progress = |done| Progress::new(&format!("program/{target}: {done} of {} tests", runs.len()));
+    let (mut done, mut waiting) = (0, progress(0));
+    let count = |run: &Run<'_>, (tested, elapsed)| {
+        waiting.finish();
+        let name = run.name().replacen("program", &format!("program/{target}"), 1);
+        match tested {
+            Ok(Some(())) => tally.pass(&Timed(&name, elapsed)),
+            Ok(None) => println!("skipped {name}: a program is not available"),
+            Err(error) => tally.fail(&Timed(&name, elapsed), &format_args!("{error:#}"), ""),
+        }
+        done += 1;
+        waiting = progress(done);
+        anyhow::Ok(())
+    };
+    let run = |bench: &Bench<'_>, run: &Run<'_>| {
+        let start = Instant::now();
+        (run.on(bench), start.elapsed())
+    };
+    workers::share(&benches, &runs, run, count)?;
+    drop(waiting);
     Ok(tally)
 }
 
-/// Runs and counts one test.
-fn count(name: &str, target: Target, tally: &mut Tally, test: impl FnOnce() -> Result<Option<()>>) {
-    let name = name.replacen("program", &format!("program/{target}"), 1);
-    let start = Instant::now();
-    let progress = Progress::new(&name);
-    let tested = test();
-    drop(progress);
-    match tested {
-        Ok(Some(())) => tally.pass(&Timed(&name, start.elapsed())),
-        Ok(None) => println!("skipped {name}: a program is not available"),
-        Err(error) => tally.fail(&Timed(&name, start.elapsed()), &format_args!("{error:#}"), ""),
+/// What is run and counted as one test.
+#[derive(Clone, Copy)]
+enum Run<'a> {
+    Compare(&'a Case),
+    Test(&'a str, Test),
+}
+
+impl Run<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Compare(case) => case.name,
+            Self::Test(name, _) => name,
+        }
+    }
+
+    fn on(self, bench: &Bench<'_>) -> Result<Option<()>> {
+        match self {
+            Self::Compare(case) => compare(bench, case),
+            Self::Test(_, test) => test(bench),
+        }
     }
 }
 
