@@ -4,7 +4,7 @@
 //! address space.
 
 use palimpsest_engine::{Config, Limits, ReserveError};
-use palimpsest_paging::FramePool;
+use palimpsest_paging::CachedPool;
 use palimpsest_protocol::Request;
 
 use crate::apic::{self, Reason};
@@ -59,7 +59,7 @@ impl Machine {
 
     /// Returns the pool of all frames that neither the kernel nor the boot files occupy.
     #[must_use]
-    pub fn frames(&self) -> &'static FramePool {
+    pub fn frames(&self) -> &'static CachedPool {
         memory::pool()
     }
 
@@ -75,7 +75,8 @@ impl Machine {
         cpus::count()
     }
 
-    /// Calls `work` on every CPU, with the number of the CPU, and returns after all calls have.
+    /// Calls `work` on every CPU, with the number of the CPU, and returns after all calls have, and
+    /// all CPUs have flushed their TLBs.
     ///
     /// # Panics
     ///

@@ -11,7 +11,8 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use palimpsest_paging::{
-    AddressSpace, CpuError, FramePool, Layout, ManyCpus, NotOurs, Outcome, PageFault, PoolError, SpaceError,
+    AddressSpace, CachedPool, CpuError, FramePool, Layout, ManyCpus, NotOurs, Outcome, PageFault, PoolError,
+    SpaceError,
 };
 use spin::Once;
 use thiserror::Error;
@@ -26,7 +27,7 @@ pub use self::block::{BLOCK_BYTES, Block};
 pub use crate::boot::PHYSICAL_OFFSET;
 
 /// The CPUs and the frames of this machine.
-pub type Hardware = ManyCpus<&'static FramePool, fn() -> usize>;
+pub type Hardware = ManyCpus<&'static CachedPool, fn() -> usize>;
 
 /// The address space for the regions of all guests.
 pub type Space = AddressSpace<Hardware>;
@@ -52,7 +53,7 @@ const HEAP_BYTES_PER_MODULE_BYTE: u64 = 20;
 /// The most of the pool that becomes heap for a module, in quarters.
 const MAX_HEAP_QUARTERS: u64 = 3;
 
-static POOL: Once<FramePool> = Once::new();
+static POOL: Once<CachedPool> = Once::new();
 static SPACE: Once<Space> = Once::new();
 static PLAIN_ENTRY: AtomicBool = AtomicBool::new(false);
 
@@ -89,7 +90,7 @@ pub fn set_fault_entry(entry: FaultEntry) {
 }
 
 /// Returns the frame pool.
-pub(crate) fn pool() -> &'static FramePool {
+pub(crate) fn pool() -> &'static CachedPool {
     POOL.get().expect("`init` fills the pool before `boot` creates the machine")
 }
 
@@ -119,12 +120,13 @@ pub(crate) unsafe fn init(
 ) -> Result<(), MemoryError> {
     // SAFETY: the caller's guarantee 1.
     let pool = unsafe { FramePool::new(usable.ranges(), PHYSICAL_OFFSET) }?;
-    let pool = POOL.call_once(|| pool);
-    init_heap(pool, module_bytes)?;
+    init_heap(&pool, module_bytes)?;
+    let number: fn() -> usize = || cpu::this().index();
+    let pool = POOL.call_once(|| CachedPool::new(pool, cpus, number));
     let layout = Layout { window: WINDOW, physical_offset: PHYSICAL_OFFSET, root };
     // SAFETY: 1. The number is an index of `Cpu`, and each CPU has its own. `cpus::start` starts as
     // many as there are numbers. 2. `Cpu::start` and `cpu::harden` set each CPU up like this one.
-    let hardware = unsafe { Hardware::new(pool, cpus, || cpu::this().index()) }?;
+    let hardware = unsafe { Hardware::new(pool, cpus, number) }?;
     // SAFETY: the caller's guarantees 1 and 2. The window has no other use. The page-fault handler
     // passes faults to `space`, which is set below. The engine enters before it touches a region,
     // and the tests of regions do.

@@ -11,7 +11,7 @@ use core::hint::black_box;
 
 use kernel_demo::Machine;
 use palimpsest_engine::{Engine, Memory, MemoryType, Store};
-use palimpsest_paging::FramePool;
+use palimpsest_paging::CachedPool;
 use palimpsest_protocol::Unit;
 
 use crate::figures::{Figures, timed};
@@ -96,7 +96,7 @@ pub(crate) struct Variant {
     /// The operations whose figures are kept. All operations run in any case.
     pub(crate) kept: &'static [Operation],
     /// The pool, if its frames are zeroed ahead of need.
-    pub(crate) scrubbed: Option<&'static FramePool>,
+    pub(crate) scrubbed: Option<&'static CachedPool>,
 }
 
 /// Measures all operations on all ranges.
@@ -228,14 +228,14 @@ struct Range {
     store: Store<()>,
     memory: Memory,
     wasm_pages: u32,
-    scrubbed: Option<&'static FramePool>,
+    scrubbed: Option<&'static CachedPool>,
 }
 
 impl Range {
     fn new(
         engine: &Engine,
         wasm_pages: u32,
-        scrubbed: Option<&'static FramePool>,
+        scrubbed: Option<&'static CachedPool>,
     ) -> Result<Self, BenchError> {
         let mut store = Store::new(engine, ());
         let memory = Memory::new(&mut store, MemoryType::new(wasm_pages, Some(wasm_pages)));

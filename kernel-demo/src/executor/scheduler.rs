@@ -1,9 +1,9 @@
 //! Runs many guests on all CPUs: a queue of tasks for each CPU, from which idle CPUs steal.
 //!
 //! A CPU takes its next task from its own queue, or from that of another CPU if its own has none
-//! that can run. A CPU that finds no task at all flushes its TLB, because table frames may wait for
-//! that, and halts. It is interrupted when another CPU has queued a task, or when a task of its queue
-//! has waited long enough.
+//! that can run. A CPU that finds no task at all halts, after it has flushed its TLB, because table
+//! frames may wait for that. It is interrupted when another CPU has queued a task, or when a task
+//! of its queue has waited long enough.
 //!
 //! Each queue has a lock. It is held while a task is put in or taken out, never while a guest runs,
 //! and never together with the lock of another queue.

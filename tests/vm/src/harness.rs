@@ -143,11 +143,14 @@ impl VmTest {
     pub(crate) fn run_on(&self, machine: &Machine, policies: BootPolicies) -> ExitStatus {
         machine.space().set_policies(policies.policies());
         warm_up(machine);
+        machine.on_all_cpus(|_| {});
         let mut checks = Checks::new();
         let before = Accounts::of(machine);
         (self.run)(&mut checks, machine);
         match self.expected {
             Expected::Checks(declared) => {
+                // Every CPU flushes its TLB afterwards, for which table frames may wait.
+                machine.on_all_cpus(|_| {});
                 let after = Accounts::of(machine);
                 checks.equal("free frames after the test", after.free_frames, before.free_frames);
                 checks.equal("heap bytes in use after the test", after.heap_bytes, before.heap_bytes);

@@ -11,7 +11,7 @@ use core::cell::Cell;
 use kernel_demo::memory::PHYSICAL_OFFSET;
 use kernel_demo::{Machine, clock, println};
 use palimpsest_paging::{
-    Account, AddressSpace, Fault, FaultAround, FramePool, Layout, Outcome, Platform, Policies, Region,
+    Account, AddressSpace, CachedPool, Fault, FaultAround, Layout, Outcome, Platform, Policies, Region,
     SingleCpu, StringRegisters,
 };
 use x86_64::VirtAddr;
@@ -49,7 +49,7 @@ const TABLE_PAGES: u64 = 512;
 
 /// The platform of one CPU, which records the longest interval with interrupts off.
 struct Measured {
-    cpu: SingleCpu<&'static FramePool>,
+    cpu: SingleCpu<&'static CachedPool>,
     longest: Cell<u64>,
 }
 
@@ -69,7 +69,7 @@ impl Measured {
 
 // SAFETY: the methods are those of [`SingleCpu`], which gives the guarantees.
 unsafe impl Platform for Measured {
-    type Frames = &'static FramePool;
+    type Frames = &'static CachedPool;
 
     fn frames(&self) -> &Self::Frames {
         self.cpu.frames()
