@@ -15,6 +15,7 @@ mod access;
 mod boot;
 mod cpus;
 mod cpus_guests;
+mod cpus_stores;
 mod deaths;
 mod encode;
 mod exhaustion;
@@ -79,6 +80,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: deaths::TESTS, policies: BootPolicies::ANY },
     Topic { tests: cpus::TESTS, policies: BootPolicies::ANY },
     Topic { tests: cpus_guests::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: cpus_stores::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: registers::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: float_state::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: floats::TESTS, policies: BootPolicies::ANY },
