@@ -53,6 +53,8 @@ pub enum Unit {
     Bytes,
     /// Instances.
     Instances,
+    /// Interrupts between CPUs.
+    Interrupts,
 }
 
 impl fmt::Display for Unit {
@@ -65,6 +67,7 @@ impl fmt::Display for Unit {
             Self::Frames => "frames",
             Self::Bytes => "bytes",
             Self::Instances => "instances",
+            Self::Interrupts => "interrupts",
         })
     }
 }

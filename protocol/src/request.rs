@@ -138,6 +138,8 @@ pub enum Suite {
     Boot,
     /// Pages, instances, growth, and loops of Wasm.
     Costs,
+    /// Guests that discard memory on several CPUs.
+    Cpus,
     /// Instances alive at once, until the machine is full.
     Density,
     /// Loading modules: their names in the boot archive.
@@ -204,6 +206,7 @@ mod tests {
             Task::Specification,
             Task::Soak(Soak { seed: u64::MAX, seconds: 60, rounds: None }),
             Task::Measure(Suite::Costs),
+            Task::Measure(Suite::Cpus),
             Task::Measure(Suite::Load(vec!["a.wasm".into()])),
             Task::Measure(Suite::Kernels(vec![job])),
         ] {

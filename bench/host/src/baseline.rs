@@ -135,7 +135,7 @@ fn is_compared(figure: &Figure) -> bool {
     let is_left_out = ["zero_", "load", "density"].iter().any(|prefix| figure.name.starts_with(prefix));
     match figure.unit {
         Unit::Instructions | Unit::InstructionsPerPage | Unit::Frames | Unit::Bytes => !is_left_out,
-        Unit::Ns | Unit::NsPerPage | Unit::Instances => false,
+        Unit::Ns | Unit::NsPerPage | Unit::Instances | Unit::Interrupts => false,
     }
 }
 

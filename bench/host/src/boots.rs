@@ -22,7 +22,7 @@ const fn memory_mib(suite: &Suite) -> u32 {
     match suite {
         Suite::Density => 128,
         Suite::Boot => 256,
-        Suite::Costs | Suite::Load(_) | Suite::Kernels(_) => 512,
+        Suite::Costs | Suite::Cpus | Suite::Load(_) | Suite::Kernels(_) => 512,
     }
 }
 
@@ -65,7 +65,15 @@ impl Bench {
     /// The machine does not end with success, or its report is damaged.
     pub(crate) fn measure(&self, suite: Suite, cpu: Cpu, clock: Clock) -> Result<Measured> {
         let segments = if suite == Suite::Costs { self.segments.as_slice() } else { &[] };
-        self.boot(suite, segments, Conditions { cpu, clock })
+        self.boot(suite, segments, Conditions { cpus: 1, cpu, clock })
+    }
+
+    /// Measures guests on a machine with `cpus` CPUs.
+    ///
+    /// # Errors
+    /// As [`measure`](Self::measure).
+    pub(crate) fn on_cpus(&self, cpus: u32, cpu: Cpu) -> Result<Measured> {
+        self.boot(Suite::Cpus, &[], Conditions { cpus, cpu, clock: Clock::Host })
     }
 
     /// Measures how `modules` are loaded. Without modules, it measures nothing.
@@ -77,7 +85,7 @@ impl Bench {
             return Ok(Measured::default());
         }
         let names = modules.iter().map(|module| module.file.clone()).collect();
-        self.boot(Suite::Load(names), modules, Conditions { cpu, clock })
+        self.boot(Suite::Load(names), modules, Conditions { cpus: 1, cpu, clock })
     }
 
     /// Measures kernels of Wasm.
@@ -85,16 +93,16 @@ impl Bench {
     /// # Errors
     /// As [`measure`](Self::measure).
     pub(crate) fn run(&self, kernels: &Kernels, cpu: Cpu, clock: Clock) -> Result<Measured> {
-        self.boot(Suite::Kernels(kernels.jobs.clone()), &kernels.modules, Conditions { cpu, clock })
+        self.boot(Suite::Kernels(kernels.jobs.clone()), &kernels.modules, Conditions { cpus: 1, cpu, clock })
     }
 
     fn boot(&self, suite: Suite, files: &[Module], conditions: Conditions) -> Result<Measured> {
-        let Conditions { cpu, clock } = conditions;
+        let Conditions { cpus, cpu, clock } = conditions;
         let packed: Vec<_> =
             files.iter().map(|module| (module.file.as_str(), module.bytes.as_slice())).collect();
         let machine = Machine {
             memory_mib: memory_mib(&suite),
-            cpus: 1,
+            cpus,
             accelerator: Accelerator::Tcg,
             clock,
             time_limit: TIME_LIMIT,
@@ -124,6 +132,7 @@ impl Bench {
 /// The conditions of a boot.
 #[derive(Clone, Copy)]
 struct Conditions {
+    cpus: u32,
     cpu: Cpu,
     clock: Clock,
 }

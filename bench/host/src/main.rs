@@ -9,6 +9,7 @@
 mod baseline;
 mod boots;
 mod counts;
+mod cpus;
 mod document;
 mod figure;
 mod goals;
@@ -25,6 +26,7 @@ use anyhow::{Context, Result};
 use baseline::Baseline;
 use boots::Bench;
 use clap::Parser;
+use cpus::Scaling;
 use document::Document;
 use kernels::Kernels;
 use modules::Module;
@@ -71,6 +73,14 @@ fn run(workspace: &Workspace, options: &BenchOptions) -> Result<ExitCode> {
     let mut needs: Vec<Need> = options.targets().iter().map(|target| Need::Core(target.triple())).collect();
     needs.push(EMULATOR);
     setup::require(workspace, &needs, options.setup.missing_policy())?;
+    if options.smp {
+        let scaling = Scaling::measure(workspace, options)?;
+        print!("{scaling}");
+        if options.docs {
+            scaling.write_docs(workspace)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let baseline = Baseline::read(workspace.root())?;
     if options.check {
         let comparison =

@@ -45,6 +45,10 @@ pub(crate) struct BenchOptions {
     /// --check or --update-baseline they are compared with the baseline or make it
     #[arg(long, conflicts_with_all = ["peers", "json", "icount", "docs"])]
     pub(crate) size: bool,
+    /// Instead of everything else: how discarding memory scales with the number of CPUs. With the
+    /// peers, Linux's threads too; with --docs, write docs/several-cpus.md
+    #[arg(long, conflicts_with_all = ["runtimes", "json", "icount", "check", "update_baseline", "size"])]
+    pub(crate) smp: bool,
     /// Write docs/performance.md and docs/plots; with --icount the page has no times
     #[arg(long, conflicts_with_all = ["check", "update_baseline"])]
     pub(crate) docs: bool,

@@ -16,6 +16,7 @@ use crate::modules::Module;
 use anyhow::{Context, Result, ensure};
 use duct::cmd;
 use palimpsest_host::qemu::{Clock, Cpu};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,14 @@ pub(crate) struct LinuxRun {
 
 /// The variable that makes the peers' emulator count instructions.
 const ICOUNT: &str = "ICOUNT";
+
+/// The word that selects this model of the CPU.
+const fn cpu_word(cpu: Cpu) -> Option<&'static str> {
+    match cpu {
+        Cpu::Max => None,
+        Cpu::WithoutErms => Some("-erms"),
+    }
+}
 
 impl Peers {
     /// Finds the peers in `directory`.
@@ -101,15 +110,26 @@ impl Peers {
             LinuxSuite::Pages => "memns",
             LinuxSuite::Wasm => "wasm",
         };
-        let cpu_word = match cpu {
-            Cpu::Max => None,
-            Cpu::WithoutErms => Some("-erms"),
-        };
-        let words = [suite].into_iter().chain(cpu_word);
+        let words = [suite].into_iter().chain(cpu_word(cpu));
         let lines = self.script("linux-guest/run", words, clock)?;
         let figures = lines::figures(&lines, clock)?;
         let origin = Origin { source: Source::Linux, cpu, clock };
         Ok(LinuxRun { figures: Figures::of(origin, figures), kernel: lines::linux_release(&lines) })
+    }
+
+    /// Measures threads that discard memory on Linux, on a machine with `cpus` CPUs. Returns a line
+    /// for each figure.
+    ///
+    /// # Errors
+    /// Its script fails, or a line is damaged.
+    pub(crate) fn linux_on_cpus(&self, cpus: u32, cpu: Cpu) -> Result<Vec<Value>> {
+        let path = self.directory.join("linux-guest/run");
+        let words = ["smp"].into_iter().chain(cpu_word(cpu));
+        println!("$ CPUS={cpus} {} smp", path.display());
+        let command = cmd(&path, words).stdin_null().env_remove(ICOUNT).env("CPUS", cpus.to_string());
+        let lines = command.read().with_context(|| format!("{} failed", path.display()))?;
+        let lines = lines.lines().filter(|line| line.starts_with('{'));
+        lines.map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))).collect()
     }
 
     /// Measures the bare program in the emulator.

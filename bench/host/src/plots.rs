@@ -63,6 +63,59 @@ pub(crate) fn write(directory: &Path, document: &Document, steps: Option<&Steps>
     plot(&path, (SIZE.0, STEPS_HEIGHT), true, |area| frames_at_steps(area, steps))
 }
 
+/// A line of the plot of CPUs: what it shows, and the throughput on each number of CPUs.
+pub(crate) type ScalingLine = (&'static str, Vec<(f64, f64)>);
+
+/// Writes the plot of the throughput on several CPUs into `directory`.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_scaling(directory: &Path, lines: &[ScalingLine]) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    plot(&directory.join("cpus.svg"), SIZE, !lines.is_empty(), |area| throughput(area, lines))
+}
+
+/// Throughput against the number of CPUs. Lines of computing are pale.
+fn throughput(area: &Area<'_>, lines: &[ScalingLine]) -> Drawn {
+    let points = lines.iter().flat_map(|(_, points)| points);
+    let (most_cpus, most) = points.fold((1.0_f64, 1.0_f64), |(x, y), point| (x.max(point.0), y.max(point.1)));
+    let mut chart = ChartBuilder::on(area)
+        .caption("Throughput, relative to one CPU: higher is better", (TEXT, TITLE_SIZE))
+        .margin(12)
+        .margin_right(24)
+        .x_label_area_size(48)
+        .y_label_area_size(76)
+        // The space at the top is for the legend.
+        .build_cartesian_2d(0.8..most_cpus + 0.2, 0.0..most * 1.6)?;
+    chart
+        .configure_mesh()
+        .x_desc("CPUs of the machine, on a host with two cores")
+        .y_desc("rounds in the same time")
+        .disable_x_mesh()
+        .x_labels(16)
+        .x_label_formatter(&|cpus| if cpus.fract() == 0.0 { format!("{cpus:.0}") } else { String::new() })
+        .y_label_formatter(&|throughput| format!("{throughput:.1}"))
+        .light_line_style(WHITE)
+        .label_style((TEXT, TEXT_SIZE))
+        .draw()?;
+    for (label, points) in lines {
+        let colour = if label.starts_with("Linux") { VERMILION } else { BLUE };
+        let style = if label.ends_with("computing") {
+            colour.mix(0.3).stroke_width(9)
+        } else if label.ends_with("moved") {
+            GREY.stroke_width(2)
+        } else {
+            colour.stroke_width(3)
+        };
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), style))?
+            .label(*label)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], style));
+        chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, style.filled())))?;
+    }
+    draw_legend(&mut chart, SeriesLabelPosition::UpperLeft)
+}
+
 /// Draws a file, unless its figures were not measured.
 fn plot(
     path: &Path,

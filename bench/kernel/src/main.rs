@@ -10,6 +10,7 @@
 extern crate alloc;
 
 mod boot;
+mod cpus;
 mod density;
 mod figures;
 mod guest;
@@ -74,6 +75,7 @@ fn measure(machine: &Machine) -> Result<Figures, BenchError> {
     match suite {
         Suite::Boot => unreachable!("it has returned above"),
         Suite::Costs => costs(machine, &mut figures)?,
+        Suite::Cpus => cpus::measure(machine, &mut figures)?,
         Suite::Density => density::measure(machine, &mut figures)?,
         Suite::Load(modules) => load::measure(machine, modules, &mut figures)?,
         Suite::Kernels(jobs) => kernels::measure(machine, jobs, &mut figures)?,

@@ -1,0 +1,219 @@
+//! `cargo xtask bench --smp`: how discarding memory scales with the number of CPUs.
+//!
+//! A machine with N CPUs runs the same guests on one of them and on all, so that both use the same
+//! emulator in the same minute. `compute` is the yardstick: it touches no memory, and so it shows
+//! how far the host lets the machine scale. Linux runs the same rounds in threads of one process,
+//! with its own yardstick. Only ratios are compared.
+
+use crate::boots::Bench;
+use crate::figure::Figures;
+use crate::options::BenchOptions;
+use crate::peers::Peers;
+use crate::plots::{self, ScalingLine};
+use crate::{PLOTS, write};
+use anyhow::Result;
+use palimpsest_host::digits::grouped;
+use palimpsest_host::qemu::Cpu;
+use palimpsest_host::workspace::Workspace;
+use serde_json::Value;
+use std::fmt;
+
+/// The page of the documentation, from the repository's root.
+const PAGE: &str = "docs/several-cpus.md";
+
+/// What the page says before the tables.
+const PREFACE: &str = include_str!("document/cpus.md");
+
+/// The machines.
+const CPUS: [u32; 2] = [2, 4];
+
+/// The model of the CPU. With fast string instructions the emulator makes Linux look worse than it
+/// is.
+const MODEL: Cpu = Cpu::WithoutErms;
+
+/// The time for which the peer's script measures each figure.
+const LINUX_SECONDS: f64 = 4.0;
+
+/// What is measured in a machine: the name in the kernel's figures, and for people.
+const CASES: [(&str, &str); 7] = [
+    ("compute", "computing"),
+    ("discard_64", "64 KiB, a guest for each CPU"),
+    ("discard_64_shared", "64 KiB, guests of one module"),
+    ("discard_64_moved", "64 KiB, four guests for each CPU, moved"),
+    ("discard_1024", "1 MiB, a guest for each CPU"),
+    ("discard_1024_shared", "1 MiB, guests of one module"),
+    ("discard_1024_moved", "1 MiB, four guests for each CPU, moved"),
+];
+
+/// The figures of all machines.
+#[derive(Debug)]
+pub(crate) struct Scaling {
+    machines: Vec<Machine>,
+}
+
+/// The figures of one machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) cpus: u32,
+    ours: Figures,
+    linux: Vec<Value>,
+}
+
+impl Scaling {
+    /// Measures on each machine, and Linux if there are peers.
+    ///
+    /// # Errors
+    /// The kernel or the peer does not build, run or answer.
+    pub(crate) fn measure(workspace: &Workspace, options: &BenchOptions) -> Result<Self> {
+        let bench = Bench::new(workspace, options.main_target())?;
+        let peers = options.peers.as_deref().map(Peers::find).transpose()?;
+        let machine = |cpus| {
+            let linux =
+                peers.as_ref().map_or_else(|| Ok(Vec::new()), |peers| peers.linux_on_cpus(cpus, MODEL))?;
+            Ok(Machine { cpus, ours: bench.on_cpus(cpus, MODEL)?.figures, linux })
+        };
+        Ok(Self { machines: CPUS.into_iter().map(machine).collect::<Result<_>>()? })
+    }
+
+    /// Writes the page and its plot.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(crate) fn write_docs(&self, workspace: &Workspace) -> Result<()> {
+        plots::write_scaling(&workspace.root().join(PLOTS), &self.lines())?;
+        write(&workspace.root().join(PAGE), &format!("{PREFACE}{self}"))
+    }
+
+    /// The lines of the plot: the throughput on each number of CPUs, relative to one CPU.
+    fn lines(&self) -> Vec<ScalingLine> {
+        type Throughput = fn(&Machine) -> Option<f64>;
+        let lines: [(&str, Throughput); 5] = [
+            ("Palimpsest, computing", |machine| machine.throughput("compute")),
+            ("Palimpsest, 64 KiB", |machine| machine.throughput("discard_64")),
+            ("Palimpsest, 64 KiB, guests moved", |machine| machine.throughput("discard_64_moved")),
+            ("Linux, computing", |machine| machine.linux_throughput("compute", 0)),
+            ("Linux, 64 KiB", |machine| machine.linux_throughput("churn", 64 << 10)),
+        ];
+        let lines = lines.into_iter().filter_map(|(label, throughput)| {
+            let points =
+                self.machines.iter().map(|machine| Some((f64::from(machine.cpus), throughput(machine)?)));
+            let points: Option<Vec<_>> = points.collect();
+            Some((label, [vec![(1.0, 1.0)], points?].concat()))
+        });
+        lines.collect()
+    }
+}
+
+impl Machine {
+    /// The time of a round in nanoseconds.
+    fn time(&self, name: &str) -> Option<f64> {
+        let name = format!("cpus/{name}");
+        let mut figures = self.ours.iter().map(|(_, figure)| figure);
+        figures.find(|figure| figure.name == name).map(|figure| figure.median)
+    }
+
+    /// The throughput on all CPUs, relative to that on one.
+    fn throughput(&self, name: &str) -> Option<f64> {
+        Some(self.time(&format!("{name}/1"))? / self.time(&format!("{name}/{}", self.cpus))?)
+    }
+
+    /// The pace of a guest that computes beside guests that discard, relative to its pace alone.
+    fn neighbour(&self, kib: u32) -> Option<f64> {
+        Some(self.time("neighbour_alone/1")? / self.time(&format!("neighbour_{kib}/{}", self.cpus))?)
+    }
+
+    /// A number of Linux's line for this work.
+    fn linux(&self, name: &str, bytes: u64, threads: u32, field: &str) -> Option<f64> {
+        let is_line =
+            |line: &&Value| line["name"] == name && line["bytes"] == bytes && line["threads"] == threads;
+        self.linux.iter().find(is_line)?[field].as_f64()
+    }
+
+    fn linux_throughput(&self, name: &str, bytes: u64) -> Option<f64> {
+        let rounds = |threads| self.linux(name, bytes, threads, "ops_per_s");
+        Some(rounds(self.cpus)? / rounds(1)?)
+    }
+
+    fn linux_neighbour(&self, bytes: u64) -> Option<f64> {
+        let beside = self.linux("neighbour_beside", bytes, self.cpus - 1, "neighbour_per_s")?;
+        Some(beside / self.linux("neighbour_alone", 0, 0, "neighbour_per_s")?)
+    }
+
+    /// Interrupts for each discard of Linux's threads.
+    fn linux_interrupts(&self, bytes: u64) -> Option<f64> {
+        let line = |field| self.linux("churn", bytes, self.cpus, field);
+        Some(line("shootdowns")? / (line("ops_per_s")? * LINUX_SECONDS))
+    }
+}
+
+fn quotient(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    Some(one? / other?)
+}
+
+/// A ratio, or nothing if it was not measured.
+struct Ratio(Option<f64>);
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ratio) => write!(formatter, "{ratio:.2}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Scaling {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.machines.iter().try_for_each(|machine| write!(formatter, "{machine}"))
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cpus = self.cpus;
+        writeln!(formatter, "\n## {cpus} CPUs\n")?;
+        writeln!(
+            formatter,
+            "| rounds | ns on 1 CPU | ns on {cpus} CPUs | throughput | of computing | Linux | of computing |"
+        )?;
+        writeln!(formatter, "| --- | --- | --- | --- | --- | --- | --- |")?;
+        let [ours, theirs] = [self.throughput("compute"), self.linux_throughput("compute", 0)];
+        for (name, label) in CASES {
+            let time = |cpus: u32| {
+                let time = self.time(&format!("{name}/{cpus}"));
+                time.map_or_else(String::new, |ns| grouped(format_args!("{ns:.0}")))
+            };
+            let linux = match name {
+                "compute" => theirs,
+                "discard_64" => self.linux_throughput("churn", 64 << 10),
+                "discard_1024" => self.linux_throughput("churn", 1 << 20),
+                _ => None,
+            };
+            let throughput = self.throughput(name);
+            writeln!(
+                formatter,
+                "| {label} | {} | {} | {} | {} | {} | {} |",
+                time(1),
+                time(cpus),
+                Ratio(throughput),
+                Ratio(quotient(throughput, ours)),
+                Ratio(linux),
+                Ratio(quotient(linux, theirs)),
+            )?;
+        }
+        writeln!(formatter, "\n| | Palimpsest | Linux |\n| --- | --- | --- |")?;
+        for (kib, label) in [(64, "64 KiB"), (1024, "1 MiB")] {
+            let (ours, theirs) = (self.neighbour(kib), self.linux_neighbour(u64::from(kib) << 10));
+            writeln!(
+                formatter,
+                "| pace of a neighbour beside discards of {label} | {} | {} |",
+                Ratio(ours),
+                Ratio(theirs)
+            )?;
+            let sent = Ratio(self.time("interrupts/discards"));
+            let theirs = Ratio(self.linux_interrupts(u64::from(kib) << 10));
+            writeln!(formatter, "| interrupts for each discard of {label} | {sent} | {theirs} |")?;
+        }
+        Ok(())
+    }
+}
