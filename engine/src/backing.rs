@@ -61,7 +61,7 @@ impl Backing {
 pub(crate) unsafe trait Provider: Debug + Send + Sync {
     /// Opens the share of one store, which may hold `cap_frames` frames at most, table frames
     /// included. The arena sets `lost` when the store is not valid any more.
-    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Arc<dyn Arena>;
+    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena>;
 
     /// Returns what one store may have by default.
     fn shares(&self) -> Shares;
@@ -125,6 +125,9 @@ pub(crate) unsafe trait Arena: Debug + Send + Sync {
 
     /// Returns the frames that the store holds, and its health.
     fn standing(&self) -> Standing;
+
+    /// Returns the same share once more.
+    fn again(&self) -> Box<dyn Arena>;
 
     /// Returns whether several CPUs use the backing, so that [`attend`](Self::attend) must be
     /// called.

@@ -23,7 +23,7 @@ mod owner;
 mod pause;
 mod state;
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::boxed::Box;
 
 pub use self::{
     caller::Caller,
@@ -152,7 +152,7 @@ impl<T: 'static> Store<T> {
     /// of this store.
     #[must_use]
     pub fn migration(&self) -> Migration {
-        Migration::new(Arc::clone(&self.inner.data().arena))
+        Migration::new(self.inner.data().arena.again())
     }
 
     /// Releases up to `budget_frames` of the frames that

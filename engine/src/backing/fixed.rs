@@ -135,9 +135,9 @@ impl From<Fixed> for Backing {
 unsafe impl Provider for Fixed {
     /// No store is lost for want of frames, because they are charged when a memory is created or
     /// grows.
-    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Arc<dyn Arena> {
+    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
         let account = Arc::new(Account::new(cap_frames));
-        Arc::new(Slots { backing: self.clone(), account, commit, fate: Arc::new(Fate::new(lost)) })
+        Box::new(Slots { backing: self.clone(), account, commit, fate: Arc::new(Fate::new(lost)) })
     }
 
     /// Everything. A memory has its frames from the start, so no store can lose a frame to
@@ -220,7 +220,7 @@ impl Drop for Held {
 }
 
 /// One store's share of the arenas.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slots {
     backing: Fixed,
     account: Arc<Account>,
@@ -255,6 +255,10 @@ unsafe impl Arena for Slots {
             cleared: None,
             frames_released: 0,
         }))
+    }
+
+    fn again(&self) -> Box<dyn Arena> {
+        Box::new(self.clone())
     }
 
     fn standing(&self) -> Standing {

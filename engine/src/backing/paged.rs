@@ -48,13 +48,13 @@ impl<P: Platform + Send + Sync> From<Paged<P>> for Backing {
 // SAFETY: `open` returns a [`Share`], which keeps the contract as argued there.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
-    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Arc<dyn Arena> {
+    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
         let account = match commit {
             Commit::OnTouch => Account::new(Some(cap_frames)),
             Commit::Reserved => Account::reserved(Some(cap_frames)),
         };
         let account = Arc::new(account.with_flag(Arc::clone(lost)));
-        Arc::new(Share { space: self.space, account })
+        Box::new(Share { space: self.space, account })
     }
 
     /// An eighth of the addresses, and three quarters of the frames that are free at present. A
@@ -130,6 +130,10 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
             peak_frames: self.account.peak_frames(),
             charged_frames: self.account.charged_frames(),
         }
+    }
+
+    fn again(&self) -> Box<dyn Arena> {
+        Box::new(Self { space: self.space, account: Arc::clone(&self.account) })
     }
 
     fn has_many_cpus(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What a preemptive kernel with several CPUs owes to a call that continues on another CPU.
 
-use alloc::sync::Arc;
+use alloc::boxed::Box;
 
 use crate::backing::{Arena, Presence};
 
@@ -13,13 +13,13 @@ use crate::backing::{Arena, Presence};
 ///
 /// [`Store::migration`](super::Store::migration) returns it before the call, so that the kernel can
 /// keep it with the thread.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Migration {
-    arena: Arc<dyn Arena>,
+    arena: Box<dyn Arena>,
 }
 
 impl Migration {
-    pub(super) fn new(arena: Arc<dyn Arena>) -> Self {
+    pub(super) fn new(arena: Box<dyn Arena>) -> Self {
         Self { arena }
     }
 
@@ -29,5 +29,11 @@ impl Migration {
     /// It uses no heap, and waits at most for the lock of the address space.
     pub fn arrive(&self) {
         self.arena.attend(Presence::Migrate);
+    }
+}
+
+impl Clone for Migration {
+    fn clone(&self) -> Self {
+        Self { arena: self.arena.again() }
     }
 }

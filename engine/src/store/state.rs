@@ -32,7 +32,7 @@ pub(crate) struct StoreState<T> {
     /// Whether the store is lost. The arena sets it, and so does the end of a stay that took too
     /// much heap. Every call of a host function reads it, so it is in easy reach.
     lost: Arc<AtomicBool>,
-    pub(crate) arena: Arc<dyn Arena>,
+    pub(crate) arena: Box<dyn Arena>,
     /// Whether several CPUs use the backing.
     has_many_cpus: bool,
     pub(crate) memories: Vec<Arc<MemoryRecord>>,

@@ -89,6 +89,19 @@ fn addresses_of_a_region_that_ended_elsewhere_show_no_byte_of_it() {
 }
 
 #[test]
+fn addresses_that_another_cpu_reserves_again_show_no_byte_of_the_region_before() {
+    let world = World::with_cpus(2);
+    let (_, region) = region_on(&world, &[0, 1], 8, 1);
+    let base = region.base();
+    drop(region);
+    let account = account();
+    let again = world.region_of(GIB, &account);
+    assert_eq!(again.base(), base, "the addresses are used again");
+    world.enter_on(0, &account);
+    assert!((0..8).all(|page| world.read(address(&again, page)) == 0));
+}
+
+#[test]
 fn a_cpu_that_has_guessed_the_addresses_of_a_region_that_ended_elsewhere_forgets_them() {
     let world = World::with_cpus(2);
     let (_, region) = region_on(&world, &[1], 8, 1);
