@@ -60,7 +60,8 @@ impl Backing {
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
 pub(crate) unsafe trait Provider: Debug + Send + Sync {
     /// Opens the share of one store, which may hold `cap_frames` frames at most, table frames
-    /// included. The arena sets `lost` when the store is not valid any more.
+    /// included. The arena sets `lost` when the store is not valid any more, and when it wants to
+    /// be asked to [yield](Presence::Yield) frames.
     fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena>;
 
     /// Returns what one store may have by default.
@@ -150,6 +151,8 @@ pub(crate) enum Presence {
     Leave,
     /// It continues what another CPU did with them.
     Migrate,
+    /// It may release frames that another CPU wants.
+    Yield,
 }
 
 /// The region of one linear memory.

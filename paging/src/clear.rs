@@ -40,6 +40,20 @@ impl<P: Platform> Mapping<'_, P> {
         self.tables.batch_end(pages, most_frames)
     }
 
+    /// Runs `work`, which unmaps pages from outside, unless another CPU uses the region. The lock
+    /// is held with interrupts off.
+    fn relieve<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> Option<R> {
+        let account = &self.record.account;
+        let relief = self.tables.cpus().begin_relief(account.seat(), self.platform);
+        let Some(relief) = relief else {
+            account.raise_flag();
+            return None;
+        };
+        let done = work(self);
+        self.tables.cpus().end_relief(relief, self.record.account.seat(), self.platform);
+        Some(done)
+    }
+
     /// Makes an entry absent if it still leads to the sink.
     pub(crate) fn uncover(&mut self, place: SinkPlace) {
         let SinkPlace { page, level } = place;

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod image;
+mod past;
 mod placement;
 mod records;
 mod residency;

@@ -243,7 +243,11 @@ impl<P: Platform> AddressSpace<P> {
         // A fault elsewhere takes no lock, because code that holds a lock may have raised it.
         let Some(shard) = self.directory.find(page) else { return nowhere(fault.code) };
         let attempted = self.env.lock(shard, |state| attempt(state, fault, interrupted, &self.env));
-        attempted.unwrap_or_else(|obstacle| self.overcome(shard, fault, obstacle))
+        let outcome = attempted.unwrap_or_else(|obstacle| self.overcome(shard, fault, obstacle));
+        if self.env.cpus.take_wanted(&self.env.platform) {
+            self.yield_frames_at(shard, fault.address);
+        }
+        outcome
     }
 
     /// Frames that are charged to no account.

@@ -146,6 +146,7 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
             Presence::Look => self.space.look(&self.account),
             Presence::Leave => self.space.leave(&self.account),
             Presence::Migrate => self.space.migrate(&self.account),
+            Presence::Yield => self.space.yield_frames(&self.account),
         }
     }
 }

@@ -29,8 +29,9 @@ pub(crate) struct StoreState<T> {
     /// The owner of all items in the store.
     pub(crate) id: StoreId,
     pub(crate) engine: Engine,
-    /// Whether the store is lost. The arena sets it, and so does the end of a stay that took too
-    /// much heap. Every call of a host function reads it, so it is in easy reach.
+    /// Whether the store is lost, or may be. The arena sets it, also to be asked for frames, and so
+    /// does the end of a stay that took too much heap. Every call of a host function reads it, so
+    /// it is in easy reach.
     lost: Arc<AtomicBool>,
     pub(crate) arena: Box<dyn Arena>,
     /// Whether several CPUs use the backing.
@@ -107,7 +108,7 @@ impl<T> StoreState<T> {
     #[inline]
     pub(crate) fn refuse_lost(&self) -> Result<(), Error> {
         if self.lost.load(Ordering::Acquire) || self.heap.as_ref().is_some_and(|heap| heap.is_marked()) {
-            return Err(self.lost_error());
+            return self.read_flag();
         }
         Ok(())
     }
@@ -260,14 +261,20 @@ impl<T> StoreState<T> {
         self.in_task && self.depth == 1
     }
 
+    /// Finds out why the flag is set. Fails if the store is lost. If not, another CPU wants frames.
     #[cold]
     #[inline(never)]
-    fn lost_error(&self) -> Error {
-        match self.lost().expect("the store is lost") {
+    fn read_flag(&self) -> Result<(), Error> {
+        self.attend(Presence::Yield);
+        self.lost.store(false, Ordering::Release);
+        // Read after the flag was cleared, so that a loss in between is not missed.
+        let Some(lost) = self.lost() else { return Ok(()) };
+        self.lost.store(true, Ordering::Release);
+        Err(match lost {
             Lost::OutOfFrames(error) => Error::host(error),
             Lost::OutOfHeap(error) => Error::host(error),
             Lost::LentPageTouched(error) => Error::host(error),
-        }
+        })
     }
 }
 

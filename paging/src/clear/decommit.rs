@@ -29,7 +29,7 @@ use crate::supply::Supply;
 use crate::table::{
     FirstStep, FrameCounts, Reach, SecondStep, ShardTables, Sweep, Table, first_step, second_step,
 };
-use crate::tlb::{FLUSH_SINGLY, FlushBatch, Flushed, Limbo, Wait};
+use crate::tlb::{FLUSH_SINGLY, FlushBatch, Flushed, Limbo, Seat, Wait};
 
 /// The frames that a decommit or a reclaim released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,7 +66,6 @@ impl<P: Platform> Mapping<'_, P> {
             return Decommitted::default();
         }
 
-        let wait = self.tables.cpus().wait(self.tables.may_cache(seat, self.platform));
         let mut reaper = Reaper {
             sweep,
             block: &self.record.block,
@@ -77,29 +76,30 @@ impl<P: Platform> Mapping<'_, P> {
                 self.tables.memory(),
                 Some(&self.record.account),
             )),
-            wait,
-            own: Tables::default(),
-            shared: Tables::default(),
-            waiting: self.tables.cpus().queue(),
+            own_tables: 0,
+            shared_tables: 0,
+            detained: Detained::of(self.tables, seat, self.platform),
         };
         reaper.reap_all(pages, self.tables, way);
         reaper.frames.release_batch();
-        let Reaper { frames, wait, own, shared, waiting, .. } = reaper;
-        let released = Decommitted {
-            frames_released: frames.released - own.released,
-            tables_released: own.released,
-            tables_waiting: own.waiting,
+        let Reaper { frames, own_tables, shared_tables, detained, .. } = reaper;
+        let mut released = Decommitted {
+            frames_released: frames.released - own_tables,
+            tables_released: own_tables,
+            tables_waiting: 0,
         };
-        if waiting.frames() > 0 {
-            frames.supply.unhold(own.waiting);
-            self.tables.cpus().detain(waiting, wait.cpus);
+        if let Some(detained) = detained {
+            released.tables_waiting = detained.own_tables;
+            frames.supply.unhold(detained.own_tables);
+            self.record.figures.table_frames -= detained.own_tables;
+            self.record.figures.tables_waited += detained.own_tables;
+            self.tables.detain_shared(detained.shared_tables);
+            self.tables.cpus().detain(detained.queue, detained.wait.cpus);
         }
         self.record.figures.frames_released += released.frames_released;
-        self.record.figures.table_frames -= own.released + own.waiting;
-        self.record.figures.tables_released += own.released;
-        self.record.figures.tables_waited += own.waiting;
-        self.tables.forget_shared(shared.released);
-        self.tables.detain_shared(shared.waiting);
+        self.record.figures.table_frames -= released.tables_released;
+        self.record.figures.tables_released += released.tables_released;
+        self.tables.forget_shared(shared_tables);
         released
     }
 
@@ -187,7 +187,7 @@ impl Detacher<'_> {
         if let Some(mut below) = table.below(pages.start) {
             self.detach(pages, &mut below);
         }
-        if !self.keeps_tables && !table.is_needed(pages.start) {
+        if !table.is_needed(pages.start) && !self.keeps_tables {
             table.detach_empty(pages.start, &mut self.batch);
             self.found = Found::Frames;
         }
@@ -210,21 +210,36 @@ struct Reaper<'a, S> {
     figures: &'a mut Figures,
     flushed: Flushed,
     frames: Releases<'a, S>,
-    /// What empty tables wait for, if that is any CPU.
-    wait: Wait,
-    /// Tables that belonged to the region.
-    own: Tables,
-    /// Tables that regions shared.
-    shared: Tables,
-    /// Those that wait.
-    waiting: Limbo,
+    /// Released tables that belonged to the region.
+    own_tables: u64,
+    /// Released tables that regions shared.
+    shared_tables: u64,
+    /// The tables that wait, if any has to.
+    detained: Option<Detained>,
 }
 
-/// The number of tables that were taken out of their entries.
-#[derive(Default)]
-struct Tables {
-    released: u64,
-    waiting: u64,
+/// Tables that other CPUs may cache, on their way into limbo.
+struct Detained {
+    wait: Wait,
+    queue: Limbo,
+    own_tables: u64,
+    shared_tables: u64,
+}
+
+impl Detained {
+    /// None yet, or `None` if no other CPU may cache a table of a region of the account with this
+    /// seat.
+    #[inline]
+    fn of(tables: &ShardTables, seat: &Seat, platform: &impl Platform) -> Option<Self> {
+        let wait = tables.cpus().wait(tables.may_cache(seat, platform));
+        (wait.cpus != 0).then(|| Self { wait, queue: tables.cpus().queue(), own_tables: 0, shared_tables: 0 })
+    }
+
+    fn push(&mut self, frame: Frame, is_own: bool) {
+        let count = if is_own { &mut self.own_tables } else { &mut self.shared_tables };
+        *count += 1;
+        self.queue.push(frame, self.wait);
+    }
 }
 
 impl<S: FrameSource> Reaper<'_, S> {
@@ -270,16 +285,15 @@ impl<S: FrameSource> Reaper<'_, S> {
     /// wait.
     fn release_table(&mut self, frame: Frame, above: PageTableLevel) {
         let is_own = above.next_lower_level().is_some_and(|level| self.block.owns_tables(level));
-        let tables = if is_own { &mut self.own } else { &mut self.shared };
-        if self.wait.cpus != 0 {
-            tables.waiting += 1;
-            self.waiting.push(frame, self.wait);
+        if let Some(detained) = &mut self.detained {
+            detained.push(frame, is_own);
             return;
         }
-        tables.released += 1;
         if is_own {
+            self.own_tables += 1;
             self.frames.push(frame.into());
         } else {
+            self.shared_tables += 1;
             Supply { account: None, ..self.frames.supply }.release(frame);
         }
     }

@@ -59,7 +59,10 @@ impl State {
         platform: &P,
     ) -> Decommitted {
         self.first_mapping(eligible, platform, |mut mapping| {
-            let released = mapping.reclaim_some(budget_frames);
+            if mapping.record.figures.deferred_frames == 0 {
+                return None;
+            }
+            let released = mapping.relieve(|mapping| mapping.reclaim_some(budget_frames))?;
             (released.frames_released > 0).then_some(released)
         })
         .unwrap_or_default()

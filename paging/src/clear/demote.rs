@@ -74,7 +74,10 @@ impl State {
         platform: &P,
     ) -> u64 {
         self.first_mapping(eligible, platform, |mut mapping| {
-            let frames = mapping.demote_ahead();
+            if mapping.record.ahead.is_empty() {
+                return None;
+            }
+            let frames = mapping.relieve(Mapping::demote_ahead)?;
             (frames > 0).then_some(frames)
         })
         .unwrap_or_default()

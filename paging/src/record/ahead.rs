@@ -42,6 +42,11 @@ impl Ahead {
         self.0.retain(|window| keep(*window));
     }
 
+    /// Whether there are no windows.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes a window out.
     pub(crate) fn pop(&mut self) -> Option<PageRange> {
         self.0.pop()

@@ -22,6 +22,7 @@ use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
+use super::past::Pasts;
 use crate::pages::{entry_pages, pages_per_table};
 
 /// One half of the address space has 2^35 pages, so no block is larger, and orders 0 to 35 are
@@ -41,6 +42,7 @@ pub(crate) struct Placement {
     origin: Page,
     largest_pages: u64,
     free_pages: u64,
+    pub(crate) pasts: Pasts,
 }
 
 /// An owned power of two of pages, aligned to its size.
@@ -68,7 +70,7 @@ impl Placement {
             largest_pages = largest_pages.max(1 << order);
         }
         let in_chunks = (0..cpus).map(|_| array::from_fn(|_| BTreeSet::new())).collect();
-        Self { free, in_chunks, origin, largest_pages, free_pages: window.len() }
+        Self { free, in_chunks, origin, largest_pages, free_pages: window.len(), pasts: Pasts::default() }
     }
 
     /// The largest number of pages that a block of the empty window can have.

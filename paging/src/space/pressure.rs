@@ -20,6 +20,7 @@ use crate::frame::Shortage;
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::state::Shard;
+use crate::supply::Account;
 
 /// The callback of [`AddressSpace::with_pressure`].
 pub type Pressure<P> = fn(&AddressSpace<P>);
@@ -55,6 +56,43 @@ impl<P: Platform> AddressSpace<P> {
             });
         }
         released
+    }
+
+    /// Releases frames of the account that another CPU has wanted and could not take, because the
+    /// calling CPU uses the account's regions: deferred ones, and some that were committed ahead.
+    ///
+    /// The page-fault handler does the same. A CPU that uses regions for long without a fault may
+    /// call it from time to time. [`Account::with_flag`] shows when.
+    pub fn yield_frames(&self, account: &Account) {
+        if account.seat().take_wanted() {
+            self.yield_frames_of(ptr::from_ref(account).addr());
+        }
+    }
+
+    /// Yields frames of the account of the region at this address, if they are wanted.
+    #[cold]
+    pub(super) fn yield_frames_at(&self, shard: &Shard, address: VirtAddr) {
+        let wanted = self.env.lock(shard, |state| {
+            let account = &state.records.find(address)?.account;
+            account.seat().take_wanted().then(|| ptr::from_ref(&**account).addr())
+        });
+        if let Some(account) = wanted {
+            self.yield_frames_of(account);
+        }
+    }
+
+    /// Yields frames of the account at this address.
+    #[cold]
+    fn yield_frames_of(&self, account: usize) {
+        let is_its = |record: &Record| ptr::from_ref(&*record.account).addr() == account;
+        let mut budget_frames = YIELDED_FRAMES;
+        for shard in self.directory.shards() {
+            // The pages that this finds become deferred.
+            self.demote_some(shard, is_its);
+            let released =
+                reclaim(budget_frames, |budget_frames| self.reclaim_some(shard, is_its, budget_frames));
+            budget_frames -= released.frames_released;
+        }
     }
 
     /// Resolves a fault that has met an obstacle.
@@ -117,7 +155,8 @@ impl<P: Platform> AddressSpace<P> {
             Shortage::CapReached { .. } => Some(ptr::from_ref(&*record.account).addr()) == payer,
         };
         let mut shards = self.directory.shards();
-        shards.any(|shard| self.reclaim_some(shard, helps, RECLAIM_FRAMES).frames_released > 0)
+        (shortage == Shortage::SourceEmpty && self.env.cpus.release_waiting(&self.env.platform) > 0)
+            || shards.any(|shard| self.reclaim_some(shard, helps, RECLAIM_FRAMES).frames_released > 0)
             // The pages that this finds become deferred. The next call reclaims them.
             || self.directory.shards().any(|shard| self.demote_some(shard, helps) > 0)
     }
@@ -139,6 +178,9 @@ impl<P: Platform> AddressSpace<P> {
 /// The number of deferred frames that a fault reclaims at a time: enough for several faults, and
 /// few enough to keep this one short.
 const RECLAIM_FRAMES: u64 = 32;
+
+/// The most frames that a CPU yields at a time.
+const YIELDED_FRAMES: u64 = 512;
 
 /// The most reliefs of one fault. A fault takes at most three frames, and it takes two reliefs to
 /// find one that was committed ahead. Other CPUs may take what a relief has found, so a limit ends

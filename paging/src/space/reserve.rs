@@ -52,7 +52,7 @@ impl<P: Platform> AddressSpace<P> {
         // Zero frames are refused only by a source that cannot reserve any.
         self.env.supply(Some(account)).reserve(0)?;
         let block = take_block(&mut placement, bytes, self.env.platform.cpu())?;
-        let shard = self.shard_of(&block);
+        let shard = self.shard_of(&block, &placement);
         self.ensure_capacity(shard, &block);
         let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
         let pages = record.pages;
@@ -86,33 +86,35 @@ impl<P: Platform> AddressSpace<P> {
         });
         let shard_pages = block.shard_pages();
         if placement.free(block) {
-            self.close_shard(shard_pages, shard);
+            self.close_shard(shard_pages, shard, placement);
         }
     }
 
-    /// Closes a shard without regions, and takes back the heap that it needed for many. The caller
-    /// holds the lock of the placement.
-    fn close_shard(&self, pages: PageRange, shard: &Shard) {
+    /// Closes a shard without regions, and takes back the heap that it needed for many.
+    fn close_shard(&self, pages: PageRange, shard: &Shard, placement: &mut Placement) {
         self.directory.close(pages, shard);
-        let capacity = self.env.lock(shard, |state| {
+        let (capacity, past) = self.env.lock(shard, |state| {
             let shared_released = state.tables.take_shared_released();
             self.env.past_released.fetch_add(shared_released, Ordering::Relaxed);
-            state.records.capacity()
+            (state.records.capacity(), state.tables.past())
         });
+        if self.env.platform.cpus() > 1 {
+            placement.pasts.add(pages, past, |past| self.env.cpus.unflushed(past));
+        }
         if capacity > 1 {
             let room_for_one = Records::with_capacity(1);
             drop(self.env.lock(shard, |state| mem::replace(&mut state.records, room_for_one)));
         }
     }
 
-    /// The shard of a block, which is opened if the block is the first one in it. The caller holds
-    /// the lock of the placement.
-    fn shard_of(&self, block: &Block) -> &Shard {
+    /// The shard of a block, which is opened if the block is the first one in it.
+    fn shard_of(&self, block: &Block, placement: &Placement) -> &Shard {
         let pages = block.shard_pages();
         if let Some(shard) = self.directory.find(pages.start) {
             return shard;
         }
-        let tables = ShardTables::new(pages, &self.env.window);
+        let past = placement.pasts.of(pages, |past| self.env.cpus.unflushed(past));
+        let tables = ShardTables::new(pages, &self.env.window).with_past(past);
         let shard = match self.directory.take_closed() {
             None => self.directory.add(tables),
             Some(shard) => {
@@ -160,9 +162,7 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Opt
         state.tables.unpin(record.pages.start, level);
     }
     Mapping { record: &mut record, tables: &mut state.tables, platform }.sweep(Sweep::Everything, all);
-    if record.block.lowest_shared_tables().is_some() {
-        state.tables.record_past(record.account.seat(), platform);
-    }
+    state.tables.record_past(record.account.seat(), platform);
     env.past_released.fetch_add(record.figures.released(), Ordering::Relaxed);
     Some(record)
 }

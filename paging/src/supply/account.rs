@@ -24,7 +24,7 @@ pub struct Account {
     peak_frames: AtomicU64,
     /// One of [`SOUND`], [`LOST_TO_SOURCE`] and [`LOST_TO_CAP`].
     lost_to: AtomicU8,
-    /// The owner's flag, which is set when the account is lost.
+    /// The owner's flag, which is set when the account is lost, or to yield frames.
     flag: Option<Arc<AtomicBool>>,
     /// The CPUs that use the account's regions.
     seat: Seat,
@@ -83,8 +83,9 @@ impl Account {
         }
     }
 
-    /// Makes the account set `flag` when it is lost. An owner that checks at every step keeps the
-    /// flag where it can read it without a call.
+    /// Makes the account set `flag` when it is lost, and when another CPU wants its owner to
+    /// [yield frames](crate::AddressSpace::yield_frames). An owner that checks at every step keeps
+    /// the flag where it can read it without a call.
     #[must_use]
     pub fn with_flag(mut self, flag: Arc<AtomicBool>) -> Self {
         self.flag = Some(flag);
@@ -157,6 +158,11 @@ impl Account {
         };
         // The first shortage stays.
         let _ = self.lost_to.compare_exchange(SOUND, to, Ordering::AcqRel, Ordering::Acquire);
+        self.raise_flag();
+    }
+
+    /// Sets the owner's flag.
+    pub(crate) fn raise_flag(&self) {
         if let Some(flag) = &self.flag {
             flag.store(true, Ordering::Release);
         }

@@ -53,7 +53,8 @@ pub(crate) struct ShardTables {
     /// Shared tables that were released.
     shared_released: u64,
     cpus: Arc<Cpus>,
-    /// The CPUs that may cache shared tables because of regions that have ended.
+    /// The CPUs that have used regions that have ended, and when the last of these ended. They may
+    /// still guess their addresses.
     past: Wait,
 }
 
@@ -71,7 +72,7 @@ impl ShardTables {
             shared_frames: 0,
             shared_released: 0,
             cpus: Arc::clone(window.cpus()),
-            past: Wait { cpus: 0, stamp: 0 },
+            past: Wait::NOTHING,
         }
     }
 
@@ -103,6 +104,17 @@ impl ShardTables {
             return 0;
         }
         self.cpus.may_cache(seat, platform) | self.cpus.awaited_by(self.past, platform)
+    }
+
+    /// The same tables, at addresses of regions that have ended before.
+    pub(crate) const fn with_past(mut self, past: Wait) -> Self {
+        self.past = past;
+        self
+    }
+
+    /// The CPUs that have used regions that have ended.
+    pub(crate) const fn past(&self) -> Wait {
+        self.past
     }
 
     /// Records the end of a region of the account with this seat.

@@ -14,7 +14,7 @@
 //! this exists: every method returns at once.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use spin::Mutex;
 
@@ -48,6 +48,16 @@ struct CpuState {
     flushed: AtomicU64,
     /// The stamp of the last end of a region on this CPU.
     ended: AtomicU64,
+    /// Whether another CPU wants frames of an account whose regions this CPU uses.
+    is_wanted: AtomicBool,
+}
+
+/// The permission to unmap pages of an account from outside.
+#[must_use = "no CPU can enter until the relief ends"]
+#[derive(Debug)]
+pub(crate) struct Relief {
+    /// The word of the seat, if it was idle before.
+    idle: Option<Word>,
 }
 
 impl Cpus {
@@ -60,7 +70,11 @@ impl Cpus {
         let cpus = platform.cpus();
         assert!((1..=MOST_CPUS).contains(&cpus), "a space for {cpus} CPUs: have 1 to {MOST_CPUS}");
         let count = if cpus > 1 { cpus } else { 0 };
-        let new = |_| CpuState { flushed: AtomicU64::new(1), ended: AtomicU64::new(0) };
+        let new = |_| CpuState {
+            flushed: AtomicU64::new(1),
+            ended: AtomicU64::new(0),
+            is_wanted: AtomicBool::new(false),
+        };
         Self {
             clock: AtomicU64::new(1),
             memory,
@@ -168,14 +182,14 @@ impl Cpus {
         }
     }
 
-    /// Drops everything that the calling CPU caches of the window.
-    fn flush(&self, cpu: usize, platform: &impl Platform) {
+    /// Drops everything that the calling CPU caches of the window. Returns the number of tables
+    /// that were released, because they have waited for this CPU alone.
+    fn flush(&self, cpu: usize, platform: &impl Platform) -> u64 {
         let number = self.clock.fetch_add(1, Ordering::SeqCst) + 1;
         platform.flush_all();
         self.states[cpu].flushed.store(number, Ordering::Release);
-        if self.awaited.load(Ordering::Acquire) & (1 << cpu) != 0 {
-            self.release(RELEASED_IN_ENTRY, platform);
-        }
+        let is_awaited = self.awaited.load(Ordering::Acquire) & (1 << cpu) != 0;
+        if is_awaited { self.release(RELEASED_IN_ENTRY, platform) } else { 0 }
     }
 
     /// The CPUs other than the calling one that may cache that a frame is a table of the account's
@@ -193,7 +207,7 @@ impl Cpus {
     }
 
     /// The CPUs of the set whose last flush began before the stamp.
-    fn unflushed(&self, Wait { cpus, stamp }: Wait) -> u64 {
+    pub(crate) fn unflushed(&self, Wait { cpus, stamp }: Wait) -> u64 {
         let mut left = cpus;
         let mut rest = cpus;
         while rest != 0 {
@@ -299,6 +313,52 @@ impl Cpus {
         }
     }
 
+    /// Begins to unmap pages of the account from outside, for frames that are short. Returns `None`
+    /// if another CPU uses the account's regions, which is asked to give up frames itself.
+    ///
+    /// The caller has interrupts off until the relief [ends](Self::end_relief), because other CPUs
+    /// wait for that when they enter.
+    pub(crate) fn begin_relief(&self, seat: &Seat, platform: &impl Platform) -> Option<Relief> {
+        if platform.cpus() == 1 {
+            return Some(Relief { idle: None });
+        }
+        let cpu = platform.cpu();
+        let before = seat.exchange(|word| match word.holder() {
+            Holder::Idle => Some(word.relieved()),
+            Holder::Running if word.is_of(cpu) => Some(word),
+            Holder::Running => Some(word.wanted()),
+            // The CPUs that read cannot all be asked.
+            Holder::Several | Holder::Relieved => None,
+        })?;
+        match (before.holder(), before.cpu()) {
+            (Holder::Running, Some(other)) if other != cpu => {
+                self.states[other].is_wanted.store(true, Ordering::Release);
+                None
+            }
+            (Holder::Running, _) => Some(Relief { idle: None }),
+            _ => Some(Relief { idle: Some(before) }),
+        }
+    }
+
+    /// Ends a relief. The CPU that had the seat last must flush when it enters, unless the calling
+    /// CPU is the same.
+    pub(crate) fn end_relief(&self, relief: Relief, seat: &Seat, platform: &impl Platform) {
+        if let Some(idle) = relief.idle {
+            seat.end_relief(if idle.is_of(platform.cpu()) { idle } else { idle.of_no_cpu() });
+        }
+    }
+
+    /// Whether another CPU has wanted frames of an account whose regions the calling CPU uses,
+    /// since the last call.
+    #[inline]
+    pub(crate) fn take_wanted(&self, platform: &impl Platform) -> bool {
+        if platform.cpus() == 1 {
+            return false;
+        }
+        let is_wanted = &self.states[platform.cpu()].is_wanted;
+        is_wanted.load(Ordering::Relaxed) && is_wanted.swap(false, Ordering::AcqRel)
+    }
+
     /// Records that the calling CPU has ended a region, so that another may get its addresses.
     pub(crate) fn record_end(&self, platform: &impl Platform) {
         if platform.cpus() > 1 {
@@ -337,13 +397,24 @@ impl Cpus {
         }
     }
 
-    /// As [`flush_this`](Self::flush_this), if a table waits for the calling CPU.
+    /// As [`flush_this`](Self::flush_this), if a table waits for the calling CPU. Returns the
+    /// number of tables that were released.
     #[inline]
-    pub(crate) fn flush_if_awaited(&self, platform: &impl Platform) {
-        if platform.cpus() > 1 && self.awaited.load(Ordering::Acquire) & (1 << platform.cpu()) != 0 {
-            platform.without_interrupts(|| self.flush(platform.cpu(), platform));
-            self.release_more(RELEASED_IN_TICK, platform);
+    pub(crate) fn flush_if_awaited(&self, platform: &impl Platform) -> u64 {
+        if platform.cpus() == 1 || self.awaited.load(Ordering::Acquire) & (1 << platform.cpu()) == 0 {
+            return 0;
         }
+        platform.without_interrupts(|| self.flush(platform.cpu(), platform))
+            + self.release_more(RELEASED_IN_TICK, platform)
+    }
+
+    /// Releases tables that wait, because frames are short, and flushes the calling CPU for that if
+    /// it has to. Returns their number.
+    pub(crate) fn release_waiting(&self, platform: &impl Platform) -> u64 {
+        if platform.cpus() == 1 || self.awaited.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        self.flush_if_awaited(platform) + self.release_more(RELEASED_IN_TICK, platform)
     }
 
     /// Releases up to about `most` tables for which all CPUs have flushed, some at a time. Returns

@@ -32,6 +32,16 @@ pub(crate) struct Wait {
     pub(crate) stamp: u64,
 }
 
+impl Wait {
+    /// No wait.
+    pub(crate) const NOTHING: Self = Self { cpus: 0, stamp: 0 };
+
+    /// Waits for what either of them waits for, or for more.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { cpus: self.cpus | other.cpus, stamp: self.stamp.max(other.stamp) }
+    }
+}
+
 /// A queue of frames that wait.
 #[must_use = "frames in a dropped queue are leaked"]
 #[derive(Debug)]

@@ -47,6 +47,8 @@ const RUNNING: u32 = 1 << 8;
 const SEVERAL: u32 = 2 << 8;
 const RELIEVED: u32 = 3 << 8;
 const HOLDER: u32 = 3 << 8;
+/// Another CPU wants frames that the account holds.
+const WANTED: u32 = 1 << 10;
 
 impl Word {
     fn idle_on(cpu: usize) -> Self {
@@ -85,6 +87,19 @@ impl Word {
 
     pub(super) fn of_no_cpu(self) -> Self {
         Self(self.0 & !CPU)
+    }
+
+    pub(super) fn relieved(self) -> Self {
+        Self(self.0 & !HOLDER | RELIEVED)
+    }
+
+    pub(super) fn wanted(self) -> Self {
+        Self(self.0 | WANTED)
+    }
+
+    /// The CPU that was the last one.
+    pub(super) fn cpu(self) -> Option<usize> {
+        (self.0 & CPU).checked_sub(1).map(|cpu| cpu as usize)
     }
 }
 
@@ -144,6 +159,16 @@ impl Seat {
     #[inline]
     pub(super) fn record_change(&self) {
         self.is_changed.store(true, Ordering::Release);
+    }
+
+    /// Ends a relief of an account that was idle before, as `before` says.
+    pub(super) fn end_relief(&self, before: Word) {
+        self.word.store(before.0, Ordering::Release);
+    }
+
+    /// Whether another CPU has wanted frames that the account holds since the last call.
+    pub(crate) fn take_wanted(&self) -> bool {
+        self.word.fetch_and(!WANTED, Ordering::AcqRel) & WANTED != 0
     }
 
     /// Makes every CPU but this one enter as if it had never had the seat.

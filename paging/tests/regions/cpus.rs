@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use palimpsest_paging::x86_64::structures::paging::Page;
-use palimpsest_paging::{Account, Decommitted};
+use palimpsest_paging::{Account, Decommitted, Policies};
 
 use crate::world::{GIB, MIB, PAGE, TestRegion, World, account, address, pages, reserved_account};
 
@@ -312,4 +312,92 @@ fn several_cpus_may_read_a_region() {
     world.write(region.base(), 9);
     // The CPUs that read have not flushed since.
     assert_eq!(region.decommit(all).map(|released| released.tables_waiting), Ok(2));
+}
+
+#[test]
+fn a_cpu_that_uses_a_region_yields_frames_that_another_one_needs_at_its_next_fault() {
+    let world = World::with_cpus(2).with_policies(Policies::default());
+    let (busy, mut region) = region_on(&world, &[1], 40, 1);
+    let ahead = region.residency().ahead_frames;
+    assert!(ahead > 0);
+    let first = pages(&region, 0, 8);
+    assert_eq!(region.defer(first), Ok(8));
+    world.run_on(0);
+    assert_eq!(world.space().reclaim(u64::MAX), Decommitted::default());
+    let held = world.source.allocated();
+    world.run_on(1);
+    world.write(address(&region, 0), 1);
+    let left = region.residency();
+    assert_eq!((left.deferred_frames, left.ahead_frames), (0, 0));
+    assert_eq!(world.source.allocated(), held - 7 - ahead);
+    // Once.
+    assert_eq!(region.defer(first), Ok(1));
+    world.write(address(&region, 1), 1);
+    assert_eq!(region.residency().deferred_frames, 1);
+    // The owner may ask as well.
+    world.run_on(0);
+    assert_eq!(world.space().reclaim(u64::MAX), Decommitted::default());
+    world.run_on(1);
+    world.space().yield_frames(&busy);
+    assert_eq!(region.residency().deferred_frames, 0);
+}
+
+#[test]
+fn frames_that_a_cpu_needs_are_taken_from_accounts_that_no_other_one_uses() {
+    let world = World::with_cpus(2).with_policies(Policies::default());
+    let (idle, mut region) = region_on(&world, &[1], 40, 1);
+    let ahead = region.residency().ahead_frames;
+    assert!(ahead > 0);
+    assert_eq!(region.defer(pages(&region, 0, 8)), Ok(8));
+    world.space().leave(&idle);
+    let (account, small) = region_on(&world, &[0], 1, 2);
+    world.source.hoard(0);
+    for page in 1..9 + ahead {
+        world.write(address(&small, page), 3);
+    }
+    assert!(!account.is_lost(), "the frames of the idle account were taken");
+    let held = region.residency();
+    assert_eq!((held.deferred_frames, held.ahead_frames), (0, 0));
+    // CPU 1 still translates to frames that were ahead.
+    world.source.unhoard(200);
+    world.enter_on(1, &idle);
+    assert!((8..40).all(|page| world.read(address(&region, page)) == 1));
+    assert!((40..40 + ahead).all(|page| world.read(address(&region, page)) == 0));
+    (40..40 + ahead).for_each(|page| world.write(address(&region, page), 4));
+    world.space().leave(&account);
+    world.enter_on(0, &account);
+    assert!((1..9 + ahead).all(|page| world.read(address(&small, page)) == 3));
+}
+
+#[test]
+fn tables_wait_for_a_cpu_that_may_guess_addresses_of_a_region_that_has_ended() {
+    let world = World::with_cpus(2);
+    let (first, region) = region_on(&world, &[0], 8, 1);
+    let base = region.base();
+    world.space().leave(&first);
+    world.run_on(1);
+    drop(region);
+    let (_, mut again) = region_on(&world, &[1], 8, 2);
+    assert_eq!(again.base(), base);
+    world.run_on(0);
+    pages(&again, 0, 8).for_each(|page| world.cpu.mmu().speculate(page));
+    world.run_on(1);
+    let all = again.pages();
+    assert_eq!(again.decommit(all).map(|released| released.tables_waiting), Ok(2));
+}
+
+#[test]
+fn tables_that_wait_are_released_when_frames_are_short() {
+    let world = World::with_cpus(2);
+    let (account, mut region) = region_on(&world, &[0, 1], 600, 1);
+    let all = region.pages();
+    let waiting = region.decommit(all).map(|released| released.tables_waiting);
+    assert_eq!(waiting, Ok(3));
+    world.space().leave(&account);
+    // They wait for CPU 0, which needs a frame and two tables now.
+    let (other, small) = region_on(&world, &[0], 0, 0);
+    world.source.hoard(0);
+    world.write(small.base(), 1);
+    assert!(!other.is_lost());
+    assert_eq!(world.space().usage().waiting_table_frames, 0);
 }

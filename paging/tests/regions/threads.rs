@@ -77,6 +77,11 @@ fn on_each_cpu(work: impl Fn(usize) + Sync) {
     });
 }
 
+/// Lets every CPU flush, so that no table waits any more.
+fn flush_each_cpu<S: FrameSource>(space: &SharedSpace<S>) {
+    (0..CPUS).for_each(|cpu| on_cpu(cpu, || space.flush_before_idle()));
+}
+
 fn work(space: &SharedSpace, bytes: u64) {
     for _ in 0..50 {
         let account = Arc::new(Account::new(None));
@@ -99,6 +104,7 @@ fn threads_do_not_disturb_each_other() {
     let space = space();
     let new = (space.usage(), space.frames().free_frames());
     on_each_cpu(|cpu| work(&space, [64 * KIB, 64 * KIB, 600 * KIB, 4 * GIB][cpu]));
+    flush_each_cpu(&space);
     assert_eq!((space.usage(), space.frames().free_frames()), new);
     assert_eq!(new.0, Usage { fixed_frames: FIXED_FRAMES, ..Usage::default() });
     assert_eq!(space.turnover().held_frames(), FIXED_FRAMES);
@@ -236,6 +242,7 @@ fn cpus_that_run_out_of_frames_together_leak_none() {
     let space = space_with(700, |pool| CachedPool::new(pool, CPUS, cpu as fn() -> usize));
     let new = (space.usage(), space.frames().free_frames());
     on_each_cpu(|cpu| exhaust(&space, cpu));
+    flush_each_cpu(&space);
     assert_eq!((space.usage(), space.frames().free_frames()), new);
     assert_eq!(space.turnover().held_frames(), FIXED_FRAMES);
 }
@@ -255,6 +262,7 @@ fn each_cpu_has_a_sink() {
         }
         assert!(account.is_lost());
     });
+    flush_each_cpu(&space);
     assert_eq!(space.usage(), Usage { fixed_frames: FIXED_FRAMES, ..Usage::default() });
 }
 
@@ -293,6 +301,7 @@ fn a_reclaim_by_another_cpu_does_not_disturb_regions_that_defer() {
             thread::yield_now();
         }
     });
+    flush_each_cpu(space);
     assert_eq!((space.usage(), space.frames().free_frames()), new);
     assert_eq!(space.frames().reserved_frames(), 0);
     assert!(accounts.iter().all(|account| !account.is_lost() && account.held_frames() == 0));
