@@ -12,9 +12,6 @@ mod demote;
 mod part;
 mod recommit;
 
-use core::ptr;
-
-use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
@@ -23,9 +20,7 @@ pub use self::part::PartCleared;
 pub use self::recommit::Recommitted;
 use crate::pages::{count, entry_pages};
 use crate::platform::Platform;
-use crate::record::Record;
-use crate::state::{Env, Mapping, State};
-use crate::supply::Account;
+use crate::state::{Env, Mapping};
 use crate::table::{EntryState, SinkPlace, Sweep, TABLE_WORK};
 
 impl<P: Platform> Mapping<'_, P> {
@@ -67,30 +62,18 @@ impl<P: Platform> Mapping<'_, P> {
 /// The set of all CPUs.
 pub(crate) const ALL_CPUS: u64 = u64::MAX;
 
-impl State {
-    /// Takes back those sinks of this set of CPUs that the region with this base borrows. The
-    /// region's pages that lead there become absent.
-    pub(crate) fn recall_sinks<P: Platform>(&mut self, base: VirtAddr, cpus: u64, env: &Env<P>) {
-        if let Some(mut mapping) = self.mapping(base, &env.platform)
-            && mapping.record.sinks & cpus != 0
-        {
-            mapping.recall(cpus, env);
-        }
-    }
-
-    /// As [`recall_sinks`](Self::recall_sinks), if the region is one of this account.
-    pub(crate) fn recall_sinks_of<P: Platform>(&mut self, account: &Account, base: VirtAddr, env: &Env<P>) {
-        let is_of_account = |record: &mut Record| ptr::eq(&raw const *record.account, account);
-        if self.records.find(base).is_some_and(is_of_account) {
-            self.recall_sinks(base, ALL_CPUS, env);
-        }
-    }
-}
-
 impl<P: Platform> Mapping<'_, P> {
-    /// Takes back those sinks of this set of CPUs that the region borrows.
+    /// Takes back those sinks of this set of CPUs that the region borrows. The region's pages that
+    /// lead there become absent.
+    #[inline]
+    pub(crate) fn recall_sinks(&mut self, cpus: u64, env: &Env<P>) {
+        if self.record.sinks & cpus != 0 {
+            self.recall_borrowed(cpus, env);
+        }
+    }
+
     #[cold]
-    fn recall(&mut self, cpus: u64, env: &Env<P>) {
+    fn recall_borrowed(&mut self, cpus: u64, env: &Env<P>) {
         let base = self.record.base();
         let sinks = self.record.sinks & cpus;
         self.record.sinks &= !cpus;

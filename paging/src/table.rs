@@ -48,7 +48,7 @@ use self::entry::{
     OWNED, SHARED, SINK, count_down, count_up, detach, frame_of, is_needed, occupancy, owns_table, state,
 };
 pub(crate) use self::resident::{Resident, Stale};
-use self::root::Root;
+pub(crate) use self::root::Roots;
 pub(crate) use self::shard::{ShardTables, TABLE_WORK};
 pub(crate) use self::sink::{Sink, SinkPlace};
 pub(crate) use self::sweep::{FirstStep, FrameCounts, Reach, SecondStep, Sweep, first_step, second_step};

@@ -46,14 +46,12 @@ impl Records {
         Self { records: Vec::with_capacity(capacity), last_found: 0 }
     }
 
-    /// The number of records for which there is room.
-    pub(crate) fn capacity(&self) -> usize {
-        self.records.capacity()
-    }
-
-    /// Whether the next insertion needs a larger vector.
-    pub(crate) fn is_full(&self) -> bool {
-        self.records.len() == self.records.capacity()
+    /// The capacity that the next insertion of a small region's record needs, if there is no room.
+    pub(crate) fn wanted_capacity(&self) -> Option<usize> {
+        let is_full = self.records.len() == self.records.capacity();
+        let wanted = if is_full { 2 * self.records.len() } else { self.records.capacity() };
+        let wanted = wanted.max(SMALL_REGIONS);
+        (wanted > self.records.capacity()).then_some(wanted)
     }
 
     /// Moves the records to a larger vector. Returns the old one, to be freed outside of the lock.
@@ -65,7 +63,7 @@ impl Records {
 
     /// Inserts a record. The vector has the capacity, so this allocates nothing.
     pub(crate) fn insert(&mut self, record: Record) {
-        debug_assert!(!self.is_full(), "the capacity was ensured before");
+        debug_assert!(self.records.len() < self.records.capacity(), "the capacity was ensured before");
         let place = self.records.partition_point(|other| other.base() < record.base());
         self.records.insert(place, record);
     }
@@ -76,3 +74,6 @@ impl Records {
         Some(self.records.remove(place))
     }
 }
+
+/// Enough for the small regions of a small kernel, so that the records of a shard seldom move.
+const SMALL_REGIONS: usize = 16;

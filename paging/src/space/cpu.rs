@@ -2,9 +2,12 @@
 //!
 //! With one CPU all of these functions return at once.
 
+use core::ptr;
+
 use x86_64::structures::paging::Page;
 
 use super::AddressSpace;
+use crate::clear::ALL_CPUS;
 use crate::platform::Platform;
 use crate::supply::Account;
 
@@ -90,7 +93,13 @@ impl<P: Platform> AddressSpace<P> {
                 if let Some(base) = borrower
                     && let Some(shard) = self.directory.find(Page::containing_address(base))
                 {
-                    self.env.lock(shard, |state| state.recall_sinks_of(account, base, &self.env));
+                    self.env.lock(shard, |state| {
+                        if let Some(mut mapping) = state.mapping(base, &self.env.platform)
+                            && ptr::eq(&raw const *mapping.record.account, account)
+                        {
+                            mapping.recall_sinks(ALL_CPUS, &self.env);
+                        }
+                    });
                 }
             }
         }

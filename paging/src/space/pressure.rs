@@ -133,7 +133,9 @@ impl<P: Platform> AddressSpace<P> {
     fn recall_sink(&self, base: VirtAddr) {
         if let Some(shard) = self.directory.find(Page::containing_address(base)) {
             self.env.lock(shard, |state| {
-                state.recall_sinks(base, 1 << self.env.platform.cpu(), &self.env);
+                if let Some(mut mapping) = state.mapping(base, &self.env.platform) {
+                    mapping.recall_sinks(1 << self.env.platform.cpu(), &self.env);
+                }
             });
         }
     }

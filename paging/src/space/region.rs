@@ -148,8 +148,9 @@ impl<'a, P: Platform> Region<'a, P> {
     fn with_recalled<R>(&self, work: impl FnOnce(Mapping<'_, P>) -> R) -> R {
         let env = &self.space.env;
         env.lock(self.shard, |state| {
-            state.recall_sinks(self.base(), ALL_CPUS, env);
-            work(state.mapping(self.base(), &env.platform).expect(HAS_RECORD))
+            let mut mapping = state.mapping(self.base(), &env.platform).expect(HAS_RECORD);
+            mapping.recall_sinks(ALL_CPUS, env);
+            work(mapping)
         })
     }
 

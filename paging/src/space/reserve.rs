@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering;
 use thiserror::Error;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
-use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::region::RELEASE_BATCH;
 use super::{AddressSpace, Region};
@@ -25,7 +25,7 @@ use crate::platform::{CpuError, Platform};
 use crate::record::{Block, Placement, Record, Records};
 use crate::state::{Env, Mapping, Shard, State};
 use crate::supply::{Account, ChargeError};
-use crate::table::{ShardTables, Sweep};
+use crate::table::{Roots, ShardTables, Sweep};
 
 impl<P: Platform> AddressSpace<P> {
     /// Reserves addresses for a memory of up to `bytes` bytes, rounded up to whole pages.
@@ -53,10 +53,15 @@ impl<P: Platform> AddressSpace<P> {
         self.env.supply(Some(account)).reserve(0)?;
         let block = take_block(&mut placement, bytes, self.env.platform.cpu())?;
         let shard = self.shard_of(&block, &placement);
-        self.ensure_capacity(shard, &block);
+        if !block.is_shard() {
+            self.ensure_capacity(shard);
+        }
         let mut record = Record::new(block, bytes.div_ceil(PAGE_BYTES), Arc::clone(account));
         let pages = record.pages;
-        if let Err(shortage) = self.env.lock(shard, |state| pin_tables(&mut record, state, &self.env)) {
+        if let Some(level) = record.block.lowest_shared_tables()
+            && let Err(shortage) =
+                self.env.lock(shard, |state| pin_tables(level, &mut record, state, &self.env))
+        {
             self.dissolve(record, shard, &mut placement);
             return Err(shortage.into());
         }
@@ -84,27 +89,27 @@ impl<P: Platform> AddressSpace<P> {
         self.env.platform.without_interrupts(|| {
             self.env.supply(Some(&account)).unreserve(charged_frames, figures.tables_waited);
         });
-        let shard_pages = block.shard_pages();
+        let (shard_pages, is_shard) = (block.shard_pages(), block.is_shard());
         if placement.free(block) {
-            self.close_shard(shard_pages, shard, placement);
+            if !is_shard {
+                self.clean_up(shard);
+            }
+            if self.has_many_cpus() {
+                let past = self.env.lock(shard, |state| state.tables.past());
+                placement.pasts.add(shard_pages, past, |past| self.env.cpus.unflushed(past));
+            }
+            self.directory.close(shard_pages, shard);
         }
     }
 
-    /// Closes a shard without regions, and takes back the heap that it needed for many.
-    fn close_shard(&self, pages: PageRange, shard: &Shard, placement: &mut Placement) {
-        self.directory.close(pages, shard);
-        let (capacity, past) = self.env.lock(shard, |state| {
+    /// Takes back the heap that a shard of small regions has needed, all of which have ended.
+    fn clean_up(&self, shard: &Shard) {
+        let room_for_one = Records::with_capacity(1);
+        drop(self.env.lock(shard, |state| {
             let shared_released = state.tables.take_shared_released();
             self.env.past_released.fetch_add(shared_released, Ordering::Relaxed);
-            (state.records.capacity(), state.tables.past())
-        });
-        if self.env.platform.cpus() > 1 {
-            placement.pasts.add(pages, past, |past| self.env.cpus.unflushed(past));
-        }
-        if capacity > 1 {
-            let room_for_one = Records::with_capacity(1);
-            drop(self.env.lock(shard, |state| mem::replace(&mut state.records, room_for_one)));
-        }
+            mem::replace(&mut state.records, room_for_one)
+        }));
     }
 
     /// The shard of a block, which is opened if the block is the first one in it.
@@ -113,43 +118,36 @@ impl<P: Platform> AddressSpace<P> {
         if let Some(shard) = self.directory.find(pages.start) {
             return shard;
         }
+        let window = &self.env.window;
         let past = placement.pasts.of(pages, |past| self.env.cpus.unflushed(past));
-        let tables = ShardTables::new(pages, &self.env.window).with_past(past);
-        let shard = match self.directory.take_closed() {
-            None => self.directory.add(tables),
-            Some(shard) => {
-                drop(self.env.lock(shard, |state| mem::replace(&mut state.tables, tables)));
-                shard
-            }
-        };
+        let roots = Roots::new(pages, window);
+        let shard = self
+            .directory
+            .take_closed()
+            .unwrap_or_else(|| self.directory.add(ShardTables::new(Roots::new(pages, window), window)));
+        drop(self.env.lock(shard, |state| state.tables.move_to(roots, past)));
         self.directory.open(pages, shard);
         shard
     }
 
-    /// Ensures capacity for the record of a region in this block of the shard. Allocates outside of
-    /// the shard's lock.
-    fn ensure_capacity(&self, shard: &Shard, block: &Block) {
-        let (is_full, capacity) =
-            self.env.lock(shard, |state| (state.records.is_full(), state.records.capacity()));
-        let wanted = if is_full { (2 * capacity).max(1) } else { capacity };
-        let wanted = if block.is_shard() { wanted } else { wanted.max(SMALL_REGIONS) };
-        if wanted > capacity {
-            let larger = Vec::with_capacity(wanted);
+    /// Ensures capacity for the record of one more small region. Allocates outside of the shard's
+    /// lock.
+    fn ensure_capacity(&self, shard: &Shard) {
+        let wanted = self.env.lock(shard, |state| state.records.wanted_capacity());
+        if let Some(capacity) = wanted {
+            let larger = Vec::with_capacity(capacity);
             drop(self.env.lock(shard, |state| state.records.move_to(larger)));
         }
     }
 }
-
-/// Enough for the small regions of a small kernel, so that the records of a shard seldom move.
-const SMALL_REGIONS: usize = 16;
 
 /// Releases a batch of the region's frames. Returns its record, which is in the shard no more, when
 /// all have been released.
 fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Option<Record> {
     const HAS_RECORD: &str = "a region has a record until it ends";
     let platform = &env.platform;
-    state.recall_sinks(base, ALL_CPUS, env);
     let mut mapping = state.mapping(base, platform).expect(HAS_RECORD);
+    mapping.recall_sinks(ALL_CPUS, env);
     mapping.record.is_ending = true;
     let all = mapping.record.block.pages();
     let end = mapping.batch_end(all, RELEASE_BATCH);
@@ -188,8 +186,12 @@ fn take_block(placement: &mut Placement, bytes: u64, cpu: usize) -> Result<Block
 
 /// Pins the tables that the region shares. Releases those that were made if there are too few
 /// frames for all of them.
-fn pin_tables<P: Platform>(record: &mut Record, state: &mut State, env: &Env<P>) -> Result<(), Shortage> {
-    let Some(level) = record.block.lowest_shared_tables() else { return Ok(()) };
+fn pin_tables<P: Platform>(
+    level: PageTableLevel,
+    record: &mut Record,
+    state: &mut State,
+    env: &Env<P>,
+) -> Result<(), Shortage> {
     state.tables.pin(record.pages.start, level, &env.supply(None)).inspect_err(|_| {
         let pages = record.block.pages();
         record.is_ending = true;

@@ -24,7 +24,7 @@ use x86_64::structures::paging::page_table::PageTableLevel;
 use super::State;
 use crate::pages::{ENTRIES, count, pages_per_table, pieces};
 use crate::record::Records;
-use crate::table::{ShardTables, Window};
+use crate::table::{Roots, ShardTables, Window};
 
 /// The shards that are made with the directory, so that a small kernel makes no other one.
 const FIRST_SHARDS: usize = 16;
@@ -97,7 +97,8 @@ impl Directory {
         };
         for _ in 0..FIRST_SHARDS {
             let nowhere = Page::range(pages.start, pages.start + 1);
-            directory.put_aside(directory.add(ShardTables::new(nowhere, window)));
+            let tables = ShardTables::new(Roots::new(nowhere, window), window);
+            directory.put_aside(directory.add(tables));
         }
         directory
     }

@@ -1,15 +1,51 @@
-//! The owner of a shard's entries in a level-3 table.
+//! The owners of a shard's entries in level-3 tables.
 //!
-//! It is an entry like those of the tables, and counts what keeps the tables below alive. But the
-//! level-3 table itself belongs to the [`Window`](super::Window), because other shards use its
+//! An owner is an entry like those of the tables, and counts what keeps the tables below alive. But
+//! the level-3 table itself belongs to the [`Window`](super::Window), because other shards use its
 //! other entries.
 
-use x86_64::structures::paging::PhysFrame;
-use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
+use alloc::vec::Vec;
 
-use super::Table;
+use x86_64::structures::paging::page::PageRange;
+use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
+use x86_64::structures::paging::{Page, PhysFrame};
+
 use super::entry::{OWNED, is_needed};
+use super::{Table, Window};
 use crate::frame::PhysicalMemory;
+use crate::pages::pieces;
+
+/// The owners of a shard's entries, in the order of their addresses.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    /// The level-4 index of the first one.
+    first_index: u16,
+    /// The only one unless the shard has more than 512 GiB.
+    first: Root,
+    others: Vec<Root>,
+}
+
+impl Roots {
+    /// The owners of the entries for these pages of the window, all of which are absent.
+    pub(crate) fn new(pages: PageRange, window: &Window) -> Self {
+        let mut level3 =
+            pieces(pages, PageTableLevel::Four).map(|piece| Root::new(window.level3(piece.start)));
+        Self {
+            first_index: pages.start.p4_index().into(),
+            first: level3.next().expect("a shard has pages"),
+            others: level3.collect(),
+        }
+    }
+
+    /// The owner of the entry for this page.
+    #[inline]
+    pub(super) fn of(&mut self, page: Page) -> &mut Root {
+        match usize::from(u16::from(page.p4_index()) - self.first_index).checked_sub(1) {
+            None => &mut self.first,
+            Some(index) => &mut self.others[index],
+        }
+    }
+}
 
 /// The owner of a shard's entries in one level-3 table.
 #[derive(Debug)]
@@ -17,7 +53,7 @@ pub(super) struct Root(PageTableEntry);
 
 impl Root {
     /// The owner of entries in the level-3 table in this frame, all of which are absent.
-    pub(super) fn new(level3: PhysFrame) -> Self {
+    fn new(level3: PhysFrame) -> Self {
         let mut entry = PageTableEntry::new();
         entry.set_frame(level3, OWNED);
         Self(entry)

@@ -9,14 +9,13 @@
 //! pages of the shard, and no two shards have a page in common.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::mem;
 
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
-use super::{EntryState, Resident, Root, Table, Window};
+use super::{EntryState, Resident, Roots, Table, Window};
 use crate::frame::{FrameSource, PhysicalMemory, Shortage};
 use crate::pages::{count, entry_end, pages_per_table, pieces};
 use crate::platform::Platform;
@@ -42,12 +41,7 @@ enum Enter {
 #[derive(Debug)]
 pub(crate) struct ShardTables {
     memory: PhysicalMemory,
-    pages: PageRange,
-    /// The owner of the shard's entries in the first level-3 table, which is the only one unless
-    /// the shard has more than 512 GiB.
-    first: Root,
-    /// The owners of its entries in the other ones.
-    others: Vec<Root>,
+    roots: Roots,
     /// Tables of level 1 and 2 that small regions share.
     shared_frames: u64,
     /// Shared tables that were released.
@@ -59,21 +53,25 @@ pub(crate) struct ShardTables {
 }
 
 impl ShardTables {
-    /// The tables of a shard with these pages of the window, of which none exists below level 3.
-    pub(crate) fn new(pages: PageRange, window: &Window) -> Self {
-        let mut level3 =
-            pieces(pages, PageTableLevel::Four).map(|piece| Root::new(window.level3(piece.start)));
-        let first = level3.next().expect("a shard has pages");
+    /// The tables of a shard with these entries in level-3 tables. None exists below.
+    pub(crate) fn new(roots: Roots, window: &Window) -> Self {
         Self {
             memory: window.memory(),
-            pages,
-            first,
-            others: level3.collect(),
+            roots,
             shared_frames: 0,
             shared_released: 0,
             cpus: Arc::clone(window.cpus()),
             past: Wait::NOTHING,
         }
+    }
+
+    /// Makes the tables those of a shard with other entries in level-3 tables. None exists below,
+    /// neither before nor after. Tables there were used by the CPUs of `past`.
+    ///
+    /// Returns the owners of the entries before, to be freed without a lock.
+    pub(crate) fn move_to(&mut self, roots: Roots, past: Wait) -> Roots {
+        self.past = past;
+        mem::replace(&mut self.roots, roots)
     }
 
     pub(crate) const fn memory(&self) -> PhysicalMemory {
@@ -104,12 +102,6 @@ impl ShardTables {
             return 0;
         }
         self.cpus.may_cache(seat, platform) | self.cpus.awaited_by(self.past, platform)
-    }
-
-    /// The same tables, at addresses of regions that have ended before.
-    pub(crate) const fn with_past(mut self, past: Wait) -> Self {
-        self.past = past;
-        self
     }
 
     /// The CPUs that have used regions that have ended.
@@ -145,7 +137,7 @@ impl ShardTables {
     pub(crate) fn each_level3(&mut self, pages: PageRange, mut visit: impl FnMut(Table<'_>, PageRange)) {
         for piece in pieces(pages, PageTableLevel::Four) {
             let memory = self.memory;
-            visit(self.root(piece.start).table(memory), piece);
+            visit(self.roots.of(piece.start).table(memory), piece);
         }
     }
 
@@ -153,7 +145,7 @@ impl ShardTables {
     pub(crate) fn each_used_level3(&mut self, pages: PageRange, mut visit: impl FnMut(Table<'_>, PageRange)) {
         for piece in pieces(pages, PageTableLevel::Four) {
             let memory = self.memory;
-            let root = self.root(piece.start);
+            let root = self.roots.of(piece.start);
             if root.is_used() {
                 visit(root.table(memory), piece);
             }
@@ -170,7 +162,7 @@ impl ShardTables {
     /// Checks the marks of the tables on the way to a page that was deferred.
     pub(crate) fn check_marks(&mut self, page: Page) {
         let memory = self.memory;
-        if let Some(mut level2) = self.root(page).table(memory).into_below(page) {
+        if let Some(mut level2) = self.roots.of(page).table(memory).into_below(page) {
             level2.check_marks(page);
         }
     }
@@ -179,14 +171,14 @@ impl ShardTables {
     #[inline]
     pub(crate) fn descend(&mut self, page: Page, floor: PageTableLevel) -> Table<'_> {
         let memory = self.memory;
-        self.root(page).table(memory).descend(page, floor)
+        self.roots.of(page).table(memory).descend(page, floor)
     }
 
     /// The level-1 table on the way to this page, if it exists.
     #[inline]
     pub(crate) fn level1(&mut self, page: Page) -> Option<Table<'_>> {
         let memory = self.memory;
-        self.root(page).table(memory).into_below(page)?.into_below(page)
+        self.roots.of(page).table(memory).into_below(page)?.into_below(page)
     }
 
     /// The level-1 table that all pages of the range are in, if there is one, and it has more pages
@@ -294,20 +286,9 @@ impl ShardTables {
     ) -> Option<Page> {
         pieces(pages, PageTableLevel::Four).find_map(|piece| {
             let memory = self.memory;
-            let root = self.root(piece.start);
+            let root = self.roots.of(piece.start);
             if root.is_used() { find(&mut root.table(memory), piece, &mut enter, &is_wanted) } else { None }
         })
-    }
-
-    /// The owner of the shard's entries in the level-3 table over this page, which is one of the
-    /// shard.
-    #[inline]
-    fn root(&mut self, page: Page) -> &mut Root {
-        let number = u16::from(page.p4_index()) - u16::from(self.pages.start.p4_index());
-        match usize::from(number).checked_sub(1) {
-            None => &mut self.first,
-            Some(index) => &mut self.others[index],
-        }
     }
 }
 

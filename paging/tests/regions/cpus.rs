@@ -246,6 +246,27 @@ fn tables_that_small_regions_share_wait_for_the_cpus_of_all_of_them() {
 }
 
 #[test]
+fn tables_wait_for_a_cpu_that_has_used_an_ended_region_at_their_addresses() {
+    let world = World::with_cpus(2);
+    let (account, region) = region_on(&world, &[1], 8, 1);
+    world.space().leave(&account);
+    let base = region.base();
+    world.run_on(0);
+    drop(region);
+    let (account, mut region) = region_on(&world, &[0], 8, 2);
+    assert_eq!(region.base(), base, "the addresses are used again");
+    let all = region.pages();
+    let expected = Decommitted { frames_released: 8, tables_released: 0, tables_waiting: 2 };
+    assert_eq!(region.decommit(all), Ok(expected));
+    world.run_on(1);
+    world.space().flush_if_awaited();
+    world.enter_on(0, &account);
+    world.write_pages(&region, 8, 3);
+    let expected = Decommitted { frames_released: 8, tables_released: 2, tables_waiting: 0 };
+    assert_eq!(region.decommit(all), Ok(expected));
+}
+
+#[test]
 fn a_reserved_account_keeps_tables_that_would_wait_and_its_touches_cannot_fail() {
     let world = World::with_cpus(2);
     let account = reserved_account();

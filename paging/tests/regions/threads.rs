@@ -67,14 +67,15 @@ fn space_with<S: FrameSource>(frames: usize, source: impl FnOnce(FramePool) -> S
     space.expect("the pool has frames for the tables")
 }
 
-/// Runs `work` on each CPU at once.
-fn on_each_cpu(work: impl Fn(usize) + Sync) {
+/// Runs `work` on each CPU at once. Then each CPU flushes, so that no table waits for it.
+fn on_each_cpu<S: FrameSource + Sync>(space: &SharedSpace<S>, work: impl Fn(usize) + Sync) {
     let work = &work;
     thread::scope(|scope| {
         for cpu in 0..CPUS {
             scope.spawn(move || on_cpu(cpu, || work(cpu)));
         }
     });
+    flush_each_cpu(space);
 }
 
 /// Lets every CPU flush, so that no table waits any more.
@@ -103,8 +104,7 @@ fn work(space: &SharedSpace, bytes: u64) {
 fn threads_do_not_disturb_each_other() {
     let space = space();
     let new = (space.usage(), space.frames().free_frames());
-    on_each_cpu(|cpu| work(&space, [64 * KIB, 64 * KIB, 600 * KIB, 4 * GIB][cpu]));
-    flush_each_cpu(&space);
+    on_each_cpu(&space, |cpu| work(&space, [64 * KIB, 64 * KIB, 600 * KIB, 4 * GIB][cpu]));
     assert_eq!((space.usage(), space.frames().free_frames()), new);
     assert_eq!(new.0, Usage { fixed_frames: FIXED_FRAMES, ..Usage::default() });
     assert_eq!(space.turnover().held_frames(), FIXED_FRAMES);
@@ -198,6 +198,7 @@ fn works_during_a_clear_of_another_region(bytes: [u64; 2]) {
         });
         open.send(()).expect("the clear waits");
     });
+    flush_each_cpu(&space);
     assert_eq!(space.usage(), Usage { fixed_frames: FIXED_FRAMES, ..Usage::default() });
 }
 
@@ -241,8 +242,7 @@ fn exhaust(space: &SharedSpace, cpu: usize) {
 fn cpus_that_run_out_of_frames_together_leak_none() {
     let space = space_with(700, |pool| CachedPool::new(pool, CPUS, cpu as fn() -> usize));
     let new = (space.usage(), space.frames().free_frames());
-    on_each_cpu(|cpu| exhaust(&space, cpu));
-    flush_each_cpu(&space);
+    on_each_cpu(&space, |cpu| exhaust(&space, cpu));
     assert_eq!((space.usage(), space.frames().free_frames()), new);
     assert_eq!(space.turnover().held_frames(), FIXED_FRAMES);
 }
@@ -251,7 +251,7 @@ fn cpus_that_run_out_of_frames_together_leak_none() {
 #[test]
 fn each_cpu_has_a_sink() {
     let space = space();
-    on_each_cpu(|_| {
+    on_each_cpu(&space, |_| {
         let account = Arc::new(Account::new(Some(0)));
         space.enter(&account);
         for _ in 0..100 {
