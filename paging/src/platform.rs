@@ -106,8 +106,9 @@ pub unsafe trait Platform {
 
     /// Calls `work` with interrupts off on this CPU.
     ///
-    /// The page-fault handler takes the lock of the address space. If the holder of the lock were
-    /// interrupted by code that faults in a region, that fault would wait for the lock forever.
+    /// The page-fault handler takes the lock of the region, which small regions share. If the
+    /// holder of the lock were interrupted by code that faults in such a region, that fault would
+    /// wait for the lock forever.
     /// The default only calls `work`, for kernels in which interrupt handlers touch no region.
     fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {
         work()

@@ -14,11 +14,12 @@ use std::time::Instant;
 
 /// Some tests of a package: the arguments of `cargo miri test`, separated by spaces. A test is
 /// chosen by a part of its name.
-const SELECTION: [&str; 6] = [
+const SELECTION: [&str; 7] = [
     "--package=palimpsest-heap --lib -- block:: idle:: partial:: runs:: slab::",
     "--package=palimpsest-paging --lib -- frame:: pool:: supply:: table:: tlb::",
     "--package=palimpsest-paging --test=regions -- touch::a_new touch::the_first touch::touched",
     "--package=palimpsest-paging --test=regions -- cached_pool::cpus_that_share",
+    "--package=palimpsest-paging --test=regions -- threads::threads_do_not threads::each_cpu",
     "--package=palimpsest-engine --lib -- backing:: units::",
     "--package=palimpsest-engine --test=host -- memories:: lent::without_a_guest",
 ];

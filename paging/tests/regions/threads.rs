@@ -16,7 +16,11 @@ use palimpsest_paging::{
 use crate::cached_pool::{cpu, on_cpu};
 use crate::world::{GIB, KIB, MIB, Memory, PAGE, WINDOW_START};
 
-const FRAMES: usize = 8192;
+/// Miri takes some thousand times as long for everything.
+const FRAMES: usize = if cfg!(miri) { 1024 } else { 8192 };
+const ROUNDS: usize = if cfg!(miri) { 2 } else { 50 };
+const WRITES: usize = if cfg!(miri) { 4 } else { 100 };
+
 const CPUS: usize = 4;
 
 /// The zero frame, the sinks and the one level-3 table.
@@ -84,12 +88,12 @@ fn flush_each_cpu<S: FrameSource>(space: &SharedSpace<S>) {
 }
 
 fn work(space: &SharedSpace, bytes: u64) {
-    for _ in 0..50 {
+    for _ in 0..ROUNDS {
         let account = Arc::new(Account::new(None));
         space.enter(&account);
         let mut region = space.reserve(bytes, &account).expect("there is room for all threads");
         region.set_limit(bytes).expect("it is the capacity");
-        for page in region.pages().step_by(3).take(100) {
+        for page in region.pages().step_by(3).take(WRITES) {
             let fault = Fault { address: page.start_address(), code: PageFaultErrorCode::CAUSED_BY_WRITE };
             assert_eq!(space.handle_fault(fault), Outcome::Handled);
         }
@@ -254,7 +258,7 @@ fn each_cpu_has_a_sink() {
     on_each_cpu(&space, |_| {
         let account = Arc::new(Account::new(Some(0)));
         space.enter(&account);
-        for _ in 0..100 {
+        for _ in 0..ROUNDS {
             let regions = [64 * KIB, 4 * GIB].map(|bytes| region(&space, bytes, &account));
             for page in (0..16).flat_map(|page| [0, 1].map(|of| regions[of].pages().start + page)) {
                 touch(&space, page, PageFaultErrorCode::CAUSED_BY_WRITE);
