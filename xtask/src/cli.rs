@@ -59,6 +59,13 @@ pub(crate) enum Command {
     Fuzz(FuzzOptions),
     /// Run a selection of the tests under Miri, which needs a nightly toolchain with that component
     Miri,
+    /// Take each flush, wait and hook out of the paging crate, and check that the model of several
+    /// CPUs fails
+    Mutants {
+        /// Only those whose name contains this
+        #[arg(default_value = "", value_name = "NAME")]
+        filter: String,
+    },
     /// Check the licences, sources and versions of the dependencies against `deny.toml`
     Deny,
     /// Check the English of comments, documents, messages and names
@@ -299,6 +306,7 @@ mod tests {
             | Command::RealFiles(_)
             | Command::Fuzz(_)
             | Command::Miri
+            | Command::Mutants { .. }
             | Command::Deny
             | Command::Prose(_) => {
                 unreachable!("the words begin with `run`")

@@ -11,6 +11,7 @@ mod fuzz;
 mod guest;
 mod iso;
 mod miri;
+mod mutants;
 mod prose;
 mod real_files;
 mod run;
@@ -54,6 +55,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::RealFiles(options) => real_files::run(&workspace, &options),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Miri => miri::run(&workspace),
+        Command::Mutants { filter } => mutants::run(&workspace, &filter),
         Command::Deny => deny::run(&workspace),
         Command::Prose(options) => prose::run(&workspace, &options),
     }

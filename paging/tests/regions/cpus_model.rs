@@ -19,6 +19,8 @@
 //! MODEL_STEPS=1000000 cargo test --release -p palimpsest-paging --test regions cpus_model
 //! ```
 //!
+//! `cargo xtask mutants` checks that the model fails without each of the flushes and waits.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -181,7 +183,14 @@ impl<'a> Model<'a> {
             return;
         }
         let index = self.random.index(self.stores.len());
-        self.seat(index, cpu);
+        if self.stores[index].seat == Seat::Free
+            && self.stores[index].regions.len() < 3
+            && self.random.below(8) == 0
+        {
+            self.begin_elsewhere(index);
+        } else {
+            self.seat(index, cpu);
+        }
         let (world, store) = (self.world, &self.stores[index]);
         store.regions.iter().for_each(|known| world.cpu.mmu().check_caches(known.region.pages()));
         match self.stores[index].seat {
@@ -199,6 +208,17 @@ impl<'a> Model<'a> {
         if self.random.below(60) == 0 {
             self.end(index);
         }
+    }
+
+    /// Reserves a region on one CPU, and uses it on another one.
+    fn begin_elsewhere(&mut self, index: usize) {
+        let store = &mut self.stores[index];
+        let Some(region) = reserve(self.world, store, &mut self.random) else { return };
+        let cpu = self.random.index(CPUS);
+        self.world.run_on(cpu);
+        self.world.space().enter(&store.account);
+        store.seat = Seat::On(cpu);
+        add_region(store, region, self.image.as_ref(), &mut self.random);
     }
 
     /// Decides which CPU uses the store in this step, and how.
@@ -261,7 +281,9 @@ impl<'a> Model<'a> {
     fn run(&mut self, index: usize) {
         let store = &mut self.stores[index];
         if store.regions.is_empty() || (store.regions.len() < 3 && self.random.below(20) == 0) {
-            add_region(self.world, store, self.image.as_ref(), &mut self.random);
+            if let Some(region) = reserve(self.world, store, &mut self.random) {
+                add_region(store, region, self.image.as_ref(), &mut self.random);
+            }
             return;
         }
         let chosen = self.random.index(store.regions.len());
@@ -300,15 +322,19 @@ impl<'a> Model<'a> {
     }
 }
 
+/// It fails if there are no frames for the tables.
+fn reserve<'a>(world: &'a World, store: &Store<'a>, random: &mut Random) -> Option<TestRegion<'a>> {
+    world.space().reserve(CAPACITIES[random.index(CAPACITIES.len())], &store.account).ok()
+}
+
+/// Adds a region, unless there are no frames to be reserved for it. It may start with the image.
 fn add_region<'a>(
-    world: &'a World,
     store: &mut Store<'a>,
+    mut region: TestRegion<'a>,
     image: Option<&Arc<Image<'a, Machine>>>,
     random: &mut Random,
 ) {
-    let bytes = CAPACITIES[random.index(CAPACITIES.len())];
-    // It fails if there are no frames for the tables, or none to be reserved.
-    let Ok(mut region) = world.space().reserve(bytes, &store.account) else { return };
+    let bytes = region.capacity_bytes();
     if region.set_limit(bytes).is_err() {
         return;
     }

@@ -58,6 +58,13 @@ struct Caches {
     accessed: RefCell<Vec<Page>>,
 }
 
+/// The levels of the entries that own tables, and those of the tables.
+const ABOVE_AND_BELOW: [(PageTableLevel, PageTableLevel); 3] = [
+    (PageTableLevel::Four, PageTableLevel::Three),
+    (PageTableLevel::Three, PageTableLevel::Two),
+    (PageTableLevel::Two, PageTableLevel::One),
+];
+
 /// The most pages that a CPU guesses from.
 const GUESSES: usize = 64;
 
@@ -193,11 +200,12 @@ impl Mmu {
             assert!(is_true, "CPU {cpu} caches that {page:?} is {cached:?}, and it is {now:?}");
         }
         for page in [pages.start, pages.end - 1] {
-            for (level, _, frame) in self.tables_to(page) {
-                let Some(below) = level.next_lower_level() else { break };
+            let way: Vec<_> = self.tables_to(page).collect();
+            for (above, below) in ABOVE_AND_BELOW {
+                let frame = way.iter().find(|(level, ..)| *level == above).map(|(.., frame)| *frame);
                 let cached = caches.tables.borrow().get(&(below, block(page, below))).copied();
                 assert!(
-                    cached.is_none_or(|cached| cached == frame),
+                    cached.is_none() || cached == frame,
                     "CPU {cpu} caches {cached:?} as a table of {page:?}, and it is {frame:?}"
                 );
             }

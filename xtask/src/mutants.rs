@@ -1,0 +1,123 @@
+//! `cargo xtask mutants`: takes each flush, wait and hook out of the paging crate, one at a time,
+//! and checks that the model of several CPUs fails.
+//!
+//! The model (`paging/tests/regions/cpus_model.rs`) would pass just as well if it could not notice
+//! a missing flush. So every line that keeps CPUs from using stale entries is changed here, in a
+//! copy of the repository, and the model must fail with the change. A test checks that the lines
+//! are where this list says.
+
+mod list;
+
+use anyhow::{Context, Result, ensure};
+use duct::cmd;
+use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workspace::Workspace;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use self::list::MUTANTS;
+
+/// A change that makes the crate wrong.
+struct Mutant {
+    /// What is missing.
+    name: &'static str,
+    /// The file, below `paging/src`.
+    file: &'static str,
+    /// A part of the file, which is in it once.
+    original: &'static str,
+    /// What stands there instead.
+    replacement: &'static str,
+}
+
+/// The test that must fail.
+const MODEL: &str = "cpus_model::";
+
+/// Steps of the model, enough for each mutant.
+const STEPS: &str = "200000";
+
+/// Runs the model with each of the changes whose name contains `filter`.
+///
+/// # Errors
+/// The repository cannot be copied, or a line of the list is not in its file.
+pub(crate) fn run(workspace: &Workspace, filter: &str) -> Result<ExitCode> {
+    let directory = workspace.output("mutants");
+    let copy = directory.join("source");
+    copy_sources(workspace, &copy)?;
+    let is_caught = |mutant: Option<&Mutant>| -> Result<bool> {
+        let test = |words: &[&str]| {
+            let common = ["test", "--quiet", "--package=palimpsest-paging", "--test=regions"];
+            cmd("cargo", common.iter().chain(words))
+                .dir(&copy)
+                .env("CARGO_TARGET_DIR", directory.join("build"))
+                .env("MODEL_STEPS", STEPS)
+                .stderr_to_stdout()
+                .stdout_capture()
+                .unchecked()
+                .run()
+                .context("cannot start cargo")
+        };
+        let built = test(&["--no-run"])?;
+        let name = mutant.map_or("the sources", |mutant| mutant.name);
+        ensure!(built.status.success(), "{name}: {}", String::from_utf8_lossy(&built.stdout));
+        Ok(!test(&["--", MODEL])?.status.success())
+    };
+    ensure!(!is_caught(None)?, "the model fails without a mutant");
+    let mut tally = Tally::default();
+    for mutant in MUTANTS.iter().filter(|mutant| mutant.name.contains(filter)) {
+        let (start, file) = (Instant::now(), copy.join("paging/src").join(mutant.file));
+        let original = fs::read_to_string(&file)?;
+        fs::write(&file, mutant.applied_to(&original)?)?;
+        let is_caught = is_caught(Some(mutant));
+        fs::write(&file, original)?;
+        let name = Timed(mutant.name, start.elapsed());
+        if is_caught? {
+            tally.pass(&name);
+        } else {
+            tally.fail(&name, &"the model passes without it", "");
+        }
+    }
+    println!("{tally}");
+    Ok(tally.exit_code())
+}
+
+impl Mutant {
+    fn applied_to(&self, source: &str) -> Result<String> {
+        let count = source.matches(self.original).count();
+        ensure!(count == 1, "{}: `{}` is in {} {count} times", self.name, self.original, self.file);
+        Ok(source.replacen(self.original, self.replacement, 1))
+    }
+}
+
+/// Copies the files that git knows.
+fn copy_sources(workspace: &Workspace, copy: &Path) -> Result<()> {
+    let files =
+        cmd!("git", "ls-files").dir(workspace.root()).read().context("git does not list the files")?;
+    for file in files.lines().map(Path::new) {
+        let (from, to) = (workspace.root().join(file), copy.join(file));
+        if let Some(directory) = to.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        // A file that has not changed keeps its time, so that cargo does not compile it again.
+        if fs::read(&to).ok() != fs::read(&from).ok() {
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_changes_a_line_that_exists() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../paging/src");
+        for mutant in &MUTANTS {
+            let source = fs::read_to_string(sources.join(mutant.file)).expect("the file exists");
+            let mutated = mutant.applied_to(&source).expect("the line exists once");
+            assert_ne!(mutated, source, "{}", mutant.name);
+        }
+    }
+}
