@@ -9,7 +9,7 @@
 //!
 //! A call on another CPU may pass as well. It waits for a lock at most until that CPU releases it.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use thiserror::Error;
 use wasmi::errors::HostError;
 
@@ -56,14 +56,14 @@ impl From<EntryError> for wasmi::Error {
 
 /// The CPUs on which a call uses the engine, as a set of bits.
 #[derive(Debug, Default)]
-pub(super) struct Gate(AtomicU64);
+pub(super) struct Gate(AtomicUsize);
 
 /// The use of an engine by a call. The call may end on another CPU than it began on.
 #[derive(Debug)]
 #[must_use = "the engine stays in use until this is passed to `leave`"]
 pub(crate) struct Pass {
     /// The bit of the CPU on which the call began.
-    bit: u64,
+    bit: usize,
 }
 
 impl Gate {
@@ -94,9 +94,10 @@ impl Gate {
     }
 }
 
-/// The set with this CPU. There are at most 64.
-fn bit(cpu: usize) -> u64 {
-    1 << (cpu % 64)
+/// The set with this CPU. Machines have no more CPUs than bits: 64, or 32 on 32-bit targets, which
+/// have no larger atomics. If one had more, a call would fail while another CPU is in the engine.
+fn bit(cpu: usize) -> usize {
+    1 << (cpu % usize::BITS as usize)
 }
 
 #[cfg(test)]
@@ -106,12 +107,12 @@ mod tests {
     #[test]
     fn one_call_of_each_cpu_passes() {
         let gate = Gate::default();
-        let [first, second] = [0, 1].map(|cpu| gate.enter(cpu).unwrap());
+        let [first, second] = [0, 1].map(|cpu| gate.enter(cpu).expect("the CPU is outside"));
         assert_eq!([0, 1, 2].map(|cpu| gate.is_taken(cpu)), [true, true, false]);
         assert!(matches!(gate.enter(1), Err(EntryError::InUse)));
         gate.leave(&second);
         assert_eq!([0, 1].map(|cpu| gate.is_taken(cpu)), [true, false]);
-        gate.leave(&gate.enter(1).unwrap());
+        gate.leave(&gate.enter(1).expect("the CPU is outside"));
         gate.leave(&first);
         assert!(!gate.is_taken(0));
     }
