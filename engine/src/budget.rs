@@ -9,11 +9,13 @@
 //!    [`Limits::heap_bytes`](crate::Limits::heap_bytes) is still served, because its caller cannot
 //!    handle a failure, and it marks the store.
 //! 3. A reserve: a block that is set aside. When the wrapped allocator has no block, the reserve is
-//!    released into it, the allocation is repeated, and the store that is served is marked.
+//!    released into it, the allocation is repeated, and the store that is served is marked. Until
+//!    the reserve is set aside again, so is every other store for which something is allocated.
 //!
 //! A marked store is lost at its next boundary, which is where a call enters or leaves the guest or
-//! a host function. So the reserve must cover what a guest can allocate between two boundaries.
-//! Each engine holds a [`Claim`] for that, from which the size of the reserve is computed.
+//! a host function. So the reserve must cover what a guest can allocate between two boundaries, as
+//! often as stores can be served at the same time. Each engine holds a [`Claim`] for that, from
+//! which the size of the reserve is computed.
 
 mod meter;
 mod reserve;
@@ -21,6 +23,7 @@ mod reserve;
 use core::{
     alloc::{GlobalAlloc, Layout},
     fmt,
+    ptr::null_mut,
 };
 
 pub(crate) use self::meter::{Stay, Verdict};
@@ -125,24 +128,33 @@ impl<A: GlobalAlloc, M: HeapMeters> HeapBudget<A, M> {
     /// Fails if the wrapped allocator has no block of this size. Then only what the guests need is
     /// set aside.
     pub fn set_reserve(&self, bytes: usize) -> Result<(), ReserveError> {
-        self.reserve.set(&self.inner, bytes)
+        self.reserve.set(&self.inner, bytes, self.meters.stores_at_once())
     }
 
     /// Retries an allocation that failed, with the reserve released.
     #[cold]
-    fn retry(&self, mut allocate: impl FnMut() -> *mut u8) -> *mut u8 {
-        if !self.reserve.release(&self.inner) {
-            return core::ptr::null_mut();
-        }
+    fn retry(&self, allocate: impl FnMut() -> *mut u8) -> *mut u8 {
+        let Some(block) = self.reserve.serve(&self.inner, allocate) else { return null_mut() };
         self.meters.current().mark_exhausted();
-        allocate()
+        block
     }
 
     fn count_allocation(&self, block: *mut u8, bytes: usize) -> *mut u8 {
         if !block.is_null() {
-            self.meters.current().add(bytes);
+            self.meter_of_allocation().add(bytes);
         }
         block
+    }
+
+    /// Returns the meter that counts an allocation, and marks the store that is served if the block
+    /// may be from the reserve.
+    #[inline]
+    fn meter_of_allocation(&self) -> &HeapMeter {
+        let meter = self.meters.current();
+        if self.reserve.is_drawn() {
+            meter.mark_exhausted();
+        }
+        meter
     }
 }
 
@@ -191,7 +203,7 @@ unsafe impl<A: GlobalAlloc, M: HeapMeters> GlobalAlloc for HeapBudget<A, M> {
             moved = self.retry(reallocate);
         }
         if !moved.is_null() {
-            let meter = self.meters.current();
+            let meter = self.meter_of_allocation();
             meter.subtract(layout.size());
             meter.add(new_size);
         }
@@ -231,17 +243,18 @@ impl<A: GlobalAlloc + Sync, M: HeapMeters> Ledger for HeapBudget<A, M> {
     }
 
     fn claim(&self, bytes: usize) -> Option<usize> {
-        self.reserve.claim(&self.inner, bytes)
+        self.reserve.claim(&self.inner, bytes, self.meters.stores_at_once())
     }
 
     fn release_claim(&self, class: usize) {
-        self.reserve.release_claim(&self.inner, class);
+        self.reserve.release_claim(&self.inner, class, self.meters.stores_at_once());
     }
 }
 
 /// A part of the reserve that is kept for the guests of an engine, until this is dropped.
 ///
-/// Claims overlap: the reserve is as large as the largest, because one guest at a time uses it.
+/// Claims overlap: the reserve has room for the largest, as often as stores can be served at the
+/// same time.
 #[must_use = "a dropped claim ends"]
 #[derive(Debug)]
 pub(crate) struct Claim {

@@ -28,10 +28,13 @@ use crate::{
 ///
 /// An engine is `Send` and `Sync`, and serves one call of each CPU at a time. A call that finds it
 /// in use fails with [`EntryError::InUse`] and does not wait, because in an interrupt handler it
-/// would wait forever. The platform of the address space states which CPU makes the call. With one
-/// CPU, and with a [`Fixed`](crate::Fixed) backing, all calls count as those of one. A call lasts
-/// from its start to its return, and includes the host functions that its guest calls. Those can
-/// call into the same store. Loading and instantiating a module count as calls.
+/// would wait forever. The platform of the address space, or
+/// [`Fixed::on_cpus`](crate::Fixed::on_cpus), states which CPU makes the call. A call lasts from
+/// its start to its return, and includes the host functions that its guest calls. Those can call
+/// into the same store. Loading and instantiating a module count as calls.
+///
+/// A kernel that moves a thread to another CPU during a call must not call guests of the engine in
+/// interrupt handlers, because the call counts for the CPU on which it began.
 #[derive(Clone, Debug)]
 pub struct Engine {
     shared: Arc<Shared>,

@@ -9,7 +9,7 @@
 use linked_list_allocator::LockedHeap;
 use palimpsest_engine::{HeapBudget, HeapMeter, HeapMeters};
 
-use crate::cpu;
+use crate::{cpu, cpus};
 
 #[global_allocator]
 static HEAP: HeapBudget<Inner, CpuMeters> = HeapBudget::with_meters(empty(), CpuMeters);
@@ -22,6 +22,10 @@ pub(crate) struct CpuMeters;
 unsafe impl HeapMeters for CpuMeters {
     fn current(&self) -> &HeapMeter {
         cpu::this().heap_meter()
+    }
+
+    fn stores_at_once(&self) -> usize {
+        cpus::count()
     }
 }
 

@@ -62,6 +62,8 @@ const PIECE_BYTES: u64 = 1 << 20;
 pub struct Fixed {
     arenas: Arenas,
     guard: Option<Arc<Guard>>,
+    /// Returns the number of the calling CPU, if there are several.
+    cpu: Option<fn() -> usize>,
 }
 
 impl Fixed {
@@ -69,7 +71,7 @@ impl Fixed {
     /// are not used, because memories start at multiples of 16.
     #[must_use]
     pub fn new(bytes: &'static mut [MaybeUninit<u8>]) -> Self {
-        Self { arenas: Arenas::default(), guard: None }.and(bytes)
+        Self { arenas: Arenas::default(), guard: None, cpu: None }.and(bytes)
     }
 
     /// A backing that takes chunks of `chunk_bytes` from the global allocator, or of the size of a
@@ -79,7 +81,7 @@ impl Fixed {
     /// chunk counts as heap of the store that caused it.
     #[must_use]
     pub fn on_heap(chunk_bytes: usize) -> Self {
-        Self { arenas: Arenas::on_heap(chunk_bytes), guard: None }
+        Self { arenas: Arenas::on_heap(chunk_bytes), guard: None, cpu: None }
     }
 
     /// Adds a slice to the backing and all of its clones.
@@ -108,6 +110,16 @@ impl Fixed {
     #[must_use]
     pub fn handle_fault(&self, address: usize) -> bool {
         self.guard.as_ref().is_some_and(|guard| guard.handle_fault(address))
+    }
+
+    /// Lets each CPU make a call of the same engine at the same time. `cpu` returns the number of
+    /// the CPU that calls it, from 0 on.
+    ///
+    /// Without it all calls count as those of one CPU, and fail with
+    /// [`EntryError::InUse`](crate::EntryError::InUse) while another one runs.
+    #[must_use]
+    pub fn on_cpus(self, cpu: fn() -> usize) -> Self {
+        Self { cpu: Some(cpu), ..self }
     }
 
     /// Returns the number of bytes of all arenas that no memory owns at present.
@@ -144,6 +156,14 @@ unsafe impl Provider for Fixed {
     /// another.
     fn shares(&self) -> Shares {
         Shares { address_bytes: u64::MAX, resident_frames: u64::MAX }
+    }
+
+    fn has_many_cpus(&self) -> bool {
+        self.cpu.is_some()
+    }
+
+    fn cpu(&self) -> usize {
+        self.cpu.map_or(0, |cpu| cpu())
     }
 
     fn image(&self, parts: &[ImagePart<'_>], _charge: ImageCharge) -> Option<Arc<dyn DataImage>> {

@@ -1,25 +1,28 @@
 //! The frames that the images of an engine hold, which no store is charged for.
 
 use alloc::sync::Arc;
-use spin::Mutex;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The number of frames that the images of an engine may hold together.
+///
+/// It has no lock, because an interrupt handler may drop a module.
 #[derive(Debug)]
 pub(crate) struct ImageBudget {
-    limit: u64,
-    charged: Mutex<u64>,
+    limit: usize,
+    charged: AtomicUsize,
 }
 
 impl ImageBudget {
     /// A budget of `limit` frames.
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, charged: Mutex::new(0) }
+        Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), charged: AtomicUsize::new(0) }
     }
 
     /// Charges `frames` frames, or returns `None` if fewer are left.
     pub(crate) fn charge(self: &Arc<Self>, frames: u64) -> Option<ImageCharge> {
-        let mut charged = self.charged.lock();
-        *charged = charged.checked_add(frames).filter(|&sum| sum <= self.limit)?;
+        let frames = usize::try_from(frames).ok()?;
+        let sum = |charged: usize| charged.checked_add(frames).filter(|&sum| sum <= self.limit);
+        self.charged.fetch_update(Relaxed, Relaxed, sum).ok()?;
         Some(ImageCharge { budget: Arc::clone(self), frames })
     }
 }
@@ -29,12 +32,12 @@ impl ImageBudget {
 #[derive(Debug)]
 pub(crate) struct ImageCharge {
     budget: Arc<ImageBudget>,
-    frames: u64,
+    frames: usize,
 }
 
 impl Drop for ImageCharge {
     fn drop(&mut self) {
-        *self.budget.charged.lock() -= self.frames;
+        self.budget.charged.fetch_sub(self.frames, Relaxed);
     }
 }
 

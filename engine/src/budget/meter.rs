@@ -7,12 +7,11 @@ const AT_REST: isize = isize::MAX;
 
 /// Counts what one thread of the kernel allocates.
 ///
-/// At rest it counts for no store. A stay in a store has a ceiling, and its count is the difference
-/// between its end and its start.
+/// At rest it counts for no store. A stay in a store has a ceiling, and counts from zero.
 #[derive(Debug)]
 pub struct HeapMeter {
-    /// Bytes that were allocated minus bytes that were freed. Only differences have a meaning,
-    /// because a thread may free what another one has allocated.
+    /// Bytes that were allocated minus bytes that were freed since the present stay began. It may
+    /// be negative, because a thread may free what another one has allocated.
     count: AtomicIsize,
     /// The count above which the store that is served exceeds its limit, or [`AT_REST`].
     ceiling: AtomicIsize,
@@ -23,9 +22,16 @@ pub struct HeapMeter {
 /// Returns the meter of the running thread.
 ///
 /// A kernel with one CPU that does not preempt needs no implementation, because [`HeapMeter`] is
-/// one. A kernel that runs guests on several CPUs, or that switches threads during a guest's call,
-/// returns the meter of the thread that the CPU executes. A stay in a store then keeps its meter
-/// when the thread is preempted or moves to another CPU.
+/// one. Other kernels choose by what can happen between the start of a guest's call and its return:
+///
+/// | meanwhile the kernel may | meters |
+/// | --- | --- |
+/// | run guests on other CPUs | one for each CPU |
+/// | switch to another thread that calls guests, or move the thread to another CPU | one for each thread |
+///
+/// [`current`](Self::current) must return the same meter from the start of a call to its return. If
+/// it does not, stores are charged for what others allocate. A [`Task`](crate::Task) is one call
+/// for each slice, so a kernel with a meter for each CPU may resume it on any of them.
 ///
 /// # Safety
 ///
@@ -35,8 +41,15 @@ pub struct HeapMeter {
 #[allow(unsafe_code, reason = "an allocator calls it")]
 pub unsafe trait HeapMeters: Sync {
     /// Returns the meter of the running thread. It should take a few instructions, for example one
-    /// load from the thread's control block.
+    /// load from the control block of the thread or CPU.
     fn current(&self) -> &HeapMeter;
+
+    /// Returns how many stores may be served at the same time: the number of meters that calls of
+    /// guests use.
+    ///
+    /// When the heap is exhausted each of them may allocate until its guest is stopped, so the
+    /// reserve has room for as many. The number must not rise after an engine was created.
+    fn stores_at_once(&self) -> usize;
 }
 
 // SAFETY: it returns a reference.
@@ -44,6 +57,10 @@ pub unsafe trait HeapMeters: Sync {
 unsafe impl HeapMeters for HeapMeter {
     fn current(&self) -> &HeapMeter {
         self
+    }
+
+    fn stores_at_once(&self) -> usize {
+        1
     }
 }
 
@@ -72,7 +89,7 @@ impl Verdict {
 #[derive(Debug)]
 #[must_use = "the stay must end"]
 pub(crate) struct Stay {
-    entry: isize,
+    outer_count: isize,
     outer_ceiling: isize,
     outer_verdict: u8,
 }
@@ -90,16 +107,19 @@ impl HeapMeter {
 
     /// Starts a stay in a store that may allocate `allowance` more bytes.
     pub(crate) fn enter(&self, allowance: isize) -> Stay {
-        self.begin(|entry| entry.saturating_add(allowance).min(AT_REST - 1))
+        self.begin(allowance.min(AT_REST - 1))
     }
 
-    fn begin(&self, ceiling: impl FnOnce(isize) -> isize) -> Stay {
-        let entry = self.count.load(Relaxed);
-        let outer_ceiling = self.ceiling.load(Relaxed);
-        let outer_verdict = self.verdict.load(Relaxed);
-        self.ceiling.store(ceiling(entry), Relaxed);
+    fn begin(&self, ceiling: isize) -> Stay {
+        let stay = Stay {
+            outer_count: self.count.load(Relaxed),
+            outer_ceiling: self.ceiling.load(Relaxed),
+            outer_verdict: self.verdict.load(Relaxed),
+        };
+        self.count.store(0, Relaxed);
+        self.ceiling.store(ceiling, Relaxed);
         self.verdict.store(Verdict::Sound as u8, Relaxed);
-        Stay { entry, outer_ceiling, outer_verdict }
+        stay
     }
 
     /// Ends a stay. Returns the bytes that the store has taken, which are negative if it has freed
@@ -107,17 +127,16 @@ impl HeapMeter {
     ///
     /// A stay of another store around this one is not charged for them.
     pub(crate) fn leave(&self, stay: &Stay) -> (isize, Verdict) {
-        let verdict = self.verdict();
-        let taken = self.count.load(Relaxed).wrapping_sub(stay.entry);
-        self.count.store(stay.entry, Relaxed);
+        let (taken, verdict) = (self.taken(), self.verdict());
+        self.count.store(stay.outer_count, Relaxed);
         self.ceiling.store(stay.outer_ceiling, Relaxed);
         self.verdict.store(stay.outer_verdict, Relaxed);
         (taken, verdict)
     }
 
     /// Returns the bytes that the present stay has taken so far.
-    pub(crate) fn taken(&self, stay: &Stay) -> isize {
-        self.count.load(Relaxed).wrapping_sub(stay.entry)
+    pub(crate) fn taken(&self) -> isize {
+        self.count.load(Relaxed)
     }
 
     /// Returns the verdict of the present stay.
@@ -126,7 +145,7 @@ impl HeapMeter {
     }
 
     pub(super) fn unattributed<R>(&self, f: impl FnOnce() -> R) -> R {
-        let stay = self.begin(|_| AT_REST);
+        let stay = self.begin(AT_REST);
         let result = f();
         self.leave(&stay);
         result

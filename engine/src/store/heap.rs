@@ -67,10 +67,10 @@ impl HeapAccount {
     /// Returns why the store is lost, if it is.
     pub(crate) fn lost(&self) -> Option<OutOfHeap> {
         match &self.stay {
-            Some((meter, stay)) => match meter.verdict() {
+            Some((meter, _)) => match meter.verdict() {
                 Verdict::Sound => None,
                 verdict @ (Verdict::AboveLimit | Verdict::Exhausted) => {
-                    self.error(verdict, self.taken.saturating_add(meter.taken(stay)))
+                    self.error(verdict, self.taken.saturating_add(meter.taken()))
                 }
             },
             None => self.lost,
@@ -79,7 +79,7 @@ impl HeapAccount {
 
     /// Returns the bytes that the store takes.
     pub(crate) fn bytes(&self) -> usize {
-        let in_stay = self.stay.as_ref().map_or(0, |(meter, stay)| meter.taken(stay));
+        let in_stay = self.stay.as_ref().map_or(0, |(meter, _)| meter.taken());
         usize::try_from(self.taken.saturating_add(in_stay)).unwrap_or(0)
     }
 

@@ -61,6 +61,10 @@ unsafe impl HeapMeters for RunningThread {
     fn current(&self) -> &HeapMeter {
         threads::current_meter()
     }
+
+    fn stores_at_once(&self) -> usize {
+        threads::THREADS.len()
+    }
 }
 
 /// The address space of all guests.
