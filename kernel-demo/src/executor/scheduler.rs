@@ -143,7 +143,9 @@ impl<T: 'static> Scheduler<T> {
             if previous.is_some_and(|previous| previous != cpu) {
                 self.cpus[cpu].moved.fetch_add(1, Ordering::Relaxed);
             }
-            match entry.take_turn(self.slice_ticks) {
+            let after = entry.take_turn(self.slice_ticks);
+            memory::space().flush_if_awaited();
+            match after {
                 After::Queue(entry) => self.requeue(cpu, entry),
                 After::Ended(ended) => {
                     on_end(cpu, ended);
