@@ -217,3 +217,34 @@ impl fmt::Display for Machine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figure::Unit;
+    use crate::figure::tests::{OURS, figure};
+    use serde_json::json;
+
+    #[test]
+    fn a_row_has_the_ratios_of_both_sides() {
+        let times =
+            [("compute/1", 100.0), ("compute/2", 50.0), ("discard_64/1", 200.0), ("discard_64/2", 125.0)];
+        let list = times.map(|(name, ns)| figure(&format!("cpus/{name}"), Unit::Ns, ns));
+        let line = |name: &str, bytes: u64, threads: u32, rounds: f64| json!({ "name": name, "bytes": bytes, "threads": threads, "ops_per_s": rounds, "shootdowns": 5_400 });
+        let linux = vec![
+            line("compute", 0, 1, 10.0),
+            line("compute", 0, 2, 18.0),
+            line("churn", 65_536, 1, 1_000.0),
+            line("churn", 65_536, 2, 1_350.0),
+        ];
+        let page = Machine { cpus: 2, ours: Figures::of(OURS, list.to_vec()), linux }.to_string();
+        for row in [
+            "| computing | 100 | 50 | 2.00 | 1.00 | 1.80 | 1.00 |",
+            "| 64 KiB, a guest for each CPU | 200 | 125 | 1.60 | 0.80 | 1.35 | 0.75 |",
+            "| 64 KiB, guests of one module |  |  |  |  |  |  |",
+            "| interrupts for each discard of 64 KiB |  | 1.00 |",
+        ] {
+            assert!(page.contains(row), "{row} is not in {page}");
+        }
+    }
+}
