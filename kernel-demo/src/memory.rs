@@ -53,6 +53,13 @@ const HEAP_BYTES_PER_MODULE_BYTE: u64 = 20;
 /// The most of the pool that becomes heap for a module, in quarters.
 const MAX_HEAP_QUARTERS: u64 = 3;
 
+/// More bytes of heap for each byte of the module, up to [`MAX_SPARE_BYTES`] and half of the pool.
+///
+/// What is set aside is one block. It grows while the module is loaded, so a module with a few
+/// large functions needs room beside the block.
+const SPARE_BYTES_PER_MODULE_BYTE: u64 = 16;
+const MAX_SPARE_BYTES: u64 = 32 << 20;
+
 static POOL: Once<CachedPool> = Once::new();
 static SPACE: Once<Space> = Once::new();
 static PLAIN_ENTRY: AtomicBool = AtomicBool::new(false);
@@ -138,7 +145,9 @@ pub(crate) unsafe fn init(
 fn init_heap(pool: &FramePool, module_bytes: u64) -> Result<(), MemoryError> {
     let pool_bytes = pool.total_frames() * Size4KiB::SIZE;
     let share = (pool_bytes / HEAP_DIVISOR).clamp(MIN_HEAP_BYTES, MAX_HEAP_BYTES);
-    let for_module = (module_bytes * HEAP_BYTES_PER_MODULE_BYTE).min(pool_bytes / 4 * MAX_HEAP_QUARTERS);
+    let needed = module_bytes * HEAP_BYTES_PER_MODULE_BYTE;
+    let spare = (module_bytes * SPARE_BYTES_PER_MODULE_BYTE).min(MAX_SPARE_BYTES);
+    let for_module = needed.min(pool_bytes / 4 * MAX_HEAP_QUARTERS).max((needed + spare).min(pool_bytes / 2));
     let bytes = share.max(for_module).next_multiple_of(Size4KiB::SIZE);
     let out_of_memory = MemoryError::Heap { bytes, free_frames: pool.free_frames() };
     let run = pool.allocate_contiguous(bytes / Size4KiB::SIZE).ok_or(out_of_memory)?;
