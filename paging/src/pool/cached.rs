@@ -204,7 +204,10 @@ impl<C: Fn() -> usize> CachedPool<C> {
     }
 
     /// Allocates from the own cache, or from the pool.
-    #[inline(always)]
+    ///
+    /// Never inlined: the copy of the pool's code in it would keep the compiler from knowing that a
+    /// pool without caches allocates one frame.
+    #[inline(never)]
     fn allocate_nearby(&self, request: Request) -> Option<Allocation> {
         match self.own_cache() {
             Some(mut cache) => cache.take(request).or_else(|| {
@@ -213,6 +216,12 @@ impl<C: Fn() -> usize> CachedPool<C> {
             }),
             None => self.pool.allocate(request),
         }
+    }
+
+    /// Allocates from the pool, with the frames of all caches in it.
+    #[cold]
+    fn allocate_recalled(&self, request: Request) -> Option<Allocation> {
+        self.recall(|| self.pool.allocate(request))
     }
 
     fn totals(&self) -> Totals {
@@ -274,7 +283,12 @@ impl<C> fmt::Debug for CachedPool<C> {
 unsafe impl<C: Fn() -> usize> FrameSource for CachedPool<C> {
     #[inline(always)]
     fn allocate(&self, request: Request) -> Option<Allocation> {
-        self.allocate_nearby(request).or_else(|| self.recall(|| self.pool.allocate(request)))
+        let allocation =
+            if self.caches.is_empty() { self.pool.allocate(request) } else { self.allocate_nearby(request) };
+        match allocation {
+            None => self.allocate_recalled(request),
+            some => some,
+        }
     }
 
     /// Takes the frames back into the cache of the calling CPU, or into the pool if there are many.
