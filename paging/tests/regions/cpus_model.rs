@@ -29,11 +29,14 @@ use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::{Account, Decommitted, FaultAround, Image, Policies, ZeroStores};
 
 use crate::model::Random;
-use crate::world::{GIB, KIB, MIB, Machine, PAGE, TestRegion, World, address, pages};
+use crate::world::{
+    Entry, GIB, KIB, MIB, Machine, PAGE, REP_STOSQ, StringStore, TestRegion, World, address, pages,
+};
 
 const CPUS: usize = 4;
 
-const FRAMES: usize = 2000;
+/// Few enough that frames run out while the rest of the kernel holds some.
+const FRAMES: usize = 1200;
 
 const STORES: usize = 7;
 
@@ -104,12 +107,15 @@ struct Figures {
     released_frames: u64,
     /// Tables that had to wait for other CPUs.
     waited_tables: u64,
+    /// Stores that found no frame.
+    lost_stores: u64,
 }
 
 impl AddAssign for Figures {
     fn add_assign(&mut self, more: Self) {
         self.released_frames += more.released_frames;
         self.waited_tables += more.waited_tables;
+        self.lost_stores += more.lost_stores;
     }
 }
 
@@ -127,11 +133,9 @@ impl<'a> Model<'a> {
             1 => self.replace_image(),
             2 => self.world.space().flush_before_idle(),
             3 => self.world.space().flush_if_awaited(),
-            // Of a store that another CPU uses, nothing may be reclaimed.
-            4 if !self.stores.iter().any(|store| matches!(store.seat, Seat::On(there) if there != cpu)) => {
-                self.world.space().reclaim(self.random.below(20));
-            }
-            5 => self.world.space().set_policies(policies(&mut self.random)),
+            4 => drop(self.world.space().reclaim(self.random.below(20))),
+            5 => self.change_shortage(),
+            6 => self.world.space().set_policies(policies(&mut self.random)),
             _ => self.use_store(cpu),
         }
         self.guess();
@@ -157,6 +161,14 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// The rest of the kernel takes nearly all frames, or releases some.
+    fn change_shortage(&mut self) {
+        match self.random.below(3) {
+            0 => self.world.source.hoard(self.random.below(30)),
+            _ => self.world.source.unhoard(self.random.index(FRAMES)),
+        }
+    }
+
     fn replace_image(&mut self) {
         let bytes = IMAGE.map(|(_, byte)| [byte; 4096]);
         let parts = IMAGE.iter().zip(&bytes).map(|((page, _), bytes)| (page * PAGE, bytes.as_slice()));
@@ -171,6 +183,7 @@ impl<'a> Model<'a> {
         if self.stores.len() < STORES {
             let account = Arc::new(match self.random.below(4) {
                 0 => Account::reserved(None),
+                1 => Account::new(Some(60)),
                 _ => Account::new(None),
             });
             self.stores.push(Store { account, seat: Seat::Free, regions: Vec::new() });
@@ -191,6 +204,9 @@ impl<'a> Model<'a> {
         } else {
             self.seat(index, cpu);
         }
+        if self.stores[index].seat == Seat::Free {
+            return;
+        }
         let (world, store) = (self.world, &self.stores[index]);
         store.regions.iter().for_each(|known| world.cpu.mmu().check_caches(known.region.pages()));
         match self.stores[index].seat {
@@ -205,12 +221,13 @@ impl<'a> Model<'a> {
             self.world.space().leave(&self.stores[index].account);
             self.stores[index].seat = Seat::Free;
         }
-        if self.random.below(60) == 0 {
+        if self.stores[index].account.is_lost() || self.random.below(60) == 0 {
             self.end(index);
         }
     }
 
-    /// Reserves a region on one CPU, and uses it on another one.
+    /// Reserves a region on one CPU, and uses it on another one. Nothing happens if there are too
+    /// few frames.
     fn begin_elsewhere(&mut self, index: usize) {
         let store = &mut self.stores[index];
         let Some(region) = reserve(self.world, store, &mut self.random) else { return };
@@ -257,6 +274,7 @@ impl<'a> Model<'a> {
     /// Ends a store, on a CPU that uses it.
     fn end(&mut self, index: usize) {
         let mut store = self.stores.swap_remove(index);
+        self.figures.lost_stores += u64::from(store.account.is_lost());
         if let Seat::On(_) = store.seat {
             self.world.space().leave(&store.account);
         }
@@ -274,7 +292,7 @@ impl<'a> Model<'a> {
         }
         let known = &store.regions[self.random.index(store.regions.len())];
         for _ in 0..4 {
-            check(self.world, known, known.page(&mut self.random));
+            check(self.world, &store.account, known, known.page(&mut self.random));
         }
     }
 
@@ -291,10 +309,12 @@ impl<'a> Model<'a> {
             drop(store.regions.swap_remove(chosen));
             return;
         }
-        let known = &mut store.regions[chosen];
-        match self.random.below(11) {
+        let (account, known) = (&store.account, &mut store.regions[chosen]);
+        match self.random.below(13) {
             0..4 => write(self.world, known, &mut self.random),
-            4..7 => (0..6).for_each(|_| check(self.world, known, known.page(&mut self.random))),
+            4..7 => (0..6).for_each(|_| check(self.world, account, known, known.page(&mut self.random))),
+            7 => fill(self.world, known, &mut self.random),
+            8 => self.world.space().yield_frames(account),
             _ => {
                 let released = clear(self.world, known, &mut self.random);
                 self.figures.released_frames += released.frames_released;
@@ -305,6 +325,7 @@ impl<'a> Model<'a> {
 
     /// Checks all pages, ends all stores, and releases everything.
     fn finish(mut self) -> Figures {
+        self.world.source.unhoard(usize::MAX);
         while let Some(index) = self.stores.len().checked_sub(1) {
             let Store { account, seat, regions } = &mut self.stores[index];
             if let Seat::On(cpu) = *seat {
@@ -314,7 +335,7 @@ impl<'a> Model<'a> {
                 *seat = Seat::On(self.world.cpu.mmu().cpu());
             }
             for known in regions.iter() {
-                known.bytes.keys().for_each(|page| check(self.world, known, *page));
+                known.bytes.keys().for_each(|page| check(self.world, account, known, *page));
             }
             self.end(index);
         }
@@ -357,10 +378,24 @@ fn write(world: &World, known: &mut Known<'_>, random: &mut Random) {
     }
 }
 
-fn check(world: &World, known: &Known<'_>, page: u64) {
+fn check(world: &World, account: &Account, known: &Known<'_>, page: u64) {
     let read = world.read(known.address(page));
     let expected = known.bytes.get(&page).copied().unwrap_or(0);
-    assert!(read == expected, "page {page} contains {read}, and {expected} was written");
+    assert!(read == expected || account.is_lost(), "page {page} contains {read}, and {expected} was written");
+}
+
+/// Writes zeros under the guard, where the pages contain zeros.
+fn fill(world: &World, known: &mut Known<'_>, random: &mut Random) {
+    let (page, count) = known.range(random);
+    let count = count.min(40);
+    if known.bytes.range(page..page + count).next().is_some() {
+        return;
+    }
+    let (range, start) = (pages(&known.region, page, count), address(&known.region, page));
+    let guard = known.region.zero_fill(range).expect("the range is inside");
+    let store = StringStore { code: &REP_STOSQ, element_bytes: 8, value: 0, start, count: count * PAGE / 8 };
+    world.cpu.string_store(world.space(), Entry::WithRegisters, store).expect("the range can be written");
+    drop(guard);
 }
 
 /// Clears a range in one of the ways, and checks that what it reports as released is free.
@@ -420,6 +455,6 @@ fn stores_that_move_between_cpus_agree_with_the_model() {
     }
     println!("{steps} steps: {figures:?}");
     // A model in which nothing happens would agree with anything.
-    let Figures { released_frames, waited_tables } = figures;
-    assert!(released_frames > steps / 10 && waited_tables > steps / 200, "{figures:?}");
+    let Figures { released_frames, waited_tables, lost_stores } = figures;
+    assert!(released_frames > steps / 10 && waited_tables > steps / 400 && lost_stores > 0, "{figures:?}");
 }

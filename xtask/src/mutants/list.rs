@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// All of them.
-pub(super) const MUTANTS: [Mutant; 31] = [
+pub(super) const MUTANTS: [Mutant; 34] = [
     // Flushes of the CPU that changes entries.
     Mutant {
         name: "decommit-flushes-frames",
@@ -193,5 +193,24 @@ pub(super) const MUTANTS: [Mutant; 31] = [
         file: "tlb/seat.rs",
         original: "Holder::Several => u64::MAX,",
         replacement: "Holder::Several => 0,",
+    },
+    // Frames that are taken from outside, and the sink.
+    Mutant {
+        name: "demote-flushes",
+        file: "table/ahead.rs",
+        original: "batch.add_with(|| page_at(pages, index - first));",
+        replacement: "let _ = (&batch, first);",
+    },
+    Mutant {
+        name: "sink-flushes-what-it-replaces",
+        file: "fault/resolve.rs",
+        original: "    env.platform.flush(page);\n",
+        replacement: "",
+    },
+    Mutant {
+        name: "relief-spares-stores-that-run",
+        file: "tlb/cpus.rs",
+        original: "(Holder::Running, Some(other)) if other != cpu => {",
+        replacement: "(Holder::Running, Some(other)) if other > 64 => {",
     },
 ];

@@ -12,6 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
+use palimpsest_paging::x86_64::VirtAddr;
 use palimpsest_paging::x86_64::structures::idt::PageFaultErrorCode;
 use palimpsest_paging::x86_64::structures::paging::page::PageRange;
 use palimpsest_paging::x86_64::structures::paging::page_table::PageTableLevel;
@@ -57,13 +58,6 @@ struct Caches {
     /// Some of the pages that code has accessed since everything was flushed.
     accessed: RefCell<Vec<Page>>,
 }
-
-/// The levels of the entries that own tables, and those of the tables.
-const ABOVE_AND_BELOW: [(PageTableLevel, PageTableLevel); 3] = [
-    (PageTableLevel::Four, PageTableLevel::Three),
-    (PageTableLevel::Three, PageTableLevel::Two),
-    (PageTableLevel::Two, PageTableLevel::One),
-];
 
 /// The most pages that a CPU guesses from.
 const GUESSES: usize = 64;
@@ -199,16 +193,19 @@ impl Mmu {
             });
             assert!(is_true, "CPU {cpu} caches that {page:?} is {cached:?}, and it is {now:?}");
         }
-        for page in [pages.start, pages.end - 1] {
-            let way: Vec<_> = self.tables_to(page).collect();
-            for (above, below) in ABOVE_AND_BELOW {
-                let frame = way.iter().find(|(level, ..)| *level == above).map(|(.., frame)| *frame);
-                let cached = caches.tables.borrow().get(&(below, block(page, below))).copied();
-                assert!(
-                    cached.is_none() || cached == frame,
-                    "CPU {cpu} caches {cached:?} as a table of {page:?}, and it is {frame:?}"
-                );
+        for ((level, block), cached) in caches.tables.borrow().iter() {
+            let start = Page::containing_address(VirtAddr::new(block << table_bits(*level)));
+            let page = start.max(pages.start);
+            if page >= pages.end || self::block(page, *level) != *block {
+                continue;
             }
+            let above = level.next_higher_level();
+            let frame =
+                self.tables_to(page).find(|(level, ..)| Some(*level) == above).map(|(.., frame)| frame);
+            assert!(
+                frame == Some(*cached),
+                "CPU {cpu} caches {cached:?} as the table of {page:?} at level {level:?}, and it is {frame:?}"
+            );
         }
     }
 
@@ -342,11 +339,15 @@ impl Mmu {
 
 /// The number of the block of addresses that a table of this level translates for this page.
 fn block(page: Page, level: PageTableLevel) -> u64 {
-    let table_bits = match level {
+    page.start_address().as_u64() >> table_bits(level)
+}
+
+/// The base-2 logarithm of the number of bytes that a table of this level translates.
+fn table_bits(level: PageTableLevel) -> u32 {
+    match level {
         PageTableLevel::One => 21,
         PageTableLevel::Two => 30,
         PageTableLevel::Three => 39,
         PageTableLevel::Four => 48,
-    };
-    page.start_address().as_u64() >> table_bits
+    }
 }
