@@ -154,6 +154,8 @@ impl<T: 'static> Scheduler<T> {
                     }
                 }
             }
+            // The ends of turns are the ticks of this kernel.
+            memory::space().flush_if_awaited();
         }
         self.local_timer.stop();
     }

@@ -263,8 +263,11 @@ impl Cpus {
         if platform.cpus() == 1 {
             return (0, 0);
         }
-        let limbo = self.limbo.lock();
-        (limbo.frames(), self.released_tables.load(Ordering::Relaxed))
+        // The timer's interrupt may take the lock.
+        platform.without_interrupts(|| {
+            let limbo = self.limbo.lock();
+            (limbo.frames(), self.released_tables.load(Ordering::Relaxed))
+        })
     }
 
     /// Releases every table, at the end of the space, before which every CPU has flushed.

@@ -422,3 +422,59 @@ fn tables_that_wait_are_released_when_frames_are_short() {
     assert!(!other.is_lost());
     assert_eq!(world.space().usage().waiting_table_frames, 0);
 }
+
+#[test]
+fn pages_that_were_cleared_elsewhere_in_any_way_read_as_zero() {
+    type Clear = fn(&mut TestRegion<'_>);
+    let clears: [Clear; 4] = [
+        |region| assert_eq!(region.decommit(region.pages()).map(|done| done.frames_released), Ok(8)),
+        |region| assert_eq!(region.recommit(region.pages()).map(|done| done.frames_released), Ok(8)),
+        |region| assert_eq!(region.zero_in_place(region.pages()), Ok(8)),
+        |region| {
+            assert_eq!(region.defer(region.pages()), Ok(8));
+            assert_eq!(region.reclaim(8).frames_released, 8);
+        },
+    ];
+    for clear in clears {
+        let world = World::with_cpus(2);
+        let (account, mut region) = region_on(&world, &[0, 1], 8, 1);
+        clear(&mut region);
+        world.space().leave(&account);
+        // It takes the frames that were released.
+        let (_, _others) = region_on(&world, &[1], 8, 7);
+        world.enter_on(0, &account);
+        assert!((0..8).all(|page| world.read(address(&region, page)) == 0));
+    }
+}
+
+#[test]
+fn tables_wait_for_a_cpu_that_has_flushed_before_its_thread_was_moved() {
+    let world = World::with_cpus(2);
+    let (account, mut region) = region_on(&world, &[0], 8, 1);
+    world.space().flush_before_idle();
+    world.write_pages(&region, 8, 1);
+    world.run_on(1);
+    world.space().migrate(&account);
+    let all = region.pages();
+    assert_eq!(region.decommit(all).map(|released| released.tables_waiting), Ok(2));
+}
+
+#[test]
+fn an_account_that_has_moved_does_not_write_to_the_sink_of_its_former_cpu() {
+    let world = World::with_cpus(2);
+    let accounts = [0, 1].map(|_| Arc::new(Account::new(Some(0))));
+    world.run_on(0);
+    let [first, second] = [0, 1].map(|index| world.region_of(GIB, &accounts[index]));
+    world.enter_on(0, &accounts[0]);
+    world.write(first.base(), 5);
+    world.space().leave(&accounts[0]);
+    world.enter_on(1, &accounts[0]);
+    world.write(first.base(), 6);
+    world.enter_on(0, &accounts[1]);
+    world.write(second.base(), 8);
+    world.run_on(1);
+    world.write(first.base(), 9);
+    world.run_on(0);
+    assert_eq!(world.read(second.base()), 8);
+    assert!(accounts.iter().all(|account| account.is_lost()));
+}
