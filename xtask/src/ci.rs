@@ -59,7 +59,8 @@ const LAZY_VALIDATION: &str =
 /// addresses. Each target is a command: a command for two would give both of them the dispatch of
 /// wasmi that one needs.
 const ON_THUMB: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
-                        --package=palimpsest-firmware --no-default-features --target=thumbv7em-none-eabihf -- -D warnings";
+                        --package=palimpsest-firmware --no-default-features --features=palimpsest-firmware/guard \
+                        --target=thumbv7em-none-eabihf -- -D warnings";
 const ON_RISCV32: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                           --package=palimpsest-firmware --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
 const SPEC_ON_RISCV32: &str =

@@ -1,8 +1,8 @@
 //! The two machines: where they start, and what a fault does.
 
-#[cfg(target_arch = "arm")]
+#[cfg(all(target_arch = "arm", feature = "guard"))]
 pub(crate) mod mpu;
-#[cfg(target_arch = "arm")]
+#[cfg(all(target_arch = "arm", feature = "guard"))]
 mod thumb;
 
 #[cfg(target_arch = "arm")]

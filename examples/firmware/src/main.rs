@@ -22,7 +22,7 @@
 extern crate alloc;
 
 mod checks;
-#[cfg(target_arch = "arm")]
+#[cfg(all(target_arch = "arm", feature = "guard"))]
 mod guarded;
 mod lending;
 mod machine;

@@ -43,14 +43,14 @@ pub(crate) fn run(checks: &mut Checks) -> Result<(), Box<dyn Error>> {
     println!("bytes of flash: {}", ram::flash_used());
     println!("bytes of stack: {}", ram::stack_peak());
     println!("bytes of heap: {}", ram::heap_peak_ever());
-    #[cfg(target_arch = "arm")]
+    #[cfg(all(target_arch = "arm", feature = "guard"))]
     crate::guarded::check(&fixed, checks)?;
     lending::check_memories(&fixed, checks)
 }
 
 /// Lets the memory protection unit guard lent pages, where the example knows one.
 fn guarded(fixed: Fixed) -> Fixed {
-    #[cfg(target_arch = "arm")]
+    #[cfg(all(target_arch = "arm", feature = "guard"))]
     let fixed = crate::machine::mpu::guard(fixed);
     fixed
 }
