@@ -46,7 +46,8 @@ impl Records {
         Self { records: Vec::with_capacity(capacity), last_found: 0 }
     }
 
-    /// The capacity that the next insertion of a small region's record needs, if there is no room.
+    /// The capacity that the vector needs before the next record of a small region is inserted, if
+    /// its capacity is too small.
     pub(crate) fn wanted_capacity(&self) -> Option<usize> {
         let is_full = self.records.len() == self.records.capacity();
         let wanted = if is_full { 2 * self.records.len() } else { self.records.capacity() };
