@@ -426,10 +426,11 @@ fn tables_that_wait_are_released_when_frames_are_short() {
 #[test]
 fn pages_that_were_cleared_elsewhere_in_any_way_read_as_zero() {
     type Clear = fn(&mut TestRegion<'_>);
-    let clears: [Clear; 4] = [
+    let clears: [Clear; 5] = [
         |region| assert_eq!(region.decommit(region.pages()).map(|done| done.frames_released), Ok(8)),
         |region| assert_eq!(region.recommit(region.pages()).map(|done| done.frames_released), Ok(8)),
         |region| assert_eq!(region.zero_in_place(region.pages()), Ok(8)),
+        |region| assert_eq!(region.defer(region.pages()), Ok(8)),
         |region| {
             assert_eq!(region.defer(region.pages()), Ok(8));
             assert_eq!(region.reclaim(8).frames_released, 8);
