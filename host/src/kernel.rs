@@ -65,6 +65,8 @@ pub struct Image {
     pub binary: &'static str,
     /// Variables that change the release profile for it
     pub profile: &'static [Variable],
+    /// Features of the package, apart from the default ones, separated by commas
+    pub features: &'static str,
 }
 
 impl Image {
@@ -77,13 +79,16 @@ impl Image {
     /// The kernel of the specification's tests.
     pub const SPEC: Self = Self::new("palimpsest-spec-kernel", "spec");
 
-    /// The benchmark's kernel.
+    /// The benchmark's kernel, for one CPU.
     pub const BENCH: Self = Self::new("palimpsest-bench-kernel", "bench");
+
+    /// The benchmark's kernel for several CPUs.
+    pub const BENCH_MANY_CPUS: Self = Self { features: "many-cpus", ..Self::BENCH };
 
     /// A binary of a package, in the release profile as it is.
     #[must_use]
     pub const fn new(package: &'static str, binary: &'static str) -> Self {
-        Self { package, binary, profile: &[] }
+        Self { package, binary, profile: &[], features: "" }
     }
 }
 
@@ -92,7 +97,8 @@ impl Image {
 /// # Errors
 /// Cargo fails. It has then printed why on standard error.
 pub fn build(workspace: &Workspace, target: Target, image: Image) -> Result<PathBuf> {
-    let mut command = vec!["build", "--package", image.package, "--bin", image.binary];
+    let mut command =
+        vec!["build", "--package", image.package, "--bin", image.binary, "--features", image.features];
     command.extend(progress::is_quiet().then_some("--quiet"));
     let build = cargo(workspace, target, &command, image.profile);
     let output = build.unchecked().run().context("cannot start cargo")?;

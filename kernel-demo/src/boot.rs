@@ -80,8 +80,9 @@ fn boot(start_info: PhysAddr, magic: u32) -> Result<Machine, BootError> {
     // the number are the loader's. There is one CPU, and it has only written `.bss`, where no
     // loader places anything.
     let start_info = unsafe { StartInfo::read(start_info, magic) }?;
+    let acpi = start_info.acpi.filter(|_| memory::USES_MANY_CPUS);
     // SAFETY: 1. The boot page tables are active. 2. The loader has passed the root.
-    let processors = start_info.acpi.map(|root| unsafe { processors::read(root) }).transpose()?;
+    let processors = acpi.map(|root| unsafe { processors::read(root) }).transpose()?;
     let mut usable = UsableRam::all(&start_info.memory_map);
     usable.exclude(&image::frames())?;
     let mapped = usable.clone();

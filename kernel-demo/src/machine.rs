@@ -4,7 +4,6 @@
 //! address space.
 
 use palimpsest_engine::{Config, Limits, ReserveError};
-use palimpsest_paging::CachedPool;
 use palimpsest_protocol::Request;
 
 use crate::apic::{self, Reason};
@@ -12,7 +11,7 @@ use crate::boot::{CommandLine, MemoryMap, MemoryRange};
 use crate::cpus;
 use crate::files::BootFiles;
 use crate::heap::{self, HeapUsage};
-use crate::memory::{self, Space};
+use crate::memory::{self, Frames, Space};
 
 /// The machine after boot. There is one.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ impl Machine {
 
     /// Returns the pool of all frames that neither the kernel nor the boot files occupy.
     #[must_use]
-    pub fn frames(&self) -> &'static CachedPool {
+    pub fn frames(&self) -> &'static Frames {
         memory::pool()
     }
 

@@ -5,14 +5,14 @@
 //! through `Machine`.
 
 mod block;
+mod hardware;
 
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use palimpsest_paging::{
-    AddressSpace, CachedPool, CpuError, FramePool, Layout, ManyCpus, NotOurs, Outcome, PageFault, PoolError,
-    SpaceError,
+    AddressSpace, CpuError, FramePool, Layout, NotOurs, Outcome, PageFault, PoolError, SpaceError,
 };
 use spin::Once;
 use thiserror::Error;
@@ -20,14 +20,12 @@ use x86_64::VirtAddr;
 use x86_64::structures::paging::{PageSize, PhysFrame, Size4KiB};
 
 use crate::boot::UsableRam;
-use crate::cpu;
 use crate::heap;
 
 pub use self::block::{BLOCK_BYTES, Block};
+pub(crate) use self::hardware::USES_MANY_CPUS;
+pub use self::hardware::{Frames, Hardware};
 pub use crate::boot::PHYSICAL_OFFSET;
-
-/// The CPUs and the frames of this machine.
-pub type Hardware = ManyCpus<&'static CachedPool, fn() -> usize>;
 
 /// The address space for the regions of all guests.
 pub type Space = AddressSpace<Hardware>;
@@ -60,7 +58,7 @@ const MAX_HEAP_QUARTERS: u64 = 3;
 const SPARE_BYTES_PER_MODULE_BYTE: u64 = 16;
 const MAX_SPARE_BYTES: u64 = 32 << 20;
 
-static POOL: Once<CachedPool> = Once::new();
+static POOL: Once<Frames> = Once::new();
 static SPACE: Once<Space> = Once::new();
 static PLAIN_ENTRY: AtomicBool = AtomicBool::new(false);
 
@@ -97,7 +95,7 @@ pub fn set_fault_entry(entry: FaultEntry) {
 }
 
 /// Returns the frame pool.
-pub(crate) fn pool() -> &'static CachedPool {
+pub(crate) fn pool() -> &'static Frames {
     POOL.get().expect("`init` fills the pool before `boot` creates the machine")
 }
 
@@ -128,12 +126,10 @@ pub(crate) unsafe fn init(
     // SAFETY: the caller's guarantee 1.
     let pool = unsafe { FramePool::new(usable.ranges(), PHYSICAL_OFFSET) }?;
     init_heap(&pool, module_bytes)?;
-    let number: fn() -> usize = || cpu::this().index();
-    let pool = POOL.call_once(|| CachedPool::new(pool, cpus, number));
+    let pool = POOL.call_once(|| hardware::frames(pool, cpus));
     let layout = Layout { window: WINDOW, physical_offset: PHYSICAL_OFFSET, root };
-    // SAFETY: 1. The number is an index of `Cpu`, and each CPU has its own. `cpus::start` starts as
-    // many as there are numbers. 2. `Cpu::start` and `cpu::harden` set each CPU up like this one.
-    let hardware = unsafe { Hardware::new(pool, cpus, number) }?;
+    // SAFETY: `Cpu::start` and `cpu::harden` set each CPU up like this one.
+    let hardware = unsafe { hardware::hardware(pool, cpus) }?;
     // SAFETY: the caller's guarantees 1 and 2. The window has no other use. The page-fault handler
     // passes faults to `space`, which is set below. The engine enters before it touches a region,
     // and the tests of regions do.

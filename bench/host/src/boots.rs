@@ -50,12 +50,24 @@ impl From<Figures> for Measured {
 }
 
 impl Bench {
-    /// Builds the kernel.
+    /// Builds the kernel for one CPU.
     ///
     /// # Errors
     /// It does not build.
     pub(crate) fn new(workspace: &Workspace, target: Target) -> Result<Self> {
-        let session = Session::new(workspace, target, Image::BENCH)?;
+        Self::with(workspace, target, Image::BENCH)
+    }
+
+    /// Builds the kernel for several CPUs.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub(crate) fn for_many_cpus(workspace: &Workspace, target: Target) -> Result<Self> {
+        Self::with(workspace, target, Image::BENCH_MANY_CPUS)
+    }
+
+    fn with(workspace: &Workspace, target: Target, image: Image) -> Result<Self> {
+        let session = Session::new(workspace, target, image)?;
         Ok(Self { session, target, segments: modules::with_segments() })
     }
 

@@ -65,7 +65,7 @@ impl Scaling {
     /// # Errors
     /// The kernel or the peer does not build, run or answer.
     pub(crate) fn measure(workspace: &Workspace, options: &BenchOptions) -> Result<Self> {
-        let bench = Bench::new(workspace, options.main_target())?;
+        let bench = Bench::for_many_cpus(workspace, options.main_target())?;
         let peers = options.peers.as_deref().map(Peers::find).transpose()?;
         let machine = |cpus| {
             let linux =

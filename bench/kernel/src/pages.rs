@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 
 use kernel_demo::Machine;
+use kernel_demo::memory::Frames;
 use palimpsest_engine::{Engine, Memory, MemoryType, Store};
-use palimpsest_paging::CachedPool;
 use palimpsest_protocol::Unit;
 
 use crate::figures::{Figures, timed};
@@ -96,7 +96,7 @@ pub(crate) struct Variant {
     /// The operations whose figures are kept. All operations run in any case.
     pub(crate) kept: &'static [Operation],
     /// The pool, if its frames are zeroed ahead of need.
-    pub(crate) scrubbed: Option<&'static CachedPool>,
+    pub(crate) scrubbed: Option<&'static Frames>,
 }
 
 /// Measures all operations on all ranges.
@@ -228,15 +228,11 @@ struct Range {
     store: Store<()>,
     memory: Memory,
     wasm_pages: u32,
-    scrubbed: Option<&'static CachedPool>,
+    scrubbed: Option<&'static Frames>,
 }
 
 impl Range {
-    fn new(
-        engine: &Engine,
-        wasm_pages: u32,
-        scrubbed: Option<&'static CachedPool>,
-    ) -> Result<Self, BenchError> {
+    fn new(engine: &Engine, wasm_pages: u32, scrubbed: Option<&'static Frames>) -> Result<Self, BenchError> {
         let mut store = Store::new(engine, ());
         let memory = Memory::new(&mut store, MemoryType::new(wasm_pages, Some(wasm_pages)));
         Ok(Self { memory: doing("making a memory", memory)?, store, wasm_pages, scrubbed })
