@@ -220,13 +220,15 @@ fn frames_at_once(checks: &mut Checks, machine: &Machine) {
 fn relief(checks: &mut Checks, machine: &Machine) {
     const NEEDED: usize = 1_000;
     const LEFT: u64 = 200;
-    let [idle, busy] = [(); 2].map(|()| Mutex::new(Program::start(machine, guest!("four-gib"))));
+    let [idle, busy] = [(); 2].map(|()| Mutex::new(Program::start(machine, guest!("accesses"))));
     on_cpu(machine, 1, || {
         let mut program = idle.lock();
         write_pages(&mut program, 2 * NEEDED, 1);
         let memory = program.memory();
         let cleared = memory.clear_pages_with(&mut program.store, 0, 1_024, Strategy::Deferred);
         cleared.expect("the range is inside");
+        // The return from a call ends the use of the store by this CPU.
+        program.must::<i32, i32>("load", 0);
     });
     let mut held = Vec::new();
     while machine.frames().free_frames() > LEFT {

@@ -18,8 +18,9 @@ use kernel_demo::{ExitStatus, Machine, exit, println};
 use palimpsest_paging::{FaultAround, Policies};
 use palimpsest_protocol::console::TestsComplete;
 use palimpsest_protocol::{self as protocol, Clock, ListedTest};
+use spin::Mutex;
 
-use crate::fixture::{Guest, MIB, PAGE_BYTES};
+use crate::fixture::{GIB, Guest, MIB, PAGE_BYTES};
 
 /// The number of checks after every test: free frames, and heap.
 const ACCOUNTING_CHECKS: u32 = 2;
@@ -171,13 +172,21 @@ pub(crate) fn commit_nothing_ahead(machine: &Machine) {
     space.set_policies(Policies { fault_around: FaultAround::Off, ..space.policies() });
 }
 
-/// Reserves as many regions at once as any test does. The lists of the address space never shrink,
-/// so their growth would otherwise count as a leak of the test.
+/// Reserves as many regions at once as any test does, on each CPU. The lists of the address space
+/// never shrink, so their growth would otherwise count as a leak of the test.
 pub(crate) fn warm_up(machine: &Machine) {
-    const MOST_REGIONS: usize = 100;
-    for bytes in [PAGE_BYTES, 64 * MIB] {
-        drop((0..MOST_REGIONS).map(|_| Guest::new(machine, bytes)).collect::<Vec<_>>());
-    }
+    /// Of each size. The largest ones have several entries of the level-4 table.
+    const REGIONS: [(usize, u64); 4] = [(100, PAGE_BYTES), (100, 64 * MIB), (100, 4 * GIB), (2, 2048 * GIB)];
+    let turn = Mutex::new(());
+    machine.on_all_cpus(|_| {
+        let _turn = turn.lock();
+        for (count, bytes) in REGIONS {
+            let guests: Vec<_> = (0..count).map(|_| Guest::new(machine, bytes)).collect();
+            // A space also lists the addresses of ended regions that a CPU has used.
+            guests.iter().for_each(|guest| machine.space().enter(&guest.account));
+            drop(guests);
+        }
+    });
 }
 
 /// What must be the same before and after a test.
