@@ -56,8 +56,8 @@ struct CpuState {
 #[must_use = "no CPU can enter until the relief ends"]
 #[derive(Debug)]
 pub(crate) struct Relief {
-    /// The word of the seat, if it was idle before.
-    idle: Option<Word>,
+    /// The word of the seat before. None if there is one CPU.
+    before: Option<Word>,
 }
 
 impl Cpus {
@@ -323,12 +323,13 @@ impl Cpus {
     /// wait for that when they enter.
     pub(crate) fn begin_relief(&self, seat: &Seat, platform: &impl Platform) -> Option<Relief> {
         if platform.cpus() == 1 {
-            return Some(Relief { idle: None });
+            return Some(Relief { before: None });
         }
         let cpu = platform.cpu();
         let before = seat.exchange(|word| match word.holder() {
             Holder::Idle => Some(word.relieved()),
-            Holder::Running if word.is_of(cpu) => Some(word),
+            // The thread that runs may be interrupted now, and another CPU may continue it.
+            Holder::Running if word.is_of(cpu) => Some(word.relieved()),
             Holder::Running => Some(word.wanted()),
             // The CPUs that read cannot all be asked.
             Holder::Several | Holder::Relieved => None,
@@ -338,16 +339,15 @@ impl Cpus {
                 self.states[other].is_wanted.store(true, Ordering::Release);
                 None
             }
-            (Holder::Running, _) => Some(Relief { idle: None }),
-            _ => Some(Relief { idle: Some(before) }),
+            _ => Some(Relief { before: Some(before) }),
         }
     }
 
     /// Ends a relief. The CPU that had the seat last must flush when it enters, unless the calling
     /// CPU is the same.
     pub(crate) fn end_relief(&self, relief: Relief, seat: &Seat, platform: &impl Platform) {
-        if let Some(idle) = relief.idle {
-            seat.end_relief(if idle.is_of(platform.cpu()) { idle } else { idle.of_no_cpu() });
+        if let Some(before) = relief.before {
+            seat.end_relief(if before.is_of(platform.cpu()) { before } else { before.of_no_cpu() });
         }
     }
 

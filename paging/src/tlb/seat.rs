@@ -161,7 +161,7 @@ impl Seat {
         self.is_changed.store(true, Ordering::Release);
     }
 
-    /// Ends a relief of an account that was idle before, as `before` says.
+    /// Ends a relief. The word becomes `before`.
     pub(super) fn end_relief(&self, before: Word) {
         self.word.store(before.0, Ordering::Release);
     }
