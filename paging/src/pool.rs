@@ -155,7 +155,7 @@ impl FramePool {
         run.for_each(|number| state.remove(number));
         // SAFETY: the pool owned the frames, because they were free, and they are in neither set
         // any more.
-        Some(unsafe { FrameRun::from_phys(PhysFrame::range(first, first + frames)) })
+        Some(unsafe { FrameRun::from_phys(first, frames) })
     }
 }
 
@@ -177,7 +177,7 @@ unsafe impl FrameSource for FramePool {
         let most = if request.frames > 1 { request.frames.min(available_frames) } else { request.frames };
         let allocation = if request.zeroed { state.take_zeroed(most) } else { state.take_any(most) }?;
         if request.reserved {
-            state.reserved_frames -= allocation.frames.phys().len();
+            state.reserved_frames -= allocation.frames.len();
         }
         Some(allocation)
     }
@@ -240,7 +240,7 @@ impl State {
     #[inline(always)]
     fn take_used(&mut self, most: u64) -> Option<Allocation> {
         let frames = take_from(&mut self.free, &mut self.spans, most)?;
-        self.free_frames -= frames.phys().len();
+        self.free_frames -= frames.len();
         Some(Allocation { frames, zeroed: false })
     }
 
@@ -317,7 +317,7 @@ impl State {
     }
 
     fn phys_of(&mut self, number: usize) -> PhysFrame {
-        self.spans.with_number(number).frames_from(number, 1).start
+        self.spans.with_number(number).frame(number)
     }
 
     /// The numbers of the first `frames` free frames that follow each other in one span.
@@ -339,21 +339,21 @@ impl State {
 /// on.
 #[inline(always)]
 fn take_from(set: &mut FreeSet, spans: &mut Spans, most: u64) -> Option<FrameRun> {
-    let frames = match most {
+    let (first, count) = match most {
         0 => return None,
         // Nearly every fault takes one frame. This arm does it in few instructions.
         1 => {
             let number = set.take_first()?;
-            spans.with_number(number).frames_from(number, 1)
+            (spans.with_number(number).frame(number), 1)
         }
         _ => {
             let first = set.first()?;
             let span = spans.with_number(first);
             let count = set.take_run(first, most.min(span.count_from(first)));
-            span.frames_from(first, count)
+            (span.frame(first), count as u64)
         }
     };
     // SAFETY: the pool owned the frames, because their numbers were in a set of free frames, and
     // they are not in it any more.
-    Some(unsafe { FrameRun::from_phys(frames) })
+    Some(unsafe { FrameRun::from_phys(first, count) })
 }

@@ -143,7 +143,7 @@ struct ZeroedFrames {
 
 impl ZeroedFrames {
     fn len(&self) -> u64 {
-        self.allocation.frames.phys().len()
+        self.allocation.frames.len()
     }
 }
 

@@ -35,8 +35,8 @@ impl FrameBatch {
     /// last.
     #[inline]
     pub(crate) fn push(&mut self, frames: FrameRun) {
-        let frames = frames.into_phys();
         self.frames += frames.len();
+        let frames = frames.into_phys();
         match self.runs.last_mut() {
             Some(run) if run.end == frames.start => run.end = frames.end,
             Some(_) | None => self.runs.push(frames),
@@ -75,10 +75,11 @@ impl Iterator for FrameBatch {
 
     fn next(&mut self) -> Option<FrameRun> {
         let run = self.runs.pop()?;
-        self.frames -= run.len();
+        let count = run.len();
+        self.frames -= count;
         // SAFETY: the batch took the frames from their owners in `push`, and does not contain them
         // any more.
-        Some(unsafe { FrameRun::from_phys(run) })
+        Some(unsafe { FrameRun::from_phys(run.start, count) })
     }
 }
 

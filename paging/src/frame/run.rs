@@ -14,28 +14,36 @@ use crate::pages::frame_after;
 /// dropped [`Frame`] is.
 #[must_use = "dropped frames are leaked: release them to their frame source"]
 #[derive(Debug)]
-pub struct FrameRun(PhysFrameRange);
+pub struct FrameRun {
+    first: PhysFrame,
+    count: u64,
+}
 
 impl FrameRun {
-    /// Takes the ownership of frames.
+    /// Takes the ownership of `count` frames from `first` on.
     ///
     /// # Safety
     ///
     /// As for [`Frame::from_phys`], for each of them.
-    pub(crate) const unsafe fn from_phys(frames: PhysFrameRange) -> Self {
-        Self(frames)
+    pub(crate) const unsafe fn from_phys(first: PhysFrame, count: u64) -> Self {
+        Self { first, count }
+    }
+
+    /// The number of frames.
+    pub(crate) const fn len(&self) -> u64 {
+        self.count
     }
 
     /// The run's place in physical memory.
     #[must_use]
-    pub const fn phys(&self) -> PhysFrameRange {
-        self.0
+    pub fn phys(&self) -> PhysFrameRange {
+        PhysFrame::range(self.first, frame_after(self.first, self.count))
     }
 
     /// Gives up the ownership, for example for a kernel heap, whose memory is never released.
     #[must_use = "the addresses are all that is left of the run"]
-    pub const fn into_phys(self) -> PhysFrameRange {
-        let frames = self.0;
+    pub fn into_phys(self) -> PhysFrameRange {
+        let frames = self.phys();
         mem::forget(self);
         frames
     }
@@ -43,8 +51,7 @@ impl FrameRun {
 
 impl From<Frame> for FrameRun {
     fn from(frame: Frame) -> Self {
-        let start = frame.into_phys();
-        Self(PhysFrame::range(start, frame_after(start, 1)))
+        Self { first: frame.into_phys(), count: 1 }
     }
 }
 
@@ -53,13 +60,10 @@ impl Iterator for FrameRun {
 
     #[inline]
     fn next(&mut self) -> Option<Frame> {
-        let frame = self.0.start;
-        if frame >= self.0.end {
-            return None;
-        }
-        self.0.start = frame_after(frame, 1);
-        // SAFETY: the run owned the frame, and the range that is left of it does not contain it any
-        // more.
+        self.count = self.count.checked_sub(1)?;
+        let frame = self.first;
+        self.first = frame_after(frame, 1);
+        // SAFETY: the run owned the frame, and what is left of it does not contain it any more.
         Some(unsafe { Frame::from_phys(frame) })
     }
 }
@@ -67,6 +71,6 @@ impl Iterator for FrameRun {
 impl Drop for FrameRun {
     /// Panics in a debug build if frames are left, because they are lost.
     fn drop(&mut self) {
-        debug_assert!(self.0.is_empty(), "{:?} were dropped: release them to their frame source", self.0);
+        debug_assert!(self.count == 0, "{:?} were dropped: release them to their frame source", self.phys());
     }
 }

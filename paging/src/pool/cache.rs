@@ -86,7 +86,7 @@ impl Cache {
             self.take_used(most).or_else(|| self.take_zeroed(most))
         }?;
         if request.reserved {
-            self.reserved_frames -= allocation.frames.phys().len();
+            self.reserved_frames -= allocation.frames.len();
         }
         Some(allocation)
     }
@@ -128,8 +128,8 @@ impl Cache {
         let allocation = if request.zeroed { state.take_zeroed(most) } else { state.take_any(most) };
         let Some(Allocation { frames, zeroed }) = allocation else { return };
         if request.reserved {
-            state.reserved_frames -= frames.phys().len();
-            self.reserved_frames += frames.phys().len();
+            state.reserved_frames -= frames.len();
+            self.reserved_frames += frames.len();
         }
         if zeroed { self.zeroed.put(frames) } else { self.used.put(frames) }
     }
@@ -142,7 +142,7 @@ impl Cache {
             }
             // Only now, because a spill must not reserve frames that are not in the cache yet.
             if reserved {
-                self.reserved_frames += run.phys().len();
+                self.reserved_frames += run.len();
             }
             self.used.put(run);
         }

@@ -65,12 +65,11 @@ impl FreeSet {
     #[inline(always)]
     pub(super) fn take_first(&mut self) -> Option<usize> {
         let first = self.first()?;
-        let index = first / BITS;
-        let word = &mut self.words[index];
+        let word = &mut self.words[self.first_word];
         // Clears the lowest bit, which is that of the smallest member.
         *word &= *word - 1;
         if *word == 0 {
-            self.mark_empty(index);
+            self.mark_empty(self.first_word);
         }
         Some(first)
     }

@@ -40,15 +40,15 @@ impl RunStack {
     pub(super) fn take(&mut self, most: u64) -> Option<FrameRun> {
         let top = self.runs.last_mut()?;
         let count = most.min(top.len());
-        let taken = PhysFrame::range(top.start, frame_after(top.start, count));
-        top.start = taken.end;
+        let first = top.start;
+        top.start = frame_after(first, count);
         if top.is_empty() {
             self.runs.pop();
         }
         self.frames -= count;
         // SAFETY: the stack owned the frames, and the range that is left of the run does not
         // contain them any more.
-        Some(unsafe { FrameRun::from_phys(taken) })
+        Some(unsafe { FrameRun::from_phys(first, count) })
     }
 
     /// Adds frames.
@@ -58,9 +58,9 @@ impl RunStack {
     /// If the stack [is full](Self::is_full) and the frames do not continue the last run.
     #[inline]
     pub(super) fn put(&mut self, frames: FrameRun) {
+        self.frames += frames.len();
         let frames = frames.into_phys();
         debug_assert!(!self.overlaps(frames), "{frames:?} were released, and some of them are free already");
-        self.frames += frames.len();
         match self.runs.last_mut() {
             Some(top) if top.end == frames.start => top.end = frames.end,
             Some(top) if frames.end == top.start => top.start = frames.start,
@@ -99,7 +99,7 @@ mod tests {
     fn run(first: u64, count: u64) -> FrameRun {
         let start = PhysFrame::from_pfn(first);
         // SAFETY: the tests neither access nor map the frames.
-        unsafe { FrameRun::from_phys(PhysFrame::range(start, start + count)) }
+        unsafe { FrameRun::from_phys(start, count) }
     }
 
     fn stack(runs: impl IntoIterator<Item = (u64, u64)>) -> RunStack {

@@ -68,8 +68,8 @@ impl State {
     #[inline(always)]
     pub(super) fn take_scrubbed(&mut self, most: u64) -> Option<Allocation> {
         let frames = take_from(&mut self.scrubbed, &mut self.spans, most)?;
-        self.scrubbed_frames -= frames.phys().len();
-        self.free_frames -= frames.phys().len();
+        self.scrubbed_frames -= frames.len();
+        self.free_frames -= frames.len();
         Some(Allocation { frames, zeroed: true })
     }
 }

@@ -62,11 +62,10 @@ impl Span {
         (self.end_number - number) as u64
     }
 
-    /// The `count` frames from this number on. All of them belong to the span.
+    /// The frame with this number, which is one of the span's.
     #[inline]
-    pub(super) fn frames_from(&self, number: usize, count: usize) -> PhysFrameRange {
-        let start = frame_after(self.start, (number - self.first_number) as u64);
-        PhysFrame::range(start, frame_after(start, count as u64))
+    pub(super) fn frame(&self, number: usize) -> PhysFrame {
+        frame_after(self.start, (number - self.first_number) as u64)
     }
 }
 
@@ -158,7 +157,7 @@ mod tests {
             for (number, expected) in [(0, 16), (3, 19), (4, 32), (5, 64), (68, 127)] {
                 let mut spans = spans();
                 spans.with_number(before);
-                let found = spans.with_number(number).frames_from(number, 1).start;
+                let found = spans.with_number(number).frame(number);
                 assert_eq!(found, frame(expected), "{number} after {before}");
                 assert_eq!(spans.number_of(found), Some(number));
             }

@@ -99,11 +99,10 @@ impl Table<'_> {
             if let Some(kind) = kind {
                 uncounted.add(kind, taken as u64);
             }
-            let run = PhysFrame::range(frame, frame_after(frame, taken as u64));
             // SAFETY: the entries owned the frames and are cleared. `second_step` names entries
             // only that are out of the CPU's reach, and the TLB was flushed after they went out of
             // it.
-            take(unsafe { FrameRun::from_phys(run) });
+            take(unsafe { FrameRun::from_phys(frame, taken as u64) });
         }
         uncounted
     }

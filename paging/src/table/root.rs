@@ -40,6 +40,10 @@ impl Roots {
     /// The owner of the entry for this page.
     #[inline]
     pub(super) fn of(&mut self, page: Page) -> &mut Root {
+        // Nearly every shard has one, and needs no index.
+        if self.others.is_empty() {
+            return &mut self.first;
+        }
         match usize::from(u16::from(page.p4_index()) - self.first_index).checked_sub(1) {
             None => &mut self.first,
             Some(index) => &mut self.others[index],
