@@ -68,12 +68,15 @@ impl<P: Platform> Mapping<'_, P> {
     #[inline]
     pub(crate) fn recall_sinks(&mut self, cpus: u64, env: &Env<P>) {
         if self.record.sinks & cpus != 0 {
-            self.recall_borrowed(cpus, env);
+            let Self { record, tables, platform } = self;
+            Mapping { record, tables, platform: *platform }.recall_borrowed(cpus, env);
         }
     }
 
+    /// The rest of [`recall_sinks`](Self::recall_sinks). It takes the mapping by value, so that the
+    /// caller's can stay in registers.
     #[cold]
-    fn recall_borrowed(&mut self, cpus: u64, env: &Env<P>) {
+    fn recall_borrowed(mut self, cpus: u64, env: &Env<P>) {
         let base = self.record.base();
         let sinks = self.record.sinks & cpus;
         self.record.sinks &= !cpus;
