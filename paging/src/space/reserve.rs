@@ -20,7 +20,7 @@ use super::region::RELEASE_BATCH;
 use super::{AddressSpace, Region};
 use crate::clear::ALL_CPUS;
 use crate::frame::Shortage;
-use crate::pages::PAGE_BYTES;
+use crate::pages::{PAGE_BYTES, pages_per_table};
 use crate::platform::{CpuError, Platform};
 use crate::record::{Block, Placement, Record, Records};
 use crate::state::{Env, Mapping, Shard, State};
@@ -94,6 +94,9 @@ impl<P: Platform> AddressSpace<P> {
             if !is_shard {
                 self.clean_up(shard);
             }
+            if shard_pages.len() > pages_per_table(PageTableLevel::Three) {
+                self.forget_roots(shard, shard_pages.start);
+            }
             if self.has_many_cpus() {
                 let past = self.env.lock(shard, |state| state.tables.past());
                 placement.pasts.add(shard_pages, past, |past| self.env.cpus.unflushed(past));
@@ -110,6 +113,13 @@ impl<P: Platform> AddressSpace<P> {
             self.env.past_released.fetch_add(shared_released, Ordering::Relaxed);
             mem::replace(&mut state.records, room_for_one)
         }));
+    }
+
+    /// Takes back the heap that a shard of more than 512 GiB, which begins with this page, has
+    /// needed for the owners of its entries.
+    fn forget_roots(&self, shard: &Shard, first: Page) {
+        let root = Roots::new(Page::range(first, first + 1), &self.env.window);
+        drop(self.env.lock(shard, |state| state.tables.move_to(root, state.tables.past())));
     }
 
     /// The shard of a block, which is opened if the block is the first one in it.

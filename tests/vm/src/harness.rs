@@ -175,8 +175,10 @@ pub(crate) fn commit_nothing_ahead(machine: &Machine) {
 /// Reserves as many regions at once as any test does, on each CPU. The lists of the address space
 /// never shrink, so their growth would otherwise count as a leak of the test.
 pub(crate) fn warm_up(machine: &Machine) {
-    /// Of each size. The largest ones have several entries of the level-4 table.
-    const REGIONS: [(usize, u64); 4] = [(100, PAGE_BYTES), (100, 64 * MIB), (100, 4 * GIB), (2, 2048 * GIB)];
+    /// Of each size. Those of 256 GiB fill the window, and the largest ones have several entries of
+    /// the level-4 table.
+    const REGIONS: [(usize, u64); 5] =
+        [(100, PAGE_BYTES), (100, 64 * MIB), (100, 4 * GIB), (64, 256 * GIB), (2, 2048 * GIB)];
     let turn = Mutex::new(());
     machine.on_all_cpus(|_| {
         let _turn = turn.lock();
