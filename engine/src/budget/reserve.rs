@@ -185,8 +185,10 @@ impl Reserve {
             let begun = self.begun_moves.load(SeqCst);
             let was_still = self.ended_moves.load(SeqCst) == begun;
             allocated = allocate();
-            // If the block was moved meanwhile, the allocator may have the memory now.
-            let is_final = was_still && self.begun_moves.load(SeqCst) == begun && self.is_drawn();
+            // If the block was moved meanwhile, the allocator may have the memory now. The block is
+            // read before the moves, or one that begins between the two reads would be missed.
+            let is_drawn = self.block.load(SeqCst) == DRAWN;
+            let is_final = was_still && is_drawn && self.begun_moves.load(SeqCst) == begun;
             if !allocated.is_null() || is_final {
                 break;
             }
