@@ -86,7 +86,7 @@ impl<P: Platform> AddressSpace<P> {
     fn yield_frames_of(&self, account: usize) {
         let is_its = |record: &Record| ptr::from_ref(&*record.account).addr() == account;
         let mut budget_frames = YIELDED_FRAMES;
-        for shard in self.directory.shards() {
+        for shard in self.directory.open_shards() {
             // The pages that this finds become deferred.
             self.demote_some(shard, is_its);
             let released =
@@ -156,11 +156,11 @@ impl<P: Platform> AddressSpace<P> {
             Shortage::SourceEmpty => !record.account.is_reserved(),
             Shortage::CapReached { .. } => Some(ptr::from_ref(&*record.account).addr()) == payer,
         };
-        let mut shards = self.directory.shards();
+        let mut shards = self.directory.open_shards();
         (shortage == Shortage::SourceEmpty && self.env.cpus.release_waiting(&self.env.platform) > 0)
             || shards.any(|shard| self.reclaim_some(shard, helps, RECLAIM_FRAMES).frames_released > 0)
             // The pages that this finds become deferred. The next call reclaims them.
-            || self.directory.shards().any(|shard| self.demote_some(shard, helps) > 0)
+            || self.directory.open_shards().any(|shard| self.demote_some(shard, helps) > 0)
     }
 
     fn reclaim_some(

@@ -13,7 +13,7 @@
 //! list. One CPU at a time opens or closes shards, because it holds the lock of the placement.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use core::{iter, mem, ptr};
 
 use spin::{Mutex, Once};
@@ -33,6 +33,8 @@ const FIRST_SHARDS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(super) state: Mutex<State>,
+    /// Whether a link leads to it.
+    is_open: AtomicBool,
     /// The shard that was made after this one.
     next: Once<Box<Self>>,
     /// The shard that was closed before this one, while both are closed.
@@ -123,6 +125,16 @@ impl Directory {
         links.filter_map(Link::get).filter(move |shard| !ptr::eq(mem::replace(&mut last, *shard), *shard))
     }
 
+    /// The open shards, in the order in which they were made.
+    ///
+    /// It takes time for the most shards that were ever open at once, and not for the window. So a
+    /// fault may walk it.
+    pub(crate) fn open_shards(&self) -> impl Iterator<Item = &Shard> {
+        let first = self.first.get().map(Box::as_ref);
+        iter::successors(first, |shard: &&Shard| shard.next.get().map(Box::as_ref))
+            .filter(|shard| shard.is_open.load(Ordering::Acquire))
+    }
+
     /// Takes a closed shard out, to be opened for other pages.
     pub(crate) fn take_closed(&self) -> Option<&Shard> {
         let shard = self.closed.get()?;
@@ -134,7 +146,12 @@ impl Directory {
     pub(crate) fn add(&self, tables: ShardTables) -> &Shard {
         let new = || {
             let state = State { tables, records: Records::with_capacity(1) };
-            Box::new(Shard { state: Mutex::new(state), next: Once::new(), next_closed: Link::default() })
+            Box::new(Shard {
+                state: Mutex::new(state),
+                is_open: AtomicBool::new(false),
+                next: Once::new(),
+                next_closed: Link::default(),
+            })
         };
         let end = self.last.get().map_or(&self.first, |last| &last.next);
         let shard = end.call_once(new);
@@ -145,10 +162,12 @@ impl Directory {
     /// Opens the shard for these pages, which have none and are those of its tables.
     pub(crate) fn open(&self, pages: PageRange, shard: &Shard) {
         self.lead(pages, Some(shard));
+        shard.is_open.store(true, Ordering::Release);
     }
 
     /// Closes the shard of these pages, which has no region any more.
     pub(crate) fn close(&self, pages: PageRange, shard: &Shard) {
+        shard.is_open.store(false, Ordering::Release);
         self.lead(pages, None);
         self.put_aside(shard);
     }
