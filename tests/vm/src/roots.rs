@@ -20,7 +20,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-root-with-the-windows-entries-sees-the-regions", 5, copied_entries),
     VmTest::death(
         "a-root-without-the-windows-entries-is-named",
-        "entry 32 of the active level-4 table",
+        "entry 32 of the level-4 table in CR3",
         missing_entries,
     ),
     VmTest::new("a-window-in-the-upper-half-works", 6, upper_half),

@@ -29,6 +29,7 @@ use palimpsest_engine::{Linker, StoreReport};
 use palimpsest_paging::Policies;
 use palimpsest_protocol::Soak;
 
+use crate::fixture;
 use crate::harness::{Checks, VmTest};
 use crate::hostile::{World, linker};
 use crate::random::Random;
@@ -41,6 +42,9 @@ pub(crate) const TESTS: &[VmTest] =
 
 /// The programs that are alive at once.
 const MOST_PROGRAMS: usize = 12;
+
+/// More small regions than these programs have.
+const SMALL_REGIONS: usize = 100;
 
 /// The rounds between two comparisons of the books.
 const INTERVAL: u64 = 32;
@@ -132,6 +136,8 @@ struct Endurance<'m> {
     linker: Linker<World>,
     programs: Vec<Living>,
     ledger: Ledger,
+    /// Keeps the list of small regions, which all programs share, as long as it ever was.
+    _small: fixture::Guest,
     figures: Figures,
     /// The ticks of the longest turn, which depend on the machine's speed, and the guest that had
     /// it, unless that was a generated program.
@@ -198,11 +204,13 @@ impl<'m> Endurance<'m> {
         for _ in 0..MOST_PROGRAMS {
             drop(Guest::start(machine, &mut random, &linker).map(|mut guest| guest.turn(10_000)));
         }
+        let mut small: Vec<_> = (0..SMALL_REGIONS).map(|_| fixture::Guest::new(machine, 1)).collect();
+        let small = small.swap_remove(0);
         let programs = Vec::with_capacity(MOST_PROGRAMS);
         let ledger = Ledger::of(machine);
         let random = Random::new(seed);
         let (figures, longest) = (Figures::default(), (0, None));
-        Self { machine, seed, random, linker, programs, ledger, figures, longest }
+        Self { machine, seed, random, linker, programs, ledger, _small: small, figures, longest }
     }
 
     /// Returns the bytes of heap in use, without the reserve, which all programs share.
