@@ -80,6 +80,9 @@ const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpse
                       --package=palimpsest-heap --package=palimpsest-wasi --package=palimpsest-sse2-floats \
                       -- -D warnings";
 
+/// The kernel for one CPU, in which instructions are counted.
+const ONE_CPU: &str = "clippy --package=palimpsest-bench-kernel -- -D warnings";
+
 /// The command stream of the specification's tests, as the host writes it.
 const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-features -- -D warnings";
 
@@ -122,6 +125,7 @@ const KERNELS_NONE: &[Step] = &[
 
 const KERNELS_GNU: &[Step] = &[
     Step::Check("clippy/gnu", Platform::Kernel(Target::Gnu), KERNEL),
+    Step::Check("clippy/gnu/one-cpu", Platform::Kernel(Target::Gnu), ONE_CPU),
     Step::Build(Images::Kernels(Target::Gnu)),
 ];
 
