@@ -204,8 +204,8 @@ impl<'m> Endurance<'m> {
         for _ in 0..MOST_PROGRAMS {
             drop(Guest::start(machine, &mut random, &linker).map(|mut guest| guest.turn(10_000)));
         }
-        let mut small: Vec<_> = (0..SMALL_REGIONS).map(|_| fixture::Guest::new(machine, 1)).collect();
-        let small = small.swap_remove(0);
+        let small = fixture::Guest::new(machine, 1);
+        drop((1..SMALL_REGIONS).map(|_| fixture::Guest::new(machine, 1)).collect::<Vec<_>>());
         let programs = Vec::with_capacity(MOST_PROGRAMS);
         let ledger = Ledger::of(machine);
         let random = Random::new(seed);
