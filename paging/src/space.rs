@@ -9,7 +9,7 @@
 //! A lock is taken only inside of those to its left:
 //!
 //! ```text
-//! placement < shard < sink < frame source
+//! placement < shard < sink < limbo < frame source
 //! ```
 //!
 //! - `placement` guards the free addresses, and the opening and closing of shards. Only the reserve
@@ -20,6 +20,8 @@
 //!   CPU never holds the locks of two shards: what a fault needs from another shard it gets between
 //!   two attempts, with no lock held.
 //! - The lock of a *sink* guards its loan.
+//! - *Limbo* is the queue of table frames that wait until other CPUs have flushed. Its lock is held
+//!   for a bounded number of them.
 //!
 //! All but `placement` are held with interrupts off, and never while the heap is used or a region
 //! is touched.

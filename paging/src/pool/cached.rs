@@ -277,9 +277,10 @@ impl<C> fmt::Debug for CachedPool<C> {
 //    not in it any more. All of this is done under its lock.
 // 2. A cache keeps zeroed frames apart. They come from the pool as zeroed, or `Cache::scrub_one`
 //    has zeroed them, and nothing writes a free frame.
-// 3. The reserved frames of the pool and of the caches together are as many as were reserved and
-//    are not allocated, and each place has as many free frames. A request that finds none nearby
-//    is made of the pool while all of them are there.
+// 3. The pool and the caches count reserved frames. The sum of their counts is the number of frames
+//    that were reserved and are not allocated. The pool and each cache have at least as many free
+//    frames as they count. A request that finds none in the cache is passed to the pool after all
+//    caches were emptied into it.
 unsafe impl<C: Fn() -> usize> FrameSource for CachedPool<C> {
     #[inline(always)]
     fn allocate(&self, request: Request) -> Option<Allocation> {

@@ -100,7 +100,8 @@ impl Limbo {
     }
 
     fn set_next(&self, frame: PhysFrame, next: PhysFrame) {
-        // SAFETY: the queue owns the frame, which was moved into it by `link`.
+        // SAFETY: the queue owns the frame, which was moved into it by `link`. This value is its
+        // only owner until it becomes an address again, two lines below.
         let mut owned = unsafe { Frame::from_phys(frame) };
         self.memory.set_word(&mut owned, NEXT, next.start_address().as_u64());
         let _ = owned.into_phys();
