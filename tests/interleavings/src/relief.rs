@@ -42,32 +42,25 @@ fn one_cpu_relieves_at_a_time() {
 
 #[test]
 fn a_thread_that_moves_does_not_run_during_a_relief() {
-    in_every_order(|[this, other, third]| {
-        this.enter();
-        join(
-            move || {
-                other.migrate();
-                other.write_region();
-                other.leave();
-            },
-            move || relieve(&third),
-        );
-    });
+    in_every_order(|[this, other, third]| move_during_a_relief(this, other, third));
 }
 
 #[test]
 fn a_thread_does_not_move_during_a_relief_by_the_cpu_that_it_leaves() {
-    in_every_order(|[this, other, _]| {
-        this.enter();
-        join(
-            move || {
-                other.migrate();
-                other.write_region();
-                other.leave();
-            },
-            move || relieve(&this),
-        );
-    });
+    in_every_order(|[this, other, _]| move_during_a_relief(this.clone(), other, this));
+}
+
+/// A thread moves from one CPU to another, while a CPU relieves its account.
+fn move_during_a_relief(from: Cpu, to: Cpu, reliever: Cpu) {
+    from.enter();
+    join(
+        move || {
+            to.migrate();
+            to.write_region();
+            to.leave();
+        },
+        move || relieve(&reliever),
+    );
 }
 
 #[test]
