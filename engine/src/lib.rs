@@ -106,9 +106,10 @@ pub use engine::{Engine, EngineError, EntryError};
 pub use link::{DuplicateDefinition, InstantiateError, Linker, UnknownImports};
 pub use module::{IndexType, MemoryType, Module, ModuleError, PreparedError};
 pub use store::{
-    AsContext, AsContextMut, Caller, Extern, ExternRef, Func, Global, GrowError, Instance, IntoFunc,
-    LentPageTouched, Lost, Memory, MemoryAccessError, MemoryError, Migration, OutOfFrames, OutOfHeap, Pause,
-    ReentryTooDeep, Store, StoreContext, StoreContextMut, StoreOptions, StoreReport, Table, TypedFunc,
+    AsContext, AsContextMut, Caller, DataError, Extern, ExternRef, Func, Global, GrowError, Instance,
+    IntoFunc, LentPageTouched, Lost, Memory, MemoryAccessError, MemoryError, Migration, OutOfFrames,
+    OutOfHeap, Pause, ReentryTooDeep, SnapshotData, StateBytes, Store, StoreContext, StoreContextMut,
+    StoreOptions, StoreReport, Table, TypedFunc,
 };
 pub use task::{Poll, Task, TaskError};
 pub use units::{ClearError, WasmPageSize};

@@ -21,6 +21,7 @@ mod memory;
 mod migration;
 mod owner;
 mod pause;
+mod snapshot_data;
 mod state;
 
 use alloc::boxed::Box;
@@ -39,6 +40,7 @@ pub use self::{
     memory::Memory,
     migration::Migration,
     pause::Pause,
+    snapshot_data::{DataError, SnapshotData, StateBytes},
 };
 pub(crate) use self::{
     caller::ImporterMemory,
