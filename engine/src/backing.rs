@@ -18,7 +18,7 @@ mod live;
 mod paged;
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{any::Any, fmt::Debug, ptr::NonNull, sync::atomic::AtomicBool};
+use core::{any::Any, fmt::Debug, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicBool};
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use self::paged::Paged;
@@ -35,7 +35,7 @@ pub use self::{
 };
 use crate::{
     config::{Commit, Strategy},
-    units::Span,
+    units::{FRAME_LEN, Span},
 };
 
 /// The provider of an engine's linear memories, made from a [`Fixed`] or a `Paged`.
@@ -97,7 +97,24 @@ pub(crate) unsafe trait Provider: Debug + Send + Sync {
 pub(crate) trait DataImage: Any + Debug + Send + Sync {
     /// Returns the number of frames that the image holds.
     fn frames(&self) -> u64;
+
+    /// Visits the pages of 4 KiB whose bytes differ from those of `base`, or from zeros if there is
+    /// none, until a visit breaks. Each comes with its distance from the start of the memory, in
+    /// bytes and in ascending order.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `base` was made by another backing.
+    #[allow(dead_code, reason = "snapshots are written by it")]
+    fn each_change(
+        &self,
+        base: Option<&dyn DataImage>,
+        visit: &mut dyn FnMut(u64, &PageBytes) -> ControlFlow<()>,
+    ) -> ControlFlow<()>;
 }
+
+/// The bytes of a page.
+pub(crate) type PageBytes = [u8; FRAME_LEN];
 
 /// Bytes of an image, and where in the memory they start.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +182,8 @@ pub(crate) enum Presence {
 ///    another user since.
 /// 2. After [`attach`](Self::attach) the bytes of the image read as in the image, and all others as
 ///    before.
+///    After [`freeze`](Self::freeze) every byte reads as before, and so does the image, whatever is
+///    written to the region later.
 /// 3. After [`clear`](Self::clear) every byte of the span reads 0 under every strategy, and no byte
 ///    outside the span has changed.
 #[allow(unsafe_code, reason = "wasmi reads and writes through the pointer that `establish` passes on")]
@@ -201,6 +220,51 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     ///
     /// Panics if `image` was made by another backing, or ends past the limit.
     fn attach(&mut self, image: &Arc<dyn DataImage>, live: LiveBytes<'_>);
+
+    /// Returns the number of frames that [`freeze`](Self::freeze) makes those of an image, or a
+    /// larger one. The image must be charged for them.
+    #[allow(dead_code, reason = "snapshots are made by it")]
+    fn freezable_frames(&self) -> u64;
+
+    /// Makes an image of the bytes below the limit, which the region shows from then on as after
+    /// [`attach`](Self::attach). No byte changes, and on page tables none is copied.
+    ///
+    /// `charge` is for as many frames as [`freezable_frames`](Self::freezable_frames) returns. The
+    /// image keeps it for those that it holds, and refunds each when no image shows it any more.
+    /// `live` is the whole region below the limit, by wasmi's own pointer. The guest does not run,
+    /// and nothing is lent.
+    ///
+    /// Returns `None` if the heap has no room for the image. Nothing has changed then.
+    #[allow(dead_code, reason = "snapshots are made by it")]
+    fn freeze(&mut self, charge: ImageCharge, live: LiveBytes<'_>) -> Option<Arc<dyn DataImage>>;
+
+    /// Visits the pages whose bytes may differ from those of the region's image, or from zeros if
+    /// it has none, in ascending order. A page that was written or cleared since the image was made
+    /// is among them.
+    ///
+    /// `live` is the whole region below the limit, by wasmi's own pointer.
+    #[allow(dead_code, reason = "the pages that a memory has written are found by it")]
+    fn each_written(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span));
+
+    /// Begins to record which pages are written and accessed.
+    #[allow(dead_code, reason = "the pages that a memory has written are found by it")]
+    fn mark(&mut self) {}
+
+    /// Visits the pages that were written since the last [`mark`](Self::mark), in ascending order.
+    /// A page that was cleared since, and not written again, may be missing. A region that does not
+    /// record its writes visits all of `live`, which is as for
+    /// [`each_written`](Self::each_written).
+    #[allow(dead_code, reason = "the pages that a memory has written are found by it")]
+    fn each_written_since_mark(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
+        visit(Span::growth(0, live.len()));
+    }
+
+    /// As [`each_written_since_mark`](Self::each_written_since_mark), for pages that were read or
+    /// written.
+    #[allow(dead_code, reason = "the working set of a memory is estimated by it")]
+    fn each_accessed_since_mark(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
+        visit(Span::growth(0, live.len()));
+    }
 
     /// Returns the first piece of `span` that one turn of a metered guest clears: all of it, or a
     /// part with a bounded number of frames.

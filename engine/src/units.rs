@@ -10,6 +10,9 @@ use wasmi::errors::HostError;
 /// Bytes of a frame, and of a page of virtual address space.
 pub(crate) const FRAME_BYTES: u64 = 4096;
 
+/// The same, as the length of a slice.
+pub(crate) const FRAME_LEN: usize = 4096;
+
 /// The size of one Wasm page of a memory: 64 KiB, or 1 byte with custom page sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WasmPageSize {

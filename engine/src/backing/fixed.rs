@@ -10,16 +10,18 @@
 
 mod arenas;
 mod books;
+mod copied;
 mod guard;
 mod lent;
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{any::Any, mem::MaybeUninit, ptr::NonNull, sync::atomic::AtomicBool};
+use alloc::{boxed::Box, sync::Arc};
+use core::{mem::MaybeUninit, ptr::NonNull, sync::atomic::AtomicBool};
 use spin::Mutex;
 
 use self::{
     arenas::{Arenas, Block, Loan, Room},
     books::GRANULE,
+    copied::{CopiedImage, is_zero},
     guard::{Fate, Guard, Guarded},
 };
 pub use self::{
@@ -167,8 +169,7 @@ unsafe impl Provider for Fixed {
     }
 
     fn image(&self, parts: &[ImagePart<'_>], _charge: ImageCharge) -> Option<Arc<dyn DataImage>> {
-        let parts = parts.iter().map(|part| (part.offset, part.bytes.into())).collect();
-        Some(Arc::new(CopiedImage { parts }))
+        Some(Arc::new(CopiedImage::of_parts(parts)))
     }
 }
 
@@ -274,6 +275,7 @@ unsafe impl Arena for Slots {
             guarded: None,
             cleared: None,
             frames_released: 0,
+            image: None,
         }))
     }
 
@@ -290,19 +292,6 @@ unsafe impl Arena for Slots {
             peak_frames: peak,
             charged_frames: held,
         }
-    }
-}
-
-/// An image without an MMU: bytes on the heap, which are copied into each memory.
-#[derive(Debug)]
-struct CopiedImage {
-    parts: Vec<(u64, Box<[u8]>)>,
-}
-
-impl DataImage for CopiedImage {
-    fn frames(&self) -> u64 {
-        // Every memory has its copy in its own frames.
-        0
     }
 }
 
@@ -325,6 +314,8 @@ struct Slot {
     cleared: Option<Span>,
     /// Frames that clears have lent.
     frames_released: u64,
+    /// The image that the memory started with, or that was made of it last.
+    image: Option<Arc<dyn DataImage>>,
 }
 
 impl Slot {
@@ -383,7 +374,8 @@ fn frames_of(span: Span) -> u64 {
 //            until they are passed on. Of these, the block owns those below the limit until it is
 //            dropped. A block that is placed above takes the bytes out of the reach for good, so
 //            that the limit never rises over them.
-//         2. `attach` writes the parts of the image, in their order, and nothing else.
+//         2. `attach` writes the parts of the image, in their order, and nothing else. `freeze`
+//            copies bytes, and writes none.
 //         3. [`LiveBytes::zero`] writes zeros over exactly the span. What of it is lent is zeroed
 //            by [`Arenas::recall`], before it is read.
 #[allow(unsafe_code, reason = "the contract is argued above")]
@@ -421,11 +413,30 @@ unsafe impl LinearRegion for Slot {
     }
 
     fn attach(&mut self, image: &Arc<dyn DataImage>, mut live: LiveBytes<'_>) {
-        let image: &dyn Any = &**image;
-        let image =
-            image.downcast_ref::<CopiedImage>().expect("an image is made by the engine's own backing");
-        for (offset, bytes) in &image.parts {
-            assert!(live.write(*offset, bytes), "an image is made for the initial size of its memory");
+        CopiedImage::of(&**image).write_to(&mut live);
+        self.image = Some(Arc::clone(image));
+    }
+
+    fn freezable_frames(&self) -> u64 {
+        // The copy is on the heap.
+        0
+    }
+
+    fn freeze(&mut self, _charge: ImageCharge, mut live: LiveBytes<'_>) -> Option<Arc<dyn DataImage>> {
+        let image: Arc<dyn DataImage> = Arc::new(CopiedImage::of_bytes(&mut live)?);
+        self.image = Some(Arc::clone(&image));
+        Some(image)
+    }
+
+    fn each_written(&self, mut live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
+        let image = self.image.as_deref().map(CopiedImage::of);
+        let mut start = 0;
+        for page in live.pages() {
+            let end = start + page.len() as u64;
+            if !image.map_or_else(|| is_zero(page), |image| image.contains(start, page)) {
+                visit(Span::growth(start, end));
+            }
+            start = end;
         }
     }
 

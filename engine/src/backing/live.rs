@@ -2,7 +2,7 @@
 
 use core::{marker::PhantomData, ptr::NonNull, slice};
 
-use crate::units::Span;
+use crate::units::{FRAME_LEN, Span};
 
 /// A range of a linear memory, named by wasmi's own pointer, while its holder has exclusive use of
 /// the store.
@@ -94,12 +94,13 @@ impl<'a> LiveBytes<'a> {
     }
 
     /// Returns the number of bytes.
-    #[cfg_attr(
-        not(all(feature = "paging", target_arch = "x86_64")),
-        expect(dead_code, reason = "the fixed backing zeroes the whole range")
-    )]
     pub(crate) const fn len(&self) -> u64 {
         self.len as u64
+    }
+
+    /// Returns the pages of 4 KiB, the last of which may be shorter, in ascending order.
+    pub(crate) fn pages(&mut self) -> impl Iterator<Item = &[u8]> {
+        self.as_mut_slice().chunks(FRAME_LEN)
     }
 
     #[allow(unsafe_code, reason = "the range is a pointer and a length")]

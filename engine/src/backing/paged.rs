@@ -4,7 +4,7 @@
 //! address space is the kernel's: its #PF handler passes faults to the same [`AddressSpace`].
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{any::Any, fmt, ptr::NonNull, sync::atomic::AtomicBool};
+use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicBool};
 use palimpsest_paging::{
     Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, Image, LimitError,
     PartCleared, Platform, Region, ReserveError, Shortage, Turnover,
@@ -13,8 +13,8 @@ use palimpsest_paging::{
 
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Guest, Health, ImageCharge,
-    ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency, Presence, Provider,
-    Reservation, Shares, Standing,
+    ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency, PageBytes,
+    Presence, Provider, Reservation, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -226,6 +226,14 @@ impl<P: Platform + Send + Sync> DataImage for PagedImage<P> {
     fn frames(&self) -> u64 {
         self.image.frames()
     }
+
+    fn each_change(
+        &self,
+        _base: Option<&dyn DataImage>,
+        _visit: &mut dyn FnMut(u64, &PageBytes) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// The region of one linear memory.
@@ -284,6 +292,18 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
         let paged: &PagedImage<P> = any.downcast_ref().expect("an image is made by the engine's own backing");
         self.region.attach(&paged.image).expect("a new region of the same address space has no image yet");
         self.image = Some(Arc::clone(image));
+    }
+
+    fn freezable_frames(&self) -> u64 {
+        0
+    }
+
+    fn freeze(&mut self, _charge: ImageCharge, _live: LiveBytes<'_>) -> Option<Arc<dyn DataImage>> {
+        None
+    }
+
+    fn each_written(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
+        visit(Span::growth(0, live.len()));
     }
 
     fn first_piece(&self, span: Span, strategy: Strategy) -> Span {
