@@ -187,9 +187,9 @@ impl Words<'_> {
 struct Pool(Arc<AtomicU64>);
 
 impl Blocks for Pool {
-    fn allocate(&mut self) -> Option<Box<dyn Block>> {
+    fn allocate(&mut self) -> Option<Arc<dyn Block>> {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
-        Some(Box::new(Pooled { bytes: [0; BLOCK_BYTES], pool: self.clone() }))
+        Some(Arc::new(Pooled { bytes: [0; BLOCK_BYTES], pool: self.clone() }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Builds a [`Wasi`] before its program starts.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::fmt;
 
 use crate::{
@@ -25,16 +25,16 @@ pub struct WasiBuilder {
     args: Vec<Vec<u8>>,
     environ: Vec<Vec<u8>>,
     host: Host,
-    preopened: Vec<(Box<str>, Tree)>,
+    preopened: Vec<Preopened>,
     open_files: usize,
     scratch_files: usize,
     scratch_bytes: u64,
 }
 
-/// The contents of a preopened directory.
-enum Tree {
+/// A preopened directory.
+enum Preopened {
     Archive(Volume),
-    Scratch(Box<dyn Blocks>),
+    Scratch { guest_path: Arc<str>, blocks: Box<dyn Blocks> },
 }
 
 impl WasiBuilder {
@@ -120,7 +120,7 @@ impl WasiBuilder {
     /// Returns an [`ArchiveError`] if `tar` is not a tar archive, or contains an entry that a guest
     /// may not see or cannot use.
     pub fn archive(mut self, guest_path: &str, tar: &'static [u8]) -> Result<Self, ArchiveError> {
-        self.preopened.push((guest_path.into(), Tree::Archive(Volume::archive(tar)?)));
+        self.preopened.push(Preopened::Archive(Volume::archive(guest_path.into(), tar)?));
         Ok(self)
     }
 
@@ -132,7 +132,7 @@ impl WasiBuilder {
     /// [`scratch_bytes`]: Self::scratch_bytes
     #[must_use]
     pub fn scratch(mut self, guest_path: &str, blocks: impl Blocks + 'static) -> Self {
-        self.preopened.push((guest_path.into(), Tree::Scratch(Box::new(blocks))));
+        self.preopened.push(Preopened::Scratch { guest_path: guest_path.into(), blocks: Box::new(blocks) });
         self
     }
 
@@ -185,13 +185,16 @@ impl WasiBuilder {
         let mut descriptors: Vec<_> =
             [Stream::Input, Stream::Output, Stream::Error].into_iter().map(Descriptor::stream).collect();
         let mut volumes = Vec::new();
-        for (guest_path, tree) in self.preopened {
-            let mut volume = match tree {
-                Tree::Archive(volume) => volume,
-                Tree::Scratch(blocks) => Volume::scratch(blocks, self.scratch_files, self.scratch_bytes),
+        for preopened in self.preopened {
+            let mut volume = match preopened {
+                Preopened::Archive(volume) => volume,
+                Preopened::Scratch { guest_path, blocks } => {
+                    Volume::scratch(guest_path, blocks, self.scratch_files, self.scratch_bytes)
+                }
             };
             let place = Place { volume: volumes.len(), inode: ROOT };
             volume.open(place.inode).expect("every volume has a root");
+            let guest_path = Arc::clone(volume.guest_path());
             descriptors.push(Descriptor::preopened(place, volume.access(), guest_path));
             volumes.push(volume);
         }

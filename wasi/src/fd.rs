@@ -4,7 +4,7 @@
 //! directories. A new descriptor gets the lowest free number. Rights are checked here.
 //! [`Wasi`](crate::Wasi) keeps the volumes' counts of open nodes consistent with the descriptors.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use wasip1::{
     ERRNO_BADF, ERRNO_ISDIR, ERRNO_MFILE, ERRNO_NOTCAPABLE, ERRNO_NOTDIR, ERRNO_SPIPE, Errno, Fdflags, Rights,
 };
@@ -102,7 +102,7 @@ impl Object {
 }
 
 /// An open object.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Descriptor {
     pub(crate) object: Object,
     pub(crate) base: Rights,
@@ -111,7 +111,7 @@ pub(crate) struct Descriptor {
     /// The offset of the next read or write of a file, in bytes.
     pub(crate) position: u64,
     /// The guest's name for a preopened directory.
-    pub(crate) preopened: Option<Box<str>>,
+    pub(crate) preopened: Option<Arc<str>>,
 }
 
 impl Descriptor {
@@ -125,7 +125,7 @@ impl Descriptor {
     }
 
     /// Creates the descriptor of a preopened directory.
-    pub(crate) fn preopened(place: Place, access: Access, guest_path: Box<str>) -> Self {
+    pub(crate) fn preopened(place: Place, access: Access, guest_path: Arc<str>) -> Self {
         let base = match access {
             Access::ReadOnly => ARCHIVE_RIGHTS,
             Access::ReadWrite => SCRATCH_RIGHTS,
@@ -188,7 +188,7 @@ impl Descriptor {
 }
 
 /// The descriptors of a guest, indexed by number.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Descriptors {
     slots: Vec<Option<Descriptor>>,
     /// The limit of open descriptors.
@@ -199,6 +199,12 @@ impl Descriptors {
     /// Creates a table that contains `initial` and is full when `limit` descriptors are open.
     pub(crate) fn new(initial: Vec<Descriptor>, limit: usize) -> Self {
         Self { slots: initial.into_iter().map(Some).collect(), limit }
+    }
+
+    /// Replaces all descriptors by those of a snapshot, but not the limit. If more are open, the
+    /// table is full.
+    pub(crate) fn restore(&mut self, saved: &Self) {
+        self.slots.clone_from(&saved.slots);
     }
 
     /// # Errors

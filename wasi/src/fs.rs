@@ -5,6 +5,10 @@
 //! archive, and every change to it fails with `EROFS`. [`change`] contains the changes to the tree,
 //! and [`path`] the resolution of paths.
 //!
+//! Snapshots and forks share the tree until one of them changes it, and then the files that it does
+//! not change. The counts of descriptors are not a part of the tree, because opening a file does
+//! not change it.
+//!
 //! A node exists while it has a name or a descriptor. A directory is referred to by its entries as
 //! well, as their parent. That needs no count, because of two invariants:
 //! 1. A directory with entries has a name, or is the root: only an empty directory loses its name.
@@ -24,6 +28,7 @@ mod work;
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
 };
 use wasip1::{
     ERRNO_INVAL, ERRNO_ISDIR, ERRNO_NOENT, ERRNO_NOSPC, ERRNO_NOTDIR, ERRNO_ROFS, ERRNO_STALE, Errno,
@@ -38,7 +43,6 @@ use self::{
     content::Content,
     node::{Directory, Kind, Node},
     storage::Storage,
-    work::Work,
 };
 pub(crate) use self::{
     node::{Inode, ROOT, Times},
@@ -46,16 +50,35 @@ pub(crate) use self::{
 };
 use crate::{layout::Stat, world::Blocks};
 
-/// A tree of files.
+/// A tree of files, with the guest's name for it.
 #[derive(Debug)]
 pub(crate) struct Volume {
-    nodes: BTreeMap<Inode, Node>,
-    /// The number of the next new node.
-    next: Inode,
+    guest_path: Arc<str>,
+    tree: Arc<Tree>,
+    /// The number of descriptors that refer to each node. Nodes without descriptors are missing.
+    opens: BTreeMap<Inode, u32>,
     /// The limit of nodes.
     nodes_max: usize,
     storage: Storage,
-    work: Work,
+}
+
+/// The nodes of a volume.
+#[derive(Clone, Debug)]
+struct Tree {
+    nodes: BTreeMap<Inode, Node>,
+    /// The number of the next new node.
+    next: Inode,
+}
+
+/// The recorded state of a volume, which it shares with its forks.
+#[derive(Clone, Debug)]
+pub(crate) struct VolumeState {
+    guest_path: Arc<str>,
+    tree: Arc<Tree>,
+    opens: BTreeMap<Inode, u32>,
+    access: Access,
+    /// The sum of the charges, in bytes.
+    charged: u64,
 }
 
 /// Whether the files of a volume can be written.
@@ -68,24 +91,46 @@ pub(crate) enum Access {
 impl Volume {
     /// Creates an empty tree of up to `nodes_max` files and directories, whose blocks `source`
     /// allocates. They take up to `bytes_max` bytes with everything that is charged.
-    pub(crate) fn scratch(source: Box<dyn Blocks>, nodes_max: usize, bytes_max: u64) -> Self {
-        Self { nodes_max, storage: Storage::new(source, bytes_max), ..Self::empty() }
+    pub(crate) fn scratch(
+        guest_path: Arc<str>,
+        source: Box<dyn Blocks>,
+        nodes_max: usize,
+        bytes_max: u64,
+    ) -> Self {
+        Self { nodes_max, storage: Storage::new(source, bytes_max), ..Self::empty(guest_path) }
     }
 
-    fn empty() -> Self {
-        let root = Node {
-            kind: Kind::Directory(Directory::new(ROOT)),
-            times: Times::created(0),
-            links: 1,
-            opens: 0,
-        };
+    fn empty(guest_path: Arc<str>) -> Self {
+        let root = Node { kind: Kind::Directory(Directory::new(ROOT)), times: Times::created(0), links: 1 };
         Self {
-            nodes: BTreeMap::from([(ROOT, root)]),
-            next: ROOT + 1,
+            guest_path,
+            tree: Arc::new(Tree { nodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1 }),
+            opens: BTreeMap::new(),
             nodes_max: usize::MAX,
             storage: Storage::none(),
-            work: Work::default(),
         }
+    }
+
+    /// Returns the guest's name for the root.
+    pub(crate) fn guest_path(&self) -> &Arc<str> {
+        &self.guest_path
+    }
+
+    /// Returns the state that a fork starts with. Copies no file.
+    pub(crate) fn save(&self) -> VolumeState {
+        VolumeState {
+            guest_path: Arc::clone(&self.guest_path),
+            tree: Arc::clone(&self.tree),
+            opens: self.opens.clone(),
+            access: self.access(),
+            charged: self.storage.charged(),
+        }
+    }
+
+    /// Replaces all files by those of `state`, which are charged to this volume.
+    pub(crate) fn restored(mut self, state: &VolumeState) -> Self {
+        self.storage.restore(state.charged);
+        Self { tree: Arc::clone(&state.tree), opens: state.opens.clone(), ..self }
     }
 
     /// Returns whether files can be written.
@@ -188,11 +233,13 @@ impl Volume {
         now_ns: u64,
     ) -> Result<usize, Errno> {
         self.require_writable()?;
-        let node = self.nodes.get_mut(&inode).ok_or(ERRNO_STALE)?;
+        let tree = self.storage.own(&mut self.tree, Tree::len);
+        let node = tree.nodes.get_mut(&inode).ok_or(ERRNO_STALE)?;
         let content = node.content()?;
         let blocks = content.blocks();
-        let written = content.write(&mut self.storage, offset, bytes)?;
-        self.work.resized(blocks, content.blocks());
+        let written = content.write(&mut self.storage, offset, bytes);
+        self.storage.work().resized(blocks, content.blocks());
+        let written = written?;
         node.times.modify(now_ns);
         Ok(written)
     }
@@ -201,14 +248,16 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `EROFS`, `EISDIR`, `EFBIG`.
+    /// `EROFS`, `EISDIR`, `EFBIG`; `ENOSPC` if the last block is shared and no block is free for a
+    /// copy.
     pub(crate) fn resize(&mut self, inode: Inode, size: u64, now_ns: u64) -> Result<(), Errno> {
         self.require_writable()?;
-        let node = self.nodes.get_mut(&inode).ok_or(ERRNO_STALE)?;
+        let tree = self.storage.own(&mut self.tree, Tree::len);
+        let node = tree.nodes.get_mut(&inode).ok_or(ERRNO_STALE)?;
         let content = node.content()?;
         let blocks = content.blocks();
         content.resize(&mut self.storage, size)?;
-        self.work.resized(blocks, content.blocks());
+        self.storage.work().resized(blocks, content.blocks());
         node.times.modify(now_ns);
         Ok(())
     }
@@ -235,7 +284,7 @@ impl Volume {
 
     /// Returns the price of the work since the last call, in units of fuel.
     pub(crate) fn take_work(&self) -> u64 {
-        self.work.take()
+        self.storage.work().take()
     }
 
     /// Counts one more descriptor of a node.
@@ -244,25 +293,29 @@ impl Volume {
     ///
     /// `ESTALE` if the node does not exist.
     pub(crate) fn open(&mut self, inode: Inode) -> Result<(), Errno> {
-        self.node_mut(inode)?.opens += 1;
+        self.node(inode)?;
+        *self.opens.entry(inode).or_insert(0) += 1;
         Ok(())
     }
 
     /// Counts one descriptor of a node less, and frees the node if it has neither a name nor
     /// descriptors.
     pub(crate) fn close(&mut self, inode: Inode) {
-        if let Some(node) = self.nodes.get_mut(&inode) {
-            node.opens = node.opens.saturating_sub(1);
+        let Entry::Occupied(mut opens) = self.opens.entry(inode) else { return };
+        *opens.get_mut() -= 1;
+        if *opens.get() == 0 {
+            opens.remove();
             self.free_if_unused(inode);
         }
     }
 
     fn node(&self, inode: Inode) -> Result<&Node, Errno> {
-        self.nodes.get(&inode).ok_or(ERRNO_STALE)
+        self.tree.nodes.get(&inode).ok_or(ERRNO_STALE)
     }
 
+    /// Returns a node for a change.
     fn node_mut(&mut self, inode: Inode) -> Result<&mut Node, Errno> {
-        self.nodes.get_mut(&inode).ok_or(ERRNO_STALE)
+        self.storage.own(&mut self.tree, Tree::len).nodes.get_mut(&inode).ok_or(ERRNO_STALE)
     }
 
     fn directory(&self, inode: Inode) -> Result<&Directory, Errno> {
@@ -286,27 +339,56 @@ impl Volume {
     /// `ENOSPC` at the limit of nodes or of bytes, `ENOENT` in a directory that was removed,
     /// `ENOTDIR`.
     fn add(&mut self, parent: Inode, name: &str, kind: Kind, now_ns: u64) -> Result<Inode, Errno> {
-        if self.nodes.len() >= self.nodes_max {
+        if self.tree.nodes.len() >= self.nodes_max {
             return Err(ERRNO_NOSPC);
         }
         self.parent(parent)?;
         self.storage.charge_node()?;
-        let inode = self.next;
+        let inode = self.tree.next;
         self.directory_mut(parent)?.insert(name, inode);
         self.node_mut(parent)?.times.modify(now_ns);
-        self.nodes.insert(inode, Node { kind, times: Times::created(now_ns), links: 1, opens: 0 });
-        self.next += 1;
+        let tree = self.storage.own(&mut self.tree, Tree::len);
+        tree.nodes.insert(inode, Node { kind, times: Times::created(now_ns), links: 1 });
+        tree.next += 1;
         Ok(inode)
     }
 
+    /// Frees a node that has neither a name nor descriptors.
     fn free_if_unused(&mut self, inode: Inode) {
-        let Entry::Occupied(entry) = self.nodes.entry(inode) else { return };
-        if entry.get().links == 0 && entry.get().opens == 0 {
-            let blocks = entry.remove().kind.blocks();
-            self.work.resized(blocks, 0);
-            self.storage.release_blocks(blocks);
-            self.storage.release_node();
+        let is_unnamed = self.node(inode).is_ok_and(|node| node.links == 0);
+        if !is_unnamed || self.opens.contains_key(&inode) {
+            return;
         }
+        let tree = self.storage.own(&mut self.tree, Tree::len);
+        let Some(node) = tree.nodes.remove(&inode) else { return };
+        let blocks = node.kind.blocks();
+        self.storage.work().resized(blocks, 0);
+        self.storage.release_blocks(blocks);
+        self.storage.release_node();
+    }
+}
+
+impl Tree {
+    /// Returns the number of nodes.
+    fn len(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
+impl VolumeState {
+    /// Returns the guest's name for the root.
+    pub(crate) fn guest_path(&self) -> &str {
+        &self.guest_path
+    }
+
+    /// Returns whether files can be written.
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Returns a volume with the same files, which cannot be written.
+    pub(crate) fn archive(&self) -> Volume {
+        Volume::empty(Arc::clone(&self.guest_path)).restored(self)
     }
 }
 

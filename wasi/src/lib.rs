@@ -58,6 +58,12 @@
 //! The path `tmp` relative to the descriptor of `/` is the archive's entry with that name, if it
 //! has one.
 //!
+//! # Snapshots and forks
+//!
+//! [`Wasi`] implements [`SnapshotData`](palimpsest_engine::SnapshotData): a snapshot of a store
+//! records descriptors and files, and a fork starts with them. Both share the files. The one that
+//! writes to a block of a file gets its own copy of the block.
+//!
 //! # What is supported
 //!
 //! Every function of preview 1 is defined, so that every module can be linked. Creating links,
@@ -88,6 +94,7 @@ mod layout;
 mod linker;
 mod memory;
 mod run;
+mod snapshot;
 mod wasi;
 mod world;
 #[cfg(target_arch = "x86_64")]
@@ -97,6 +104,7 @@ pub use builder::WasiBuilder;
 pub use fs::{ArchiveError, BLOCK_CHARGE_BYTES, FILE_CHARGE_BYTES};
 pub use linker::{Exit, NoMemory, add_to_linker};
 pub use run::{RunError, run, run_with};
+pub use snapshot::{RestoreError, WasiState};
 pub use wasi::Wasi;
 pub use world::{BLOCK_BYTES, Block, Blocks, Clock, Empty, Input, NoRandom, Output, Random, Wait};
 #[cfg(target_arch = "x86_64")]

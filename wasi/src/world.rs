@@ -3,7 +3,7 @@
 //! The methods are called from a host function, without a lock held, and block the calling guest
 //! until they return. A clock that must not block returns [`Wait::Pause`].
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::fmt::Debug;
 use thiserror::Error;
 
@@ -92,15 +92,17 @@ pub struct NoRandom;
 
 /// Memory for the files of a scratch directory.
 pub trait Blocks: Send {
-    /// Returns a zeroed block, or None if none is free. The guest then gets `ENOSPC`.
+    /// Returns a zeroed block that nothing else refers to, or None if none is free. The guest then
+    /// gets `ENOSPC`.
     ///
     /// It is called only within the quota of
     /// [`WasiBuilder::scratch_bytes`](crate::WasiBuilder::scratch_bytes).
-    fn allocate(&mut self) -> Option<Box<dyn Block>>;
+    fn allocate(&mut self) -> Option<Arc<dyn Block>>;
 }
 
-/// A block that a file owns. Dropping it releases it.
-pub trait Block: Send + Debug {
+/// A block of a file. Dropping it releases it. Forks share the blocks of their snapshot, and
+/// nothing writes to a block that is shared.
+pub trait Block: Send + Sync + Debug {
     /// Returns the bytes.
     fn bytes(&self) -> &[u8; BLOCK_BYTES];
 

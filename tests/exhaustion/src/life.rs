@@ -1,6 +1,6 @@
 //! The script.
 
-use alloc::{boxed::Box, format, string::String, string::ToString, vec, vec::Vec};
+use alloc::{boxed::Box, format, string::String, string::ToString, sync::Arc, vec, vec::Vec};
 use core::fmt::Display;
 
 use palimpsest_engine::{
@@ -229,8 +229,8 @@ impl Block for HeapBlock {
 struct HeapBlocks;
 
 impl Blocks for HeapBlocks {
-    fn allocate(&mut self) -> Option<Box<dyn Block>> {
-        Some(Box::new(HeapBlock(Box::new([0; BLOCK_BYTES]))))
+    fn allocate(&mut self) -> Option<Arc<dyn Block>> {
+        Some(Arc::new(HeapBlock(Box::new([0; BLOCK_BYTES]))))
     }
 }
 

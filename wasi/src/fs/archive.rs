@@ -5,7 +5,10 @@
 //! entry. A hard link becomes a file with the same bytes, a symbolic link remains one. Names that
 //! are too long for a header may be in an extended header of POSIX (pax) before it.
 
-use alloc::string::{String, ToString};
+use alloc::{
+    string::{String, ToString},
+    sync::Arc,
+};
 use core::str;
 use tar_no_std::{CorruptDataError, PosixHeader, TarArchiveRef, TypeFlag};
 use thiserror::Error;
@@ -96,9 +99,9 @@ impl Volume {
     /// # Errors
     ///
     /// See [`ArchiveError`].
-    pub(crate) fn archive(tar: &'static [u8]) -> Result<Self, ArchiveError> {
+    pub(crate) fn archive(guest_path: Arc<str>, tar: &'static [u8]) -> Result<Self, ArchiveError> {
         let archive = TarArchiveRef::new(tar).map_err(ArchiveError::Corrupt)?;
-        let mut volume = Self { nodes_max: NODES_MAX, ..Self::empty() };
+        let mut volume = Self { nodes_max: NODES_MAX, ..Self::empty(guest_path) };
         let mut extended = Extended::default();
         for (block, header) in archive.headers() {
             let kind = type_of(header);

@@ -1,12 +1,15 @@
 //! The bytes of a file: a slice of an archive, or blocks that are allocated on write.
 //!
+//! Snapshots and forks share blocks with the file that they were made of. A file that writes to a
+//! shared block replaces it by a copy.
+//!
 //! A file of blocks may have holes, which read as zeros and use no block. The bytes of the last
 //! block beyond the end of the file are zero. A file that is truncated and extended therefore shows
 //! none of its previous bytes.
 
 use alloc::{
-    boxed::Box,
     collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
 };
 use wasip1::{ERRNO_FBIG, ERRNO_NOSPC, ERRNO_ROFS, Errno};
 
@@ -20,18 +23,18 @@ pub(super) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
 static HOLE: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// The bytes of a file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Content {
     /// A slice of an archive. It never changes.
     Archived(&'static [u8]),
     /// The blocks that were written, indexed by their number in the file.
-    Scratch { len: u64, blocks: BTreeMap<u64, Box<dyn Block>> },
+    Scratch { len: u64, blocks: Arc<BTreeMap<u64, Arc<dyn Block>>> },
 }
 
 impl Content {
     /// Creates an empty file that can be written.
     pub(super) fn scratch() -> Self {
-        Self::Scratch { len: 0, blocks: BTreeMap::new() }
+        Self::Scratch { len: 0, blocks: Arc::default() }
     }
 
     /// Returns the size in bytes.
@@ -83,6 +86,7 @@ impl Content {
         let Self::Scratch { len, blocks } = self else { return Err(ERRNO_ROFS) };
         let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= FILE_BYTES_MAX);
         end.ok_or(ERRNO_FBIG)?;
+        let blocks = storage.own(blocks, BTreeMap::len);
         let mut written = 0;
         for piece in Pieces::new(offset, bytes.len()) {
             let block = match blocks.entry(piece.block) {
@@ -92,8 +96,9 @@ impl Content {
                     entry.insert(block)
                 }
             };
+            let Ok(block) = storage.bytes_mut(block) else { break };
             let part = &bytes[piece.at..piece.at + piece.len];
-            block.bytes_mut()[piece.start..piece.start + piece.len].copy_from_slice(part);
+            block[piece.start..piece.start + piece.len].copy_from_slice(part);
             written += piece.len;
         }
         if written == 0 && !bytes.is_empty() {
@@ -109,17 +114,22 @@ impl Content {
     ///
     /// # Errors
     ///
-    /// `EROFS` in an archive, `EFBIG` beyond the largest size.
+    /// `EROFS` in an archive, `EFBIG` beyond the largest size, `ENOSPC` if the last block is shared
+    /// and `storage` has no block for a copy.
     pub(super) fn resize(&mut self, storage: &mut Storage, size: u64) -> Result<(), Errno> {
         let Self::Scratch { len, blocks } = self else { return Err(ERRNO_ROFS) };
         if size > FILE_BYTES_MAX {
             return Err(ERRNO_FBIG);
         }
-        let freed = blocks.split_off(&size.div_ceil(BLOCK_BYTES as u64));
-        storage.release_blocks(freed.len());
-        let Pieces { block, start, .. } = Pieces::new(size, 0);
-        if let Some(last) = blocks.get_mut(&block) {
-            last.bytes_mut()[start..].fill(0);
+        if size < *len {
+            let blocks = storage.own(blocks, BTreeMap::len);
+            let Pieces { block, start, .. } = Pieces::new(size, 0);
+            // A file that ends at the start of a block does not keep the block.
+            if let Some(last) = blocks.get_mut(&block).filter(|_| start > 0) {
+                storage.bytes_mut(last)?[start..].fill(0);
+            }
+            let freed = blocks.split_off(&size.div_ceil(BLOCK_BYTES as u64));
+            storage.release_blocks(freed.len());
         }
         *len = size;
         Ok(())

@@ -16,14 +16,12 @@ pub(crate) type Inode = u64;
 pub(crate) const ROOT: Inode = 1;
 
 /// A file, directory or symbolic link.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) times: Times,
     /// The number of names: 1, or 0 after the node was removed.
     pub(super) links: u64,
-    /// The number of descriptors that refer to the node.
-    pub(super) opens: u32,
 }
 
 /// The times of a node, in nanoseconds since 1970.
@@ -51,7 +49,7 @@ impl Times {
 }
 
 /// The type of a node, with its contents.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
     Directory(Directory),
     File(Content),
@@ -87,7 +85,7 @@ impl Kind {
 }
 
 /// The entries of a directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Directory {
     /// The target of `..`. The root is its own parent. None after the directory was removed.
     pub(super) parent: Option<Inode>,

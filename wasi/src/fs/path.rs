@@ -63,7 +63,7 @@ impl Volume {
         let mut rest = Rest::new(path)?;
         let (mut at, mut depth, mut entry) = (base, 0_u32, None);
         while let Some(component) = rest.next() {
-            self.work.step();
+            self.storage.work().step();
             let directory = self.directory(at)?;
             entry = None;
             match component {
@@ -109,7 +109,7 @@ impl Volume {
             if at == directory {
                 return Ok(true);
             }
-            self.work.step();
+            self.storage.work().step();
             let parent = self.parent(at)?;
             if parent == at {
                 return Ok(false);
@@ -126,7 +126,7 @@ impl Volume {
     /// As [`is_within`](Self::is_within).
     pub(super) fn require_depth(&self, parent: Inode) -> Result<(), Errno> {
         // No directory has the next number yet, so this climbs to the root.
-        self.is_within(parent, self.next).map(drop)
+        self.is_within(parent, self.tree.next).map(drop)
     }
 }
 

@@ -17,6 +17,9 @@ const NEW_BLOCK_UNITS: u64 = BLOCK_BYTES as u64 / BYTES_PER_UNIT;
 /// The price of freeing a block, in units of fuel.
 const FREED_BLOCK_UNITS: u64 = STEP_UNITS;
 
+/// The price of copying an entry of a map that is shared with a snapshot, in units of fuel.
+const COPIED_ENTRY_UNITS: u64 = STEP_UNITS;
+
 /// The work since the last call of [`take`](Self::take), in units of fuel.
 #[derive(Debug, Default)]
 pub(super) struct Work(Cell<u64>);
@@ -31,6 +34,16 @@ impl Work {
     pub(super) fn resized(&self, before: usize, after: usize) {
         self.add(after.saturating_sub(before) as u64 * NEW_BLOCK_UNITS);
         self.add(before.saturating_sub(after) as u64 * FREED_BLOCK_UNITS);
+    }
+
+    /// Adds the copy of a block that is shared.
+    pub(super) fn copied_block(&self) {
+        self.add(NEW_BLOCK_UNITS);
+    }
+
+    /// Adds the copy of a map that is shared.
+    pub(super) fn copied_entries(&self, count: usize) {
+        self.add(count as u64 * COPIED_ENTRY_UNITS);
     }
 
     /// Returns the sum and sets it to 0.

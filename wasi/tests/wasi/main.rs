@@ -5,6 +5,7 @@
 mod archive;
 mod directories;
 mod files;
+mod forks;
 mod hostile;
 mod linking;
 mod model;

@@ -50,8 +50,12 @@ impl Guest {
     }
 
     pub(crate) fn with_engine(engine: &Engine, wasi: WasiBuilder) -> Self {
+        Self::in_world(engine, wasi.build())
+    }
+
+    pub(crate) fn in_world(engine: &Engine, wasi: Wasi) -> Self {
         let module = Module::new(engine, &wat::parse_str(guest_wat()).unwrap()).unwrap();
-        let mut store = Store::new(engine, wasi.build());
+        let mut store = Store::new(engine, wasi);
         let instance = linker().instantiate(&mut store, &module).unwrap();
         let memory = instance.get_memory(&store, "memory").unwrap();
         Self { store, instance, memory }

@@ -38,9 +38,9 @@ impl Pool {
 }
 
 impl Blocks for Pool {
-    fn allocate(&mut self) -> Option<Box<dyn Block>> {
+    fn allocate(&mut self) -> Option<Arc<dyn Block>> {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()?;
-        Some(Box::new(Pooled { bytes: [0; BLOCK_BYTES], pool: self.clone() }))
+        Some(Arc::new(Pooled { bytes: [0; BLOCK_BYTES], pool: self.clone() }))
     }
 }
 

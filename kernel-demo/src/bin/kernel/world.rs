@@ -5,7 +5,7 @@
 //! are a share of what is free at the start, so a guest that fills `/tmp` gets `ENOSPC` and not a
 //! memory without frames.
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::sync::Arc;
 
 use kernel_demo::entropy::Entropy;
 use kernel_demo::memory::{self, BLOCK_BYTES, Space};
@@ -191,8 +191,8 @@ impl Clock for Clocks {
 struct Frames;
 
 impl Blocks for Frames {
-    fn allocate(&mut self) -> Option<Box<dyn Block>> {
-        Some(Box::new(FrameBlock(memory::Block::allocate()?)))
+    fn allocate(&mut self) -> Option<Arc<dyn Block>> {
+        Some(Arc::new(FrameBlock(memory::Block::allocate()?)))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The world of a guest: WASI with a directory of frames, a heap, and the functions of these tests.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -192,10 +191,10 @@ impl Clock for Ticks {
 struct Frames;
 
 impl Blocks for Frames {
-    fn allocate(&mut self) -> Option<Box<dyn Block>> {
+    fn allocate(&mut self) -> Option<Arc<dyn Block>> {
         let block = memory::Block::allocate()?;
         LIVE_BLOCKS.fetch_add(1, Ordering::Relaxed);
-        Some(Box::new(FrameBlock(block)))
+        Some(Arc::new(FrameBlock(block)))
     }
 }
 
