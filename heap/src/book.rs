@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The books of one memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Book {
     options: HeapOptions,
     free: FreeRuns,
@@ -47,7 +47,7 @@ pub(crate) struct Book {
 }
 
 /// Consecutive pages that are in use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Extent {
     /// A large block of this number of pages.
     Large(u64),
@@ -80,6 +80,23 @@ impl Book {
 
     pub(crate) fn options(&self) -> &HeapOptions {
         &self.options
+    }
+
+    /// Returns the same books with other options.
+    pub(crate) fn with_options(self, options: HeapOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Returns the address after the last page.
+    pub(crate) fn end_bytes(&self) -> u64 {
+        let used = self.extents.last_key_value().map(|(first, extent)| extent.pages(*first));
+        let ends = used.into_iter().chain(self.free.last()).map(|pages| pages.end());
+        ends.max().unwrap_or(0) * PAGE_BYTES
+    }
+
+    /// Returns the number of blocks, slabs and runs of free pages that a copy has to copy.
+    pub(crate) fn entries(&self) -> u64 {
+        (self.extents.len() + self.free.len()) as u64
     }
 
     /// Adds pages to the heap. They must read zero and must not belong to the heap already.

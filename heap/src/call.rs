@@ -12,7 +12,7 @@ use crate::{
     block::Block,
     book::{Book, Drain, Moving, NoRoom, Request, Resized},
     error::{HeapError, HeapFunction, NotABlock},
-    heap::Heap,
+    heap::{Entry, Heap},
     options::BadPointer,
     pages::{PAGE_BYTES, PAGE_LEN, Pages, first_usable},
 };
@@ -38,6 +38,8 @@ pub(crate) struct Call<'a, T: 'static> {
     /// The arguments, which a task repeats if the call is divided.
     arguments: &'a [u64],
     memory: Memory,
+    /// The ordinal of the memory.
+    ordinal: usize,
     book: Box<Book>,
     /// The fuel that the call has cost so far, apart from what [`Memory::release`] charges itself.
     units: u64,
@@ -57,19 +59,39 @@ pub(crate) fn serve<T: 'static>(
     let progress = caller.take_progress();
     let memory = caller.memory().ok_or_else(|| Error::host(HeapError::NoMemory))?;
     let base = memory.data(&caller).as_ptr().addr();
-    let books = heap(caller.data_mut());
-    let existing = books.take(base);
-    let is_new = existing.is_none();
-    let book = existing.unwrap_or_else(|| books.new_book());
-    let mut call = Call { caller, arguments, memory, book, units: 1 };
-    if is_new {
-        call.adopt();
-    }
+    let mut call = match heap(caller.data_mut()).take(base) {
+        Some(Entry { ordinal, book, .. }) => Call { caller, arguments, memory, ordinal, book, units: 1 },
+        None => Call::first(caller, heap, arguments, memory),
+    };
     let served = call.run(progress, function);
-    let Call { mut caller, book, units, .. } = call;
+    let Call { mut caller, ordinal, book, units, .. } = call;
     caller.charge_fuel(units);
-    heap(caller.data_mut()).put(base, book);
+    heap(caller.data_mut()).put(Entry { base, ordinal, book });
     served
+}
+
+impl<'a, T: 'static> Call<'a, T> {
+    /// Returns the first call for a memory, or the first of a fork: with a copy of the books of its
+    /// snapshot, or with new books.
+    #[cold]
+    #[inline(never)]
+    fn first(
+        mut caller: Caller<'a, T>,
+        heap: &impl Fn(&mut T) -> &mut Heap,
+        arguments: &'a [u64],
+        memory: Memory,
+    ) -> Self {
+        let (ordinal, size) = (memory.ordinal(&caller), memory.size_bytes(&caller));
+        let heap = heap(caller.data_mut());
+        if let Some(book) = heap.take_shared(ordinal, size) {
+            let units = 1 + book.entries();
+            return Self { caller, arguments, memory, ordinal, book, units };
+        }
+        let book = heap.new_book();
+        let mut call = Self { caller, arguments, memory, ordinal, book, units: 1 };
+        call.adopt();
+        call
+    }
 }
 
 impl<T: 'static> Call<'_, T> {

@@ -20,7 +20,7 @@ struct Empty {
 ///
 /// At most two more than the threshold, because a block in a slab has bytes in at most two pages
 /// and the caller releases what is due after each operation.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Idle {
     pages: VecDeque<Empty>,
     operations: u64,

@@ -59,6 +59,12 @@
 //! index type), or else at the end of the memory. When the heap is full it grows the memory. Pages
 //! that the guest adds with `memory.grow` itself stay its own.
 //!
+//! # Snapshots and forks
+//!
+//! The books are a part of a program's state that is not in its memory. [`Heap`] implements
+//! [`SnapshotData`](palimpsest_engine::SnapshotData), so that a fork has the blocks of its snapshot
+//! at the same addresses.
+//!
 //! # Design
 //!
 //! 1. The books decide and never touch the guest's memory, so no guest can deceive them.
@@ -117,6 +123,6 @@ mod runs;
 mod slab;
 
 pub use error::{HeapError, HeapFunction};
-pub use heap::Heap;
+pub use heap::{Heap, HeapState};
 pub use linker::{add_to_linker, add_to_linker64};
 pub use options::{BadPointer, HeapOptions, HeapReport};

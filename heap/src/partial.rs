@@ -22,7 +22,7 @@ impl Rank {
 }
 
 /// The slabs of one class that have a vacant slot, by rank.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PartialSlabs {
     /// The slab of the highest rank. `None` only if `others` is empty as well.
     fullest: Option<Rank>,

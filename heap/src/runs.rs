@@ -8,7 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use crate::pages::Pages;
 
 /// The runs of free pages of a heap.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FreeRuns {
     /// Numbers of pages, by first page.
     by_address: BTreeMap<u64, u64>,
@@ -25,6 +25,11 @@ impl FreeRuns {
     /// Returns the number of free pages.
     pub(crate) fn page_count(&self) -> u64 {
         self.by_address.values().sum()
+    }
+
+    /// Returns the run with the highest addresses.
+    pub(crate) fn last(&self) -> Option<Pages> {
+        self.by_address.last_key_value().map(|(&first, &count)| Pages::new(first, count))
     }
 
     /// Returns the run that contains `page`.

@@ -31,7 +31,7 @@ impl Content {
 }
 
 /// The slots of one size class in consecutive pages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Slab {
     class: Class,
     first_page: u64,

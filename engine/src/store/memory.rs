@@ -72,6 +72,18 @@ impl Memory {
         MemoryRecord::of(*self, ctx.as_context().into_wasmi()).ty()
     }
 
+    /// Returns the number of memories of the store that were created before this one, which is its
+    /// position in [`Store::memories`](crate::Store::memories).
+    ///
+    /// An embedder's data that belongs to snapshots can keep what it has for each memory under this
+    /// number. The memories that an instance defines are created in the order of their definition,
+    /// so that those of a fork have the same numbers if both instances are the first of their
+    /// store.
+    pub fn ordinal(&self, ctx: impl AsContext) -> usize {
+        let ctx = ctx.as_context().into_wasmi();
+        MemoryRecord::of(*self, ctx).ordinal(ctx.data())
+    }
+
     /// Returns the size in Wasm pages.
     pub fn size(&self, ctx: impl AsContext) -> u64 {
         let ctx = ctx.as_context().into_wasmi();

@@ -1,7 +1,7 @@
 //! A guest whose exports pass their arguments to the heap functions, for either index type.
 
 use palimpsest_engine::{
-    Config, Engine, Error, Fixed, Instance, Linker, Memory, Module, Poll, Store, Task, Val,
+    Config, Engine, Error, Fixed, Instance, Linker, Memory, Module, Poll, SnapshotData, Store, Task, Val,
 };
 use palimpsest_heap::{Heap, HeapOptions, HeapReport, add_to_linker, add_to_linker64};
 use std::{boxed::Box, mem::MaybeUninit, ops::Range};
@@ -79,6 +79,23 @@ impl Guest {
         let mut store = Store::new(&engine, Heap::new(setup.options));
         let instance = linker(index).instantiate(&mut store, &module).expect("the guest links");
         Self { store, instance, index }
+    }
+
+    /// Returns a guest in a store with a copy of this one's memory and with its books, as a fork
+    /// has them.
+    pub(crate) fn fork(&mut self) -> Self {
+        let books = self.store.data_mut().save().unwrap();
+        let engine = engine(Config::default());
+        let module = module(&engine, &text(self.index, "0 64", ""));
+        let mut heap = Heap::default();
+        heap.restore(&books).unwrap();
+        let mut store = Store::new(&engine, heap);
+        let instance = linker(self.index).instantiate(&mut store, &module).expect("the guest links");
+        let mut fork = Self { store, instance, index: self.index };
+        let memory = fork.memory();
+        memory.grow(&mut fork.store, self.memory().size(&self.store)).expect("its maximum is larger");
+        memory.data_mut(&mut fork.store).copy_from_slice(self.memory().data(&self.store));
+        fork
     }
 
     /// Calls the export `name` with arguments of the index type, and returns its result, or 0 if it

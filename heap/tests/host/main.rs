@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
+mod forks;
 mod guest;
 mod places;
 mod pointers;

@@ -186,6 +186,11 @@ impl MemoryRecord {
         self.ty
     }
 
+    /// Returns the number of records of this store that are older.
+    pub(crate) fn ordinal<T>(&self, state: &StoreState<T>) -> usize {
+        state.memories.iter().take_while(|other| other.base != self.base).count()
+    }
+
     /// Returns the number of bytes of address space that are reserved.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
