@@ -145,6 +145,41 @@ impl<T: 'static> Store<T> {
         self.inner.data().owed
     }
 
+    /// Returns whether a guest of this store has called `palimpsest.snapshot_ready` since this
+    /// method was last called.
+    ///
+    /// A guest calls that import when it is initialized, at the point from which its forks should
+    /// start. A snapshot needs a store in which no call is active, so the import only sets a flag
+    /// and returns. It neither pauses a task nor ends the call. An embedder that makes snapshots
+    /// calls this method when a call of the guest has returned. The snapshot then contains what the
+    /// guest did until that return, so the import should be the last thing that the called function
+    /// does. A command of WASI cannot use it, because its only call is the whole program: it must
+    /// export a function for its initialization and another one for its work.
+    ///
+    /// An embedder that wants more than a flag defines the import in its linker.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use palimpsest_engine::{Config, Engine, Fixed, Linker, Module, Store};
+    /// # use std::{boxed::Box, mem::MaybeUninit};
+    /// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+    /// # let engine = Engine::new(Config::default(), Fixed::new(bytes))?;
+    /// let wasm = wat::parse_str(r#"(module
+    ///     (import "palimpsest" "snapshot_ready" (func $ready))
+    ///     (func (export "initialize") (call $ready)))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// let instance = Linker::new().instantiate(&mut store, &Module::new(&engine, &wasm)?)?;
+    /// assert!(!store.take_snapshot_ready());
+    /// instance.get_typed_func::<(), ()>(&store, "initialize")?.call(&mut store, ())?;
+    /// assert!(store.take_snapshot_ready());
+    /// assert!(!store.take_snapshot_ready());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take_snapshot_ready(&mut self) -> bool {
+        core::mem::take(&mut self.inner.data_mut().is_snapshot_ready)
+    }
+
     /// Returns the memories of the store in the order of their creation.
     pub fn memories(&self) -> impl Iterator<Item = Memory> {
         self.inner.data().memories.iter().map(|record| record.memory())

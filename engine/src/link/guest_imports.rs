@@ -1,12 +1,17 @@
-//! The functions that a guest may import to clear its memory 0. The embedder need not define them.
+//! The functions that a guest may import without the embedder defining them.
 //!
-//! | import | type, where `i` is the memory's index type | bad arguments |
+//! Three clear memory 0. In their types, `i` is the memory's index type:
+//!
+//! | import | type | bad arguments |
 //! | --- | --- | --- |
 //! | `palimpsest.clear_pages` | `(start: i, count: i) -> i32`, in Wasm pages | trap |
 //! | `palimpsest.discard` | `(addr: i, len: i) -> i32`, in bytes | trap |
 //! | `env.__wbindgen_memory_discard` | `(addr: i, len: i)`, in bytes | trap |
 //!
 //! The `i32` is 0 if every frame was released, and 1 if some were retained or replaced.
+//!
+//! `palimpsest.snapshot_ready`, of type `()`, sets a flag of the store for the embedder, see
+//! [`Store::take_snapshot_ready`](crate::Store::take_snapshot_ready).
 
 use alloc::sync::Arc;
 use wasmi::{AsContextMut, Caller, Func, FuncType, Val, ValType};
@@ -26,6 +31,8 @@ pub(super) enum Provided {
     Discard,
     /// `env.__wbindgen_memory_discard`.
     DiscardVoid,
+    /// `palimpsest.snapshot_ready`.
+    SnapshotReady,
 }
 
 /// The unit of the two arguments.
@@ -44,32 +51,38 @@ impl Provided {
             ("palimpsest", "clear_pages") => Some(Self::ClearPages),
             ("palimpsest", "discard") => Some(Self::Discard),
             ("env", "__wbindgen_memory_discard") => Some(Self::DiscardVoid),
+            ("palimpsest", "snapshot_ready") => Some(Self::SnapshotReady),
             _ => None,
         }
     }
 
-    /// Returns its type for a memory with this index type.
-    pub(super) fn ty(self, index: IndexType) -> FuncType {
-        let param = match index {
+    /// Returns its type for a memory 0 with this index type. Returns `None` if it needs a memory
+    /// and there is none.
+    pub(super) fn ty(self, index: Option<IndexType>) -> Option<FuncType> {
+        let param = |index| match index {
             IndexType::I32 => ValType::I32,
             IndexType::I64 => ValType::I64,
         };
+        let params = index.map(|index| [param(index); 2]);
         match self {
-            Self::ClearPages | Self::Discard => FuncType::new([param, param], [ValType::I32]),
-            Self::DiscardVoid => FuncType::new([param, param], []),
+            Self::ClearPages | Self::Discard => Some(FuncType::new(params?, [ValType::I32])),
+            Self::DiscardVoid => Some(FuncType::new(params?, [])),
+            Self::SnapshotReady => Some(FuncType::new([], [])),
         }
     }
 
-    /// Allocates the function for the memory of `record`.
+    /// Allocates the function for a module with these memories. [`ty`](Self::ty) has returned its
+    /// type.
     pub(super) fn make<T: 'static>(
         self,
         ctx: impl AsContextMut<Data = StoreState<T>>,
-        record: &Arc<MemoryRecord>,
+        memories: &[Arc<MemoryRecord>],
     ) -> Func {
         match self {
-            Self::ClearPages => clear_with_status(ctx, Arc::clone(record), Form::WasmPages),
-            Self::Discard => clear_with_status(ctx, Arc::clone(record), Form::Bytes),
-            Self::DiscardVoid => discard(ctx, Arc::clone(record)),
+            Self::ClearPages => clear_with_status(ctx, Arc::clone(&memories[0]), Form::WasmPages),
+            Self::Discard => clear_with_status(ctx, Arc::clone(&memories[0]), Form::Bytes),
+            Self::DiscardVoid => discard(ctx, Arc::clone(&memories[0])),
+            Self::SnapshotReady => snapshot_ready(ctx),
         }
     }
 }
@@ -108,6 +121,15 @@ pub(super) fn discard<T: 'static>(
             cleared(caller, &record, Form::Bytes, [addr, len], &arguments).map(drop)
         }),
     }
+}
+
+/// Allocates the function that marks the store as ready for a snapshot.
+fn snapshot_ready<T: 'static>(ctx: impl AsContextMut<Data = StoreState<T>>) -> Func {
+    Func::wrap(ctx, |mut caller: Caller<'_, StoreState<T>>| {
+        caller.data().refuse_lost()?;
+        caller.data_mut().is_snapshot_ready = true;
+        Ok::<(), wasmi::Error>(())
+    })
 }
 
 /// Clears the range, or traps with a [`ClearError`], or ends a guest whose store is lost. Returns

@@ -29,7 +29,7 @@ type WasmiContext<'a, T> = wasmi::StoreContextMut<'a, StoreState<T>>;
 enum Resolved {
     /// The linker defines it.
     Defined(Extern),
-    /// The engine provides the function, which acts on memory 0.
+    /// The engine provides the function.
     Provided(Provided),
 }
 
@@ -165,10 +165,9 @@ fn resolve<T: 'static>(
     }
     let provided =
         Provided::named(import.module(), import.name()).ok_or_else(|| unknown_imports(linker, module))?;
-    let memory_ty = module
-        .memory_type(0)
-        .ok_or_else(|| InstantiateError::NoMemory { name: import.name().to_string() })?;
-    let found = provided.ty(memory_ty.index());
+    let index = module.memory_type(0).map(|ty| ty.index());
+    let no_memory = || InstantiateError::NoMemory { name: import.name().to_string() };
+    let found = provided.ty(index).ok_or_else(no_memory)?;
     if import.ty().func() != Some(&found) {
         return Err(wrong(found.into()));
     }
@@ -257,7 +256,7 @@ fn externs<T: 'static>(
         }
         match own.next().expect("each of the guest's own imports was resolved, in this order") {
             Resolved::Defined(item) => item.to_wasmi(ctx.data()),
-            Resolved::Provided(provided) => provided.make(&mut *ctx, &memories[0]).into(),
+            Resolved::Provided(provided) => provided.make(&mut *ctx, memories).into(),
         }
     };
     module.wasmi().imports().map(extern_of).collect()

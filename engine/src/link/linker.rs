@@ -147,8 +147,9 @@ impl<T: 'static> Linker<T> {
 
     /// Instantiates `module` and runs its start function.
     ///
-    /// The engine itself provides the imports `palimpsest.clear_pages`, `palimpsest.discard` and
-    /// `env.__wbindgen_memory_discard`, unless the linker defines their names.
+    /// The engine itself provides the imports `palimpsest.clear_pages`, `palimpsest.discard`,
+    /// `env.__wbindgen_memory_discard` and `palimpsest.snapshot_ready`, unless the linker defines
+    /// their names.
     ///
     /// # Errors
     ///

@@ -52,6 +52,8 @@ pub(crate) struct StoreState<T> {
     pub(crate) must_settle: bool,
     /// Whether the store has entered its engine.
     is_inside: bool,
+    /// Whether the guest has called `palimpsest.snapshot_ready`.
+    pub(crate) is_snapshot_ready: bool,
     /// Whether the first of these calls is a task's.
     pub(crate) in_task: bool,
     /// What the host function that is called again passed to its pause, until it takes the number.
@@ -87,6 +89,7 @@ impl<T> StoreState<T> {
             has_loan: false,
             must_settle: false,
             is_inside: false,
+            is_snapshot_ready: false,
             in_task: false,
             progress: 0,
             owed: 0,

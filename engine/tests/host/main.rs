@@ -16,6 +16,7 @@ mod memories;
 mod owners;
 mod prepared;
 mod shared_limits;
+mod snapshot_ready;
 mod splice;
 mod stack;
 mod support;

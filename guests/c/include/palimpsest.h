@@ -1,10 +1,11 @@
 /*
  * Functions that Palimpsest provides to its guests: clearing memory, which returns its frames to
- * the kernel, and a heap whose book-keeping is outside the guest's memory.
+ * the kernel, a heap whose book-keeping is outside the guest's memory, and the point at which the
+ * host should make a snapshot.
  *
  * For C99 and later, and C++; wasm32 and wasm64. Every function is an import from the module
- * "palimpsest" and acts on memory 0. A module imports only the functions that it calls. Other
- * runtimes refuse to instantiate a module with these imports.
+ * "palimpsest". Those that clear or allocate act on memory 0. A module imports only the functions
+ * that it calls. Other runtimes refuse to instantiate a module with these imports.
  *
  * A Wasm page has 65,536 bytes. Addresses, sizes and alignments are in bytes.
  */
@@ -114,6 +115,19 @@ void palimpsest_free(void *block);
 /* Returns the size of a block, which is at least the requested size. Returns 0 for NULL. */
 PALIMPSEST_IMPORT("usable_size")
 size_t palimpsest_usable_size(void *block);
+
+/* --- Snapshots -------------------------------------------------------------------------------- */
+
+/*
+ * Marks the point at which the program is initialized, so that the host may make a snapshot and
+ * start forks of it. The host makes it when the exported function that it has called returns, so
+ * call this last in that function. A host that makes no snapshots ignores it.
+ *
+ * Forks start with the memory of the snapshot. What should differ between them, for example the
+ * seed of random numbers, must be read afterwards.
+ */
+PALIMPSEST_IMPORT("snapshot_ready")
+void palimpsest_snapshot_ready(void);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,8 @@
 //! The functions of the Wasm module `palimpsest`.
 //!
-//! All act on memory 0. Addresses, sizes and alignments are in bytes. Invalid arguments trap,
-//! except that an allocation that cannot succeed returns null. [`clear`](crate::clear) and
-//! [`HostHeap`](crate::HostHeap) are the safe interface.
+//! All but `snapshot_ready` act on memory 0. Addresses, sizes and alignments are in bytes. Invalid
+//! arguments trap, except that an allocation that cannot succeed returns null.
+//! [`clear`](crate::clear) and [`HostHeap`](crate::HostHeap) are the safe interface.
 
 #[link(wasm_import_module = "palimpsest")]
 unsafe extern "C" {
@@ -51,4 +51,7 @@ unsafe extern "C" {
     /// Returns the size of a block, which is at least the requested size, or 0 for null. Traps if
     /// no block is at this address.
     pub safe fn usable_size(block: *mut u8) -> usize;
+
+    /// See [`snapshot_ready`](crate::snapshot_ready()).
+    pub safe fn snapshot_ready();
 }

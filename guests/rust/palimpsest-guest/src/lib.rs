@@ -4,10 +4,11 @@
 //!   and works everywhere: outside WebAssembly it only writes the zeros.
 //! - [`HostHeap`] is a global allocator over the host's heap. Dropping a large value releases its
 //!   frames, and no stray write of the guest can damage the heap's book-keeping.
+//! - [`snapshot_ready`] marks the point at which the host should make a snapshot.
 //! - [`imports`] declares the functions of the Wasm module `palimpsest`.
 //!
-//! The last two exist only inside WebAssembly. A module imports only what it uses. Runtimes other
-//! than Palimpsest refuse to instantiate a module with these imports.
+//! [`HostHeap`] and [`imports`] exist only inside WebAssembly. A module imports only what it uses.
+//! Runtimes other than Palimpsest refuse to instantiate a module with these imports.
 //!
 //! For `wasm32-unknown-unknown`, use the allocator with two lines:
 //!
@@ -35,7 +36,9 @@ mod release;
 #[cfg(not(target_family = "wasm"))]
 #[path = "release/elsewhere.rs"]
 mod release;
+mod snapshot;
 
 pub use clear::{Cleared, Frames, WASM_PAGE, clear};
 #[cfg(any(target_family = "wasm", doc))]
 pub use heap::HostHeap;
+pub use snapshot::snapshot_ready;
