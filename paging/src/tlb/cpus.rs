@@ -141,8 +141,8 @@ impl Cpus {
 
     /// Replaces the seat's word by what `next` returns for it, as soon as that is something.
     ///
-    /// It flushes the calling CPU if that may cache what was changed. It returns whether the seat
-    /// was not this CPU's.
+    /// If a CPU uses the account then, it flushes the calling CPU if that may cache what was
+    /// changed. It returns whether that was another CPU before, or several.
     fn arrive(
         &self,
         seat: &Seat,
@@ -154,12 +154,13 @@ impl Cpus {
             let arrived = platform.without_interrupts(|| {
                 let cpu = platform.cpu();
                 let before = seat.exchange(|word| next(word, cpu))?;
-                let is_new = !before.is_of(cpu);
+                // An idle account stays idle until a CPU enters, and that CPU flushes.
+                let is_used = next(before, cpu).is_some_and(|after| after.holder() != Holder::Idle);
+                let is_new = is_used && !before.is_of(cpu);
                 if is_new {
-                    let is_alone = next(before, cpu).is_some_and(|word| word.is_of(cpu));
                     self.forget_flushed(seat, before);
                     seat.record_stop(before, || self.now());
-                    self.refresh(seat, cpu, is_alone, platform);
+                    self.refresh(seat, cpu, platform);
                 }
                 Some(is_new)
             });
@@ -172,10 +173,12 @@ impl Cpus {
         }
     }
 
-    /// Flushes the calling CPU if anything of the account was changed since its last flush. No
-    /// other CPU does the same meanwhile if it `is_alone`.
-    fn refresh(&self, seat: &Seat, cpu: usize, is_alone: bool, platform: &impl Platform) {
-        seat.stamp_changes(is_alone, || self.now());
+    /// Flushes the calling CPU if anything of the account was changed since its last flush.
+    ///
+    /// Nothing of the account is changed meanwhile, because the seat has a CPU, and this one has
+    /// interrupts off. Several CPUs that begin to read may do this at the same time.
+    fn refresh(&self, seat: &Seat, cpu: usize, platform: &impl Platform) {
+        seat.stamp_changes(|| self.now());
         seat.record_run(cpu);
         if self.flushed(cpu) <= seat.changed() {
             self.flush(cpu, platform);

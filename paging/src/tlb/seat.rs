@@ -231,14 +231,11 @@ impl Seat {
 
     /// Gives the changes since the last call the stamp that `now` returns.
     ///
-    /// The changes are forgotten if the calling CPU `is_alone`. Of several CPUs that read, none may
-    /// forget them, because another may be about to stamp them.
-    pub(super) fn stamp_changes(&self, is_alone: bool, now: impl FnOnce() -> u64) {
+    /// They are forgotten after that, so that another CPU which finds none finds their stamp.
+    pub(super) fn stamp_changes(&self, now: impl FnOnce() -> u64) {
         if self.is_changed.load(Ordering::Acquire) {
             self.raise_changed(now());
-            if is_alone {
-                self.is_changed.store(false, Ordering::Release);
-            }
+            self.is_changed.store(false, Ordering::Release);
         }
     }
 

@@ -1,6 +1,7 @@
 //! CPUs with a TLB of one entry, and the page-table entry that it caches.
 
 use std::array::from_fn;
+use std::cell::Cell as StdCell;
 use std::rc::Rc;
 
 use loom::cell::Cell;
@@ -52,6 +53,7 @@ pub(crate) fn in_every_order(test: impl Fn([Cpu; CPUS]) + Sync + Send + 'static)
             machine.cpus.flush_this(cpu);
             machine.cpus.take_wanted(cpu);
         }
+        machine.cpus.record_reuse(&new_seat(), &cpus[0]);
         test(cpus);
     });
 }
@@ -104,10 +106,17 @@ impl Cpu {
 
     /// Accesses the page, by what the TLB caches or else by the entry.
     pub(crate) fn access(&self) {
+        let frame = self.guess();
+        assert!(!self.machine.is_reused[frame].get(), "the CPU has used a stale translation");
+    }
+
+    /// Caches the entry, unless the TLB does already, as a CPU may do at any time. Returns the
+    /// number of the frame that the TLB leads to.
+    pub(crate) fn guess(&self) -> usize {
         let tlb = &self.machine.tlbs[self.number];
         let frame = tlb.get().unwrap_or_else(|| self.machine.entry.load(Ordering::Relaxed));
         tlb.set(Some(frame));
-        assert!(!self.machine.is_reused[frame].get(), "the CPU has used a stale translation");
+        frame
     }
 
     /// Leads the entry to the next frame, and returns the number of the one before.
@@ -121,6 +130,19 @@ impl Cpu {
         self.flush_all();
         self.machine.cpus.record_change(&self.machine.seat, self);
         self.reuse(frame);
+    }
+
+    /// Ends the region, and gives its frame to another owner.
+    pub(crate) fn end_region(&self) {
+        let frame = self.change_entry();
+        self.flush_all();
+        self.machine.cpus.record_end(self);
+        self.reuse(frame);
+    }
+
+    /// Makes a region of the account at the same addresses.
+    pub(crate) fn reserve(&self) {
+        self.machine.cpus.record_reuse(&self.machine.seat, self);
     }
 
     /// Gives the frame to another owner.
@@ -148,6 +170,53 @@ unsafe impl Platform for Cpu {
 
     fn cpu(&self) -> usize {
         self.number
+    }
+
+    fn cpus(&self) -> usize {
+        CPUS
+    }
+}
+
+/// A thread that moves to another CPU after it has read the number of the first one.
+pub(crate) struct Moved {
+    from: Cpu,
+    to: Cpu,
+    is_on_first: StdCell<bool>,
+}
+
+impl Moved {
+    pub(crate) fn new(from: &Cpu, to: &Cpu) -> Self {
+        Self { from: from.clone(), to: to.clone(), is_on_first: StdCell::new(true) }
+    }
+
+    pub(crate) fn enter(&self) {
+        let Machine { cpus, seat, .. } = &*self.to.machine;
+        cpus.enter(seat, self);
+    }
+}
+
+// SAFETY: no address space uses the platform.
+unsafe impl Platform for Moved {
+    type Frames = Unused;
+
+    fn frames(&self) -> &Unused {
+        &Unused
+    }
+
+    fn flush(&self, _: Page) {
+        self.flush_all();
+    }
+
+    fn flush_all(&self) {
+        self.to.flush_all();
+    }
+
+    fn cpu(&self) -> usize {
+        if self.is_on_first.replace(false) {
+            self.to.migrate();
+            return self.from.number;
+        }
+        self.to.number
     }
 
     fn cpus(&self) -> usize {

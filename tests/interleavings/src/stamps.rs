@@ -1,6 +1,9 @@
 //! A CPU changes an entry that another one caches.
 
-use crate::machine::{in_every_order, join};
+use loom::sync::atomic::{AtomicBool, Ordering};
+use std::rc::Rc;
+
+use crate::machine::{Cpu, Moved, in_every_order, join};
 
 #[test]
 fn a_cpu_that_enters_drops_what_a_relief_has_changed() {
@@ -101,4 +104,85 @@ fn a_frame_is_reused_after_the_flush_of_each_cpu_that_may_cache_it() {
             },
         );
     });
+}
+
+#[test]
+fn a_thread_that_moves_when_it_is_about_to_enter_drops_what_was_changed() {
+    in_every_order(|[this, other, _]| {
+        other.enter();
+        other.access();
+        other.leave();
+        this.enter();
+        this.replace_frame();
+        this.leave();
+        Moved::new(&this, &other).enter();
+        other.access();
+    });
+}
+
+#[test]
+fn a_relief_after_a_move_of_an_idle_account_is_not_forgotten() {
+    in_every_order(|[this, other, third]| {
+        this.enter();
+        this.replace_frame();
+        this.leave();
+        let moves = other.clone();
+        join(move || moves.migrate(), {
+            let this = this.clone();
+            move || {
+                this.machine.cpus.flush_this(&this);
+                this.guess();
+                third.relieve(|| third.replace_frame());
+            }
+        });
+        for cpu in [this, other] {
+            cpu.enter();
+            cpu.access();
+            cpu.leave();
+        }
+    });
+}
+
+#[test]
+fn a_new_account_drops_what_a_region_that_ended_has_left_at_its_addresses() {
+    in_every_order(|[this, other, third]| reuse_addresses(this, other, third));
+}
+
+#[test]
+fn an_account_that_reserves_again_drops_what_a_region_that_ended_has_left_at_the_addresses() {
+    in_every_order(|[this, other, third]| {
+        third.enter();
+        third.leave();
+        reuse_addresses(this, other, third);
+    });
+}
+
+/// A region ends on one CPU while others guess its addresses. Then one of these makes a region
+/// there. The lock of the placement orders the two.
+fn reuse_addresses(ends: Cpu, reserves: Cpu, enters: Cpu) {
+    let is_free = Rc::new(AtomicBool::new(false));
+    join(
+        {
+            let is_free = Rc::clone(&is_free);
+            move || {
+                ends.end_region();
+                is_free.store(true, Ordering::Release);
+            }
+        },
+        move || {
+            for cpu in [&reserves, &enters] {
+                cpu.guess();
+            }
+            reserves.machine.cpus.flush_this(&reserves);
+            reserves.guess();
+            if is_free.load(Ordering::Acquire) {
+                reserves.reserve();
+                for cpu in [&reserves, &enters] {
+                    cpu.enter();
+                    cpu.access();
+                    cpu.leave();
+                }
+            }
+        },
+    );
 }

@@ -15,6 +15,6 @@ pub(crate) use self::seat::Seat;
 pub(crate) fn new_seat() -> Seat {
     let seat = Seat::new();
     let _ = (seat.ran(), seat.changed());
-    seat.stamp_changes(false, || 0);
+    seat.stamp_changes(|| 0);
     seat
 }
