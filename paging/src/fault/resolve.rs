@@ -155,9 +155,9 @@ fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> Result<O
     }
     let oldest = sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
     drop(sink);
-    // The page may have shown a shared frame.
+    // The page may have shown a shared frame. Another CPU may cache that too. It takes the sink
+    // back before it uses the region, which flushes the page.
     env.platform.flush(page);
-    env.cpus.record_change(record.account.seat(), &env.platform);
     record.account.seat().record_cover();
     record.sinks |= 1 << cpu;
     record.figures.faults += 1;
