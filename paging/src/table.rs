@@ -181,12 +181,13 @@ impl<'t> Table<'t> {
         self.set_present(page, target, SINK);
     }
 
-    /// Clears an entry that leads to the sink.
+    /// Clears an entry above level 1 that leads to the sink.
     pub(crate) fn uncover(&mut self, page: Page, batch: &mut FlushBatch) {
         debug_assert_eq!(self.state(page), EntryState::Sink, "the entry owns a frame");
         self.entry_mut(page).set_unused();
         count_down(self.owner, 1);
-        batch.add_entry(page, self.level);
+        // The CPU may translate each of its pages to the sink.
+        batch.add_everything();
     }
 
     /// The data frame that the entry owns within the CPU's reach, if this is a table of level 1 and

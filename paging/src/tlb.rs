@@ -11,7 +11,6 @@ mod seat;
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
-use x86_64::structures::paging::page_table::PageTableLevel;
 
 pub(crate) use self::cpus::Cpus;
 pub(crate) use self::limbo::{Limbo, Wait};
@@ -87,14 +86,6 @@ impl FlushBatch {
     /// Whether the flush will drop everything, so that more pages add nothing to it.
     pub(crate) const fn is_everything(&self) -> bool {
         matches!(self.scope, Scope::Everything)
-    }
-
-    /// Adds the pages that one entry of a table at this level mapped, of which `page` is one.
-    pub(crate) fn add_entry(&mut self, page: Page, level: PageTableLevel) {
-        match level {
-            PageTableLevel::One => self.add(page),
-            PageTableLevel::Two | PageTableLevel::Three | PageTableLevel::Four => self.add_everything(),
-        }
     }
 
     /// Flushes what was added, and leaves the batch empty. An empty batch flushes nothing.
