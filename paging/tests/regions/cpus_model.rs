@@ -13,7 +13,8 @@
 //! - a CPU that uses a store has cached something of its regions that the tables do not say;
 //! - a page contains another byte than was written.
 //!
-//! `MODEL_STEPS` sets the number of steps. A million are run by
+//! `MODEL_STEPS` sets the number of steps, and `MODEL_SEED` the first of the four seeds. A million
+//! steps are run by
 //!
 //! ```text
 //! MODEL_STEPS=1000000 cargo test --release -p palimpsest-paging --test regions cpus_model
@@ -26,7 +27,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use palimpsest_paging::x86_64::VirtAddr;
-use palimpsest_paging::{Account, Decommitted, FaultAround, Image, Policies, ZeroStores};
+use palimpsest_paging::{Account, Decommitted, FaultAround, Image, LimitError, Policies, ZeroStores};
 
 use crate::model::Random;
 use crate::world::{
@@ -39,6 +40,9 @@ const CPUS: usize = 4;
 const FRAMES: usize = 1200;
 
 const STORES: usize = 7;
+
+/// The seeds that the steps of a run are divided among.
+const SEEDS: u64 = 4;
 
 /// Capacities, up to several tables. Small regions share tables.
 const CAPACITIES: [u64; 6] = [64 * KIB, 64 * KIB, 600 * KIB, 4 * MIB, GIB, 2 * GIB];
@@ -73,7 +77,7 @@ struct Known<'a> {
 impl Known<'_> {
     /// A page: near the borders of tables, or one of the first.
     fn page(&self, random: &mut Random) -> u64 {
-        let near = [0, 0, 0, 509, 1022, 262_142, self.limit_pages - 1];
+        let near = [0, 0, 0, 509, 1022, 1534, 2046, 262_142, self.limit_pages - 1];
         (near[random.index(near.len())] + random.below(8)) % self.limit_pages
     }
 
@@ -154,10 +158,13 @@ impl<'a> Model<'a> {
                 mmu.speculate(page);
             }
         }
-        // What runs on the CPU may access any page of its store.
+        // What runs on the CPU may access any page of its store, also one that was committed ahead.
         let is_here = |store: &&Store<'_>| store.seat == Seat::On(cpu);
         if let Some(known) = self.stores.iter().find(is_here).and_then(|store| store.regions.first()) {
-            mmu.speculate(known.region.pages().start + known.page(&mut self.random));
+            let page = known.page(&mut self.random);
+            for page in [page, (page + self.random.below(64)) % known.limit_pages] {
+                mmu.speculate(known.region.pages().start + page);
+            }
         }
     }
 
@@ -256,6 +263,8 @@ impl<'a> Model<'a> {
                 _ => self.world.run_on(*there),
             },
             Seat::On(_) => {}
+            // It reads on, as it has begun.
+            Seat::Readers(readers) if choice < 4 && readers.contains(&cpu) => {}
             Seat::Readers(readers) if choice < 4 => {
                 space.look(&store.account);
                 readers.insert(cpu);
@@ -271,17 +280,24 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Ends a store, on a CPU that uses it.
+    /// Ends a store on any CPU. The one that has used it may not have left, and the one that ends
+    /// it need not enter.
     fn end(&mut self, index: usize) {
         let mut store = self.stores.swap_remove(index);
         self.figures.lost_stores += u64::from(store.account.is_lost());
-        if let Seat::On(_) = store.seat {
-            self.world.space().leave(&store.account);
+        let space = self.world.space();
+        let [leaves, enters] = [0, 1].map(|_| self.random.below(2) == 0);
+        if matches!(store.seat, Seat::On(_)) && leaves {
+            space.leave(&store.account);
         }
         self.world.run_on(self.random.index(CPUS));
-        self.world.space().enter(&store.account);
+        if enters {
+            space.enter(&store.account);
+        }
         store.regions.clear();
-        self.world.space().leave(&store.account);
+        if enters {
+            space.leave(&store.account);
+        }
         assert_eq!(store.account.held_frames(), 0, "the account holds frames after its regions");
     }
 
@@ -310,11 +326,12 @@ impl<'a> Model<'a> {
             return;
         }
         let (account, known) = (&store.account, &mut store.regions[chosen]);
-        match self.random.below(13) {
+        match self.random.below(14) {
             0..4 => write(self.world, known, &mut self.random),
             4..7 => (0..6).for_each(|_| check(self.world, account, known, known.page(&mut self.random))),
             7 => fill(self.world, known, &mut self.random),
             8 => self.world.space().yield_frames(account),
+            9 => move_limit(known, &mut self.random),
             _ => {
                 let released = clear(self.world, known, &mut self.random);
                 self.figures.released_frames += released.frames_released;
@@ -384,7 +401,8 @@ fn check(world: &World, account: &Account, known: &Known<'_>, page: u64) {
     assert!(read == expected || account.is_lost(), "page {page} contains {read}, and {expected} was written");
 }
 
-/// Writes zeros under the guard, where the pages contain zeros.
+/// Writes zeros under the guard, where the pages contain zeros. The handler steps over them, or
+/// leads them into the sink.
 fn fill(world: &World, known: &mut Known<'_>, random: &mut Random) {
     let (page, count) = known.range(random);
     let count = count.min(40);
@@ -394,8 +412,24 @@ fn fill(world: &World, known: &mut Known<'_>, random: &mut Random) {
     let (range, start) = (pages(&known.region, page, count), address(&known.region, page));
     let guard = known.region.zero_fill(range).expect("the range is inside");
     let store = StringStore { code: &REP_STOSQ, element_bytes: 8, value: 0, start, count: count * PAGE / 8 };
-    world.cpu.string_store(world.space(), Entry::WithRegisters, store).expect("the range can be written");
+    let entry = if random.below(2) == 0 { Entry::Plain } else { Entry::WithRegisters };
+    world.cpu.string_store(world.space(), entry, store).expect("the range can be written");
     drop(guard);
+}
+
+/// Lowers the limit if no page beyond the new one owns a frame, and then raises it again. The pages
+/// in between read as zero from then on.
+fn move_limit(known: &mut Known<'_>, random: &mut Random) {
+    let lowered_pages = 1 + known.page(random);
+    match known.region.set_limit(lowered_pages * PAGE) {
+        Ok(()) => {
+            known.forget((lowered_pages, known.limit_pages - lowered_pages));
+            if known.region.set_limit(known.limit_pages * PAGE).is_err() {
+                known.limit_pages = lowered_pages;
+            }
+        }
+        Err(error) => assert!(matches!(error, LimitError::Resident { .. }), "{error}"),
+    }
 }
 
 /// Clears a range in one of the ways, and checks that what it reports as released is free.
@@ -445,15 +479,21 @@ fn run(seed: u64, steps: u64) -> Figures {
     model.finish()
 }
 
+/// The number in an environment variable, if it is set.
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}: set it to a number")))
+}
+
 #[test]
 fn stores_that_move_between_cpus_agree_with_the_model() {
-    let steps = std::env::var("MODEL_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(20_000);
-    let seeds = 4;
+    let steps = number("MODEL_STEPS").unwrap_or(20_000);
+    let first = number("MODEL_SEED").unwrap_or(1);
     let mut figures = Figures::default();
-    for seed in 1..=seeds {
-        figures += run(seed, steps / seeds);
+    for seed in first..first + SEEDS {
+        figures += run(seed, steps / SEEDS);
     }
-    println!("{steps} steps: {figures:?}");
+    println!("{steps} steps from seed {first}: {figures:?}");
     // A model in which nothing happens would agree with anything.
     let Figures { released_frames, waited_tables, lost_stores } = figures;
     assert!(released_frames > steps / 10 && waited_tables > steps / 400 && lost_stores > 0, "{figures:?}");

@@ -194,11 +194,15 @@ impl Drop for World {
         }
         assert_eq!(self.space().usage().waiting_table_frames, 0, "tables wait for CPUs that have flushed");
         assert_eq!(self.space().turnover(), self.source.turnover(), "the space counts as its source does");
+        // The CPU that drops the space caches its level-3 tables.
+        let mmu = self.cpu.mmu();
+        let indices = self.space().root_entries().map(|(index, _)| index as u64);
+        let addresses = indices.map(|index| VirtAddr::new_truncate(index << 39));
+        addresses.for_each(|address| mmu.speculate(Page::containing_address(address)));
         drop(self.space.take());
         self.source.unhoard(usize::MAX);
         assert_eq!(self.source.reserved(), 0, "frames are reserved after the end of the space");
         assert_eq!(self.source.allocated(), 0, "frames are missing after the end of the space");
-        let mmu = self.cpu.mmu();
         assert!(mmu.root_is_empty(), "the root still refers to a table");
         mmu.end();
         // SAFETY: the space is dropped, all frames are back in the source, and no test uses the
