@@ -364,6 +364,7 @@ pub struct Config {
     pub(crate) fuel: Fuel,
     pub(crate) strategy: Strategy,
     pub(crate) images: Images,
+    pub(crate) snapshots: bool,
     pub(crate) heap: Option<&'static dyn Ledger>,
     pub(crate) stack: NativeStack,
 }
@@ -402,6 +403,23 @@ impl Config {
     pub fn images(mut self, images: Images) -> Self {
         self.images = images;
         self
+    }
+
+    /// Sets whether stores can be snapshotted: `false` by default.
+    ///
+    /// Modules that are loaded afterwards export their mutable globals to the engine and, if their
+    /// tables can change at run time, their tables and the functions that these may refer to. A
+    /// `data.drop` or `elem.drop` also sets a flag. The guest's own code is the same otherwise.
+    #[cfg(feature = "snapshots")]
+    #[must_use]
+    pub fn snapshots(mut self, snapshots: bool) -> Self {
+        self.snapshots = snapshots;
+        self
+    }
+
+    /// Returns whether stores can be snapshotted.
+    pub(crate) fn has_snapshots(&self) -> bool {
+        cfg!(feature = "snapshots") && self.snapshots
     }
 
     /// Sets the budget that accounts for the kernel heap, which must be the global allocator.

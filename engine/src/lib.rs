@@ -103,6 +103,8 @@ pub use backing::{
 pub use budget::{HeapBudget, HeapMeter, HeapMeters, ReserveError};
 pub use config::{Commit, Config, Features, Fuel, Images, Limits, NativeStack, Strategy};
 pub use engine::{Engine, EngineError, EntryError};
+#[cfg(feature = "snapshots")]
+pub use link::ForkError;
 pub use link::{DuplicateDefinition, InstantiateError, Linker, UnknownImports};
 pub use module::{IndexType, MemoryType, Module, ModuleError, PreparedError};
 pub use store::{
@@ -111,6 +113,8 @@ pub use store::{
     OutOfHeap, Pause, ReentryTooDeep, SnapshotData, StateBytes, Store, StoreContext, StoreContextMut,
     StoreOptions, StoreReport, Table, TypedFunc,
 };
+#[cfg(feature = "snapshots")]
+pub use store::{Snapshot, SnapshotError, Unrecordable};
 pub use task::{Poll, Task, TaskError};
 pub use units::{ClearError, WasmPageSize};
 /// The interpreter. Its types are in this crate's signatures. No function of it accepts a store, a

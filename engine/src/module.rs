@@ -37,6 +37,9 @@ mod memory_type;
 #[cfg(feature = "splice")]
 mod prepare;
 mod prepared;
+mod recorded;
+#[cfg(feature = "splice")]
+mod recording;
 #[cfg(feature = "splice")]
 mod repair;
 #[cfg(feature = "splice")]
@@ -58,6 +61,9 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 pub(crate) use self::host_op::{HostOp, Slots};
 use self::prepared::Parts;
+pub(crate) use self::recorded::Recorded;
+#[cfg(feature = "snapshots")]
+pub(crate) use self::recorded::{FUNCTIONS_AT_ONCE, RESTORER, SharedImport, functions_name, global_name};
 pub use self::{
     error::{ModuleError, PreparedError},
     memory_type::{IndexType, MemoryType},
@@ -90,8 +96,8 @@ fn memory_name(index: usize) -> String {
     format!("{index}")
 }
 
-/// Returns the export name of a table that the guest grows.
-pub(crate) fn grown_table_name(index: u32) -> String {
+/// Returns the export name of a table that the guest grows, or that snapshots record.
+pub(crate) fn table_name(index: u32) -> String {
     format!("{RESERVED_PREFIX}.table.{index}")
 }
 
@@ -128,6 +134,8 @@ struct Shared {
     slots: Slots,
     /// The index and the initial number of elements of each table that the module defines.
     table_sizes: Vec<(usize, u64)>,
+    /// What a snapshot records of an instance, unless the engine has no snapshots.
+    recorded: Option<Recorded>,
 }
 
 #[cfg(feature = "splice")]
@@ -160,8 +168,9 @@ impl Module {
         let mut loading = Loading::new(engine.config().heap);
         let mut scan = scan::scan(wasm, engine.config(), &mut loading)?;
         let (imaged, images) = images(engine, &scan);
-        let Spliced { wasm: spliced, slots, added_bytes, function_bytes, .. } =
+        let Spliced { wasm: spliced, slots, added_bytes, function_bytes, recorded, added_entries, .. } =
             splice::splice(&scan, &imaged, engine.limits())?;
+        scan.entries = scan.entries.saturating_add(added_entries);
         // wasmi takes the most heap, and the splice was the last to need these.
         scan.bodies = Vec::new();
         scan.sections = Vec::new();
@@ -183,6 +192,7 @@ impl Module {
             images,
             parts: Parts::default(),
             slots,
+            recorded,
         }))
     }
 }
@@ -300,6 +310,18 @@ impl Module {
     pub(crate) fn parts(&self) -> impl Iterator<Item = (usize, ImagePart<'static>)> {
         let has_image = |memory| self.shared.images.iter().any(|(index, _)| *index == memory);
         self.shared.parts.iter().filter(move |(memory, _)| !has_image(*memory))
+    }
+
+    /// Returns what a snapshot records of an instance, unless the engine has no snapshots.
+    pub(crate) fn recorded(&self) -> Option<&Recorded> {
+        self.shared.recorded.as_ref()
+    }
+
+    /// Returns the number of functions that the module imports.
+    #[cfg(feature = "snapshots")]
+    pub(crate) fn imported_functions(&self) -> u32 {
+        let functions = self.imports().filter(|import| import.ty().func().is_some());
+        u32::try_from(functions.count()).expect("the format counts a module's bytes in 32 bits")
     }
 
     pub(crate) fn slots(&self) -> &Slots {

@@ -21,11 +21,17 @@ mod memory;
 mod migration;
 mod owner;
 mod pause;
+#[cfg(feature = "snapshots")]
+mod snapshot;
 mod snapshot_data;
 mod state;
 
 use alloc::boxed::Box;
 
+#[cfg(feature = "snapshots")]
+pub(crate) use self::snapshot::{Recording, Reference, handles, list_functions, table, unpaid};
+#[cfg(feature = "snapshots")]
+pub use self::snapshot::{Snapshot, SnapshotError, Unrecordable};
 pub use self::{
     caller::Caller,
     context::{AsContext, AsContextMut, StoreContext, StoreContextMut},
@@ -45,6 +51,7 @@ pub use self::{
 pub(crate) use self::{
     caller::ImporterMemory,
     fuel::charge,
+    instance::InstanceRecord,
     memory::{MemoryRecord, Reserved, clear, grow, settle},
     owner::StoreId,
     pause::PauseKind,

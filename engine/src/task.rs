@@ -164,6 +164,13 @@ impl<T: 'static> Task<T> {
     /// Panics if the store was replaced by another one through [`store_mut`](Self::store_mut).
     pub fn run(&mut self, fuel: u64) -> Poll {
         self.owner.check(self.store.as_context().into_wasmi().data());
+        let poll = self.run_slice(fuel);
+        let is_suspended = !matches!(self.state, State::Ready | State::Over);
+        self.store.as_context_mut().into_wasmi().data_mut().is_suspended = is_suspended;
+        poll
+    }
+
+    fn run_slice(&mut self, fuel: u64) -> Poll {
         if matches!(self.state, State::Over) {
             return Poll::Failed(wasmi::Error::host(TaskError::Over));
         }
@@ -233,7 +240,8 @@ impl<T: 'static> Task<T> {
 
     /// Ends the guest and returns its store.
     #[must_use = "the store keeps the guest's frames until it is dropped"]
-    pub fn kill(self) -> Store<T> {
+    pub fn kill(mut self) -> Store<T> {
+        self.store.as_context_mut().into_wasmi().data_mut().is_suspended = false;
         self.store
     }
 

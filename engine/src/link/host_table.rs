@@ -42,7 +42,7 @@ pub(super) fn fill<T: 'static>(
                 guest_imports::discard(&mut *ctx, Arc::clone(&memories[memory as usize]))
             }
             HostOp::TableGrow(index) => {
-                let table = reserved_table(ctx, instance, &module::grown_table_name(index));
+                let table = reserved_table(ctx, instance, &module::table_name(index));
                 table_grow(&mut *ctx, table)
             }
             HostOp::AfterPiece => after_piece(&mut *ctx),

@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{
     backing::LiveBytes,
-    module::{self, Module},
+    module::{self, MemoryType, Module},
     store::{
         Extern, Func, ImporterMemory, Instance, MemoryError, MemoryRecord, Reserved, StoreContextMut,
         StoreState, cross, serve,
     },
 };
 
-type WasmiContext<'a, T> = wasmi::StoreContextMut<'a, StoreState<T>>;
+pub(super) type WasmiContext<'a, T> = wasmi::StoreContextMut<'a, StoreState<T>>;
 
 /// A resolved import.
 enum Resolved {
@@ -71,6 +71,29 @@ fn create<T: 'static>(
     ctx: &mut WasmiContext<'_, T>,
     module: &Module,
 ) -> Result<Unstarted, InstantiateError> {
+    let Linked { instance: inner, memories } = link(linker, ctx, module, |_, ty| ty)?;
+    attach_images(ctx, module, &memories);
+    write_parts(ctx, module, &memories).map_err(InstantiateError::Segment)?;
+    apply_segments(ctx, inner).map_err(InstantiateError::Segment)?;
+    let start = inner.get_func(&*ctx, module::START).map(|start| Func::from_wasmi(start, ctx.data()));
+    Ok(Unstarted { instance: Instance::from_wasmi(inner, ctx.data_mut(), module, memories), start })
+}
+
+/// An instance whose memories read as zero and whose segments were not applied.
+pub(super) struct Linked {
+    pub(super) instance: wasmi::Instance,
+    /// All memories, the imported ones first.
+    pub(super) memories: Vec<Arc<MemoryRecord>>,
+}
+
+/// Creates the instance, and memories of the types that `memory_type` returns for the index and the
+/// type of each that the module defines.
+pub(super) fn link<T: 'static>(
+    linker: &Linker<T>,
+    ctx: &mut WasmiContext<'_, T>,
+    module: &Module,
+    memory_type: impl Fn(usize, MemoryType) -> MemoryType,
+) -> Result<Linked, InstantiateError> {
     check_counts(module, ctx.data())?;
     check_tables(module, ctx.data())?;
     check_entries(module, ctx.data())?;
@@ -87,7 +110,7 @@ fn create<T: 'static>(
         }
         imports.push(resolved);
     }
-    for (index, reserved) in reserve_memories(ctx, module)? {
+    for (index, reserved) in reserve_memories(ctx, module, memory_type)? {
         memories.push(reserved.establish(&mut *ctx).map_err(|cause| memory_error(index, cause))?);
     }
     if let (Some(memory_0), Some(record)) = (memory_0.get(), memories.first()) {
@@ -98,11 +121,7 @@ fn create<T: 'static>(
     ctx.data_mut().limiter.count_instance(module.defined_tables().count());
     let inner = wasmi::Instance::new(&mut *ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
     host_table::fill(ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
-    attach_images(ctx, module, &memories);
-    write_parts(ctx, module, &memories).map_err(InstantiateError::Segment)?;
-    apply_segments(ctx, inner).map_err(InstantiateError::Segment)?;
-    let start = inner.get_func(&*ctx, module::START).map(|start| Func::from_wasmi(start, ctx.data()));
-    Ok(Unstarted { instance: Instance::from_wasmi(inner, ctx.data()), start })
+    Ok(Linked { instance: inner, memories })
 }
 
 /// Checks that the store has room for one more instance and for the tables that `module` defines.
@@ -189,11 +208,13 @@ fn unknown_imports<T: 'static>(linker: &Linker<T>, module: &Module) -> UnknownIm
 fn reserve_memories<T: 'static>(
     ctx: &WasmiContext<'_, T>,
     module: &Module,
+    memory_type: impl Fn(usize, MemoryType) -> MemoryType,
 ) -> Result<Vec<(usize, Reserved)>, InstantiateError> {
     let mut reserved = Vec::with_capacity(module.defined_memories().len());
     for (index, ty) in module.defined_memories() {
         let pending = reserved.iter().map(|(_, region): &(_, Reserved)| region.capacity());
-        let region = Reserved::new(ctx, ty, pending).map_err(|cause| memory_error(index, cause))?;
+        let region = Reserved::new(ctx, memory_type(index, ty), pending)
+            .map_err(|cause| memory_error(index, cause))?;
         reserved.push((index, region));
     }
     Ok(reserved)

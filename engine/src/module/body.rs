@@ -22,6 +22,7 @@ use super::{
     bounds::Bounds,
     bulk::{Bulk, PIECE_BYTES},
     emitted::{self, emitted},
+    recorded::Segment,
     repair::{self, Repair},
     resources::Resources,
     scan::invalid,
@@ -35,6 +36,8 @@ use crate::config::Fuel;
 pub(super) enum SiteOp {
     Host(HostOp),
     Bulk(Bulk),
+    /// `data.drop` or `elem.drop`, after which a flag is set.
+    Drop(Segment),
     /// No instruction: others are inserted here.
     Repair(Repair),
     /// No instruction: `nop`s are inserted here.
@@ -67,6 +70,10 @@ pub(super) struct BodyScanner<'a, 'l> {
     pub(super) wasm: &'a [u8],
     pub(super) features: WasmFeatures,
     pub(super) fuel: Fuel,
+    /// Whether instances of the module can be recorded.
+    pub(super) is_recorded: bool,
+    /// Whether a body that was scanned has an instruction that changes a table.
+    pub(super) changes_tables: bool,
     pub(super) bounds: Bounds<'l>,
     pub(super) arities: Arities,
 }
@@ -91,6 +98,7 @@ impl<'a> BodyScanner<'a, '_> {
         let (locals, declarations) = (validator.len_locals(), reader.current_position());
         let mut walk = Walk {
             is_metered: self.fuel == Fuel::Metered,
+            is_recorded: self.is_recorded,
             results: arity.results.into(),
             work_left: self.bounds.work_left(),
             emitted: emitted::FUNCTION + u64::from(arity.results) * emitted::PASSED,
@@ -105,7 +113,8 @@ impl<'a> BodyScanner<'a, '_> {
             self.bounds.add_work(walk.work)?;
             return Err(named(error));
         }
-        let Walk { work, nesting, sites, operands, emitted, .. } = walk;
+        let Walk { work, nesting, sites, operands, emitted, changes_tables, .. } = walk;
+        self.changes_tables |= changes_tables;
         self.bounds.add_work(work)?;
         self.bounds.add_translated(emitted);
         validator.finish(reader.original_position()).map_err(named)?;
@@ -144,6 +153,9 @@ struct Walk<'b> {
     /// The body. Offsets are relative to its start.
     bytes: &'b [u8],
     is_metered: bool,
+    is_recorded: bool,
+    /// Whether an operator changes a table.
+    changes_tables: bool,
     /// The number of results of the function.
     results: u64,
     /// The operands that may still be moved.
@@ -172,6 +184,8 @@ impl<'b> Walk<'b> {
             features,
             bytes,
             is_metered: false,
+            is_recorded: false,
+            changes_tables: false,
             results: 0,
             work_left: u64::MAX,
             work: 0,
@@ -307,7 +321,14 @@ macro_rules! before {
     // Operators that the splice replaces.
     (MemoryGrow $self:ident $memory:ident) => { $self.host(HostOp::MemoryGrow($memory)) };
     (MemoryDiscard $self:ident $memory:ident) => { $self.host(HostOp::MemoryDiscard($memory)) };
-    (TableGrow $self:ident $table:ident) => { $self.host(HostOp::TableGrow($table)) };
+    (TableGrow $self:ident $table:ident) => { $self.changes_table() && $self.host(HostOp::TableGrow($table)) };
+    // Operators that a snapshot must know of.
+    (TableSet $self:ident $_:ident) => { $self.changes_table() };
+    (TableFill $self:ident $_:ident) => { $self.changes_table() };
+    (TableCopy $self:ident $_:ident $__:ident) => { $self.changes_table() };
+    (TableInit $self:ident $_:ident $__:ident) => { $self.changes_table() };
+    (DataDrop $self:ident $segment:ident) => { $self.drops(Segment::Data($segment)) };
+    (ElemDrop $self:ident $segment:ident) => { $self.drops(Segment::Elements($segment)) };
     (MemoryFill $self:ident $memory:ident) => { $self.bulk(Bulk::Fill { memory: $memory }) };
     (MemoryCopy $self:ident $to:ident $from:ident) => { $self.bulk(Bulk::Copy { to: $to, from: $from }) };
     (MemoryInit $self:ident $segment:ident $memory:ident) => { $self.bulk(Bulk::Init { memory: $memory, segment: $segment }) };
@@ -422,6 +443,18 @@ impl<V: ModuleArity> Visitor<'_, '_, V> {
         self.walk.search.other();
         self.walk.emitted += emitted::BULK;
         self.walk.bulk(self.at, bulk)
+    }
+
+    fn changes_table(&mut self) -> bool {
+        self.walk.changes_tables = true;
+        self.other()
+    }
+
+    fn drops(&mut self, segment: Segment) -> bool {
+        if self.walk.is_recorded {
+            self.walk.replace(self.at, SiteOp::Drop(segment));
+        }
+        self.other()
     }
 
     fn select(&mut self) -> bool {

@@ -141,6 +141,18 @@ pub enum PreparedError {
          `Fuel::Metered` (`--metered`), or configure `Fuel::Unmetered`"
     )]
     Unmetered,
+    /// The module was prepared for engines with snapshots.
+    #[error(
+        "the module was prepared for engines with snapshots, and this one has none; prepare it without, or \
+         configure `Config::snapshots(true)`"
+    )]
+    Snapshots,
+    /// The module was prepared for engines without snapshots.
+    #[error(
+        "the module was prepared for engines without snapshots, and this one has them; prepare it with \
+         `Config::snapshots(true)`, or configure the engine without"
+    )]
+    NoSnapshots,
     /// The module was prepared with proposals that the engine does not accept.
     #[error(
         "the module was prepared with proposals that this engine does not accept: {missing:?}; prepare it \

@@ -42,7 +42,7 @@ pub(super) struct Imaged<'a> {
 impl<'a> Imaged<'a> {
     /// Selects the segments of `scan` that can be in images.
     pub(super) fn of(scan: &Scan<'a>) -> Self {
-        let imaged = Self::select(scan, can_have_image);
+        let imaged = Self::select(scan, |ty| ty.can_have_image());
         if imaged.is_sparse() { Self::default() } else { imaged }
     }
 
@@ -89,7 +89,7 @@ impl<'a> Imaged<'a> {
         parts: impl Iterator<Item = (usize, ImagePart<'a>)>,
         memories: &[MemoryType],
     ) -> Self {
-        let parts = parts.filter(|(memory, _)| memories.get(*memory).copied().is_some_and(can_have_image));
+        let parts = parts.filter(|(memory, _)| memories.get(*memory).is_some_and(MemoryType::can_have_image));
         let mut imaged = Self::default();
         imaged.parts.extend(parts);
         if imaged.is_sparse() { Self::default() } else { imaged }
@@ -134,14 +134,6 @@ impl<'a> Imaged<'a> {
         let frames: u64 = self.memories().into_iter().map(|memory| self.frames_of(memory)).sum();
         frames > MIN_IMAGE_FRAMES + bytes / FRAME_BYTES * 4
     }
-}
-
-/// Returns whether a memory of this type can have an image.
-///
-/// A memory whose pages are smaller than a frame has none. The guest may clear a part of a frame
-/// there, and if the frame were shared, that would take another one.
-fn can_have_image(ty: MemoryType) -> bool {
-    ty.page_size().bytes() >= FRAME_BYTES
 }
 
 /// Returns the segment as a part of an image, if its offset is constant and it fits into a memory

@@ -1,6 +1,6 @@
 //! The type of a linear memory, with its page size, which wasmi's `MemoryType` does not expose.
 
-use crate::units::WasmPageSize;
+use crate::units::{FRAME_BYTES, WasmPageSize};
 
 /// The integer type of a memory's addresses and sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +77,20 @@ impl MemoryType {
     #[must_use]
     pub fn page_size(&self) -> WasmPageSize {
         self.page_size
+    }
+
+    /// Returns whether a memory of this type can have an image.
+    ///
+    /// A memory whose pages are smaller than a frame has none. The guest may clear a part of a
+    /// frame there, and if the frame were shared, that would take another one.
+    pub(crate) fn can_have_image(&self) -> bool {
+        self.page_size.bytes() >= FRAME_BYTES
+    }
+
+    /// Returns the same type for a memory that starts with `bytes`, a multiple of the page size.
+    #[cfg(feature = "snapshots")]
+    pub(crate) fn starting_with(self, bytes: u64) -> Self {
+        Self { minimum: self.page_size.pages_in(bytes), ..self }
     }
 
     /// Returns the size of a new memory in bytes, or `u64::MAX` if it overflows.

@@ -7,8 +7,10 @@ use super::{
     image::Imaged,
     loading::Loading,
     prepared::{
-        AFTER_PIECE, HAS_BYTE_PAGES, HAS_MAXIMUM, Head, IS_64_BIT, MEMORY_DISCARD, MEMORY_GROW, TABLE_GROW,
+        AFTER_PIECE, GLOBAL_IMPORT, HAS_BYTE_PAGES, HAS_MAXIMUM, Head, IS_64_BIT, MEMORY_DISCARD,
+        MEMORY_GROW, MEMORY_IMPORT, NO_IMPORT, TABLE_GROW, TABLE_IMPORT, VALUE_TYPES,
     },
+    recorded::{Recorded, SharedImport},
     scan,
     splice::{self, Spliced},
     validate,
@@ -46,7 +48,8 @@ fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
     let spliced = splice::splice(&scan, &kept, &config.limits)?;
     let refused = |refusal| ModuleError::Translate(wasmi::Error::from(refusal));
     validate::validate(&spliced.wasm, &scan, &spliced.slots).map_err(refused)?;
-    let Spliced { wasm, slots, added_bytes, function_bytes, mut counts } = spliced;
+    let Spliced { wasm, slots, added_bytes, function_bytes, mut counts, recorded, added_entries } = spliced;
+    counts.module_entries += u64::from(added_entries);
     let mut end = Head::BYTES + wasm.len();
     let parts = kept.parts().iter().map(|(memory, part)| {
         let (start, len) = (end as u64, part.bytes.len());
@@ -55,6 +58,7 @@ fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
     });
     let mut numbers = Numbers::default();
     numbers.push(u64::from(config.fuel == Fuel::Metered));
+    numbers.push(u64::from(recorded.is_some()));
     numbers.push(config.features.available().bits().into());
     counts.fields().into_iter().for_each(|field| numbers.push(*field));
     scan.size(added_bytes, function_bytes).to_fields().into_iter().for_each(|field| numbers.push(field));
@@ -63,6 +67,9 @@ fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
     numbers.list(scan.memories.iter().copied().map(memory_type));
     numbers.list(scan.table_sizes().map(|(index, elements)| [index as u64, elements]));
     numbers.list(slots.iter().map(|(op, number)| slot(*op, *number)));
+    if let Some(recorded) = &recorded {
+        numbers.recorded(recorded);
+    }
     numbers.list(parts);
     let Numbers(numbers) = numbers;
     let mut file = Vec::new();
@@ -88,6 +95,27 @@ impl Numbers {
     fn list<const N: usize>(&mut self, entries: impl ExactSizeIterator<Item = [u64; N]>) {
         self.push(entries.len() as u64);
         entries.flatten().for_each(|number| self.push(number));
+    }
+}
+
+impl Numbers {
+    fn recorded(&mut self, recorded: &Recorded) {
+        let Recorded { hash, shared, globals, has_tables, functions } = recorded;
+        self.push(*hash);
+        let (import, index) = match *shared {
+            None => (NO_IMPORT, 0),
+            Some(SharedImport::Memory(index)) => (MEMORY_IMPORT, index),
+            Some(SharedImport::Table(index)) => (TABLE_IMPORT, index),
+            Some(SharedImport::Global(index)) => (GLOBAL_IMPORT, index),
+        };
+        self.push(import);
+        self.push(index.into());
+        self.list(globals.iter().map(|(index, ty)| {
+            let number = VALUE_TYPES.iter().position(|other| other == ty);
+            [(*index).into(), number.expect("all types are listed") as u64]
+        }));
+        self.push(u64::from(*has_tables));
+        self.list(functions.iter().map(|function| [u64::from(*function)]));
     }
 }
 

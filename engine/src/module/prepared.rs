@@ -23,26 +23,36 @@
 //! The numbers are, in this order:
 //!
 //! - 1 if the splice has divided and charged instructions for metered engines, else 0;
+//! - 1 if instances of the module can be recorded, else 0;
 //! - the bits of the [`Features`] with which the module was validated;
 //! - the [`Counts`], the [`ModuleSize`], and the bytes of heap that loading takes;
 //! - the number of imported memories;
 //! - the number of all memories, and for each its flags, minimum and maximum;
 //! - the number of tables that the module defines, and for each its index and initial elements;
 //! - the number of slots of the host table, and for each its operation, the operand and the slot;
+//! - if instances can be recorded, [what of them is](Recorded): the hash of the guest's module,
+//!   the kind and the index of the import that prevents it, the number of globals, and for each
+//!   its index and type, 1 if tables are recorded, else 0, and the number of functions and their
+//!   indices;
 //! - the number of [`Parts`], and for each the memory, the offset there, and the offset and length
 //!   of its bytes in the file.
 
-mod hash;
+pub(super) mod hash;
 mod head;
 mod identity;
 mod parts;
 mod reader;
 
+use wasmi::ValType;
+
 pub(super) use self::{head::Head, parts::Parts};
 use self::{head::MAGIC, reader::Reader};
 use super::{
     HostOp, IndexType, MemoryImages, MemoryType, Module, ModuleError, PreparedError, Shared, Slots,
-    counts::Counts, image::Imaged, loading::Loading,
+    counts::Counts,
+    image::Imaged,
+    loading::Loading,
+    recorded::{Recorded, SharedImport},
 };
 use crate::{
     config::{Config, Features, Fuel, Images},
@@ -61,11 +71,29 @@ pub(super) const MEMORY_DISCARD: u64 = 1;
 pub(super) const TABLE_GROW: u64 = 2;
 pub(super) const AFTER_PIECE: u64 = 3;
 
+/// The numbers for the import that prevents a recording.
+pub(super) const NO_IMPORT: u64 = 0;
+pub(super) const MEMORY_IMPORT: u64 = 1;
+pub(super) const TABLE_IMPORT: u64 = 2;
+pub(super) const GLOBAL_IMPORT: u64 = 3;
+
+/// The types of globals, by their numbers.
+pub(super) const VALUE_TYPES: [ValType; 7] = [
+    ValType::I32,
+    ValType::I64,
+    ValType::F32,
+    ValType::F64,
+    ValType::V128,
+    ValType::FuncRef,
+    ValType::ExternRef,
+];
+
 /// The contents of a prepared module.
 #[derive(Debug)]
 struct Prepared {
     wasm: &'static [u8],
     fuel: Fuel,
+    is_recorded: bool,
     features: Features,
     counts: Counts,
     size: ModuleSize,
@@ -157,6 +185,7 @@ impl Prepared {
         let numbers = usize::try_from(head.numbers_at).ok().and_then(|start| file.get(start..));
         let mut reader = Reader::new(numbers.ok_or(PreparedError::Malformed)?);
         let fuel = if reader.number()? == 0 { Fuel::Unmetered } else { Fuel::Metered };
+        let is_recorded = reader.number()? != 0;
         let bits = u32::try_from(reader.number()?).map_err(|_| PreparedError::Malformed)?;
         let mut counts = Counts::default();
         for field in counts.fields() {
@@ -170,6 +199,7 @@ impl Prepared {
         Ok(Self {
             wasm,
             fuel,
+            is_recorded,
             features: Features::from_bits_retain(bits),
             counts,
             size: ModuleSize::from_fields(size),
@@ -190,6 +220,11 @@ impl Prepared {
             (Fuel::Metered, Fuel::Unmetered) => return Err(PreparedError::Metered.into()),
             (Fuel::Unmetered, Fuel::Metered) => return Err(PreparedError::Unmetered.into()),
             (Fuel::Metered, Fuel::Metered) | (Fuel::Unmetered, Fuel::Unmetered) => {}
+        }
+        match (self.is_recorded, config.has_snapshots()) {
+            (true, false) => return Err(PreparedError::Snapshots.into()),
+            (false, true) => return Err(PreparedError::NoSnapshots.into()),
+            (true, true) | (false, false) => {}
         }
         let missing = self.features.difference(config.features.available());
         if !missing.is_empty() {
@@ -216,6 +251,8 @@ impl Prepared {
         let memories = self.lists.list(memory_type)?;
         let table_sizes = self.lists.list(|reader| Ok((reader.index()?, reader.number()?)))?;
         let slots: Slots = self.lists.list(slot)?.into_iter().collect();
+        let is_recorded = cfg!(feature = "snapshots") && self.is_recorded;
+        let recorded = if is_recorded { Some(recorded(&mut self.lists)?) } else { None };
         let parts = Parts::read(&mut self.lists, self.file)?;
         let images = images(engine, parts, &memories);
         // SAFETY: 1. The caller guarantees that the bytes are those that [`Module::prepare`] wrote,
@@ -230,9 +267,18 @@ impl Prepared {
         }
         let entries = u32::try_from(self.counts.module_entries).unwrap_or(u32::MAX);
         let engine = engine.clone();
-        let shared =
-            Shared { engine, inner, entries, memories, imported_memories, images, parts, slots, table_sizes };
-        Ok(Module::from_shared(shared))
+        Ok(Module::from_shared(Shared {
+            engine,
+            inner,
+            entries,
+            memories,
+            imported_memories,
+            images,
+            parts,
+            slots,
+            table_sizes,
+            recorded,
+        }))
     }
 }
 
@@ -270,6 +316,28 @@ fn slot(reader: &mut Reader<'_>) -> Result<(HostOp, u32), PreparedError> {
         _ => return Err(PreparedError::Malformed),
     };
     Ok((op, slot))
+}
+
+fn recorded(reader: &mut Reader<'_>) -> Result<Recorded, PreparedError> {
+    fn small(reader: &mut Reader<'_>) -> Result<u32, PreparedError> {
+        u32::try_from(reader.number()?).map_err(|_| PreparedError::Malformed)
+    }
+    let (hash, import, index) = (reader.number()?, reader.number()?, small(reader)?);
+    let shared = match import {
+        NO_IMPORT => None,
+        MEMORY_IMPORT => Some(SharedImport::Memory(index)),
+        TABLE_IMPORT => Some(SharedImport::Table(index)),
+        GLOBAL_IMPORT => Some(SharedImport::Global(index)),
+        _ => return Err(PreparedError::Malformed),
+    };
+    let globals = reader.list(|reader| {
+        let index = small(reader)?;
+        let ty = VALUE_TYPES.get(reader.index()?).ok_or(PreparedError::Malformed)?;
+        Ok((index, *ty))
+    })?;
+    let has_tables = reader.number()? != 0;
+    let functions = reader.list(small)?;
+    Ok(Recorded { hash, shared, globals, has_tables, functions })
 }
 
 /// Makes images of `parts`, if the backing shares the frames of images. Memories without an image

@@ -165,7 +165,9 @@ mod tests {
         assert!(sites.len() <= 1, "{sites:?}");
         sites.first().map(|site| match site.op {
             SiteOp::Repair(repair) => repair,
-            SiteOp::Host(_) | SiteOp::Bulk(_) | SiteOp::Surcharge(_) => unreachable!("{site:?}"),
+            SiteOp::Host(_) | SiteOp::Bulk(_) | SiteOp::Drop(_) | SiteOp::Surcharge(_) => {
+                unreachable!("{site:?}")
+            }
         })
     }
 

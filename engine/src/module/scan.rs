@@ -17,6 +17,7 @@ use super::{
     counts::{Counts, within},
     emitted,
     loading::Loading,
+    prepared::hash,
     resources::Resources,
     work::Arities,
 };
@@ -52,6 +53,12 @@ pub(super) struct Scan<'a> {
     pub(super) imported_memories: usize,
     pub(super) imported_tables: usize,
     pub(super) tables: Vec<TableType>,
+    /// The number of globals, imported ones included.
+    pub(super) globals: u32,
+    /// Whether an instruction changes a table.
+    pub(super) changes_tables: bool,
+    /// A hash of the module's bytes, if its instances can be recorded.
+    pub(super) hash: Option<u64>,
     /// The index of the start function.
     pub(super) start: Option<u32>,
 }
@@ -72,7 +79,16 @@ pub(super) fn scan<'a>(
     let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
     let features = config.features.to_wasmparser();
     let bounds = Bounds::new(&config.limits);
-    let mut bodies = BodyScanner { wasm, features, fuel: config.fuel, bounds, arities: Arities::default() };
+    let is_recorded = config.has_snapshots();
+    let mut bodies = BodyScanner {
+        wasm,
+        features,
+        fuel: config.fuel,
+        is_recorded,
+        changes_tables: false,
+        bounds,
+        arities: Arities::default(),
+    };
     let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
     parser.set_features(features);
@@ -99,6 +115,8 @@ pub(super) fn scan<'a>(
     }
     scan.counts = Counts { module_bytes: bytes, ..bodies.bounds.counts() };
     scan.entries = bodies.bounds.entries;
+    scan.changes_tables = bodies.changes_tables;
+    scan.hash = is_recorded.then(|| hash::hashed(hash::START, wasm));
     scan.loading_bytes = bodies.bounds.loading_bytes();
     scan.translated_bytes = bodies.bounds.translated_bytes;
     scan.function_work = bodies.bounds.largest_function_work();
@@ -167,6 +185,7 @@ impl<'a> Scan<'a> {
         self.functions = types.function_count();
         self.memories = (0..types.memory_count()).map(|index| (&types.memory_at(index)).into()).collect();
         self.tables = (0..types.table_count()).map(|index| types.table_at(index)).collect();
+        self.globals = types.global_count();
     }
 }
 

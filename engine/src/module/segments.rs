@@ -9,12 +9,18 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
-use wasm_encoder::{Encode, Function, SectionId, ValType};
+use wasm_encoder::{BlockType, Encode, Function, SectionId, ValType};
 use wasmparser::{
     BinaryReader, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind, ElementSectionReader,
 };
 
-use super::{image::Imaged, instruction::Instruction, scan::Scan};
+use super::{
+    image::Imaged,
+    instruction::Instruction,
+    recorded::Segment,
+    recording::{self, Recording},
+    scan::Scan,
+};
 
 /// Flags of a passive element segment with function indices (Wasm core specification, "Element
 /// Section").
@@ -47,6 +53,48 @@ impl Segments {
             init
         });
         Self { data, initializer }
+    }
+}
+
+/// Returns the function that prepares the segments of a fork, if there is something to do.
+///
+/// The memories of a fork have the bytes of the snapshot, so its active data segments are dropped
+/// and not applied. Its tables get recorded elements, or they get what they had at the start.
+pub(super) fn restorer(scan: &Scan<'_>, imaged: &Imaged<'_>, recording: &Recording) -> Option<Function> {
+    let mut restorer = Function::new([]);
+    let empty = restorer.byte_len();
+    if recording.recorded.has_tables {
+        for segment in recording::active_elements(scan) {
+            Instruction::ElemDrop(segment).append_to(&mut restorer);
+        }
+    } else {
+        apply_elements(scan.contents(SectionId::Element), &mut restorer);
+    }
+    drop_data(scan.contents(SectionId::Data), imaged, &mut restorer);
+    for (segment, flag) in &recording.flags {
+        Instruction::GlobalGet(*flag).append_to(&mut restorer);
+        Instruction::If(BlockType::Empty).append_to(&mut restorer);
+        match *segment {
+            Segment::Data(index) => Instruction::DataDrop(index).append_to(&mut restorer),
+            Segment::Elements(index) => Instruction::ElemDrop(index).append_to(&mut restorer),
+        }
+        Instruction::End.append_to(&mut restorer);
+    }
+    (restorer.byte_len() > empty).then(|| {
+        Instruction::End.append_to(&mut restorer);
+        restorer
+    })
+}
+
+/// Adds the instructions that drop the active data segments which are not in `imaged`.
+fn drop_data(contents: Option<&[u8]>, imaged: &Imaged<'_>, restorer: &mut Function) {
+    let Some(contents) = contents else { return };
+    let reader = DataSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
+    for (index, data) in (0..).zip(reader) {
+        let is_active = matches!(data.expect(VALIDATED).kind, DataKind::Active { .. });
+        if is_active && !imaged.contains(index) {
+            Instruction::DataDrop(index).append_to(restorer);
+        }
     }
 }
 

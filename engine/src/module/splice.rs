@@ -5,10 +5,15 @@
 //! rewritten. Everything else is copied. The indices of the guest's functions, tables, memories,
 //! segments and types do not change, so what is copied stays valid.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
 use wasm_encoder::{
-    DataCountSection, Encode, EntityType, ExportKind, ExportSection, Function, FunctionSection,
-    ImportSection, RefType, Section, SectionId, TableSection, TypeSection, ValType,
+    ConstExpr, DataCountSection, Encode, EntityType, ExportKind, ExportSection, Function, FunctionSection,
+    GlobalSection, GlobalType, ImportSection, RefType, Section, SectionId, TableSection, TypeSection,
+    ValType,
 };
 use wasmparser::BinaryReader;
 
@@ -17,12 +22,15 @@ use super::{
     body::{Body, SiteOp},
     bulk::{self, Bulk, GuardTypes, PIECE_BYTES},
     counts::{Counts, within},
-    grown_table_name,
     image::Imaged,
     instruction::Instruction,
-    memory_name, repair,
+    memory_name,
+    recorded::{self, RESTORER, Recorded},
+    recording::Recording,
+    repair,
     scan::Scan,
     segments::{self, Segments},
+    table_name,
 };
 use crate::{config::Limits, units::WasmPageSize};
 
@@ -36,6 +44,10 @@ pub(super) struct Spliced {
     pub(super) function_bytes: usize,
     /// The counts of the scan, with the code that was added.
     pub(super) counts: Counts,
+    /// What a snapshot records, if instances of the module can be recorded.
+    pub(super) recorded: Option<Recorded>,
+    /// Exports that the guest's module does not have, beyond the few of every module.
+    pub(super) added_entries: u32,
 }
 
 /// Returns the spliced module.
@@ -50,7 +62,8 @@ pub(super) struct Spliced {
 /// - [`ModuleError::OutOfHeap`] if the heap has no room for the module.
 pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> Result<Spliced, ModuleError> {
     let plan = Plan::new(scan, imaged, limits)?;
-    let initializer_bytes = plan.segments.initializer.as_ref().map_or(0, Function::byte_len) as u64;
+    let appliers = plan.segments.initializer.iter().chain(plan.restorer());
+    let initializer_bytes = appliers.map(Function::byte_len).max().unwrap_or_default() as u64;
     let limit = limits.function_bytes as u64;
     within("function_bytes", limit, initializer_bytes, "bytes of code that applies its segments")?;
     let mut out = Output { scan, wasm: Vec::new(), added_bytes: 0, function_bytes: 0 };
@@ -60,7 +73,12 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
     out.extended(&plan.memory_imports());
     out.extended(&plan.functions());
     out.extended(&plan.host_table());
-    out.copied(SectionId::Global);
+    let flags = plan.flags();
+    if flags.is_empty() {
+        out.copied(SectionId::Global);
+    } else {
+        out.extended(&flags);
+    }
     out.extended(&plan.reserved_exports());
     if let Some(elements) = scan.contents(SectionId::Element) {
         out.written(SectionId::Element, |wasm| segments::write_elements(elements, wasm));
@@ -79,13 +97,18 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
         ..scan.counts
     };
     let Output { wasm, added_bytes, function_bytes, .. } = out;
-    Ok(Spliced { wasm, slots, added_bytes, function_bytes, counts })
+    let recorded = plan.recording.map(|recording| recording.recorded);
+    let added_entries = recorded.as_ref().map_or(0, |recorded| index(recorded.globals.len()));
+    Ok(Spliced { wasm, slots, added_bytes, function_bytes, counts, recorded, added_entries })
 }
 
 /// Returns the number of bytes that a site of `body` adds to it, as a rule.
 fn site_bytes(body: &Body<'_>) -> usize {
     if has_guards(body) { GUARD_BYTES } else { 8 }
 }
+
+/// The most bytes that set the flag of a dropped segment.
+const FLAG_BYTES: usize = 8;
 
 /// The bytes of a guard, as a rule.
 const GUARD_BYTES: usize = 24;
@@ -125,6 +148,10 @@ struct Plan<'a> {
     /// The functions of `divided`, by their index after the module's own, with their types.
     functions: Vec<(u32, Function)>,
     segments: Segments,
+    /// What is added so that instances can be recorded.
+    recording: Option<Recording>,
+    /// The reserved names of some of `functions`, with their positions there.
+    named: Vec<(String, usize)>,
     /// The length of each segment that an `init` can read.
     segment_lengths: Vec<u32>,
     /// Bytes of the function bodies and, at most, of what is added to them.
@@ -144,6 +171,8 @@ impl<'a> Plan<'a> {
             divided: BTreeMap::new(),
             functions: Vec::new(),
             segments: Segments::of(scan, imaged),
+            recording: Recording::of(scan),
+            named: Vec::new(),
             segment_lengths: bulk::segment_lengths(scan),
             code_bytes: usize::try_from(scan.counts.code_bytes).unwrap_or(usize::MAX),
         };
@@ -155,6 +184,7 @@ impl<'a> Plan<'a> {
                         plan.code_bytes += plan.add_divided(bulk);
                         plan.code_bytes += if has_guards(body) { GUARD_BYTES } else { 0 };
                     }
+                    SiteOp::Drop(_) => plan.code_bytes += FLAG_BYTES,
                     SiteOp::Repair(_) => plan.code_bytes += repair::REPAIR_BYTES,
                     SiteOp::Surcharge(surcharge) => plan.code_bytes += surcharge.bytes(),
                 }
@@ -163,7 +193,49 @@ impl<'a> Plan<'a> {
                 within("code_bytes", limit, found, what)?;
             }
         }
+        plan.add_recording(imaged);
         Ok(plan)
+    }
+
+    /// Adds the functions by which instances are recorded and restored.
+    fn add_recording(&mut self, imaged: &Imaged<'_>) {
+        let Some(recording) = self.recording.take() else { return };
+        if let Some(restorer) = segments::restorer(self.scan, imaged, &recording) {
+            self.add_named(RESTORER.into(), Vec::new(), restorer);
+        }
+        for (group, functions) in recording.recorded.groups().enumerate() {
+            let mut all = Function::new([]);
+            functions.iter().for_each(|function| Instruction::RefFunc(*function).append_to(&mut all));
+            Instruction::End.append_to(&mut all);
+            let results = functions.iter().map(|_| ValType::FUNCREF).collect();
+            self.add_named(recorded::functions_name(group), results, all);
+        }
+        self.recording = Some(recording);
+    }
+
+    /// Adds a function without parameters, which is exported under a reserved name.
+    fn add_named(&mut self, name: String, results: Vec<ValType>, function: Function) {
+        let ty = self.add_type((Vec::new(), results));
+        self.code_bytes += function.byte_len();
+        self.named.push((name, self.functions.len()));
+        self.functions.push((ty, function));
+    }
+
+    /// Returns the function that prepares the segments of a fork.
+    fn restorer(&self) -> Option<&Function> {
+        let (_, position) = self.named.iter().find(|(name, _)| name == RESTORER)?;
+        self.functions.get(*position).map(|(_, function)| function)
+    }
+
+    /// Returns the flags of the segments that the guest's code drops.
+    fn flags(&self) -> GlobalSection {
+        let mut globals = GlobalSection::new();
+        let flags = self.recording.iter().flat_map(|recording| recording.flags.values());
+        for _ in flags {
+            let ty = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
+            globals.global(ty, &ConstExpr::i32_const(0));
+        }
+        globals
     }
 
     fn add_call(&mut self, op: HostOp) {
@@ -275,15 +347,32 @@ impl<'a> Plan<'a> {
         if let Some(start) = self.scan.start {
             exports.export(START, ExportKind::Func, start);
         }
-        for op in self.calls.keys() {
-            if let HostOp::TableGrow(table) = op {
-                exports.export(&grown_table_name(*table), ExportKind::Table, *table);
+        for (name, position) in &self.named {
+            exports.export(name, ExportKind::Func, self.scan.functions + index(*position));
+        }
+        if let Some(recording) = &self.recording {
+            for (global, _) in &recording.recorded.globals {
+                exports.export(&recorded::global_name(*global), ExportKind::Global, *global);
             }
+        }
+        for table in self.exported_tables() {
+            exports.export(&table_name(table), ExportKind::Table, table);
         }
         if !self.calls.is_empty() {
             exports.export(HOST_TABLE, ExportKind::Table, self.scan.table_count());
         }
         exports
+    }
+
+    /// Returns the indices of the tables that the engine grows or records.
+    fn exported_tables(&self) -> BTreeSet<u32> {
+        let grown = self.calls.keys().filter_map(|op| match op {
+            HostOp::TableGrow(table) => Some(*table),
+            HostOp::MemoryGrow(_) | HostOp::MemoryDiscard(_) | HostOp::AfterPiece => None,
+        });
+        let has_tables = self.recording.as_ref().is_some_and(|recording| recording.recorded.has_tables);
+        let recorded = self.scan.table_sizes().filter(|_| has_tables).map(|(table, _)| index(table));
+        grown.chain(recorded).collect()
     }
 
     /// Returns a capacity that is enough for the guest's sections and, in most modules, for the
@@ -313,6 +402,13 @@ impl<'a> Plan<'a> {
             match site.op {
                 SiteOp::Host(op) => {
                     self.host_call(op).iter().for_each(|instruction| instruction.encode(&mut bytes));
+                }
+                SiteOp::Drop(segment) => {
+                    bytes.extend_from_slice(native);
+                    let flag = self.recording.as_ref().map(|recording| recording.flags[&segment]);
+                    Instruction::I32Const(1).encode(&mut bytes);
+                    Instruction::GlobalSet(flag.expect("only a recorded module has such sites"))
+                        .encode(&mut bytes);
                 }
                 SiteOp::Repair(repair) => repair::write(repair, &mut bytes),
                 SiteOp::Surcharge(surcharge) => surcharge.write(&mut bytes),
@@ -351,7 +447,7 @@ impl Scratch {
     /// Returns the locals that follow those of `body`, if the body gets a guard.
     fn of(body: &Body<'_>, is_divided: impl Fn(Bulk) -> bool) -> Option<Self> {
         let needs_guard = body.sites.iter().any(|site| match site.op {
-            SiteOp::Host(_) | SiteOp::Repair(_) | SiteOp::Surcharge(_) => false,
+            SiteOp::Host(_) | SiteOp::Drop(_) | SiteOp::Repair(_) | SiteOp::Surcharge(_) => false,
             SiteOp::Bulk(bulk) => is_divided(bulk),
         });
         (needs_guard && has_guards(body)).then_some(Self { first: body.locals })

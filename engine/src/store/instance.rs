@@ -1,15 +1,30 @@
 //! Instances, and what they export.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use wasmi::{Error, WasmParams, WasmResults, errors::FuncError};
 
-use super::{AsContext, Func, Global, Memory, StoreContext, StoreState, Table, TypedFunc, owner::Owned};
-use crate::module;
+use super::{
+    AsContext, Func, Global, Memory, MemoryRecord, StoreContext, StoreState, Table, TypedFunc, owner::Owned,
+};
+use crate::module::{self, Module};
 
 /// An instantiated module: a handle into the store, which owns the instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance {
     inner: Owned<wasmi::Instance>,
+    /// The position of its record among those of the store, if the engine has snapshots.
+    #[cfg_attr(not(feature = "snapshots"), expect(dead_code, reason = "only snapshots read it"))]
+    position: usize,
+}
+
+/// What an instance of an engine with snapshots consists of.
+#[derive(Debug)]
+pub(crate) struct InstanceRecord {
+    #[cfg_attr(not(feature = "snapshots"), expect(dead_code, reason = "only snapshots read it"))]
+    pub(crate) module: Module,
+    /// All memories, the imported ones first.
+    #[cfg_attr(not(feature = "snapshots"), expect(dead_code, reason = "only snapshots read it"))]
+    pub(crate) memories: Vec<Arc<MemoryRecord>>,
 }
 
 /// An item that an instance exports or imports.
@@ -97,8 +112,37 @@ impl From<Memory> for Extern {
 }
 
 impl Instance {
-    pub(crate) fn from_wasmi<T>(inner: wasmi::Instance, state: &StoreState<T>) -> Self {
-        Self { inner: Owned::new(inner, state) }
+    /// Wraps an instance of `module`, whose memories are `memories`.
+    pub(crate) fn from_wasmi<T>(
+        inner: wasmi::Instance,
+        state: &mut StoreState<T>,
+        module: &Module,
+        memories: Vec<Arc<MemoryRecord>>,
+    ) -> Self {
+        let position = state.instances.len();
+        if module.recorded().is_some() {
+            state.instances.push(Arc::new(InstanceRecord { module: module.clone(), memories }));
+        }
+        Self { inner: Owned::new(inner, state), position }
+    }
+
+    /// # Panics
+    ///
+    /// Panics if the instance does not belong to the store with this state.
+    #[cfg(feature = "snapshots")]
+    pub(super) fn wasmi<T>(self, state: &StoreState<T>) -> wasmi::Instance {
+        self.inner.of(state)
+    }
+
+    /// Returns what the instance consists of, if its engine has snapshots.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance does not belong to the store with this state.
+    #[cfg(feature = "snapshots")]
+    pub(super) fn record<T>(self, state: &StoreState<T>) -> Option<Arc<InstanceRecord>> {
+        let _ = self.inner.of(state);
+        state.instances.get(self.position).map(Arc::clone)
     }
 
     /// Returns the export `name`.

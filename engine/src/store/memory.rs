@@ -4,12 +4,16 @@
 //! wasmi store that points into it, so the region outlives both.
 
 mod clear;
+#[cfg(feature = "snapshots")]
+mod freeze;
 mod grow;
 mod record;
 mod region;
 
 use core::iter;
 
+#[cfg(feature = "snapshots")]
+pub(super) use self::freeze::freeze;
 use self::{
     clear::lend,
     region::{bytes_before, bytes_before_mut},

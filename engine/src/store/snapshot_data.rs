@@ -58,7 +58,7 @@ pub trait SnapshotData {
     ///
     /// # Errors
     ///
-    /// Fails if the data cannot take the state. There is no fork then.
+    /// Fails if the data cannot take the state. No fork is started then.
     fn restore(&mut self, state: &Self::State) -> Result<(), DataError>;
 }
 

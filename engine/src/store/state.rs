@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use wasmi::{Error, StoreContextMut};
 
 use super::{
-    LentPageTouched, Lost, MemoryRecord, OutOfFrames, OutOfHeap, ReentryTooDeep,
+    InstanceRecord, LentPageTouched, Lost, MemoryRecord, OutOfFrames, OutOfHeap, ReentryTooDeep,
     heap::{self, HeapAccount},
     limiter::Limiter,
     memory::settle,
@@ -37,6 +37,8 @@ pub(crate) struct StoreState<T> {
     /// Whether several CPUs use the backing.
     has_many_cpus: bool,
     pub(crate) memories: Vec<Arc<MemoryRecord>>,
+    /// What the instances consist of, if the engine has snapshots.
+    pub(super) instances: Vec<Arc<InstanceRecord>>,
     /// The limits, unless they are the engine's.
     own_limits: Option<Box<Limits>>,
     /// The limit on address space, which is a share of the backing by default.
@@ -54,6 +56,8 @@ pub(crate) struct StoreState<T> {
     is_inside: bool,
     /// Whether the guest has called `palimpsest.snapshot_ready`.
     pub(crate) is_snapshot_ready: bool,
+    /// Whether a task has suspended a call.
+    pub(crate) is_suspended: bool,
     /// Whether the first of these calls is a task's.
     pub(crate) in_task: bool,
     /// What the host function that is called again passed to its pause, until it takes the number.
@@ -81,6 +85,7 @@ impl<T> StoreState<T> {
             has_many_cpus: arena.has_many_cpus(),
             arena,
             memories: Vec::new(),
+            instances: Vec::new(),
             own_limits,
             address_bytes,
             limiter,
@@ -90,6 +95,7 @@ impl<T> StoreState<T> {
             must_settle: false,
             is_inside: false,
             is_snapshot_ready: false,
+            is_suspended: false,
             in_task: false,
             progress: 0,
             owed: 0,
@@ -233,6 +239,19 @@ impl<T> StoreState<T> {
     #[inline]
     pub(crate) fn recall(&mut self) -> Result<(), EntryError> {
         if self.has_loan { self.recall_all() } else { Ok(()) }
+    }
+
+    /// Takes back all pages that are lent, guarded ones as well.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::Lent`] if some are in use.
+    #[cfg(feature = "snapshots")]
+    pub(super) fn recall_guarded(&mut self) -> Result<(), EntryError> {
+        self.recall()?;
+        let lent = |record: &Arc<MemoryRecord>| record.region().with(|region| region.recall()).err();
+        let bytes = self.memories.iter().filter_map(lent).map(|lent| lent.len).sum();
+        if bytes > 0 { Err(EntryError::Lent { bytes }) } else { Ok(()) }
     }
 
     #[cold]

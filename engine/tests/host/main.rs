@@ -17,6 +17,7 @@ mod owners;
 mod prepared;
 mod shared_limits;
 mod snapshot_ready;
+mod snapshots;
 mod splice;
 mod stack;
 mod support;

@@ -9,7 +9,7 @@ use super::hash::{START, hashed};
 /// A hash of the version of the crate and of the sources that determine what the splice writes, and
 /// of those beside them.
 pub(super) const SPLICE: u64 = {
-    let sources: [&[u8]; 24] = [
+    let sources: [&[u8]; 26] = [
         env!("CARGO_PKG_VERSION").as_bytes(),
         include_bytes!("../../config.rs"),
         include_bytes!("../../module.rs"),
@@ -26,6 +26,8 @@ pub(super) const SPLICE: u64 = {
         include_bytes!("../memory_type.rs"),
         include_bytes!("../prepare.rs"),
         include_bytes!("../prepared.rs"),
+        include_bytes!("../recorded.rs"),
+        include_bytes!("../recording.rs"),
         include_bytes!("../repair.rs"),
         include_bytes!("../resources.rs"),
         include_bytes!("../scan.rs"),

@@ -1,0 +1,32 @@
+//! Makes images of memories for snapshots.
+
+use alloc::sync::Arc;
+use wasmi::StoreContextMut;
+
+use super::{MemoryRecord, region::live_bytes};
+use crate::{
+    backing::DataImage,
+    store::{SnapshotError, StoreState},
+    units::Span,
+};
+
+/// Makes an image of the memory, whose bytes do not change. Returns its size in bytes as well. The
+/// guest does not run, and no page is lent.
+///
+/// # Errors
+///
+/// [`SnapshotError::ImageFrames`] or [`SnapshotError::OutOfHeap`]. Nothing has changed then.
+pub(crate) fn freeze<T: 'static>(
+    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    record: &MemoryRecord,
+) -> Result<(u64, Arc<dyn DataImage>), SnapshotError> {
+    ctx.data().touch();
+    let size = record.wasmi().data_size(&*ctx) as u64;
+    let needed = record.region().with(|region| region.freezable_frames());
+    let engine = &ctx.data().engine;
+    let limit = engine.limits().image_frames;
+    let charge = engine.images().charge(needed).ok_or(SnapshotError::ImageFrames { needed, limit })?;
+    let live = live_bytes(record.wasmi(), ctx, Span::growth(0, size));
+    let image = record.region().with(|region| region.freeze(charge, live));
+    Ok((size, image.ok_or(SnapshotError::OutOfHeap)?))
+}

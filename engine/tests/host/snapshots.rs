@@ -1,0 +1,380 @@
+//! Forks go on where their snapshot was made, and what cannot be recorded is refused with its name.
+
+use crate::support::{engine_with, load_prepared, module};
+use palimpsest_engine::{
+    Caller, Config, DataError, Engine, Error, ExternRef, ForkError, Fuel, Func, Global, Instance,
+    InstantiateError, Limits, Linker, Memory, MemoryType, Module, ModuleError, Mutability, Pause, Poll,
+    PreparedError, Ref, RefType, Snapshot, SnapshotData, SnapshotError, Store, StoreOptions, Table,
+    TableType, Task, Unrecordable, Val, ValType,
+};
+use std::sync::Arc;
+
+fn engine() -> Engine {
+    engine_with(Config::default().snapshots(true)).0
+}
+
+fn start(engine: &Engine, wat: &str) -> (Store<()>, Instance) {
+    let mut store = Store::new(engine, ());
+    let instance = Linker::new().instantiate(&mut store, &module(engine, wat)).unwrap();
+    (store, instance)
+}
+
+fn fork(snapshot: &Snapshot) -> (Store<()>, Instance) {
+    let mut store = Store::new(snapshot.module().engine(), ());
+    let instance = Linker::new().fork(&mut store, snapshot).unwrap();
+    (store, instance)
+}
+
+fn call(store: &mut Store<()>, instance: Instance, name: &str) -> i32 {
+    let func = instance.get_typed_func::<(), i32>(&*store, name).unwrap();
+    func.call(store, ()).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A guest with state of every kind.
+const GUEST: &str = r#"(module
+    (type $i (func (result i32)))
+    (memory $m (export "m") 1 9) (memory $n 1 2)
+    (table $t 3 20 funcref) (table $u 1 1 externref)
+    (global $i (mut i32) (i32.const 1)) (global $l (mut i64) (i64.const 2))
+    (global $f (mut f32) (f32.const 3)) (global $d (mut f64) (f64.const 4))
+    (global $v (mut v128) (v128.const i64x2 5 6)) (global $r (mut funcref) (ref.null func))
+    (global $e (mut externref) (ref.null extern)) (global (export "constant") i32 (i32.const 77))
+    (data $active (i32.const 8) "active") (data $passive "passive") (data $kept "kept")
+    (elem $one (table $t) (i32.const 0) func $seven) (elem $list func $seven $eight)
+    (func $seven (result i32) (i32.const 7))
+    (func $eight (result i32) (global.get $i))
+    (func $started (global.set $i (i32.add (global.get $i) (i32.const 100))))
+    (start $started)
+    (func (export "advance") (result i32)
+        (global.set $i (i32.add (global.get $i) (i32.const 1)))
+        (global.set $l (i64.const -7)) (global.set $f (f32.const nan:0x200001)) (global.set $d (f64.const -0))
+        (global.set $v (v128.const i64x2 1 -1)) (global.set $r (ref.func $eight))
+        (memory.init $m $passive (i32.const 70000) (i32.const 0) (i32.const 7))
+        (i32.store $n (i32.const 65532) (i32.const 0x1234))
+        (i32.store8 $m (i32.const 8) (i32.const 65))
+        (data.drop $passive)
+        (table.init $t $list (i32.const 1) (i32.const 0) (i32.const 2))
+        (elem.drop $list)
+        (table.grow $t (ref.func $eight) (i32.const 4)))
+    (func (export "grow") (result i32) (memory.grow $m (i32.const 3)))
+    (func (export "sum") (result i32)
+        (i32.add (global.get $i) (i32.add (call_indirect $t (type $i) (i32.const 1))
+            (i32.add (call_indirect $t (type $i) (i32.const 6)) (i32.load $n (i32.const 65532))))))
+    (func (export "bits") (result i32)
+        (i32.and (i64.eq (global.get $l) (i64.const -7))
+        (i32.and (i32.eq (i32.reinterpret_f32 (global.get $f)) (i32.const 0x7fa00001))
+        (i32.and (i64.eq (i64.reinterpret_f64 (global.get $d)) (i64.const 0x8000000000000000))
+        (i32.and (i8x16.all_true (i64x2.eq (global.get $v) (v128.const i64x2 1 -1)))
+        (i32.and (i32.eqz (ref.is_null (global.get $r))) (ref.is_null (global.get $e))))))))
+    (func (export "size") (result i32) (table.size $t))
+    (func (export "passive") (result i32) (memory.init $m $passive (i32.const 0) (i32.const 0) (i32.const 1)) (i32.const 0))
+    (func (export "active") (result i32) (memory.init $m $active (i32.const 0) (i32.const 0) (i32.const 1)) (i32.const 0))
+    (func (export "list") (result i32) (table.init $t $list (i32.const 0) (i32.const 0) (i32.const 1)) (i32.const 0))
+    (func (export "one") (result i32) (table.init $t $one (i32.const 0) (i32.const 0) (i32.const 1)) (i32.const 0))
+    (func (export "kept") (result i32) (memory.init $m $kept (i32.const 0) (i32.const 0) (i32.const 1)) (i32.load8_u $m (i32.const 0)))
+    (func (export "null") (result i32) (call_indirect $t (type $i) (i32.const 0))))"#;
+
+/// Checks what [`GUEST`] sees after `grow` and `advance`.
+fn check(store: &mut Store<()>, instance: Instance) {
+    let sums = [102 + 7 + 102 + 0x1234, 1, 7, 7, i32::from(b'k')];
+    assert_eq!(["sum", "bits", "size", "null", "kept"].map(|name| call(store, instance, name)), sums);
+    for dropped in ["passive", "active", "list", "one"] {
+        let init = instance.get_typed_func::<(), i32>(&*store, dropped).unwrap();
+        assert!(init.call(&mut *store, ()).is_err(), "{dropped}");
+    }
+    let memory = instance.get_memory(&*store, "m").unwrap();
+    assert_eq!(memory.size(&*store), 4);
+    assert_eq!(
+        (&memory.data(&*store)[8..14], &memory.data(&*store)[70_000..70_007]),
+        (&b"Active"[..], &b"passive"[..])
+    );
+    assert_eq!(instance.get_global(&*store, "constant").unwrap().get(&*store).i32(), Some(77));
+}
+
+#[test]
+fn a_fork_has_all_of_the_state_and_writes_to_its_own() {
+    for fuel in [Fuel::Unmetered, Fuel::Metered] {
+        let (engine, backing) = engine_with(Config::default().snapshots(true).fuel(fuel));
+        let free = backing.free_bytes();
+        let wasm = wat::parse_str(GUEST).unwrap();
+        let file = Module::prepare(&Config::default().snapshots(true).fuel(fuel), &wasm).unwrap();
+        for module in [Module::new(&engine, &wasm).unwrap(), load_prepared(&engine, &file).unwrap()] {
+            let mut store = Store::new(&engine, ());
+            let _ = store.set_fuel(1 << 30);
+            let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+            assert_eq!(["grow", "advance"].map(|name| call(&mut store, instance, name)), [1, 3]);
+            let left = store.get_fuel().ok();
+            let snapshot = store.snapshot(instance).unwrap();
+            assert_eq!(store.get_fuel().ok(), left, "a snapshot costs the guest nothing");
+            assert_eq!(snapshot.memory_bytes(), 5 * 65_536);
+            let mut forks: Vec<_> = (0..3)
+                .map(|_| {
+                    let mut store = Store::new(&engine, ());
+                    let _ = store.set_fuel(1 << 30);
+                    let instance = Linker::new().fork(&mut store, &snapshot).unwrap();
+                    assert!(store.get_fuel().is_err() || store.get_fuel().unwrap() == 1 << 30);
+                    (store, instance)
+                })
+                .collect();
+            drop(snapshot);
+            check(&mut store, instance);
+            for (store, instance) in &mut forks {
+                check(store, *instance);
+                let memory = instance.get_memory(&*store, "m").unwrap();
+                memory.write(store, 100, b"own").unwrap();
+            }
+            let memory = instance.get_memory(&store, "m").unwrap();
+            assert_eq!(memory.data(&store)[100..103], [0; 3]);
+            let (mut fork, instance) = forks.pop().unwrap();
+            let again = fork.snapshot(instance).unwrap();
+            drop((fork, forks, store));
+            let mut store = Store::new(&engine, ());
+            let _ = store.set_fuel(1 << 30);
+            let instance = Linker::new().fork(&mut store, &again).unwrap();
+            check(&mut store, instance);
+            assert_eq!(instance.get_memory(&store, "m").unwrap().data(&store)[100..103], *b"own");
+        }
+        assert_eq!(backing.free_bytes(), free);
+    }
+}
+
+#[test]
+fn tables_that_no_instruction_changes_are_filled_by_their_segments() {
+    let engine = engine();
+    let text = r#"(module (type $i (func (result i32))) (table 2 2 funcref) (elem (i32.const 1) $nine)
+        (func $nine (result i32) (i32.const 9)) (global $n (mut i32) (i32.const 0))
+        (func (export "run") (result i32)
+            (global.set $n (i32.add (global.get $n) (i32.const 1)))
+            (i32.add (global.get $n) (call_indirect (type $i) (i32.const 1)))))"#;
+    let (mut store, instance) = start(&engine, text);
+    assert_eq!(call(&mut store, instance, "run"), 10);
+    let snapshot = store.snapshot(instance).unwrap();
+    let (mut store, instance) = fork(&snapshot);
+    assert_eq!(call(&mut store, instance, "run"), 11);
+    let exports: Vec<_> = snapshot.module().exports().map(|export| export.name().to_owned()).collect();
+    assert_eq!(exports, ["run"]);
+    assert_eq!(instance.exports(&store).len(), 1);
+}
+
+/// Functions that the module imports can be in its tables, and are those of the new store there.
+#[test]
+fn an_imported_function_in_a_table_is_resolved_anew() {
+    let engine = engine();
+    let module = module(
+        &engine,
+        r#"(module (type $i (func (result i32)))
+        (import "host" "number" (func $number (result i32)))
+        (table 2 funcref) (elem declare func $number)
+        (func (export "put") (result i32) (table.set (i32.const 1) (ref.func $number)) (i32.const 0))
+        (func (export "run") (result i32) (call_indirect (type $i) (i32.const 1))))"#,
+    );
+    let linker = |number: i32| {
+        let mut linker = Linker::<()>::new();
+        linker.func_wrap("host", "number", move || number).unwrap();
+        linker
+    };
+    let mut store = Store::new(&engine, ());
+    let instance = linker(5).instantiate(&mut store, &module).unwrap();
+    call(&mut store, instance, "put");
+    let snapshot = store.snapshot(instance).unwrap();
+    let mut other = Store::new(&engine, ());
+    let forked = linker(6).fork(&mut other, &snapshot).unwrap();
+    assert_eq!((call(&mut store, instance, "run"), call(&mut other, forked, "run")), (5, 6));
+    let error = Linker::new().fork(&mut Store::new(&engine, ()), &snapshot).unwrap_err();
+    assert!(matches!(error, ForkError::Instantiate(InstantiateError::UnknownImports(_))), "{error}");
+}
+
+#[test]
+fn references_that_mean_nothing_elsewhere_are_refused_by_name() {
+    let engine = engine();
+    let text = r#"(module (table (export "f") 3 funcref) (table (export "e") 2 externref)
+        (global (export "g") (mut funcref) (ref.null func)) (global (export "o") (mut externref) (ref.null extern)))"#;
+    let (mut store, instance) = start(&engine, text);
+    let host = Func::wrap(&mut store, || {});
+    let object: Ref = ExternRef::new(&mut store, 5).into();
+    let [f, e] = ["f", "e"].map(|name| instance.get_table(&store, name).unwrap());
+    let [g, o] = ["g", "o"].map(|name| instance.get_global(&store, name).unwrap());
+    store.snapshot(instance).expect("null can be recorded");
+    let null = [Ref::null(RefType::Func), Ref::null(RefType::Extern)];
+    e.set(&mut store, 1, object).unwrap();
+    let error = store.snapshot(instance).unwrap_err();
+    assert!(
+        matches!(error, SnapshotError::Element { table: 1, element: 1, what: Unrecordable::Object }),
+        "{error}"
+    );
+    e.set(&mut store, 1, null[1]).unwrap();
+    f.set(&mut store, 2, host.into()).unwrap();
+    let error = store.snapshot(instance).unwrap_err();
+    let what = Unrecordable::Function;
+    assert!(
+        matches!(error, SnapshotError::Element { table: 0, element: 2, what: found } if found == what),
+        "{error}"
+    );
+    f.set(&mut store, 2, null[0]).unwrap();
+    g.set(&mut store, Val::from(host)).unwrap();
+    let error = store.snapshot(instance).unwrap_err();
+    assert!(matches!(error, SnapshotError::Global { global: 0, what: found } if found == what), "{error}");
+    g.set(&mut store, Val::default_for_ty(ValType::FuncRef)).unwrap();
+    let object = ExternRef::new(&mut store, 6);
+    o.set(&mut store, object.into()).unwrap();
+    let error = store.snapshot(instance).unwrap_err();
+    assert!(matches!(error, SnapshotError::Global { global: 1, what: Unrecordable::Object }), "{error}");
+}
+
+#[test]
+fn an_instance_that_imports_state_is_not_recorded() {
+    let engine = engine();
+    let cases = [
+        ("(memory 1)", "memory", 0),
+        ("(table 1 funcref)", "table", 0),
+        ("(global (mut i32))", "mutable global", 0),
+    ];
+    for (import, expected, number) in cases {
+        let text = format!(r#"(module (import "e" "i" {import}))"#);
+        let mut store = Store::new(&engine, ());
+        let mut linker = Linker::new();
+        let memory = Memory::new(&mut store, MemoryType::new(1, None)).unwrap();
+        let ty = TableType::new(RefType::Func, 1, None);
+        let table = Table::new(&mut store, ty, Ref::null(RefType::Func)).unwrap();
+        let global = Global::new(&mut store, Val::I32(1), Mutability::Var);
+        match expected {
+            "memory" => linker.define("e", "i", memory).unwrap(),
+            "table" => linker.define("e", "i", table).unwrap(),
+            _ => linker.define("e", "i", global).unwrap(),
+        };
+        let instance = linker.instantiate(&mut store, &module(&engine, &text)).unwrap();
+        let error = store.snapshot(instance).unwrap_err();
+        assert!(
+            matches!(error, SnapshotError::Imported { kind, index } if kind == expected && index == number),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_engine_without_snapshots_makes_none() {
+    let (engine, _) = engine_with(Config::default());
+    let (mut store, instance) = start(&engine, GUEST);
+    assert!(matches!(store.snapshot(instance), Err(SnapshotError::NotConfigured)));
+}
+
+#[test]
+fn a_prepared_module_needs_an_engine_with_the_same_setting() {
+    let [with, without] = [true, false].map(|snapshots| Config::default().snapshots(snapshots));
+    let wasm = wat::parse_str(GUEST).unwrap();
+    let load = |prepared: &Config, engine: &Config| {
+        let file = Module::prepare(prepared, &wasm).unwrap();
+        load_prepared(&engine_with(engine.clone()).0, &file).map(|_| ())
+    };
+    let refused = load(&with, &without);
+    assert!(matches!(refused, Err(ModuleError::Prepared(PreparedError::Snapshots))), "{refused:?}");
+    let refused = load(&without, &with);
+    assert!(matches!(refused, Err(ModuleError::Prepared(PreparedError::NoSnapshots))), "{refused:?}");
+    load(&with, &with).unwrap();
+}
+
+#[test]
+fn a_suspended_call_has_no_snapshot() {
+    let (engine, _) = engine_with(Config::default().snapshots(true).fuel(Fuel::Metered));
+    let module = module(
+        &engine,
+        r#"(module (import "host" "wait" (func $wait))
+        (memory 1) (global $n (mut i32) (i32.const 0))
+        (func (export "run") (loop (call $wait) (br 0)))
+        (func (export "n") (result i32) (global.get $n)))"#,
+    );
+    let mut linker = Linker::<()>::new();
+    linker.func_wrap("host", "wait", |_: Caller<'_, ()>| Err::<(), _>(Error::host(Pause::now(&[])))).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let run = instance.get_func(&store, "run").unwrap();
+    let mut task = Task::new(store, run, &[]).unwrap();
+    task.store_mut().snapshot(instance).expect("the call has not begun");
+    assert!(matches!(task.run(1000), Poll::Runnable));
+    let error = task.store_mut().snapshot(instance).unwrap_err();
+    assert!(matches!(error, SnapshotError::Suspended), "{error}");
+    let mut store = task.kill();
+    store.snapshot(instance).expect("the call is over");
+}
+
+/// Data with a part that belongs to the guest, and one that belongs to the embedder.
+#[derive(Debug, Default)]
+struct Host {
+    guests: Arc<Vec<u32>>,
+    own: u32,
+    refuses: bool,
+}
+
+impl SnapshotData for Host {
+    type State = Arc<Vec<u32>>;
+
+    fn save(&mut self) -> Result<Self::State, DataError> {
+        if self.refuses { Err("refused".into()) } else { Ok(Arc::clone(&self.guests)) }
+    }
+
+    fn restore(&mut self, state: &Self::State) -> Result<(), DataError> {
+        if self.refuses {
+            return Err("refused".into());
+        }
+        self.guests = Arc::clone(state);
+        Ok(())
+    }
+}
+
+#[test]
+fn the_data_of_a_fork_has_the_recorded_part() {
+    let engine = engine();
+    let module = module(&engine, "(module (memory 1))");
+    let host = Host { guests: Arc::new(vec![1, 2]), own: 3, refuses: false };
+    let mut store = Store::new(&engine, host);
+    let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+    let snapshot = store.snapshot(instance).unwrap();
+    assert!(Arc::ptr_eq(snapshot.data(), &store.data().guests));
+    let mut other = Store::new(&engine, Host { own: 4, ..Host::default() });
+    Linker::new().fork(&mut other, &snapshot).unwrap();
+    assert_eq!((other.data().guests.as_slice(), other.data().own), (&[1, 2][..], 4));
+    store.data_mut().refuses = true;
+    assert!(matches!(store.snapshot(instance), Err(SnapshotError::Data(_))));
+    let mut refusing = Store::new(&engine, Host { refuses: true, ..Host::default() });
+    assert!(matches!(Linker::new().fork(&mut refusing, &snapshot), Err(ForkError::Data(_))));
+    assert_eq!(refusing.memories().count(), 0);
+}
+
+#[test]
+fn a_fork_is_held_to_the_limits_of_its_store() {
+    let engine = engine();
+    let text = r#"(module (memory (export "m") 1 9) (table (export "t") 1 funcref))"#;
+    let (mut store, instance) = start(&engine, text);
+    instance.get_memory(&store, "m").unwrap().grow(&mut store, 4).unwrap();
+    instance.get_table(&store, "t").unwrap().grow(&mut store, 9, Ref::null(RefType::Func)).unwrap();
+    let snapshot = store.snapshot(instance).unwrap();
+    let limited = |limits: Limits| {
+        let options = StoreOptions { limits: Some(limits), ..StoreOptions::default() };
+        Linker::new().fork(&mut Store::with_options(&engine, (), options), &snapshot).map(|_| ())
+    };
+    let mut limits = *engine.limits();
+    limits.memory_bytes = 4 * 65_536;
+    let error = limited(limits).unwrap_err();
+    assert!(matches!(error, ForkError::Instantiate(InstantiateError::Memory { index: 0, .. })), "{error}");
+    let mut limits = *engine.limits();
+    limits.table_elements = 9;
+    let error = limited(limits).unwrap_err();
+    assert!(matches!(error, ForkError::Table { table: 0, elements: 10, .. }), "{error}");
+    let other = engine_with(Config::default().snapshots(true)).0;
+    let error = Linker::new().fork(&mut Store::new(&other, ()), &snapshot).unwrap_err();
+    assert!(matches!(error, ForkError::Instantiate(InstantiateError::OtherEngine)), "{error}");
+}
+
+#[test]
+fn lent_pages_are_taken_back_before_a_snapshot_or_refuse_it() {
+    let engine = engine();
+    let (mut store, instance) = start(&engine, r#"(module (memory (export "m") 3))"#);
+    let memory = instance.get_memory(&store, "m").unwrap();
+    memory.write(&mut store, 5, b"five").unwrap();
+    let lent = memory.lend_pages(&mut store, 1, 1).unwrap();
+    assert!(matches!(store.snapshot(instance), Err(SnapshotError::Entry(_))));
+    drop(lent);
+    let snapshot = store.snapshot(instance).unwrap();
+    let (store, instance) = fork(&snapshot);
+    assert_eq!(instance.get_memory(&store, "m").unwrap().data(&store)[5..9], *b"five");
+}
