@@ -9,6 +9,7 @@
 mod decommit;
 mod defer;
 mod demote;
+mod freeze;
 mod part;
 mod recommit;
 

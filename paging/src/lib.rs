@@ -58,8 +58,10 @@
 //!
 //! # Initial content
 //!
-//! An [`Image`] is made once and attached to any number of regions, which share its frames until
-//! they write to them. A page of an image that was cleared reads as zero.
+//! An [`Image`] is made of bytes, or by [`Region::freeze`] of what a region contains, in place. It
+//! is attached to any number of regions, which share its frames until they write to them. A page of
+//! an image that was cleared reads as zero. Images of which one was made from the other share what
+//! has not changed, and [`Image::each_change`] visits what has.
 //!
 //! # What the embedder provides
 //!
@@ -178,8 +180,8 @@ pub use self::platform::{ManyCpus, SingleCpu};
 pub use self::pool::{CacheUsage, CachedPool, FramePool, PoolError};
 pub use self::record::Residency;
 pub use self::space::{
-    AddressSpace, AttachError, Image, ImageError, Layout, LimitError, Pressure, RangeError, Region,
-    ReserveError, SpaceError, Turnover, Usage, ZeroFill,
+    AddressSpace, AttachError, FreezeError, Frozen, Image, ImageError, Layout, LimitError, Pressure,
+    RangeError, Region, ReserveError, SpaceError, Turnover, Usage, ZeroFill,
 };
 pub use self::state::{FaultAround, Policies, ZeroStores};
 pub use self::supply::{Account, ChargeError};

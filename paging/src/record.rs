@@ -5,11 +5,13 @@
 
 mod ahead;
 mod image;
+mod originals;
 mod past;
 mod placement;
 mod records;
 mod residency;
 mod run;
+mod shares;
 
 use alloc::sync::Arc;
 use core::mem;
@@ -19,12 +21,14 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 use self::ahead::Ahead;
-pub(crate) use self::image::{Attached, Originals};
+pub(crate) use self::image::{Attached, Taken, words};
+pub(crate) use self::originals::{CLUSTER_PAGES, Cluster, Originals, each_bit, ones};
 pub(crate) use self::placement::{Block, Placement};
 pub(crate) use self::records::Records;
 pub(crate) use self::residency::Figures;
 pub use self::residency::Residency;
 pub(crate) use self::run::Run;
+pub(crate) use self::shares::{Room, Share, Shares};
 use crate::pages::{PAGE_BYTES, count, hull, page_after};
 use crate::supply::Account;
 

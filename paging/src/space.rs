@@ -9,7 +9,7 @@
 //! A lock is taken only inside of those to its left:
 //!
 //! ```text
-//! placement < shard < sink < limbo < frame source
+//! placement < shard < sink < limbo, shares < frame source
 //! ```
 //!
 //! - `placement` guards the free addresses, and the opening and closing of shards. Only the reserve
@@ -22,6 +22,8 @@
 //! - The lock of a *sink* guards its loan.
 //! - *Limbo* is the queue of table frames that wait until other CPUs have flushed. Its lock is held
 //!   for a bounded number of them.
+//! - The lock of the *shares* guards the counts of frames that images share. It is taken for one
+//!   cluster of 64 pages at a time, and inside of no other lock.
 //!
 //! All but `placement` are held with interrupts off, and never while the heap is used or a region
 //! is touched.
@@ -46,10 +48,10 @@ use spin::Mutex;
 use x86_64::structures::paging::page_table::PageTableLevel;
 use x86_64::structures::paging::{Page, PhysFrame};
 
-pub use self::image::{AttachError, Image, ImageError};
+pub use self::image::{AttachError, FreezeError, Image, ImageError};
 pub use self::layout::{Layout, SpaceError};
 pub use self::pressure::Pressure;
-pub use self::region::{LimitError, RangeError, Region, ZeroFill};
+pub use self::region::{Frozen, LimitError, RangeError, Region, ZeroFill};
 pub use self::reserve::ReserveError;
 pub use self::usage::{Turnover, Usage};
 #[cfg(target_arch = "x86_64")]
@@ -58,7 +60,7 @@ use crate::fault::{Fault, Interrupted, Outcome, StringRegisters, attempt, nowher
 use crate::frame::{Frame, FrameSource, PhysicalMemory, ZeroedFrame};
 use crate::pages::pieces;
 use crate::platform::Platform;
-use crate::record::Placement;
+use crate::record::{Placement, Shares};
 use crate::state::{Directory, Env, Policies, PoliciesInForce};
 use crate::supply::Supply;
 use crate::table::{Sink, Window};
@@ -131,6 +133,7 @@ impl<P: Platform> AddressSpace<P> {
             zero: ManuallyDrop::new(zero),
             policies: PoliciesInForce::new(Policies::default()),
             sinks: sinks.into_iter().map(Mutex::new).collect(),
+            shares: Mutex::new(Shares::new()),
             image_frames: AtomicU64::new(0),
             past_released: AtomicU64::new(0),
         };

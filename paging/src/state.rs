@@ -21,7 +21,7 @@ pub(crate) use self::policy::PoliciesInForce;
 pub use self::policy::{FaultAround, Policies, ZeroStores};
 use crate::frame::Frame;
 use crate::platform::Platform;
-use crate::record::{Record, Records};
+use crate::record::{Record, Records, Shares};
 use crate::supply::{Account, Supply};
 use crate::table::{ShardTables, Sink, Window};
 use crate::tlb::Cpus;
@@ -37,6 +37,8 @@ pub(crate) struct Env<P> {
     pub(crate) policies: PoliciesInForce,
     /// The sink of each CPU. Its lock is taken inside of a shard's.
     pub(crate) sinks: Box<[Mutex<Sink>]>,
+    /// The counts of frames that images share. Its lock is taken inside of no other one.
+    pub(crate) shares: Mutex<Shares>,
     /// The frames of images, also of those that are being made.
     pub(crate) image_frames: AtomicU64,
     /// The frames that images and regions which have ended have released, tables of these regions
@@ -48,6 +50,11 @@ impl<P: Platform> Env<P> {
     /// Runs `work` on the state of a shard, with its lock held and interrupts off.
     pub(crate) fn lock<R>(&self, shard: &Shard, work: impl FnOnce(&mut State) -> R) -> R {
         self.platform.without_interrupts(|| work(&mut shard.state.lock()))
+    }
+
+    /// Runs `work` on the counts of the frames of images, with their lock held and interrupts off.
+    pub(crate) fn lock_shares<R>(&self, work: impl FnOnce(&mut Shares) -> R) -> R {
+        self.platform.without_interrupts(|| work(&mut self.shares.lock()))
     }
 
     /// Frames that are charged to this account, or to none.

@@ -112,6 +112,12 @@ impl<'a, S: FrameSource> Supply<'a, S> {
         Ok(())
     }
 
+    /// Reserves frames in the source for a reserved account that is charged for them, and is about
+    /// to give them up without a release. Does nothing for another account.
+    pub(crate) fn reserve_again(&self, frames: u64) -> Result<(), FrameReserveError> {
+        if self.is_reserved() { self.source.reserve(frames) } else { Ok(()) }
+    }
+
     /// Takes back what [`reserve`](Self::reserve) did, for frames that were released, except for
     /// some that are still `waiting` for that and will not be reserved again.
     pub(crate) fn unreserve(&self, frames: u64, waiting: u64) {

@@ -47,6 +47,7 @@ pub(crate) use self::entry::EntryState;
 use self::entry::{
     OWNED, SHARED, SINK, count_down, count_up, detach, frame_of, is_needed, occupancy, owns_table, state,
 };
+pub(crate) use self::leaf::PageBits;
 pub(crate) use self::resident::{Resident, Stale};
 pub(crate) use self::root::Roots;
 pub(crate) use self::shard::{ShardTables, TABLE_WORK};

@@ -6,15 +6,15 @@
 use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicBool};
 use palimpsest_paging::{
-    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, Image, LimitError,
-    PartCleared, Platform, Region, ReserveError, Shortage, Turnover,
+    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, Frozen, Image,
+    LimitError, PartCleared, Platform, Region, ReserveError, Shortage, Turnover,
     x86_64::structures::paging::{Page, page::PageRange},
 };
 
 use super::{
-    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Guest, Health, ImageCharge,
-    ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency, PageBytes,
-    Presence, Provider, Reservation, Shares, Standing,
+    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Guest, Health, ImageBudget,
+    ImageCharge, ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency,
+    PageBytes, Presence, Provider, Reservation, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -83,7 +83,8 @@ unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
         // The call fails for want of frames. Its other error is a part that ends past 2^64 bytes,
         // and no segment of a memory does.
         let image = self.space.image(parts).ok()?;
-        Some(Arc::new(PagedImage { image: Arc::new(image), _charge: charge }))
+        let budget = charge.keep(image.frames());
+        Some(Arc::new(PagedImage { image: Some(Arc::new(image)), budget }))
     }
 }
 
@@ -217,22 +218,53 @@ fn source_shortage<P: Platform>(space: &AddressSpace<P>, available: u64, needed:
 }
 
 /// Frames that memories share until they write to them.
+///
+/// Images may have frames in common, and each is charged once. So a frame is refunded when it is
+/// released, by the last image that has it.
 struct PagedImage<P: Platform + 'static> {
-    image: Arc<Image<'static, P>>,
-    _charge: ImageCharge,
+    /// Taken by the drop.
+    image: Option<Arc<Image<'static, P>>>,
+    budget: Arc<ImageBudget>,
+}
+
+impl<P: Platform> PagedImage<P> {
+    /// The image that is known as a [`DataImage`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if another backing made it.
+    fn of(image: &dyn DataImage) -> &Arc<Image<'static, P>> {
+        let any: &dyn Any = image;
+        let paged: &Self = any.downcast_ref().expect("an image is made by the engine's own backing");
+        paged.image()
+    }
+
+    fn image(&self) -> &Arc<Image<'static, P>> {
+        self.image.as_ref().expect("the drop takes it, and nothing follows")
+    }
+}
+
+impl<P: Platform> Drop for PagedImage<P> {
+    fn drop(&mut self) {
+        // A region that shows the image drops it before this value, of which it has a reference.
+        if let Some(image) = self.image.take().and_then(Arc::into_inner) {
+            self.budget.refund(image.release());
+        }
+    }
 }
 
 impl<P: Platform + Send + Sync> DataImage for PagedImage<P> {
     fn frames(&self) -> u64 {
-        self.image.frames()
+        self.image().frames()
     }
 
     fn each_change(
         &self,
-        _base: Option<&dyn DataImage>,
-        _visit: &mut dyn FnMut(u64, &PageBytes) -> ControlFlow<()>,
+        base: Option<&dyn DataImage>,
+        visit: &mut dyn FnMut(u64, &PageBytes) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        ControlFlow::Continue(())
+        let base = base.map(|base| &**Self::of(base));
+        self.image().each_change(base, |page, bytes| visit(page * FRAME_BYTES, bytes))
     }
 }
 
@@ -288,22 +320,33 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     }
 
     fn attach(&mut self, image: &Arc<dyn DataImage>, _live: LiveBytes<'_>) {
-        let any: &dyn Any = &**image;
-        let paged: &PagedImage<P> = any.downcast_ref().expect("an image is made by the engine's own backing");
-        self.region.attach(&paged.image).expect("a new region of the same address space has no image yet");
+        let paged = PagedImage::of(&**image);
+        self.region.attach(paged).expect("a new region of the same address space has no image yet");
         self.image = Some(Arc::clone(image));
     }
 
     fn freezable_frames(&self) -> u64 {
-        0
+        self.region.freezable_frames()
     }
 
-    fn freeze(&mut self, _charge: ImageCharge, _live: LiveBytes<'_>) -> Option<Arc<dyn DataImage>> {
-        None
+    fn freeze(&mut self, charge: ImageCharge, _live: LiveBytes<'_>) -> Option<Arc<dyn DataImage>> {
+        let Frozen { image, frames_moved } = self.region.freeze().ok()?;
+        let budget = charge.keep(frames_moved);
+        let unchanged = self.image.as_ref().filter(|before| Arc::ptr_eq(&image, PagedImage::of(&***before)));
+        let frozen = match unchanged {
+            Some(before) => Arc::clone(before),
+            None => Arc::new(PagedImage { image: Some(image), budget }),
+        };
+        self.image = Some(Arc::clone(&frozen));
+        Some(frozen)
     }
 
     fn each_written(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
-        visit(Span::growth(0, live.len()));
+        let base = self.region.base();
+        self.region.each_written(|pages| {
+            let [start, end] = [pages.start, pages.end].map(|page| page.start_address() - base);
+            visit(Span::growth(start, end.min(live.len())));
+        });
     }
 
     fn first_piece(&self, span: Span, strategy: Strategy) -> Span {

@@ -53,6 +53,17 @@ impl AddAssign for Decommitted {
 impl<P: Platform> Mapping<'_, P> {
     /// Takes pages out of the tables and releases what they owned.
     pub(crate) fn sweep(&mut self, sweep: Sweep, pages: PageRange) -> Decommitted {
+        self.sweep_with(sweep, pages, |releases, frames| releases.push(frames))
+    }
+
+    /// As [`sweep`](Self::sweep), and passes data frames to `take` in ascending order of their
+    /// pages, which releases or keeps them.
+    pub(super) fn sweep_with(
+        &mut self,
+        sweep: Sweep,
+        pages: PageRange,
+        mut take: impl FnMut(&mut Releases<'_, P::Frames>, FrameRun),
+    ) -> Decommitted {
         let keeps_tables = self.keeps_tables();
         let figures = &mut self.record.figures;
         let mut detacher =
@@ -80,7 +91,7 @@ impl<P: Platform> Mapping<'_, P> {
             shared_tables: 0,
             detained: Detained::of(self.tables, seat, self.platform),
         };
-        reaper.reap_all(pages, self.tables, way);
+        reaper.reap_all(pages, self.tables, way, &mut take);
         reaper.frames.release_batch();
         let Reaper { frames, own_tables, shared_tables, detained, .. } = reaper;
         let mut released = Decommitted {
@@ -242,24 +253,36 @@ impl Detained {
     }
 }
 
-impl<S: FrameSource> Reaper<'_, S> {
-    fn reap_all(&mut self, pages: PageRange, tables: &mut ShardTables, way: Way) {
+impl<'a, S: FrameSource> Reaper<'a, S> {
+    fn reap_all(
+        &mut self,
+        pages: PageRange,
+        tables: &mut ShardTables,
+        way: Way,
+        take: &mut impl FnMut(&mut Releases<'a, S>, FrameRun),
+    ) {
         if way == Way::OneTable
             && let Some(mut table) = tables.level1_around(pages)
         {
             let was_marked = table.is_marked();
-            self.reap(pages, &mut table, Reach::Within);
+            self.reap(pages, &mut table, Reach::Within, take);
             if was_marked {
                 tables.check_marks(pages.start);
             }
             return;
         }
-        tables.each_level3(pages, |mut table, piece| self.reap(piece, &mut table, Reach::Within));
+        tables.each_level3(pages, |mut table, piece| self.reap(piece, &mut table, Reach::Within, take));
     }
 
-    fn reap(&mut self, pages: PageRange, table: &mut Table<'_>, reach: Reach) {
+    fn reap(
+        &mut self,
+        pages: PageRange,
+        table: &mut Table<'_>,
+        reach: Reach,
+        take: &mut impl FnMut(&mut Releases<'a, S>, FrameRun),
+    ) {
         if table.level() == PageTableLevel::One {
-            let uncounted = table.take_pages(pages, reach, &self.flushed, |run| self.frames.push(run));
+            let uncounted = table.take_pages(pages, reach, &self.flushed, |run| take(&mut self.frames, run));
             self.figures.forget(uncounted);
             table.check_mark(pages.start);
             return;
@@ -271,7 +294,7 @@ impl<S: FrameSource> Reaper<'_, S> {
                 return;
             }
             if let Some(mut below) = table.below(used.start) {
-                self.reap(used, &mut below, reach_below);
+                self.reap(used, &mut below, reach_below, take);
             }
             if reach_below == Reach::CutOff {
                 let frame = table.take_table(used.start, &self.flushed);
@@ -300,7 +323,7 @@ impl<S: FrameSource> Reaper<'_, S> {
 }
 
 /// Frames of the region on their way to the frame source, a batch at a time.
-struct Releases<'a, S> {
+pub(super) struct Releases<'a, S> {
     supply: Supply<'a, S>,
     batch: FrameBatch,
     /// Frames that went back to the frame source.

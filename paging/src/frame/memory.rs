@@ -163,6 +163,18 @@ impl PhysicalMemory {
         fence(Ordering::Release);
     }
 
+    /// The bytes of a frame.
+    ///
+    /// # Safety
+    ///
+    /// The caller guarantees that nothing writes the frame for `'b`.
+    pub(crate) unsafe fn bytes<'b>(self, frame: PhysFrame) -> &'b [u8; PAGE_LEN] {
+        let content: *const [u8; PAGE_LEN] = self.pointer(frame);
+        // SAFETY: the frame is mapped by the contract of `new`, and every byte is a `u8`. Nothing
+        // writes it, by this function's contract.
+        unsafe { &*content }
+    }
+
     /// The table in a frame.
     ///
     /// Page walks of the CPU read it at the same time. They write nothing but the dirty bits of

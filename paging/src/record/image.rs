@@ -12,46 +12,15 @@ use core::ops::Range;
 
 use x86_64::structures::paging::PhysFrame;
 
-use crate::frame::Frame;
-
-/// The frames of an image, each with its page's number in a region, in ascending order.
-#[derive(Debug)]
-pub(crate) struct Originals(Box<[(u64, Frame)]>);
-
-impl Originals {
-    /// `frames` is in the order of the pages' numbers.
-    pub(crate) const fn new(frames: Box<[(u64, Frame)]>) -> Self {
-        Self(frames)
-    }
-
-    /// The number of frames.
-    pub(crate) fn frames(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    /// The numbers of the pages, in ascending order.
-    pub(crate) fn numbers(&self) -> impl DoubleEndedIterator<Item = u64> {
-        self.0.iter().map(|(number, _)| *number)
-    }
-
-    /// Takes all frames out. The image has no page then.
-    pub(crate) fn take_frames(&mut self) -> Vec<Frame> {
-        mem::take(&mut self.0).into_iter().map(|(_, frame)| frame).collect()
-    }
-
-    /// The index of the first page from this number on.
-    fn index_from(&self, number: u64) -> usize {
-        self.0.partition_point(|(at, _)| *at < number)
-    }
-
-    /// One more than the number of the last page.
-    pub(crate) fn end_number(&self) -> u64 {
-        self.0.last().map_or(0, |(number, _)| number + 1)
-    }
-}
+use super::originals::{Cluster, Originals, each_bit, ones};
 
 /// Bits in a word of [`Attached::taken`].
 const WORD_BITS: usize = 64;
+
+/// The number of words with a bit for each of `frames` frames.
+pub(crate) const fn words(frames: usize) -> usize {
+    frames.div_ceil(WORD_BITS)
+}
 
 /// The image of a region, and which of its pages the region still takes from it.
 #[derive(Debug)]
@@ -61,26 +30,66 @@ pub(crate) struct Attached {
     taken: Box<[u64]>,
 }
 
+/// A cluster of an image, and which of its pages a region still takes from it.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    /// The number of its first page, divided by the number of pages of a cluster.
+    pub(crate) number: u64,
+    /// A bit for each page with a frame.
+    pub(crate) present: u64,
+    /// A bit for each page that is still taken.
+    pub(crate) taken: u64,
+    pub(crate) cluster: &'a Arc<Cluster>,
+}
+
 impl Attached {
     pub(crate) fn new(originals: &Arc<Originals>) -> Self {
-        let words = originals.0.len().div_ceil(WORD_BITS);
+        let words = words(originals.frame_count());
         Self { originals: Arc::clone(originals), taken: vec![u64::MAX; words].into() }
+    }
+
+    /// As [`new`](Self::new), with an empty vector that has capacity for the [`words`].
+    pub(crate) fn with_room(originals: &Arc<Originals>, mut room: Vec<u64>) -> Self {
+        room.resize(words(originals.frame_count()), u64::MAX);
+        Self { originals: Arc::clone(originals), taken: room.into() }
     }
 
     /// The image's frame for the page with this number in the region, unless the page was cleared.
     #[inline]
     pub(crate) fn original(&self, number: u64) -> Option<PhysFrame> {
-        let Originals(originals) = &*self.originals;
-        let index = originals.binary_search_by_key(&number, |(number, _)| *number).ok()?;
-        originals.get(index).filter(|_| self.is_taken(index)).map(|(_, frame)| frame.phys())
+        let (index, frame) = self.originals.find(number)?;
+        self.is_taken(index).then_some(frame)
     }
 
     /// The first page from this number on that is still taken from the image.
     pub(crate) fn next(&self, number: u64) -> Option<u64> {
-        let Originals(originals) = &*self.originals;
+        self.next_index(number, 0)
+    }
+
+    /// The first page from this number on that the image has and the region does not take any more.
+    pub(crate) fn next_forgotten(&self, number: u64) -> Option<u64> {
+        self.next_index(number, u64::MAX)
+    }
+
+    /// The first page from this number on whose bit is set in its word, of which the bits in
+    /// `flipped` were flipped.
+    fn next_index(&self, number: u64, flipped: u64) -> Option<u64> {
         let first = self.originals.index_from(number);
-        let taken = (first..originals.len()).find(|index| self.is_taken(*index))?;
-        originals.get(taken).map(|(number, _)| *number)
+        let mut from = u64::MAX << (first % WORD_BITS);
+        let words = self.taken.iter().enumerate().skip(first / WORD_BITS);
+        let found = words.filter_map(|(word, bits)| {
+            let wanted = (bits ^ flipped) & mem::replace(&mut from, u64::MAX);
+            (wanted != 0).then(|| word * WORD_BITS + wanted.trailing_zeros() as usize)
+        });
+        // The last word has bits for no page.
+        found.take(1).find_map(|index| self.originals.number_at(index))
+    }
+
+    /// The pages of the cluster with this number that the image has and the region does not take
+    /// any more.
+    pub(crate) fn forgotten_in(&self, cluster: u64) -> u64 {
+        let placed = self.originals.cluster(cluster);
+        placed.map_or(0, |placed| placed.present & !self.taken_of(placed.rank(), placed.present))
     }
 
     /// Makes pages of these numbers read as zero while they own no frame, for good.
@@ -95,11 +104,38 @@ impl Attached {
     fn is_taken(&self, index: usize) -> bool {
         self.taken[index / WORD_BITS] & (1 << (index % WORD_BITS)) != 0
     }
+
+    /// The clusters of the image, in ascending order.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = Taken<'_>> {
+        self.originals.clusters().iter().map(|placed| Taken {
+            number: placed.number,
+            present: placed.present,
+            taken: self.taken_of(placed.rank(), placed.present),
+            cluster: &placed.cluster,
+        })
+    }
+
+    /// Of these pages, whose frames have the indices from `rank` on, those that are taken.
+    fn taken_of(&self, rank: usize, present: u64) -> u64 {
+        let (word, shift) = (rank / WORD_BITS, rank % WORD_BITS);
+        let count = ones(present);
+        let low = self.taken[word] >> shift;
+        let high = if shift + count > WORD_BITS { self.taken[word + 1] << (WORD_BITS - shift) } else { 0 };
+        let by_rank = low | high;
+        let is_all = bits(0, count) & !by_rank == 0;
+        if is_all {
+            return present;
+        }
+        let taken = each_bit(present).enumerate().filter(|(place, _)| by_rank & (1 << place) != 0);
+        taken.fold(0, |taken, (_, bit)| taken | 1 << bit)
+    }
 }
 
 /// A word with the bits from `start` up to `end`, which is at most [`WORD_BITS`].
-fn bits(start: usize, end: usize) -> u64 {
-    let below = |bit: usize| if bit >= WORD_BITS { u64::MAX } else { (1 << bit) - 1 };
+const fn bits(start: usize, end: usize) -> u64 {
+    const fn below(bit: usize) -> u64 {
+        if bit >= WORD_BITS { u64::MAX } else { (1 << bit) - 1 }
+    }
     below(end) & !below(start)
 }
 
@@ -107,19 +143,14 @@ fn bits(start: usize, end: usize) -> u64 {
 mod tests {
     use core::mem::ManuallyDrop;
 
-    use x86_64::PhysAddr;
-
     use super::*;
+    use crate::frame::Frame;
 
     /// An image of frames that do not exist, so they must not be dropped.
     fn attached(numbers: &[u64]) -> ManuallyDrop<Attached> {
-        let frame = |number: &u64| {
-            let phys = PhysFrame::containing_address(PhysAddr::new((number + 1) * 4096));
-            // SAFETY: the frame is not accessed, and its owner is never dropped.
-            (*number, unsafe { Frame::from_phys(phys) })
-        };
-        let originals: Box<[_]> = numbers.iter().map(frame).collect();
-        ManuallyDrop::new(Attached::new(&Arc::new(Originals::new(originals))))
+        // SAFETY: the frames are not accessed, and their owners are never dropped.
+        let frame = |number: &u64| (*number, unsafe { Frame::from_phys(PhysFrame::from_pfn(number + 1)) });
+        ManuallyDrop::new(Attached::new(&Arc::new(Originals::of_frames(numbers.iter().map(frame)))))
     }
 
     #[test]
@@ -142,13 +173,28 @@ mod tests {
     fn the_next_page_is_one_that_is_still_taken() {
         let mut image = attached(&[3, 70, 71]);
         assert_eq!((image.next(0), image.next(3), image.next(4)), (Some(3), Some(3), Some(70)));
+        assert_eq!(image.next_forgotten(0), None);
         image.forget(3..71);
         assert_eq!((image.next(0), image.next(72)), (Some(71), None));
+        assert_eq!([0, 4, 71].map(|from| image.next_forgotten(from)), [Some(3), Some(70), None]);
     }
 
     #[test]
     fn pages_between_those_of_the_image_are_not_of_it() {
         let image = attached(&[3, 70]);
         assert!((0..100).filter(|number| image.original(*number).is_some()).eq([3, 70]));
+    }
+
+    #[test]
+    fn the_pages_of_a_cluster_that_are_taken_are_found_across_words() {
+        let numbers: Vec<u64> = (0..50).chain(64..128).chain([200, 201, 210]).collect();
+        let mut image = attached(&numbers);
+        let taken = |image: &Attached| image.clusters().map(|taken| taken.taken).collect::<Vec<_>>();
+        let all = [bits(0, 50), u64::MAX, 1 << 8 | 1 << 9 | 1 << 18];
+        assert_eq!(taken(&image), all);
+        image.forget(40..70);
+        image.forget(201..202);
+        assert_eq!(taken(&image), [bits(0, 40), bits(6, 64), 1 << 8 | 1 << 18]);
+        assert!(image.clusters().map(|taken| taken.present).eq(all));
     }
 }

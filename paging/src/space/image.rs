@@ -1,35 +1,35 @@
 //! Images: pages that regions start with, and share until they write to them.
 //!
-//! An image is made once and attached to any number of regions. The first read of a page of the
+//! An image is made of bytes, or by a [freeze](crate::Region::freeze) of a region, and attached to
+//! any number of regions. The first read of a page of the
 //! image maps the image's frame, read-only. The first write gives the region a copy of the frame. A
 //! page that was cleared reads as zero from then on. Each region records in bits which pages it
 //! still takes from its image. The bits are allocated when the image is attached, so a clear cannot
 //! fail.
 //!
+//! Images share clusters of 64 pages, and frames of clusters that differ. A frame is released with
+//! the last image that has it.
+//!
 //! Invariants: a frame of an image is not written after the image was made. Every region that may
 //! show such a frame keeps the image alive.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
+use core::ops::ControlFlow;
 use core::sync::atomic::Ordering;
 
 use thiserror::Error;
 use x86_64::VirtAddr;
-use x86_64::structures::paging::Page;
+use x86_64::structures::paging::{Page, PhysFrame};
 
 use super::AddressSpace;
-use crate::frame::{Frame, Shortage};
+use crate::frame::{Frame, FrameBatch, FrameReserveError, Shortage};
 use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::platform::Platform;
-use crate::record::{Attached, Originals};
-
-/// The number of frames that are released with interrupts off.
-const RELEASE_BATCH: usize = 1024;
+use crate::record::{CLUSTER_PAGES, Cluster, Originals, Room, each_bit, ones};
 
 /// Initial content that regions of one address space share, copy-on-write.
 ///
@@ -61,32 +61,69 @@ impl<P: Platform> AddressSpace<P> {
         for (start, bytes) in parts {
             draft.write(start, bytes)?;
         }
-        let originals: Box<[_]> = mem::take(&mut draft.frames).into_iter().collect();
-        Ok(Image { space: self, originals: Arc::new(Originals::new(originals)) })
+        let originals = Originals::of_frames(mem::take(&mut draft.frames));
+        Ok(Image { space: self, originals: Arc::new(originals) })
     }
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// Releases frames of an image, with interrupts off for some of them at a time.
-    fn release_in_batches(&self, mut frames: Vec<Frame>) {
+    /// Releases the frames of a cluster that no other one shares, and returns their number.
+    fn release_cluster(&self, cluster: &mut Cluster) -> u64 {
         let supply = self.uncharged_supply();
-        while !frames.is_empty() {
-            let first = frames.len().saturating_sub(RELEASE_BATCH);
-            let count = (frames.len() - first) as u64;
-            self.env.platform.without_interrupts(|| {
-                frames.drain(first..).for_each(|frame| supply.release(frame));
-                self.env.image_frames.fetch_sub(count, Ordering::Relaxed);
-                self.env.past_released.fetch_add(count, Ordering::Relaxed);
+        let mut batch = FrameBatch::new();
+        self.env.platform.without_interrupts(|| {
+            let mut shares = self.env.shares.lock();
+            let mut released = 0;
+            for frame in cluster.drain(..).filter_map(|share| shares.give_up(share)) {
+                if batch.is_full() {
+                    supply.release_all(&mut batch);
+                }
+                batch.push(frame.into());
+                released += 1;
+            }
+            supply.release_all(&mut batch);
+            self.env.image_frames.fetch_sub(released, Ordering::Relaxed);
+            self.env.past_released.fetch_add(released, Ordering::Relaxed);
+            released
+        })
+    }
+
+    /// Adds shares of the frames of `kept` pages to `to`, which has capacity for them. `before` is
+    /// the cluster that has them, and frames for the pages that are `present`.
+    pub(super) fn share_frames(
+        &self,
+        kept: u64,
+        present: u64,
+        before: &Cluster,
+        to: &mut Cluster,
+    ) -> Result<(), FreezeError> {
+        loop {
+            let missing = self.env.lock_shares(|shares| {
+                if shares.free_slots() < ones(kept) {
+                    return Some(shares.block_count());
+                }
+                let frames = each_bit(present).zip(before).filter(|(bit, _)| kept & 1 << bit != 0);
+                to.extend(frames.map(|(_, frame)| shares.share(frame)));
+                None
             });
+            let Some(block_count) = missing else { return Ok(()) };
+            // The heap is used without the lock.
+            let room = Room::new(block_count).map_err(|bytes| FreezeError::OutOfHeap { bytes })?;
+            drop(self.env.lock_shares(|shares| shares.add(room)));
         }
     }
 }
 
-impl<P: Platform> Image<'_, P> {
+impl<'a, P: Platform> Image<'a, P> {
+    /// An image without a page.
+    pub(super) fn new(space: &'a AddressSpace<P>) -> Self {
+        Self { space, originals: Arc::default() }
+    }
+
     /// The number of frames of the image.
     #[must_use]
     pub fn frames(&self) -> u64 {
-        self.originals.frames()
+        self.originals.frame_count() as u64
     }
 
     /// The bytes from the start of a region to the end of the image's last page.
@@ -95,30 +132,97 @@ impl<P: Platform> Image<'_, P> {
         self.originals.end_number() * PAGE_BYTES
     }
 
+    /// Visits the pages whose bytes differ from those of `base`, or from zeros if there is none, in
+    /// ascending order, until a visit breaks. Each comes with its number in a region.
+    ///
+    /// Clusters and frames that both images have are passed over, so this takes time for what
+    /// differs, and for each cluster of 64 pages.
+    pub fn each_change(
+        &self,
+        base: Option<&Self>,
+        mut visit: impl FnMut(u64, &[u8; 4096]) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let none = Originals::default();
+        let base = base.map_or(&none, |base| &*base.originals);
+        let (mut own, mut others) =
+            (self.originals.clusters().iter().peekable(), base.clusters().iter().peekable());
+        while let Some(number) = own.peek().into_iter().chain(others.peek()).map(|placed| placed.number).min()
+        {
+            let own = own.next_if(|placed| placed.number == number);
+            let other = others.next_if(|placed| placed.number == number);
+            if let (Some(own), Some(other)) = (own, other)
+                && Arc::ptr_eq(&own.cluster, &other.cluster)
+            {
+                continue;
+            }
+            for bit in each_bit(own.map_or(0, |own| own.present) | other.map_or(0, |other| other.present)) {
+                let number = number * CLUSTER_PAGES + bit;
+                let [own, other] = [own, other].map(|placed| placed?.frame(bit));
+                if own != other {
+                    let [own, other] = [own, other].map(|frame| self.bytes(frame));
+                    if own != other {
+                        visit(number, own)?;
+                    }
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The bytes of a frame of this image, or of another one that lives as long, or zeros.
+    fn bytes(&self, frame: Option<PhysFrame>) -> &[u8; PAGE_LEN] {
+        match frame {
+            None => &[0; PAGE_LEN],
+            // SAFETY: a frame of an image is never written.
+            Some(frame) => unsafe { self.space.env.window.memory().bytes(frame) },
+        }
+    }
+
+    /// Releases the frames that no other image has, and returns their number. A drop of the image
+    /// does the same.
+    #[must_use = "drop the image if the number is not of interest"]
+    pub fn release(mut self) -> u64 {
+        self.release_frames()
+    }
+
+    fn release_frames(&mut self) -> u64 {
+        // No CPU translates to a frame of the image: every region that showed one has ended, or
+        // shows another image, because it kept the image alive, and its pages were flushed.
+        let (space, mut released) = (self.space, 0);
+        for placed in self.originals_mut().clusters_mut().drain(..) {
+            if let Some(mut cluster) = Arc::into_inner(placed.cluster) {
+                released += space.release_cluster(&mut cluster);
+            }
+        }
+        released
+    }
+
     /// The pages of the image in a region with this first page, in ascending order.
-    pub(crate) fn pages(&self, start: Page) -> impl DoubleEndedIterator<Item = Page> {
+    pub(super) fn pages(&self, start: Page) -> impl Iterator<Item = Page> {
         self.originals.numbers().map(move |number| start + number)
     }
 
-    pub(crate) fn is_of(&self, space: &AddressSpace<P>) -> bool {
+    pub(super) fn is_of(&self, space: &AddressSpace<P>) -> bool {
         core::ptr::eq(self.space, space)
     }
 
-    /// The bits of a region that takes all pages from the image.
-    pub(crate) fn attach(&self) -> Attached {
-        Attached::new(&self.originals)
+    pub(super) const fn space(&self) -> &'a AddressSpace<P> {
+        self.space
+    }
+
+    pub(super) const fn originals(&self) -> &Arc<Originals> {
+        &self.originals
+    }
+
+    /// The frames of an image that no region has attached.
+    pub(super) fn originals_mut(&mut self) -> &mut Originals {
+        Arc::get_mut(&mut self.originals).expect("a region drops its record before its image")
     }
 }
 
 impl<P: Platform> Drop for Image<'_, P> {
     fn drop(&mut self) {
-        // No CPU translates to a frame of the image: every region that showed one has ended,
-        // because it kept the image alive, and its pages were flushed.
-        let originals = Arc::get_mut(&mut self.originals);
-        let originals = originals.expect("a region drops its record before its image");
-        // The heap is used with interrupts on.
-        let frames = originals.take_frames();
-        self.space.release_in_batches(frames);
+        self.release_frames();
     }
 }
 
@@ -167,8 +271,9 @@ impl<P: Platform> Draft<'_, P> {
 
 impl<P: Platform> Drop for Draft<'_, P> {
     fn drop(&mut self) {
-        // The heap is used with interrupts on.
-        self.space.release_in_batches(mem::take(&mut self.frames).into_values().collect());
+        // What was made becomes an image, which releases its frames.
+        let originals = Originals::of_frames(mem::take(&mut self.frames));
+        drop(Image { space: self.space, originals: Arc::new(originals) });
     }
 }
 
@@ -187,6 +292,22 @@ pub enum ImageError {
     /// The frame source has too few frames.
     #[error("no frame for a page of the image: release frames, or make the image smaller")]
     OutOfFrames(#[from] Shortage),
+}
+
+/// Why a region was not frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FreezeError {
+    /// The heap has no room for the books of the image.
+    #[error("the heap has no {bytes} bytes in a row for the books of an image: free some")]
+    OutOfHeap {
+        /// The number of bytes that were requested.
+        bytes: usize,
+    },
+    /// The account is reserved, and the frame source cannot reserve frames in place of those that
+    /// would become the image's.
+    #[error("the account cannot give up its frames, because others cannot be reserved in their place")]
+    Unreserved(#[from] FrameReserveError),
 }
 
 /// Why an image was not attached to a region.

@@ -9,7 +9,9 @@
 
 mod clear;
 mod error;
+mod freeze;
 mod limit;
+mod written;
 mod zero_fill;
 
 use alloc::sync::Arc;
@@ -20,11 +22,13 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PageSize, Size4KiB};
 
 pub use self::error::{LimitError, RangeError};
+pub use self::freeze::Frozen;
 pub use self::zero_fill::ZeroFill;
 use super::{AddressSpace, AttachError, Image};
 use crate::clear::ALL_CPUS;
+use crate::pages::PAGE_BYTES;
 use crate::platform::Platform;
-use crate::record::Residency;
+use crate::record::{Attached, Residency};
 use crate::state::{Mapping, Shard};
 use crate::table::Sweep;
 
@@ -103,13 +107,11 @@ impl<'a, P: Platform> Region<'a, P> {
         if image_bytes > limit_bytes.next_multiple_of(Size4KiB::SIZE) {
             return Err(AttachError::BeyondLimit { image_bytes, limit_bytes });
         }
-        let attached = image.attach();
+        let attached = Attached::new(image.originals());
         self.with_mapping(|mut mapping| {
             let start = mapping.record.pages.start;
-            let mut pages = image.pages(start);
-            let (first, last) = (pages.next(), pages.next_back());
-            let extent = first.map(|first| Page::range(first, last.unwrap_or(first) + 1));
-            if extent.is_some_and(|extent| mapping.tables.is_used(extent)) {
+            let extent = Page::range(start, start + image_bytes / PAGE_BYTES);
+            if mapping.tables.is_used(extent) {
                 for page in image.pages(start) {
                     mapping.sweep(Sweep::Everything, Page::range(page, page + 1));
                 }

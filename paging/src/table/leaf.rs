@@ -8,9 +8,9 @@ use core::ops::Range;
 
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
-use x86_64::structures::paging::{PageTable, PhysFrame};
+use x86_64::structures::paging::{PageTable, PageTableFlags, PhysFrame};
 
-use super::entry::{OWNED_AHEAD, count_down, count_up, detach, frame_of, kind_bits, state};
+use super::entry::{OWNED_AHEAD, count_down, count_up, detach, frame_of, is_untouched, kind_bits, state};
 use super::sweep::{FirstStep, FrameKind, SecondStep, first_step, second_step};
 use super::{FrameCounts, Reach, Sweep, Table};
 use crate::frame::{FrameRun, ZeroedFrame};
@@ -107,6 +107,30 @@ impl Table<'_> {
         uncounted
     }
 
+    /// Returns a bit for each page of the range that owns a frame within the CPU's reach. The first
+    /// page has the lowest one.
+    pub(crate) fn owned_bits(&mut self, pages: PageRange) -> PageBits {
+        self.bits(pages, |entry| kind_bits(entry) == PageTableFlags::PRESENT)
+    }
+
+    /// As [`owned_bits`](Self::owned_bits), without frames that were committed ahead and never
+    /// written.
+    pub(crate) fn written_bits(&mut self, pages: PageRange) -> PageBits {
+        self.bits(pages, |entry| kind_bits(entry) == PageTableFlags::PRESENT && !is_untouched(entry))
+    }
+
+    /// Returns a bit for each page of the range whose entry is wanted.
+    fn bits(&mut self, pages: PageRange, is_wanted: impl Fn(&PageTableEntry) -> bool) -> PageBits {
+        debug_assert_eq!(self.level, PageTableLevel::One);
+        let places = indices(pages, self.level);
+        let mut bits = PageBits::default();
+        let entries = self.whole().iter().skip(places.start).take(places.len());
+        for (number, entry) in entries.enumerate() {
+            bits[number / 64] |= u64::from(is_wanted(entry)) << (number % 64);
+        }
+        bits
+    }
+
     /// Commits absent pages ahead of their first touch, from the first page of the range on.
     ///
     /// `take` gets the number of absent pages, takes up to so many frames, and passes each to its
@@ -131,6 +155,9 @@ impl Table<'_> {
         frames
     }
 }
+
+/// A bit for each of 512 pages.
+pub(crate) type PageBits = [u64; 8];
 
 /// Detaches the first entry at these places and those that follow it in the same state, and
 /// returns their number.

@@ -241,6 +241,11 @@ impl ShardTables {
         self.find(pages, |_, _| Enter::Yes, is_writable)
     }
 
+    /// The first page of the range that owns a frame within the CPU's reach.
+    pub(crate) fn first_owned(&mut self, pages: PageRange) -> Option<Page> {
+        self.find(pages, |_, _| Enter::Yes, |state| matches!(state, EntryState::Owned(_)))
+    }
+
     /// The end of the pages with which the range begins and that the CPU cannot write, or an
     /// earlier page, because the search ends after [`MOST_SEARCHED`] tables.
     pub(crate) fn end_of_unwritable(&mut self, pages: PageRange) -> Page {

@@ -10,6 +10,7 @@ mod deferred;
 mod failures;
 mod faults;
 mod flush;
+mod freeze;
 mod images;
 mod limit;
 mod model;

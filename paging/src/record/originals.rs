@@ -1,0 +1,196 @@
+//! The frames of an image, in clusters of 64 pages that images share.
+//!
+//! An image that is made of a region with an image has in common with that one all clusters of
+//! which the region has changed no page. So the new image costs what has changed, and a pointer for
+//! each cluster. A cluster has frames for the pages that have content, and no room for the others.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use x86_64::structures::paging::PhysFrame;
+
+use super::Share;
+use crate::frame::Frame;
+
+/// The number of pages of a cluster: one for each bit of a word.
+pub(crate) const CLUSTER_PAGES: u64 = 64;
+
+/// The frames of a cluster, in the order of their pages.
+pub(crate) type Cluster = Vec<Share>;
+
+/// The frames of an image, each with its page's number in a region.
+#[derive(Debug, Default)]
+pub(crate) struct Originals(Vec<Placed>);
+
+/// A cluster, and where it is in an image.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    /// The number of its first page, divided by [`CLUSTER_PAGES`].
+    pub(crate) number: u64,
+    /// The number of frames of the clusters before it.
+    rank: usize,
+    /// A bit for each page that has a frame.
+    pub(crate) present: u64,
+    pub(crate) cluster: Arc<Cluster>,
+}
+
+impl Placed {
+    /// The index of the frame of the page with this bit, among those of the cluster.
+    fn place(&self, bit: u64) -> Option<usize> {
+        (self.present & bit != 0).then(|| ones(self.present & (bit - 1)))
+    }
+
+    /// The frame of the page with this bit.
+    pub(crate) fn frame(&self, bit: u64) -> Option<PhysFrame> {
+        Some(self.cluster.get(self.place(1 << bit)?)?.frame())
+    }
+
+    /// The index of its first frame among those of the image.
+    pub(crate) const fn rank(&self) -> usize {
+        self.rank
+    }
+}
+
+impl Originals {
+    /// An image of these frames, which are in the order of their pages' numbers.
+    pub(crate) fn of_frames(frames: impl IntoIterator<Item = (u64, Frame)>) -> Self {
+        let mut originals = Self::default();
+        let mut frames = frames.into_iter().peekable();
+        while let Some((first, _)) = frames.peek() {
+            let number = first / CLUSTER_PAGES;
+            let (mut present, mut cluster) = (0, Vec::new());
+            while let Some((page, frame)) = frames.next_if(|(page, _)| page / CLUSTER_PAGES == number) {
+                present |= 1 << (page % CLUSTER_PAGES);
+                cluster.push(frame.into());
+            }
+            originals.push(number, present, Arc::new(cluster));
+        }
+        originals
+    }
+
+    /// Adds a cluster after all others.
+    pub(crate) fn push(&mut self, number: u64, present: u64, cluster: Arc<Cluster>) {
+        let rank = self.frame_count();
+        self.0.push(Placed { number, rank, present, cluster });
+    }
+
+    /// The list of clusters, to be given capacity.
+    pub(crate) const fn clusters_mut(&mut self) -> &mut Vec<Placed> {
+        &mut self.0
+    }
+
+    /// The clusters, in ascending order.
+    pub(crate) fn clusters(&self) -> &[Placed] {
+        &self.0
+    }
+
+    /// The number of frames.
+    pub(crate) fn frame_count(&self) -> usize {
+        self.0.last().map_or(0, |last| last.rank + ones(last.present))
+    }
+
+    /// The numbers of the pages, in ascending order.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.0
+            .iter()
+            .flat_map(|placed| each_bit(placed.present).map(move |bit| placed.number * CLUSTER_PAGES + bit))
+    }
+
+    /// The cluster with this number.
+    #[inline]
+    pub(crate) fn cluster(&self, number: u64) -> Option<&Placed> {
+        let index = self.0.binary_search_by_key(&number, |placed| placed.number).ok()?;
+        self.0.get(index)
+    }
+
+    /// The frame of the page with this number, and its index.
+    #[inline]
+    pub(crate) fn find(&self, number: u64) -> Option<(usize, PhysFrame)> {
+        let placed = self.cluster(number / CLUSTER_PAGES)?;
+        let place = placed.place(1 << (number % CLUSTER_PAGES))?;
+        Some((placed.rank + place, placed.cluster.get(place)?.frame()))
+    }
+
+    /// The index of the first frame whose page has this number or a greater one.
+    pub(crate) fn index_from(&self, number: u64) -> usize {
+        let cluster = number / CLUSTER_PAGES;
+        let after = self.0.partition_point(|placed| placed.number < cluster);
+        match self.0.get(after) {
+            Some(placed) if placed.number == cluster => {
+                placed.rank + ones(placed.present & ((1 << (number % CLUSTER_PAGES)) - 1))
+            }
+            Some(placed) => placed.rank,
+            None => self.frame_count(),
+        }
+    }
+
+    /// The number of the page of the frame with this index.
+    pub(crate) fn number_at(&self, index: usize) -> Option<u64> {
+        let after = self.0.partition_point(|placed| placed.rank <= index);
+        let placed = self.0.get(after.checked_sub(1)?)?;
+        let bit = each_bit(placed.present).nth(index - placed.rank)?;
+        Some(placed.number * CLUSTER_PAGES + bit)
+    }
+
+    /// One more than the number of the last page.
+    pub(crate) fn end_number(&self) -> u64 {
+        let end = |last: &Placed| {
+            last.number * CLUSTER_PAGES + CLUSTER_PAGES - u64::from(last.present.leading_zeros())
+        };
+        self.0.last().map_or(0, end)
+    }
+}
+
+/// The number of bits that are set.
+pub(crate) const fn ones(bits: u64) -> usize {
+    bits.count_ones() as usize
+}
+
+/// The numbers of the bits that are set, in ascending order.
+pub(crate) fn each_bit(bits: u64) -> impl Iterator<Item = u64> {
+    let mut rest = bits;
+    core::iter::from_fn(move || {
+        let bit = (rest != 0).then(|| u64::from(rest.trailing_zeros()))?;
+        rest &= rest - 1;
+        Some(bit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use core::mem::ManuallyDrop;
+
+    use super::*;
+
+    /// An image of frames that do not exist, so they must not be dropped.
+    pub(crate) fn originals(numbers: &[u64]) -> ManuallyDrop<Originals> {
+        // SAFETY: the frames are not accessed, and their owners are never dropped.
+        let frame = |number: &u64| (*number, unsafe { Frame::from_phys(PhysFrame::from_pfn(number + 1)) });
+        ManuallyDrop::new(Originals::of_frames(numbers.iter().map(frame)))
+    }
+
+    const NUMBERS: [u64; 8] = [3, 63, 64, 65, 127, 300, 319, 1000];
+
+    #[test]
+    fn each_page_is_found_with_its_index_and_no_other() {
+        let originals = originals(&NUMBERS);
+        for number in 0..1100 {
+            let index = NUMBERS.iter().position(|at| *at == number);
+            let expected = index.map(|index| (index, PhysFrame::from_pfn(number + 1)));
+            assert_eq!(originals.find(number), expected, "{number}");
+            let from = NUMBERS.iter().position(|at| *at >= number).unwrap_or(NUMBERS.len());
+            assert_eq!(originals.index_from(number), from, "{number}");
+        }
+    }
+
+    #[test]
+    fn indices_and_numbers_agree() {
+        let originals = originals(&NUMBERS);
+        assert!(originals.numbers().eq(NUMBERS));
+        assert!(
+            (0..9).map(|index| originals.number_at(index)).eq(NUMBERS.map(Some).into_iter().chain([None]))
+        );
+        assert_eq!((originals.frame_count(), originals.end_number()), (8, 1001));
+        assert_eq!((Originals::default().end_number(), Originals::default().number_at(0)), (0, None));
+    }
+}
