@@ -114,7 +114,7 @@ pub use store::{
     StoreOptions, StoreReport, Table, TypedFunc,
 };
 #[cfg(feature = "snapshots")]
-pub use store::{Snapshot, SnapshotError, Unrecordable};
+pub use store::{Snapshot, SnapshotError, SnapshotReadError, Unrecordable};
 pub use task::{Poll, Task, TaskError};
 pub use units::{ClearError, WasmPageSize};
 /// The interpreter. Its types are in this crate's signatures. No function of it accepts a store, a

@@ -61,6 +61,8 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 pub(crate) use self::host_op::{HostOp, Slots};
 use self::prepared::Parts;
+#[cfg(feature = "snapshots")]
+pub(crate) use self::prepared::hash;
 pub(crate) use self::recorded::Recorded;
 #[cfg(feature = "snapshots")]
 pub(crate) use self::recorded::{FUNCTIONS_AT_ONCE, RESTORER, SharedImport, functions_name, global_name};
@@ -315,6 +317,28 @@ impl Module {
     /// Returns what a snapshot records of an instance, unless the engine has no snapshots.
     pub(crate) fn recorded(&self) -> Option<&Recorded> {
         self.shared.recorded.as_ref()
+    }
+
+    /// Returns whether `other` is a clone of the same module.
+    #[cfg(feature = "snapshots")]
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Returns the image with which a memory starts, by its position among those that the module
+    /// defines.
+    #[cfg(feature = "snapshots")]
+    pub(crate) fn defined_image(&self, position: usize) -> Option<&Arc<dyn DataImage>> {
+        let index = self.shared.imported_memories + position;
+        self.images().find(|(memory, _)| *memory == index).map(|(_, image)| image)
+    }
+
+    /// Returns whether the elements of a recorded table are functions.
+    #[cfg(feature = "snapshots")]
+    pub(crate) fn has_functions(&self, table: usize) -> bool {
+        let index = u32::try_from(table).expect("the validator bounds the number of tables");
+        let ty = self.shared.inner.get_export(&table_name(index));
+        ty.as_ref().and_then(wasmi::ExternType::table).is_some_and(|ty| ty.element() == wasmi::RefType::Func)
     }
 
     /// Returns the number of functions that the module imports.

@@ -31,7 +31,7 @@ use alloc::boxed::Box;
 #[cfg(feature = "snapshots")]
 pub(crate) use self::snapshot::{Recording, Reference, handles, list_functions, table, unpaid};
 #[cfg(feature = "snapshots")]
-pub use self::snapshot::{Snapshot, SnapshotError, Unrecordable};
+pub use self::snapshot::{Snapshot, SnapshotError, SnapshotReadError, Unrecordable};
 pub use self::{
     caller::Caller,
     context::{AsContext, AsContextMut, StoreContext, StoreContextMut},

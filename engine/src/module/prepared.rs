@@ -37,7 +37,7 @@
 //! - the number of [`Parts`], and for each the memory, the offset there, and the offset and length
 //!   of its bytes in the file.
 
-pub(super) mod hash;
+pub(crate) mod hash;
 mod head;
 mod identity;
 mod parts;

@@ -7,13 +7,18 @@
 
 mod error;
 mod functions;
+mod read;
+mod write;
 
 use alloc::{sync::Arc, vec::Vec};
 use wasmi::{F32, F64, Nullable, Ref, StoreContextMut, V128, Val};
 
-pub use self::error::{SnapshotError, Unrecordable};
 use self::functions::Functions;
 pub(crate) use self::functions::handles;
+pub use self::{
+    error::{SnapshotError, Unrecordable},
+    read::SnapshotReadError,
+};
 use super::{AsContextMut, Instance, InstanceRecord, SnapshotData, Store, StoreState, cross, memory::freeze};
 use crate::{
     backing::DataImage,
@@ -132,9 +137,14 @@ impl Reference {
     /// A module has fewer functions than this, because the format counts its bytes in 32 bits.
     pub(crate) const NULL: Self = Self(u32::MAX);
 
-    /// Refers to the function with this index.
-    pub(crate) fn to_function(index: u32) -> Self {
-        Self(index)
+    /// Returns the reference with these bits: an index, or those of null.
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Returns the index, or the bits of null.
+    pub(crate) fn to_bits(self) -> u32 {
+        self.0
     }
 
     /// Returns the index of the function, or `None` for null.
@@ -164,8 +174,8 @@ impl<T: SnapshotData> Store<T> {
     /// - [`SnapshotError::Suspended`] if a [`Task`](crate::Task) has suspended a call.
     /// - [`SnapshotError::Imported`], [`SnapshotError::BytePages`], [`SnapshotError::Element`] or
     ///   [`SnapshotError::Global`] if something cannot be recorded.
-    /// - [`SnapshotError::ImageFrames`] or [`SnapshotError::OutOfHeap`] if the limit or the heap has
-    ///   no room.
+    /// - [`SnapshotError::ImageFrames`] or [`SnapshotError::OutOfHeap`] if the limit or the heap
+    ///   has no room.
     /// - [`SnapshotError::Entry`] or [`SnapshotError::Call`] if pages are lent, if the engine is in
     ///   use, or if the store is lost.
     /// - [`SnapshotError::Data`] if the data cannot be recorded.
@@ -353,7 +363,7 @@ fn reference(reference: &Ref, functions: &Functions) -> Result<Reference, Unreco
     match reference {
         Ref::Func(Nullable::Null) | Ref::Extern(Nullable::Null) => Ok(Reference::NULL),
         Ref::Func(Nullable::Val(func)) => {
-            functions.index_of(*func).map(Reference::to_function).ok_or(Unrecordable::Function)
+            functions.index_of(*func).map(Reference::from_bits).ok_or(Unrecordable::Function)
         }
         Ref::Extern(Nullable::Val(_)) => Err(Unrecordable::Object),
     }

@@ -2,10 +2,10 @@
 
 use crate::support::{engine_with, load_prepared, module};
 use palimpsest_engine::{
-    Caller, Config, DataError, Engine, Error, ExternRef, ForkError, Fuel, Func, Global, Instance,
+    Caller, Config, DataError, Engine, Error, ExternRef, ForkError, Fuel, Func, Global, Images, Instance,
     InstantiateError, Limits, Linker, Memory, MemoryType, Module, ModuleError, Mutability, Pause, Poll,
-    PreparedError, Ref, RefType, Snapshot, SnapshotData, SnapshotError, Store, StoreOptions, Table,
-    TableType, Task, Unrecordable, Val, ValType,
+    PreparedError, Ref, RefType, Snapshot, SnapshotData, SnapshotError, SnapshotReadError, StateBytes, Store,
+    StoreOptions, Table, TableType, Task, Unrecordable, Val, ValType,
 };
 use std::sync::Arc;
 
@@ -377,4 +377,216 @@ fn lent_pages_are_taken_back_before_a_snapshot_or_refuse_it() {
     let snapshot = store.snapshot(instance).unwrap();
     let (store, instance) = fork(&snapshot);
     assert_eq!(instance.get_memory(&store, "m").unwrap().data(&store)[5..9], *b"five");
+}
+
+/// Returns the bytes of a snapshot.
+fn written<S: StateBytes>(snapshot: &Snapshot<S>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let sink = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    snapshot.write_to(sink).unwrap();
+    bytes
+}
+
+fn written_since(snapshot: &Snapshot, base: &Snapshot) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let sink = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    snapshot.write_since(base, sink).unwrap();
+    bytes
+}
+
+/// Returns a snapshot of [`GUEST`] after it has changed its state.
+fn advanced(engine: &Engine) -> Snapshot {
+    let (mut store, instance) = start(engine, GUEST);
+    for name in ["grow", "advance"] {
+        call(&mut store, instance, name);
+    }
+    store.snapshot(instance).unwrap()
+}
+
+#[test]
+fn a_snapshot_goes_on_in_another_engine() {
+    let bytes = written(&advanced(&engine()));
+    assert!(bytes.len() < 1000, "{} bytes of state and of differences to the module", bytes.len());
+    for images in [Images::CopyOnWrite, Images::Off] {
+        let other = engine_with(Config::default().snapshots(true).images(images)).0;
+        let read = Snapshot::read_from(&module(&other, GUEST), &bytes);
+        if images == Images::Off {
+            // Its instances do not start with the images that the pages are the difference to.
+            assert!(matches!(read, Err(SnapshotReadError::OtherBase { .. })), "{read:?}");
+            continue;
+        }
+        let read: Snapshot = read.unwrap();
+        assert_eq!(written(&read), bytes);
+        let (mut store, instance) = fork(&read);
+        check(&mut store, instance);
+    }
+}
+
+#[test]
+fn what_changed_since_another_snapshot_is_written_alone() {
+    let engine = engine();
+    let text = r#"(module (memory (export "m") 4 8) (data (i32.const 5) "start") (global (export "g") (mut i32) (i32.const 1)))"#;
+    let (mut store, instance) = start(&engine, text);
+    let memory = instance.get_memory(&store, "m").unwrap();
+    memory.data_mut(&mut store)[..200_000].fill(7);
+    let first = store.snapshot(instance).unwrap();
+    memory.write(&mut store, 70_000, b"changed").unwrap();
+    memory.clear_pages(&mut store, 2, 1).unwrap();
+    memory.grow(&mut store, 1).unwrap();
+    memory.write(&mut store, 5 * 65_536 - 4, b"last").unwrap();
+    let second = store.snapshot(instance).unwrap();
+    let (whole, since) = (written(&second), written_since(&second, &first));
+    assert!(whole.len() > 130_000 && since.len() < 5_000, "{} {}", whole.len(), since.len());
+
+    let other = engine_with(Config::default().snapshots(true)).0;
+    let module = module(&other, text);
+    let base: Snapshot = Snapshot::read_from(&module, &written(&first)).unwrap();
+    let read: Snapshot = Snapshot::read_since(&base, &since).unwrap();
+    drop(base);
+    let (other, instance) = fork(&read);
+    let forked = instance.get_memory(&other, "m").unwrap();
+    assert!(forked.data(&other) == memory.data(&store));
+    assert_eq!(written(&read), whole);
+
+    let refused = Snapshot::<()>::read_since(&read, &since);
+    assert!(matches!(refused, Err(SnapshotReadError::OtherBase { .. })), "{refused:?}");
+    let refused = Snapshot::<()>::read_from(&module, &since);
+    assert!(matches!(refused, Err(SnapshotReadError::OtherBase { .. })), "{refused:?}");
+    assert!(first.write_since(&second, |_| Ok(())).is_err(), "a memory of the base is larger");
+    assert!(first.write_since(&advanced(&engine), |_| Ok(())).is_err(), "another module");
+}
+
+/// Data whose state has bytes.
+#[derive(Debug, Default)]
+struct Name(String);
+
+impl SnapshotData for Name {
+    type State = Saved;
+
+    fn save(&mut self) -> Result<Saved, DataError> {
+        Ok(Saved(self.0.clone()))
+    }
+
+    fn restore(&mut self, state: &Saved) -> Result<(), DataError> {
+        self.0.clone_from(&state.0);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Saved(String);
+
+impl StateBytes for Saved {
+    fn write_to(&self, sink: &mut dyn FnMut(&[u8]) -> Result<(), DataError>) -> Result<(), DataError> {
+        self.0.as_bytes().chunks(3).try_for_each(sink)
+    }
+
+    fn read_from(bytes: &[u8]) -> Result<Self, DataError> {
+        Ok(Self(String::from_utf8(bytes.to_vec())?))
+    }
+}
+
+#[test]
+fn the_state_of_the_data_is_part_of_the_bytes() {
+    let engine = engine();
+    let module = module(&engine, "(module (memory 1))");
+    let mut store = Store::new(&engine, Name("a name".into()));
+    let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+    let bytes = written(&store.snapshot(instance).unwrap());
+    let read = Snapshot::<Saved>::read_from(&module, &bytes).unwrap();
+    let mut other = Store::new(&engine, Name::default());
+    Linker::new().fork(&mut other, &read).unwrap();
+    assert_eq!(other.data().0, "a name");
+    let refused = Snapshot::<()>::read_from(&module, &bytes);
+    assert!(matches!(refused, Err(SnapshotReadError::Data(_))), "{refused:?}");
+    let failing = |_: &[u8]| Err("the disk is full".into());
+    assert_eq!(
+        store.snapshot(instance).unwrap().write_to(failing).unwrap_err().to_string(),
+        "the disk is full"
+    );
+}
+
+/// Sets the checksum of changed bytes.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let content = bytes.len() - 8;
+    let step = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    let hash = bytes[..content].chunks(4096).fold(0, |hash, block| {
+        let (words, rest) = block.as_chunks();
+        let hash = words.iter().fold(hash, |hash, word| step(hash, u64::from_le_bytes(*word)));
+        let last = (0..).zip(rest).fold(0, |last, (place, byte)| last | u64::from(*byte) << (8 * place));
+        step(hash, last)
+    });
+    bytes[content..].copy_from_slice(&hash.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn bytes_that_are_not_a_snapshot_are_refused() {
+    let engine = engine();
+    let module = module(&engine, GUEST);
+    let bytes = written(&advanced(&engine));
+    assert_eq!(sealed(bytes.clone()), bytes);
+    let read = |bytes: &[u8]| Snapshot::<()>::read_from(&module, bytes).map(|_| ());
+    read(&bytes).unwrap();
+    for len in 0..bytes.len() {
+        assert!(read(&bytes[..len]).is_err(), "{len}");
+    }
+    for position in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[position] ^= 1;
+        assert!(read(&damaged).is_err(), "{position}");
+    }
+    let other = self::module(&engine, "(module)");
+    let refused = Snapshot::<()>::read_from(&other, &bytes);
+    assert!(matches!(refused, Err(SnapshotReadError::OtherModule { .. })), "{refused:?}");
+    let without = self::module(&engine_with(Config::default()).0, GUEST);
+    let refused = Snapshot::<()>::read_from(&without, &bytes);
+    assert!(matches!(refused, Err(SnapshotReadError::Snapshot(SnapshotError::NotConfigured))), "{refused:?}");
+}
+
+/// Changes each byte of a snapshot and seals it. What is read then is a state that the module could
+/// have: its forks run and end.
+#[test]
+fn a_forged_snapshot_is_refused_or_is_a_state_of_the_module() {
+    let (engine, backing) = engine_with(Config::default().snapshots(true).fuel(Fuel::Metered));
+    let module = module(&engine, GUEST);
+    let mut store = Store::new(&engine, ());
+    store.set_fuel(1 << 30).unwrap();
+    let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+    for name in ["grow", "advance"] {
+        call(&mut store, instance, name);
+    }
+    let bytes = written(&store.snapshot(instance).unwrap());
+    drop(store);
+    let free = backing.free_bytes();
+    let (mut read, mut refused) = (0, 0);
+    for position in 4..bytes.len() - 8 {
+        for change in [1, 0x10, 0x80, 0xff] {
+            let mut forged = bytes.clone();
+            forged[position] ^= change;
+            match Snapshot::<()>::read_from(&module, &sealed(forged)) {
+                Err(_) => refused += 1,
+                Ok(snapshot) => {
+                    read += 1;
+                    let mut store = Store::new(&engine, ());
+                    store.set_fuel(10_000).unwrap();
+                    let Ok(instance) = Linker::new().fork(&mut store, &snapshot) else { continue };
+                    for name in ["sum", "bits", "size", "null", "kept", "one", "advance", "grow"] {
+                        let func = instance.get_typed_func::<(), i32>(&store, name).unwrap();
+                        // It may trap.
+                        let _ = func.call(&mut store, ());
+                    }
+                    store.snapshot(instance).unwrap();
+                }
+            }
+        }
+    }
+    assert!(read > 100 && refused > 100, "{read} {refused}");
+    assert_eq!(backing.free_bytes(), free);
 }

@@ -1,7 +1,7 @@
 //! The hash of a prepared module's bytes, and of the sources of the splice.
 
 /// What a hash starts with.
-pub(in crate::module) const START: u64 = 0;
+pub(crate) const START: u64 = 0;
 
 /// The multiplier of FxHash, which is odd.
 const MULTIPLIER: u64 = 0x517c_c1b7_2722_0a95;
@@ -11,7 +11,7 @@ const MULTIPLIER: u64 = 0x517c_c1b7_2722_0a95;
 /// A step maps different hashes to different ones, and different words too. Therefore a change
 /// within one word always changes the result. One that was made on purpose need not. A word takes
 /// five instructions, and no table takes flash.
-pub(in crate::module) const fn hashed(mut hash: u64, mut bytes: &[u8]) -> u64 {
+pub(crate) const fn hashed(mut hash: u64, mut bytes: &[u8]) -> u64 {
     while let Some((word, rest)) = bytes.split_first_chunk() {
         hash = step(hash, u64::from_le_bytes(*word));
         bytes = rest;
