@@ -105,7 +105,7 @@ pub(crate) trait DataImage: Any + Debug + Send + Sync {
     /// # Panics
     ///
     /// Panics if `base` was made by another backing.
-    #[allow(dead_code, reason = "snapshots are written by it")]
+    #[cfg_attr(not(feature = "snapshots"), allow(dead_code, reason = "snapshots are written by it"))]
     fn each_change(
         &self,
         base: Option<&dyn DataImage>,
@@ -223,7 +223,7 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
 
     /// Returns the number of frames that [`freeze`](Self::freeze) makes those of an image, or a
     /// larger one. The image must be charged for them.
-    #[allow(dead_code, reason = "snapshots are made by it")]
+    #[cfg_attr(not(feature = "snapshots"), allow(dead_code, reason = "snapshots are made by it"))]
     fn freezable_frames(&self) -> u64;
 
     /// Makes an image of the bytes below the limit, which the region shows from then on as after
@@ -235,7 +235,7 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// and nothing is lent.
     ///
     /// Returns `None` if the heap has no room for the image. Nothing has changed then.
-    #[allow(dead_code, reason = "snapshots are made by it")]
+    #[cfg_attr(not(feature = "snapshots"), allow(dead_code, reason = "snapshots are made by it"))]
     fn freeze(&mut self, charge: ImageCharge, live: LiveBytes<'_>) -> Option<Arc<dyn DataImage>>;
 
     /// Visits the pages whose bytes may differ from those of the region's image, or from zeros if
@@ -243,25 +243,37 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// is among them.
     ///
     /// `live` is the whole region below the limit, by wasmi's own pointer.
-    #[allow(dead_code, reason = "the pages that a memory has written are found by it")]
+    #[cfg_attr(
+        not(feature = "snapshots"),
+        allow(dead_code, reason = "the pages that a memory has written are found by it")
+    )]
     fn each_written(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span));
 
     /// Begins to record which pages are written and accessed.
-    #[allow(dead_code, reason = "the pages that a memory has written are found by it")]
+    #[cfg_attr(
+        not(feature = "snapshots"),
+        allow(dead_code, reason = "the pages that a memory has written are found by it")
+    )]
     fn mark(&mut self) {}
 
     /// Visits the pages that were written since the last [`mark`](Self::mark), in ascending order.
     /// A page that was cleared since, and not written again, may be missing. A region that does not
     /// record its writes visits all of `live`, which is as for
     /// [`each_written`](Self::each_written).
-    #[allow(dead_code, reason = "the pages that a memory has written are found by it")]
+    #[cfg_attr(
+        not(feature = "snapshots"),
+        allow(dead_code, reason = "the pages that a memory has written are found by it")
+    )]
     fn each_written_since_mark(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
         visit(Span::growth(0, live.len()));
     }
 
     /// As [`each_written_since_mark`](Self::each_written_since_mark), for pages that were read or
     /// written.
-    #[allow(dead_code, reason = "the working set of a memory is estimated by it")]
+    #[cfg_attr(
+        not(feature = "snapshots"),
+        allow(dead_code, reason = "the working set of a memory is estimated by it")
+    )]
     fn each_accessed_since_mark(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
         visit(Span::growth(0, live.len()));
     }

@@ -9,6 +9,8 @@ mod freeze;
 mod grow;
 mod record;
 mod region;
+#[cfg(feature = "snapshots")]
+mod written;
 
 use core::iter;
 
