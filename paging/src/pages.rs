@@ -35,15 +35,21 @@ pub(crate) const fn pages_per_table(level: PageTableLevel) -> u64 {
     1 << (entry_bits(level) + TABLE_BITS)
 }
 
+/// The number of the entry for this page, among those of all tables at this level.
+#[inline]
+pub(crate) fn entry_number(page: Page, level: PageTableLevel) -> u64 {
+    number_of(page) >> entry_bits(level)
+}
+
 /// The first page after those that the entry for this page covers in a table at this level.
 #[inline]
 pub(crate) fn entry_end(page: Page, level: PageTableLevel) -> Page {
-    page_of(((number_of(page) >> entry_bits(level)) + 1) << entry_bits(level))
+    page_of((entry_number(page, level) + 1) << entry_bits(level))
 }
 
 /// All pages that the entry for this page covers in a table at this level.
 pub(crate) fn entry_pages(page: Page, level: PageTableLevel) -> PageRange {
-    let first = number_of(page) >> entry_bits(level) << entry_bits(level);
+    let first = entry_number(page, level) << entry_bits(level);
     Page::range(page_of(first), page_of(first + (1 << entry_bits(level))))
 }
 

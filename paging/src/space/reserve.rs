@@ -3,8 +3,7 @@
 //! A reserve takes addresses, then opens a shard unless one is open there, then ensures capacity
 //! for the record, and then pins the tables that the region shares with its neighbours. A step that
 //! fails releases what the steps before it took. None of them takes a data frame. None depends on
-//! the size of the region, except that a link is set for each 1 GiB, or for each 512 GiB of a
-//! larger region.
+//! the size of the region, except that a link is set for each 1 GiB.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

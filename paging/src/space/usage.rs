@@ -22,7 +22,7 @@ impl<P: Platform> AddressSpace<P> {
             waiting_table_frames: self.env.cpus.tables(&self.env.platform).0,
             ..Usage::default()
         };
-        for shard in self.directory.shards() {
+        for shard in self.directory.open_shards() {
             self.env.lock(shard, |state| {
                 usage.shared_table_frames += state.tables.shared_frames();
                 state.each_mapping(&self.env.platform, |mapping| usage.add(mapping));
@@ -40,7 +40,7 @@ impl<P: Platform> AddressSpace<P> {
         let (waiting, waited) = self.env.cpus.tables(&self.env.platform);
         let mut released_frames = self.env.past_released.load(Ordering::Relaxed) + waited;
         let mut held = self.fixed_frames() + self.env.image_frames.load(Ordering::Relaxed) + waiting;
-        for shard in self.directory.shards() {
+        for shard in self.directory.open_shards() {
             self.env.lock(shard, |state| {
                 held += state.tables.shared_frames();
                 released_frames += state.tables.shared_released();

@@ -2,7 +2,7 @@
 //!
 //! A shard is a part of the window that has its own lock: the block of a region of 1 GiB or more,
 //! or 1 GiB that smaller regions have in common. A fault finds the shard of its address without a
-//! lock, by two loads: one for the 512 GiB that the address is in, and one for the 1 GiB.
+//! lock: each 1 GiB of the window has a link, which leads to its shard.
 //!
 //! A shard lives as long as the directory. One without regions is *closed*: it has no pages, and is
 //! opened again for others. So a lookup may return a shard that has been closed since, or opened
@@ -22,7 +22,7 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::PageTableLevel;
 
 use super::State;
-use crate::pages::{ENTRIES, count, pages_per_table, pieces};
+use crate::pages::{entry_number, pieces};
 use crate::record::Records;
 use crate::table::{Roots, ShardTables, Window};
 
@@ -44,24 +44,15 @@ pub(crate) struct Shard {
 /// All shards of a space.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    /// The level-4 index of the first piece.
-    first_index: u16,
-    /// The 512 GiB of each level-4 entry that the window touches.
-    pieces: Box<[Piece]>,
+    /// The number of the first 1 GiB of the window.
+    first_gib: u64,
+    /// The shard of each 1 GiB of the window.
+    gibs: Box<[Link]>,
     /// The list of all shards, open or closed, in the order in which they were made.
     first: Once<Box<Shard>>,
     last: Link,
     /// The shard that was closed last, among those that are closed.
     closed: Link,
-}
-
-/// The shards in 512 GiB of addresses.
-#[derive(Debug, Default)]
-struct Piece {
-    /// The shard of each 1 GiB. It is made for the first shard that does not have all of the piece.
-    gibs: Once<Box<[Link; ENTRIES]>>,
-    /// The shard that has all of the piece.
-    whole: Link,
 }
 
 /// A pointer to a shard of the list, or to none.
@@ -91,8 +82,8 @@ impl Directory {
     pub(crate) fn new(window: &Window) -> Self {
         let pages = window.pages();
         let directory = Self {
-            first_index: pages.start.p4_index().into(),
-            pieces: pieces(pages, PageTableLevel::Four).map(|_| Piece::default()).collect(),
+            first_gib: entry_number(pages.start, PageTableLevel::Three),
+            gibs: pieces(pages, PageTableLevel::Three).map(|_| Link::default()).collect(),
             first: Once::new(),
             last: Link::default(),
             closed: Link::default(),
@@ -109,20 +100,15 @@ impl Directory {
     /// window.
     #[inline]
     pub(crate) fn find(&self, page: Page) -> Option<&Shard> {
-        let piece = self.piece(page)?;
-        let gib = piece.gibs.get().and_then(|gibs| gibs[usize::from(page.p3_index())].get());
-        gib.or_else(|| piece.whole.get())
+        self.gibs.get(self.index(page))?.get()
     }
 
-    /// The open shards, in the order of their addresses.
+    /// The open shards, in the order of their addresses. It takes time for the window.
     pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> {
-        let links = self.pieces.iter().flat_map(|piece| {
-            let gibs = piece.gibs.get().into_iter().flat_map(|gibs| gibs.iter());
-            iter::once(&piece.whole).chain(gibs)
-        });
         // Several links in a row lead to a shard of several GiB.
         let mut last = ptr::null();
-        links.filter_map(Link::get).filter(move |shard| !ptr::eq(mem::replace(&mut last, *shard), *shard))
+        let links = self.gibs.iter().filter_map(Link::get);
+        links.filter(move |shard| !ptr::eq(mem::replace(&mut last, *shard), *shard))
     }
 
     /// The open shards, in the order in which they were made.
@@ -179,24 +165,14 @@ impl Directory {
 
     /// Makes the links of these pages lead to this shard, or nowhere.
     fn lead(&self, pages: PageRange, shard: Option<&Shard>) {
-        for part in pieces(pages, PageTableLevel::Four) {
-            let Some(piece) = self.piece(part.start) else { continue };
-            if count(part) == pages_per_table(PageTableLevel::Three) {
-                piece.whole.set(shard);
-                continue;
-            }
-            let gibs =
-                piece.gibs.call_once(|| Box::new([const { Link(AtomicPtr::new(ptr::null_mut())) }; ENTRIES]));
-            for gib in pieces(part, PageTableLevel::Three) {
-                gibs[usize::from(gib.start.p3_index())].set(shard);
-            }
-        }
+        self.gibs[self.index(pages.start)..self.index(pages.end)].iter().for_each(|link| link.set(shard));
     }
 
+    /// The index of the page's link. It is beyond the last one if the page is not in the window.
     #[inline]
-    fn piece(&self, page: Page) -> Option<&Piece> {
-        let number = u16::from(page.p4_index()).wrapping_sub(self.first_index);
-        self.pieces.get(usize::from(number))
+    fn index(&self, page: Page) -> usize {
+        let number = entry_number(page, PageTableLevel::Three).wrapping_sub(self.first_gib);
+        usize::try_from(number).unwrap_or(usize::MAX)
     }
 }
 
