@@ -28,7 +28,7 @@ use x86_64::structures::paging::PageTableIndex;
 #[cfg(target_arch = "x86_64")]
 pub use self::entry::{PageFault, page_fault_entry};
 pub(crate) use self::fast_forward::Interrupted;
-pub(crate) use self::resolve::{Obstacle, attempt, attempt_again, lose, nowhere};
+pub(crate) use self::resolve::{Unresolved, attempt, attempt_again, lose, nowhere};
 
 /// A page fault as the CPU reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

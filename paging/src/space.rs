@@ -246,9 +246,12 @@ impl<P: Platform> AddressSpace<P> {
     fn handle(&self, fault: Fault, interrupted: Option<Interrupted<'_>>) -> Outcome {
         let page = Page::containing_address(fault.address);
         // A fault elsewhere takes no lock, because code that holds a lock may have raised it.
-        let Some(shard) = self.directory.find(page) else { return nowhere(fault.code) };
+        let Some(shard) = self.directory.find(page) else { return Outcome::NotOurs(nowhere(fault.code)) };
         let attempted = self.env.lock(shard, |state| attempt(state, fault, interrupted, &self.env));
-        let outcome = attempted.unwrap_or_else(|obstacle| self.overcome(shard, fault, obstacle));
+        let outcome = match attempted {
+            Ok(()) => Outcome::Handled,
+            Err(unresolved) => self.overcome(shard, fault, unresolved),
+        };
         if self.env.cpus.take_wanted(&self.env.platform) {
             self.yield_frames_at(shard, fault.address);
         }

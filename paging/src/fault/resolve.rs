@@ -1,9 +1,9 @@
 //! Resolving a fault: from the decision to the edited tables.
 //!
-//! An attempt works on one shard, whose lock the caller holds. It may meet an [`Obstacle`], which
-//! lies outside of the shard: no frame is left for data or for a table, or the sink is lent. The
-//! caller removes it, with no lock held, and attempts again. Tables that the first attempt made are
-//! used by the next one, or released by the sweep that clears the page.
+//! An attempt works on one shard, whose lock the caller holds. It may meet an obstacle that lies
+//! outside of the shard: no frame is left for data or for a table, or the sink is lent. The caller
+//! removes it, with no lock held, and attempts again. Tables that the first attempt made are used
+//! by the next one, or released by the sweep that clears the page.
 //!
 //! The last resort is the sink: it covers the highest level that is missing, and the account is
 //! marked as lost. The interrupted code cannot get an error, so it goes on, and its owner checks
@@ -18,38 +18,46 @@ use super::classify::{PageState, Place, Remedy, classify};
 use super::commit::Commit;
 use super::fast_forward::{Interrupted, step_over};
 use super::first_write::first_write;
-use super::{Fault, NotOurs, Outcome};
+use super::{Fault, NotOurs};
 use crate::frame::Shortage;
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::state::{Env, Mapping, State};
 use crate::table::{EntryState, Table};
 
-/// What an attempt to resolve a fault needs, and cannot get in its shard.
+/// Why an attempt has not resolved a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Obstacle {
+pub(crate) enum Unresolved {
+    /// The fault is not ours. Nothing has changed.
+    NotOurs(NotOurs),
     /// No frame is left.
     Shortage(Shortage),
     /// The sink of this CPU is lent to the region with this base.
     SinkLent(VirtAddr),
 }
 
-impl From<Shortage> for Obstacle {
+impl From<NotOurs> for Unresolved {
+    fn from(reason: NotOurs) -> Self {
+        Self::NotOurs(reason)
+    }
+}
+
+impl From<Shortage> for Unresolved {
     fn from(shortage: Shortage) -> Self {
         Self::Shortage(shortage)
     }
 }
 
-/// Handles a fault, or returns why it is not ours, or what stands in the way.
+/// Resolves a fault.
 #[inline]
 pub(crate) fn attempt<P: Platform>(
     state: &mut State,
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
     env: &Env<P>,
-) -> Result<Outcome, Obstacle> {
+) -> Result<(), Unresolved> {
     if first_write(state, fault, interrupted.as_mut(), env) {
-        return Ok(Outcome::Handled);
+        return Ok(());
     }
     attempt_any(state, fault, interrupted, env)
 }
@@ -60,23 +68,20 @@ fn attempt_any<P: Platform>(
     fault: Fault,
     mut interrupted: Option<Interrupted<'_>>,
     env: &Env<P>,
-) -> Result<Outcome, Obstacle> {
+) -> Result<(), Unresolved> {
     let State { tables, records } = state;
     let page = Page::containing_address(fault.address);
-    let Some(record) = records.find(fault.address) else { return Ok(nowhere(fault.code)) };
+    let Some(record) = records.find(fault.address) else { return Err(nowhere(fault.code).into()) };
     let mut table = tables.descend(page, PageTableLevel::One);
-    let remedy = match classify(fault.code, place_of(page, record, &table)) {
-        Ok(remedy) => remedy,
-        Err(NotOurs::Protection) => {
-            return Ok(Outcome::NotOurs(other_root(page, env).unwrap_or(NotOurs::Protection)));
-        }
-        Err(reason) => return Ok(Outcome::NotOurs(reason)),
-    };
+    let remedy = classify(fault.code, place_of(page, record, &table)).map_err(|reason| match reason {
+        NotOurs::Protection => other_root(page, env).unwrap_or(reason),
+        _ => reason,
+    })?;
     if remedy.reads_as_zero()
         && let Some(store) = interrupted.as_mut().and_then(|code| code.zero_store(fault.address))
     {
         if step_over(page, store, record, tables, env.policies.zero_stores(), |_| true) {
-            return Ok(Outcome::Handled);
+            return Ok(());
         }
         table = tables.descend(page, PageTableLevel::One);
     }
@@ -89,7 +94,7 @@ fn attempt_any<P: Platform>(
         // The page was mapped since by another CPU, or this fault would occur for ever.
         Remedy::Retry => {
             if let Some(reason) = other_root(page, env) {
-                return Ok(Outcome::NotOurs(reason));
+                return Err(reason.into());
             }
         }
         Remedy::Show => commit.show(original.unwrap_or(env.zero.phys()))?,
@@ -105,7 +110,7 @@ fn attempt_any<P: Platform>(
         Remedy::Upgrade => commit.replace_shared(original)?,
     }
     record.figures.faults += 1;
-    Ok(Outcome::Handled)
+    Ok(())
 }
 
 /// The reason for a fault on a mapped page, if the CPU is in a root that does not lead to it.
@@ -122,7 +127,7 @@ pub(crate) fn attempt_again<P: Platform>(
     state: &mut State,
     fault: Fault,
     env: &Env<P>,
-) -> Result<Outcome, Obstacle> {
+) -> Result<(), Unresolved> {
     if let Some(record) = state.records.find(fault.address) {
         record.run.record_shortage(record.figures.frames_released);
     }
@@ -135,23 +140,23 @@ pub(crate) fn lose<P: Platform>(
     fault: Fault,
     shortage: Shortage,
     env: &Env<P>,
-) -> Result<Outcome, Obstacle> {
-    let outcome = cover(state, fault, env)?;
+) -> Result<(), Unresolved> {
+    cover(state, fault, env)?;
     if let Some(record) = state.records.find(fault.address) {
         record.run.record_shortage(record.figures.frames_released);
         record.account.mark_lost(shortage);
     }
-    Ok(outcome)
+    Ok(())
 }
 
 /// Makes what is missing on the way to the faulting page lead to the sink of this CPU.
-fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> Result<Outcome, Obstacle> {
+fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> Result<(), Unresolved> {
     let State { tables, records } = state;
-    let Some(record) = records.find(fault.address) else { return Ok(nowhere(fault.code)) };
+    let Some(record) = records.find(fault.address) else { return Err(nowhere(fault.code).into()) };
     let (base, page, cpu) = (record.base(), Page::containing_address(fault.address), env.platform.cpu());
     let mut sink = env.sinks[cpu].lock();
     if let Some(borrower) = sink.borrower().filter(|borrower| *borrower != base) {
-        return Err(Obstacle::SinkLent(borrower));
+        return Err(Unresolved::SinkLent(borrower));
     }
     let oldest = sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
     drop(sink);
@@ -164,12 +169,12 @@ fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> Result<O
     if let Some(place) = oldest {
         Mapping { record, tables, platform: &env.platform }.uncover(place);
     }
-    Ok(Outcome::Handled)
+    Ok(())
 }
 
-/// The outcome of a fault in no region.
-pub(crate) fn nowhere(code: PageFaultErrorCode) -> Outcome {
-    Outcome::NotOurs(classify(code, Place::Nowhere).err().unwrap_or(NotOurs::Stray))
+/// Why a fault in no region is not ours.
+pub(crate) fn nowhere(code: PageFaultErrorCode) -> NotOurs {
+    classify(code, Place::Nowhere).err().unwrap_or(NotOurs::Stray)
 }
 
 /// Where the page is, and its state according to the lowest table on the way to it.

@@ -15,7 +15,7 @@ use x86_64::structures::paging::Page;
 
 use super::AddressSpace;
 use crate::clear::Decommitted;
-use crate::fault::{Fault, Obstacle, Outcome, attempt, attempt_again, lose};
+use crate::fault::{Fault, Outcome, Unresolved, attempt, attempt_again, lose};
 use crate::frame::Shortage;
 use crate::platform::Platform;
 use crate::record::Record;
@@ -95,19 +95,21 @@ impl<P: Platform> AddressSpace<P> {
         }
     }
 
-    /// Resolves a fault that has met an obstacle.
+    /// Goes on with a fault that an attempt has not resolved: removes the obstacle and attempts
+    /// again, as often as it takes, unless the fault is not ours.
     #[cold]
-    pub(super) fn overcome(&self, shard: &Shard, fault: Fault, obstacle: Obstacle) -> Outcome {
-        let mut obstacle = obstacle;
+    pub(super) fn overcome(&self, shard: &Shard, fault: Fault, unresolved: Unresolved) -> Outcome {
+        let mut unresolved = unresolved;
         let mut pressure = self.pressure;
         let mut reliefs = 0;
         loop {
-            let attempted = match obstacle {
-                Obstacle::SinkLent(borrower) => {
+            let attempted = match unresolved {
+                Unresolved::NotOurs(reason) => return Outcome::NotOurs(reason),
+                Unresolved::SinkLent(borrower) => {
                     self.recall_sink(borrower);
                     self.env.lock(shard, |state| attempt(state, fault, None, &self.env))
                 }
-                Obstacle::Shortage(shortage) => {
+                Unresolved::Shortage(shortage) => {
                     reliefs += 1;
                     let is_relieved = (reliefs <= MOST_RELIEFS && self.relieve(shard, fault, shortage))
                         || self.press(shortage, &mut pressure);
@@ -121,8 +123,8 @@ impl<P: Platform> AddressSpace<P> {
                 }
             };
             match attempted {
-                Ok(outcome) => return outcome,
-                Err(next) => obstacle = next,
+                Ok(()) => return Outcome::Handled,
+                Err(next) => unresolved = next,
             }
         }
     }
