@@ -41,8 +41,8 @@ pub(crate) struct Record {
     limit_bytes: u64,
     /// The first page after the limit, which is rounded up to a page.
     usable_end: Page,
-    /// The pages that the zero-fill guard covers, while it is up.
-    pub(crate) filling: Option<PageRange>,
+    /// The pages that the zero-fill guard covers. There are none while it is down.
+    pub(crate) filling: PageRange,
     /// A range that covers all deferred pages.
     pub(crate) deferred: PageRange,
     /// The pages that were committed ahead, and maybe never written.
@@ -71,7 +71,7 @@ impl Record {
             pages: Page::range(start, start + capacity_pages),
             limit_bytes: 0,
             usable_end: start,
-            filling: None,
+            filling: Page::range(start, start),
             deferred: Page::range(start, start),
             ahead: Ahead::default(),
             run: Run::new(start),
@@ -154,9 +154,9 @@ impl Record {
         }
     }
 
-    /// The range of the zero-fill guard, if this page is in it.
+    /// Whether the zero-fill guard covers the page.
     #[inline]
-    pub(crate) fn filling_at(&self, page: Page) -> Option<PageRange> {
-        self.filling.filter(|pages| pages.start <= page && page < pages.end)
+    pub(crate) fn is_filling(&self, page: Page) -> bool {
+        self.filling.start <= page && page < self.filling.end
     }
 }

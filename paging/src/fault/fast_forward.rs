@@ -58,11 +58,13 @@ pub(super) fn step_over(
 /// The end of the pages over which a store of zeros at this page may be moved, if it may be moved.
 #[inline]
 fn end_of_skipping(page: Page, record: &Record, policy: ZeroStores) -> Option<Page> {
-    let filling = record.filling_at(page).map(|pages| pages.end.min(record.usable_end()));
-    filling.or(match policy {
+    if record.is_filling(page) {
+        return Some(record.filling.end.min(record.usable_end()));
+    }
+    match policy {
         ZeroStores::Off => None,
         ZeroStores::StepOver => Some(record.usable_end()),
-    })
+    }
 }
 
 /// A `rep`-prefixed string store (Intel SDM Vol 2B, "STOS" and "REP").

@@ -63,7 +63,7 @@ fn commit<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> bool {
     let Some(record) = records.find(fault.address) else { return false };
     let Some(mut table) = tables.level1(page) else { return false };
     let place = place_of(page, record, &table);
-    if !is_first_write(fault.code, place) || record.filling.is_some() || record.original(page).is_some() {
+    if !is_first_write(fault.code, place) || !record.filling.is_empty() || record.original(page).is_some() {
         return false;
     }
     let supply = env.supply(Some(&record.account));

@@ -86,7 +86,7 @@ fn attempt_any<P: Platform>(
         table = tables.descend(page, PageTableLevel::One);
     }
     let original = record.original(page);
-    if remedy.takes_frame() && original.is_none() && record.filling_at(page).is_some() {
+    if remedy.takes_frame() && original.is_none() && record.is_filling(page) {
         return cover(state, fault, env);
     }
     let commit = Commit { page, record: &mut *record, table, env };

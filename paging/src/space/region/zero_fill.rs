@@ -24,7 +24,7 @@ pub struct ZeroFill<'r, 'a, P: Platform> {
 impl<'r, 'a, P: Platform> ZeroFill<'r, 'a, P> {
     pub(super) fn begin(region: &'r mut Region<'a, P>, pages: PageRange) -> Self {
         let has_deferred = region.with_recalled(|mapping| {
-            mapping.record.filling = Some(pages);
+            mapping.record.filling = pages;
             mapping.record.figures.deferred_frames > 0
         });
         if has_deferred {
@@ -40,7 +40,7 @@ impl<'r, 'a, P: Platform> ZeroFill<'r, 'a, P> {
 
 impl<P: Platform> Drop for ZeroFill<'_, '_, P> {
     fn drop(&mut self) {
-        self.region.with_recalled(|mapping| mapping.record.filling = None);
+        self.region.with_recalled(|mapping| mapping.record.filling.end = mapping.record.filling.start);
     }
 }
 
