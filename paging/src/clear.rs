@@ -6,6 +6,7 @@
 //! and a demotion gives up frames that were committed ahead. All of them are methods of a mapping;
 //! those of a [`State`] apply to the regions of a space.
 
+mod blocks;
 mod decommit;
 mod defer;
 mod demote;
@@ -16,6 +17,7 @@ mod recommit;
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
+pub(crate) use self::blocks::Block;
 pub use self::decommit::Decommitted;
 pub use self::part::PartCleared;
 pub use self::recommit::Recommitted;

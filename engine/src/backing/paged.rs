@@ -342,11 +342,19 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     }
 
     fn each_written(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
-        let base = self.region.base();
-        self.region.each_written(|pages| {
-            let [start, end] = [pages.start, pages.end].map(|page| page.start_address() - base);
-            visit(Span::growth(start, end.min(live.len())));
-        });
+        self.region.each_written(|pages| visit(self.span(pages, &live)));
+    }
+
+    fn mark(&mut self) {
+        self.region.mark();
+    }
+
+    fn each_written_since_mark(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
+        self.region.each_written_since_mark(|pages| visit(self.span(pages, &live)));
+    }
+
+    fn each_accessed_since_mark(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
+        self.region.each_accessed_since_mark(|pages| visit(self.span(pages, &live)));
     }
 
     fn first_piece(&self, span: Span, strategy: Strategy) -> Span {
@@ -434,6 +442,13 @@ impl<P: Platform> PagedRegion<P> {
                 1
             }
         }
+    }
+
+    /// Returns the bytes of some of the region's pages, up to the limit. `live` is the whole region
+    /// below it.
+    fn span(&self, pages: PageRange, live: &LiveBytes<'_>) -> Span {
+        let [start, end] = [pages.start, pages.end].map(|page| page.start_address() - self.region.base());
+        Span::growth(start, end.min(live.len()))
     }
 
     /// Returns pages `start..end` of the region, counted from its first; none if `end` is below

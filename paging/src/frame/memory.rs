@@ -177,9 +177,9 @@ impl PhysicalMemory {
 
     /// The table in a frame.
     ///
-    /// Page walks of the CPU read it at the same time. They write nothing but the dirty bits of
-    /// pages that were committed ahead, because the accessed and dirty bits of all other entries
-    /// are set (Intel SDM Vol 3A, 4.8).
+    /// Page walks of the CPU read it at the same time. They write nothing but accessed and dirty
+    /// bits that are clear (Intel SDM Vol 3A, 4.8): the dirty bits of pages that were committed
+    /// ahead, and both bits of pages whose use is recorded.
     ///
     /// # Safety
     ///

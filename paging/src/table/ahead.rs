@@ -1,6 +1,7 @@
 //! Pages that were committed ahead of their first touch, and which of them were written.
 //!
-//! The entry of such a page starts without the dirty bit. The CPU sets the bit with the first write
+//! The entry of such a page has a bit that says so, and starts without the dirty bit. The CPU sets
+//! the dirty bit with the first write
 //! (Intel SDM Vol 3A, 4.8), which needs no fault for that. A page without the bit was never
 //! written: it holds zeros, so it cannot be told from a page without a frame, and its frame may be
 //! released.

@@ -6,8 +6,9 @@
 //! section), so the address of a deferred or detached frame stays in the entry.
 //!
 //! The accessed bit of every entry is set from the start, and so is the dirty bit, except in the
-//! entry of a page that was committed ahead. So the CPU never writes an entry, except to set the
-//! dirty bit of such a page.
+//! entry of a page that was committed ahead. So the CPU does not write an entry, with two
+//! exceptions: it sets the dirty bit of such a page, and both bits of a level-1 entry in which they
+//! were cleared to see whether the page is used ([`forget_use`]).
 
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -21,8 +22,13 @@ const BORROWED: PageTableFlags = PageTableFlags::BIT_9;
 /// The entry is not present, and a touch takes back the frame that it owns.
 const DEFERRED: PageTableFlags = PageTableFlags::BIT_10;
 
-/// The entry owns a table that has a deferred page, in this table or in one below.
+/// The entry owns a table that has a deferred page, in this table or in one below. For entries
+/// above level 1.
 const DEFERRED_BELOW: PageTableFlags = PageTableFlags::BIT_11;
+
+/// The entry owns a data frame that was committed ahead, and the CPU has not written it if the
+/// dirty bit is clear. For entries of level 1.
+const AHEAD: PageTableFlags = PageTableFlags::BIT_11;
 
 const READABLE: PageTableFlags = PageTableFlags::PRESENT
     .union(PageTableFlags::NO_EXECUTE)
@@ -32,7 +38,7 @@ const READABLE: PageTableFlags = PageTableFlags::PRESENT
 /// The entry owns the frame: data, or a table.
 pub(super) const OWNED: PageTableFlags = READABLE.union(PageTableFlags::WRITABLE);
 /// A data frame that was committed ahead, and that the CPU has not written yet.
-pub(super) const OWNED_AHEAD: PageTableFlags = OWNED.difference(PageTableFlags::DIRTY);
+pub(super) const OWNED_AHEAD: PageTableFlags = OWNED.difference(PageTableFlags::DIRTY).union(AHEAD);
 /// The sink.
 pub(super) const SINK: PageTableFlags = OWNED.union(BORROWED);
 /// The shared zero frame, or a frame of an image.
@@ -143,8 +149,36 @@ pub(super) fn is_marked_deferred(owner: &PageTableEntry) -> bool {
 /// Whether a level-1 entry owns a frame within the CPU's reach that was committed ahead and never
 /// written.
 pub(super) fn is_untouched(entry: &PageTableEntry) -> bool {
+    let bits = PageTableFlags::PRESENT.union(BORROWED).union(PageTableFlags::DIRTY).union(AHEAD);
+    entry.flags().intersection(bits) == PageTableFlags::PRESENT.union(AHEAD)
+}
+
+/// Whether a level-1 entry owns a frame within the CPU's reach that was written, and not only
+/// committed ahead, since its use was last forgotten.
+pub(super) fn is_written(entry: &PageTableEntry) -> bool {
     let bits = PageTableFlags::PRESENT.union(BORROWED).union(PageTableFlags::DIRTY);
-    entry.flags().intersection(bits) == PageTableFlags::PRESENT
+    entry.flags().intersection(bits) == PageTableFlags::PRESENT.union(PageTableFlags::DIRTY)
+}
+
+/// Whether a level-1 entry has a page within the CPU's reach, not only committed ahead, that was
+/// read or written since its use was last forgotten.
+pub(super) fn is_accessed(entry: &PageTableEntry) -> bool {
+    let bits = PageTableFlags::PRESENT.union(PageTableFlags::ACCESSED);
+    entry.flags().contains(bits) && !is_untouched(entry)
+}
+
+/// Clears the accessed and the dirty bit of an entry within the CPU's reach, so that the CPU sets
+/// them again when it uses the page after the next flush. Returns whether one of them was set.
+///
+/// The entry of a page that was committed ahead and never written stays as it is.
+pub(super) fn forget_use(entry: &mut PageTableEntry) -> bool {
+    let use_bits = PageTableFlags::ACCESSED.union(PageTableFlags::DIRTY);
+    if !entry.flags().contains(PageTableFlags::PRESENT) || is_untouched(entry) {
+        return false;
+    }
+    // A page that was committed ahead has been written, or it would be untouched.
+    let before = clear_bits(entry, use_bits.union(AHEAD));
+    before.intersects(use_bits)
 }
 
 /// Whether the CPU has written the frame of a suspended entry.
@@ -155,11 +189,17 @@ pub(super) fn is_dirty(entry: &PageTableEntry) -> bool {
 /// Takes the frame of an entry that the CPU may be about to write out of its reach. The entry is
 /// detached until it is settled.
 pub(super) fn suspend(entry: &mut PageTableEntry) {
+    clear_bits(entry, PageTableFlags::PRESENT);
+}
+
+/// Clears bits of an entry whose accessed and dirty bits the CPU may be about to set, and returns
+/// the flags before.
+fn clear_bits(entry: &mut PageTableEntry, cleared: PageTableFlags) -> PageTableFlags {
     // SAFETY: an entry is an aligned `u64` (`repr(transparent)`), and no other Rust code accesses
     // it while it is borrowed exclusively. The operation is atomic, because a CPU's page walk sets
-    // the dirty bit with a locked access (Intel SDM Vol 3A, "Automatic Locking").
+    // the bits with a locked access (Intel SDM Vol 3A, "Automatic Locking").
     let bits = unsafe { AtomicU64::from_ptr(ptr::from_mut(entry).cast()) };
-    bits.fetch_and(!PageTableFlags::PRESENT.bits(), Ordering::Relaxed);
+    PageTableFlags::from_bits_truncate(bits.fetch_and(!cleared.bits(), Ordering::Relaxed))
 }
 
 #[inline]
@@ -226,6 +266,34 @@ mod tests {
             suspend(&mut suspended);
             assert!(matches!(state(&suspended), EntryState::Detached(_)) && !is_untouched(&suspended));
             assert_eq!(is_dirty(&suspended), written);
+        }
+    }
+
+    #[test]
+    fn the_use_of_a_page_is_forgotten_until_the_cpu_sets_the_bits_again() {
+        for flags in [OWNED, SHARED] {
+            let mut used = entry(flags);
+            assert_eq!((is_accessed(&used), is_written(&used)), (true, flags == OWNED));
+            let before = state(&used);
+            assert!(forget_use(&mut used));
+            assert_eq!((is_accessed(&used), is_written(&used)), (false, false));
+            assert!(state(&used) == before && !is_untouched(&used) && !forget_use(&mut used));
+            used.set_flags(used.flags() | PageTableFlags::ACCESSED);
+            assert_eq!((is_accessed(&used), is_written(&used)), (true, false));
+        }
+    }
+
+    #[test]
+    fn a_page_that_was_committed_ahead_is_used_when_it_is_written() {
+        let mut ahead = entry(OWNED_AHEAD);
+        assert!(!is_accessed(&ahead) && !is_written(&ahead));
+        assert!(!forget_use(&mut ahead) && is_untouched(&ahead));
+        ahead.set_flags(ahead.flags() | PageTableFlags::DIRTY);
+        assert!(is_accessed(&ahead) && is_written(&ahead));
+        assert!(forget_use(&mut ahead) && !is_untouched(&ahead), "it has other bytes than zeros");
+        for mut other in [PageTableEntry::new(), entry(OWNED)] {
+            defer(&mut other);
+            assert!(!is_accessed(&other) && !is_written(&other) && !forget_use(&mut other));
         }
     }
 

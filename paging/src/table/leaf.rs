@@ -10,7 +10,10 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 use x86_64::structures::paging::{PageTable, PageTableFlags, PhysFrame};
 
-use super::entry::{OWNED_AHEAD, count_down, count_up, detach, frame_of, is_untouched, kind_bits, state};
+use super::entry::{
+    OWNED_AHEAD, count_down, count_up, detach, forget_use, frame_of, is_accessed, is_untouched, is_written,
+    kind_bits, state,
+};
 use super::sweep::{FirstStep, FrameKind, SecondStep, first_step, second_step};
 use super::{FrameCounts, Reach, Sweep, Table};
 use crate::frame::{FrameRun, ZeroedFrame};
@@ -117,6 +120,28 @@ impl Table<'_> {
     /// written.
     pub(crate) fn written_bits(&mut self, pages: PageRange) -> PageBits {
         self.bits(pages, |entry| kind_bits(entry) == PageTableFlags::PRESENT && !is_untouched(entry))
+    }
+
+    /// Returns a bit for each page of the range that was written since its use was last forgotten.
+    pub(crate) fn dirty_bits(&mut self, pages: PageRange) -> PageBits {
+        self.bits(pages, is_written)
+    }
+
+    /// As [`dirty_bits`](Self::dirty_bits), for pages that were read or written.
+    pub(crate) fn accessed_bits(&mut self, pages: PageRange) -> PageBits {
+        self.bits(pages, is_accessed)
+    }
+
+    /// Forgets which pages of the range were used. The CPU records it again after the flush.
+    pub(crate) fn forget_use(&mut self, pages: PageRange, batch: &mut FlushBatch) {
+        debug_assert_eq!(self.level, PageTableLevel::One);
+        let places = indices(pages, self.level);
+        let entries = self.whole().iter_mut().skip(places.start).take(places.len());
+        for (number, entry) in entries.enumerate() {
+            if forget_use(entry) {
+                batch.add_with(|| page_at(pages, number));
+            }
+        }
     }
 
     /// Returns a bit for each page of the range whose entry is wanted.

@@ -275,9 +275,14 @@ impl ShardTables {
         self.find(pages, enter, |_| false).unwrap_or(pages.end)
     }
 
+    /// The first page of the range with an entry that is not absent.
+    pub(crate) fn first_used(&mut self, pages: PageRange) -> Option<Page> {
+        self.find(pages, |_, _| Enter::Yes, |state| state != EntryState::Absent)
+    }
+
     /// Whether a page of the range has an entry that is not absent.
     pub(crate) fn is_used(&mut self, pages: PageRange) -> bool {
-        self.find(pages, |_, _| Enter::Yes, |state| state != EntryState::Absent).is_some()
+        self.first_used(pages).is_some()
     }
 
     /// The first page of the range whose entry, at the lowest level that exists, is in a state that

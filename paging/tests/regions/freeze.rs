@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use palimpsest_paging::x86_64::structures::paging::page::PageRange;
 use palimpsest_paging::{
     AttachError, FaultAround, FrameReserveError, FrameSource, FreezeError, Image, Policies,
 };
@@ -272,9 +273,7 @@ fn a_reserved_region_stays_as_it_is_without_frames_to_be_reserved() {
 }
 
 fn written(region: &TestRegion<'_>) -> Vec<(u64, u64)> {
-    let mut written = Vec::new();
-    region.each_written(|pages| written.push((pages.start - region.pages().start, pages.len())));
-    written
+    runs(region, |region, visit| region.each_written(visit))
 }
 
 #[test]
@@ -302,6 +301,88 @@ fn written_and_cleared_pages_are_visited_in_runs() {
     assert_eq!(written(&small), [(0, 2)]);
     freeze(&mut small);
     assert_eq!(written(&small), []);
+}
+
+fn runs<'w>(
+    region: &TestRegion<'w>,
+    each: fn(&TestRegion<'w>, &mut dyn FnMut(PageRange)),
+) -> Vec<(u64, u64)> {
+    let mut runs = Vec::new();
+    each(region, &mut |pages| runs.push((pages.start - region.pages().start, pages.len())));
+    runs
+}
+
+fn dirty(region: &TestRegion<'_>) -> Vec<(u64, u64)> {
+    runs(region, |region, visit| region.each_written_since_mark(visit))
+}
+
+fn accessed(region: &TestRegion<'_>) -> Vec<(u64, u64)> {
+    runs(region, |region, visit| region.each_accessed_since_mark(visit))
+}
+
+#[test]
+fn pages_that_are_used_after_a_mark_are_visited() {
+    let fault_around = FaultAround::Adaptive { limit_pages: 64 };
+    let world = World::new().with_policies(Policies { fault_around, ..Policies::OFF });
+    let mut region = world.region(GIB);
+    world.write_pages(&region, 600, 7);
+    assert_eq!((dirty(&region), accessed(&region)), (vec![(0, 600)], vec![(0, 600)]));
+    let ahead = region.residency().ahead_frames;
+    assert!(ahead > 4);
+    region.mark();
+    assert_eq!((dirty(&region), accessed(&region)), (vec![], vec![]));
+    assert_eq!(region.residency().ahead_frames, ahead);
+    [3, 4, 599, 600].into_iter().for_each(|page| world.write(address(&region, page), 8));
+    assert_eq!(bytes(&world, &region, [5, 512, 1000]), [7, 7, 0]);
+    assert_eq!(dirty(&region), [(3, 2), (599, 2)]);
+    assert_eq!(accessed(&region), [(3, 3), (512, 1), (599, 2), (1000, 1)]);
+    assert_eq!(region.residency().ahead_frames, ahead - 1);
+    region.mark();
+    assert_eq!((dirty(&region), accessed(&region)), (vec![], vec![]));
+    assert_eq!(written(&region), [(0, 601)], "a mark changes no page");
+    assert_eq!(bytes(&world, &region, [3, 599, 600]), [8; 3]);
+    world.write(address(&region, 600), 9);
+    assert_eq!(dirty(&region), [(600, 1)]);
+    // Frames ahead are given up, and no page that was written before the mark.
+    region.set_limit(601 * PAGE).expect("all pages above were committed ahead");
+    assert_eq!(bytes(&world, &region, [0, 511, 600]), [7, 7, 9]);
+}
+
+#[test]
+fn a_marked_region_is_cleared_frozen_and_written_like_another() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    world.write_pages(&region, 100, 7);
+    let image = freeze(&mut region);
+    assert_eq!(bytes(&world, &region, [1, 2, 3]), [7; 3]);
+    world.write(address(&region, 1), 8);
+    region.mark();
+    assert_eq!(bytes(&world, &region, [2]), [7]);
+    assert_eq!((dirty(&region), accessed(&region)), (vec![], vec![(2, 1)]));
+    world.write(address(&region, 3), 9);
+    let deferred = pages(&region, 1, 1);
+    region.defer(deferred).expect("the page is inside");
+    assert_eq!((dirty(&region), bytes(&world, &region, [1, 2, 3])), (vec![(3, 1)], [0, 7, 9]));
+    assert_eq!(dirty(&region), [(1, 1), (3, 1)], "the page was zeroed when it was taken back");
+    assert_eq!(changes(&freeze(&mut region), Some(&image)), [(1, 0), (3, 9)]);
+    assert_eq!((dirty(&region), accessed(&region)), (vec![], vec![]));
+}
+
+/// A CPU that has cached that a page is dirty does not set the bit again.
+#[test]
+fn a_mark_on_one_cpu_is_seen_by_the_next_one() {
+    let world = World::with_cpus(2);
+    let account = account();
+    world.enter_on(1, &account);
+    let mut region = world.region_of(GIB, &account);
+    world.write_pages(&region, 10, 7);
+    world.space().leave(&account);
+    world.enter_on(0, &account);
+    region.mark();
+    world.space().leave(&account);
+    world.enter_on(1, &account);
+    world.write(address(&region, 4), 8);
+    assert_eq!(dirty(&region), [(4, 1)]);
 }
 
 #[test]

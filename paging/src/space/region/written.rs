@@ -1,17 +1,19 @@
-//! Which pages a region has written.
+//! Which pages of a region were written or used.
 //!
-//! A page that was written owns a frame, and one that was cleared is not taken from the image any
-//! more. Both are seen without a record of writes. A visit takes time for the tables that exist.
+//! A page that was written since the last freeze owns a frame. One that was cleared is not taken
+//! from the image any more. Both are seen without a record of writes. For shorter intervals a mark
+//! clears the accessed and dirty bits of the entries, and the CPU sets them again. A visit takes
+//! time for the tables that exist.
 
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
-use super::Region;
+use super::{RELEASE_BATCH, Region};
+use crate::clear::Block;
 use crate::pages::{ENTRIES, page_after};
 use crate::platform::Platform;
 use crate::record::each_bit;
 use crate::state::Mapping;
-use crate::table::PageBits;
 
 impl<P: Platform> Region<'_, P> {
     /// Visits the pages that were written since the last [`freeze`](Self::freeze) or
@@ -22,11 +24,33 @@ impl<P: Platform> Region<'_, P> {
         self.each_run(|mapping, from| mapping.next_written(from), visit);
     }
 
-    /// Visits the runs of pages that `next` finds, with no lock held. `next` gets the number of a
-    /// page, and returns that of the next 512 pages with a bit for each.
+    /// Begins an interval in which the use of pages is recorded, for
+    /// [`each_written_since_mark`](Self::each_written_since_mark) and
+    /// [`each_accessed_since_mark`](Self::each_accessed_since_mark).
+    ///
+    /// It clears the accessed and dirty bits of all entries, and flushes the TLB. It neither takes
+    /// nor releases a frame. A [`freeze`](Self::freeze) begins an interval too.
+    pub fn mark(&mut self) {
+        self.in_batches(self.pages, RELEASE_BATCH, |mapping, pages| mapping.forget_use(pages));
+    }
+
+    /// Visits the pages that were written since the last [`mark`](Self::mark), or ever if there was
+    /// none, in ascending order. A page that was cleared after that, and not written again, is not
+    /// among them.
+    pub fn each_written_since_mark(&self, visit: impl FnMut(PageRange)) {
+        self.each_run(|mapping, from| mapping.next_dirty(from), visit);
+    }
+
+    /// Visits the pages that were read or written since the last [`mark`](Self::mark), in ascending
+    /// order. As an estimate of the working set this may include pages that the CPU has guessed.
+    pub fn each_accessed_since_mark(&self, visit: impl FnMut(PageRange)) {
+        self.each_run(|mapping, from| mapping.next_accessed(from), visit);
+    }
+
+    /// Visits the runs of pages in the blocks that `next` finds, with no lock held.
     fn each_run(
         &self,
-        mut next: impl FnMut(&mut Mapping<'_, P>, u64) -> Option<(u64, PageBits)>,
+        next: fn(&mut Mapping<'_, P>, u64) -> Option<Block>,
         mut visit: impl FnMut(PageRange),
     ) {
         let mut run = Page::range(self.pages.start, self.pages.start);

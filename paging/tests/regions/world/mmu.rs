@@ -265,15 +265,19 @@ impl Mmu {
             }
             assert!(!flags.intersects(PageTableFlags::USER_ACCESSIBLE | PageTableFlags::HUGE_PAGE));
             assert!(flags.contains(PageTableFlags::NO_EXECUTE), "{page:?} could be executed");
-            assert!(flags.contains(PageTableFlags::ACCESSED), "the CPU would write the entry of {page:?}");
+            if level > PageTableLevel::One {
+                assert!(flags.contains(PageTableFlags::ACCESSED), "the CPU would write a table of {page:?}");
+            }
             writable &= flags.contains(PageTableFlags::WRITABLE);
             let Some(below) = level.next_lower_level() else {
-                let mut dirty = flags.contains(PageTableFlags::DIRTY);
-                if access == Access::Write && writable && !dirty {
-                    self.set_flags(table, index, flags | PageTableFlags::DIRTY);
-                    dirty = true;
+                let mut used = flags | PageTableFlags::ACCESSED;
+                if access == Access::Write && writable {
+                    used |= PageTableFlags::DIRTY;
                 }
-                return Some(Translation { frame, writable, dirty });
+                if used != flags {
+                    self.set_flags(table, index, used);
+                }
+                return Some(Translation { frame, writable, dirty: used.contains(PageTableFlags::DIRTY) });
             };
             self.caches().tables.borrow_mut().insert((below, block(page, below)), frame);
             (table, level) = (frame, below);
