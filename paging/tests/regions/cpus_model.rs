@@ -100,9 +100,12 @@ struct Model<'a> {
     world: &'a World,
     random: Random,
     stores: Vec<Store<'a>>,
-    image: Option<Arc<Image<'a, Machine>>>,
+    image: Option<KnownImage<'a>>,
     figures: Figures,
 }
+
+/// An image, and the bytes that its pages contain.
+type KnownImage<'a> = (Arc<Image<'a, Machine>>, BTreeMap<u64, u8>);
 
 /// What has happened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -113,6 +116,8 @@ struct Figures {
     waited_tables: u64,
     /// Stores that found no frame.
     lost_stores: u64,
+    /// Regions that became images.
+    frozen_regions: u64,
 }
 
 impl AddAssign for Figures {
@@ -120,6 +125,7 @@ impl AddAssign for Figures {
         self.released_frames += more.released_frames;
         self.waited_tables += more.waited_tables;
         self.lost_stores += more.lost_stores;
+        self.frozen_regions += more.frozen_regions;
     }
 }
 
@@ -182,7 +188,7 @@ impl<'a> Model<'a> {
         // The stores that have attached the old one keep it.
         self.image = match self.random.below(2) {
             0 => None,
-            _ => self.world.space().image(parts).ok().map(Arc::new),
+            _ => self.world.space().image(parts).ok().map(|image| (Arc::new(image), IMAGE.into())),
         };
     }
 
@@ -326,12 +332,20 @@ impl<'a> Model<'a> {
             return;
         }
         let (account, known) = (&store.account, &mut store.regions[chosen]);
-        match self.random.below(14) {
+        match self.random.below(15) {
             0..4 => write(self.world, known, &mut self.random),
             4..7 => (0..6).for_each(|_| check(self.world, account, known, known.page(&mut self.random))),
             7 => fill(self.world, known, &mut self.random),
             8 => self.world.space().yield_frames(account),
             9 => move_limit(known, &mut self.random),
+            10 if self.random.below(4) == 0 => known.region.mark(),
+            // A reserved account may find too few frames to be reserved.
+            10 => {
+                if let Ok(frozen) = known.region.freeze() {
+                    self.image = Some((frozen.image, known.bytes.clone()));
+                    self.figures.frozen_regions += u64::from(frozen.frames_moved > 0);
+                }
+            }
             _ => {
                 let released = clear(self.world, known, &mut self.random);
                 self.figures.released_frames += released.frames_released;
@@ -369,7 +383,7 @@ fn reserve<'a>(world: &'a World, store: &Store<'a>, random: &mut Random) -> Opti
 fn add_region<'a>(
     store: &mut Store<'a>,
     mut region: TestRegion<'a>,
-    image: Option<&Arc<Image<'a, Machine>>>,
+    image: Option<&KnownImage<'a>>,
     random: &mut Random,
 ) {
     let bytes = region.capacity_bytes();
@@ -377,11 +391,11 @@ fn add_region<'a>(
         return;
     }
     let mut known = Known { region, limit_pages: bytes / PAGE, bytes: BTreeMap::new() };
-    if let Some(image) = image
+    if let Some((image, bytes)) = image
         && random.below(2) == 0
         && known.region.attach(image).is_ok()
     {
-        known.bytes.extend(IMAGE);
+        known.bytes.extend(bytes);
     }
     store.regions.push(known);
 }
@@ -495,6 +509,7 @@ fn stores_that_move_between_cpus_agree_with_the_model() {
     }
     println!("{steps} steps from seed {first}: {figures:?}");
     // A model in which nothing happens would agree with anything.
-    let Figures { released_frames, waited_tables, lost_stores } = figures;
+    let Figures { released_frames, waited_tables, lost_stores, frozen_regions } = figures;
     assert!(released_frames > steps / 10 && waited_tables > steps / 400 && lost_stores > 0, "{figures:?}");
+    assert!(frozen_regions > steps / 100, "{figures:?}");
 }

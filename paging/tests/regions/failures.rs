@@ -64,6 +64,15 @@ fn live(world: &World, bytes: u64, account: &Arc<Account>) -> Result<(), Ended> 
 /// Repeats a life with one more allocation each time until it ends without a failure. Returns the
 /// number of allocations that it takes.
 fn fail_at_each(bytes: u64, account: impl Fn() -> Arc<Account>, world: impl Fn() -> World) -> u64 {
+    fail_at_each_of(live, bytes, account, world)
+}
+
+fn fail_at_each_of(
+    live: impl Fn(&World, u64, &Arc<Account>) -> Result<(), Ended>,
+    bytes: u64,
+    account: impl Fn() -> Arc<Account>,
+    world: impl Fn() -> World,
+) -> u64 {
     for allowed in 0.. {
         let world = world();
         let allocated = world.source.allocated();
@@ -78,6 +87,43 @@ fn fail_at_each(bytes: u64, account: impl Fn() -> Arc<Account>, world: impl Fn()
         }
     }
     unreachable!("the life needs finitely many frames");
+}
+
+/// Freezes a region and its fork after touches that need tables and frames. Every byte is as it was
+/// written, whatever fails.
+fn freeze_and_fork(world: &World, bytes: u64, account: &Arc<Account>) -> Result<(), Ended> {
+    let mut region = world.space().reserve(bytes, account).map_err(Ended::Reserve)?;
+    region.set_limit(bytes).map_err(Ended::Limit)?;
+    let last = bytes / PAGE - 1;
+    let places = [0, 1, last / 2, last];
+    let write = |region: &TestRegion<'_>, value: u8| {
+        places.into_iter().for_each(|page| world.write(address(region, page), value));
+    };
+    // A read needs tables, so it may fail too.
+    let check = |region: &TestRegion<'_>, value: u8| {
+        let read = places.map(|page| world.read(address(region, page)));
+        assert!(read == [value; 4] || account.is_lost(), "{read:?}");
+    };
+    write(&region, 1);
+    check(&region, 1);
+    let Ok(first) = region.freeze() else { return Ok(()) };
+    check(&region, 1);
+    let mut fork = world.space().reserve(bytes, account).map_err(Ended::Reserve)?;
+    fork.set_limit(bytes).map_err(Ended::Limit)?;
+    fork.attach(&first.image).expect("the fork is new and as large");
+    drop(first);
+    write(&fork, 2);
+    check(&region, 1);
+    check(&fork, 2);
+    let Ok(second) = fork.freeze() else { return Ok(()) };
+    assert!(account.is_lost() || region.freeze().is_ok_and(|frozen| frozen.frames_moved == 0));
+    check(&region, 1);
+    drop(region);
+    check(&fork, 2);
+    write(&fork, 3);
+    drop(second);
+    check(&fork, 3);
+    Ok(())
 }
 
 fn small_world() -> World {
@@ -99,6 +145,31 @@ fn a_life_under_pressure_survives_a_failure_at_any_allocation() {
     };
     let pressed = || small_world().with_pressure(reclaim_one);
     assert!(fail_at_each(4 * GIB, account, pressed) >= 22);
+}
+
+#[test]
+fn freezes_and_forks_survive_a_failure_at_any_allocation() {
+    for (bytes, least) in [(64 * KIB, 12), (4 * MIB, 16), (4 * GIB, 22)] {
+        let took = fail_at_each_of(freeze_and_fork, bytes, account, small_world);
+        assert!(took >= least, "{bytes} bytes took {took} frames only");
+    }
+}
+
+#[test]
+fn freezes_and_forks_survive_any_cap() {
+    for bytes in [64 * KIB, 4 * MIB, 4 * GIB] {
+        let world = small_world();
+        let allocated = world.source.allocated();
+        let mut caps = 0..;
+        loop {
+            let account = Arc::new(Account::new(caps.next()));
+            let ended = freeze_and_fork(&world, bytes, &account);
+            assert_eq!((world.source.allocated(), account.held_frames()), (allocated, 0), "{account:?}");
+            if ended.is_ok() && !account.is_lost() {
+                break;
+            }
+        }
+    }
 }
 
 #[test]

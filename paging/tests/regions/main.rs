@@ -11,6 +11,7 @@ mod failures;
 mod faults;
 mod flush;
 mod freeze;
+mod freeze_model;
 mod images;
 mod limit;
 mod model;
