@@ -54,7 +54,9 @@ pub(crate) enum LargestPage {
 }
 
 /// What this kernel keeps for each CPU. The base of GS is its address.
-#[repr(C)]
+///
+/// Each page fault writes to it, so it shares no cache line with that of another CPU.
+#[repr(C, align(128))]
 pub(crate) struct Cpu {
     /// The address of this value, so that one load through GS returns it. It is the first field.
     own: AtomicPtr<Cpu>,

@@ -33,7 +33,12 @@ use crate::pages::{PAGE_BYTES, count, hull, page_after};
 use crate::supply::Account;
 
 /// The state of one region, apart from its page tables.
+///
+/// Every fault writes to it. The alignment keeps the records of two regions, which two CPUs may use
+/// at the same time, out of the same cache line, and out of the same pair of lines, because some
+/// CPUs fetch pairs. The same is true of a shard and of an account.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Record {
     pub(crate) block: Block,
     /// The pages of the region, which start with those of the block.

@@ -29,8 +29,9 @@ use crate::table::{Roots, ShardTables, Window};
 /// The shards that are made with the directory, so that a small kernel makes no other one.
 const FIRST_SHARDS: usize = 16;
 
-/// A part of the window, with a lock.
+/// A part of the window, with a lock. It shares no cache line with another shard.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Shard {
     pub(super) state: Mutex<State>,
     /// Whether a link leads to it.
