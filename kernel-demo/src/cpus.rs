@@ -1,9 +1,9 @@
 //! All CPUs of the machine: how they are started, and how work reaches them.
 //!
 //! The boot starts the others one after the other, as the SDM describes (Vol 3A 9.4.4.1). Each runs
-//! [`run_other`], which halts until [`on_all`] has work. Only the first CPU calls [`on_all`], and
-//! it returns after all of them have done the work. The kernel does not need more: what runs on a
-//! CPU for long is a closure with a loop.
+//! [`run_other`], which halts until [`distribute`] has work. Only the first CPU calls it, and it
+//! returns after all of them have done the work. The kernel does not need more: what runs on a CPU
+//! for long is a closure with a loop.
 
 use alloc::boxed::Box;
 use core::hint::spin_loop;
@@ -64,7 +64,8 @@ pub(crate) enum CpusError {
 #[derive(Clone, Copy)]
 struct Work(*const (dyn Fn(usize) + Sync));
 
-// SAFETY: the closure is `Sync`, and `on_all` keeps it alive until every CPU has returned from it.
+// SAFETY: the closure is `Sync`, and `distribute` keeps it alive until every CPU has returned from
+// it.
 unsafe impl Send for Work {}
 
 /// Starts all CPUs of the list but the calling one.
@@ -167,25 +168,36 @@ pub(crate) fn count() -> usize {
 ///
 /// Panics if it is called on another CPU than the first, or by `work`.
 pub(crate) fn on_all(work: &(dyn Fn(usize) + Sync)) {
+    distribute(work, || work(0));
+}
+
+/// Calls `of_others` on every CPU but the first, with the number of the CPU, and `own` on the
+/// first. Returns what `own` returns, after all calls have returned.
+///
+/// # Panics
+///
+/// Panics if it is called on another CPU than the first, or by the work.
+pub(crate) fn distribute<R>(of_others: &(dyn Fn(usize) + Sync), own: impl FnOnce() -> R) -> R {
     assert_eq!(cpu::this().index(), 0, "work is distributed by the first CPU");
     let _distributing = DISTRIBUTING.try_lock().expect("work does not distribute work");
     let others = count() - 1;
     BUSY.store(others, Ordering::Relaxed);
     // SAFETY: only the lifetime changes. The pointer is not used after this function has returned,
     // because it waits for every CPU that received it.
-    let work_for_others = unsafe {
-        mem::transmute::<*const (dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync + 'static)>(work)
+    let of_others = unsafe {
+        mem::transmute::<*const (dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync + 'static)>(of_others)
     };
-    *WORK.lock() = Some(Work(work_for_others));
+    *WORK.lock() = Some(Work(of_others));
     LATEST.fetch_add(1, Ordering::Release);
     wake_all();
-    work(0);
+    let result = own();
     while BUSY.load(Ordering::Acquire) > 0 {
         spin_loop();
     }
     // The others have flushed. After this CPU has, no table frame waits for one of them.
     memory::space().flush_before_idle();
     *WORK.lock() = None;
+    result
 }
 
 /// Interrupts the CPU with this number, so that it continues after a `hlt`.
@@ -219,7 +231,7 @@ pub(crate) fn run_other(cpu: &'static Cpu) -> ! {
     loop {
         done = wait_for_work(done);
         let work = WORK.lock().expect("it is set before `LATEST` is");
-        // SAFETY: `on_all` keeps the closure alive until this CPU has decreased `BUSY`.
+        // SAFETY: `distribute` keeps the closure alive until this CPU has decreased `BUSY`.
         unsafe { (*work.0)(cpu.index()) };
         memory::space().flush_before_idle();
         BUSY.fetch_sub(1, Ordering::Release);

@@ -37,6 +37,7 @@ pub mod clock;
 mod cpu;
 mod cpus;
 pub mod entropy;
+pub mod errands;
 pub mod executor;
 mod exit;
 mod files;

@@ -217,7 +217,7 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     println!("$ cargo xtask test --vm --target none");
     tally += test_runner::run_vm(workspace, Target::None, "", 1, policy)?;
     println!("$ cargo xtask test --spec --target none");
-    tally += test_runner::run_spec(workspace, Target::None, policy)?;
+    tally += test_runner::run_spec(workspace, Target::None, 1, policy)?;
     for target in TARGETS {
         println!("$ cargo xtask run --target {target}");
         let words = ["run", &format!("--target={target}")];

@@ -114,8 +114,8 @@ pub(crate) struct RunOptions {
         value_parser = clap::value_parser!(u32).range(32..)
     )]
     pub(crate) memory: u32,
-    /// The number of CPUs of the virtual machine. The tour runs guests on all of them, and another
-    /// guest runs on one
+    /// The number of CPUs of the virtual machine. The tour runs guests on all of them. Of another
+    /// guest each call, or each slice, is on one that is chosen at random
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,
     /// What executes the virtual machine's code

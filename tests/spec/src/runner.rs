@@ -73,6 +73,9 @@ pub enum RunError {
     Spectest(#[from] SpectestError),
 }
 
+/// Calls its argument once, where it chooses to, and returns after that.
+pub type Place = fn(&mut (dyn FnMut() + Send));
+
 /// Runs all files of `stream` over `backing`. Stores of a metered engine have enough fuel for them.
 ///
 /// # Errors
@@ -84,7 +87,22 @@ pub fn run(
     fuel: Fuel,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
-    run_files(stream, backing, Modules { fuel, is_prepared: false }, on_event)
+    run_files(stream, backing, Modules { fuel, is_prepared: false }, |work| work(), on_event)
+}
+
+/// Runs all files of `stream` over `backing`, and each directive where `place` chooses to, for
+/// example on another CPU than the one before.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_moved(
+    stream: &[u8],
+    backing: &Backing,
+    place: Place,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Totals, RunError> {
+    run_files(stream, backing, Modules { fuel: Fuel::Unmetered, is_prepared: false }, place, on_event)
 }
 
 /// Runs all files of `stream` over `backing`, with modules that are prepared first. The prepared
@@ -98,7 +116,7 @@ pub fn run_prepared(
     backing: &Backing,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
-    run_files(stream, backing, Modules { fuel: Fuel::Unmetered, is_prepared: true }, on_event)
+    run_files(stream, backing, Modules { fuel: Fuel::Unmetered, is_prepared: true }, |work| work(), on_event)
 }
 
 /// How the modules of a run are loaded.
@@ -112,12 +130,13 @@ fn run_files(
     stream: &[u8],
     backing: &Backing,
     modules: Modules,
+    place: Place,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
     let mut reader = Reader::new(stream)?;
     let mut totals = Totals::default();
     while let Some(file) = reader.next_file()? {
-        let of_file = run_file(&mut reader, file, backing, modules, on_event)?;
+        let of_file = run_file(&mut reader, file, backing, modules, place, on_event)?;
         on_event(Event::FileDone { file, totals: of_file });
         totals += of_file;
     }
@@ -129,12 +148,15 @@ fn run_file<'a>(
     file: File<'a>,
     backing: &Backing,
     modules: Modules,
+    place: Place,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Totals, RunError> {
     let mut session = Session::new(file.suite, backing.clone(), modules)?;
     let mut totals = Totals::default();
     while let Some(Directive { line, expected, command }) = reader.next_directive()? {
-        let outcome = session.execute(&command);
+        let mut outcome = None;
+        place(&mut || outcome = Some(session.execute(&command)));
+        let outcome = outcome.expect("a place calls its argument");
         if let Err(failure) = count(&mut totals, &command, expected, outcome) {
             on_event(Event::Failed { file, line, failure });
         }

@@ -2,12 +2,12 @@
 //!
 //! The host's test of `palimpsest-exhaustion` does the same over a byte slice.
 
-use kernel_demo::{Machine, println};
+use kernel_demo::{Machine, errands, println};
 use palimpsest_engine::Paged;
 use palimpsest_exhaustion::{End, Failure, live};
 
 use crate::{
-    harness::{Checks, VmTest},
+    harness::{Checks, VmTest, free_frames},
     wasm::{Program, guest, limits},
 };
 
@@ -63,7 +63,7 @@ fn lives(checks: &mut Checks, machine: &Machine, failure: fn(usize) -> Failure) 
 fn live_with(machine: &Machine, failure: Failure) -> Result<bool, &'static str> {
     let heap = machine.failing_heap();
     heap.arm(failure);
-    let life = live(machine.engine_config(limits()), Paged::new(machine.space()));
+    let life = errands::anywhere(|| live(machine.engine_config(limits()), Paged::new(machine.space())));
     heap.disarm();
     match life {
         Ok(()) => Ok(false),
@@ -87,7 +87,7 @@ struct Books {
 impl Books {
     fn of(machine: &Machine) -> Self {
         Self {
-            free_frames: machine.frames().free_frames(),
+            free_frames: free_frames(machine),
             heap_bytes: machine.heap().used_bytes,
             regions: machine.space().usage().regions,
             has_reserve: machine.has_heap_reserve(),

@@ -5,6 +5,10 @@
 //! declares the text that the kernel must print. After every test the harness makes two more
 //! checks: as many frames are free, and as many bytes of the heap are in use, as before.
 //!
+//! On a machine with several CPUs each call of a guest, and each turn of a task, is on a CPU that
+//! is chosen at random (`kernel_demo::errands`). So stores move, and are cleared on other CPUs than
+//! those that ran them. A test that counts frames does it with [`free_frames`].
+//!
 //! Tests of guests' memory are booted twice, with all policies of the address space off and with
 //! all of them on. The name of a test ends with the policies of the boot. A test that counts frames
 //! which a policy affects sets that policy itself, and states why.
@@ -14,7 +18,7 @@ use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::panic::Location;
 
-use kernel_demo::{ExitStatus, Machine, exit, println};
+use kernel_demo::{ExitStatus, Machine, errands, exit, println};
 use palimpsest_paging::{FaultAround, Policies};
 use palimpsest_protocol::console::TestsComplete;
 use palimpsest_protocol::{self as protocol, Clock, ListedTest};
@@ -140,6 +144,14 @@ impl VmTest {
         }
     }
 
+    /// Whether other CPUs call the guests as well.
+    ///
+    /// A test that is about several CPUs uses them itself.
+    fn is_moved(&self, machine: &Machine) -> bool {
+        let ends = matches!(self.expected, Expected::Checks(_));
+        machine.cpus() > 1 && self.cpus == 1 && ends
+    }
+
     /// Runs the test. Returns only if no check failed.
     pub(crate) fn run_on(&self, machine: &Machine, policies: BootPolicies) -> ExitStatus {
         machine.space().set_policies(policies.policies());
@@ -147,7 +159,12 @@ impl VmTest {
         machine.on_all_cpus(|_| {});
         let mut checks = Checks::new();
         let before = Accounts::of(machine);
-        (self.run)(&mut checks, machine);
+        if self.is_moved(machine) {
+            errands::lend(machine, || (self.run)(&mut checks, machine));
+            println!("seed {:#x}: {} calls on other CPUs", errands::SEED, errands::done());
+        } else {
+            (self.run)(&mut checks, machine);
+        }
         match self.expected {
             Expected::Checks(declared) => {
                 // Every CPU flushes its TLB afterwards, for which table frames may wait.
@@ -192,6 +209,7 @@ pub(crate) fn warm_up(machine: &Machine) {
 }
 
 /// What must be the same before and after a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accounts {
     pub(crate) free_frames: u64,
     pub(crate) heap_bytes: usize,
@@ -199,8 +217,15 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     pub(crate) fn of(machine: &Machine) -> Self {
-        Self { free_frames: machine.frames().free_frames(), heap_bytes: machine.heap().used_bytes }
+        Self { free_frames: free_frames(machine), heap_bytes: machine.heap().used_bytes }
     }
+}
+
+/// Returns the number of free frames, after all CPUs that call guests have flushed their TLBs, so
+/// that no table frame waits.
+pub(crate) fn free_frames(machine: &Machine) -> u64 {
+    errands::flush_all();
+    machine.frames().free_frames()
 }
 
 /// Counts the checks that passed. The first one that fails ends the machine.

@@ -5,8 +5,8 @@ use alloc::format;
 use alloc::sync::Arc;
 use core::ptr;
 
-use kernel_demo::Machine;
 use kernel_demo::memory::{FaultEntry, set_fault_entry};
+use kernel_demo::{Machine, errands};
 use palimpsest_paging::{Account, CpuError, ReserveError};
 use x86_64::registers::control::{Cr0, Cr0Flags};
 
@@ -122,7 +122,8 @@ fn zero_fill_of_4_gib(checks: &mut Checks, machine: &Machine, entry: FaultEntry,
 fn write_protect_cleared(checks: &mut Checks, machine: &Machine) {
     let cr0 = Cr0::read();
     let try_reserve = || machine.space().reserve(MIB, &Arc::new(Account::new(None))).err();
-    let try_start = || Program::try_start(machine, guest!("one-page")).err();
+    // The flag is that of this CPU.
+    let try_start = || errands::here(|| Program::try_start(machine, guest!("one-page")).err());
     // SAFETY: no guest and no other code writes to a read-only page before the flag is set again.
     unsafe { Cr0::write(cr0 - Cr0Flags::WRITE_PROTECT) };
     let (refused, not_started) = (try_reserve(), try_start());

@@ -125,7 +125,7 @@ fn missing_entries(_: &mut Checks, machine: &Machine) {
 
 /// The kernel's handler does not know this space, so the test reports each fault before the access.
 fn upper_half(checks: &mut Checks, machine: &Machine) {
-    const START: u64 = 0xffff_c000_0000_0000;
+    const START: u64 = 0xffff_d000_0000_0000;
     let layout = Layout {
         window: VirtAddr::new(START)..VirtAddr::new(START + 1024 * GIB),
         physical_offset: PHYSICAL_OFFSET,

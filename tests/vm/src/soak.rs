@@ -24,7 +24,7 @@ use core::fmt;
 use core::time::Duration;
 
 use kernel_demo::timer::{self, TickRate};
-use kernel_demo::{ExitStatus, Machine, clock, exit, println};
+use kernel_demo::{ExitStatus, Machine, clock, errands, exit, println};
 use palimpsest_engine::{Linker, StoreReport};
 use palimpsest_paging::Policies;
 use palimpsest_protocol::Soak;
@@ -161,8 +161,8 @@ enum Kind {
 impl Kind {
     fn turn(&mut self, fuel: u64) -> Turn {
         match self {
-            Self::Script(program) => program.turn(fuel),
-            Self::Guest(guest) => guest.turn(fuel),
+            Self::Script(program) => errands::anywhere(|| program.turn(fuel)),
+            Self::Guest(guest) => errands::anywhere(|| guest.turn(fuel)),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Guests in the kernel: each has an engine, a store and an instance in the kernel's address space.
+//!
+//! They are instantiated and called on [any CPU](errands::anywhere).
 
-use kernel_demo::Machine;
+use kernel_demo::{Machine, errands};
 use palimpsest_engine::{
     Config, Engine, Images, Instance, InstantiateError, Limits, Linker, Memory, MemoryResidency, Module,
     Paged, Store, WasmParams, WasmResults,
@@ -53,31 +55,34 @@ impl Program {
 
     /// The same, for a guest that cannot be instantiated.
     pub(crate) fn try_start(machine: &Machine, wasm: &[u8]) -> Result<Self, InstantiateError> {
-        let engine = engine(machine, config(machine));
-        let module = module(&engine, wasm);
-        let mut store = Store::new(&engine, ());
-        let instance = Linker::new().instantiate(&mut store, &module)?;
-        Ok(Self { store, instance })
+        errands::anywhere(|| {
+            let engine = engine(machine, config(machine));
+            let module = module(&engine, wasm);
+            let mut store = Store::new(&engine, ());
+            let instance = Linker::new().instantiate(&mut store, &module)?;
+            Ok(Self { store, instance })
+        })
     }
 }
 
-impl<T: 'static> Program<T> {
+impl<T: Send + 'static> Program<T> {
     /// An instance in a store that the test has made itself.
     pub(crate) fn new(store: Store<T>, instance: Instance) -> Self {
         Self { store, instance }
     }
 
     /// Calls the export `name`.
-    pub(crate) fn call<P: WasmParams, R: WasmResults>(
+    pub(crate) fn call<P: WasmParams + Send, R: WasmResults + Send>(
         &mut self,
         name: &str,
         params: P,
     ) -> Result<R, palimpsest_engine::Error> {
-        self.instance.get_typed_func::<P, R>(&self.store, name)?.call(&mut self.store, params)
+        let Self { store, instance } = self;
+        errands::anywhere(|| instance.get_typed_func::<P, R>(&*store, name)?.call(store, params))
     }
 
     /// Calls the export `name`, which must return.
-    pub(crate) fn must<P: WasmParams, R: WasmResults>(&mut self, name: &str, params: P) -> R {
+    pub(crate) fn must<P: WasmParams + Send, R: WasmResults + Send>(&mut self, name: &str, params: P) -> R {
         self.call(name, params).expect("the guest's function returns")
     }
 

@@ -1,7 +1,7 @@
 //! Bulk instructions of a metered guest: they end soon after the guest has lost its frames, and no
 //! piece takes long.
 
-use kernel_demo::{Machine, clock};
+use kernel_demo::{Machine, clock, errands};
 use palimpsest_engine::{Fuel, Limits, Linker, OutOfFrames, Poll, Store, StoreOptions, Task, Val};
 
 use crate::{
@@ -38,7 +38,7 @@ fn bulk(machine: &Machine, name: &str, len: u64) -> Task<()> {
 fn end_when_lost(checks: &mut Checks, machine: &Machine) {
     for name in INSTRUCTIONS {
         let mut task = bulk(machine, name, 1 << 39);
-        let poll = task.run(u64::MAX / 2);
+        let poll = errands::anywhere(|| task.run(u64::MAX / 2));
         let lost = matches!(&poll, Poll::Failed(error) if error.downcast_ref::<OutOfFrames>().is_some());
         checks.equal("the guest is out of frames", lost, true);
         // A copy reads pages that have no frame, so it takes no more frames than a fill.

@@ -3,7 +3,7 @@
 use alloc::{string::ToString, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use kernel_demo::Machine;
+use kernel_demo::{Machine, errands};
 use palimpsest_engine::{
     AsContextMut, Caller, Config, Engine, Error, FrameShortage, FuncType, Instance, InstantiateError, Limits,
     Linker, Lost, Module, ModuleError, OutOfFrames, OutOfHeap, ReentryTooDeep, Store, StoreOptions,
@@ -11,7 +11,7 @@ use palimpsest_engine::{
 use palimpsest_paging::Frame;
 
 use crate::{
-    harness::{Checks, VmTest, commit_nothing_ahead},
+    harness::{Checks, VmTest, commit_nothing_ahead, free_frames},
     wasm::{Program, config, engine, guest, module},
 };
 
@@ -52,7 +52,8 @@ impl Glutton {
     }
 
     fn eat(&mut self) -> Result<u32, Error> {
-        self.instance.get_typed_func::<(), u32>(&self.store, "eat")?.call(&mut self.store, ())
+        let Self { store, instance, .. } = self;
+        errands::anywhere(|| instance.get_typed_func::<(), u32>(&*store, "eat")?.call(store, ()))
     }
 }
 
@@ -63,10 +64,10 @@ fn is_out_of_frames<R>(result: Result<R, Error>) -> bool {
 fn all_frames(checks: &mut Checks, machine: &Machine) {
     let mut bystander = Program::start(machine, guest!("bystander"));
     bystander.must::<(), ()>("start", ());
-    let free = machine.frames().free_frames();
+    let free = free_frames(machine);
     let mut glutton = Glutton::start(machine, config(machine));
     checks.equal("it ends in OutOfFrames", is_out_of_frames(glutton.eat()), true);
-    checks.equal("free frames", machine.frames().free_frames(), 0);
+    checks.equal("free frames", free_frames(machine), 0);
     let resident = glutton.store.report().resident_frames;
     let reported = u64::from(glutton.progress.load(Ordering::Relaxed));
     // A host call after the first lost write would have reported more pages than there are frames.
@@ -76,7 +77,7 @@ fn all_frames(checks: &mut Checks, machine: &Machine) {
     checks.equal("the bystander works on", bystander.must::<(), u32>("work", ()), 2 * 65_536);
     checks.equal("its report is sound", bystander.store.report().lost.is_none(), true);
     drop(glutton);
-    checks.equal("free frames once it is dropped", machine.frames().free_frames(), free);
+    checks.equal("free frames once it is dropped", free_frames(machine), free);
     checks.equal("the bystander touches a new page", bystander.must::<(), u32>("touch_another", ()), 5);
     checks.equal("and works on", bystander.must::<(), u32>("work", ()), 3 * 65_536);
     checks.equal("its frames", bystander.residency().resident_frames, 17);
@@ -100,10 +101,10 @@ fn cap_with_tables(checks: &mut Checks, machine: &Machine) {
 }
 
 fn default_frames(checks: &mut Checks, machine: &Machine) {
-    let free = machine.frames().free_frames();
+    let free = free_frames(machine);
     let mut glutton = Glutton::start(machine, Config::default());
     checks.equal("it ends in OutOfFrames", is_out_of_frames(glutton.eat()), true);
-    let (left, held) = (machine.frames().free_frames(), glutton.store.report().held_frames);
+    let (left, held) = (free_frames(machine), glutton.store.report().held_frames);
     // The module's image and a shared table may have one frame each.
     checks.equal("a quarter of the frames is left", left >= free / 4 - 2, true);
     checks.equal("the limit is what it holds", glutton.store.limits().resident_frames, Some(held));
@@ -130,7 +131,7 @@ fn default_addresses(checks: &mut Checks, machine: &Machine) {
 fn source_never_frees(checks: &mut Checks, machine: &Machine) {
     const WASM_PAGE: u32 = 65_536;
     let (pool, space) = (machine.frames(), machine.space());
-    let free = pool.free_frames();
+    let free = free_frames(machine);
     let mut kept: Vec<Frame> = Vec::with_capacity(usize::try_from(free).expect("addresses have 64 bits"));
     let mut program = Program::start(machine, guest!("accesses"));
     let memory = program.memory();
@@ -176,7 +177,7 @@ fn source_never_frees(checks: &mut Checks, machine: &Machine) {
     );
     drop(program);
     kept.into_iter().for_each(|frame| pool.release_frame(frame));
-    checks.equal("free frames at the end", pool.free_frames(), free);
+    checks.equal("free frames at the end", free_frames(machine), free);
 }
 
 /// Clears bytes in untouched, resident and initialized pages after the last frame was taken.
@@ -235,7 +236,8 @@ fn hoard(checks: &mut Checks, machine: &Machine, heap_bytes: usize) -> Option<Ou
         .expect("the name is free");
     let mut store = Store::new(&engine, ());
     let instance = linker.instantiate(&mut store, &module).expect("the guest links");
-    let mut hoard = || instance.get_typed_func::<(), ()>(&store, "hoard")?.call(&mut store, ());
+    let mut hoard =
+        || errands::anywhere(|| instance.get_typed_func::<(), ()>(&store, "hoard")?.call(&mut store, ()));
     let ended = hoard().err().and_then(|error| error.downcast_ref::<OutOfHeap>().copied());
     checks.equal(
         "it reported some tables and not all",
@@ -306,7 +308,8 @@ fn nothing_leaves(checks: &mut Checks, machine: &Machine) {
     for effect in EFFECTS {
         let (mut store, instance) = lost_guest(&engine, &module);
         let run = instance.get_typed_func::<(), ()>(&store, effect).expect("the guest exports it");
-        checks.equal(effect, is_out_of_frames(run.call(&mut store, ())), true);
+        let result = errands::anywhere(|| run.call(&mut store, ()));
+        checks.equal(effect, is_out_of_frames(result), true);
         checks.equal("calls of the host", store.data().load(Ordering::Relaxed), 0);
         let table = instance.get_table(&store, "table").map(|table| table.size(&store));
         let report = store.report();
@@ -319,14 +322,16 @@ fn nothing_leaves(checks: &mut Checks, machine: &Machine) {
 fn life_with(machine: &Machine, left: usize, lives: &Lives) -> bool {
     let pool = machine.frames();
     let mut hoard: Vec<Frame> = Vec::with_capacity(lives.free);
+    errands::flush_all();
     while pool.free_frames() > left as u64 {
         hoard.extend(pool.allocate_frame());
     }
-    let mut store = Store::new(lives.module.engine(), ());
-    let lived = Linker::new().instantiate(&mut store, &lives.module).map(|instance| {
-        instance.get_typed_func::<(), u32>(&store, "run").and_then(|run| run.call(&mut store, ()))
+    let lived = errands::anywhere(|| {
+        let mut store = Store::new(lives.module.engine(), ());
+        Linker::new().instantiate(&mut store, &lives.module).map(|instance| {
+            instance.get_typed_func::<(), u32>(&store, "run").and_then(|run| run.call(&mut store, ()))
+        })
     });
-    drop(store);
     hoard.into_iter().for_each(|frame| pool.release_frame(frame));
     !matches!(lived, Ok(Ok(1)))
 }
@@ -340,7 +345,7 @@ struct Lives {
 
 fn every_shortage(checks: &mut Checks, machine: &Machine) {
     let engine = engine(machine, config(machine));
-    let free = usize::try_from(machine.frames().free_frames()).expect("addresses have 64 bits");
+    let free = usize::try_from(free_frames(machine)).expect("addresses have 64 bits");
     let lives = Lives { module: module(&engine, guest!("churn")), free };
     checks.equal("a life with enough frames fails", life_with(machine, 200, &lives), false);
     let failed = (0..40).filter(|left| life_with(machine, *left, &lives)).count();
@@ -382,7 +387,7 @@ fn reentry(checks: &mut Checks, machine: &Machine) {
     let run = instance.get_typed_func::<(), ()>(&store, "run").expect("the guest exports it");
     for _ in 0..2 {
         *store.data_mut() = 0;
-        let error = run.call(&mut store, ()).err();
+        let error = errands::anywhere(|| run.call(&mut store, ())).err();
         let limit = error.and_then(|error| error.downcast_ref::<ReentryTooDeep>().map(|deep| deep.limit));
         checks.equal("the limit and the levels", (limit, *store.data()), (Some(16), 16));
     }

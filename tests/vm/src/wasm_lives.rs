@@ -1,10 +1,10 @@
 //! Whole lives of instances: nothing remains of an instance, however it ends.
 
-use kernel_demo::Machine;
+use kernel_demo::{Machine, errands};
 use palimpsest_engine::{BackingError, InstantiateError, Linker, MemoryError, Store, Strategy};
 
 use crate::{
-    harness::{Checks, VmTest},
+    harness::{Checks, VmTest, free_frames},
     wasm::{Program, config, engine, guest, module},
 };
 
@@ -21,7 +21,7 @@ const WASM_PAGE: u32 = 65_536;
 
 fn clearing_from_inside(checks: &mut Checks, machine: &Machine) {
     let mut program = Program::start(machine, guest!("accesses"));
-    let free = machine.frames().free_frames();
+    let free = free_frames(machine);
     program.must::<(u32, u32), ()>("fill", (WASM_PAGE, 3 * WASM_PAGE));
     checks.equal("data frames", program.residency().resident_frames, 48);
     checks.equal("what clear_pages answers", program.must::<_, u32>("clear", (2_u32, 1_u32)), 0);
@@ -30,7 +30,7 @@ fn clearing_from_inside(checks: &mut Checks, machine: &Machine) {
     checks.equal("its neighbour", program.must::<_, u32>("load", 2 * WASM_PAGE - 1), 0x5a);
     program.must::<_, ()>("discard", (0_u32, 65_535 * WASM_PAGE));
     checks.equal("data frames after the instruction", program.residency().resident_frames, 0);
-    checks.equal("free frames", machine.frames().free_frames(), free);
+    checks.equal("free frames", free_frames(machine), free);
     checks.equal("frames released", program.residency().frames_released, 48);
 }
 
@@ -39,17 +39,19 @@ fn ten_thousand_lives_leave_nothing(checks: &mut Checks, machine: &Machine) {
     let module = module(&engine, guest!("churn"));
     let linker = Linker::new();
     let live = || {
-        let mut store = Store::new(&engine, ());
-        let instance = linker.instantiate(&mut store, &module).expect("the guest links");
-        let run = instance.get_typed_func::<(), u32>(&store, "run").expect("the guest exports it");
-        run.call(&mut store, ()).expect("the guest returns")
+        errands::anywhere(|| {
+            let mut store = Store::new(&engine, ());
+            let instance = linker.instantiate(&mut store, &module).expect("the guest links");
+            let run = instance.get_typed_func::<(), u32>(&store, "run").expect("the guest exports it");
+            run.call(&mut store, ()).expect("the guest returns")
+        })
     };
     // The first life translates the guest's function, which the engine keeps.
     checks.equal("what the guest computes", live(), 1);
-    let before = (machine.frames().free_frames(), machine.heap().used_bytes, machine.space().usage());
+    let before = (free_frames(machine), machine.heap().used_bytes, machine.space().usage());
     let wrong = (0..10_000).filter(|_| live() != 1).count();
     checks.equal("lives that computed something else", wrong, 0);
-    checks.equal("free frames", machine.frames().free_frames(), before.0);
+    checks.equal("free frames", free_frames(machine), before.0);
     checks.equal(
         "heap in use and address space",
         (machine.heap().used_bytes, machine.space().usage()),
@@ -64,14 +66,14 @@ fn failing_grows_keep_no_native_stack(checks: &mut Checks, machine: &Machine) {
 }
 
 fn failed_instantiation_leaves_nothing(checks: &mut Checks, machine: &Machine) {
-    let free = machine.frames().free_frames();
+    let free = free_frames(machine);
     let engine = engine(machine, config(machine));
     let linker = Linker::<()>::new();
     let missing = module(&engine, guest!("unknown-import"));
     let mut store = Store::new(&engine, ());
     let error = linker.instantiate(&mut store, &missing).expect_err("nothing is defined");
     checks.equal("the import is named", matches!(error, InstantiateError::UnknownImports(_)), true);
-    checks.equal("free frames while the store lives", machine.frames().free_frames(), free);
+    checks.equal("free frames while the store lives", free_frames(machine), free);
     let large = module(&engine, guest!("two-memories"));
     let error = linker.instantiate(&mut store, &large).expect_err("32 TiB are more than the window");
     let too_large = |cause: &MemoryError| {
@@ -79,7 +81,7 @@ fn failed_instantiation_leaves_nothing(checks: &mut Checks, machine: &Machine) {
     };
     let named = matches!(&error, InstantiateError::Memory { index: 1, cause } if too_large(cause));
     checks.equal("the memory is named", named, true);
-    checks.equal("free frames after it", machine.frames().free_frames(), free);
+    checks.equal("free frames after it", free_frames(machine), free);
     checks.equal("regions after it", machine.space().usage().regions, 0);
     let error = Program::try_start(machine, guest!("segment-out-of-bounds")).err();
     checks.equal("the segment is refused", matches!(error, Some(InstantiateError::Segment(_))), true);

@@ -6,7 +6,7 @@ use alloc::{boxed::Box, vec};
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use kernel_demo::{Machine, println};
+use kernel_demo::{Machine, errands, println};
 use palimpsest_engine::{
     Caller, Engine, EngineError, EntryError, Error, Extern, Linker, NativeStack, Paged, Store,
 };
@@ -46,9 +46,11 @@ impl SmallStack {
         let end = self.words.as_mut_ptr_range().end;
         let top = end.map_addr(|address| address & !15).cast();
         LOWEST.store(self.words.as_ptr().addr() + MARGIN_BYTES, Ordering::Relaxed);
-        // SAFETY: 1. The words are a stack that nothing else uses, and `top` is its aligned end.
-        // 2. `run_job` gets the job that it is made for.
-        unsafe { call_on(top, run_job::<R, F>, (&raw mut job).cast()) };
+        errands::here(|| {
+            // SAFETY: 1. The words are a stack that nothing else uses, and `top` is its aligned
+            // end. 2. `run_job` gets the job that it is made for.
+            unsafe { call_on(top, run_job::<R, F>, (&raw mut job).cast()) };
+        });
         LOWEST.store(0, Ordering::Relaxed);
         job.1.expect("`run_job` stores the result")
     }

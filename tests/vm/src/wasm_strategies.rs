@@ -10,7 +10,7 @@ use palimpsest_engine::{
 };
 
 use crate::{
-    harness::{Checks, VmTest, commit_nothing_ahead},
+    harness::{Checks, VmTest, commit_nothing_ahead, free_frames},
     wasm::{Program, config, engine, guest, limits, module},
 };
 
@@ -49,12 +49,12 @@ fn every_strategy(checks: &mut Checks, machine: &Machine) {
     for (strategy, did, resident, freed) in expected {
         let mut program = written(machine);
         let memory = program.memory();
-        let free = machine.frames().free_frames();
+        let free = free_frames(machine);
         let cleared =
             memory.clear_pages_with(&mut program.store, 1, 2, strategy).expect("the range is inside");
         checks.equal("released, retained, committed", figures(cleared), did);
         checks.equal("resident frames", program.residency().resident_frames, resident);
-        checks.equal("frames that are free again", machine.frames().free_frames() - free, freed);
+        checks.equal("frames that are free again", free_frames(machine) - free, freed);
         let bytes = &memory.data(&program.store)[..4 * WASM_PAGE as usize];
         let nonzero = bytes.iter().filter(|byte| **byte != 0).count();
         checks.equal("bytes that are not zero", nonzero, 2 * WASM_PAGE as usize);
@@ -80,14 +80,14 @@ fn reclaim(checks: &mut Checks, machine: &Machine) {
     let mut program = written(machine);
     let memory = program.memory();
     memory.clear_pages_with(&mut program.store, 0, 4, Strategy::Deferred).expect("the range is inside");
-    let free = machine.frames().free_frames();
+    let free = free_frames(machine);
     program.must::<u32, ()>("store", 5);
     checks.equal("a page that was taken back", program.must::<_, u32>("load", 4_u32), 0);
     checks.equal("deferred frames", program.store.report().deferred_frames, 63);
-    checks.equal("taking it back took no frame", machine.frames().free_frames(), free);
+    checks.equal("taking it back took no frame", free_frames(machine), free);
     checks.equal("reclaimed within the budget", program.store.reclaim(10).frames_released, 10);
     checks.equal("all that is left", program.store.reclaim(u64::MAX).frames_released, 53);
-    checks.equal("frames that are free again", machine.frames().free_frames() - free, 63);
+    checks.equal("frames that are free again", free_frames(machine) - free, 63);
     checks.equal("what the guest reads", program.must::<_, u32>("load", 3 * WASM_PAGE), 0);
 }
 
@@ -121,7 +121,7 @@ fn reserved(machine: &Machine, wasm: &[u8], limits: Limits) -> Result<Program, I
 }
 
 fn reserved_refused(checks: &mut Checks, machine: &Machine) {
-    let free = machine.frames().free_frames();
+    let free = free_frames(machine);
     let refused = reserved(machine, guest!("accesses"), limits()).err();
     let cause = match refused {
         Some(InstantiateError::Memory {
@@ -132,7 +132,7 @@ fn reserved_refused(checks: &mut Checks, machine: &Machine) {
     };
     let named = matches!(cause, Some(FrameShortage::Source { needed, .. }) if needed > 1 << 20);
     checks.equal("4 GiB and its tables cannot be reserved", named, true);
-    checks.equal("free frames", machine.frames().free_frames(), free);
+    checks.equal("free frames", free_frames(machine), free);
     let mut program = reserved(machine, guest!("bystander"), limits()).expect("2 Wasm pages can");
     let memory = program.memory();
     checks.equal("data and tables", program.store.report().charged_frames, 32 + 2);
@@ -177,7 +177,7 @@ fn reserved_grower(checks: &mut Checks, machine: &Machine) {
     checks.equal("it wrote to every Wasm page that it got", report.resident_frames, u64::from(wasm_pages));
     checks.equal("the store is sound", report.lost.is_none(), true);
     // A Wasm page more would have been 16 frames of data, and perhaps a table.
-    let free = machine.frames().free_frames();
+    let free = free_frames(machine);
     let reserved = report.charged_frames - report.held_frames;
     checks.equal("frames that are free and not reserved are too few", free - reserved < 17, true);
     checks.equal("and it has most of the memory", u64::from(wasm_pages) * 16 > 40_000, true);

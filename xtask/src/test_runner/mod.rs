@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCo
     let policy = options.setup.missing_policy();
     let filter = options.vm.iter().flatten().map(String::as_str).next().unwrap_or_default();
     if options.spec {
-        return spec::run_aloud(workspace, options.target, policy);
+        return spec::run_aloud(workspace, options.target, options.cpus, policy);
     }
     let tally = if options.host {
         run_host(workspace)?
@@ -65,7 +65,7 @@ pub(crate) fn run_all(
 ) -> Result<Tally> {
     let mut tally = run_host(workspace)?;
     tally += run_vm(workspace, target, "", cpus, policy)?;
-    tally += run_spec(workspace, target, policy)?;
+    tally += run_spec(workspace, target, cpus, policy)?;
     Ok(tally)
 }
 
@@ -83,17 +83,17 @@ pub(crate) fn run_vm(
     policy: MissingPolicy,
 ) -> Result<Tally> {
     let mut tally = Tally::default();
-    // The boards have their own targets.
-    if target == Target::Gnu {
+    // The boards have their own targets, and one CPU each.
+    if target == Target::Gnu && cpus == 1 {
         tally += firmware::run(workspace, filter, policy, |line| show(filter, line))?;
     }
     let chosen = |name: &str| name.contains(filter);
     tally += vm::run(workspace, target, &chosen, cpus, policy, |_, line| show(filter, line))?;
-    tally += run_cases::run(workspace, target, filter)?;
+    tally += run_cases::run(workspace, target, filter, cpus)?;
     // The portable dispatch takes minutes for them: on that target they run when they are asked
     // for.
     if target == Target::Gnu || !filter.is_empty() {
-        tally += program_cases::run(workspace, target, filter, policy)?;
+        tally += program_cases::run(workspace, target, filter, cpus, policy)?;
     }
     ensure!(tally != Tally::default(), "no emulator test has `{filter}` in its name");
     Ok(tally)

@@ -87,10 +87,11 @@ const TESTS: [(&str, Test); 4] = [
 struct Bench<'a> {
     programs: Programs<'a>,
     session: Session,
+    cpus: u32,
 }
 
-/// Runs the tests whose name contains `filter`, a line each, as many at a time as this machine has
-/// CPUs for.
+/// Runs the tests whose name contains `filter` on machines with `cpus` CPUs, a line each, as many
+/// at a time as this machine has CPUs for.
 ///
 /// # Errors
 /// The directory of the boots cannot be made.
@@ -98,6 +99,7 @@ pub(super) fn run(
     workspace: &Workspace,
     target: Target,
     filter: &str,
+    cpus: u32,
     policy: MissingPolicy,
 ) -> Result<Tally> {
     let mut tally = Tally::default();
@@ -114,8 +116,8 @@ pub(super) fn run(
         }
     };
     let programs = Programs { workspace, policy };
-    let sessions = session.into_several(workers::count())?;
-    let benches: Vec<_> = sessions.into_iter().map(|session| Bench { programs, session }).collect();
+    let sessions = session.into_several(workers::count().div_ceil(cpus as usize))?;
+    let benches: Vec<_> = sessions.into_iter().map(|session| Bench { programs, session, cpus }).collect();
     let mut runs: Vec<Run<'_>> = cases.into_iter().map(Run::Compare).collect();
     runs.extend(tests.into_iter().map(|(name, test)| Run::Test(name, *test)));
     let progress = |done| Progress::new(&format!("program/{target}: {done} of {} tests", runs.len()));
@@ -171,7 +173,7 @@ fn compare(bench: &Bench<'_>, case: &Case) -> Result<Option<()>> {
     if case.words == [SCRIPT.0] {
         job.root = Some(pack_files(&[SCRIPT])?);
     }
-    let found = Recording::make(&bench.session, machine(), &job)?;
+    let found = Recording::make(&bench.session, bench.machine(), &job)?;
     let expected = node::run(&bench.programs, bench.session.directory(), &job)?;
     let (ended, said) = (expected.status.code(), text(&expected.stderr));
     ensure!(
@@ -220,7 +222,7 @@ fn arrays(bench: &Bench<'_>) -> Result<Option<()>> {
         let Some(job) = bench.programs.job(Single::QuickJs, &["-e".to_owned(), script])? else {
             return Ok(None);
         };
-        let recording = Recording::make(&bench.session, machine(), &job)?.successful()?;
+        let recording = Recording::make(&bench.session, bench.machine(), &job)?.successful()?;
         peaks.push(recording.report.sum(|memory| memory.peak_resident_frames));
     }
     ensure!(peaks[0] >= ARRAY_FRAMES, "one array took {} frames, not {ARRAY_FRAMES}", peaks[0]);
@@ -232,7 +234,7 @@ fn arrays(bench: &Bench<'_>) -> Result<Option<()>> {
 /// the same with each allocator and under the stock runtime.
 fn malloc_churn(bench: &Bench<'_>) -> Result<Option<()>> {
     let words = ["64".to_owned()];
-    let made = churn::Comparison::make(&bench.programs, &bench.session, machine(), &words)?;
+    let made = churn::Comparison::make(&bench.programs, &bench.session, bench.machine(), &words)?;
     let plain = bench.programs.job(Single::command(Program::Churn), &words)?;
     let Some((comparison, plain)) = made.zip(plain) else { return Ok(None) };
     let expected = node::run(&bench.programs, bench.session.directory(), &plain)?;
@@ -250,7 +252,7 @@ fn rust_churn(bench: &Bench<'_>) -> Result<Option<()>> {
     for allocator in [Allocator::WasiLibc, Allocator::HostHeap] {
         let single = Single::Guest(Guest { program: Program::RustChurn, allocator });
         let Some(job) = bench.programs.job(single, &words)? else { return Ok(None) };
-        let recording = Recording::make(&bench.session, machine(), &job)?.successful()?;
+        let recording = Recording::make(&bench.session, bench.machine(), &job)?.successful()?;
         // The peak includes the frames that are committed ahead of a run.
         let last = recording.report.sum(|memory| memory.resident_frames + memory.ahead_frames);
         let peak = recording.report.sum(|memory| memory.peak_resident_frames);
@@ -268,18 +270,20 @@ fn rust_churn(bench: &Bench<'_>) -> Result<Option<()>> {
 /// Checks that each pattern runs with each allocator, and that its output is the same.
 fn compare_allocators(bench: &Bench<'_>) -> Result<Option<()>> {
     let words = ["2000".to_owned()];
-    let made = allocators::Comparison::make(&bench.programs, &bench.session, machine(), &words)?;
+    let made = allocators::Comparison::make(&bench.programs, &bench.session, bench.machine(), &words)?;
     Ok(made.map(drop))
 }
 
-fn machine() -> Machine {
-    Machine {
-        memory_mib: DEFAULT_MEMORY_MIB,
-        cpus: 1,
-        accelerator: Accelerator::Tcg,
-        clock: Clock::Host,
-        time_limit: TIME_LIMIT,
-        setting: Setting::Trying,
+impl Bench<'_> {
+    fn machine(&self) -> Machine {
+        Machine {
+            memory_mib: DEFAULT_MEMORY_MIB,
+            cpus: self.cpus,
+            accelerator: Accelerator::Tcg,
+            clock: Clock::Host,
+            time_limit: TIME_LIMIT,
+            setting: Setting::Trying,
+        }
     }
 }
 

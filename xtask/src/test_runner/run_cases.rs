@@ -29,11 +29,12 @@ use table::{Case, Guest};
 /// The time limit of a guest in seconds, unless its case has a smaller one.
 const TIME_LIMIT_SECONDS: u64 = 60;
 
-/// Runs the cases whose name contains `filter`, and prints a line for each.
+/// Runs the cases whose name contains `filter`, each on a machine with `cpus` CPUs, and prints a
+/// line for each.
 ///
 /// # Errors
 /// A file cannot be read or written, or the words of a case are not a command line.
-pub(super) fn run(workspace: &Workspace, target: Target, filter: &str) -> Result<Tally> {
+pub(super) fn run(workspace: &Workspace, target: Target, filter: &str, cpus: u32) -> Result<Tally> {
     let mut tally = Tally::default();
     let chosen: Vec<_> = table::all().filter(|case| case.name.contains(filter)).collect();
     if chosen.is_empty() {
@@ -51,7 +52,7 @@ pub(super) fn run(workspace: &Workspace, target: Target, filter: &str) -> Result
         let start = Instant::now();
         let progress = Progress::new(&name);
         let attempt =
-            attempt(workspace, &session, target, case).with_context(|| format!("cannot try {name}"))?;
+            attempt(workspace, &session, target, case, cpus).with_context(|| format!("cannot try {name}"))?;
         drop(progress);
         let name = Timed(&name, start.elapsed());
         match judge(&case.expected, &attempt) {
@@ -65,12 +66,19 @@ pub(super) fn run(workspace: &Workspace, target: Target, filter: &str) -> Result
     Ok(tally)
 }
 
-/// Does what `cargo xtask run` does with the words of `case`.
-fn attempt(workspace: &Workspace, session: &Session, target: Target, case: &Case) -> Result<Attempt> {
+/// Does what `cargo xtask run` does with the words of `case`, on a machine with `cpus` CPUs.
+fn attempt(
+    workspace: &Workspace,
+    session: &Session,
+    target: Target,
+    case: &Case,
+    cpus: u32,
+) -> Result<Attempt> {
     let file = guest_file(workspace, session, case.guest)?;
     let report = session.directory().join(format!("{}.json", case.name));
     let mut options = RunOptions::parse(command_line(workspace, &file, &report, target, case.words))?;
     options.timeout = options.timeout.min(TIME_LIMIT_SECONDS);
+    options.cpus = cpus;
     let (mut console, mut output, mut errors) = (String::new(), Vec::new(), Vec::new());
     let status = run::file_job(&options, &file).and_then(|job| {
         let streams = Streams {

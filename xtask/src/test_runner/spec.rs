@@ -14,8 +14,13 @@ use std::process::ExitCode;
 ///
 /// # Errors
 /// Cargo cannot be started.
-pub(crate) fn run_aloud(workspace: &Workspace, target: Target, policy: MissingPolicy) -> Result<ExitCode> {
-    let command = command(workspace, target, policy, &["--files"]);
+pub(crate) fn run_aloud(
+    workspace: &Workspace,
+    target: Target,
+    cpus: u32,
+    policy: MissingPolicy,
+) -> Result<ExitCode> {
+    let command = command(workspace, target, cpus, policy, &["--files"]);
     let status = command.unchecked().run().context("cannot start cargo")?.status;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -24,8 +29,8 @@ pub(crate) fn run_aloud(workspace: &Workspace, target: Target, policy: MissingPo
 ///
 /// # Errors
 /// Cargo cannot be started, or its output cannot be read.
-pub(crate) fn run(workspace: &Workspace, target: Target, policy: MissingPolicy) -> Result<Tally> {
-    let command = command(workspace, target, policy, &[]).unchecked();
+pub(crate) fn run(workspace: &Workspace, target: Target, cpus: u32, policy: MissingPolicy) -> Result<Tally> {
+    let command = command(workspace, target, cpus, policy, &[]).unchecked();
     let output = command.reader().context("cannot start cargo")?;
     let mut counted = None;
     for line in BufReader::new(&output).lines() {
@@ -44,9 +49,15 @@ pub(crate) fn run(workspace: &Workspace, target: Target, policy: MissingPolicy) 
     Ok(tally)
 }
 
-fn command(workspace: &Workspace, target: Target, policy: MissingPolicy, options: &[&str]) -> Expression {
-    let target = format!("--target={target}");
-    let mut words = vec!["run", "--quiet", "--package", "palimpsest-spec-host", "--", &target];
+fn command(
+    workspace: &Workspace,
+    target: Target,
+    cpus: u32,
+    policy: MissingPolicy,
+    options: &[&str],
+) -> Expression {
+    let (target, cpus) = (format!("--target={target}"), format!("--cpus={cpus}"));
+    let mut words = vec!["run", "--quiet", "--package", "palimpsest-spec-host", "--", &target, &cpus];
     words.extend(match policy {
         MissingPolicy::Install => None,
         MissingPolicy::Refuse => Some("--no-setup"),

@@ -39,7 +39,7 @@ struct Library<T: 'static> {
     memory: Memory,
 }
 
-impl<T: 'static> Library<T> {
+impl<T: Send + 'static> Library<T> {
     /// Instantiates `guest` with the definitions in `linker`, and initializes it.
     fn load(
         guest: Guest<'_>,
@@ -92,7 +92,7 @@ impl<T: 'static> Library<T> {
     }
 }
 
-impl<T: 'static> Library<T> {
+impl<T: Send + 'static> Library<T> {
     /// Writes `bytes` at `address`.
     fn write(&mut self, address: u32, bytes: &[u8]) -> Result<(), RunError> {
         let memory = self.memory;

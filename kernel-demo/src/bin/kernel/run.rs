@@ -12,7 +12,7 @@ mod limits;
 
 use alloc::{string::ToString, vec::Vec};
 
-use kernel_demo::{ExitStatus, Machine, Reason};
+use kernel_demo::{ExitStatus, Machine, Reason, errands};
 use palimpsest_engine::{Config, Engine, Module, ModuleError, Store};
 use palimpsest_protocol::{Driver, Entry, MemoryReport, Outcome, Report, Run, Value, files};
 
@@ -74,8 +74,13 @@ impl Measured {
     }
 }
 
-/// Runs the guest as `request` specifies, and reports.
+/// Runs the guest as `request` specifies, and reports. With several CPUs, each of its slices or
+/// calls is on one that is chosen at random.
 pub(crate) fn guest(machine: &Machine, request: &Run) -> ExitStatus {
+    errands::lend(machine, || on_any_cpu(machine, request))
+}
+
+fn on_any_cpu(machine: &Machine, request: &Run) -> ExitStatus {
     let free_frames_at_start = machine.frames().free_frames();
     let mut measured = Measured::default();
     let ended = match run(machine, request, &mut measured) {
@@ -89,6 +94,7 @@ pub(crate) fn guest(machine: &Machine, request: &Run) -> ExitStatus {
         Ok(Ended::Exited(code)) => (Outcome::Exited, Vec::new(), Some(code), None),
         Err(error) => (error.outcome(), Vec::new(), None, Some(error.to_string())),
     };
+    errands::flush_all();
     let report = Report {
         outcome,
         results,

@@ -1,11 +1,12 @@
 //! Runs a guest's calls in slices of time, and samples its frames after each slice.
 //!
 //! The guest runs until its slice is used up or it waits. It is then continued at once, because no
-//! other guest exists. The samples, and a last one at the end, become the timeline of the report.
+//! other guest exists. With several CPUs each slice is on [any of them](errands::anywhere). The
+//! samples, and a last one at the end, become the timeline of the report.
 
 use alloc::vec::Vec;
 
-use kernel_demo::{clock, memory::Space};
+use kernel_demo::{clock, errands, memory::Space};
 use palimpsest_engine::{Error, Func, Linker, Module, Poll, Store, Task, TaskError, Val};
 use palimpsest_wasi::{Clock, TscClock};
 use thiserror::Error;
@@ -41,7 +42,7 @@ pub(crate) struct Sliced<T: 'static> {
     ticks: u64,
 }
 
-impl<T: 'static> Sliced<T> {
+impl<T: Send + 'static> Sliced<T> {
     pub(crate) fn new(store: Store<T>, space: &'static Space, time: TscClock) -> Self {
         Self { store: Some(store), space, time, timeline: Samples::default(), fuel_used: 0, ticks: 0 }
     }
@@ -93,7 +94,7 @@ impl<T: 'static> Sliced<T> {
         let before = clock::ticks();
         let mut task = make(store)?;
         let ended = loop {
-            match task.run(SLICE_FUEL) {
+            match errands::anywhere(|| task.run(SLICE_FUEL)) {
                 Poll::Runnable => {}
                 Poll::Waiting { until_ns } => {
                     self.time.wait_until(until_ns);

@@ -67,6 +67,10 @@ struct Options {
     /// The compilation target of the kernel
     #[arg(long, value_enum, default_value_t = Target::Gnu)]
     target: Target,
+    /// The number of CPUs of the kernel's machine. With several, each directive is executed on one
+    /// that is chosen at random
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    cpus: u32,
     /// Print a line for each file of tests
     #[arg(long)]
     files: bool,
@@ -114,10 +118,14 @@ fn run(options: &Options) -> Result<ExitCode> {
     let tests = Tests::assemble(&workspace)?;
     drop(progress);
     let mut verdict = Verdict::default();
-    tests.run_on_host(&workspace, detail, &mut verdict)?;
-    tests.run_in_vm(&workspace, options.target, detail, &mut verdict)?;
+    // Only the kernel runs on several CPUs.
+    let on_one = options.cpus == 1;
+    if on_one {
+        tests.run_on_host(&workspace, detail, &mut verdict)?;
+    }
+    tests.run_in_vm(&workspace, options, detail, &mut verdict)?;
     // The firmware does not depend on the kernel's target: it is tested with the default one.
-    if options.target == Target::Gnu {
+    if on_one && options.target == Target::Gnu {
         tests.run_on_board(&workspace, options, detail, &mut verdict)?;
     }
     println!("{}", verdict.tally);
@@ -185,12 +193,15 @@ impl Tests {
     fn run_in_vm(
         &self,
         workspace: &Workspace,
-        target: Target,
+        options: &Options,
         detail: Detail,
         verdict: &mut Verdict,
     ) -> Result<()> {
-        let name = format!("spec/{target}");
-        let session = match Session::new(workspace, target, Image::SPEC) {
+        let name = match options.cpus {
+            1 => format!("spec/{}", options.target),
+            cpus => format!("spec/{}/{cpus}-cpus", options.target),
+        };
+        let session = match Session::new(workspace, options.target, Image::SPEC) {
             Ok(session) => session,
             Err(error) => {
                 verdict.tally.fail(&name, &format_args!("{error:#}"), "");
@@ -199,7 +210,7 @@ impl Tests {
         };
         let machine = Machine {
             memory_mib: DEFAULT_MEMORY_MIB,
-            cpus: 1,
+            cpus: options.cpus,
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
             time_limit: TIME_LIMIT,

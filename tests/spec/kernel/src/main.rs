@@ -2,15 +2,16 @@
 //!
 //! `cargo xtask test --spec` boots this kernel with a command stream in the boot archive. The
 //! kernel prints each failure, a line after each file, and the totals last. Each file must release
-//! all of its frames before the next one starts.
+//! all of its frames before the next one starts. On a machine with several CPUs each directive is
+//! executed on one that is chosen at random.
 
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
-use kernel_demo::{ExitStatus, Machine, boot_main, println, stack};
-use palimpsest_engine::{Backing, Fuel, Paged};
+use kernel_demo::{ExitStatus, Machine, boot_main, errands, println, stack};
+use palimpsest_engine::{Backing, Paged};
 use palimpsest_spec::{
     COMPLETE, STREAM_FILE, Totals,
     runner::{self, Event, RunError},
@@ -25,7 +26,7 @@ fn main(machine: Machine) -> ExitStatus {
     };
     let before = machine.frames().free_frames();
     let mut leaks = 0;
-    let totals = match run(&machine, stream, before, &mut leaks) {
+    let totals = match errands::lend(&machine, || run(&machine, stream, before, &mut leaks)) {
         Ok(totals) => totals,
         Err(error) => {
             println!("FAILED the tests cannot be run: {error}");
@@ -33,6 +34,9 @@ fn main(machine: Machine) -> ExitStatus {
         }
     };
     println!("free frames: {before} before, {} after", machine.frames().free_frames());
+    if machine.cpus() > 1 {
+        println!("seed {:#x}: {} directives on other CPUs", errands::SEED, errands::done());
+    }
     println!("kernel stack: at most {} bytes were in use", stack::peak_bytes());
     println!("{COMPLETE}{}", totals.directives());
     println!("{totals}");
@@ -42,9 +46,10 @@ fn main(machine: Machine) -> ExitStatus {
 /// Runs all tests, and counts the files after which not exactly `free_frames` frames are free.
 fn run(machine: &Machine, stream: &[u8], free_frames: u64, leaks: &mut u32) -> Result<Totals, RunError> {
     let backing = Backing::from(Paged::new(machine.space()));
-    runner::run(stream, &backing, Fuel::Unmetered, &mut |event| {
+    runner::run_moved(stream, &backing, |work| errands::anywhere(work), &mut |event| {
         println!("{event}");
         let Event::FileDone { file, .. } = event else { return };
+        errands::flush_all();
         let free = machine.frames().free_frames();
         if free != free_frames {
             println!("FAILED {file}: {free_frames} frames were free before, {free} are free after");

@@ -7,6 +7,7 @@ use kernel_demo::Machine;
 use palimpsest_engine::StoreReport;
 use palimpsest_paging::Usage;
 
+use crate::harness::free_frames;
 use crate::hostile::live_blocks;
 
 /// The state of a machine without programs.
@@ -23,9 +24,10 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn of(machine: &Machine) -> Self {
+        let free_frames = free_frames(machine);
         let usage = machine.space().usage();
         Self {
-            free_frames: machine.frames().free_frames(),
+            free_frames,
             held_frames: frames_of(&usage),
             file_frames: live_blocks(),
             reserved_bytes: usage.reserved_bytes,
@@ -43,8 +45,8 @@ impl Ledger {
         machine: &Machine,
         stores: impl Iterator<Item = StoreReport>,
     ) -> Result<(), String> {
-        let usage = machine.space().usage();
         let now = Self::of(machine);
+        let usage = machine.space().usage();
         let (mut resident, mut ahead, mut deferred, mut tables, mut reserved) = (0, 0, 0, 0, 0);
         for store in stores {
             resident += store.resident_frames;

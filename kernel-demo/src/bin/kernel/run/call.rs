@@ -9,7 +9,7 @@ use alloc::{
     vec::Vec,
 };
 
-use kernel_demo::{clock, println};
+use kernel_demo::{clock, errands, println};
 use palimpsest_engine::{Engine, Func, Instance, Module, Paged, Store, Val};
 
 use super::{Ended, Guest, Measured, RunError};
@@ -65,7 +65,7 @@ fn call(
         initialize(store, instance)?;
     }
     let mut results: Vec<Val> = ty.results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
-    match func.call(store, &arguments, &mut results) {
+    match errands::anywhere(|| func.call(store, &arguments, &mut results)) {
         Ok(()) => Ok(Ended::Returned(results.iter().map(values::result).collect())),
         Err(cause) => Err(RunError::of_call(name, SliceError::Guest(cause))),
     }
