@@ -69,8 +69,8 @@ pub struct Soak {
     pub seed: u64,
     /// The time after which no further round begins.
     pub seconds: u64,
-    /// The number of rounds, which then count instead of the time. A seed and a number of rounds
-    /// always have the same result.
+    /// The number of rounds, which then count instead of the time. On one CPU, a seed and a number
+    /// of rounds always have the same result.
     #[serde(deserialize_with = "Option::deserialize")]
     pub rounds: Option<u64>,
 }

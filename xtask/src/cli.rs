@@ -213,6 +213,10 @@ pub(crate) struct SoakOptions {
     /// Stop after this many rounds, without a limit of time
     #[arg(long, value_name = "R", conflicts_with = "minutes")]
     pub(crate) rounds: Option<u64>,
+    /// The number of CPUs. With several, guests are cleared on one and resumed on another, while
+    /// freed frames are overwritten
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) cpus: u32,
     /// The compilation target of the kernel
     #[arg(long, value_enum, default_value_t = Target::Gnu)]
     pub(crate) target: Target,

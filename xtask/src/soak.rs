@@ -1,7 +1,8 @@
 //! `cargo xtask soak`: random programs in the kernel of the emulator tests, for minutes or hours.
 //!
 //! The kernel prints its figures every minute. At the first difference it prints the seed and the
-//! round, with which this command reproduces it.
+//! round, with which this command reproduces it. With several CPUs it runs guests that are cleared
+//! on one and resumed on another instead, while freed frames are overwritten.
 
 use crate::cli::SoakOptions;
 use anyhow::Result;
@@ -37,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, options: &SoakOptions) -> Result<ExitCo
     };
     let machine = Machine {
         memory_mib: DEFAULT_MEMORY_MIB,
-        cpus: 1,
+        cpus: options.cpus,
         accelerator: Accelerator::Tcg,
         clock: Clock::Host,
         time_limit,

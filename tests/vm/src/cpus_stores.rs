@@ -6,20 +6,23 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use kernel_demo::executor::{Ended, Moves, Scheduler};
-use kernel_demo::memory::PHYSICAL_OFFSET;
-use kernel_demo::{Machine, Reason, println, timer};
-use palimpsest_engine::{Caller, Error, Fuel, Linker, Module, Pause, Store, Strategy, Task, Val};
-use palimpsest_paging::{CachedPool, Frame};
+use kernel_demo::memory::{PHYSICAL_OFFSET, Space};
+use kernel_demo::{ExitStatus, Machine, Reason, clock, println, timer};
+use palimpsest_engine::{
+    Caller, Cleared, Error, Extern, Fuel, Linker, Module, Pause, Store, Strategy, Task, Val,
+};
+use palimpsest_paging::{CacheUsage, CachedPool, Frame};
+use palimpsest_protocol::Soak;
 use spin::Mutex;
 
-use crate::harness::{Checks, VmTest};
+use crate::harness::{Accounts, Checks, VmTest, warm_up};
 use crate::wasm::{Program, config, engine, guest, module};
 
 /// The CPUs of these tests.
 const CPUS: u32 = 4;
 
 pub(crate) const TESTS: &[VmTest] = &[
-    VmTest::new("cpus-resume-what-others-cleared", 3, moving).on_cpus(CPUS),
+    VmTest::new("cpus-resume-what-others-cleared", 4, moving).on_cpus(CPUS),
     VmTest::new("cpus-share-a-module-and-an-image", 2, sharing).on_cpus(CPUS),
     VmTest::new("cpus-free-frames-when-a-clear-returns", 2, frames_at_once).on_cpus(CPUS),
     VmTest::new("cpus-take-frames-back-from-idle-stores", 3, relief).on_cpus(CPUS),
@@ -31,16 +34,53 @@ const SLICE: Duration = Duration::from_millis(1);
 /// What the host keeps for a store.
 struct World {
     frames: &'static CachedPool,
+    space: &'static Space,
     rounds: u64,
+    /// Rounds in which the frames that the clear has released could be counted.
+    counted: u64,
 }
 
-/// Overwrites free frames after a clear, which may have been the guest's. Then the guest's turn
-/// ends, in three of four rounds.
-fn cleared(mut caller: Caller<'_, World>) -> Result<(), Error> {
+impl World {
+    fn new(machine: &Machine) -> Self {
+        Self { frames: machine.frames(), space: machine.space(), rounds: 0, counted: 0 }
+    }
+
+    /// The free frames of the calling CPU.
+    fn nearby(&self) -> CacheUsage {
+        self.frames.cache(self.space.cpu()).expect("each CPU has a cache")
+    }
+
+    /// Returns how many frames more or fewer than the clear reports the calling CPU has got since
+    /// `before`.
+    ///
+    /// A clear releases frames to the calling CPU, which alone uses them until it exchanges some
+    /// with the pool. Then they cannot be counted.
+    fn difference(&mut self, before: CacheUsage, cleared: Cleared) -> u64 {
+        let after = self.nearby();
+        let exchanges = |usage: CacheUsage| (usage.refills, usage.spills, usage.recalls);
+        if exchanges(before) != exchanges(after) {
+            return 0;
+        }
+        self.counted += 1;
+        let released = cleared.frames_released + cleared.tables_released;
+        (after.free_frames - before.free_frames).abs_diff(released)
+    }
+}
+
+/// Clears pages, and compares the frames that are free then with what the clear reports. Then it
+/// overwrites free frames. In three of four rounds the guest's turn ends.
+fn clear(mut caller: Caller<'_, World>, start: u32, count: u32) -> Result<u32, Error> {
+    let memory = caller.get_export("memory").and_then(Extern::into_memory).expect("the guest exports it");
+    let before = caller.data().nearby();
+    let cleared = memory.clear_pages(&mut caller, start.into(), count.into()).expect("the range is inside");
     let world = caller.data_mut();
+    let wrong = u32::try_from(world.difference(before, cleared)).unwrap_or(u32::MAX);
     world.rounds += 1;
     poison(world.frames);
-    if world.rounds.is_multiple_of(4) { Ok(()) } else { Err(Error::host(Pause::until(0, &[]))) }
+    if world.rounds.is_multiple_of(4) {
+        return Ok(wrong);
+    }
+    Err(Error::host(Pause::until(0, &[Val::I32(wrong.cast_signed())])))
 }
 
 /// Overwrites the four frames that are allocated next.
@@ -55,32 +95,34 @@ fn poison(pool: &CachedPool) {
 }
 
 /// Runs guests of `tests/vm/guests/moving.wat`, which move between the CPUs.
-struct Crowd {
-    frames: &'static CachedPool,
+struct Crowd<'m> {
+    machine: &'m Machine,
     linker: Linker<World>,
     scheduler: Scheduler<World>,
     right: AtomicUsize,
     rounds: AtomicU64,
+    counted: AtomicU64,
 }
 
-impl Crowd {
-    fn new(machine: &Machine) -> Self {
+impl<'m> Crowd<'m> {
+    fn new(machine: &'m Machine) -> Self {
         let mut linker = Linker::new();
-        linker.func_wrap("host", "cleared", cleared).expect("the name is free");
+        linker.func_wrap("host", "clear", clear).expect("the name is free");
         let scheduler = Scheduler::new(machine, timer::calibrate(), SLICE, Moves::Random);
         Self {
-            frames: machine.frames(),
+            machine,
             linker,
             scheduler,
             right: AtomicUsize::new(0),
             rounds: AtomicU64::new(0),
+            counted: AtomicU64::new(0),
         }
     }
 
     /// Adds a guest that works for this many rounds.
     fn spawn(&self, module: &Module, seed: u64, rounds: u32) {
         let arguments = [Val::I64(seed.cast_signed()), Val::I32(rounds.cast_signed())];
-        let store = Store::new(module.engine(), World { frames: self.frames, rounds: 0 });
+        let store = Store::new(module.engine(), World::new(self.machine));
         let task = Task::instantiate(store, &self.linker, module, "rounds", &arguments);
         self.scheduler.spawn(task.expect("the guest links"));
     }
@@ -88,6 +130,7 @@ impl Crowd {
     /// Counts a guest that has ended.
     fn count(&self, ended: &Ended<World>) {
         self.rounds.fetch_add(ended.store.data().rounds, Ordering::Relaxed);
+        self.counted.fetch_add(ended.store.data().counted, Ordering::Relaxed);
         let is_right = matches!(ended.result.as_deref(), Ok([Val::I32(0)]));
         self.right.fetch_add(usize::from(is_right), Ordering::Relaxed);
         if !is_right {
@@ -96,7 +139,8 @@ impl Crowd {
     }
 
     fn print(&self) {
-        println!("{} rounds, {} moves", self.rounds.load(Ordering::Relaxed), self.scheduler.moved());
+        let [rounds, counted] = [&self.rounds, &self.counted].map(|count| count.load(Ordering::Relaxed));
+        println!("{rounds} rounds, frames counted in {counted} of them, {} moves", self.scheduler.moved());
     }
 }
 
@@ -105,15 +149,65 @@ fn moving_module(machine: &Machine) -> Module {
     module(&engine(machine, config(machine).fuel(Fuel::Metered)), guest!("moving"))
 }
 
-fn moving(checks: &mut Checks, machine: &Machine) {
-    const GUESTS: usize = 16;
-    const ROUNDS: u32 = 5_000;
+/// The guests of a crowd, and the rounds of each.
+const GUESTS: usize = 16;
+const ROUNDS: u32 = 5_000;
+
+/// Runs a crowd of guests, each with its own engine.
+fn crowd(machine: &Machine, seed: u64) -> Crowd<'_> {
     let crowd = Crowd::new(machine);
     for guest in 0..GUESTS {
-        crowd.spawn(&moving_module(machine), guest as u64, ROUNDS);
+        crowd.spawn(&moving_module(machine), seed + guest as u64, ROUNDS);
     }
     crowd.scheduler.run(machine, |_, ended| crowd.count(&ended));
+    crowd
+}
+
+/// Runs one crowd after the other, for the time or the rounds that `plan` states.
+pub(crate) fn soak(machine: &Machine, plan: &Soak) -> ExitStatus {
+    warm_up(machine);
+    // The first crowd allocates what the kernel keeps.
+    drop(crowd(machine, plan.seed));
+    machine.on_all_cpus(|_| {});
+    let rate = timer::calibrate();
+    let (start, limit) = (clock::ticks(), rate.ticks_in(Duration::from_secs(plan.seconds)));
+    let before = Accounts::of(machine);
+    let [mut rounds, mut counted, mut moves, mut minutes] = [0; 4];
+    loop {
+        let elapsed = clock::ticks() - start;
+        let is_over = plan.rounds.map_or(elapsed >= limit, |most| rounds >= most);
+        if is_over || elapsed / rate.ticks_in(Duration::from_secs(60)).max(1) > minutes {
+            minutes += 1;
+            println!(
+                "seed {}: {rounds} rounds, frames counted in {counted} of them, {moves} moves",
+                plan.seed
+            );
+        }
+        if is_over {
+            return ExitStatus::Success;
+        }
+        let crowd = crowd(machine, plan.seed.wrapping_add(rounds));
+        rounds += crowd.rounds.load(Ordering::Relaxed);
+        counted += crowd.counted.load(Ordering::Relaxed);
+        moves += crowd.scheduler.moved();
+        let right = crowd.right.load(Ordering::Relaxed);
+        drop(crowd);
+        machine.on_all_cpus(|_| {});
+        let after = Accounts::of(machine);
+        if right != GUESTS || after != before || machine.interrupts_sent(Reason::Discard) != 0 {
+            println!(
+                "FAILED after {rounds} rounds: {right} of {GUESTS} guests are right; {after:?}, at first {before:?}"
+            );
+            return ExitStatus::GuestFailed;
+        }
+    }
+}
+
+fn moving(checks: &mut Checks, machine: &Machine) {
+    let crowd = crowd(machine, 0);
     crowd.print();
+    let (rounds, counted) = (crowd.rounds.load(Ordering::Relaxed), crowd.counted.load(Ordering::Relaxed));
+    checks.equal("the released frames were counted in half of the rounds", counted >= rounds / 2, true);
     checks.equal("guests that found what they must", crowd.right.into_inner(), GUESTS);
     checks.equal("the guests have moved 1,000 times", crowd.scheduler.moved() >= 1_000, true);
     checks.equal("interrupts for discards", machine.interrupts_sent(Reason::Discard), 0);

@@ -113,6 +113,7 @@ fn main(machine: Machine) -> ExitStatus {
     match &machine.request().task {
         Task::ListTests => list(),
         Task::Test(name) => run_one(&machine, name),
+        Task::Soak(plan) if machine.cpus() > 1 => cpus_stores::soak(&machine, plan),
         Task::Soak(plan) => soak::run(&machine, plan),
         other @ (Task::Tour | Task::Run(_) | Task::Specification | Task::Measure(_)) => {
             println!("this kernel supports the tasks ListTests, Test and Soak, not {other:?}");
