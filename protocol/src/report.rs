@@ -33,9 +33,12 @@ pub struct Report {
     pub cpus: u64,
     /// Interrupts that CPUs have sent to each other because memory was discarded.
     pub interrupts_for_discards: u64,
+    /// Table frames of no memory any more, which were not free yet when the guest's store had been
+    /// dropped, because a CPU had not flushed its TLB.
+    pub waiting_table_frames: u64,
     /// Free frames before the guest was loaded.
     pub free_frames_at_start: u64,
-    /// Free frames after the guest's store was dropped.
+    /// Free frames after the guest's store was dropped, and all CPUs have flushed their TLBs.
     pub free_frames_at_end: u64,
     /// Instructions of the instantiation, if the clock counts instructions.
     #[serde(deserialize_with = "Option::deserialize")]
@@ -91,6 +94,9 @@ pub struct MemoryReport {
     pub faults: u64,
     /// Frames that clears have released.
     pub frames_released: u64,
+    /// Table frames that the memory has given up, and that were not free until other CPUs had
+    /// flushed their TLBs.
+    pub tables_waited: u64,
 }
 
 #[cfg(test)]
@@ -101,7 +107,8 @@ mod tests {
 
     const REPORT: &str = r#"{"outcome":"exited","results":[],"error":null,"exit_code":7,
         "memories":[{"size_wasm_pages":2,"resident_frames":1,"ahead_frames":2,"peak_resident_frames":4,"table_frames":3,
-        "faults":5,"frames_released":3}],"cpus":1,"interrupts_for_discards":0,"free_frames_at_start":1,"free_frames_at_end":1,
+        "faults":5,"frames_released":3,"tables_waited":6}],"cpus":1,"interrupts_for_discards":0,"waiting_table_frames":2,
+        "free_frames_at_start":1,"free_frames_at_end":1,
         "instructions_to_instantiate":null,"instructions_to_run":null,"nanoseconds_to_run":null,
         "timeline":[],"output_timeline":[[5,20],[9,7]]}"#;
 
@@ -118,7 +125,7 @@ mod tests {
     fn each_field_is_required() -> Result<(), serde_json::Error> {
         let json: Json = serde_json::from_str(REPORT)?;
         let fields = json.as_object().expect("a report is an object");
-        assert_eq!(fields.len(), 14);
+        assert_eq!(fields.len(), 15);
         for name in fields.keys() {
             let mut damaged = fields.clone();
             damaged.remove(name);

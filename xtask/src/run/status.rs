@@ -90,7 +90,7 @@ mod tests {
     fn report(outcome: &str) -> Result<Report, AnswerError> {
         answer::parse(&format!(
             r#"{{"outcome":"{outcome}","results":[],"error":null,"exit_code":200,"memories":[],
-            "cpus":1,"interrupts_for_discards":0,"free_frames_at_start":1,"free_frames_at_end":1,"instructions_to_instantiate":null,
+            "cpus":1,"interrupts_for_discards":0,"waiting_table_frames":0,"free_frames_at_start":1,"free_frames_at_end":1,"instructions_to_instantiate":null,
             "instructions_to_run":null,"nanoseconds_to_run":null,"timeline":[],"output_timeline":[]}}"#
         ))
     }

@@ -18,6 +18,7 @@ pub(crate) fn of_memory<T>(store: &Store<T>, memory: Memory) -> MemoryReport {
         table_frames: residency.table_frames,
         faults: residency.faults,
         frames_released: residency.frames_released,
+        tables_waited: residency.tables_waited,
     }
 }
 
@@ -42,7 +43,13 @@ pub(crate) fn publish(report: &Report) {
         );
     }
     if report.cpus > 1 {
-        println!("{} CPUs, {} interrupts for discards", report.cpus, report.interrupts_for_discards);
+        println!(
+            "{} CPUs, {} interrupts for discards, {} table frames waited for flushes, {} wait",
+            report.cpus,
+            report.interrupts_for_discards,
+            report.sum(|memory| memory.tables_waited),
+            report.waiting_table_frames,
+        );
     }
     println!("free frames: {} at start, {} at end", report.free_frames_at_start, report.free_frames_at_end);
     send(report);

@@ -94,6 +94,7 @@ fn on_any_cpu(machine: &Machine, request: &Run) -> ExitStatus {
         Ok(Ended::Exited(code)) => (Outcome::Exited, Vec::new(), Some(code), None),
         Err(error) => (error.outcome(), Vec::new(), None, Some(error.to_string())),
     };
+    let waiting_table_frames = machine.space().usage().waiting_table_frames;
     errands::flush_all();
     let report = Report {
         outcome,
@@ -103,6 +104,7 @@ fn on_any_cpu(machine: &Machine, request: &Run) -> ExitStatus {
         memories: measured.memories,
         cpus: machine.cpus() as u64,
         interrupts_for_discards: machine.interrupts_sent(Reason::Discard),
+        waiting_table_frames,
         free_frames_at_start,
         free_frames_at_end: machine.frames().free_frames(),
         instructions_to_instantiate: icount(measured.instantiate_ticks),

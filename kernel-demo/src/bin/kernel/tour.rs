@@ -94,6 +94,7 @@ pub(crate) fn give(machine: &Machine) -> ExitStatus {
         }
         Some(error) => println!("\ntour failed: {error}"),
     }
+    let waiting_table_frames = machine.space().usage().waiting_table_frames;
     let report = Report {
         outcome,
         results: Vec::new(),
@@ -101,6 +102,7 @@ pub(crate) fn give(machine: &Machine) -> ExitStatus {
         memories,
         cpus: machine.cpus() as u64,
         interrupts_for_discards: machine.interrupts_sent(Reason::Discard),
+        waiting_table_frames,
         free_frames_at_start,
         free_frames_at_end: machine.frames().free_frames(),
         instructions_to_instantiate: None,

@@ -27,16 +27,18 @@ pub(super) fn step_8(machine: &Machine) -> Result<(), TourError> {
     for guest in 0..guests {
         scheduler.spawn(task(machine, guest as u64)?);
     }
-    let right = AtomicU64::new(0);
+    let [right, waited] = [AtomicU64::new(0), AtomicU64::new(0)];
     scheduler.run(machine, |_, ended: Box<Ended<()>>| {
         let is_right = matches!(ended.result.as_deref(), Ok([Val::I32(0)]));
         right.fetch_add(is_right.into(), Ordering::Relaxed);
+        waited.fetch_add(ended.store.report().tables_waited, Ordering::Relaxed);
     });
     let for_discards = machine.interrupts_sent(Reason::Discard);
     println!(
         "   every byte right, though guests moved to another CPU {} times; {for_discards} interrupts for discards",
         scheduler.moved()
     );
+    println!("   {} table frames waited until other CPUs had flushed", waited.into_inner());
     must_be("guests that found what they had written", right.into_inner(), guests as u64)?;
     must_be("interrupts for discards", for_discards, 0)
 }
