@@ -417,11 +417,13 @@ impl Memory {
         offset: usize,
         bytes: &[u8],
     ) -> Result<(), MemoryAccessError> {
+        let mut ctx = ctx.as_context_mut();
         let memory = self.data_mut(ctx.as_context_mut());
         let (len, size) = (bytes.len(), memory.len());
         let target = memory.get_mut(offset..).and_then(|memory| memory.get_mut(..len));
-        target.ok_or(MemoryAccessError { offset, len, size })?.copy_from_slice(bytes);
-        Ok(())
+        let written = target.map(|target| target.copy_from_slice(bytes));
+        ctx.into_wasmi().data().end_touch();
+        written.ok_or(MemoryAccessError { offset, len, size })
     }
 
     /// Returns what the memory holds, in frames.

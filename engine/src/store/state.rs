@@ -179,6 +179,15 @@ impl<T> StoreState<T> {
         }
     }
 
+    /// Ends what [`touch`](Self::touch) began. No borrow of the memories is left, so another CPU
+    /// may take back frames that they hold ahead of need.
+    #[inline]
+    pub(crate) fn end_touch(&self) {
+        if !self.is_inside {
+            self.attend(Presence::Leave);
+        }
+    }
+
     /// Informs the arena of what the calling CPU does with the memories, if there are other CPUs.
     #[inline]
     fn attend(&self, presence: Presence) {

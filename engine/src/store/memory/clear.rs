@@ -41,6 +41,7 @@ pub(crate) fn clear<T: 'static>(
         + (cleared.frames_retained + cleared.frames_committed) * ZEROED_UNITS
         + (cleared.tables_released + cleared.tables_waiting) * TABLE_UNITS;
     charge(&mut ctx, units.max(1));
+    ctx.data().end_touch();
     cleared
 }
 

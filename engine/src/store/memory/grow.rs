@@ -33,7 +33,6 @@ pub(crate) fn grow<T: 'static>(
     delta: u64,
 ) -> Result<u64, GrowError> {
     let mut ctx = ctx.as_context_mut();
-    ctx.data().touch();
     let memory = record.wasmi();
     let page_size = record.ty().page_size();
     let size = page_size.pages_in(size_bytes);
@@ -47,7 +46,8 @@ pub(crate) fn grow<T: 'static>(
     let grown_bytes = page_size.bytes_of(grown).expect("the maximum is within what was reserved");
     let span = Span::growth(size_bytes, grown_bytes);
     let refused = || GrowError::Refused { size, delta };
-    record.region().with(|region| {
+    ctx.data().touch();
+    let grown = record.region().with(|region| {
         let more = span.end() - span.start();
         if more > UNPAID_BYTES && region.fill_time() == FillTime::ByteByByte {
             if more > MOST_FILLED_BYTES {
@@ -68,7 +68,9 @@ pub(crate) fn grow<T: 'static>(
         }
         region.set_limit(span.start()).expect("no page above the old limit was touched");
         Err(refused())
-    })
+    });
+    ctx.data().end_touch();
+    grown
 }
 
 #[cfg(test)]
