@@ -9,7 +9,7 @@
 //! other and of the host.
 
 use crate::progress;
-use crate::workspace::{Variable, Workspace};
+use crate::workspace::{Variable, WITHOUT_LTO, Workspace};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use duct::Expression;
@@ -89,6 +89,12 @@ impl Image {
     #[must_use]
     pub const fn new(package: &'static str, binary: &'static str) -> Self {
         Self { package, binary, profile: &[], features: "" }
+    }
+
+    /// The same in the profile [`WITHOUT_LTO`].
+    #[must_use]
+    pub const fn without_lto(self) -> Self {
+        Self { profile: WITHOUT_LTO, ..self }
     }
 }
 

@@ -26,6 +26,13 @@ const BUILD_VARIABLES: [&str; 6] = [
 /// An environment variable of a command: its name and its value.
 pub type Variable = (&'static str, &'static str);
 
+/// Variables that remove link-time optimization from the release profile.
+///
+/// With it, wasmi is optimized again for each image, which takes most of the time of a build.
+/// Without it, the images of a target share its compiled code. The single codegen unit of the
+/// profile is enough for wasmi's tail calls.
+pub const WITHOUT_LTO: &[Variable] = &[("CARGO_PROFILE_RELEASE_LTO", "off")];
+
 /// The repository on this machine.
 #[derive(Debug)]
 pub struct Workspace {

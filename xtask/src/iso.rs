@@ -14,10 +14,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// The example that GRUB loads.
-pub(crate) const MULTIBOOT2: Image = Image::new("palimpsest-multiboot2", "multiboot2");
+pub(crate) const MULTIBOOT2: Image = Image::new("palimpsest-multiboot2", "multiboot2").without_lto();
 
 /// The example that Limine loads.
-pub(crate) const LIMINE: Image = Image::new("palimpsest-limine", "limine");
+pub(crate) const LIMINE: Image = Image::new("palimpsest-limine", "limine").without_lto();
 
 /// Makes the images and prints how to boot each of them.
 ///

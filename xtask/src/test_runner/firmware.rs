@@ -10,7 +10,7 @@ use palimpsest_host::board::Board;
 use palimpsest_host::protocol::Expected;
 use palimpsest_host::setup::{self, MissingPolicy};
 use palimpsest_host::tally::Tally;
-use palimpsest_host::workspace::Workspace;
+use palimpsest_host::workspace::{WITHOUT_LTO, Workspace};
 
 /// The checks in the example's sources. The Cortex-M4 has a memory protection unit, and more of
 /// them.
@@ -63,7 +63,7 @@ fn run_one(
             return Ok(String::new());
         }
     }
-    let image = match board.build(workspace, "palimpsest-firmware", "firmware", &[], &[]) {
+    let image = match board.build(workspace, "palimpsest-firmware", "firmware", &[], WITHOUT_LTO) {
         Ok(image) => image,
         Err(error) => {
             tally.fail(&name, &format_args!("{error:#}"), "");

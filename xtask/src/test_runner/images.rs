@@ -9,7 +9,7 @@ use anyhow::Result;
 use palimpsest_host::board::Board;
 use palimpsest_host::kernel::{self, Image, Target};
 use palimpsest_host::tally::{Tally, Timed};
-use palimpsest_host::workspace::Workspace;
+use palimpsest_host::workspace::{WITHOUT_LTO, Workspace};
 use std::fmt;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -55,7 +55,7 @@ impl Images {
                 images.try_for_each(|image| kernel::build(workspace, target, image).map(drop))
             }
             Self::Firmware => FIRMWARE.into_iter().try_for_each(|(board, package, binary)| {
-                board.build(workspace, package, binary, &[], &[]).map(drop)
+                board.build(workspace, package, binary, &[], WITHOUT_LTO).map(drop)
             }),
         }
     }

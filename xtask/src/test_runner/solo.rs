@@ -65,6 +65,8 @@ const UNOPTIMIZED: Image = Image {
     profile: &[
         ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
         ("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true"),
+        // The build scripts stay as they are for the other images.
+        ("CARGO_PROFILE_RELEASE_BUILD_OVERRIDE_DEBUG_ASSERTIONS", "false"),
         ("CARGO_PROFILE_RELEASE_LTO", "off"),
         ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
     ],
@@ -77,7 +79,7 @@ pub(super) const ALL: [Solo; 8] = [
     Solo {
         name: "example/embed-minimal",
         with: &[Target::Gnu, Target::None],
-        image: Image::new("palimpsest-embed-minimal", "embed-minimal"),
+        image: Image::new("palimpsest-embed-minimal", "embed-minimal").without_lto(),
         target: Target::None,
         // A machine as QEMU makes it by default: what the example says that it needs.
         memory_mib: 128,
@@ -88,7 +90,7 @@ pub(super) const ALL: [Solo; 8] = [
     Solo {
         name: "example/threads",
         with: &[Target::Gnu, Target::None],
-        image: Image::new("palimpsest-threads", "threads"),
+        image: Image::new("palimpsest-threads", "threads").without_lto(),
         target: Target::None,
         memory_mib: 128,
         loader: Loader::Qemu,

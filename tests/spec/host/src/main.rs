@@ -29,7 +29,7 @@ use palimpsest_host::protocol::Task;
 use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, Need, SetupOptions};
 use palimpsest_host::tally::{Tally, Timed};
-use palimpsest_host::workspace::Workspace;
+use palimpsest_host::workspace::{WITHOUT_LTO, Workspace};
 use palimpsest_spec::STREAM_FILE;
 use palimpsest_spec::stream::{File, Suite, Writer};
 use std::ffi::{OsStr, OsString};
@@ -243,13 +243,14 @@ impl Tests {
             }
             return Ok(());
         }
-        let image = match BOARD.build(workspace, "palimpsest-spec-firmware", "spec-firmware", &[], &[]) {
-            Ok(image) => image,
-            Err(error) => {
-                verdict.tally.fail(&name, &format_args!("{error:#}"), "");
-                return Ok(());
-            }
-        };
+        let image =
+            match BOARD.build(workspace, "palimpsest-spec-firmware", "spec-firmware", &[], WITHOUT_LTO) {
+                Ok(image) => image,
+                Err(error) => {
+                    verdict.tally.fail(&name, &format_args!("{error:#}"), "");
+                    return Ok(());
+                }
+            };
         let path = workspace.output(&format!("spec-{BOARD}-{}.stream", process::id()));
         let length = (self.stream.len() as u64).to_le_bytes();
         fs::write(&path, [&length, self.stream.as_slice()].concat())
