@@ -47,8 +47,8 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Setup => setup::install_everything(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&workspace, &options),
         Command::Test(options) => test_runner::run(&workspace, &options),
-        Command::Bench { words } => run_package(&workspace, "palimpsest-bench-host", &words),
-        Command::Prepare { words } => run_package(&workspace, "palimpsest-prepare", &words),
+        Command::Bench { words } => run_binary(&workspace, "bench-host", &words),
+        Command::Prepare { words } => run_binary(&workspace, "palimpsest-prepare", &words),
         Command::Iso(options) => iso::run(&workspace, &options),
         Command::Soak(options) => soak::run(&workspace, &options),
         Command::Ci(options) => ci::run(&workspace, &options),
@@ -61,11 +61,13 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Runs another package. The benchmark and the preparation of guests are others, so that the other
-/// commands compile none of the crates that only these need. cargo starts it at the root, so the
-/// directory that relative paths start from is passed in a variable.
-fn run_package(workspace: &Workspace, package: &str, words: &[OsString]) -> anyhow::Result<ExitCode> {
-    let command = ["run", "--quiet", "--package", package, "--"].map(OsString::from);
+/// Runs the binary of another package. The benchmark and the preparation of guests are others, so
+/// that the other commands compile none of the crates that only these need. Without the package's
+/// name cargo unites the features of all default members, so `cargo test` shares the compiled
+/// crates. cargo starts it at the root, so the directory that relative paths start from is passed
+/// in a variable.
+fn run_binary(workspace: &Workspace, name: &str, words: &[OsString]) -> anyhow::Result<ExitCode> {
+    let command = ["run", "--quiet", "--bin", name, "--"].map(OsString::from);
     let here = env::current_dir().context("cannot find the current directory")?;
     let command = workspace.cargo(command.iter().chain(words), &[]).env("PALIMPSEST_DIRECTORY", here);
     let ran = command.unchecked().run();

@@ -57,7 +57,7 @@ fn command(
     options: &[&str],
 ) -> Expression {
     let (target, cpus) = (format!("--target={target}"), format!("--cpus={cpus}"));
-    let mut words = vec!["run", "--quiet", "--package", "palimpsest-spec-host", "--", &target, &cpus];
+    let mut words = vec!["run", "--quiet", "--bin", "spec-judge", "--", &target, &cpus];
     words.extend(match policy {
         MissingPolicy::Install => None,
         MissingPolicy::Refuse => Some("--no-setup"),
