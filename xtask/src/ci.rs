@@ -3,8 +3,8 @@
 //! Each check is a command line, which is printed so that it can be repeated by hand. All checks
 //! run even if one fails. Lints, documentation, builds, fuzzing and Miri come first, in lanes that
 //! run at the same time. A lane has its output directories of cargo for itself, because cargo locks
-//! them. Its checks are printed when they end. The emulator tests, the tour and the comparison of
-//! instruction counts follow, one after the other, for both targets. `.ci/run` calls this and then
+//! them. Its checks are printed when they end. The emulator tests follow, and then two lanes with
+//! the tour and the comparison of instruction counts of each target. `.ci/run` calls this and then
 //! `cargo xtask test`.
 
 use crate::cli::CiOptions;
@@ -21,9 +21,6 @@ use std::env;
 use std::process::{ExitCode, ExitStatus, Output};
 use std::sync::Mutex;
 use std::time::Instant;
-
-/// The targets for which the tour runs and instructions are counted.
-const TARGETS: [Target; 2] = [Target::Gnu, Target::None];
 
 /// The platform that a check is built for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -162,6 +159,17 @@ const FUZZ_TARGETS: &[Step] = &[
 /// Left out on a machine without Miri.
 const MIRI: &[Step] = &[Step::Xtask("miri", &["miri"])];
 
+/// Lanes of single boots, which come after the tests. Both tours are in one lane, because they
+/// fetch the same package.
+const BOOTS: [&[Step]; 2] = [
+    &[Step::Installing("bench/none", &["bench", "--check", "--target=none"])],
+    &[
+        Step::Installing("tour/gnu", &["run", "--target=gnu"]),
+        Step::Installing("tour/none", &["run", "--target=none"]),
+        Step::Installing("bench/gnu", &["bench", "--check", "--target=gnu"]),
+    ],
+];
+
 impl Step {
     /// Runs the step, and counts and prints it when it has ended.
     ///
@@ -209,7 +217,9 @@ impl Step {
 pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode> {
     let policy = options.setup.missing_policy();
     setup::require(workspace, &EVERYTHING, policy)?;
-    let mut tally = run_lanes(workspace, policy)?;
+    let has_miri = miri::is_installed(workspace);
+    let lanes: Vec<_> = LANES.into_iter().filter(|lane| has_miri || *lane != MIRI).collect();
+    let mut tally = run_lanes(workspace, &lanes, policy)?;
     if !options.without_test {
         println!("$ cargo xtask test");
         tally += test_runner::run_all(workspace, Target::Gnu, 1, policy)?;
@@ -218,16 +228,7 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     tally += test_runner::run_vm(workspace, Target::None, "", 1, policy)?;
     println!("$ cargo xtask test --spec --target none");
     tally += test_runner::run_spec(workspace, Target::None, 1, policy)?;
-    for target in TARGETS {
-        println!("$ cargo xtask run --target {target}");
-        let words = ["run", &format!("--target={target}")];
-        run_step(&format!("ci/tour/{target}"), &command(workspace, &words, policy)?, &mut tally)?;
-    }
-    for target in TARGETS {
-        println!("$ cargo xtask bench --check --target {target}");
-        let words = ["bench", "--check", &format!("--target={target}")];
-        run_step(&format!("ci/bench/{target}"), &command(workspace, &words, policy)?, &mut tally)?;
-    }
+    tally += run_lanes(workspace, &BOOTS, policy)?;
     println!("{tally}");
     Ok(tally.exit_code())
 }
@@ -236,12 +237,10 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
 ///
 /// # Errors
 /// A tool cannot be started.
-fn run_lanes(workspace: &Workspace, policy: MissingPolicy) -> Result<Tally> {
-    let has_miri = miri::is_installed(workspace);
-    let lanes: Vec<_> = LANES.into_iter().filter(|lane| has_miri || *lane != MIRI).collect();
+fn run_lanes(workspace: &Workspace, lanes: &[&[Step]], policy: MissingPolicy) -> Result<Tally> {
     let tally = Mutex::default();
     let run = |(): &(), lane: &&[Step]| lane.iter().try_for_each(|step| step.run(workspace, policy, &tally));
-    workers::share(&vec![(); workers::count()], &lanes, run, |_, ran| ran)?;
+    workers::share(&vec![(); workers::count()], lanes, run, |_, ran| ran)?;
     Ok(tally.into_inner().expect("no thread panics while it counts"))
 }
 
@@ -258,13 +257,6 @@ fn command(workspace: &Workspace, words: &[&str], policy: MissingPolicy) -> Resu
 fn xtask(workspace: &Workspace, words: &[&str], last: Option<&str>) -> Result<Expression> {
     let xtask = env::current_exe().context("cannot find the running xtask")?;
     Ok(cmd(xtask, words.iter().copied().chain(last)).dir(workspace.root()))
-}
-
-fn run_step(name: &str, step: &Expression, tally: &mut Tally) -> Result<()> {
-    let start = Instant::now();
-    let status = step.unchecked().run().with_context(|| format!("cannot start {name}"))?.status;
-    count(name, status, start, tally);
-    Ok(())
 }
 
 /// Counts a command that began at `start`.
@@ -285,7 +277,7 @@ mod tests {
     #[test]
     fn steps_have_different_names() {
         let mut names = HashSet::new();
-        for step in LANES.into_iter().flatten() {
+        for step in LANES.into_iter().chain(BOOTS).flatten() {
             let name = match step {
                 Step::Check(name, ..) | Step::Xtask(name, _) | Step::Installing(name, _) => {
                     (*name).to_owned()
@@ -305,7 +297,7 @@ mod tests {
                 Step::Xtask(..) | Step::Installing(..) => false,
             })
         };
-        for target in TARGETS {
+        for target in [Target::Gnu, Target::None] {
             assert_eq!(LANES.into_iter().filter(|lane| uses(lane, target)).count(), 1, "{target}");
         }
     }

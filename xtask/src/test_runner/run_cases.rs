@@ -18,6 +18,7 @@ use palimpsest_host::boot::{Session, Streams};
 use palimpsest_host::kernel::{Image, Target};
 use palimpsest_host::progress::Progress;
 use palimpsest_host::tally::{Tally, Timed};
+use palimpsest_host::workers;
 use palimpsest_host::workspace::Workspace;
 use serde_json::Value;
 use std::ffi::OsString;
@@ -29,8 +30,8 @@ use table::{Case, Guest};
 /// The time limit of a guest in seconds, unless its case has a smaller one.
 const TIME_LIMIT_SECONDS: u64 = 60;
 
-/// Runs the cases whose name contains `filter`, each on a machine with `cpus` CPUs, and prints a
-/// line for each.
+/// Runs the cases whose name contains `filter`, a line each, as many at a time as this machine has
+/// CPUs for. Each is on a machine with `cpus` CPUs.
 ///
 /// # Errors
 /// A file cannot be read or written, or the words of a case are not a command line.
@@ -47,14 +48,18 @@ pub(super) fn run(workspace: &Workspace, target: Target, filter: &str, cpus: u32
             return Ok(tally);
         }
     };
-    for case in chosen {
-        let name = format!("run/{target}/{}", case.name);
+    let sessions = session.into_several(workers::count().div_ceil(cpus as usize))?;
+    let progress = |done| Progress::new(&format!("run/{target}: {done} of {} cases", chosen.len()));
+    let (mut done, mut waiting) = (0, progress(0));
+    let attempt = |session: &Session, case: &&Case| {
         let start = Instant::now();
-        let progress = Progress::new(&name);
-        let attempt =
-            attempt(workspace, &session, target, case, cpus).with_context(|| format!("cannot try {name}"))?;
-        drop(progress);
-        let name = Timed(&name, start.elapsed());
+        (attempt(workspace, session, target, case, cpus), start.elapsed())
+    };
+    workers::share(&sessions, &chosen, attempt, |case, (attempt, elapsed)| {
+        waiting.finish();
+        let name = format!("run/{target}/{}", case.name);
+        let attempt = attempt.with_context(|| format!("cannot try {name}"))?;
+        let name = Timed(&name, elapsed);
         match judge(&case.expected, &attempt) {
             Ok(()) => {
                 tally.pass(&name);
@@ -62,7 +67,11 @@ pub(super) fn run(workspace: &Workspace, target: Target, filter: &str, cpus: u32
             }
             Err(failure) => tally.fail(&name, &failure, &attempt.console),
         }
-    }
+        done += 1;
+        waiting = progress(done);
+        anyhow::Ok(())
+    })?;
+    drop(waiting);
     Ok(tally)
 }
 
@@ -109,7 +118,7 @@ fn guest_file(workspace: &Workspace, session: &Session, guest: Guest) -> Result<
         Guest::Prepared(name, options) => {
             let path = session.directory().join(name).with_extension("palimpsest");
             let mut words: Vec<OsString> =
-                ["run", "--quiet", "--package=palimpsest-prepare", "--"].map(Into::into).into();
+                ["run", "--quiet", "--bin=palimpsest-prepare", "--"].map(Into::into).into();
             words.extend([source(workspace, name).into(), "--output".into(), path.clone().into()]);
             words.extend(options.iter().map(Into::into));
             workspace.cargo(words, &[]).stdout_null().run().context("cannot prepare a guest")?;
