@@ -5,11 +5,15 @@
 //! [`Wasi`](crate::Wasi) keeps the volumes' counts of open nodes consistent with the descriptors.
 
 use alloc::{sync::Arc, vec::Vec};
+use palimpsest_engine::DataError;
 use wasip1::{
     ERRNO_BADF, ERRNO_ISDIR, ERRNO_MFILE, ERRNO_NOTCAPABLE, ERRNO_NOTDIR, ERRNO_SPIPE, Errno, Fdflags, Rights,
 };
 
-use crate::fs::{Access, Inode};
+use crate::{
+    bytes::{Reader, StateError, Writer},
+    fs::{Access, Inode},
+};
 
 /// The rights of a file.
 const FILE_RIGHTS: Rights = wasip1::RIGHTS_FD_READ
@@ -57,6 +61,13 @@ const STREAM_RIGHTS: Rights = wasip1::RIGHTS_FD_FDSTAT_SET_FLAGS
     | wasip1::RIGHTS_FD_FILESTAT_GET
     | wasip1::RIGHTS_FD_SYNC
     | wasip1::RIGHTS_POLL_FD_READWRITE;
+
+/// The flags that a descriptor can have. Only `APPEND` has an effect, because no write is deferred.
+pub(crate) const FDFLAGS: Fdflags = wasip1::FDFLAGS_APPEND
+    | wasip1::FDFLAGS_DSYNC
+    | wasip1::FDFLAGS_NONBLOCK
+    | wasip1::FDFLAGS_RSYNC
+    | wasip1::FDFLAGS_SYNC;
 
 /// A standard stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +198,67 @@ impl Descriptor {
     }
 }
 
+/// A number without a descriptor, in a recorded state.
+const CLOSED: u8 = 0;
+
+/// The limit of numbers that are read from a recorded state. A free number takes one byte there.
+const SLOTS_MAX: u64 = 1 << 16;
+
+impl Descriptor {
+    fn write(&self, writer: &mut Writer<'_>) -> Result<(), DataError> {
+        let kind = match self.object {
+            Object::Stream(Stream::Input) => 1,
+            Object::Stream(Stream::Output) => 2,
+            Object::Stream(Stream::Error) => 3,
+            Object::File(_) => 4,
+            Object::Directory(_) => 5,
+        };
+        writer.u8(kind)?;
+        if let Some(Place { volume, inode }) = self.object.place() {
+            writer.count(volume)?;
+            writer.u64(inode)?;
+        }
+        let numbers = [self.base, self.inheriting, self.flags.into(), self.position];
+        numbers.into_iter().try_for_each(|number| writer.u64(number))?;
+        writer.u8(self.preopened.is_some().into())?;
+        self.preopened.as_ref().map_or(Ok(()), |guest_path| writer.name(guest_path))
+    }
+
+    /// Reads a descriptor, or None if the number is free.
+    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, StateError> {
+        let kind = reader.tag("kind of descriptor", |byte| (byte <= 5).then_some(byte))?;
+        let mut place = || -> Result<Place, StateError> {
+            let volume = reader.u64()?;
+            let wrong = |_| StateError::Number { what: "directory of a descriptor", number: volume };
+            Ok(Place { volume: usize::try_from(volume).map_err(wrong)?, inode: reader.u64()? })
+        };
+        let object = match kind {
+            CLOSED => return Ok(None),
+            1 => Object::Stream(Stream::Input),
+            2 => Object::Stream(Stream::Output),
+            3 => Object::Stream(Stream::Error),
+            4 => Object::File(place()?),
+            _ => Object::Directory(place()?),
+        };
+        let (base, inheriting) = (reader.u64()?, reader.u64()?);
+        let inheritable = FILE_RIGHTS | SCRATCH_RIGHTS | INPUT_RIGHTS | OUTPUT_RIGHTS;
+        if base & !object.possible_rights() != 0 || inheriting & !inheritable != 0 {
+            return Err(StateError::Number { what: "set of rights", number: base | inheriting });
+        }
+        let flags = reader.u64()?;
+        let known = u16::try_from(flags).ok().filter(|flags| flags & !FDFLAGS == 0);
+        let flags = known.ok_or(StateError::Number { what: "set of flags", number: flags })?;
+        let position = reader.u64()?;
+        let is_preopened = reader.tag("mark of a preopened directory", |byte| match byte {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        })?;
+        let preopened = if is_preopened { Some(reader.name()?.into()) } else { None };
+        Ok(Some(Self { object, base, inheriting, flags, position, preopened }))
+    }
+}
+
 /// The descriptors of a guest, indexed by number.
 #[derive(Clone, Debug)]
 pub(crate) struct Descriptors {
@@ -199,6 +271,38 @@ impl Descriptors {
     /// Creates a table that contains `initial` and is full when `limit` descriptors are open.
     pub(crate) fn new(initial: Vec<Descriptor>, limit: usize) -> Self {
         Self { slots: initial.into_iter().map(Some).collect(), limit }
+    }
+
+    /// Returns the nodes of all descriptors.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        self.slots.iter().flatten().filter_map(|descriptor| descriptor.object.place())
+    }
+
+    /// # Errors
+    ///
+    /// Those of the sink.
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result<(), DataError> {
+        writer.count(self.slots.len())?;
+        self.slots.iter().try_for_each(|slot| match slot {
+            None => writer.u8(CLOSED),
+            Some(descriptor) => descriptor.write(writer),
+        })
+    }
+
+    /// Reads descriptors. Their places are not checked, and the limit is to be set.
+    ///
+    /// # Errors
+    ///
+    /// See [`StateError`].
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, StateError> {
+        let (count, mut slots) = (reader.u64()?, Vec::new());
+        if count > SLOTS_MAX {
+            return Err(StateError::Number { what: "number of descriptors", number: count });
+        }
+        for _ in 0..count {
+            slots.push(Descriptor::read(reader)?);
+        }
+        Ok(Self { slots, limit: 0 })
     }
 
     /// Replaces all descriptors by those of a snapshot, but not the limit. If more are open, the

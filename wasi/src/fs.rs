@@ -18,6 +18,7 @@
 //! guest, and never a panic.
 
 mod archive;
+mod bytes;
 mod change;
 mod content;
 mod node;
@@ -74,7 +75,10 @@ struct Tree {
 #[derive(Clone, Debug)]
 pub(crate) struct VolumeState {
     guest_path: Arc<str>,
-    tree: Arc<Tree>,
+    /// None in an archive that was read from bytes.
+    tree: Option<Arc<Tree>>,
+    /// The number of the next new node.
+    next: Inode,
     opens: BTreeMap<Inode, u32>,
     access: Access,
     /// The sum of the charges, in bytes.
@@ -120,17 +124,20 @@ impl Volume {
     pub(crate) fn save(&self) -> VolumeState {
         VolumeState {
             guest_path: Arc::clone(&self.guest_path),
-            tree: Arc::clone(&self.tree),
+            tree: Some(Arc::clone(&self.tree)),
+            next: self.tree.next,
             opens: self.opens.clone(),
             access: self.access(),
             charged: self.storage.charged(),
         }
     }
 
-    /// Replaces all files by those of `state`, which are charged to this volume.
-    pub(crate) fn restored(mut self, state: &VolumeState) -> Self {
+    /// Replaces all files by those of `state`, which are charged to this volume. Returns None if
+    /// the state was read from bytes and is that of another archive than this one.
+    pub(crate) fn restored(mut self, state: &VolumeState) -> Option<Self> {
         self.storage.restore(state.charged);
-        Self { tree: Arc::clone(&state.tree), opens: state.opens.clone(), ..self }
+        let tree = Arc::clone(state.tree.as_ref().unwrap_or(&self.tree));
+        (tree.next == state.next).then(|| Self { tree, opens: state.opens.clone(), ..self })
     }
 
     /// Returns whether files can be written.
@@ -373,6 +380,12 @@ impl Tree {
     fn len(&self) -> usize {
         self.nodes.len()
     }
+
+    /// Returns the sum of the charges for all nodes.
+    fn charge(&self) -> u64 {
+        let blocks: usize = self.nodes.values().map(|node| node.kind.blocks()).sum();
+        (self.nodes.len() as u64 - 1) * FILE_CHARGE_BYTES + blocks as u64 * BLOCK_CHARGE_BYTES
+    }
 }
 
 impl VolumeState {
@@ -386,8 +399,10 @@ impl VolumeState {
         self.access
     }
 
-    /// Returns a volume with the same files, which cannot be written.
-    pub(crate) fn archive(&self) -> Volume {
+    /// Returns a volume with the same files, which cannot be written. Returns None if the state was
+    /// read from bytes, and so has no files.
+    pub(crate) fn archive(&self) -> Option<Volume> {
+        self.tree.as_ref()?;
         Volume::empty(Arc::clone(&self.guest_path)).restored(self)
     }
 }

@@ -62,7 +62,8 @@
 //!
 //! [`Wasi`] implements [`SnapshotData`](palimpsest_engine::SnapshotData): a snapshot of a store
 //! records descriptors and files, and a fork starts with them. Both share the files. The one that
-//! writes to a block of a file gets its own copy of the block.
+//! writes to a block of a file gets its own copy of the block. The recorded state can be written to
+//! bytes, in which an archive is only its path.
 //!
 //! # What is supported
 //!
@@ -87,6 +88,7 @@ extern crate alloc;
 extern crate std;
 
 mod builder;
+mod bytes;
 mod calls;
 mod fd;
 mod fs;
@@ -101,6 +103,7 @@ mod world;
 mod x86_64;
 
 pub use builder::WasiBuilder;
+pub use bytes::StateError;
 pub use fs::{ArchiveError, BLOCK_CHARGE_BYTES, FILE_CHARGE_BYTES};
 pub use linker::{Exit, NoMemory, add_to_linker};
 pub use run::{RunError, run, run_with};

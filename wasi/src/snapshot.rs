@@ -8,10 +8,11 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use palimpsest_engine::{DataError, SnapshotData};
+use palimpsest_engine::{DataError, SnapshotData, StateBytes};
 use thiserror::Error;
 
 use crate::{
+    bytes::{Reader, StateError, Writer},
     fd::Descriptors,
     fs::{Access, Volume, VolumeState},
     wasi::Wasi,
@@ -34,6 +35,18 @@ pub enum RestoreError {
     /// The state has a scratch directory that the [`Wasi`] lacks.
     #[error("the snapshot has the scratch directory `{guest_path}`; add it with `scratch`")]
     NoScratch {
+        /// The guest's name for the directory.
+        guest_path: String,
+    },
+    /// The state was read from bytes and has an archive that the [`Wasi`] lacks.
+    #[error("the snapshot has the archive `{guest_path}`; add the same archive with `archive`")]
+    NoArchive {
+        /// The guest's name for the directory.
+        guest_path: String,
+    },
+    /// The state was read from bytes, and has another archive than the [`Wasi`].
+    #[error("the snapshot has another archive `{guest_path}`; add the one that its program had")]
+    OtherArchive {
         /// The guest's name for the directory.
         guest_path: String,
     },
@@ -71,14 +84,16 @@ impl SnapshotData for Wasi {
             let (guest_path, access) = (saved.guest_path(), saved.access());
             let matches = |own: &Volume| **own.guest_path() == *guest_path && own.access() == access;
             let index = own.iter().position(matches);
-            let volume = match (index, access) {
-                (Some(index), _) => own.remove(index).restored(saved),
-                (None, Access::ReadOnly) => saved.archive(),
-                (None, Access::ReadWrite) => {
-                    return Err(Box::new(RestoreError::NoScratch { guest_path: guest_path.to_string() }));
+            let (volume, cause): (_, fn(String) -> RestoreError) = match (index, access) {
+                (Some(index), _) => (own.remove(index).restored(saved), |guest_path| {
+                    RestoreError::OtherArchive { guest_path }
+                }),
+                (None, Access::ReadOnly) => {
+                    (saved.archive(), |guest_path| RestoreError::NoArchive { guest_path })
                 }
+                (None, Access::ReadWrite) => (None, |guest_path| RestoreError::NoScratch { guest_path }),
             };
-            self.volumes.push(volume);
+            self.volumes.push(volume.ok_or_else(|| cause(guest_path.to_string()))?);
         }
         if let Some(new) = own.first() {
             return Err(Box::new(RestoreError::NewDirectory { guest_path: new.guest_path().to_string() }));
@@ -86,4 +101,47 @@ impl SnapshotData for Wasi {
         self.descriptors.restore(&state.descriptors);
         Ok(())
     }
+}
+
+/// The version of the bytes.
+const VERSION: u64 = 1;
+
+/// The contents of scratch directories are written, and of an archive its path. A fork of a state
+/// that was read must add the same archive again.
+impl StateBytes for WasiState {
+    fn write_to(&self, sink: &mut dyn FnMut(&[u8]) -> Result<(), DataError>) -> Result<(), DataError> {
+        let mut writer = Writer::new(sink);
+        writer.u64(VERSION)?;
+        self.descriptors.write(&mut writer)?;
+        writer.count(self.volumes.len())?;
+        self.volumes.iter().try_for_each(|volume| volume.write(&mut writer))
+    }
+
+    /// # Errors
+    ///
+    /// [`StateError`].
+    fn read_from(bytes: &[u8]) -> Result<Self, DataError> {
+        Ok(read(bytes)?)
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<WasiState, StateError> {
+    let mut reader = Reader::new(bytes);
+    let version = reader.u64()?;
+    if version != VERSION {
+        return Err(StateError::Number { what: "version", number: version });
+    }
+    let descriptors = Descriptors::read(&mut reader)?;
+    let mut volumes = Vec::new();
+    for _ in 0..reader.u64()? {
+        volumes.push(VolumeState::read(&mut reader)?);
+    }
+    reader.end()?;
+    for place in descriptors.places() {
+        let number = place.volume as u64;
+        let volume = volumes.get_mut(place.volume);
+        volume.ok_or(StateError::Number { what: "directory of a descriptor", number })?.open(place.inode)?;
+    }
+    volumes.iter().try_for_each(VolumeState::require_used)?;
+    Ok(WasiState { descriptors, volumes })
 }

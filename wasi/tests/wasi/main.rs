@@ -14,6 +14,7 @@ mod preview1;
 mod prices;
 mod process;
 mod run;
+mod state_bytes;
 mod streams;
 mod support;
 mod times;
