@@ -5,6 +5,7 @@
 //! large block, or in a slab. After every operation the caller must drain [`Book::next_release`]
 //! and release the pages that it returns, because the books take them to read zero from then on.
 
+mod bytes;
 #[cfg(test)]
 mod model;
 mod request;
@@ -15,6 +16,7 @@ use core::array;
 
 use self::request::Found;
 pub(crate) use self::{
+    bytes::number,
     request::{Drain, NoRoom, Request},
     resize::{Moving, Resized},
 };

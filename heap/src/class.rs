@@ -44,6 +44,11 @@ impl Class {
         Some(Self(u8::try_from(number).expect("there are 48 classes")))
     }
 
+    /// Returns the class with this number.
+    pub(crate) fn numbered(number: u64) -> Option<Self> {
+        u8::try_from(number).ok().map(Self).filter(|class| class.index() < Self::COUNT)
+    }
+
     /// Returns its number, which is less than [`COUNT`](Self::COUNT).
     pub(crate) fn index(self) -> usize {
         self.0.into()

@@ -74,3 +74,31 @@ impl NotABlock {
         }
     }
 }
+
+/// Why the state of a [`Heap`](crate::Heap) was not written or read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// A guest was ended while `realloc` moved a block.
+    #[error("`realloc` was interrupted while it moved a block; call the guest before the snapshot is made")]
+    Moving,
+    /// The bytes end inside the state.
+    #[error("the recorded state of the heap ends too early; pass all bytes that were written")]
+    Truncated,
+    /// There are bytes after the state.
+    #[error(
+        "the recorded state of the heap has {count} bytes after its end; pass only those that were written"
+    )]
+    Trailing {
+        /// The number of bytes.
+        count: usize,
+    },
+    /// A number is not valid where it is.
+    #[error("{number} is not a valid {what} in the recorded state of the heap; make the snapshot anew")]
+    Number {
+        /// The meaning of the number.
+        what: &'static str,
+        /// The number.
+        number: u64,
+    },
+}

@@ -1,10 +1,11 @@
 //! The heap of a store: one set of books for each memory.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use palimpsest_engine::{DataError, SnapshotData};
+use palimpsest_engine::{DataError, SnapshotData, StateBytes};
 
 use crate::{
-    book::Book,
+    book::{Book, number},
+    error::StateError,
     options::{HeapOptions, HeapReport},
 };
 
@@ -106,4 +107,46 @@ impl SnapshotData for Heap {
         self.shared.clone_from(&state.books);
         Ok(())
     }
+}
+
+/// The version of the bytes.
+const VERSION: u64 = 1;
+
+impl StateBytes for HeapState {
+    /// # Errors
+    ///
+    /// [`StateError::Moving`], and those of the sink.
+    fn write_to(&self, sink: &mut dyn FnMut(&[u8]) -> Result<(), DataError>) -> Result<(), DataError> {
+        sink(&VERSION.to_le_bytes())?;
+        sink(&(self.books.len() as u64).to_le_bytes())?;
+        self.books.iter().try_for_each(|(ordinal, book)| {
+            sink(&(*ordinal as u64).to_le_bytes())?;
+            book.write(sink)
+        })
+    }
+
+    /// # Errors
+    ///
+    /// [`StateError`].
+    fn read_from(bytes: &[u8]) -> Result<Self, DataError> {
+        Ok(read(bytes)?)
+    }
+}
+
+fn read(mut bytes: &[u8]) -> Result<HeapState, StateError> {
+    let version = number(&mut bytes)?;
+    if version != VERSION {
+        return Err(StateError::Number { what: "version", number: version });
+    }
+    let mut books: Vec<(usize, Arc<Book>)> = Vec::new();
+    for _ in 0..number(&mut bytes)? {
+        let ordinal = number(&mut bytes)?;
+        let wrong = StateError::Number { what: "ordinal of a memory", number: ordinal };
+        let ordinal = usize::try_from(ordinal).map_err(|_| wrong.clone())?;
+        if books.iter().any(|(other, _)| *other == ordinal) {
+            return Err(wrong);
+        }
+        books.push((ordinal, Arc::new(Book::read(&mut bytes)?)));
+    }
+    if bytes.is_empty() { Ok(HeapState { books }) } else { Err(StateError::Trailing { count: bytes.len() }) }
 }

@@ -63,7 +63,7 @@
 //!
 //! The books are a part of a program's state that is not in its memory. [`Heap`] implements
 //! [`SnapshotData`](palimpsest_engine::SnapshotData), so that a fork has the blocks of its snapshot
-//! at the same addresses.
+//! at the same addresses. The recorded state can be written to bytes.
 //!
 //! # Design
 //!
@@ -122,7 +122,7 @@ mod partial;
 mod runs;
 mod slab;
 
-pub use error::{HeapError, HeapFunction};
+pub use error::{HeapError, HeapFunction, StateError};
 pub use heap::{Heap, HeapState};
 pub use linker::{add_to_linker, add_to_linker64};
 pub use options::{BadPointer, HeapOptions, HeapReport};

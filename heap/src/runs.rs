@@ -27,6 +27,11 @@ impl FreeRuns {
         self.by_address.values().sum()
     }
 
+    /// Returns the runs, sorted by address.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Pages> {
+        self.by_address.iter().map(|(&first, &count)| Pages::new(first, count))
+    }
+
     /// Returns the run with the highest addresses.
     pub(crate) fn last(&self) -> Option<Pages> {
         self.by_address.last_key_value().map(|(&first, &count)| Pages::new(first, count))

@@ -30,6 +30,15 @@ impl Content {
     }
 }
 
+/// What is recorded of a slab besides its class and its pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlabState {
+    /// One bit for each slot, set while the slot contains a live block.
+    pub(crate) taken: [u64; Class::MAX_SLOTS / 64],
+    /// One bit for each page, set unless the page is clean.
+    pub(crate) used: u64,
+}
+
 /// The slots of one size class in consecutive pages.
 #[derive(Clone, Debug)]
 pub(crate) struct Slab {
@@ -56,6 +65,38 @@ impl Slab {
         let contents = [Content::CLEAN; Class::MAX_PAGES];
         let slots = u16::try_from(class.slots()).expect("a slab has at most 512 slots");
         Self { class, first_page, live: 0, slots, taken: [0; Class::MAX_SLOTS / 64], contents, vacant }
+    }
+
+    /// Returns what is recorded of the slab.
+    pub(crate) fn state(&self) -> SlabState {
+        let used = (0..).zip(&self.contents).filter(|(_, content)| **content != Content::CLEAN);
+        SlabState { taken: self.taken, used: used.fold(0, |used, (page, _)| used | 1 << page) }
+    }
+
+    /// Returns a slab with this state, and lists its idle pages. Returns `None` if the state has
+    /// slots or pages that a slab of this class lacks.
+    pub(crate) fn restored(class: Class, first_page: u64, state: SlabState, idle: &mut Idle) -> Option<Self> {
+        let SlabState { taken, used } = state;
+        if used >> class.pages() != 0 {
+            return None;
+        }
+        let mut slab = Self::new(class, first_page);
+        for slot in (0..Class::MAX_SLOTS).filter(|slot| taken[slot / 64] & (1 << (slot % 64)) != 0) {
+            if slot >= class.slots() {
+                return None;
+            }
+            slab.live += 1;
+            slab.vacant[*class.pages_of(slot).start()] -= 1;
+            class.pages_of(slot).for_each(|page| slab.contents[page] = slab.contents[page].add_block());
+        }
+        slab.taken = taken;
+        for page in (0..class.pages()).filter(|page| used & (1 << page) != 0) {
+            if slab.contents[page] == Content::CLEAN {
+                slab.contents[page] = Content::IDLE;
+                idle.push(first_page + page as u64);
+            }
+        }
+        Some(slab)
     }
 
     pub(crate) fn class(&self) -> Class {

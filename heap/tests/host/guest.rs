@@ -3,7 +3,7 @@
 use palimpsest_engine::{
     Config, Engine, Error, Fixed, Instance, Linker, Memory, Module, Poll, SnapshotData, Store, Task, Val,
 };
-use palimpsest_heap::{Heap, HeapOptions, HeapReport, add_to_linker, add_to_linker64};
+use palimpsest_heap::{Heap, HeapOptions, HeapReport, HeapState, add_to_linker, add_to_linker64};
 use std::{boxed::Box, mem::MaybeUninit, ops::Range};
 
 /// Both index types, as the text format writes them.
@@ -85,10 +85,15 @@ impl Guest {
     /// has them.
     pub(crate) fn fork(&mut self) -> Self {
         let books = self.store.data_mut().save().unwrap();
+        self.fork_with(&books)
+    }
+
+    /// Returns a guest in a store with a copy of this one's memory, and with these books.
+    pub(crate) fn fork_with(&self, books: &HeapState) -> Self {
         let engine = engine(Config::default());
         let module = module(&engine, &text(self.index, "0 64", ""));
         let mut heap = Heap::default();
-        heap.restore(&books).unwrap();
+        heap.restore(books).unwrap();
         let mut store = Store::new(&engine, heap);
         let instance = linker(self.index).instantiate(&mut store, &module).expect("the guest links");
         let mut fork = Self { store, instance, index: self.index };

@@ -6,6 +6,7 @@ mod forks;
 mod guest;
 mod places;
 mod pointers;
+mod state_bytes;
 
 use crate::guest::{Guest, INDEX_TYPES, Setup, engine, linker, module};
 use palimpsest_engine::{Config, Fuel, InstantiateError, Linker, Store};
