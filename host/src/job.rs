@@ -21,13 +21,15 @@ pub struct Job {
     pub root: Option<Vec<u8>>,
     /// What it reads from its standard input
     pub input: Option<Vec<u8>>,
+    /// The snapshot that it starts from
+    pub snapshot: Option<Vec<u8>>,
 }
 
 impl Job {
     /// A guest that is given nothing.
     #[must_use]
     pub const fn new(module: Vec<u8>, entry: Entry) -> Self {
-        Self { module, run: Run::new(entry), root: None, input: None }
+        Self { module, run: Run::new(entry), root: None, input: None, snapshot: None }
     }
 
     /// Boots the kernel with it.
@@ -38,6 +40,7 @@ impl Job {
         let mut files = vec![(files::GUEST, self.module.as_slice())];
         files.extend(self.root.as_deref().map(|root| (files::ROOT, root)));
         files.extend(self.input.as_deref().map(|input| (files::INPUT, input)));
+        files.extend(self.snapshot.as_deref().map(|snapshot| (files::SNAPSHOT, snapshot)));
         session.boot_guest(machine, Task::Run(self.run.clone()), &files, streams)
     }
 

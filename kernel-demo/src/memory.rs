@@ -41,6 +41,10 @@ const HEAP_DIVISOR: u64 = 3;
 const MIN_HEAP_BYTES: u64 = 8 << 20;
 const MAX_HEAP_BYTES: u64 = 64 << 20;
 
+/// A larger pool gives half of what exceeds this to the heap, for many instances of large modules.
+/// One of QuickJS takes 165 KiB.
+const LARGE_POOL_BYTES: u64 = 512 << 20;
+
 /// The bytes of heap for each byte of the module to run, if they are more than the heap has
 /// otherwise.
 ///
@@ -140,18 +144,20 @@ pub(crate) unsafe fn init(
 
 fn init_heap(pool: &FramePool, module_bytes: u64) -> Result<(), MemoryError> {
     let pool_bytes = pool.total_frames() * Size4KiB::SIZE;
-    let share = (pool_bytes / HEAP_DIVISOR).clamp(MIN_HEAP_BYTES, MAX_HEAP_BYTES);
+    let most = MAX_HEAP_BYTES.max(pool_bytes.saturating_sub(LARGE_POOL_BYTES) / 2);
+    let share = (pool_bytes / HEAP_DIVISOR).clamp(MIN_HEAP_BYTES, most);
     let needed = module_bytes * HEAP_BYTES_PER_MODULE_BYTE;
     let spare = (module_bytes * SPARE_BYTES_PER_MODULE_BYTE).min(MAX_SPARE_BYTES);
     let for_module = needed.min(pool_bytes / 4 * MAX_HEAP_QUARTERS).max((needed + spare).min(pool_bytes / 2));
     let bytes = share.max(for_module).next_multiple_of(Size4KiB::SIZE);
+    let heap_bytes = usize::try_from(bytes).expect("a part of the pool is inside the address space");
     let out_of_memory = MemoryError::Heap { bytes, free_frames: pool.free_frames() };
     let run = pool.allocate_contiguous(bytes / Size4KiB::SIZE).ok_or(out_of_memory)?;
     let start = PHYSICAL_OFFSET + run.into_phys().start.start_address().as_u64();
     // SAFETY: 1. The frames are never released, and are mapped and writable by guarantee 1 of
     // `init`.
     // 2. `init` is called once.
-    unsafe { heap::init(start.as_mut_ptr(), bytes as usize) };
+    unsafe { heap::init(start.as_mut_ptr(), heap_bytes) };
     Ok(())
 }
 

@@ -12,6 +12,9 @@ pub const ROOT: &str = "root.tar";
 /// What the guest reads from its standard input.
 pub const INPUT: &str = "stdin";
 
+/// The snapshot that a [`SnapshotUse::Read`](crate::SnapshotUse::Read) starts from.
+pub const SNAPSHOT: &str = "snapshot";
+
 /// The PNG library that the tour demonstrates. The tour leaves that step out when the file is
 /// absent.
 pub const LODEPNG: &str = "lodepng.wasm";

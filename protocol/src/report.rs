@@ -49,6 +49,9 @@ pub struct Report {
     /// The time of all calls of a program, in nanoseconds.
     #[serde(deserialize_with = "Option::deserialize")]
     pub nanoseconds_to_run: Option<u64>,
+    /// The forks of a program, if the request asked for some.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub forks: Option<ForksReport>,
     /// Of a program: the fuel used so far, and the frames resident then.
     pub timeline: Series,
     /// The bytes written to standard output so far, and the frames resident then.
@@ -74,6 +77,31 @@ pub enum Outcome {
     Trap,
     /// It was not made, because the module, an import, a name or an argument is wrong.
     Error,
+}
+
+/// The forks of an initialized program, while all of them are alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForksReport {
+    /// The number of forks.
+    pub count: u32,
+    /// The frames that each has for itself, tables included, rounded up to a whole number.
+    pub frames_per_fork: u64,
+    /// The frames that the initialized program has, which a new instance would take as well.
+    pub frames_of_source: u64,
+    /// Bytes of kernel heap that each has, rounded up.
+    pub heap_bytes_per_fork: u64,
+    /// Instructions from the start of loading the program until it was initialized, if the clock
+    /// counts instructions.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub instructions_of_source: Option<u64>,
+    /// Instructions until the first fork could execute an instruction of Wasm, if the clock counts
+    /// instructions.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub instructions_to_first: Option<u64>,
+    /// Instructions of each fork with its work, on average, if the clock counts instructions.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub instructions_per_fork: Option<u64>,
 }
 
 /// One linear memory at the end of the call.
@@ -110,6 +138,8 @@ mod tests {
         "faults":5,"frames_released":3,"tables_waited":6}],"cpus":1,"interrupts_for_discards":0,"waiting_table_frames":2,
         "free_frames_at_start":1,"free_frames_at_end":1,
         "instructions_to_instantiate":null,"instructions_to_run":null,"nanoseconds_to_run":null,
+        "forks":{"count":2,"frames_per_fork":9,"frames_of_source":100,"heap_bytes_per_fork":7,
+        "instructions_of_source":900,"instructions_to_first":null,"instructions_per_fork":8},
         "timeline":[],"output_timeline":[[5,20],[9,7]]}"#;
 
     #[test]
@@ -125,7 +155,7 @@ mod tests {
     fn each_field_is_required() -> Result<(), serde_json::Error> {
         let json: Json = serde_json::from_str(REPORT)?;
         let fields = json.as_object().expect("a report is an object");
-        assert_eq!(fields.len(), 15);
+        assert_eq!(fields.len(), 16);
         for name in fields.keys() {
             let mut damaged = fields.clone();
             damaged.remove(name);

@@ -88,14 +88,31 @@ pub struct Run {
     pub environment: Vec<(String, String)>,
     /// Limits of the guest that replace the kernel's own.
     pub limits: Vec<(Limit, u64)>,
+    /// What is done with a snapshot of the initialized program. Without one, the program does its
+    /// work itself.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub snapshot: Option<SnapshotUse>,
 }
 
 impl Run {
     /// A call of `entry` without arguments and without environment, with the kernel's limits.
     #[must_use]
     pub const fn new(entry: Entry) -> Self {
-        Self { entry, arguments: Vec::new(), environment: Vec::new(), limits: Vec::new() }
+        Self { entry, arguments: Vec::new(), environment: Vec::new(), limits: Vec::new(), snapshot: None }
     }
+}
+
+/// What is done with a snapshot of an initialized program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SnapshotUse {
+    /// This many forks do the program's work, all of them alive at once.
+    Forks(u32),
+    /// It is written to standard output. The program does no work.
+    Write,
+    /// A fork of [`files::SNAPSHOT`](crate::files::SNAPSHOT) does the program's work. Nothing is
+    /// initialized in this boot.
+    Read,
 }
 
 /// Which function of the guest is called, and by whom.
@@ -188,6 +205,7 @@ mod tests {
         let program = Run {
             environment: vec![("HOME".into(), "/".into())],
             limits: vec![(Limit::ModuleBytes, u64::MAX)],
+            snapshot: Some(SnapshotUse::Forks(1000)),
             ..Run::new(Entry::Program { driver: Driver::QuickJs, name: "qjs".into() })
         };
         let job = Job {
@@ -221,7 +239,7 @@ mod tests {
     fn a_field_that_is_not_known_is_refused() {
         for json in [
             r#"{"task":"tour","clock":"host","icount":true}"#,
-            r#"{"task":{"run":{"entry":{"call":{"invoke":null}},"arguments":[],"environment":[],"limits":[],"x":0}},"clock":"host"}"#,
+            r#"{"task":{"run":{"entry":{"call":{"invoke":null}},"arguments":[],"environment":[],"limits":[],"snapshot":null,"x":0}},"clock":"host"}"#,
         ] {
             let error = serde_json::from_str::<Request>(json).expect_err("there is one field too many");
             assert!(error.is_data(), "{error}");

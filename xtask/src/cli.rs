@@ -29,6 +29,9 @@ pub(crate) enum Command {
     Setup,
     /// Boot the kernel in QEMU: with a Wasm file run it, without one take the tour
     Run(RunOptions),
+    /// Initialize QuickJS in QEMU and write a snapshot of it to a file, from which
+    /// `cargo xtask run --program quickjs --from FILE` continues in another machine
+    Snapshot(SnapshotOptions),
     /// Run the tests on this machine and, in QEMU, one boot per test
     Test(TestOptions),
     /// Measure what things cost, against Linux in the same emulator and against the checked-in
@@ -106,6 +109,14 @@ pub(crate) struct RunOptions {
     /// A limit of the guest, by its name in the engine's `Limits`; may be given several times
     #[arg(long, requires = "guest", value_name = "NAME=VALUE", value_parser = limit)]
     pub(crate) limit: Vec<(Limit, u64)>,
+    /// Initialize the program once, and let this many forks of it do its work, all of them alive at
+    /// once. For `--program quickjs`, whose script finds its number in the variable `fork`
+    #[arg(long, requires = "program", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) forks: Option<u32>,
+    /// Do not initialize the program, but continue from a snapshot that `cargo xtask snapshot` has
+    /// written. The program and its directory must be the same
+    #[arg(long, requires = "program", value_name = "FILE", conflicts_with = "forks")]
+    pub(crate) from: Option<PathBuf>,
     /// Memory of the virtual machine in MiB
     #[arg(
         long,
@@ -152,6 +163,22 @@ impl RunOptions {
     pub(crate) const fn clock(&self) -> Clock {
         if self.icount { Clock::Instructions } else { Clock::Host }
     }
+}
+
+/// Options of `snapshot`.
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotOptions {
+    /// The file that is written
+    pub(crate) file: PathBuf,
+    /// A directory of this machine that the program sees as `/`, read-only
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The compilation target of the kernel
+    #[arg(long, value_enum, default_value_t = Target::Gnu)]
+    pub(crate) target: Target,
+    /// Whether missing things are installed
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
 }
 
 /// Reads `NAME=VALUE`.
@@ -301,6 +328,7 @@ mod tests {
         match Cli::try_parse_from(["xtask", "run"].iter().chain(words))?.command {
             Command::Run(options) => Ok(options),
             Command::Setup
+            | Command::Snapshot(_)
             | Command::Test(_)
             | Command::Bench { .. }
             | Command::Prepare { .. }
@@ -346,6 +374,17 @@ mod tests {
         assert_eq!(options.program, Some(Name::Quickjs));
         assert_eq!(options.more_arguments, ["-e", "1"]);
         assert_eq!(options.env, [("A".to_owned(), "b=c".to_owned()), ("D".to_owned(), String::new())]);
+        Ok(())
+    }
+
+    #[test]
+    fn forks_are_those_of_a_program() -> Result<(), clap::Error> {
+        let options = run_options(&["--program", "quickjs", "--forks", "1000", "--", "-e", "print(fork)"])?;
+        assert_eq!(options.forks, Some(1000));
+        let words = ["--program", "quickjs", "--forks", "2", "--from", "x"];
+        for words in [["a.wat", "--forks", "2"].as_slice(), &["a.wat", "--from", "x"], &words[..3], &words] {
+            assert!(run_options(words).is_err(), "{words:?}");
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod allocators;
 pub(crate) mod churn;
 mod guest;
 mod program;
+mod snapshot;
 mod status;
 mod table;
 mod tour;
@@ -18,6 +19,7 @@ use crate::cli::RunOptions;
 use anyhow::{Context, Result};
 use palimpsest_host::archive::{self, Skipped};
 use palimpsest_host::job::Job;
+use palimpsest_host::protocol::SnapshotUse;
 use palimpsest_host::qemu::{Machine, Setting};
 use palimpsest_host::setup::{self, EMULATOR, Need};
 use palimpsest_host::workspace::Workspace;
@@ -28,6 +30,7 @@ use std::time::Duration;
 
 pub(crate) use guest::file_job;
 pub(crate) use program::Name;
+pub(crate) use snapshot::snapshot;
 pub(crate) use status::conclude;
 
 /// Runs what the options ask for. If the guest's call fails, the command fails without another
@@ -59,6 +62,12 @@ fn require(workspace: &Workspace, options: &RunOptions) -> Result<()> {
 fn with_world(mut job: Job, options: &RunOptions) -> Result<Job> {
     job.run.environment.clone_from(&options.env);
     job.run.limits.clone_from(&options.limit);
+    job.run.snapshot = options.forks.map(SnapshotUse::Forks);
+    if let Some(path) = &options.from {
+        let snapshot = fs::read(path);
+        job.snapshot = Some(snapshot.with_context(|| format!("cannot read {}", path.display()))?);
+        job.run.snapshot = Some(SnapshotUse::Read);
+    }
     if let Some(directory) = &options.dir {
         let packed = archive::pack_directory(directory)?;
         report_skipped(&packed.skipped);

@@ -3,7 +3,7 @@
 use super::{allocators, churn};
 use super::{conclude, machine, require, with_world, write_json};
 use crate::cli::RunOptions;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use palimpsest_guest_recipes::guest::Program;
 use palimpsest_guest_recipes::programs::{Programs, Single};
@@ -40,6 +40,10 @@ pub(crate) enum Name {
 /// # Errors
 /// As [`run`](super::run); or a program does not compile, or a comparison fails.
 pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Result<ExitCode> {
+    ensure!(
+        options.forks.is_none() && options.from.is_none() || name == Name::Quickjs,
+        "snapshots are made of QuickJS only: use --program quickjs"
+    );
     require(workspace, options)?;
     let programs = Programs { workspace, policy: options.setup.missing_policy() };
     let status = match name {

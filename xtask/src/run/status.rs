@@ -91,7 +91,7 @@ mod tests {
         answer::parse(&format!(
             r#"{{"outcome":"{outcome}","results":[],"error":null,"exit_code":200,"memories":[],
             "cpus":1,"interrupts_for_discards":0,"waiting_table_frames":0,"free_frames_at_start":1,"free_frames_at_end":1,"instructions_to_instantiate":null,
-            "instructions_to_run":null,"nanoseconds_to_run":null,"timeline":[],"output_timeline":[]}}"#
+            "instructions_to_run":null,"nanoseconds_to_run":null,"forks":null,"timeline":[],"output_timeline":[]}}"#
         ))
     }
 

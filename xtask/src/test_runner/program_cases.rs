@@ -14,6 +14,7 @@ use palimpsest_host::archive::pack_files;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
 use palimpsest_host::progress::Progress;
+use palimpsest_host::protocol::SnapshotUse;
 use palimpsest_host::qemu::{Accelerator, Clock, Machine, Setting};
 use palimpsest_host::recording::Recording;
 use palimpsest_host::setup::MissingPolicy;
@@ -76,8 +77,10 @@ const CASES: &[Case] = &[
 type Test = fn(&Bench<'_>) -> Result<Option<()>>;
 
 /// Tests that compare several runs.
-const TESTS: [(&str, Test); 4] = [
+const TESTS: [(&str, Test); 6] = [
     ("program/quickjs-gives-the-memory-of-an-array-to-the-next-one", arrays),
+    ("program/quickjs-forks-are-alive-at-once", forks),
+    ("program/quickjs-continues-in-another-machine", migration),
     ("program/malloc-churn", malloc_churn),
     ("program/unchanged-rust-program-gives-its-memory-back", rust_churn),
     ("program/allocators", compare_allocators),
@@ -211,7 +214,7 @@ fn lines_of(output: &[u8], starts: &[&str]) -> Result<Vec<u8>> {
 /// Checks that a script which makes and drops an array of 64 MiB three times has the peak of one
 /// array, within 10 %.
 fn arrays(bench: &Bench<'_>) -> Result<Option<()>> {
-    const ARRAY_FRAMES: u64 = (64 << 20) / 4096;
+    const ARRAY_FRAMES: u64 = (64 << 20) / FRAME_BYTES;
     let mut peaks = Vec::new();
     for times in ["1", "3"] {
         let script = format!(
@@ -229,6 +232,46 @@ fn arrays(bench: &Bench<'_>) -> Result<Option<()>> {
     ensure!(peaks[1] * 10 <= peaks[0] * 11, "three arrays took {} frames, one {}", peaks[1], peaks[0]);
     Ok(Some(()))
 }
+
+/// Checks that each fork of an initialized QuickJS prints its number, in a machine of 128 MiB, and
+/// that a fork is much less work than a start.
+fn forks(bench: &Bench<'_>) -> Result<Option<()>> {
+    const COUNT: u32 = 100;
+    let words = ["-e".to_owned(), "print(fork);".to_owned()];
+    let Some(mut job) = bench.programs.job(Single::QuickJs, &words)? else { return Ok(None) };
+    job.run.snapshot = Some(SnapshotUse::Forks(COUNT));
+    let machine = Machine { memory_mib: 128, clock: Clock::Instructions, ..bench.machine() };
+    let recording = Recording::make(&bench.session, machine, &job)?.successful()?;
+    let numbers: String = (0..COUNT).map(|number| format!("{number}\n")).collect();
+    same(&recording.output, numbers.as_bytes())?;
+    let report = recording.report.forks.context("the report has no forks")?;
+    ensure!(report.count == COUNT && report.frames_per_fork <= 30, "{report:?}");
+    let start = report.instructions_of_source.context("the clock counts instructions")?;
+    let first = report.instructions_to_first.context("the clock counts instructions")?;
+    ensure!(first * 50 <= start, "a fork takes {first} instructions, and a start {start}");
+    Ok(Some(()))
+}
+
+/// Checks that QuickJS prints the same if it is initialized in one machine and evaluates the script
+/// in another one.
+fn migration(bench: &Bench<'_>) -> Result<Option<()>> {
+    const SCRIPT: &str = "print([1, 2, 3].map(n => n * n).join('-'), typeof fork);";
+    let words = ["-e".to_owned(), SCRIPT.to_owned()];
+    let Some(mut job) = bench.programs.job(Single::QuickJs, &words)? else { return Ok(None) };
+    let stayed = Recording::make(&bench.session, bench.machine(), &job)?.successful()?;
+    job.run.snapshot = Some(SnapshotUse::Write);
+    let snapshot = Recording::make(&bench.session, bench.machine(), &job)?.successful()?;
+    let (bytes, frames) = (snapshot.output.len() as u64, stayed.report.sum(|memory| memory.resident_frames));
+    ensure!(bytes <= frames * FRAME_BYTES + 4096, "the snapshot has {bytes} bytes for {frames} frames");
+    job.snapshot = Some(snapshot.output);
+    job.run.snapshot = Some(SnapshotUse::Read);
+    let moved = Recording::make(&bench.session, bench.machine(), &job)?.successful()?;
+    same(&moved.output, &stayed.output)?;
+    Ok(Some(()))
+}
+
+/// The size of a frame in bytes.
+const FRAME_BYTES: u64 = 4096;
 
 /// Checks that the host's heap returns the frames of freed blocks, and that the program's output is
 /// the same with each allocator and under the stock runtime.

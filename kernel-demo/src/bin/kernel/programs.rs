@@ -11,7 +11,8 @@ use alloc::{format, string::String, vec::Vec};
 
 use kernel_demo::clock;
 use palimpsest_engine::{
-    Engine, Fuel, Instance, Linker, Memory, Paged, Store, TypedFunc, Val, WasmParams, WasmResults,
+    Engine, Fuel, Instance, Linker, Memory, Module, Paged, Snapshot, SnapshotData, Store, TypedFunc, Val,
+    WasmParams, WasmResults,
 };
 use palimpsest_wasi::{Output, TscClock};
 use thiserror::Error;
@@ -48,21 +49,24 @@ impl<T: Send + 'static> Library<T> {
         data: T,
         measured: &mut Measured,
     ) -> Result<Self, RunError> {
-        let config = guest.config()?.fuel(Fuel::Metered);
-        let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
-        let module = guest.load(&engine)?;
-        let mut store = Store::new(&engine, data);
+        let module = load(guest)?;
+        let mut store = Store::new(module.engine(), data);
         // The fuel for a start function, which is called before there is a task.
-        store.set_fuel(START_FUEL).expect("the engine above is metered");
+        store.set_fuel(START_FUEL).expect("`load` makes a metered engine");
         let before = clock::ticks();
         let instance = linker.instantiate(&mut store, &module)?;
         measured.instantiate_ticks = Some(clock::ticks() - before);
-        let memory = instance.get_memory(&store, "memory").ok_or_else(|| other_library("memory"))?;
-        let mut library = Self { sliced: Sliced::new(store, guest.machine.space(), time), instance, memory };
+        let mut library = Self::of(guest, store, instance, time)?;
         if instance.get_func(&*library.store()?, INITIALIZE).is_some() {
             library.call(INITIALIZE, &[])?;
         }
         Ok(library)
+    }
+
+    /// Returns the library in `store`.
+    fn of(guest: Guest<'_>, store: Store<T>, instance: Instance, time: TscClock) -> Result<Self, RunError> {
+        let memory = instance.get_memory(&store, "memory").ok_or_else(|| other_library("memory"))?;
+        Ok(Self { sliced: Sliced::new(store, guest.machine.space(), time), instance, memory })
     }
 
     /// Returns the export `name`, for host functions to call.
@@ -84,11 +88,37 @@ impl<T: Send + 'static> Library<T> {
     /// Calls the export `name`, whose parameters and results must all be 32-bit integers. Returns 0
     /// if it has no result.
     fn call(&mut self, name: &str, arguments: &[u32]) -> Result<u32, RunError> {
+        let arguments: Vec<_> = arguments.iter().map(|word| Val::I32(word.cast_signed())).collect();
+        self.call_with(name, &arguments)
+    }
+
+    /// Calls the export `name`, whose result must be a 32-bit integer. Returns 0 if it has none.
+    fn call_with(&mut self, name: &str, arguments: &[Val]) -> Result<u32, RunError> {
         let instance = self.instance;
         let func = instance.get_func(self.store()?, name).ok_or_else(|| other_library(name))?;
-        let arguments: Vec<_> = arguments.iter().map(|word| Val::I32(word.cast_signed())).collect();
-        let results = self.sliced.call(func, &arguments).map_err(|error| RunError::of_call(name, error))?;
+        let results = self.sliced.call(func, arguments).map_err(|error| RunError::of_call(name, error))?;
         Ok(results.first().and_then(Val::i32).map_or(0, i32::cast_unsigned))
+    }
+}
+
+impl<T: SnapshotData + Send + 'static> Library<T> {
+    /// Starts a fork of `snapshot` with `data`.
+    fn fork(
+        guest: Guest<'_>,
+        linker: &Linker<T>,
+        time: TscClock,
+        data: T,
+        snapshot: &Snapshot<T::State>,
+    ) -> Result<Self, RunError> {
+        let mut store = Store::new(snapshot.module().engine(), data);
+        let instance = linker.fork(&mut store, snapshot)?;
+        Self::of(guest, store, instance, time)
+    }
+
+    /// Makes a snapshot. No call may be active.
+    fn snapshot(&mut self) -> Result<Snapshot<T::State>, RunError> {
+        let instance = self.instance;
+        Ok(self.store()?.snapshot(instance)?)
     }
 }
 
@@ -112,6 +142,13 @@ impl<T: Send + 'static> Library<T> {
         let bytes = self.read(address, size_of::<u32>())?;
         Ok(u32::from_le_bytes(bytes.try_into().expect("`read` returned 4 bytes")))
     }
+}
+
+/// Loads the module of `guest` in a metered engine, which makes snapshots if the request uses one.
+fn load(guest: Guest<'_>) -> Result<Module, RunError> {
+    let config = guest.config()?.fuel(Fuel::Metered).snapshots(guest.request.snapshot.is_some());
+    let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
+    Ok(guest.load(&engine)?)
 }
 
 fn other_library(name: &str) -> RunError {

@@ -42,6 +42,12 @@ pub(crate) fn publish(report: &Report) {
             memory.frames_released,
         );
     }
+    if let Some(forks) = &report.forks {
+        println!(
+            "{} forks: {} frames and {} bytes of kernel heap each; the program that they start from has {} frames",
+            forks.count, forks.frames_per_fork, forks.heap_bytes_per_fork, forks.frames_of_source,
+        );
+    }
     if report.cpus > 1 {
         println!(
             "{} CPUs, {} interrupts for discards, {} table frames waited for flushes, {} wait",

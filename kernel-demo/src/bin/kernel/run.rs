@@ -14,7 +14,7 @@ use alloc::{string::ToString, vec::Vec};
 
 use kernel_demo::{ExitStatus, Machine, Reason, errands};
 use palimpsest_engine::{Config, Engine, Module, ModuleError, Store};
-use palimpsest_protocol::{Driver, Entry, MemoryReport, Outcome, Report, Run, Value, files};
+use palimpsest_protocol::{Driver, Entry, ForksReport, MemoryReport, Outcome, Report, Run, Value, files};
 
 use crate::{programs, report, samples::Samples, world::SharedOutputLog};
 
@@ -62,6 +62,9 @@ pub(crate) struct Measured {
     pub(crate) instantiate_ticks: Option<u64>,
     pub(crate) run_ticks: Option<u64>,
     pub(crate) run_ns: Option<u64>,
+    /// Ticks from the start of loading a program until it was initialized.
+    pub(crate) source_ticks: Option<u64>,
+    pub(crate) forks: Option<ForksReport>,
     pub(crate) memories: Vec<MemoryReport>,
     pub(crate) timeline: Samples,
     pub(crate) output: SharedOutputLog,
@@ -110,6 +113,7 @@ fn on_any_cpu(machine: &Machine, request: &Run) -> ExitStatus {
         instructions_to_instantiate: icount(measured.instantiate_ticks),
         instructions_to_run: icount(measured.run_ticks),
         nanoseconds_to_run: measured.run_ns,
+        forks: measured.forks,
         timeline: measured.timeline.into_series(),
         output_timeline: core::mem::take(&mut measured.output.lock().samples).into_series(),
     };
@@ -121,6 +125,12 @@ fn run(machine: &Machine, request: &Run, measured: &mut Measured) -> Result<Ende
     let bytes = machine.file(files::GUEST).ok_or(RunError::NoGuest)?;
     let guest = Guest { machine, request, bytes };
     match &request.entry {
+        Entry::Call { .. }
+        | Entry::Program { driver: Driver::Command | Driver::LodePng | Driver::WebP, .. }
+            if request.snapshot.is_some() =>
+        {
+            Err(RunError::NoSnapshots)
+        }
         Entry::Call { invoke } => call::run(guest, invoke.as_deref(), measured),
         Entry::Program { driver, .. } => match driver {
             Driver::Command => command::run(guest, measured),

@@ -108,6 +108,7 @@ pub(crate) fn give(machine: &Machine) -> ExitStatus {
         instructions_to_instantiate: None,
         instructions_to_run: None,
         nanoseconds_to_run: None,
+        forks: None,
         exit_code: None,
         timeline: Series::new(),
         output_timeline: Series::new(),

@@ -7,12 +7,16 @@
 //! module loader, `import` fails.
 
 mod host;
+mod server;
 
 use alloc::{format, string::String};
 
+use kernel_demo::serial::{self, GuestStream};
 use palimpsest_engine::Linker;
+use palimpsest_protocol::SnapshotUse;
+use palimpsest_wasi::TscClock;
 
-use self::host::Host;
+use self::{host::Host, server::Server};
 use super::{Library, ProgramError, conclude};
 use crate::{
     run::{Ended, Guest, Measured, RunError},
@@ -39,22 +43,39 @@ pub(crate) fn quickjs(guest: Guest<'_>, measured: &mut Measured) -> Result<Ended
         Err(error) => return conclude(Err(error)),
     };
     let time = world::start_clock();
-    let host = Host::new(
-        world::of(guest, time, Waiting::Pause, &measured.output)?,
-        StandardOutput::new(guest.machine, &measured.output),
-    );
     let mut linker = Linker::new();
     palimpsest_wasi::add_to_linker(&mut linker, Host::wasi)?;
     host::define(&mut linker)?;
-    let mut library = Library::load(guest, &linker, time, host, measured)?;
-    let evaluated = start(&mut library).and_then(|()| evaluate(&mut library, name, script));
-    library.conclude(measured);
-    conclude(evaluated)
+    let server = Server { guest, linker: &linker, time, name, script };
+    match guest.request.snapshot {
+        None => server.initialized(measured, |library, _| evaluate(library, name, script)),
+        Some(SnapshotUse::Forks(count)) => {
+            server.initialized(measured, |library, measured| server.fork_all(library, count, measured))
+        }
+        Some(SnapshotUse::Write) => server.initialized(measured, |library, _| write(library)),
+        Some(SnapshotUse::Read) => server.restored(measured),
+    }
+}
+
+/// Writes a snapshot to standard output.
+fn write(library: &mut Library<Host>) -> Result<(), ProgramError> {
+    let send = |bytes: &[u8]| {
+        serial::send(GuestStream::Output, bytes);
+        Ok(())
+    };
+    Ok(library.snapshot()?.write_to(send).map_err(RunError::SnapshotWrite)?)
+}
+
+/// Returns the data of a new store.
+fn new_host(guest: Guest<'_>, time: TscClock, measured: &Measured) -> Result<Host, RunError> {
+    let wasi = world::of(guest, time, Waiting::Pause, &measured.output)?;
+    Ok(Host::new(wasi, StandardOutput::new(guest.machine, &measured.output)))
 }
 
 /// Returns the name and the text of the script that the request names.
 fn requested(guest: Guest<'_>) -> Result<(&str, &[u8]), ProgramError> {
     match guest.request.arguments.as_slice() {
+        [] if guest.request.snapshot == Some(SnapshotUse::Write) => Ok(("", &[])),
         [option, script] if option == "-e" => Ok(("<command line>", script.as_bytes())),
         [name] if name != "-e" => {
             let missing = || ProgramError::Reported(format!("{name}: no such file in the directory"));

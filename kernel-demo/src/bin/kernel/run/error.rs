@@ -3,7 +3,10 @@
 
 use alloc::string::String;
 
-use palimpsest_engine::{DuplicateDefinition, EngineError, Error, InstantiateError, ModuleError, TaskError};
+use palimpsest_engine::{
+    DataError, DuplicateDefinition, EngineError, Error, ForkError, InstantiateError, ModuleError,
+    SnapshotError, SnapshotReadError, TaskError,
+};
 use palimpsest_protocol::{Outcome, files};
 use palimpsest_wasi::{ArchiveError, Exit};
 use thiserror::Error;
@@ -38,6 +41,18 @@ pub(crate) enum RunError {
     OutOfBounds { address: u32, bytes: usize },
     #[error("error: {0}")]
     Arguments(#[from] ArgumentError),
+    #[error("error: snapshots are made of QuickJS only; use --program quickjs")]
+    NoSnapshots,
+    #[error("error: no snapshot was made: {0}")]
+    Snapshot(#[from] SnapshotError),
+    #[error("error: the snapshot was not written: {0}")]
+    SnapshotWrite(DataError),
+    #[error("error: the boot archive does not contain {}; pass a snapshot", files::SNAPSHOT)]
+    NoSnapshot,
+    #[error("error: {0}")]
+    SnapshotRead(#[from] SnapshotReadError),
+    #[error("error: {0}")]
+    Fork(#[from] ForkError),
     #[error("error: {0}")]
     Task(TaskError),
     #[error("trap: {cause}, in the call of `{name}`")]
@@ -84,6 +99,12 @@ impl RunError {
             | Self::NoExport { .. }
             | Self::OtherLibrary { .. }
             | Self::Arguments(_)
+            | Self::NoSnapshots
+            | Self::Snapshot(_)
+            | Self::SnapshotWrite(_)
+            | Self::NoSnapshot
+            | Self::SnapshotRead(_)
+            | Self::Fork(_)
             | Self::Task(_) => Outcome::Error,
         }
     }

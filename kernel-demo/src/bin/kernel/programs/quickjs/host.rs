@@ -8,9 +8,10 @@
 use alloc::vec::Vec;
 
 use palimpsest_engine::{
-    Caller, DuplicateDefinition, Error, Linker, Memory, TrapCode, TypedFunc, WasmParams, WasmResults,
+    Caller, DataError, DuplicateDefinition, Error, Linker, Memory, SnapshotData, StateBytes, TrapCode,
+    TypedFunc, WasmParams, WasmResults,
 };
-use palimpsest_wasi::{Output, Wasi};
+use palimpsest_wasi::{Output, Wasi, WasiState};
 
 use super::Library;
 use crate::{
@@ -35,10 +36,20 @@ pub(super) struct Host {
     wasi: Wasi,
     output: StandardOutput,
     guest: Option<Guest>,
+    /// The address at which the guest stores the length of a string, or 0 before there is one.
+    length_place: u32,
     rejections: Vec<Rejection>,
 }
 
-/// The guest's functions that the host calls, and the address for a second result.
+/// What a snapshot records of it.
+#[derive(Debug)]
+pub(super) struct HostState {
+    wasi: WasiState,
+    length_place: u32,
+    rejections: Vec<Rejection>,
+}
+
+/// The guest's functions that the host calls, and its memory.
 #[derive(Clone, Copy, Debug)]
 struct Guest {
     memory: Memory,
@@ -46,21 +57,20 @@ struct Guest {
     free_string: TypedFunc<u32, ()>,
     free_value: TypedFunc<u32, ()>,
     undefined: TypedFunc<(), u32>,
-    length_place: u32,
 }
 
 /// A promise that was rejected without a handler.
 #[derive(Clone, Copy, Debug)]
 struct Rejection {
     /// The content of the promise's box, which is the same for all handles of a promise.
-    promise: [u8; 8],
+    promise: [u8; PROMISE_BYTES],
     promise_value: u32,
     reason_value: u32,
 }
 
 impl Host {
     pub(super) fn new(wasi: Wasi, output: StandardOutput) -> Self {
-        Self { wasi, output, guest: None, rejections: Vec::new() }
+        Self { wasi, output, guest: None, length_place: 0, rejections: Vec::new() }
     }
 
     pub(super) fn wasi(&mut self) -> &mut Wasi {
@@ -74,19 +84,82 @@ impl Host {
 
     /// Returns the address at which the guest stores the length of a string.
     pub(super) fn length_place(&self) -> u32 {
-        self.guest.expect("`attach` is called before any value is converted").length_place
+        self.length_place
     }
 }
 
-/// Finds the functions that the host calls.
+/// The streams are those of the fork. The functions of its instance are found by [`attach`].
+impl SnapshotData for Host {
+    type State = HostState;
+
+    fn save(&mut self) -> Result<HostState, DataError> {
+        let (length_place, rejections) = (self.length_place, self.rejections.clone());
+        Ok(HostState { wasi: self.wasi.save()?, length_place, rejections })
+    }
+
+    fn restore(&mut self, state: &HostState) -> Result<(), DataError> {
+        self.length_place = state.length_place;
+        self.rejections.clone_from(&state.rejections);
+        self.wasi.restore(&state.wasi)
+    }
+}
+
+/// The bytes of a promise, and the number of bytes of a rejection.
+const PROMISE_BYTES: usize = 8;
+const REJECTION_BYTES: usize = PROMISE_BYTES + 2 * size_of::<u32>();
+
+/// In little-endian order: the place for lengths, the number of rejections, the rejections, and the
+/// state of WASI.
+impl StateBytes for HostState {
+    fn write_to(&self, sink: &mut dyn FnMut(&[u8]) -> Result<(), DataError>) -> Result<(), DataError> {
+        let count = u32::try_from(self.rejections.len())?;
+        sink(&self.length_place.to_le_bytes())?;
+        sink(&count.to_le_bytes())?;
+        for rejection in &self.rejections {
+            sink(&rejection.promise)?;
+            sink(&rejection.promise_value.to_le_bytes())?;
+            sink(&rejection.reason_value.to_le_bytes())?;
+        }
+        self.wasi.write_to(sink)
+    }
+
+    fn read_from(bytes: &[u8]) -> Result<Self, DataError> {
+        let ([length_place, count], rest) = words(bytes)?;
+        let count = usize::try_from(count)?;
+        let bytes = count.checked_mul(REJECTION_BYTES).filter(|_| count <= REJECTIONS_MAX);
+        let (listed, wasi) = bytes.and_then(|bytes| rest.split_at_checked(bytes)).ok_or(TOO_SHORT)?;
+        let rejections = listed.chunks_exact(REJECTION_BYTES).map(|bytes| {
+            let (promise, values) = bytes.split_first_chunk().ok_or(TOO_SHORT)?;
+            let ([promise_value, reason_value], _) = words(values)?;
+            Ok(Rejection { promise: *promise, promise_value, reason_value })
+        });
+        let rejections = rejections.collect::<Result<_, DataError>>()?;
+        Ok(Self { wasi: WasiState::read_from(wasi)?, length_place, rejections })
+    }
+}
+
+const TOO_SHORT: &str = "the state of the driver of QuickJS ends too early; pass all of the snapshot";
+
+/// Splits off two words.
+fn words(bytes: &[u8]) -> Result<([u32; 2], &[u8]), DataError> {
+    let (first, rest) = bytes.split_first_chunk().ok_or(TOO_SHORT)?;
+    let (second, rest) = rest.split_first_chunk().ok_or(TOO_SHORT)?;
+    Ok(([u32::from_le_bytes(*first), u32::from_le_bytes(*second)], rest))
+}
+
+/// Finds the functions that the host calls. Allocates the place for lengths, unless a fork has it
+/// from its snapshot.
 pub(super) fn attach(library: &mut Library<Host>) -> Result<(), RunError> {
+    if library.store()?.data().length_place == 0 {
+        let place = library.call("wasm_malloc", &[4])?;
+        library.store()?.data_mut().length_place = place;
+    }
     let guest = Guest {
         memory: library.memory,
         string_with_length: library.typed("qjs_get_string_len")?,
         free_string: library.typed("qjs_free_cstring")?,
         free_value: library.typed("qjs_free_value")?,
         undefined: library.typed("qjs_get_undefined")?,
-        length_place: library.call("wasm_malloc", &[4])?,
     };
     library.store()?.data_mut().guest = Some(guest);
     Ok(())
@@ -119,8 +192,9 @@ fn host_call(
     let name = bytes(&caller, guest, name, name_length)?;
     let stream = FUNCTIONS.iter().position(|function| function.as_bytes() == name);
     let value = word(&caller, guest, arguments)?;
-    let text = call(&mut caller, guest.string_with_length, (value, guest.length_place))?;
-    let length = word(&caller, guest, guest.length_place)?;
+    let length_place = caller.data().length_place;
+    let text = call(&mut caller, guest.string_with_length, (value, length_place))?;
+    let length = word(&caller, guest, length_place)?;
     let Some(stream) = stream else {
         return Err(Error::new("QuickJS called a host function that is not defined"));
     };
