@@ -34,7 +34,8 @@ use crate::table::Sweep;
 
 /// A reserved range of virtual addresses, whose pages get a frame when they are first written.
 ///
-/// Dropping it releases every data and table frame, and the addresses. Forgetting it leaks them.
+/// Dropping it releases every data and table frame, and the addresses. Forgetting it leaks them. It
+/// may be dropped on any CPU, which need not [enter](AddressSpace::enter) before.
 pub struct Region<'a, P: Platform> {
     space: &'a AddressSpace<P>,
     shard: &'a Shard,

@@ -46,7 +46,7 @@ pub(crate) struct Cpus {
 struct CpuState {
     /// The number of the CPU's last flush.
     flushed: AtomicU64,
-    /// The stamp of the last end of a region on this CPU.
+    /// The stamp of the last flush of pages of a region that was ended on this CPU.
     ended: AtomicU64,
     /// Whether another CPU wants frames of an account whose regions this CPU uses.
     is_wanted: AtomicBool,
@@ -225,6 +225,9 @@ impl Cpus {
 
     /// The CPUs that may cache tables because of regions that have ended: those of `past` that have
     /// not flushed, and those of one more region that ends now.
+    ///
+    /// The caller has the lock of the shard that keeps `past`. The region ends, so no other CPU
+    /// uses the account.
     pub(crate) fn join_past(&self, past: Wait, seat: &Seat) -> Wait {
         self.wait(self.unflushed(past) | self.unflushed(seat.ran()) | seat.running())
     }
@@ -365,18 +368,24 @@ impl Cpus {
         is_wanted.load(Ordering::Relaxed) && is_wanted.swap(false, Ordering::AcqRel)
     }
 
-    /// Records that the calling CPU has ended a region, so that another may get its addresses.
+    /// Records that the calling CPU has flushed pages of a region that ends, so that another region
+    /// may get their addresses.
+    ///
+    /// The caller has interrupts off since the flush, because the thread may continue on another
+    /// CPU, which has not flushed these pages.
     pub(crate) fn record_end(&self, platform: &impl Platform) {
         if platform.cpus() > 1 {
-            let record = || self.states[platform.cpu()].ended.store(self.now(), Ordering::Release);
-            platform.without_interrupts(record);
+            self.states[platform.cpu()].ended.store(self.now(), Ordering::Release);
         }
     }
 
     /// Prepares a new region of the account, whose addresses may be those of one that has ended.
     ///
-    /// The calling CPU flushes if another CPU has ended a region since its last flush. It has
-    /// flushed already what it ended. All other CPUs must flush when they enter.
+    /// The calling CPU flushes if another CPU has ended a region, or a part of one, since its last
+    /// flush. It has flushed already what it ended. All other CPUs must flush when they enter.
+    ///
+    /// The caller has the lock of the placement. An end is [recorded](Self::record_end) before that
+    /// lock is taken to free the addresses. So no end at these addresses is missed.
     pub(crate) fn record_reuse(&self, seat: &Seat, platform: &impl Platform) {
         if platform.cpus() == 1 {
             return;

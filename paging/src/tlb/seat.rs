@@ -254,6 +254,8 @@ impl Seat {
     }
 
     /// Makes the CPU the last one that had the seat, if none ever had it. Returns whether it did.
+    ///
+    /// No other CPU changes the word meanwhile, because the account has no region before.
     pub(super) fn begin(&self, cpu: usize) -> bool {
         let is_new = self.ran_on.compare_exchange(0, 1 << cpu, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if is_new {

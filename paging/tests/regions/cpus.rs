@@ -1,6 +1,7 @@
 //! Regions that move between CPUs, each of which has its own caches.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use palimpsest_paging::x86_64::structures::paging::Page;
 use palimpsest_paging::{Account, Decommitted, Policies};
@@ -116,6 +117,26 @@ fn a_cpu_that_has_guessed_the_addresses_of_a_region_that_ended_elsewhere_forgets
     let (_, again) = region_on(&world, &[0], 0, 0);
     assert_eq!(again.base(), base);
     assert!((0..8).all(|page| world.read(address(&again, page)) == 0));
+}
+
+#[test]
+fn a_region_whose_drop_moves_to_another_cpu_leaves_no_byte_at_its_addresses() {
+    for intervals in 0..6 {
+        let world = World::with_cpus(2);
+        // More frames than are released with the lock held once.
+        let (account, region) = region_on(&world, &[1, 0], 9_000, 1);
+        world.space().leave(&account);
+        let base = region.base();
+        world.cpu.mmu().move_after(intervals, 1);
+        drop(region);
+        world.cpu.mmu().stay();
+        world.run_on(1);
+        let again = world.region(GIB);
+        assert_eq!(again.base(), base, "the addresses are used again");
+        (0..9_000).step_by(100).for_each(|page| {
+            assert_eq!(world.read(address(&again, page)), 0, "page {page}, after {intervals}")
+        });
+    }
 }
 
 #[test]
@@ -369,6 +390,8 @@ fn frames_that_a_cpu_needs_are_taken_from_accounts_that_no_other_one_uses() {
     let (idle, mut region) = region_on(&world, &[1], 40, 1);
     let ahead = region.residency().ahead_frames;
     assert!(ahead > 0);
+    // CPU 1 guesses that the pages ahead will be accessed.
+    pages(&region, 40, ahead).for_each(|page| world.cpu.mmu().speculate(page));
     assert_eq!(region.defer(pages(&region, 0, 8)), Ok(8));
     world.space().leave(&idle);
     let (account, small) = region_on(&world, &[0], 1, 2);
@@ -388,6 +411,103 @@ fn frames_that_a_cpu_needs_are_taken_from_accounts_that_no_other_one_uses() {
     world.space().leave(&account);
     world.enter_on(0, &account);
     assert!((1..9 + ahead).all(|page| world.read(address(&small, page)) == 3));
+}
+
+#[test]
+fn frames_of_an_account_that_several_cpus_read_stay() {
+    let world = World::with_cpus(3).with_policies(Policies::default());
+    let (read, region) = region_on(&world, &[1], 40, 1);
+    let ahead = region.residency().ahead_frames;
+    world.space().leave(&read);
+    for cpu in [1, 2] {
+        world.run_on(cpu);
+        world.space().look(&read);
+    }
+    let (account, small) = region_on(&world, &[0], 1, 2);
+    world.source.hoard(0);
+    world.write(address(&small, 1), 3);
+    assert!(account.is_lost());
+    assert_eq!(region.residency().ahead_frames, ahead);
+    world.source.unhoard(200);
+}
+
+#[test]
+fn tables_do_not_wait_for_a_cpu_that_has_flushed_before_a_thread_is_moved_from_another_one() {
+    let world = World::with_cpus(3);
+    let (account, mut region) = region_on(&world, &[0, 1], 8, 1);
+    world.run_on(0);
+    world.space().flush_before_idle();
+    world.run_on(2);
+    world.space().migrate(&account);
+    world.run_on(1);
+    world.space().flush_before_idle();
+    world.run_on(2);
+    let all = region.pages();
+    assert_eq!(region.decommit(all).map(|released| released.tables_waiting), Ok(0));
+}
+
+#[test]
+fn tables_wait_for_the_cpus_of_all_regions_that_have_ended_nearby() {
+    let world = World::with_cpus(2);
+    let mut regions = Vec::from([1, 0, 0].map(|cpu| {
+        let account = account();
+        // Regions share a table if the same CPU makes them.
+        world.run_on(0);
+        let region = world.region_of(4 * MIB, &account);
+        world.enter_on(cpu, &account);
+        world.write(region.base(), 1);
+        world.space().leave(&account);
+        region
+    }));
+    world.run_on(0);
+    drop(regions.remove(0));
+    drop(regions.remove(0));
+    let all = regions[0].pages();
+    assert_eq!(regions[0].decommit(all).map(|released| released.tables_waiting), Ok(1));
+}
+
+#[test]
+fn a_cpu_that_walks_a_table_that_waits_finds_no_page() {
+    let world = World::with_cpus(2);
+    let (account, mut region) = region_on(&world, &[0, 1], 1, 1);
+    let all = pages(&region, 0, 512);
+    // They show the zero frame.
+    assert!((1..100).all(|page| world.read(address(&region, page)) == 0));
+    assert_eq!(region.decommit(all).map(|released| released.tables_waiting), Ok(2));
+    world.run_on(0);
+    assert_eq!(world.cpu.frame_at(address(&region, 50)), None);
+    world.space().leave(&account);
+}
+
+#[test]
+fn a_request_for_frames_raises_the_flag_of_the_account() {
+    let world = World::with_cpus(2);
+    let flag = Arc::new(AtomicBool::new(false));
+    let busy = Arc::new(Account::new(None).with_flag(Arc::clone(&flag)));
+    world.run_on(1);
+    let mut region = world.region_of(GIB, &busy);
+    world.enter_on(1, &busy);
+    world.write(region.base(), 1);
+    assert_eq!(region.defer(region.pages()), Ok(1));
+    world.run_on(0);
+    assert_eq!(world.space().reclaim(1), Decommitted::default());
+    assert!(flag.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_region_whose_last_cpu_has_not_left_may_be_dropped_elsewhere() {
+    let world = World::with_cpus(2);
+    let free = world.source.allocated();
+    let (_, region) = region_on(&world, &[1, 0], 600, 1);
+    // CPU 0 flushes after CPU 1 has stopped, and uses the region again.
+    world.space().flush_before_idle();
+    world.write_pages(&region, 600, 2);
+    world.run_on(1);
+    drop(region);
+    assert_eq!(world.space().usage().waiting_table_frames, 3);
+    world.run_on(0);
+    world.space().flush_if_awaited();
+    assert_eq!(world.source.allocated(), free);
 }
 
 #[test]

@@ -299,10 +299,14 @@ impl<'a> Model<'a> {
         self.world.run_on(self.random.index(CPUS));
         if enters {
             space.enter(&store.account);
-        }
-        store.regions.clear();
-        if enters {
+            store.regions.clear();
             space.leave(&store.account);
+        } else {
+            // The thread may move meanwhile.
+            let mmu = self.world.cpu.mmu();
+            mmu.move_after(self.random.below(8), self.random.index(CPUS));
+            store.regions.clear();
+            mmu.stay();
         }
         assert_eq!(store.account.held_frames(), 0, "the account holds frames after its regions");
     }

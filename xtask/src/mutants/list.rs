@@ -118,8 +118,8 @@ pub(super) const MUTANTS: [Mutant; 34] = [
     Mutant {
         name: "end-is-recorded",
         file: "space/reserve.rs",
-        original: "self.env.cpus.record_end(&self.env.platform);",
-        replacement: "",
+        original: "platform);\n    env.cpus.record_end(platform);",
+        replacement: "platform);",
     },
     Mutant {
         name: "reuse-flushes",

@@ -47,6 +47,10 @@ pub(crate) struct Mmu {
     cpu: Cell<usize>,
     flushes: Cell<(u64, u64)>,
     intervals: Cell<u64>,
+    /// The number of intervals with interrupts off that contain this moment.
+    depth: Cell<u32>,
+    /// After how many more intervals the thread moves, and to which CPU.
+    moves: Cell<Option<(u64, usize)>>,
 }
 
 /// What one CPU caches.
@@ -77,6 +81,8 @@ impl Mmu {
             cpu: Cell::new(0),
             flushes: Cell::new((0, 0)),
             intervals: Cell::new(0),
+            depth: Cell::new(0),
+            moves: Cell::new(None),
         }
     }
 
@@ -110,8 +116,32 @@ impl Mmu {
         self.intervals.get()
     }
 
-    pub(crate) fn count_interval(&self) {
+    /// Runs `work` with interrupts off. The thread may move when they are on again.
+    pub(crate) fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {
         self.intervals.set(self.intervals.get() + 1);
+        self.depth.set(self.depth.get() + 1);
+        let done = work();
+        self.depth.set(self.depth.get() - 1);
+        if self.depth.get() == 0
+            && let Some((intervals, cpu)) = self.moves.take()
+        {
+            match intervals.checked_sub(1) {
+                None => self.run_on(cpu),
+                Some(intervals) => self.moves.set(Some((intervals, cpu))),
+            }
+        }
+        done
+    }
+
+    /// Takes back what [`move_after`](Self::move_after) has not done yet.
+    pub(crate) fn stay(&self) {
+        self.moves.set(None);
+    }
+
+    /// Moves the thread to another CPU after its next interval with interrupts off, and `intervals`
+    /// more.
+    pub(crate) fn move_after(&self, intervals: u64, cpu: usize) {
+        self.moves.set(Some((intervals, cpu)));
     }
 
     pub(crate) fn memory(&self) -> Memory {

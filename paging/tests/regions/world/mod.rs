@@ -71,8 +71,7 @@ unsafe impl<S: FrameSource> Platform for Machine<S> {
     }
 
     fn without_interrupts<R>(&self, work: impl FnOnce() -> R) -> R {
-        self.mmu.count_interval();
-        work()
+        self.mmu.without_interrupts(work)
     }
 }
 
