@@ -1,10 +1,12 @@
 //! `cargo xtask mutants`: takes each flush, wait and hook out of the paging crate, one at a time,
-//! and checks that the model of several CPUs fails.
+//! and checks that a test fails.
 //!
-//! The model (`paging/tests/regions/cpus_model.rs`) would pass just as well if it could not notice
-//! a missing flush. So every line that keeps CPUs from using stale entries is changed here, in a
-//! copy of the repository, and the model must fail with the change. A test checks that the lines
-//! are where this list says.
+//! The model of several CPUs (`paging/tests/regions/cpus_model.rs`) would pass just as well if it
+//! could not notice a missing flush. So every line that keeps CPUs from using stale entries is
+//! changed here, in a copy of the repository, and the model must fail with the change. The model
+//! runs one CPU at a time, and checks no more than that nothing stale is used. So for races the
+//! tests of `tests/interleavings` must fail, and for the rest those of
+//! `paging/tests/regions/cpus.rs`. A test checks that the lines are where the list says.
 
 mod list;
 
@@ -16,8 +18,6 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
-
-use self::list::MUTANTS;
 
 /// A change that makes the crate wrong.
 struct Mutant {
@@ -31,13 +31,33 @@ struct Mutant {
     replacement: &'static str,
 }
 
-/// The test that must fail.
-const MODEL: &str = "cpus_model::";
+/// Tests, and the changes with each of which one of them must fail.
+struct Suite {
+    name: &'static str,
+    /// What cargo tests.
+    target: &'static [&'static str],
+    /// A part of the tests' names.
+    filter: &'static str,
+    mutants: &'static [Mutant],
+}
+
+const PAGING: &[&str] = &["--package=palimpsest-paging", "--test=regions"];
+
+const SUITES: [Suite; 3] = [
+    Suite { name: "the model", target: PAGING, filter: "cpus_model::", mutants: &list::MODEL },
+    Suite { name: "the cases", target: PAGING, filter: "cpus::", mutants: &list::CASES },
+    Suite {
+        name: "the interleavings",
+        target: &["--package=palimpsest-interleavings", "--lib"],
+        filter: "",
+        mutants: &list::RACES,
+    },
+];
 
 /// Steps of the model, enough for each mutant.
 const STEPS: &str = "200000";
 
-/// Runs the model with each of the changes whose name contains `filter`.
+/// Runs the tests with each of the changes whose name contains `filter`.
 ///
 /// # Errors
 /// The repository cannot be copied, or a line of the list is not in its file.
@@ -45,12 +65,38 @@ pub(crate) fn run(workspace: &Workspace, filter: &str) -> Result<ExitCode> {
     let directory = workspace.output("mutants");
     let copy = directory.join("source");
     copy_sources(workspace, &copy)?;
-    let is_caught = |mutant: Option<&Mutant>| -> Result<bool> {
+    let mut tally = Tally::default();
+    for suite in SUITES {
+        let is_caught = |mutant: Option<&Mutant>| suite.fails(mutant, &copy, &directory.join("build"));
+        let mut mutants = suite.mutants.iter().filter(|mutant| mutant.name.contains(filter)).peekable();
+        if mutants.peek().is_some() {
+            ensure!(!is_caught(None)?, "{} fail without a mutant", suite.name);
+        }
+        for mutant in mutants {
+            let (start, file) = (Instant::now(), copy.join("paging/src").join(mutant.file));
+            let original = fs::read_to_string(&file)?;
+            fs::write(&file, mutant.applied_to(&original)?)?;
+            let is_caught = is_caught(Some(mutant));
+            fs::write(&file, original)?;
+            let name = Timed(mutant.name, start.elapsed());
+            if is_caught? {
+                tally.pass(&name);
+            } else {
+                tally.fail(&name, &format_args!("{} passes", suite.name), "");
+            }
+        }
+    }
+    println!("{tally}");
+    Ok(tally.exit_code())
+}
+
+impl Suite {
+    /// Whether a test fails in the copy of the repository, to which the change has been made.
+    fn fails(&self, mutant: Option<&Mutant>, copy: &Path, build: &Path) -> Result<bool> {
         let test = |words: &[&str]| {
-            let common = ["test", "--quiet", "--package=palimpsest-paging", "--test=regions"];
-            cmd("cargo", common.iter().chain(words))
-                .dir(&copy)
-                .env("CARGO_TARGET_DIR", directory.join("build"))
+            cmd("cargo", ["test", "--quiet"].iter().chain(self.target).chain(words))
+                .dir(copy)
+                .env("CARGO_TARGET_DIR", build)
                 .env("MODEL_STEPS", STEPS)
                 .stderr_to_stdout()
                 .stdout_capture()
@@ -61,25 +107,8 @@ pub(crate) fn run(workspace: &Workspace, filter: &str) -> Result<ExitCode> {
         let built = test(&["--no-run"])?;
         let name = mutant.map_or("the sources", |mutant| mutant.name);
         ensure!(built.status.success(), "{name}: {}", String::from_utf8_lossy(&built.stdout));
-        Ok(!test(&["--", MODEL])?.status.success())
-    };
-    ensure!(!is_caught(None)?, "the model fails without a mutant");
-    let mut tally = Tally::default();
-    for mutant in MUTANTS.iter().filter(|mutant| mutant.name.contains(filter)) {
-        let (start, file) = (Instant::now(), copy.join("paging/src").join(mutant.file));
-        let original = fs::read_to_string(&file)?;
-        fs::write(&file, mutant.applied_to(&original)?)?;
-        let is_caught = is_caught(Some(mutant));
-        fs::write(&file, original)?;
-        let name = Timed(mutant.name, start.elapsed());
-        if is_caught? {
-            tally.pass(&name);
-        } else {
-            tally.fail(&name, &"the model passes without it", "");
-        }
+        Ok(!test(&["--", self.filter])?.status.success())
     }
-    println!("{tally}");
-    Ok(tally.exit_code())
 }
 
 impl Mutant {
@@ -114,7 +143,7 @@ mod tests {
     #[test]
     fn every_mutant_changes_a_line_that_exists() {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../paging/src");
-        for mutant in &MUTANTS {
+        for mutant in SUITES.iter().flat_map(|suite| suite.mutants) {
             let source = fs::read_to_string(sources.join(mutant.file)).expect("the file exists");
             let mutated = mutant.applied_to(&source).expect("the line exists once");
             assert_ne!(mutated, source, "{}", mutant.name);

@@ -5,6 +5,12 @@
 //! tables. Smaller blocks are parts of a *chunk*, 1 GiB whose blocks share a level-2 table. A chunk
 //! belongs to one CPU, so that regions that were made by different CPUs share no table.
 //!
+//! A chunk ends with its last block, because a larger block may need its addresses. If another CPU
+//! makes a chunk there, tables of its regions may have to wait for the CPUs that have used the
+//! addresses before ([`Pasts`]), until each of these has flushed once. Chunks that stay with their
+//! CPU would avoid this wait, but not the flush: a reserve flushes after an end on another CPU
+//! anyway, at any address.
+//!
 //! Blocks are buddies: a block that is too large is halved until it fits, and a block that is freed
 //! joins its other half if that is free. A take or a free visits at most one block of each size.
 //!

@@ -16,18 +16,15 @@
 //! - Loom gives sequentially consistent accesses the order of acquire and release only. So what
 //!   passes needs nothing but the fences.
 //!
-//! Each of these changes to the protocol makes a test fail:
+//! - The lock of the placement is an atomic. It orders the end of a region and the next reserve of
+//!   its addresses.
 //!
-//! | change | test |
-//! | --- | --- |
-//! | `Seat::exchange` loads and stores, without a compare-exchange | `a_region_does_not_run_during_a_relief` and six more |
-//! | `begin_relief` leaves the word as it is if the calling CPU runs | `a_thread_does_not_move_during_a_relief_by_the_cpu_that_it_leaves` and one more |
-//! | `begin_relief` does not record the request in the word | `a_cpu_that_runs_gets_the_request_that_was_refused` |
-//! | `end_relief` leaves the seat to the CPU that had it | `a_cpu_that_enters_drops_what_a_relief_has_changed` |
-//! | `Seat::stamp_changes` forgets the changes before it stamps them | `each_cpu_that_reads_drops_what_was_changed_before` |
-//! | a stamp is taken before the entry is changed | `a_frame_is_reused_after_the_flush_of_each_cpu_that_may_cache_it` |
-//! | a stamp is taken without the fence | the same |
-//! | `Cpus::flush` takes its number after the flush | the same |
+//! `cargo xtask mutants` makes changes to the protocol, one at a time, and checks that a test fails
+//! (`RACES` in `xtask/src/mutants/list.rs`).
+//!
+//! No test is needed for what one CPU at a time does with an account. `Cpus::join_past` runs with
+//! the lock of a shard held, when a region ends. `Seat::begin` runs before any CPU can use a region
+//! of the account.
 
 #[cfg(test)]
 extern crate alloc;

@@ -2,8 +2,8 @@
 
 use super::Mutant;
 
-/// All of them.
-pub(super) const MUTANTS: [Mutant; 34] = [
+/// Those that the model must notice.
+pub(super) const MODEL: [Mutant; 52] = [
     // Flushes of the CPU that changes entries.
     Mutant {
         name: "decommit-flushes-frames",
@@ -52,6 +52,36 @@ pub(super) const MUTANTS: [Mutant; 34] = [
         file: "fault/commit.rs",
         original: "self.env.platform.flush(self.page);",
         replacement: "",
+    },
+    Mutant {
+        name: "batches-flush-single-pages",
+        file: "tlb.rs",
+        original: "platform.flush(page_after(run.start, number))",
+        replacement: "drop(page_after(run.start, number))",
+    },
+    Mutant {
+        name: "batches-flush-everything",
+        file: "tlb.rs",
+        original: "Scope::Everything => platform.flush_all(),",
+        replacement: "Scope::Everything => {}",
+    },
+    Mutant {
+        name: "full-batches-flush-everything",
+        file: "tlb.rs",
+        original: "self.scope = Scope::Everything;\n            return;",
+        replacement: "return;",
+    },
+    Mutant {
+        name: "uncover-flushes",
+        file: "table.rs",
+        original: "// The CPU may translate each of its pages to the sink.\n        batch.add_everything();",
+        replacement: "let _ = batch;",
+    },
+    Mutant {
+        name: "end-of-the-space-flushes",
+        file: "table/window.rs",
+        original: "batch.add_everything();",
+        replacement: "let _ = batch;",
     },
     // Flushes at entry.
     Mutant {
@@ -114,9 +144,27 @@ pub(super) const MUTANTS: [Mutant; 34] = [
         original: "self.env.cpus.record_change(self.record.account.seat(), &self.env.platform);",
         replacement: "",
     },
+    Mutant {
+        name: "demote-records-changes",
+        file: "clear/demote.rs",
+        original: "self.tables.cpus().record_change(self.record.account.seat(), self.platform);",
+        replacement: "",
+    },
+    Mutant {
+        name: "relief-makes-the-last-cpu-flush",
+        file: "tlb/cpus.rs",
+        original: "seat.end_relief(if before.is_of(platform.cpu()) { before } else { before.of_no_cpu() });",
+        replacement: "let _ = platform;\n            seat.end_relief(before);",
+    },
+    Mutant {
+        name: "changes-elsewhere-end-a-use",
+        file: "tlb/cpus.rs",
+        original: "seat.forget_other(platform.cpu(), || self.now());",
+        replacement: "",
+    },
     // Addresses that are used again.
     Mutant {
-        name: "end-is-recorded",
+        name: "ends-are-recorded",
         file: "space/reserve.rs",
         original: "platform);\n    env.cpus.record_end(platform);",
         replacement: "platform);",
@@ -138,6 +186,12 @@ pub(super) const MUTANTS: [Mutant; 34] = [
         file: "tlb/cpus.rs",
         original: "if !seat.begin(this) {\n                seat.forget_other(this, || self.now());\n            }",
         replacement: "seat.begin(this);",
+    },
+    Mutant {
+        name: "reuse-makes-other-cpus-flush-what-this-one-has-ended",
+        file: "tlb/cpus.rs",
+        original: "seat.raise_changed(of_others.max(ended(this)));",
+        replacement: "seat.raise_changed(of_others);",
     },
     // Tables that wait.
     Mutant {
@@ -194,6 +248,48 @@ pub(super) const MUTANTS: [Mutant; 34] = [
         original: "Holder::Several => u64::MAX,",
         replacement: "Holder::Several => 0,",
     },
+    Mutant {
+        name: "tables-wait-for-cpus-of-the-account",
+        file: "table/shard.rs",
+        original: "self.cpus.may_cache(seat, platform) | ",
+        replacement: "",
+    },
+    Mutant {
+        name: "shards-record-the-cpus-of-ended-regions",
+        file: "space/reserve.rs",
+        original: "state.tables.record_past(record.account.seat(), platform);",
+        replacement: "",
+    },
+    Mutant {
+        name: "pasts-have-cpus-that-have-stopped",
+        file: "tlb/cpus.rs",
+        original: "| self.unflushed(seat.ran()) |",
+        replacement: "|",
+    },
+    Mutant {
+        name: "pasts-have-the-cpu-that-runs",
+        file: "tlb/cpus.rs",
+        original: " | seat.running())",
+        replacement: ")",
+    },
+    Mutant {
+        name: "a-use-that-ends-elsewhere-stops",
+        file: "tlb/seat.rs",
+        original: "if let Some(before) = before {\n            self.record_stop(before, now);\n        }",
+        replacement: "let _ = (before, now);",
+    },
+    Mutant {
+        name: "the-cpu-that-runs-is-remembered",
+        file: "tlb/seat.rs",
+        original: " | word.running(), Ordering::AcqRel",
+        replacement: ", Ordering::AcqRel",
+    },
+    Mutant {
+        name: "flush-records-its-number",
+        file: "tlb/cpus.rs",
+        original: "self.states[cpu].flushed.store(number, Ordering::Release);",
+        replacement: "let _ = number;",
+    },
     // Frames that are taken from outside, and the sink.
     Mutant {
         name: "demote-flushes",
@@ -212,5 +308,218 @@ pub(super) const MUTANTS: [Mutant; 34] = [
         file: "tlb/cpus.rs",
         original: "(Holder::Running, Some(other)) if other != cpu => {",
         replacement: "(Holder::Running, Some(other)) if other > 64 => {",
+    },
+    Mutant {
+        name: "sinks-are-taken-back-before-clears",
+        file: "space/region.rs",
+        original: "mapping.recall_sinks(ALL_CPUS, env);",
+        replacement: "",
+    },
+    Mutant {
+        name: "sinks-are-taken-back-before-the-end",
+        file: "space/reserve.rs",
+        original: "mapping.recall_sinks(ALL_CPUS, env);",
+        replacement: "",
+    },
+];
+
+/// Those that the cases must notice. The model would need more steps for some of them, and nothing
+/// stale is used without the others.
+pub(super) const CASES: [Mutant; 20] = [
+    Mutant {
+        name: "parts-of-ends-are-recorded",
+        file: "space/reserve.rs",
+        original: "env.cpus.record_end(platform);\n        return None;",
+        replacement: "return None;",
+    },
+    Mutant {
+        name: "closed-shards-leave-their-past",
+        file: "space/reserve.rs",
+        original: "placement.pasts.add(shard_pages, past, |past| self.env.cpus.unflushed(past));",
+        replacement: "let _ = past;",
+    },
+    Mutant {
+        name: "opened-shards-get-a-past",
+        file: "space/reserve.rs",
+        original: "let past = placement.pasts.of(pages, |past| self.env.cpus.unflushed(past));",
+        replacement: "let past = placement.pasts.of(pages, |_| 0);",
+    },
+    Mutant {
+        name: "pasts-add-up",
+        file: "tlb/cpus.rs",
+        original: "self.wait(self.unflushed(past) | ",
+        replacement: "self.wait(self.unflushed(past) & 0 | ",
+    },
+    Mutant {
+        name: "waiting-tables-are-empty",
+        file: "tlb/limbo.rs",
+        original: "self.memory.zero(&mut frame);\n        let [low",
+        replacement: "let [low",
+    },
+    Mutant {
+        name: "relief-spares-stores-that-are-read",
+        file: "tlb/cpus.rs",
+        original: "Holder::Several | Holder::Relieved => None,\n        })?;",
+        replacement: "Holder::Several => Some(word.relieved()),\n            Holder::Relieved => None,\n        })?;",
+    },
+    Mutant {
+        name: "arrival-takes-sinks-back",
+        file: "space/cpu.rs",
+        original: "if account.seat().take_cover() {",
+        replacement: "if false {",
+    },
+    Mutant {
+        name: "sinks-are-recorded",
+        file: "fault/resolve.rs",
+        original: "record.account.seat().record_cover();",
+        replacement: "",
+    },
+    Mutant {
+        name: "leave",
+        file: "space/cpu.rs",
+        original: "self.env.cpus.leave(account.seat(), &self.env.platform);",
+        replacement: "",
+    },
+    Mutant {
+        name: "flush-if-awaited",
+        file: "space/cpu.rs",
+        original: "self.env.cpus.flush_if_awaited(&self.env.platform);",
+        replacement: "",
+    },
+    Mutant {
+        name: "flush-before-idle",
+        file: "space/cpu.rs",
+        original: "self.env.cpus.flush_this(&self.env.platform);",
+        replacement: "",
+    },
+    Mutant {
+        name: "yield-in-a-fault",
+        file: "space.rs",
+        original: "self.yield_frames_at(shard, fault.address);",
+        replacement: "",
+    },
+    Mutant {
+        name: "yield",
+        file: "space/pressure.rs",
+        original: "self.yield_frames_of(ptr::from_ref(account).addr());",
+        replacement: "",
+    },
+    Mutant {
+        name: "waiting-tables-make-cpus-flush",
+        file: "tlb/cpus.rs",
+        original: "self.awaited.fetch_or(cpus, Ordering::AcqRel);",
+        replacement: "let _ = cpus;",
+    },
+    Mutant {
+        name: "cpus-that-have-flushed-are-forgotten",
+        file: "tlb/cpus.rs",
+        original: "self.forget_flushed(seat, before);",
+        replacement: "",
+    },
+    Mutant {
+        name: "cpus-that-have-flushed-are-forgotten-when-one-leaves",
+        file: "tlb/cpus.rs",
+        original: "platform.without_interrupts(|| self.forget_flushed(seat, seat.word()));",
+        replacement: "",
+    },
+    Mutant {
+        name: "reserved-accounts-keep-tables",
+        file: "clear/decommit.rs",
+        original: "let keeps_tables = self.keeps_tables();",
+        replacement: "let keeps_tables = false;",
+    },
+    Mutant {
+        name: "waiting-tables-end-a-shortage",
+        file: "space/pressure.rs",
+        original: "(shortage == Shortage::SourceEmpty && self.env.cpus.release_waiting(&self.env.platform) > 0)\n            || ",
+        replacement: "",
+    },
+    Mutant {
+        name: "requests-raise-the-flag",
+        file: "clear.rs",
+        original: "account.raise_flag();",
+        replacement: "",
+    },
+    Mutant {
+        name: "entry-releases-tables",
+        file: "tlb/cpus.rs",
+        original: "if is_awaited { self.release(RELEASED_IN_ENTRY, platform) } else { 0 }",
+        replacement: "let _ = is_awaited;\n        0",
+    },
+];
+
+/// Those that the interleavings must notice.
+pub(super) const RACES: [Mutant; 12] = [
+    Mutant {
+        name: "a-word-changes-in-one-step",
+        file: "tlb/seat.rs",
+        original: "self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok().map(Word)",
+        replacement: "let before = self.word.load(Ordering::Acquire);\n        self.word.store(next(before)?, Ordering::Release);\n        Some(Word(before))",
+    },
+    Mutant {
+        name: "a-thread-does-not-move-during-a-relief",
+        file: "tlb/cpus.rs",
+        original: "Holder::Running if word.is_of(cpu) => Some(word.relieved()),",
+        replacement: "Holder::Running if word.is_of(cpu) => Some(word),",
+    },
+    Mutant {
+        name: "a-region-is-not-entered-during-a-relief",
+        file: "tlb/cpus.rs",
+        original: "Some(before.held_by(cpu)),\n            Holder::Relieved => None,\n        })\n    }\n\n    #[cold]",
+        replacement: "Some(before.held_by(cpu)),\n            Holder::Relieved => Some(before.held_by(cpu)),\n        })\n    }\n\n    #[cold]",
+    },
+    Mutant {
+        name: "a-region-is-not-read-during-a-relief",
+        file: "tlb/cpus.rs",
+        original: "Some(before.held_by_several()),\n            Holder::Relieved => None,",
+        replacement: "Some(before.held_by_several()),\n            Holder::Relieved => Some(before.held_by_several()),",
+    },
+    Mutant {
+        name: "a-region-is-not-moved-during-a-relief",
+        file: "tlb/cpus.rs",
+        original: "Holder::Several => Some(before),\n            Holder::Relieved => None,",
+        replacement: "Holder::Several => Some(before),\n            Holder::Relieved => Some(before.held_by(cpu)),",
+    },
+    Mutant {
+        name: "an-idle-account-that-moves-is-of-no-cpu",
+        file: "tlb/cpus.rs",
+        original: "Holder::Idle => Some(before.of_no_cpu()),",
+        replacement: "Holder::Idle => Some(before),",
+    },
+    Mutant {
+        name: "requests-are-recorded-in-the-word",
+        file: "tlb/cpus.rs",
+        original: "Holder::Running => Some(word.wanted()),",
+        replacement: "Holder::Running => Some(word),",
+    },
+    Mutant {
+        name: "requests-are-recorded-for-the-cpu",
+        file: "tlb/cpus.rs",
+        original: "self.states[other].is_wanted.store(true, Ordering::Release);",
+        replacement: "",
+    },
+    Mutant {
+        name: "changes-are-stamped-before-they-are-forgotten",
+        file: "tlb/seat.rs",
+        original: "self.raise_changed(now());\n            self.is_changed.store(false, Ordering::Release);",
+        replacement: "self.is_changed.store(false, Ordering::Release);\n            self.raise_changed(now());",
+    },
+    Mutant {
+        name: "stamps-follow-a-fence",
+        file: "tlb/cpus.rs",
+        original: "fence(Ordering::SeqCst);\n        self.clock",
+        replacement: "self.clock",
+    },
+    Mutant {
+        name: "a-flush-has-its-number-before-it-begins",
+        file: "tlb/cpus.rs",
+        original: "let number = self.clock.fetch_add(1, Ordering::SeqCst) + 1;\n        platform.flush_all();",
+        replacement: "platform.flush_all();\n        let number = self.clock.fetch_add(1, Ordering::SeqCst) + 1;",
+    },
+    Mutant {
+        name: "an-end-is-recorded-with-a-stamp",
+        file: "tlb/cpus.rs",
+        original: "ended.store(self.now(), Ordering::Release)",
+        replacement: "ended.store(1, Ordering::Release)",
     },
 ];
