@@ -104,6 +104,11 @@ impl Cpu {
         self.machine.region.set(self.machine.region.get() + 1);
     }
 
+    /// Reads what one CPU at a time may write.
+    pub(crate) fn read_region(&self) {
+        self.machine.region.get();
+    }
+
     /// Accesses the page, by what the TLB caches or else by the entry.
     pub(crate) fn access(&self) {
         let frame = self.guess();

@@ -28,6 +28,19 @@ fn a_region_does_not_run_during_a_relief() {
 }
 
 #[test]
+fn a_region_is_not_read_during_a_relief() {
+    in_every_order(|[this, other, _]| {
+        join(
+            move || {
+                this.look();
+                this.read_region();
+            },
+            move || relieve(&other),
+        );
+    });
+}
+
+#[test]
 fn one_cpu_relieves_at_a_time() {
     in_every_order(|[this, other, third]| {
         join(
