@@ -1,9 +1,11 @@
-//! Ends the machines that run when a signal ends this process.
+//! Ends the machines that run, and removes the line about progress, when a signal ends this
+//! process.
 //!
 //! A terminal sends Ctrl-C to QEMU as well, because it is in the same process group. Another
 //! process sends it to this process alone, and then QEMU would go on although no process reads its
 //! output.
 
+use crate::progress;
 use duct::ReaderHandle;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
@@ -16,8 +18,7 @@ static MACHINES: Mutex<Vec<Weak<ReaderHandle>>> = Mutex::new(Vec::new());
 /// # Errors
 /// `start` fails.
 pub(crate) fn start(start: impl FnOnce() -> io::Result<ReaderHandle>) -> io::Result<Arc<ReaderHandle>> {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(watch);
+    watch();
     // The lock is held until the process is in the list, so a signal does not find it missing.
     let mut machines = lock();
     let process = Arc::new(start()?);
@@ -31,10 +32,16 @@ fn lock() -> MutexGuard<'static, Vec<Weak<ReaderHandle>>> {
     MACHINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Lets a signal do this from here on.
+pub(crate) fn watch() {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(wait_for_signals);
+}
+
 /// Waits for a signal on another thread, kills the processes, and ends this one as the signal would
 /// have.
 #[cfg(unix)]
-fn watch() {
+fn wait_for_signals() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::emulate_default_handler;
@@ -50,6 +57,7 @@ fn watch() {
                 // A process that has ended needs no signal.
                 drop(machine.kill());
             }
+            progress::clear();
             drop(emulate_default_handler(signal));
         }
     });
@@ -57,7 +65,7 @@ fn watch() {
 
 /// On other systems, the console ends all processes that it started.
 #[cfg(not(unix))]
-fn watch() {}
+fn wait_for_signals() {}
 
 #[cfg(all(test, unix))]
 mod tests {

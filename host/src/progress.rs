@@ -4,15 +4,19 @@
 //! pieces how many of them are done. Only one is shown at a time: another that begins meanwhile is
 //! part of the first one's work. It must end before its caller prints a result. Without a terminal
 //! there are plain lines, only for work after which no result is printed: [`Progress::announced`].
-//! `--quiet` removes both.
+//! `--quiet` removes both. A signal that ends this process removes the line first.
 
+use crate::interrupt;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
-static IS_SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// The line that is shown.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// The time between two pictures of the spinner.
 const TICK: Duration = Duration::from_millis(100);
@@ -28,6 +32,18 @@ pub fn is_quiet() -> bool {
     IS_QUIET.load(Ordering::Relaxed)
 }
 
+/// Removes the line that is shown, if there is one.
+pub(crate) fn clear() {
+    if let Some(bar) = shown().take() {
+        bar.finish_and_clear();
+    }
+}
+
+fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
+    // A panic of another thread leaves the line as it is.
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Work that goes on until this value is dropped or finished.
 #[derive(Debug)]
 #[must_use = "the work ends when it is dropped"]
@@ -39,14 +55,19 @@ pub struct Progress {
 impl Progress {
     /// Begins work whose result gets a line when it ends.
     pub fn new(what: &str) -> Self {
-        let is_visible = !is_quiet() && io::stderr().is_terminal();
-        if !is_visible || IS_SHOWN.swap(true, Ordering::Relaxed) {
+        if is_quiet() || !io::stderr().is_terminal() {
+            return Self { bar: None };
+        }
+        interrupt::watch();
+        let mut shown = shown();
+        if shown.is_some() {
             return Self { bar: None };
         }
         let bar = ProgressBar::new_spinner()
             .with_style(style("{spinner} {msg} ({elapsed})"))
             .with_message(what.to_owned());
         bar.enable_steady_tick(TICK);
+        *shown = Some(bar.clone());
         Self { bar: Some(bar) }
     }
 
@@ -83,10 +104,8 @@ impl Progress {
 
     /// Ends it, so that its caller may print.
     pub fn finish(&self) {
-        let Some(bar) = &self.bar else { return };
-        if !bar.is_finished() {
-            bar.finish_and_clear();
-            IS_SHOWN.store(false, Ordering::Relaxed);
+        if self.bar.as_ref().is_some_and(|bar| !bar.is_finished()) {
+            clear();
         }
     }
 }
