@@ -410,6 +410,9 @@ impl Config {
     /// Modules that are loaded afterwards export their mutable globals to the engine and, if their
     /// tables can change at run time, their tables and the functions that these may refer to. A
     /// `data.drop` or `elem.drop` also sets a flag. The guest's own code is the same otherwise.
+    ///
+    /// [`Limits::for_heap`] does not include what this takes: up to 400 bytes for each mutable
+    /// global and table in each instance.
     #[cfg(feature = "snapshots")]
     #[must_use]
     pub fn snapshots(mut self, snapshots: bool) -> Self {

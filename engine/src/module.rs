@@ -170,9 +170,18 @@ impl Module {
         let mut loading = Loading::new(engine.config().heap);
         let mut scan = scan::scan(wasm, engine.config(), &mut loading)?;
         let (imaged, images) = images(engine, &scan);
-        let Spliced { wasm: spliced, slots, added_bytes, function_bytes, recorded, added_entries, .. } =
-            splice::splice(&scan, &imaged, engine.limits())?;
+        let Spliced {
+            wasm: spliced,
+            slots,
+            added_bytes,
+            function_bytes,
+            recorded,
+            added_entries,
+            added_work,
+            ..
+        } = splice::splice(&scan, &imaged, engine.limits())?;
         scan.entries = scan.entries.saturating_add(added_entries);
+        scan.function_work = scan.function_work.max(added_work);
         // wasmi takes the most heap, and the splice was the last to need these.
         scan.bodies = Vec::new();
         scan.sections = Vec::new();

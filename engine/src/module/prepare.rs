@@ -43,13 +43,16 @@ impl Module {
 
 fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
     let mut loading = Loading::new(config.heap);
-    let scan = scan::scan(wasm, config, &mut loading)?;
+    let mut scan = scan::scan(wasm, config, &mut loading)?;
     let kept = Imaged::constant(&scan);
     let spliced = splice::splice(&scan, &kept, &config.limits)?;
     let refused = |refusal| ModuleError::Translate(wasmi::Error::from(refusal));
     validate::validate(&spliced.wasm, &scan, &spliced.slots).map_err(refused)?;
-    let Spliced { wasm, slots, added_bytes, function_bytes, mut counts, recorded, added_entries } = spliced;
+    let Spliced { wasm, slots, added_bytes, function_bytes, mut counts, recorded, added_entries, added_work } =
+        spliced;
     counts.module_entries += u64::from(added_entries);
+    scan.function_work = scan.function_work.max(added_work);
+    scan.entries = scan.entries.saturating_add(added_entries);
     let mut end = Head::BYTES + wasm.len();
     let parts = kept.parts().iter().map(|(memory, part)| {
         let (start, len) = (end as u64, part.bytes.len());

@@ -25,7 +25,7 @@ use super::{
     image::Imaged,
     instruction::Instruction,
     memory_name,
-    recorded::{self, RESTORER, Recorded},
+    recorded::{self, FUNCTIONS_AT_ONCE, RESTORER, Recorded},
     recording::Recording,
     repair,
     scan::Scan,
@@ -48,6 +48,8 @@ pub(super) struct Spliced {
     pub(super) recorded: Option<Recorded>,
     /// Exports that the guest's module does not have, beyond the few of every module.
     pub(super) added_entries: u32,
+    /// The most operands that an added function moves, beyond the few of every module.
+    pub(super) added_work: u64,
 }
 
 /// Returns the spliced module.
@@ -97,9 +99,13 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
         ..scan.counts
     };
     let Output { wasm, added_bytes, function_bytes, .. } = out;
+    let (mut added_entries, mut added_work) = (0, 0);
+    if let Some(Recording { recorded, .. }) = &plan.recording {
+        added_entries = index(recorded.globals.len() + plan.named.len() + plan.exported_tables().len());
+        added_work = recorded.functions.len().min(FUNCTIONS_AT_ONCE) as u64;
+    }
     let recorded = plan.recording.map(|recording| recording.recorded);
-    let added_entries = recorded.as_ref().map_or(0, |recorded| index(recorded.globals.len()));
-    Ok(Spliced { wasm, slots, added_bytes, function_bytes, counts, recorded, added_entries })
+    Ok(Spliced { wasm, slots, added_bytes, function_bytes, counts, recorded, added_entries, added_work })
 }
 
 /// Returns the number of bytes that a site of `body` adds to it, as a rule.
