@@ -189,8 +189,9 @@ pub(crate) fn commit_nothing_ahead(machine: &Machine) {
     space.set_policies(Policies { fault_around: FaultAround::Off, ..space.policies() });
 }
 
-/// Reserves as many regions at once as any test does, on each CPU. The lists of the address space
-/// never shrink, so their growth would otherwise count as a leak of the test.
+/// Reserves as many regions at once as any test does, on each CPU, and makes two images that share
+/// a frame. The lists of the address space never shrink, so their growth would otherwise count as a
+/// leak of the test.
 pub(crate) fn warm_up(machine: &Machine) {
     /// Of each size. Those of 256 GiB fill the window, and the largest ones have several entries of
     /// the level-4 table.
@@ -206,6 +207,12 @@ pub(crate) fn warm_up(machine: &Machine) {
             drop(guests);
         }
     });
+    let mut guest = Guest::new(machine, 2 * PAGE_BYTES);
+    let images = [0, PAGE_BYTES].map(|offset| {
+        guest.store(offset, 1);
+        guest.region.freeze().expect("the heap has room for an image")
+    });
+    drop(images);
 }
 
 /// What must be the same before and after a test.

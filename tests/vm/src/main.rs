@@ -41,6 +41,7 @@ mod wasm_interrupts;
 mod wasm_kinds;
 mod wasm_limits;
 mod wasm_lives;
+mod wasm_snapshots;
 mod wasm_stacks;
 mod wasm_strategies;
 mod wasm_tasks;
@@ -92,6 +93,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: paging_bounds::TESTS, policies: BootPolicies::ANY },
     Topic { tests: wasm_touch::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_images::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_snapshots::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_kinds::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_lives::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: exhaustion::TESTS, policies: BootPolicies::BOTH },
