@@ -37,12 +37,16 @@ impl<P: Platform> Mapping<'_, P> {
         let start = self.record.pages.start;
         let owned = self.tables.first_owned(self.rest(from)).map(|page| page - start);
         let image = self.record.image.as_ref();
-        let cleared = image.and_then(|image| image.next_forgotten(from));
+        // A limit that was lowered has cleared what the image has beyond.
+        let usable_pages = self.record.usable_end() - start;
+        let cleared = image.and_then(|image| image.next_forgotten(from)).filter(|page| *page < usable_pages);
         let found = page_after(start, [owned, cleared].into_iter().flatten().min()?);
         let (first, mut bits) = self.look_at(found, |table, pages| table.written_bits(pages))?;
         if let Some(image) = &self.record.image {
             let clusters = first / CLUSTER_PAGES..;
-            bits.iter_mut().zip(clusters).for_each(|(bits, cluster)| *bits |= image.forgotten_in(cluster));
+            bits.iter_mut().zip(clusters).for_each(|(bits, cluster)| {
+                *bits |= image.forgotten_in(cluster) & below(usable_pages, cluster);
+            });
         }
         Some((first, bits))
     }
@@ -89,5 +93,13 @@ impl<P: Platform> Mapping<'_, P> {
         let block = Page::range(start, page_after(start, BLOCK_PAGES).min(pages.end));
         let bits = self.tables.level1(page).map(|mut table| look(&mut table, block));
         Some((first, bits.unwrap_or_default()))
+    }
+}
+
+/// The bits of those pages of a cluster whose numbers are below `end`.
+fn below(end: u64, cluster: u64) -> u64 {
+    match end.saturating_sub(cluster * CLUSTER_PAGES) {
+        pages @ 0..CLUSTER_PAGES => (1 << pages) - 1,
+        _ => u64::MAX,
     }
 }

@@ -8,24 +8,25 @@ use alloc::vec::Vec;
 
 use x86_64::structures::paging::page::PageRange;
 
-use crate::frame::Frame;
+use crate::frame::FrameRun;
 use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::table::Sweep;
 
 impl<P: Platform> Mapping<'_, P> {
-    /// Makes the pages absent, and moves their frames to `frames`, in the order of the pages and
-    /// within the capacity. The account is not charged for them any more, but a reserved one keeps
+    /// Makes the pages absent, and moves their frames to `runs`, in the order of the pages and
+    /// within the capacity. The account is not charged for them any more. A reserved account keeps
     /// what it is charged for, which the caller has reserved again.
     ///
     /// No page is deferred or was committed ahead, so all frames were written.
-    pub(crate) fn take_frames(&mut self, pages: PageRange, frames: &mut Vec<Frame>) {
+    pub(crate) fn take_frames(&mut self, pages: PageRange, runs: &mut Vec<FrameRun>) {
         debug_assert!(self.record.figures.deferred_frames == 0 && self.record.ahead.is_empty());
-        let before = frames.len();
+        let mut frames = 0;
         self.sweep_with(Sweep::Everything, pages, |_, run| {
-            debug_assert!((frames.capacity() - frames.len()) as u64 >= run.len());
-            frames.extend(run);
+            debug_assert!(runs.len() < runs.capacity(), "the heap would be used with the lock held");
+            frames += run.len();
+            runs.push(run);
         });
-        self.supply().unhold((frames.len() - before) as u64);
+        self.supply().unhold(frames);
     }
 }

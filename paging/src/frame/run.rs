@@ -34,6 +34,15 @@ impl FrameRun {
         self.count
     }
 
+    /// Takes up to `count` frames off the front of the run.
+    pub(crate) fn take_front(&mut self, count: u64) -> Self {
+        let count = count.min(self.count);
+        let front = Self { first: self.first, count };
+        self.first = frame_after(self.first, count);
+        self.count -= count;
+        front
+    }
+
     /// The run's place in physical memory.
     #[must_use]
     pub fn phys(&self) -> PhysFrameRange {

@@ -12,7 +12,7 @@ use core::ops::Range;
 
 use x86_64::structures::paging::PhysFrame;
 
-use super::originals::{Cluster, Originals, each_bit, ones};
+use super::originals::{Cluster, Originals, each_bit};
 
 /// Bits in a word of [`Attached::taken`].
 const WORD_BITS: usize = 64;
@@ -105,6 +105,11 @@ impl Attached {
         self.taken[index / WORD_BITS] & (1 << (index % WORD_BITS)) != 0
     }
 
+    /// The number of clusters of the image.
+    pub(crate) fn cluster_count(&self) -> usize {
+        self.originals.clusters().len()
+    }
+
     /// The clusters of the image, in ascending order.
     pub(crate) fn clusters(&self) -> impl Iterator<Item = Taken<'_>> {
         self.originals.clusters().iter().map(|placed| Taken {
@@ -118,12 +123,11 @@ impl Attached {
     /// Of these pages, whose frames have the indices from `rank` on, those that are taken.
     fn taken_of(&self, rank: usize, present: u64) -> u64 {
         let (word, shift) = (rank / WORD_BITS, rank % WORD_BITS);
-        let count = ones(present);
-        let low = self.taken[word] >> shift;
-        let high = if shift + count > WORD_BITS { self.taken[word + 1] << (WORD_BITS - shift) } else { 0 };
-        let by_rank = low | high;
-        let is_all = bits(0, count) & !by_rank == 0;
-        if is_all {
+        // What follows the last word is for no page.
+        let [low, high] = [word, word + 1].map(|word| self.taken.get(word).copied().unwrap_or(u64::MAX));
+        let by_rank = if shift == 0 { low } else { low >> shift | high << (WORD_BITS - shift) };
+        // Nearly always, and the compiler has no instruction that counts bits.
+        if by_rank == u64::MAX {
             return present;
         }
         let taken = each_bit(present).enumerate().filter(|(place, _)| by_rank & (1 << place) != 0);

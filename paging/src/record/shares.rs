@@ -14,7 +14,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use x86_64::structures::paging::PhysFrame;
 
-use crate::frame::Frame;
+use crate::frame::{Frame, FrameRun};
+use crate::pages::frame_after;
 
 /// The slot of a share whose frame has no count, and the end of the list of free slots.
 const NO_SLOT: u32 = u32::MAX;
@@ -41,6 +42,18 @@ impl Share {
 impl From<Frame> for Share {
     fn from(frame: Frame) -> Self {
         Self { frame: frame.into_phys(), slot: AtomicU32::new(NO_SLOT) }
+    }
+}
+
+impl Share {
+    /// The only shares of the frames of a run.
+    pub(crate) fn of_run(run: FrameRun) -> impl ExactSizeIterator<Item = Self> {
+        let frames = run.into_phys();
+        let count = u32::try_from(frames.len()).expect("a run is that of one sweep");
+        (0..count).map(move |number| Self {
+            frame: frame_after(frames.start, number.into()),
+            slot: AtomicU32::new(NO_SLOT),
+        })
     }
 }
 

@@ -144,16 +144,23 @@ impl Table<'_> {
         }
     }
 
-    /// Returns a bit for each page of the range whose entry is wanted.
+    /// Returns a bit for each page of the range whose entry is wanted. No absent entry is.
     fn bits(&mut self, pages: PageRange, is_wanted: impl Fn(&PageTableEntry) -> bool) -> PageBits {
         debug_assert_eq!(self.level, PageTableLevel::One);
-        let places = indices(pages, self.level);
         let mut bits = PageBits::default();
-        let entries = self.whole().iter().skip(places.start).take(places.len());
-        for (number, entry) in entries.enumerate() {
-            bits[number / 64] |= u64::from(is_wanted(entry)) << (number % 64);
+        let places = indices(pages, self.level);
+        let entries = self.whole();
+        let mut next = places.start;
+        loop {
+            next = skip_absent(entries, next..places.end);
+            if next == places.end {
+                return bits;
+            }
+            let rest = entries.iter_mut().skip(next).take(places.end - next);
+            let run = rest.take_while(|entry| is_wanted(entry)).count();
+            set_bits(&mut bits, next - places.start, run);
+            next += run.max(1);
         }
-        bits
     }
 
     /// Commits absent pages ahead of their first touch, from the first page of the range on.
@@ -183,6 +190,17 @@ impl Table<'_> {
 
 /// A bit for each of 512 pages.
 pub(crate) type PageBits = [u64; 8];
+
+/// Sets `count` bits from number `first` on.
+fn set_bits(bits: &mut PageBits, first: usize, count: usize) {
+    let (mut next, end) = (first, first + count);
+    while next < end {
+        let (word, bit) = (next / 64, next % 64);
+        let more = (64 - bit).min(end - next);
+        bits[word] |= u64::MAX >> (64 - more) << bit;
+        next += more;
+    }
+}
 
 /// Detaches the first entry at these places and those that follow it in the same state, and
 /// returns their number.

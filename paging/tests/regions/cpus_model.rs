@@ -188,7 +188,7 @@ impl<'a> Model<'a> {
         // The stores that have attached the old one keep it.
         self.image = match self.random.below(2) {
             0 => None,
-            _ => self.world.space().image(parts).ok().map(|image| (Arc::new(image), IMAGE.into())),
+            _ => self.world.space().image(parts).ok().map(Arc::new).map(|image| (image, IMAGE.into())),
         };
     }
 

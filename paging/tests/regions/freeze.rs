@@ -296,6 +296,16 @@ fn written_and_cleared_pages_are_visited_in_runs() {
     world.write(address(&region, 512), 1);
     world.write(address(&region, 2000), 1);
     assert_eq!(written(&region), [(3, 2), (510, 1), (512, 2), (2000, 1)]);
+    region.set_limit(2001 * PAGE).expect("no page beyond is resident");
+    freeze(&mut region);
+    region.set_limit(505 * PAGE).expect("no page is resident");
+    assert_eq!(written(&region), [], "what the image had beyond the limit is not the region's any more");
+    let cleared = pages(&region, 500, 12);
+    region.decommit(cleared).expect("the pages are inside");
+    assert_eq!(written(&region), []);
+    let cleared = pages(&region, 0, 512);
+    region.decommit(cleared).expect("the pages are inside");
+    assert_eq!(written(&region), [(0, 3)]);
     let mut small = world.region(64 * KIB);
     world.write_pages(&small, 2, 7);
     assert_eq!(written(&small), [(0, 2)]);

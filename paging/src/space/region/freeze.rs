@@ -18,10 +18,10 @@ use x86_64::structures::paging::Page;
 
 use super::super::{FreezeError, Image};
 use super::{RELEASE_BATCH, Region};
-use crate::frame::Frame;
+use crate::frame::FrameRun;
 use crate::pages::ENTRIES;
 use crate::platform::Platform;
-use crate::record::{Attached, CLUSTER_PAGES, Cluster, Taken, each_bit, ones, words};
+use crate::record::{Attached, CLUSTER_PAGES, Cluster, Share, Taken, each_bit, ones, words};
 
 /// The most frames that one batch of a sweep takes out of the tables: less than one table more than
 /// [`RELEASE_BATCH`].
@@ -80,10 +80,13 @@ impl<'a, P: Platform> Region<'a, P> {
     /// Returns `None` if nothing has changed since that was attached.
     fn draft(&self, attached: Option<&Attached>) -> Result<Option<Draft<'a, P>>, FreezeError> {
         let owned = self.owned()?;
+        let is_changed = |attached: &Attached| !owned.is_empty() || attached.next_forgotten(0).is_some();
+        if attached.is_some_and(|attached| !is_changed(attached)) {
+            return Ok(None);
+        }
         let mut draft = Draft::new(Image::new(self.space));
-        let before = attached.map_or(0, |attached| attached.clusters().count());
+        let before = attached.map_or(0, Attached::cluster_count);
         reserve(draft.image_mut().originals_mut().clusters_mut(), before + owned.len())?;
-        let mut is_changed = attached.is_none();
         let mut taken = attached.into_iter().flat_map(Attached::clusters).peekable();
         let mut owned = owned.into_iter().peekable();
         loop {
@@ -91,14 +94,11 @@ impl<'a, P: Platform> Region<'a, P> {
             let Some(number) = numbers.into_iter().flatten().min() else { break };
             let taken = taken.next_if(|taken| taken.number == number);
             let own = owned.next_if(|owned| owned.0 == number).map_or(0, |owned| owned.1);
-            is_changed |= !draft.add(number, own, taken)?;
-        }
-        if !is_changed {
-            return Ok(None);
+            draft.add(number, own, taken)?;
         }
         let words = words(draft.image.originals().frame_count());
         reserve(&mut draft.room, words)?;
-        reserve(&mut draft.frames, draft.own_frames.min(MOST_AT_ONCE))?;
+        reserve(&mut draft.runs, draft.own_frames.min(MOST_AT_ONCE))?;
         let own_frames = draft.own_frames as u64;
         self.space.env.lock(self.shard, |state| {
             let mapping = state.mapping(self.base(), &self.space.env.platform).expect(super::HAS_RECORD);
@@ -130,7 +130,7 @@ impl<'a, P: Platform> Region<'a, P> {
         while !rest.is_empty() {
             self.with_mapping(|mut mapping| {
                 let end = mapping.batch_end(rest, RELEASE_BATCH);
-                mapping.take_frames(Page::range(rest.start, end), &mut draft.frames);
+                mapping.take_frames(Page::range(rest.start, end), &mut draft.runs);
                 rest.start = end;
             });
             draft.place_frames();
@@ -165,7 +165,7 @@ struct Draft<'a, P: Platform> {
     placed: usize,
     own_frames: usize,
     /// Frames on their way from the tables to the clusters.
-    frames: Vec<Frame>,
+    runs: Vec<FrameRun>,
     /// Room for the bits of the region's record.
     room: Vec<u64>,
 }
@@ -183,7 +183,7 @@ struct Pending {
 impl<'a, P: Platform> Draft<'a, P> {
     fn new(image: Image<'a, P>) -> Self {
         let image = Arc::new(image);
-        Self { image, pending: Vec::new(), placed: 0, own_frames: 0, frames: Vec::new(), room: Vec::new() }
+        Self { image, pending: Vec::new(), placed: 0, own_frames: 0, runs: Vec::new(), room: Vec::new() }
     }
 
     fn image_mut(&mut self) -> &mut Image<'a, P> {
@@ -191,17 +191,17 @@ impl<'a, P: Platform> Draft<'a, P> {
     }
 
     /// Adds a cluster with pages that own a frame, and with those that are still taken from the
-    /// image before. Returns whether it is that of the image before.
-    fn add(&mut self, number: u64, own: u64, before: Option<Taken<'_>>) -> Result<bool, FreezeError> {
+    /// image before.
+    fn add(&mut self, number: u64, own: u64, before: Option<Taken<'_>>) -> Result<(), FreezeError> {
         let (present, taken) = before.as_ref().map_or((0, 0), |before| (before.present, before.taken));
         let kept = taken & !own;
         if let Some(before) = before.as_ref().filter(|_| own == 0 && kept == present) {
             let shared = Arc::clone(before.cluster);
             self.image_mut().originals_mut().push(number, present, shared);
-            return Ok(true);
+            return Ok(());
         }
         if own | kept == 0 {
-            return Ok(false);
+            return Ok(());
         }
         let mut cluster = Cluster::new();
         reserve(&mut cluster, ones(kept))?;
@@ -218,15 +218,15 @@ impl<'a, P: Platform> Draft<'a, P> {
             space.share_frames(kept, present, before.cluster, &mut cluster)?;
         }
         self.image_mut().originals_mut().push(number, own | kept, Arc::new(cluster));
-        Ok(false)
+        Ok(())
     }
 
     /// Moves frames into their clusters, whose pages they were taken from in ascending order.
     fn place_frames(&mut self) {
         let originals =
             Arc::get_mut(&mut self.image).expect("the draft has the only reference").originals_mut();
-        let mut frames = self.frames.drain(..);
-        while frames.len() > 0 {
+        let mut frames = Frames { runs: self.runs.drain(..), front: None };
+        while !frames.is_empty() {
             let Pending { index, own, room } = &mut self.pending[self.placed];
             let placed = &mut originals.clusters_mut()[*index];
             let cluster = Arc::get_mut(&mut placed.cluster).expect("no other image has a new cluster");
@@ -237,22 +237,49 @@ impl<'a, P: Platform> Draft<'a, P> {
     }
 }
 
+/// Frames that were taken out of the tables, in the order of their pages.
+struct Frames<'a> {
+    runs: vec::Drain<'a, FrameRun>,
+    /// What is left of the run that was taken last.
+    front: Option<FrameRun>,
+}
+
+impl Frames<'_> {
+    fn is_empty(&mut self) -> bool {
+        self.front = self.front.take().filter(|run| run.len() > 0).or_else(|| self.runs.next());
+        self.front.is_none()
+    }
+
+    /// Moves `count` frames to a cluster, which has capacity for them.
+    fn move_to(&mut self, count: usize, cluster: &mut Cluster) {
+        let end = cluster.len() + count;
+        while cluster.len() < end && !self.is_empty() {
+            let run = self.front.as_mut().map(|run| run.take_front((end - cluster.len()) as u64));
+            if let Some(run) = run {
+                cluster.extend(Share::of_run(run));
+            }
+        }
+        debug_assert_eq!(cluster.len(), end, "each page that owns a frame has given it");
+    }
+}
+
 /// Merges the frames of `own` pages and those of the other pages that are `present`.
 fn merge(
     own: u64,
     present: u64,
-    mut kept: vec::IntoIter<crate::record::Share>,
-    frames: &mut vec::Drain<'_, Frame>,
+    mut kept: vec::IntoIter<Share>,
+    frames: &mut Frames<'_>,
     cluster: &mut Cluster,
 ) {
-    const HAS_FRAME: &str = "each page that owns a frame has given it";
     if own == present {
-        cluster.extend(frames.take(ones(own)).map(Into::into));
-        return;
+        return frames.move_to(ones(own), cluster);
     }
     for bit in each_bit(present) {
-        let share = if own & 1 << bit == 0 { kept.next() } else { frames.next().map(Into::into) };
-        cluster.push(share.expect(HAS_FRAME));
+        if own & 1 << bit == 0 {
+            cluster.extend(kept.next());
+        } else {
+            frames.move_to(1, cluster);
+        }
     }
 }
 

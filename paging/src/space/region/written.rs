@@ -12,7 +12,6 @@ use super::{RELEASE_BATCH, Region};
 use crate::clear::Block;
 use crate::pages::{ENTRIES, page_after};
 use crate::platform::Platform;
-use crate::record::each_bit;
 use crate::state::Mapping;
 
 impl<P: Platform> Region<'_, P> {
@@ -56,23 +55,54 @@ impl<P: Platform> Region<'_, P> {
         let mut run = Page::range(self.pages.start, self.pages.start);
         let mut from = 0;
         while let Some((first, bits)) = self.with_mapping(|mut mapping| next(&mut mapping, from)) {
-            let numbers = (first..)
-                .step_by(64)
-                .zip(bits)
-                .flat_map(|(first, bits)| each_bit(bits).map(move |bit| first + bit));
-            for page in numbers.map(|number| page_after(self.pages.start, number)) {
-                if page != run.end {
+            for (number, length) in
+                (first..).step_by(64).zip(bits).flat_map(|(first, bits)| runs(first, bits))
+            {
+                let start = page_after(self.pages.start, number);
+                if start != run.end {
                     if !run.is_empty() {
                         visit(run);
                     }
-                    run.start = page;
+                    run.start = start;
                 }
-                run.end = page_after(page, 1);
+                run.end = page_after(start, length);
             }
             from = first + ENTRIES as u64;
         }
         if !run.is_empty() {
             visit(run);
         }
+    }
+}
+
+/// The runs of bits that are set, each with its length. The lowest bit has the number `first`.
+fn runs(first: u64, bits: u64) -> impl Iterator<Item = (u64, u64)> {
+    let (mut number, mut rest) = (first, bits);
+    core::iter::from_fn(move || {
+        if rest == 0 {
+            return None;
+        }
+        let skipped = rest.trailing_zeros();
+        let length = (rest >> skipped).trailing_ones();
+        let start = number + u64::from(skipped);
+        number = start + u64::from(length);
+        rest = rest.checked_shr(skipped + length).unwrap_or(0);
+        Some((start, length.into()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn runs_are_found_to_both_ends_of_a_word() {
+        let found = |bits| runs(100, bits).collect::<Vec<_>>();
+        assert_eq!(found(0), []);
+        assert_eq!(found(u64::MAX), [(100, 64)]);
+        assert_eq!(found(1 << 63 | 0b0110_0001), [(100, 1), (105, 2), (163, 1)]);
+        assert_eq!(found(u64::MAX << 60), [(160, 4)]);
     }
 }
