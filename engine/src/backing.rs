@@ -22,16 +22,16 @@ use core::{any::Any, fmt::Debug, ops::ControlFlow, ptr::NonNull, sync::atomic::A
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use self::paged::Paged;
-pub(crate) use self::{
-    error::LimitRefused,
-    figures::{Health, Shares, Standing},
-    image_budget::{ImageBudget, ImageCharge},
-    live::LiveBytes,
-};
 pub use self::{
     error::{BackingError, FrameShortage},
     figures::{Cleared, MemoryResidency},
     fixed::{Fixed, GuardedPages, LendError, Lent, PageGuard},
+};
+pub(crate) use self::{
+    error::{FreezeRefused, LimitRefused},
+    figures::{Health, Shares, Standing},
+    image_budget::{ImageBudget, ImageCharge},
+    live::LiveBytes,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -234,9 +234,15 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// `live` is the whole region below the limit, by wasmi's own pointer. The guest does not run,
     /// and nothing is lent.
     ///
-    /// Returns `None` if the heap has no room for the image. Nothing has changed then.
+    /// # Errors
+    ///
+    /// See [`FreezeRefused`]. No byte has changed then.
     #[cfg_attr(not(feature = "snapshots"), allow(dead_code, reason = "snapshots are made by it"))]
-    fn freeze(&mut self, charge: ImageCharge, live: LiveBytes<'_>) -> Option<Arc<dyn DataImage>>;
+    fn freeze(
+        &mut self,
+        charge: ImageCharge,
+        live: LiveBytes<'_>,
+    ) -> Result<Arc<dyn DataImage>, FreezeRefused>;
 
     /// Visits the pages whose bytes may differ from those of the region's image, or from zeros if
     /// it has none, in ascending order. A page that was written or cleared since the image was made

@@ -109,6 +109,20 @@ pub enum FrameShortage {
     Unsupported,
 }
 
+/// Why no image was made of a region.
+#[cfg_attr(
+    not(all(feature = "paging", feature = "snapshots", target_arch = "x86_64")),
+    allow(dead_code, reason = "the fixed backing takes no frame for an image")
+)]
+#[derive(Debug)]
+pub(crate) enum FreezeRefused {
+    /// The heap has no room for the image.
+    NoHeap,
+    /// The store has every frame from the start, and others cannot be reserved in place of those
+    /// that would become the image's.
+    OutOfFrames(FrameShortage),
+}
+
 /// Why a region's limit was not moved. A growth that succeeds returns this type too, so it is
 /// small.
 #[derive(Debug)]

@@ -29,9 +29,9 @@ pub use self::{
     lent::{LendError, Lent},
 };
 use super::{
-    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Guest, Health, ImageCharge,
-    ImagePart, LentSpan, LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider, Reservation,
-    Shares, Standing,
+    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, FreezeRefused, Guest, Health,
+    ImageCharge, ImagePart, LentSpan, LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider,
+    Reservation, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -422,10 +422,15 @@ unsafe impl LinearRegion for Slot {
         0
     }
 
-    fn freeze(&mut self, _charge: ImageCharge, mut live: LiveBytes<'_>) -> Option<Arc<dyn DataImage>> {
-        let image: Arc<dyn DataImage> = Arc::new(CopiedImage::of_bytes(&mut live)?);
+    fn freeze(
+        &mut self,
+        _charge: ImageCharge,
+        mut live: LiveBytes<'_>,
+    ) -> Result<Arc<dyn DataImage>, FreezeRefused> {
+        let copied = CopiedImage::of_bytes(&mut live).ok_or(FreezeRefused::NoHeap)?;
+        let image: Arc<dyn DataImage> = Arc::new(copied);
         self.image = Some(Arc::clone(&image));
-        Some(image)
+        Ok(image)
     }
 
     fn each_written(&self, mut live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {

@@ -6,15 +6,15 @@
 use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicBool};
 use palimpsest_paging::{
-    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, Frozen, Image,
-    LimitError, PartCleared, Platform, Region, ReserveError, Shortage, Turnover,
+    Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, FreezeError, Frozen,
+    Image, LimitError, PartCleared, Platform, Region, ReserveError, Shortage, Turnover,
     x86_64::structures::paging::{Page, page::PageRange},
 };
 
 use super::{
-    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, Guest, Health, ImageBudget,
-    ImageCharge, ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency,
-    PageBytes, Presence, Provider, Reservation, Shares, Standing,
+    Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, FreezeRefused, Guest, Health,
+    ImageBudget, ImageCharge, ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES,
+    MemoryResidency, PageBytes, Presence, Provider, Reservation, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -329,8 +329,17 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
         self.region.freezable_frames()
     }
 
-    fn freeze(&mut self, charge: ImageCharge, _live: LiveBytes<'_>) -> Option<Arc<dyn DataImage>> {
-        let Frozen { image, frames_moved } = self.region.freeze().ok()?;
+    fn freeze(
+        &mut self,
+        charge: ImageCharge,
+        _live: LiveBytes<'_>,
+    ) -> Result<Arc<dyn DataImage>, FreezeRefused> {
+        let Frozen { image, frames_moved } = self.region.freeze().map_err(|error| match error {
+            FreezeError::Unreserved(cause) => {
+                FreezeRefused::OutOfFrames(charge_shortage(self.space, ChargeError::Unreserved(cause)))
+            }
+            FreezeError::OutOfHeap { .. } | _ => FreezeRefused::NoHeap,
+        })?;
         let budget = charge.keep(frames_moved);
         let unchanged = self.image.as_ref().filter(|before| Arc::ptr_eq(&image, PagedImage::of(&***before)));
         let frozen = match unchanged {
@@ -338,7 +347,7 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
             None => Arc::new(PagedImage { image: Some(image), budget }),
         };
         self.image = Some(Arc::clone(&frozen));
-        Some(frozen)
+        Ok(frozen)
     }
 
     fn each_written(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {

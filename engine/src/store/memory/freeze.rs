@@ -5,7 +5,7 @@ use wasmi::StoreContextMut;
 
 use super::{MemoryRecord, region::live_bytes};
 use crate::{
-    backing::DataImage,
+    backing::{DataImage, FreezeRefused},
     store::{SnapshotError, StoreState},
     units::Span,
 };
@@ -15,7 +15,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`SnapshotError::ImageFrames`] or [`SnapshotError::OutOfHeap`]. Nothing has changed then.
+/// [`SnapshotError::ImageFrames`], [`SnapshotError::OutOfHeap`] or [`SnapshotError::OutOfFrames`].
+/// No byte has changed then.
 pub(crate) fn freeze<T: 'static>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     record: &MemoryRecord,
@@ -28,5 +29,9 @@ pub(crate) fn freeze<T: 'static>(
     let charge = engine.images().charge(needed).ok_or(SnapshotError::ImageFrames { needed, limit })?;
     let live = live_bytes(record.wasmi(), ctx, Span::growth(0, size));
     let image = record.region().with(|region| region.freeze(charge, live));
-    Ok((size, image.ok_or(SnapshotError::OutOfHeap)?))
+    let image = image.map_err(|refused| match refused {
+        FreezeRefused::NoHeap => SnapshotError::OutOfHeap,
+        FreezeRefused::OutOfFrames(cause) => SnapshotError::OutOfFrames(cause),
+    })?;
+    Ok((size, image))
 }

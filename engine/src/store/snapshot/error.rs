@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{engine::EntryError, store::DataError};
+use crate::{backing::FrameShortage, engine::EntryError, store::DataError};
 
 /// Why a snapshot was not made. The guest is as it was before.
 #[derive(Debug, Error)]
@@ -62,6 +62,10 @@ pub enum SnapshotError {
     /// The kernel heap has no room for the snapshot.
     #[error("out of heap: the kernel heap has no room for the snapshot; drop snapshots or stores")]
     OutOfHeap,
+    /// The store commits with [`Commit::Reserved`](crate::Commit::Reserved), and the frame source
+    /// cannot reserve frames in place of those that the snapshot would take over.
+    #[error("no frames can be reserved in place of those of the snapshot: {0}; drop stores or snapshots")]
+    OutOfFrames(#[source] FrameShortage),
     /// The interpreter does not tell the functions of the module apart.
     #[error("the interpreter does not tell functions apart; use the version of wasmi that is tested")]
     Indistinct,
