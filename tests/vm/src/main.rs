@@ -36,6 +36,7 @@ mod self_tests;
 mod soak;
 mod wasm;
 mod wasm_bulk;
+mod wasm_forks;
 mod wasm_images;
 mod wasm_interrupts;
 mod wasm_kinds;
@@ -92,6 +93,7 @@ const TOPICS: &[Topic] = &[
     Topic { tests: paging_policies::TESTS, policies: BootPolicies::ANY },
     Topic { tests: paging_bounds::TESTS, policies: BootPolicies::ANY },
     Topic { tests: wasm_touch::TESTS, policies: BootPolicies::BOTH },
+    Topic { tests: wasm_forks::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_images::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_snapshots::TESTS, policies: BootPolicies::BOTH },
     Topic { tests: wasm_kinds::TESTS, policies: BootPolicies::BOTH },

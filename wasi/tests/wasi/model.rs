@@ -4,9 +4,10 @@
 //! succeed exactly where the model's does. At the end everything is closed and removed, and all
 //! blocks and nodes are free again.
 
-use crate::support::{ALL_RIGHTS, Guest};
+use crate::support::{ALL_RIGHTS, Guest, engine};
 use crate::world::Pool;
-use palimpsest_wasi::Wasi;
+use palimpsest_engine::{Config, SnapshotData, StateBytes};
+use palimpsest_wasi::{Wasi, WasiBuilder, WasiState};
 use std::collections::BTreeMap;
 
 /// The descriptor of the scratch directory.
@@ -40,12 +41,14 @@ impl Random {
 /// The index of a node.
 type Id = usize;
 
+#[derive(Clone)]
 enum Node {
     File(Vec<u8>),
     Directory { parent: Option<Id>, entries: BTreeMap<String, Id> },
 }
 
 /// A tree in which nodes are only added.
+#[derive(Clone)]
 struct Model(Vec<Node>);
 
 /// A path that was resolved: the node, and the entry that it is or would be.
@@ -184,7 +187,7 @@ impl Pair {
     fn step(&mut self, random: &mut Random) -> String {
         let (fd, base) = self.open[random.below(self.open.len())];
         let path = random.path();
-        let (kind, guest, model) = match random.below(8) {
+        let (kind, guest, model) = match random.below(9) {
             // At the limit of nodes only the guest would fail. A directory that was removed while
             // it is open counts too.
             0 | 1 if self.model.reachable(0) + OPEN < NODES => {
@@ -231,6 +234,25 @@ impl Pair {
                 }
                 ("open", opened.is_ok(), id.is_some())
             }
+            8 => {
+                let id = self.model.node(base, &path);
+                if id.is_some_and(|id| self.model.entries(id).is_some()) {
+                    return String::new();
+                }
+                let file = self.guest.open_with(fd, &path, 0, ALL_RIGHTS, 0).ok();
+                if let (Some(Node::File(bytes)), Some(file)) = (id.map(|id| &mut self.model.0[id]), file) {
+                    let (at, new) =
+                        (random.below(bytes.len().min(5000) + 1), vec![9; 1 + random.below(5000)]);
+                    self.guest.seek(file, i64::try_from(at).unwrap(), 0).unwrap();
+                    let written = self.guest.write(file, &new).unwrap_or(0) as usize;
+                    bytes.resize(bytes.len().max(at + written), 0);
+                    bytes[at..at + written].copy_from_slice(&new[..written]);
+                }
+                if let Some(file) = file {
+                    self.guest.close(file).unwrap();
+                }
+                ("write", file.is_some(), id.is_some())
+            }
             _ if self.open.len() > 1 => {
                 let (closed, _) = self.open.remove(1 + random.below(self.open.len() - 1));
                 ("close", self.guest.close(closed).is_ok(), true)
@@ -240,6 +262,24 @@ impl Pair {
         let step = format!("{kind} {path} in {fd}");
         assert_eq!(guest, model, "{step}");
         step
+    }
+
+    /// Returns a fork, through bytes if `moves`.
+    fn fork(&mut self, world: WasiBuilder, moves: bool) -> Self {
+        let mut state = self.guest.store.data_mut().save().unwrap();
+        if moves {
+            let mut bytes = Vec::new();
+            let mut sink = |part: &[u8]| {
+                bytes.extend(part);
+                Ok(())
+            };
+            state.write_to(&mut sink).unwrap();
+            state = WasiState::read_from(&bytes).unwrap();
+        }
+        let mut wasi = world.build();
+        wasi.restore(&state).unwrap();
+        let guest = Guest::in_world(&engine(Config::default()), wasi);
+        Self { guest, model: self.model.clone(), open: self.open.clone() }
     }
 
     /// Compares every open directory, and every file in one.
@@ -301,5 +341,34 @@ fn random_changes_of_the_tree_agree_with_a_model_and_free_all_that_they_used() {
         }
         let full = pair.guest.at_path("path_create_directory", ROOT, "last");
         assert_eq!(full, Err(wasip1::ERRNO_NOSPC.raw()));
+    }
+}
+
+#[test]
+fn forks_of_forks_agree_with_copies_of_the_model_and_free_all_that_they_used() {
+    const FORKS: usize = 5;
+    for seed in 1..=4 {
+        let mut random = Random(seed);
+        let pool = Pool::of(FORKS as u64 * BLOCKS);
+        let world = || Wasi::builder().scratch("/tmp", pool.clone()).scratch_files(NODES);
+        let mut pairs = vec![Pair { guest: Guest::new(world()), model: Model::new(), open: vec![(ROOT, 0)] }];
+        for number in 0..1500 {
+            let at = random.below(pairs.len());
+            let step = pairs[at].step(&mut random);
+            if number % 40 == 0 {
+                if pairs.len() == FORKS {
+                    pairs.swap_remove(random.below(FORKS));
+                }
+                let from = random.below(pairs.len());
+                let fork = pairs[from].fork(world(), random.below(3) == 0);
+                pairs.push(fork);
+            }
+            if number % 16 == 0 {
+                let what = |at| format!("seed {seed}, operation {number}: {step} of {at}");
+                pairs.iter_mut().enumerate().for_each(|(at, pair)| pair.compare(&what(at)));
+            }
+        }
+        drop(pairs);
+        assert_eq!(pool.left(), FORKS as u64 * BLOCKS, "seed {seed}");
     }
 }
