@@ -73,10 +73,11 @@ fn attempt_any<P: Platform>(
     let page = Page::containing_address(fault.address);
     let Some(record) = records.find(fault.address) else { return Err(nowhere(fault.code).into()) };
     let mut table = tables.descend(page, PageTableLevel::One);
-    let remedy = classify(fault.code, place_of(page, record, &table)).map_err(|reason| match reason {
-        NotOurs::Protection => other_root(page, env).unwrap_or(reason),
-        _ => reason,
-    })?;
+    let remedy = match classify(fault.code, place_of(page, record, &table)) {
+        Ok(remedy) => remedy,
+        Err(NotOurs::Protection) => return Err(other_root(page, env).unwrap_or(NotOurs::Protection).into()),
+        Err(reason) => return Err(reason.into()),
+    };
     if remedy.reads_as_zero()
         && let Some(store) = interrupted.as_mut().and_then(|code| code.zero_store(fault.address))
     {
