@@ -2,6 +2,9 @@
 //!
 //! There is a bit for each page of the image. The bits are allocated when the image is attached, so
 //! that a clear allocates nothing.
+//!
+//! What faults and clears call is not inlined, because most regions have no image. Their paths
+//! would keep fewer values in registers.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -55,13 +58,14 @@ impl Attached {
     }
 
     /// The image's frame for the page with this number in the region, unless the page was cleared.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn original(&self, number: u64) -> Option<PhysFrame> {
         let (index, frame) = self.originals.find(number)?;
         self.is_taken(index).then_some(frame)
     }
 
     /// The first page from this number on that is still taken from the image.
+    #[inline(never)]
     pub(crate) fn next(&self, number: u64) -> Option<u64> {
         self.next_index(number, 0)
     }
@@ -93,6 +97,7 @@ impl Attached {
     }
 
     /// Makes pages of these numbers read as zero while they own no frame, for good.
+    #[inline(never)]
     pub(crate) fn forget(&mut self, numbers: Range<u64>) {
         let (start, end) = (self.originals.index_from(numbers.start), self.originals.index_from(numbers.end));
         for word in start / WORD_BITS..end.div_ceil(WORD_BITS) {

@@ -97,14 +97,12 @@ impl Originals {
     }
 
     /// The cluster with this number.
-    #[inline]
     pub(crate) fn cluster(&self, number: u64) -> Option<&Placed> {
         let index = self.0.binary_search_by_key(&number, |placed| placed.number).ok()?;
         self.0.get(index)
     }
 
     /// The frame of the page with this number, and its index.
-    #[inline]
     pub(crate) fn find(&self, number: u64) -> Option<(usize, PhysFrame)> {
         let placed = self.cluster(number / CLUSTER_PAGES)?;
         let place = placed.place(1 << (number % CLUSTER_PAGES))?;
