@@ -205,12 +205,17 @@ pub(crate) unsafe trait LinearRegion: Debug + Send {
     /// in use. The limit has not moved then.
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused>;
 
-    /// Returns how long [`zero_fill`](Self::zero_fill) takes.
+    /// Returns how long [`grow`](Self::grow) takes.
     fn fill_time(&self) -> FillTime;
 
-    /// Runs `fill`, which writes zeros over `span`. Where the bytes read as zero already, the
-    /// region absorbs the writes, so that they take no frame.
-    fn zero_fill(&mut self, span: Span, fill: &mut dyn FnMut());
+    /// Moves the limit from the start of `span` to its end, and runs `fill`, which writes zeros
+    /// over `span`. Where the bytes read as zero already, the region absorbs the writes, so that
+    /// they take no frame.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`set_limit`](Self::set_limit). `fill` has not run then.
+    fn grow(&mut self, span: Span, fill: &mut dyn FnMut()) -> Result<(), LimitRefused>;
 
     /// Gives the region the bytes of `image`. The region reads as zero before.
     ///

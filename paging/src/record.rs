@@ -159,6 +159,13 @@ impl Record {
         }
     }
 
+    /// Records the pages that the zero-fill guard covers, and returns whether the region has
+    /// deferred pages.
+    pub(crate) const fn begin_filling(&mut self, pages: PageRange) -> bool {
+        self.filling = pages;
+        self.figures.deferred_frames > 0
+    }
+
     /// Whether the zero-fill guard covers the page.
     #[inline]
     pub(crate) fn is_filling(&self, page: Page) -> bool {

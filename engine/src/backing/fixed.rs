@@ -408,8 +408,10 @@ unsafe impl LinearRegion for Slot {
         FillTime::Bounded
     }
 
-    fn zero_fill(&mut self, _span: Span, fill: &mut dyn FnMut()) {
+    fn grow(&mut self, span: Span, fill: &mut dyn FnMut()) -> Result<(), LimitRefused> {
+        self.set_limit(span.end())?;
         fill();
+        Ok(())
     }
 
     fn attach(&mut self, image: &Arc<dyn DataImage>, mut live: LiveBytes<'_>) {

@@ -197,6 +197,13 @@ fn is_out_of_addresses<T>(reserved: &Result<T, ReserveError>) -> bool {
     matches!(reserved, Err(ReserveError::TooLarge { .. } | ReserveError::NoAddresses { .. }))
 }
 
+fn limit_refused<P: Platform>(space: &AddressSpace<P>, error: LimitError) -> LimitRefused {
+    match error {
+        LimitError::Uncharged(cause) => LimitRefused::OutOfFrames(Box::new(charge_shortage(space, cause))),
+        LimitError::BeyondCapacity { .. } | LimitError::Resident { .. } | _ => LimitRefused::NoRoom,
+    }
+}
+
 /// The frames of a [`Commit::Reserved`] store cannot be reserved.
 fn charge_shortage<P: Platform>(space: &AddressSpace<P>, cause: ChargeError) -> FrameShortage {
     match cause {
@@ -292,17 +299,14 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     fn establish(&mut self, initial: u64, make: &mut dyn FnMut(NonNull<[u8]>)) {
         let len = usize::try_from(self.capacity()).expect("addresses have 64 bits");
         let start = NonNull::new(self.region.base().as_mut_ptr()).expect("no region is at address 0");
-        let span = Span::growth(0, initial);
-        self.zero_fill(span, &mut || make(NonNull::slice_from_raw_parts(start, len)));
+        let pages = self.pages(0, initial.div_ceil(FRAME_BYTES));
+        let guard = self.region.zero_fill(pages).expect("the initial size is within the region");
+        make(NonNull::slice_from_raw_parts(start, len));
+        drop(guard);
     }
 
     fn set_limit(&mut self, bytes: u64) -> Result<(), LimitRefused> {
-        self.region.set_limit(bytes).map_err(|error| match error {
-            LimitError::Uncharged(cause) => {
-                LimitRefused::OutOfFrames(Box::new(charge_shortage(self.space, cause)))
-            }
-            LimitError::BeyondCapacity { .. } | LimitError::Resident { .. } | _ => LimitRefused::NoRoom,
-        })
+        self.region.set_limit(bytes).map_err(|error| limit_refused(self.space, error))
     }
 
     fn fill_time(&self) -> FillTime {
@@ -312,11 +316,12 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     /// The guard of the paging crate covers the pages at the ends of `span` too. It absorbs writes
     /// to absent pages only, and an absent page reads as zero throughout, even if the span contains
     /// a part of it.
-    fn zero_fill(&mut self, span: Span, fill: &mut dyn FnMut()) {
-        let pages = self.pages(span.start() / FRAME_BYTES, span.end().div_ceil(FRAME_BYTES));
-        let guard = self.region.zero_fill(pages).expect("a span is within the region");
+    fn grow(&mut self, span: Span, fill: &mut dyn FnMut()) -> Result<(), LimitRefused> {
+        let space = self.space;
+        let guard = self.region.grow(span.end()).map_err(|error| limit_refused(space, error))?;
         fill();
         drop(guard);
+        Ok(())
     }
 
     fn attach(&mut self, image: &Arc<dyn DataImage>, _live: LiveBytes<'_>) {

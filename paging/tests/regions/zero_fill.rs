@@ -1,8 +1,8 @@
 //! The zero-fill guard: zeros that are written to pages which read as zero take no frame and change
 //! nothing.
 
-use palimpsest_paging::NotOurs;
 use palimpsest_paging::x86_64::VirtAddr;
+use palimpsest_paging::{LimitError, NotOurs};
 
 use crate::world::{
     Cpu, Entry, GIB, KIB, MIB, PAGE, REP_STOSB, REP_STOSQ, Space, StringStore, TestRegion, World, account,
@@ -34,6 +34,23 @@ fn four_gib_take_one_fault_with_registers_and_no_frame() {
     assert_eq!((faults, world.source.allocations()), (1, allocations));
     let after = region.residency();
     assert_eq!((after.resident_frames, after.table_frames), (0, new.table_frames));
+}
+
+#[test]
+fn growth_covers_the_new_pages_and_the_one_in_which_they_begin() {
+    let world = World::new();
+    let mut region = world.region(GIB);
+    region.set_limit(2 * PAGE + 100).expect("nothing was written");
+    let start = address(&region, 2);
+    let guard = region.grow(MIB).expect("it is within the capacity");
+    fill(&world.cpu, world.space(), Entry::Plain, start, MIB - 2 * PAGE);
+    drop(guard);
+    assert_eq!((region.limit_bytes(), region.residency().resident_frames), (MIB, 0));
+    drop(region.grow(PAGE).expect("the limit is higher"));
+    assert_eq!(region.limit_bytes(), MIB);
+    let beyond = LimitError::BeyondCapacity { requested_bytes: GIB + 1, capacity_bytes: GIB };
+    assert_eq!(region.grow(GIB + 1).err(), Some(beyond));
+    assert_eq!(region.limit_bytes(), MIB);
 }
 
 #[test]

@@ -55,14 +55,14 @@ pub(crate) fn grow<T: 'static>(
             }
             charge(&mut ctx, more / BYTES_PER_FUEL);
         }
-        region.set_limit(span.end()).map_err(|error| match error {
+        let mut has_grown = false;
+        ctx.data_mut().limiter.growth = Growth::Open;
+        let moved = region.grow(span, &mut || has_grown = memory.grow(&mut ctx, delta).is_ok());
+        ctx.data_mut().limiter.growth = Growth::Closed;
+        moved.map_err(|error| match error {
             LimitRefused::NoRoom => refused(),
             LimitRefused::OutOfFrames(cause) => GrowError::OutOfFrames { size, delta, cause: *cause },
         })?;
-        let mut has_grown = false;
-        ctx.data_mut().limiter.growth = Growth::Open;
-        region.zero_fill(span, &mut || has_grown = memory.grow(&mut ctx, delta).is_ok());
-        ctx.data_mut().limiter.growth = Growth::Closed;
         if has_grown {
             return Ok(size);
         }

@@ -6,12 +6,13 @@
 use x86_64::structures::paging::Page;
 use x86_64::structures::paging::page::PageRange;
 
-use super::{LimitError, RELEASE_BATCH, Region};
+use super::{LimitError, RELEASE_BATCH, Region, ZeroFill};
+use crate::pages::{PAGE_BYTES, page_after};
 use crate::platform::Platform;
 use crate::state::Mapping;
 use crate::table::Sweep;
 
-impl<P: Platform> Region<'_, P> {
+impl<'a, P: Platform> Region<'a, P> {
     /// The number of usable bytes, from the base on.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
@@ -37,11 +38,11 @@ impl<P: Platform> Region<'_, P> {
     ///
     /// The limit has not changed after an error.
     pub fn set_limit(&mut self, bytes: u64) -> Result<(), LimitError> {
-        let capacity_bytes = self.capacity_bytes();
-        if bytes > capacity_bytes {
-            return Err(LimitError::BeyondCapacity { requested_bytes: bytes, capacity_bytes });
-        }
-        if let Some(raised) = self.with_mapping(|mapping| raise(bytes, mapping)) {
+        self.refuse_beyond_capacity(bytes)?;
+        let raised = self.with_mapping(|mut mapping| {
+            (bytes >= mapping.record.limit_bytes()).then(|| raise(bytes, &mut mapping))
+        });
+        if let Some(raised) = raised {
             return raised;
         }
         let (given_up, fewer_frames) = self.with_mapping(|mapping| lower(bytes, mapping))?;
@@ -52,18 +53,45 @@ impl<P: Platform> Region<'_, P> {
         self.with_mapping(|mapping| charge_less(fewer_frames, mapping));
         Ok(())
     }
+
+    /// Raises the limit to `bytes` unless it is higher, and promises as
+    /// [`zero_fill`](Self::zero_fill) does that only zeros are written to the pages with new bytes
+    /// until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// - [`LimitError::BeyondCapacity`]: the region has fewer bytes.
+    /// - [`LimitError::Uncharged`]: the account is reserved, and cannot be charged.
+    ///
+    /// The limit has not changed after an error.
+    pub fn grow(&mut self, bytes: u64) -> Result<ZeroFill<'_, 'a, P>, LimitError> {
+        self.refuse_beyond_capacity(bytes)?;
+        let (pages, has_deferred) = self.with_recalled(|mut mapping| {
+            let limit_bytes = mapping.record.limit_bytes();
+            raise(bytes.max(limit_bytes), &mut mapping)?;
+            let start = page_after(mapping.record.pages.start, limit_bytes / PAGE_BYTES);
+            let pages = Page::range(start, mapping.record.usable_end());
+            Ok::<_, LimitError>((pages, mapping.record.begin_filling(pages)))
+        })?;
+        Ok(ZeroFill::of_recorded(self, pages, has_deferred))
+    }
+
+    fn refuse_beyond_capacity(&self, requested_bytes: u64) -> Result<(), LimitError> {
+        let capacity_bytes = self.capacity_bytes();
+        if requested_bytes > capacity_bytes {
+            return Err(LimitError::BeyondCapacity { requested_bytes, capacity_bytes });
+        }
+        Ok(())
+    }
 }
 
-/// Raises the limit. Returns `None` if that would lower it.
-fn raise<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Option<Result<(), LimitError>> {
-    if bytes < mapping.record.limit_bytes() {
-        return None;
-    }
+/// Raises the limit to `bytes`, which is within the capacity.
+fn raise<P: Platform>(bytes: u64, mapping: &mut Mapping<'_, P>) -> Result<(), LimitError> {
     if mapping.record.account.is_reserved() {
-        return Some(raise_reserved(bytes, mapping));
+        return raise_reserved(bytes, mapping);
     }
     mapping.record.set_limit(bytes);
-    Some(Ok(()))
+    Ok(())
 }
 
 /// Charges a reserved account for fewer frames, but still for tables that were kept above the limit
@@ -75,7 +103,7 @@ fn charge_less<P: Platform>(fewer_frames: u64, mapping: Mapping<'_, P>) {
     mapping.supply().unreserve(fewer_frames - kept_frames, 0);
 }
 
-fn raise_reserved<P: Platform>(bytes: u64, mapping: Mapping<'_, P>) -> Result<(), LimitError> {
+fn raise_reserved<P: Platform>(bytes: u64, mapping: &mut Mapping<'_, P>) -> Result<(), LimitError> {
     let charged_frames = mapping.record.most_frames();
     let raised_from = mapping.record.set_limit(bytes);
     let more_frames = mapping.record.most_frames() - charged_frames;

@@ -23,10 +23,12 @@ pub struct ZeroFill<'r, 'a, P: Platform> {
 
 impl<'r, 'a, P: Platform> ZeroFill<'r, 'a, P> {
     pub(super) fn begin(region: &'r mut Region<'a, P>, pages: PageRange) -> Self {
-        let has_deferred = region.with_recalled(|mapping| {
-            mapping.record.filling = pages;
-            mapping.record.figures.deferred_frames > 0
-        });
+        let has_deferred = region.with_recalled(|mapping| mapping.record.begin_filling(pages));
+        Self::of_recorded(region, pages, has_deferred)
+    }
+
+    /// The guard of pages that the record has, with the sinks recalled.
+    pub(super) fn of_recorded(region: &'r mut Region<'a, P>, pages: PageRange, has_deferred: bool) -> Self {
         if has_deferred {
             // Deferred pages read as zero too. They are released, because zeroing them for a fill
             // of zeros would be wasted.
