@@ -205,7 +205,8 @@ impl<'a> Plan<'a> {
 
     /// Adds the functions by which instances are recorded and restored.
     fn add_recording(&mut self, imaged: &Imaged<'_>) {
-        let Some(recording) = self.recording.take() else { return };
+        let recording = self.recording.take().filter(|_| cfg!(feature = "snapshots"));
+        let Some(recording) = recording else { return };
         if let Some(restorer) = segments::restorer(self.scan, imaged, &recording) {
             self.add_named(RESTORER.into(), Vec::new(), restorer);
         }
