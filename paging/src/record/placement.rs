@@ -8,7 +8,7 @@
 //! A chunk ends with its last block, because a larger block may need its addresses. If another CPU
 //! makes a chunk there, tables of its regions may have to wait for the CPUs that have used the
 //! addresses before ([`Pasts`]), until each of these has flushed once. Chunks that stay with their
-//! CPU would avoid this wait, but not the flush: a reserve flushes after an end on another CPU
+//! CPU would avoid this wait, but not the flush: a reserve flushes after the end of a region
 //! anyway, at any address.
 //!
 //! Blocks are buddies: a block that is too large is halved until it fits, and a block that is freed

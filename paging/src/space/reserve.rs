@@ -77,6 +77,7 @@ impl<P: Platform> AddressSpace<P> {
                 break record;
             }
         };
+        self.env.cpus.record_end(&self.env.platform);
         self.dissolve(record, shard, &mut self.placement.lock());
     }
 
@@ -161,7 +162,6 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Opt
     let end = mapping.batch_end(all, RELEASE_BATCH);
     if end < all.end {
         mapping.sweep(Sweep::Everything, Page::range(all.start, end));
-        env.cpus.record_end(platform);
         return None;
     }
     let mut record = state.records.remove(base).expect(HAS_RECORD);
@@ -170,7 +170,6 @@ fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Opt
     }
     Mapping { record: &mut record, tables: &mut state.tables, platform }.sweep(Sweep::Everything, all);
     state.tables.record_past(record.account.seat(), platform);
-    env.cpus.record_end(platform);
     env.past_released.fetch_add(record.figures.released(), Ordering::Relaxed);
     Some(record)
 }

@@ -28,6 +28,8 @@ use crate::platform::{MOST_CPUS, Platform};
 pub(crate) struct Cpus {
     /// The number of flushes so far, of all CPUs, and one.
     clock: AtomicU64,
+    /// The stamp of the last end of a region.
+    ended: AtomicU64,
     memory: PhysicalMemory,
     /// The tables that wait until CPUs have flushed. Its lock is the last one before that of the
     /// frame source.
@@ -46,8 +48,6 @@ pub(crate) struct Cpus {
 struct CpuState {
     /// The number of the CPU's last flush.
     flushed: AtomicU64,
-    /// The stamp of the last flush of pages of a region that was ended on this CPU.
-    ended: AtomicU64,
     /// Whether another CPU wants frames of an account whose regions this CPU uses.
     is_wanted: AtomicBool,
 }
@@ -70,13 +70,10 @@ impl Cpus {
         let cpus = platform.cpus();
         assert!((1..=MOST_CPUS).contains(&cpus), "a space for {cpus} CPUs: have 1 to {MOST_CPUS}");
         let count = if cpus > 1 { cpus } else { 0 };
-        let new = |_| CpuState {
-            flushed: AtomicU64::new(1),
-            ended: AtomicU64::new(0),
-            is_wanted: AtomicBool::new(false),
-        };
+        let new = |_| CpuState { flushed: AtomicU64::new(1), is_wanted: AtomicBool::new(false) };
         Self {
             clock: AtomicU64::new(1),
+            ended: AtomicU64::new(0),
             memory,
             limbo: Mutex::new(Limbo::new(memory)),
             awaited: AtomicU64::new(0),
@@ -368,21 +365,18 @@ impl Cpus {
         is_wanted.load(Ordering::Relaxed) && is_wanted.swap(false, Ordering::AcqRel)
     }
 
-    /// Records that the calling CPU has flushed pages of a region that ends, so that another region
-    /// may get their addresses.
-    ///
-    /// The caller has interrupts off since the flush, because the thread may continue on another
-    /// CPU, which has not flushed these pages.
+    /// Records that a region has ended, so that another may get its addresses.
     pub(crate) fn record_end(&self, platform: &impl Platform) {
         if platform.cpus() > 1 {
-            self.states[platform.cpu()].ended.store(self.now(), Ordering::Release);
+            self.ended.fetch_max(self.now(), Ordering::AcqRel);
         }
     }
 
     /// Prepares a new region of the account, whose addresses may be those of one that has ended.
     ///
-    /// The calling CPU flushes if another CPU has ended a region, or a part of one, since its last
-    /// flush. It has flushed already what it ended. All other CPUs must flush when they enter.
+    /// The calling CPU flushes if a region has ended since its last flush, even if it has ended the
+    /// region itself. It has flushed what it unmapped, but not what other CPUs had unmapped before.
+    /// All other CPUs must flush when they enter.
     ///
     /// The caller has the lock of the placement. An end is [recorded](Self::record_end) before that
     /// lock is taken to free the addresses. So no end at these addresses is missed.
@@ -392,15 +386,14 @@ impl Cpus {
         }
         platform.without_interrupts(|| {
             let this = platform.cpu();
-            let ended = |cpu: usize| self.states[cpu].ended.load(Ordering::Acquire);
-            let of_others = (0..self.states.len()).filter(|cpu| *cpu != this).map(ended).max().unwrap_or(0);
-            if self.flushed(this) <= of_others {
+            let ended = self.ended.load(Ordering::Acquire);
+            if self.flushed(this) <= ended {
                 self.flush(this, platform);
             }
             if !seat.begin(this) {
                 seat.forget_other(this, || self.now());
             }
-            seat.raise_changed(of_others.max(ended(this)));
+            seat.raise_changed(ended);
         });
     }
 

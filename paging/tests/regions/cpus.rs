@@ -123,8 +123,9 @@ fn a_cpu_that_has_guessed_the_addresses_of_a_region_that_ended_elsewhere_forgets
 fn a_region_whose_drop_moves_to_another_cpu_leaves_no_byte_at_its_addresses() {
     for intervals in 0..6 {
         let world = World::with_cpus(2);
-        // More frames than are released with the lock held once.
-        let (account, region) = region_on(&world, &[1, 0], 9_000, 1);
+        // More frames than are released with the lock held once, by few enough to be flushed one by
+        // one.
+        let (account, region) = region_on(&world, &[1, 0], 6_664, 1);
         world.space().leave(&account);
         let base = region.base();
         world.cpu.mmu().move_after(intervals, 1);
@@ -133,10 +134,25 @@ fn a_region_whose_drop_moves_to_another_cpu_leaves_no_byte_at_its_addresses() {
         world.run_on(1);
         let again = world.region(GIB);
         assert_eq!(again.base(), base, "the addresses are used again");
-        (0..9_000).step_by(100).for_each(|page| {
+        (0..6_664).step_by(100).for_each(|page| {
             assert_eq!(world.read(address(&again, page)), 0, "page {page}, after {intervals}")
         });
     }
+}
+
+#[test]
+fn a_region_that_is_dropped_where_it_was_used_before_leaves_no_byte_at_its_addresses() {
+    let world = World::with_cpus(2);
+    let (account, mut region) = region_on(&world, &[1, 0], 8, 1);
+    let (base, all) = (region.base(), region.pages());
+    region.decommit(all).expect("it is the region");
+    world.space().leave(&account);
+    // CPU 1 does not enter, so it has not flushed what CPU 0 has unmapped.
+    world.run_on(1);
+    drop(region);
+    let again = world.region(GIB);
+    assert_eq!(again.base(), base, "the addresses are used again");
+    assert!((0..8).all(|page| world.read(address(&again, page)) == 0));
 }
 
 #[test]
@@ -508,6 +524,20 @@ fn a_region_whose_last_cpu_has_not_left_may_be_dropped_elsewhere() {
     world.run_on(0);
     world.space().flush_if_awaited();
     assert_eq!(world.source.allocated(), free);
+}
+
+#[test]
+fn a_page_that_is_written_after_a_mark_on_another_cpu_is_found() {
+    let world = World::with_cpus(2);
+    let (account, mut region) = region_on(&world, &[1, 0], 8, 1);
+    region.mark();
+    world.write(address(&region, 2), 2);
+    world.space().leave(&account);
+    world.enter_on(1, &account);
+    world.write(address(&region, 5), 2);
+    let mut written = Vec::new();
+    region.each_written_since_mark(|pages| written.extend(pages));
+    assert_eq!(written, [2, 5].map(|page| region.pages().start + page));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// Those that the model must notice.
-pub(super) const MODEL: [Mutant; 52] = [
+pub(super) const MODEL: [Mutant; 51] = [
     // Flushes of the CPU that changes entries.
     Mutant {
         name: "decommit-flushes-frames",
@@ -166,19 +166,19 @@ pub(super) const MODEL: [Mutant; 52] = [
     Mutant {
         name: "ends-are-recorded",
         file: "space/reserve.rs",
-        original: "platform);\n    env.cpus.record_end(platform);",
-        replacement: "platform);",
+        original: "self.env.cpus.record_end(&self.env.platform);",
+        replacement: "",
     },
     Mutant {
         name: "reuse-flushes",
         file: "tlb/cpus.rs",
-        original: "if self.flushed(this) <= of_others {",
+        original: "if self.flushed(this) <= ended {",
         replacement: "if false {",
     },
     Mutant {
         name: "reuse-makes-other-cpus-flush",
         file: "tlb/cpus.rs",
-        original: "seat.raise_changed(of_others.max(ended(this)));",
+        original: "seat.raise_changed(ended);",
         replacement: "",
     },
     Mutant {
@@ -186,12 +186,6 @@ pub(super) const MODEL: [Mutant; 52] = [
         file: "tlb/cpus.rs",
         original: "if !seat.begin(this) {\n                seat.forget_other(this, || self.now());\n            }",
         replacement: "seat.begin(this);",
-    },
-    Mutant {
-        name: "reuse-makes-other-cpus-flush-what-this-one-has-ended",
-        file: "tlb/cpus.rs",
-        original: "seat.raise_changed(of_others.max(ended(this)));",
-        replacement: "seat.raise_changed(of_others);",
     },
     // Tables that wait.
     Mutant {
@@ -325,12 +319,24 @@ pub(super) const MODEL: [Mutant; 52] = [
 
 /// Those that the cases must notice. The model would need more steps for some of them, and nothing
 /// stale is used without the others.
-pub(super) const CASES: [Mutant; 20] = [
+pub(super) const CASES: [Mutant; 22] = [
     Mutant {
-        name: "parts-of-ends-are-recorded",
-        file: "space/reserve.rs",
-        original: "env.cpus.record_end(platform);\n        return None;",
-        replacement: "return None;",
+        name: "mark-adds-pages-to-its-flush",
+        file: "table/leaf.rs",
+        original: "if forget_use(entry) {\n                batch.add_with(|| page_at(pages, number));\n            }",
+        replacement: "let _ = (&batch, number, forget_use(entry));",
+    },
+    Mutant {
+        name: "mark-flushes",
+        file: "clear/blocks.rs",
+        original: "batch.flush(self.platform);",
+        replacement: "",
+    },
+    Mutant {
+        name: "mark-records-changes",
+        file: "clear/blocks.rs",
+        original: "self.tables.cpus().record_change(self.record.account.seat(), self.platform);",
+        replacement: "",
     },
     Mutant {
         name: "closed-shards-leave-their-past",
@@ -449,7 +455,7 @@ pub(super) const CASES: [Mutant; 20] = [
 ];
 
 /// Those that the interleavings must notice.
-pub(super) const RACES: [Mutant; 12] = [
+pub(super) const RACES: [Mutant; 11] = [
     Mutant {
         name: "a-word-changes-in-one-step",
         file: "tlb/seat.rs",
@@ -515,11 +521,5 @@ pub(super) const RACES: [Mutant; 12] = [
         file: "tlb/cpus.rs",
         original: "let number = self.clock.fetch_add(1, Ordering::SeqCst) + 1;\n        platform.flush_all();",
         replacement: "platform.flush_all();\n        let number = self.clock.fetch_add(1, Ordering::SeqCst) + 1;",
-    },
-    Mutant {
-        name: "an-end-is-recorded-with-a-stamp",
-        file: "tlb/cpus.rs",
-        original: "ended.store(self.now(), Ordering::Release)",
-        replacement: "ended.store(1, Ordering::Release)",
     },
 ];
