@@ -13,6 +13,7 @@ mod boot;
 mod cpus;
 mod density;
 mod figures;
+mod freezes;
 mod guest;
 mod heap;
 mod kernels;
@@ -91,5 +92,6 @@ fn costs(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     segments::measure(machine, figures)?;
     heap::measure(machine, figures)?;
     kernels::measure_loops(machine, figures)?;
-    policies::measure(machine, figures)
+    policies::measure(machine, figures)?;
+    freezes::measure(machine, figures)
 }
