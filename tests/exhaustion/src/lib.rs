@@ -8,6 +8,7 @@
 //! as many bytes must be in use after it as before.
 //!
 //! The test of this crate does so on the host. The emulator's tests do so in the kernel.
+//! [`live_in_forks`] is a script for snapshots and forks, which runs on the host only.
 
 #![no_std]
 
@@ -17,4 +18,4 @@ mod failing;
 mod life;
 
 pub use failing::{Failing, Failure};
-pub use life::{End, live};
+pub use life::{End, live, live_in_forks};

@@ -4,9 +4,10 @@ use alloc::{boxed::Box, format, string::String, string::ToString, sync::Arc, vec
 use core::fmt::Display;
 
 use palimpsest_engine::{
-    AsContextMut, Backing, Caller, Config, Engine, Error, ExternRef, Fuel, Func, Global, Instance,
-    InstantiateError, Linker, Lost, Memory, MemoryType, Module, ModuleError, Mutability, OutOfHeap, Pause,
-    Poll, Ref, RefType, Store, Table, TableType, Task, TaskError, TrapCode, Val,
+    AsContextMut, Backing, Caller, Config, DataError, Engine, Error, ExternRef, ForkError, Fuel, Func,
+    Global, Instance, InstantiateError, Linker, Lost, Memory, MemoryType, Module, ModuleError, Mutability,
+    OutOfHeap, Pause, Poll, Ref, RefType, SnapshotData, SnapshotError, Store, Table, TableType, Task,
+    TaskError, TrapCode, Val,
 };
 use palimpsest_heap::{Heap, HeapOptions};
 use palimpsest_wasi::{BLOCK_BYTES, Block, Blocks, Clock, Wait, Wasi};
@@ -61,10 +62,35 @@ pub fn live(config: Config, backing: impl Into<Backing>) -> Result<(), End> {
     slices(&engine, &module, &linker)
 }
 
+/// Runs another script: makes snapshots of a guest, and goes on in forks of them.
+///
+/// # Errors
+///
+/// As for [`live`].
+pub fn live_in_forks(config: Config, backing: impl Into<Backing>) -> Result<(), End> {
+    let engine = Engine::new(config.fuel(Fuel::Metered).snapshots(true), backing);
+    let engine = engine.map_err(|error| wrong("creating an engine", error))?;
+    let module = load(&engine, GUEST)?;
+    forks(&engine, &module, &linker())
+}
+
 /// What the script keeps in a store.
 struct Data {
     heap: Heap,
     wasi: Wasi,
+}
+
+impl SnapshotData for Data {
+    type State = (<Heap as SnapshotData>::State, <Wasi as SnapshotData>::State);
+
+    fn save(&mut self) -> Result<Self::State, DataError> {
+        Ok((self.heap.save()?, self.wasi.save()?))
+    }
+
+    fn restore(&mut self, (heap, wasi): &Self::State) -> Result<(), DataError> {
+        self.heap.restore(heap)?;
+        self.wasi.restore(wasi)
+    }
 }
 
 fn data() -> Data {
@@ -136,6 +162,39 @@ fn calls(engine: &Engine, module: &Module, linker: &Linker<Data>) -> Result<(), 
     }
     let again = instantiate(linker, &mut store, module)?;
     call(&mut store, again, "blocks", &[])
+}
+
+/// Snapshots a guest that has blocks, files and a table, and goes on in a fork of a fork.
+fn forks(engine: &Engine, module: &Module, linker: &Linker<Data>) -> Result<(), End> {
+    let mut store = Store::new(engine, data());
+    store.set_fuel(FUEL).expect("the engine is metered");
+    let mut instance = instantiate(linker, &mut store, module)?;
+    for name in ["grow", "blocks", "files"] {
+        call(&mut store, instance, name, &[])?;
+    }
+    for _ in 0..2 {
+        let doing = "making a snapshot";
+        let snapshot = store.snapshot(instance).map_err(|error| {
+            if let SnapshotError::Call(error) = &error {
+                return ended(doing, error);
+            }
+            let is_right = matches!(error, SnapshotError::OutOfHeap);
+            if is_right { End::OutOfHeap { doing } } else { wrong(doing, error) }
+        })?;
+        store = Store::new(engine, data());
+        store.set_fuel(FUEL).expect("the engine is metered");
+        let doing = "forking a snapshot";
+        instance = linker.fork(&mut store, &snapshot).map_err(|error| {
+            if let ForkError::Restore(error) = &error {
+                return ended(doing, error);
+            }
+            let is_right =
+                matches!(error, ForkError::NoHeap | ForkError::Instantiate(InstantiateError::OutOfHeap(_)));
+            if is_right { End::OutOfHeap { doing } } else { wrong(doing, error) }
+        })?;
+        call(&mut store, instance, "blocks", &[])?;
+    }
+    Ok(())
 }
 
 /// Calls the export `name`, which must return 1.

@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
 use palimpsest_engine::{Config, Engine, Fixed, HeapBudget, Instance, Linker, Module, Store};
-use palimpsest_exhaustion::{End, Failing, Failure, live};
+use palimpsest_exhaustion::{End, Failing, Failure, live, live_in_forks};
 use std::{alloc::System, collections::BTreeMap, mem::MaybeUninit};
 
 #[global_allocator]
@@ -44,11 +44,25 @@ impl Neighbour {
     }
 }
 
+/// A script, and the steps at which some of its lives must run out of heap.
+struct Script {
+    run: fn(Config, Fixed) -> Result<(), End>,
+    steps: &'static [&'static str],
+}
+
+const SCRIPTS: [Script; 2] = [
+    Script {
+        run: live,
+        steps: &["loading a module", "instantiating", "grow", "blocks", "files", "running a task"],
+    },
+    Script { run: live_in_forks, steps: &["files", "making a snapshot", "forking a snapshot"] },
+];
+
 /// Lives once with this failure. Returns the step at which the heap ran out, if it did.
-fn live_with(backing: &Fixed, failure: Failure) -> Option<&'static str> {
+fn live_with(script: &Script, backing: &Fixed, failure: Failure) -> Option<&'static str> {
     let before = HEAP.inner().used_bytes();
     HEAP.inner().arm(failure);
-    let life = live(Config::default().heap(&HEAP), backing.clone());
+    let life = (script.run)(Config::default().heap(&HEAP), backing.clone());
     HEAP.inner().disarm();
     let end = match life {
         Ok(()) => None,
@@ -66,20 +80,22 @@ fn every_allocation_fails_once_and_only_its_guest_ends() {
     let bytes = Box::leak(vec![MaybeUninit::uninit(); BACKING_BYTES].into_boxed_slice());
     let backing = Fixed::new(bytes);
     let mut neighbour = Neighbour::start(&backing);
-    assert_eq!(live_with(&backing, Failure::Never), None);
-    let allocations = HEAP.inner().allocations();
-    let free_bytes = backing.free_bytes();
-    println!("{allocations} allocations");
-    for fails in [Failure::Once as fn(usize) -> Failure, Failure::From] {
-        let mut ends = BTreeMap::new();
-        for number in 0..allocations {
-            *ends.entry(live_with(&backing, fails(number))).or_insert(0) += 1;
-            assert_eq!(backing.free_bytes(), free_bytes, "{:?}", fails(number));
-            assert!(neighbour.count() > 0);
-        }
-        println!("{ends:?}");
-        for step in ["loading a module", "instantiating", "grow", "blocks", "files", "running a task"] {
-            assert!(ends.contains_key(&Some(step)), "nothing failed while {step}");
+    for script in &SCRIPTS {
+        assert_eq!(live_with(script, &backing, Failure::Never), None);
+        let allocations = HEAP.inner().allocations();
+        let free_bytes = backing.free_bytes();
+        println!("{allocations} allocations");
+        for fails in [Failure::Once as fn(usize) -> Failure, Failure::From] {
+            let mut ends = BTreeMap::new();
+            for number in 0..allocations {
+                *ends.entry(live_with(script, &backing, fails(number))).or_insert(0) += 1;
+                assert_eq!(backing.free_bytes(), free_bytes, "{:?}", fails(number));
+                assert!(neighbour.count() > 0);
+            }
+            println!("{ends:?}");
+            for step in script.steps {
+                assert!(ends.contains_key(&Some(*step)), "nothing failed while {step}");
+            }
         }
     }
 }

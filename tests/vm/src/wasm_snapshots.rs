@@ -184,12 +184,12 @@ fn written(checks: &mut Checks, machine: &Machine) {
     guest.call::<_, ()>("store", (8192, 1));
     guest.call::<_, u32>("load", 3 * 65_536 - 1);
     memory.each_written_since_mark(&mut guest.store, |wasm_pages| {
-        pages.push((wasm_pages.start, wasm_pages.end))
+        pages.push((wasm_pages.start, wasm_pages.end));
     });
     checks.equal("written since the mark", pages.as_slice(), &[(0, 1)]);
     pages.clear();
     memory.each_accessed_since_mark(&mut guest.store, |wasm_pages| {
-        pages.push((wasm_pages.start, wasm_pages.end))
+        pages.push((wasm_pages.start, wasm_pages.end));
     });
     checks.equal("accessed since the mark", pages.as_slice(), &[(0, 1), (2, 3)]);
     let fork = Guest::fork(&snapshot);
