@@ -135,7 +135,7 @@ fn a_region_whose_drop_moves_to_another_cpu_leaves_no_byte_at_its_addresses() {
         let again = world.region(GIB);
         assert_eq!(again.base(), base, "the addresses are used again");
         (0..6_664).step_by(100).for_each(|page| {
-            assert_eq!(world.read(address(&again, page)), 0, "page {page}, after {intervals}")
+            assert_eq!(world.read(address(&again, page)), 0, "page {page}, after {intervals}");
         });
     }
 }
