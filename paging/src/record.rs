@@ -36,7 +36,7 @@ use crate::supply::Account;
 ///
 /// Every fault writes to it. The alignment keeps the records of two regions, which two CPUs may use
 /// at the same time, out of the same cache line, and out of the same pair of lines, because some
-/// CPUs fetch pairs. The same is true of a shard and of an account.
+/// CPUs fetch pairs. The same is true of a shard.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Record {

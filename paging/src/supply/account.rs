@@ -14,9 +14,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::frame::Shortage;
 use crate::tlb::Seat;
 
-/// A budget of frames, and how many of them are used. It shares no cache line with another account.
+/// A budget of frames, and how many of them are used.
 #[derive(Debug)]
-#[repr(align(128))]
 pub struct Account {
     /// The cap, or `u64::MAX` if the account may hold any number.
     cap_frames: u64,
