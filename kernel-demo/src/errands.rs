@@ -16,6 +16,7 @@ use x86_64::instructions::interrupts;
 use crate::boot::MAX_CPUS;
 use crate::cpu;
 use crate::cpus;
+use crate::heap;
 use crate::machine::Machine;
 use crate::memory;
 
@@ -45,7 +46,8 @@ struct Piece(*mut (dyn FnMut() + Send));
 // that got the piece has done it.
 unsafe impl Send for Piece {}
 
-/// Calls `work` with all other CPUs lent to [`anywhere`], and returns what it returns.
+/// Calls `work` with all other CPUs lent to [`anywhere`], and returns what it returns. No engine
+/// that it makes may be used afterwards, because the heap's reserve is meanwhile for one store.
 ///
 /// # Panics
 ///
@@ -54,7 +56,7 @@ pub fn lend<R>(machine: &Machine, work: impl FnOnce() -> R) -> R {
     IS_OVER.store(false, Ordering::Relaxed);
     cpus::distribute(&serve, || {
         LENT.store(machine.cpus(), Ordering::Relaxed);
-        let result = work();
+        let result = heap::one_at_a_time(work);
         LENT.store(0, Ordering::Relaxed);
         IS_OVER.store(true, Ordering::Release);
         cpus::wake_all();

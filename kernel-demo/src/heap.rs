@@ -6,6 +6,8 @@
 //! The engine's `HeapBudget` wraps it, so that a guest cannot take what the kernel and the other
 //! guests need.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use linked_list_allocator::LockedHeap;
 use palimpsest_engine::{HeapBudget, HeapMeter, HeapMeters};
 
@@ -25,8 +27,20 @@ unsafe impl HeapMeters for CpuMeters {
     }
 
     fn stores_at_once(&self) -> usize {
-        cpus::count()
+        if IS_ONE_AT_A_TIME.load(Ordering::Relaxed) { 1 } else { cpus::count() }
     }
+}
+
+/// Whether the CPUs serve one store at a time.
+static IS_ONE_AT_A_TIME: AtomicBool = AtomicBool::new(false);
+
+/// Calls `work`, in which the CPUs serve one store at a time, so that the reserve is as large as
+/// for one CPU. No engine that it makes may be used after it has returned.
+pub(crate) fn one_at_a_time<R>(work: impl FnOnce() -> R) -> R {
+    IS_ONE_AT_A_TIME.store(true, Ordering::Relaxed);
+    let result = work();
+    IS_ONE_AT_A_TIME.store(false, Ordering::Relaxed);
+    result
 }
 
 /// The allocator that the budget wraps: the list itself.
