@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// Those that the model must notice.
-pub(super) const MODEL: [Mutant; 51] = [
+pub(super) const MODEL: [Mutant; 50] = [
     // Flushes of the CPU that changes entries.
     Mutant {
         name: "decommit-flushes-frames",
@@ -306,12 +306,6 @@ pub(super) const MODEL: [Mutant; 51] = [
     Mutant {
         name: "sinks-are-taken-back-before-clears",
         file: "space/region.rs",
-        original: "mapping.recall_sinks(ALL_CPUS, env);",
-        replacement: "",
-    },
-    Mutant {
-        name: "sinks-are-taken-back-before-the-end",
-        file: "space/reserve.rs",
         original: "mapping.recall_sinks(ALL_CPUS, env);",
         replacement: "",
     },
