@@ -57,7 +57,7 @@ impl Loaded {
         Self::with_images(machine, wasm, Images::default())
     }
 
-    /// Like [`new`](Self::new), with a choice of how data segments are initialised.
+    /// Like [`new`](Self::new), with a choice of how data segments are initialized.
     pub(crate) fn with_images(machine: &Machine, wasm: &[u8], images: Images) -> Result<Self, BenchError> {
         let module = doing("loading", Module::new(&engine_with(machine, images)?, wasm))?;
         let mut linker = Linker::new();
