@@ -111,11 +111,17 @@ pub(crate) struct RunOptions {
     pub(crate) limit: Vec<(Limit, u64)>,
     /// Initialize the program once, and let this many forks of it do its work, all of them alive at
     /// once. For `--program quickjs`, whose script finds its number in the variable `fork`
-    #[arg(long, requires = "program", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        requires = "program",
+        conflicts_with = "file",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub(crate) forks: Option<u32>,
     /// Do not initialize the program, but continue from a snapshot that `cargo xtask snapshot` has
     /// written. The program and its directory must be the same
-    #[arg(long, requires = "program", value_name = "FILE", conflicts_with = "forks")]
+    #[arg(long, requires = "program", value_name = "FILE", conflicts_with_all = ["file", "forks"])]
     pub(crate) from: Option<PathBuf>,
     /// Memory of the virtual machine in MiB
     #[arg(
