@@ -188,8 +188,8 @@ impl Limits {
     ///
     /// The bound holds for hostile modules. Translated code takes about half of it, and other
     /// programs need much less for theirs, so raise single limits for a program that is known. The
-    /// smallest heap for which the bound holds is 32 KiB, where a module may have 563 bytes of code
-    /// and 16 section entries.
+    /// smallest heap for which the bound holds is 32 KiB, where a module may have 556 bytes of code
+    /// and 15 section entries.
     ///
     /// # Examples
     ///
@@ -197,14 +197,14 @@ impl Limits {
     /// use palimpsest_engine::{Config, Limits};
     ///
     /// let mut limits = Limits::for_heap(1 << 20);
-    /// assert_eq!(limits.code_bytes, 25_958);
+    /// assert_eq!(limits.code_bytes, 25_952);
     /// limits.resident_frames = Some(256);
     /// let config = Config::default().limits(limits);
     /// ```
     #[must_use]
     pub fn for_heap(bytes: usize) -> Self {
         // The engine, a store, and its first blocks.
-        const FIXED_BYTES: usize = 10 << 10;
+        const FIXED_BYTES: usize = (10 << 10) + 256;
         let bytes = bytes.saturating_sub(FIXED_BYTES).max(1 << 12);
         let default = Self::default();
         let count = |per: usize| u32::try_from(bytes / per).unwrap_or(u32::MAX);
