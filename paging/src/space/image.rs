@@ -137,11 +137,16 @@ impl<'a, P: Platform> Image<'a, P> {
     ///
     /// Clusters and frames that both images have are passed over, so this takes time for what
     /// differs, and for each cluster of 64 pages.
+    ///
+    /// # Panics
+    ///
+    /// If another address space made `base`.
     pub fn each_change(
         &self,
         base: Option<&Self>,
         mut visit: impl FnMut(u64, &[u8; 4096]) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        assert!(base.is_none_or(|base| base.is_of(self.space)), "the images are of two address spaces");
         let none = Originals::default();
         let base = base.map_or(&none, |base| &*base.originals);
         let (mut own, mut others) =
@@ -173,7 +178,8 @@ impl<'a, P: Platform> Image<'a, P> {
     fn bytes(&self, frame: Option<PhysFrame>) -> &[u8; PAGE_LEN] {
         match frame {
             None => &[0; PAGE_LEN],
-            // SAFETY: a frame of an image is never written.
+            // SAFETY: a frame of an image is never written. The frame is of an image of this space,
+            // which is borrowed for as long as its bytes are used, so the frame is mapped.
             Some(frame) => unsafe { self.space.env.window.memory().bytes(frame) },
         }
     }
