@@ -27,9 +27,9 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use palimpsest_paging::x86_64::VirtAddr;
-use palimpsest_paging::{Account, Decommitted, FaultAround, Image, LimitError, Policies, ZeroStores};
+use palimpsest_paging::{Account, Decommitted, Image, LimitError};
 
-use crate::model::Random;
+use crate::model::{Random, policies};
 use crate::world::{
     Entry, GIB, KIB, MIB, Machine, PAGE, REP_STOSQ, StringStore, TestRegion, World, address, pages,
 };
@@ -477,15 +477,6 @@ fn clear(world: &World, known: &mut Known<'_>, random: &mut Random) -> Decommitt
 fn assert_free(world: &World, allocated: u64, released: Decommitted) {
     let freed = released.frames_released + released.tables_released;
     assert!(world.source.allocated() + freed <= allocated, "{released:?} are not all free");
-}
-
-fn policies(random: &mut Random) -> Policies {
-    let zero_stores = if random.below(2) == 0 { ZeroStores::Off } else { ZeroStores::StepOver };
-    let fault_around = match random.below(2) {
-        0 => FaultAround::Off,
-        _ => FaultAround::Adaptive { limit_pages: 64 },
-    };
-    Policies { fault_around, zero_stores }
 }
 
 fn run(seed: u64, steps: u64) -> Figures {

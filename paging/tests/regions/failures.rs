@@ -90,7 +90,7 @@ fn fail_at_each_of(
 }
 
 /// Freezes a region and its fork after touches that need tables and frames. Every byte is as it was
-/// written, whatever fails.
+/// written, also after a failure.
 fn freeze_and_fork(world: &World, bytes: u64, account: &Arc<Account>) -> Result<(), Ended> {
     let mut region = world.space().reserve(bytes, account).map_err(Ended::Reserve)?;
     region.set_limit(bytes).map_err(Ended::Limit)?;

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use palimpsest_paging::{Account, FaultAround, FreezeError, Image, Policies, ZeroStores};
+use palimpsest_paging::{Account, FreezeError, Image};
 
-use crate::model::Random;
+use crate::model::{Random, policies};
 use crate::world::{GIB, KIB, MIB, Machine, PAGE, TestRegion, World, address, pages};
 
 const FRAMES: usize = 4000;
@@ -292,15 +292,6 @@ fn changes(image: &Arc<Image<'_, Machine>>, base: Option<&Arc<Image<'_, Machine>
     });
     assert!(visited.is_continue());
     changes
-}
-
-fn policies(random: &mut Random) -> Policies {
-    let zero_stores = if random.below(2) == 0 { ZeroStores::Off } else { ZeroStores::StepOver };
-    let fault_around = match random.below(2) {
-        0 => FaultAround::Off,
-        _ => FaultAround::Adaptive { limit_pages: 64 },
-    };
-    Policies { fault_around, zero_stores }
 }
 
 #[test]

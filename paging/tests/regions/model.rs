@@ -11,6 +11,16 @@ use crate::world::{PAGE, World, address, pages};
 
 /// Writes a few pages in a row, but never a zero: a page of zeros may be treated like one that was
 /// never written.
+/// Returns policies that are chosen at random.
+pub(crate) fn policies(random: &mut Random) -> Policies {
+    let zero_stores = if random.below(2) == 0 { ZeroStores::Off } else { ZeroStores::StepOver };
+    let fault_around = match random.below(2) {
+        0 => FaultAround::Off,
+        _ => FaultAround::Adaptive { limit_pages: 64 },
+    };
+    Policies { fault_around, zero_stores }
+}
+
 fn write(world: &World, random: &mut Random, modelled: &mut Modelled<'_>) {
     let first = modelled.some_page(random);
     let count = 1 + random.below(5);
