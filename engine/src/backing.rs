@@ -182,8 +182,8 @@ pub(crate) enum Presence {
 ///    another user since.
 /// 2. After [`attach`](Self::attach) the bytes of the image read as in the image, and all others as
 ///    before.
-///    After [`freeze`](Self::freeze) every byte reads as before, and so does the image, whatever is
-///    written to the region later.
+///    After [`freeze`](Self::freeze) every byte reads as before. The image keeps its bytes when the
+///    region is written later.
 /// 3. After [`clear`](Self::clear) every byte of the span reads 0 under every strategy, and no byte
 ///    outside the span has changed.
 #[allow(unsafe_code, reason = "wasmi reads and writes through the pointer that `establish` passes on")]

@@ -1,5 +1,5 @@
 //! Generated sequences of writes, clears, growths, snapshots, forks and drops agree with plain
-//! copies of the bytes, and give all bytes back, in whatever order forks and snapshots are dropped.
+//! copies of the bytes. Forks and snapshots are dropped in any order, and give all bytes back.
 //!
 //! `PROPTEST_CASES` sets the number of cases. A failure is shrunk to few operations.
 

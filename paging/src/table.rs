@@ -8,7 +8,7 @@
 //! | owned | present, writable | a data frame (level 1), or a table (above) |
 //! | shared | present, `BORROWED` | the shared zero frame or a frame of an image, read-only; level 1 only |
 //! | sink | present, writable, `BORROWED` | the sink, or a table all of whose entries lead to it |
-//! | ahead | as owned, not dirty, `AHEAD` | a data frame that was committed ahead of its first touch; level 1 only |
+//! | ahead | as owned, not dirty, `AHEAD` | a data frame committed ahead of its touch; level 1 only |
 //! | deferred | an address, `DEFERRED` | a data frame with old bytes, out of the CPU's reach; level 1 only |
 //! | detached | an address | a frame that is about to be released, out of the CPU's reach |
 //!

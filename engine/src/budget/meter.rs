@@ -27,7 +27,7 @@ pub struct HeapMeter {
 /// | meanwhile the kernel may | meters |
 /// | --- | --- |
 /// | run guests on other CPUs | one for each CPU |
-/// | switch to another thread that calls guests, or move the thread to another CPU | one for each thread |
+/// | switch to another thread that calls guests, or move a thread | one for each thread |
 ///
 /// [`current`](Self::current) must return the same meter from the start of a call to its return. If
 /// it does not, stores are charged for what others allocate. A [`Task`](crate::Task) is one call

@@ -138,7 +138,7 @@ fn fork<T: 'static>(
 /// The functions of the fork that recorded references refer to.
 struct Functions<'a> {
     recorded: &'a Recorded,
-    /// As many as are recorded, in the same order, or none.
+    /// The recorded functions, in the same order. Empty if no recorded reference needs one.
     all: Vec<wasmi::Func>,
 }
 
