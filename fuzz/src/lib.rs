@@ -14,6 +14,7 @@ pub mod module;
 mod numbers;
 pub mod paging;
 pub mod parsers;
+pub mod snapshot;
 pub mod splice;
 pub mod wasi;
 
@@ -51,11 +52,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "heap", run: heap::run, input_bytes: 1 << 11, bounded_runs: 10_000 },
-    Target { name: "module", run: module::run, input_bytes: 1 << 14, bounded_runs: 200_000 },
+    Target { name: "module", run: module::run, input_bytes: 1 << 14, bounded_runs: 160_000 },
     Target { name: "paging", run: paging::run, input_bytes: 1 << 11, bounded_runs: 10_000 },
     Target { name: "parsers", run: parsers::run, input_bytes: 1 << 12, bounded_runs: 200_000 },
-    Target { name: "splice", run: splice::run, input_bytes: 1 << 12, bounded_runs: 15_000 },
+    Target { name: "snapshot", run: snapshot::run, input_bytes: 1 << 11, bounded_runs: 10_000 },
+    Target { name: "splice", run: splice::run, input_bytes: 1 << 12, bounded_runs: 13_000 },
     Target { name: "wasi", run: wasi::run, input_bytes: 1 << 11, bounded_runs: 10_000 },
 ];

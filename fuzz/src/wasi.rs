@@ -48,11 +48,11 @@ pub fn run(data: &[u8]) {
     static WASM: OnceLock<Vec<u8>> = OnceLock::new();
     let wasm = WASM.get_or_init(|| wat::parse_str(guest_wat()).expect("the text is well-formed"));
     let free = backing().free_bytes();
-    let pool = Pool(Arc::new(AtomicU64::new(BLOCKS)));
+    let pool = Pool::new(BLOCKS);
     let (Growth { peak, left }, ()) = HEAP.measure(|| live(wasm, &pool, data));
     assert!(peak < BUDGET, "the heap grew by {peak} bytes");
     assert_eq!(left, 0, "bytes are still allocated after the end of the store");
-    assert_eq!(pool.0.load(Ordering::Relaxed), BLOCKS, "blocks are missing after the end of the store");
+    assert_eq!(pool.left(), BLOCKS, "blocks are missing after the end of the store");
     assert_eq!(backing().free_bytes(), free, "memory is in use after the end of the store");
 }
 
@@ -184,7 +184,18 @@ impl Words<'_> {
 
 /// A limited number of blocks.
 #[derive(Clone)]
-struct Pool(Arc<AtomicU64>);
+pub(crate) struct Pool(Arc<AtomicU64>);
+
+impl Pool {
+    pub(crate) fn new(blocks: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(blocks)))
+    }
+
+    /// Returns the number of blocks that are not in use.
+    pub(crate) fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 impl Blocks for Pool {
     fn allocate(&mut self) -> Option<Arc<dyn Block>> {
@@ -221,7 +232,7 @@ impl Drop for Pooled {
 }
 
 /// A clock that advances with each question, and numbers that are the same in every run.
-struct Ticks(u64);
+pub(crate) struct Ticks(pub(crate) u64);
 
 impl Clock for Ticks {
     fn monotonic_ns(&mut self) -> u64 {
