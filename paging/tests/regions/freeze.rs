@@ -423,3 +423,15 @@ fn the_release_of_an_image_reports_the_frames_that_no_other_one_has() {
     drop(region);
     assert_eq!((released(second), world.space().usage().image_frames), (Some(100), 0));
 }
+
+#[test]
+#[should_panic(expected = "the images are of two address spaces")]
+fn the_changes_since_an_image_of_another_space_are_refused() {
+    let [own, other] = [World::new(), World::new()];
+    let [image, base] = [&own, &other].map(|world| {
+        let mut region = world.region(GIB);
+        world.write_pages(&region, 1, 7);
+        freeze(&mut region)
+    });
+    changes(&image, Some(&base));
+}
