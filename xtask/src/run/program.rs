@@ -3,7 +3,7 @@
 use super::{allocators, churn};
 use super::{conclude, machine, require, with_world, write_json};
 use crate::cli::RunOptions;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use palimpsest_guest_recipes::guest::Program;
 use palimpsest_guest_recipes::programs::{Programs, Single};
@@ -40,10 +40,9 @@ pub(crate) enum Name {
 /// # Errors
 /// As [`run`](super::run); or a program does not compile, or a comparison fails.
 pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Result<ExitCode> {
-    ensure!(
-        options.forks.is_none() && options.from.is_none() || name == Name::Quickjs,
-        "snapshots are made of QuickJS only: use --program quickjs"
-    );
+    if options.forks.is_some() || options.from.is_some() {
+        check_has_point(name)?;
+    }
     require(workspace, options)?;
     let programs = Programs { workspace, policy: options.setup.missing_policy() };
     let status = match name {
@@ -58,6 +57,28 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Re
         Name::Allocators => run_allocators(&programs, options)?,
     };
     Ok(status.unwrap_or(ExitCode::FAILURE))
+}
+
+/// Checks that the program has a point between its initialization and its work. A snapshot is made
+/// there, because no call may be active.
+///
+/// # Errors
+/// It has none.
+fn check_has_point(name: Name) -> Result<()> {
+    let why = match name {
+        Name::Quickjs => return Ok(()),
+        Name::Python => {
+            "its build is a command: one call of `_start` initializes CPython, runs the script and ends, and a \
+             snapshot needs a store in which no call is active"
+        }
+        Name::Lodepng | Name::Webp | Name::Zstd | Name::Sqlite | Name::Coremark => {
+            "it is a command: one call of `_start` does everything, and a snapshot needs a store in which no call \
+             is active"
+        }
+        Name::MallocChurn | Name::Allocators => "it compares several runs of guests that are not snapshotted",
+    };
+    let value = name.to_possible_value().expect("no name is hidden");
+    bail!("`--program {}` cannot be forked: {why}; use `--program quickjs`", value.get_name())
 }
 
 fn run_single(programs: &Programs<'_>, options: &RunOptions, single: Single) -> Result<Option<ExitCode>> {
@@ -92,4 +113,20 @@ fn run_allocators(programs: &Programs<'_>, options: &RunOptions) -> Result<Optio
 
 fn session(programs: &Programs<'_>, options: &RunOptions) -> Result<Session> {
     Session::new(programs.workspace, options.target, Image::KERNEL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_cannot_be_forked_is_refused_with_the_reason() {
+        assert!(check_has_point(Name::Quickjs).is_ok());
+        for name in Name::value_variants().iter().filter(|name| **name != Name::Quickjs) {
+            let error = check_has_point(*name).expect_err("it has no such point").to_string();
+            assert!(error.contains("cannot be forked: it"), "{error}");
+        }
+        let error = check_has_point(Name::Python).expect_err("it is a command").to_string();
+        assert!(error.contains("--program python") && error.contains("`_start`"), "{error}");
+    }
 }
