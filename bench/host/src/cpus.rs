@@ -117,9 +117,14 @@ impl Machine {
         Some(self.time(&format!("{name}/1"))? / self.time(&format!("{name}/{}", self.cpus))?)
     }
 
-    /// The pace of a guest that computes beside guests that discard, relative to its pace alone.
-    fn neighbour(&self, kib: u32) -> Option<f64> {
-        Some(self.time("neighbour_alone/1")? / self.time(&format!("neighbour_{kib}/{}", self.cpus))?)
+    /// The pace of a guest that computes beside guests that discard, relative to its pace beside
+    /// other guests, or alone.
+    fn neighbour(&self, kib: u32, reference: Reference) -> Option<f64> {
+        let reference = match reference {
+            Reference::Computing => self.time(&format!("neighbour_compute/{}", self.cpus)),
+            Reference::Alone => self.time("neighbour_alone/1"),
+        };
+        Some(reference? / self.time(&format!("neighbour_{kib}/{}", self.cpus))?)
     }
 
     /// A number of Linux's line for this work.
@@ -134,9 +139,16 @@ impl Machine {
         Some(rounds(self.cpus)? / rounds(1)?)
     }
 
-    fn linux_neighbour(&self, bytes: u64) -> Option<f64> {
-        let beside = self.linux("neighbour_beside", bytes, self.cpus - 1, "neighbour_per_s")?;
-        Some(beside / self.linux("neighbour_alone", 0, 0, "neighbour_per_s")?)
+    /// The same of a thread. The peer's program has no neighbour of threads that compute, but each
+    /// of the threads that compute on all CPUs is one.
+    fn linux_neighbour(&self, bytes: u64, reference: Reference) -> Option<f64> {
+        let reference = match reference {
+            Reference::Computing => {
+                self.linux("compute", 0, self.cpus, "ops_per_s").map(|rounds| rounds / f64::from(self.cpus))
+            }
+            Reference::Alone => self.linux("neighbour_alone", 0, 0, "neighbour_per_s"),
+        };
+        Some(self.linux("neighbour_beside", bytes, self.cpus - 1, "neighbour_per_s")? / reference?)
     }
 
     /// Interrupts for each discard of Linux's threads.
@@ -144,6 +156,15 @@ impl Machine {
         let line = |field| self.linux("churn", bytes, self.cpus, field);
         Some(line("shootdowns")? / (line("ops_per_s")? * LINUX_SECONDS))
     }
+}
+
+/// What a neighbour's pace beside discards is relative to.
+#[derive(Clone, Copy)]
+enum Reference {
+    /// Its pace while all other CPUs compute. What is missing to 1, the discards have taken.
+    Computing,
+    /// Its pace while the other CPUs are idle.
+    Alone,
 }
 
 fn quotient(one: Option<f64>, other: Option<f64>) -> Option<f64> {
@@ -203,15 +224,19 @@ impl fmt::Display for Machine {
         }
         writeln!(formatter, "\n| | Palimpsest | Linux |\n| --- | --- | --- |")?;
         for (kib, label) in [(64, "64 KiB"), (1024, "1 MiB")] {
-            let (ours, theirs) = (self.neighbour(kib), self.linux_neighbour(u64::from(kib) << 10));
-            writeln!(
-                formatter,
-                "| pace of a neighbour beside discards of {label} | {} | {} |",
-                Ratio(ours),
-                Ratio(theirs)
-            )?;
+            let bytes = u64::from(kib) << 10;
+            for (reference, words) in
+                [(Reference::Computing, "beside computing"), (Reference::Alone, "alone")]
+            {
+                let ours = Ratio(self.neighbour(kib, reference));
+                let theirs = Ratio(self.linux_neighbour(bytes, reference));
+                writeln!(
+                    formatter,
+                    "| pace of a neighbour beside discards of {label}, relative to that {words} | {ours} | {theirs} |"
+                )?;
+            }
             let sent = Ratio(self.time("interrupts/discards"));
-            let theirs = Ratio(self.linux_interrupts(u64::from(kib) << 10));
+            let theirs = Ratio(self.linux_interrupts(bytes));
             writeln!(formatter, "| interrupts for each discard of {label} | {sent} | {theirs} |")?;
         }
         Ok(())
@@ -227,21 +252,34 @@ mod tests {
 
     #[test]
     fn a_row_has_the_ratios_of_both_sides() {
-        let times =
-            [("compute/1", 100.0), ("compute/2", 50.0), ("discard_64/1", 200.0), ("discard_64/2", 125.0)];
+        let times = [
+            ("compute/1", 100.0),
+            ("compute/2", 50.0),
+            ("discard_64/1", 200.0),
+            ("discard_64/2", 125.0),
+            ("neighbour_alone/1", 90.0),
+            ("neighbour_compute/2", 99.0),
+            ("neighbour_64/2", 100.0),
+        ];
         let list = times.map(|(name, ns)| figure(&format!("cpus/{name}"), Unit::Ns, ns));
         let line = |name: &str, bytes: u64, threads: u32, rounds: f64| json!({ "name": name, "bytes": bytes, "threads": threads, "ops_per_s": rounds, "shootdowns": 5_400 });
+        let neighbour = |name: &str, bytes: u64, threads: u32, rounds: f64| json!({ "name": name, "bytes": bytes, "threads": threads, "neighbour_per_s": rounds });
         let linux = vec![
             line("compute", 0, 1, 10.0),
             line("compute", 0, 2, 18.0),
             line("churn", 65_536, 1, 1_000.0),
             line("churn", 65_536, 2, 1_350.0),
+            neighbour("neighbour_alone", 0, 0, 10.0),
+            neighbour("neighbour_beside", 65_536, 1, 7.2),
         ];
         let page = Machine { cpus: 2, ours: Figures::of(OURS, list.to_vec()), linux }.to_string();
         for row in [
             "| computing | 100 | 50 | 2.00 | 1.00 | 1.80 | 1.00 |",
             "| 64 KiB, a guest for each CPU | 200 | 125 | 1.60 | 0.80 | 1.35 | 0.75 |",
             "| 64 KiB, guests of one module |  |  |  |  |  |  |",
+            "| pace of a neighbour beside discards of 64 KiB, relative to that beside computing | 0.99 | 0.80 |",
+            "| pace of a neighbour beside discards of 64 KiB, relative to that alone | 0.90 | 0.72 |",
+            "| pace of a neighbour beside discards of 1 MiB, relative to that beside computing |  |  |",
             "| interrupts for each discard of 64 KiB |  | 1.00 |",
         ] {
             assert!(page.contains(row), "{row} is not in {page}");

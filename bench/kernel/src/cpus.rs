@@ -91,8 +91,13 @@ pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), Be
 fn cases(all: usize) -> Vec<Case> {
     let compute = |cpus| Case::new(format!("compute/{cpus}"), cpus, alloc::vec![Work::Compute; cpus]);
     let mut cases = alloc::vec![compute(1), compute(all)];
-    let alone = alloc::vec![Work::Compute];
-    cases.push(Case { counted: Counted::Last, ..Case::new("neighbour_alone/1".into(), all, alone) });
+    let neighbour = |name: String, beside: Work, others: usize| {
+        let mut guests = alloc::vec![beside; others];
+        guests.push(Work::Compute);
+        Case { counted: Counted::Last, ..Case::new(name, all, guests) }
+    };
+    cases.push(neighbour("neighbour_alone/1".into(), Work::Compute, 0));
+    cases.push(neighbour(format!("neighbour_compute/{all}"), Work::Compute, all - 1));
     for wasm_pages in WASM_PAGES {
         let work = Work::Discard { wasm_pages };
         let kib = wasm_pages * 64;
@@ -104,10 +109,7 @@ fn cases(all: usize) -> Vec<Case> {
             let case = Case::new(format!("discard_{kib}_shared/{cpus}"), cpus, guests(1));
             cases.push(Case { shared: true, ..case });
         }
-        let mut guests = alloc::vec![work; all - 1];
-        guests.push(Work::Compute);
-        let beside = Case::new(format!("neighbour_{kib}/{all}"), all, guests);
-        cases.push(Case { counted: Counted::Last, ..beside });
+        cases.push(neighbour(format!("neighbour_{kib}/{all}"), work, all - 1));
     }
     cases
 }
