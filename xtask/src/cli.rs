@@ -220,10 +220,11 @@ pub(crate) struct TestOptions {
     pub(crate) vm: Option<Option<String>>,
     /// Run only the hostile guests in QEMU, those whose name contains NAME if it is given, and
     /// print how long each cause kept the kernel from running something else
-    #[arg(long, value_name = "NAME", num_args = 0..=1, conflicts_with_all = ["host", "spec", "vm"])]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, conflicts_with_all = ["host", "spec", "vm", "cpus"])]
     pub(crate) hostile: Option<Option<String>>,
     /// The number of CPUs of each machine in QEMU. A test that needs more gets the number that it
-    /// needs
+    /// needs. Tests that count instructions, hostile guests among them, run on one CPU and are left
+    /// out on several
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,
     /// The compilation target of the kernel

@@ -2,7 +2,7 @@
 //!
 //! They are emulator tests whose names begin with [`PREFIX`]. Their kernel prints how long loading,
 //! instantiation, the longest turn and the drop took, and [`run`] keeps the longest time for each
-//! cause.
+//! cause. They count the instructions of one CPU.
 
 use super::vm;
 use anyhow::{Result, ensure};
@@ -49,17 +49,11 @@ impl Records {
 /// # Errors
 /// Something is missing and may not be installed, QEMU cannot be started, or no attack has `name`
 /// in its name.
-pub(super) fn run(
-    workspace: &Workspace,
-    target: Target,
-    name: &str,
-    cpus: u32,
-    policy: MissingPolicy,
-) -> Result<Tally> {
+pub(super) fn run(workspace: &Workspace, target: Target, name: &str, policy: MissingPolicy) -> Result<Tally> {
     let mut records = Records::default();
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     let chosen = |test: &str| test.strip_prefix(PREFIX).is_some_and(|attack| attack.contains(name));
-    let tally = vm::run(workspace, target, &chosen, cpus, policy, |test, line| records.add(test, line))?;
+    let tally = vm::run(workspace, target, &chosen, 1, policy, |test, line| records.add(test, line))?;
     ensure!(tally != Tally::default(), "no attack has `{name}` in its name");
     print!("{}", records.table());
     Ok(tally)

@@ -43,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCo
     let tally = if options.host {
         run_host(workspace)?
     } else if let Some(name) = &options.hostile {
-        hostile::run(workspace, options.target, name.as_deref().unwrap_or_default(), options.cpus, policy)?
+        hostile::run(workspace, options.target, name.as_deref().unwrap_or_default(), policy)?
     } else if options.vm.is_some() {
         run_vm(workspace, options.target, filter, options.cpus, policy)?
     } else {
@@ -95,7 +95,7 @@ pub(crate) fn run_vm(
     if target == Target::Gnu || !filter.is_empty() {
         tally += program_cases::run(workspace, target, filter, cpus, policy)?;
     }
-    ensure!(tally != Tally::default(), "no emulator test has `{filter}` in its name");
+    ensure!(tally != Tally::default(), "no emulator test for {cpus} CPUs has `{filter}` in its name");
     Ok(tally)
 }
 

@@ -4,10 +4,12 @@
 //! cannot influence another one, and [`judge`] decides. As many boots run at a time as this machine
 //! has CPUs for. The kernels of [`solo`] come last. An image that does not build and a list that
 //! cannot be read count as one failure each.
+//!
+//! On several CPUs, tests that need one are left out, and a line names each. [`takes`] says which.
 
 use super::judge::{Failure, judge, judge_last_line, time_limit};
 use super::plan;
-use super::solo;
+use super::solo::{self, Solo};
 use anyhow::Result;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
@@ -27,7 +29,8 @@ const LIST_TIME_LIMIT: Duration = Duration::from_secs(60);
 const PATIENCE: u32 = 5;
 
 /// Runs the tests whose names are `chosen`, a line each. Each machine has `cpus` CPUs, or more
-/// if its test needs more. If a test passes, `on_line` gets its name with each line of its output.
+/// if its test needs more. Tests that cannot run on so many are left out. If a test passes,
+/// `on_line` gets its name with each line of its output.
 ///
 /// # Errors
 /// Something is missing and may not be installed, or QEMU cannot be started.
@@ -41,8 +44,9 @@ pub(super) fn run(
 ) -> Result<Tally> {
     let needs = [Need::Core(Target::Gnu.triple()), Need::Core(Target::None.triple()), EMULATOR];
     setup::require(workspace, &needs, policy)?;
-    let solo = solo::ALL.into_iter().filter(|kernel| kernel.with.contains(&target) && chosen(kernel.name));
-    for kernel in solo.clone() {
+    let is_solo = |kernel: &Solo| kernel.with.contains(&target) && chosen(kernel.name);
+    let (solo, omitted): (Vec<_>, Vec<_>) = solo::ALL.into_iter().filter(is_solo).partition(|_| cpus == 1);
+    for kernel in &solo {
         setup::require(workspace, kernel.needs(), policy)?;
     }
     let mut tally = Tally::default();
@@ -54,7 +58,14 @@ pub(super) fn run(
         }
     };
     let Some(tests) = list(&session, target, &mut tally)? else { return Ok(tally) };
-    let chosen_tests: Vec<_> = tests.iter().filter(|test| chosen(&test.name)).collect();
+    let (chosen_tests, uncounted): (Vec<_>, Vec<_>) =
+        tests.iter().filter(|test| chosen(&test.name)).partition(|test| takes(test, cpus));
+    for test in uncounted {
+        println!("left out vm/{target}/{}: it counts the instructions of one CPU", test.name);
+    }
+    for kernel in omitted {
+        println!("left out vm/{}: its machine has one CPU", kernel.name);
+    }
     let sessions = session.into_several(workers::count().div_ceil(cpus as usize))?;
     let progress = |done| Progress::new(&format!("vm/{target}: {done} of {} tests", chosen_tests.len()));
     let (mut done, mut waiting) = (0, progress(0));
@@ -87,15 +98,20 @@ fn list(session: &Session, target: Target, tally: &mut Tally) -> Result<Option<V
     Ok(tests.map_err(reject).ok())
 }
 
-/// Boots the kernel for one test, on `cpus` CPUs or on the number that the test needs.
+/// Whether a test can run on `cpus` CPUs.
 ///
-/// A test that counts instructions gets the CPUs that it needs. The emulator would run more of them
-/// in turns, in one thread and for minutes, and the test would count what all of them do.
+/// The emulator counts instructions of several CPUs in one thread, in turns and for minutes, and
+/// the test would count what all of them do.
+fn takes(test: &ListedTest, cpus: u32) -> bool {
+    match test.clock {
+        Clock::Host => true,
+        Clock::Instructions => cpus <= test.cpus,
+    }
+}
+
+/// Boots the kernel for one test, on `cpus` CPUs or on the number that the test needs.
 fn run_one(session: &Session, test: &ListedTest, cpus: u32) -> Result<Boot> {
-    let cpus = match test.clock {
-        Clock::Host => cpus.max(test.cpus),
-        Clock::Instructions => test.cpus,
-    };
+    let cpus = cpus.max(test.cpus);
     // A call on another CPU has to wait until this machine runs that CPU.
     let patience = if cpus > test.cpus { PATIENCE } else { 1 };
     boot(session, Task::Test(test.name.clone()), time_limit(&test.expected) * patience, test.clock, cpus)
@@ -155,6 +171,22 @@ impl Boot {
                 tally.fail(&Timed(name, self.elapsed), &failure, &self.output);
                 String::new()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_count_instructions_are_left_out_on_more_cpus_than_they_need() {
+        let test =
+            |clock, cpus| ListedTest { name: String::new(), expected: Expected::Checks(1), clock, cpus };
+        for cpus in [1, 4] {
+            assert!(takes(&test(Clock::Host, 1), cpus));
+            assert_eq!(takes(&test(Clock::Instructions, 1), cpus), cpus == 1);
+            assert!(takes(&test(Clock::Instructions, 4), cpus));
         }
     }
 }
