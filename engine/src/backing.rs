@@ -43,7 +43,7 @@ use crate::{
 pub struct Backing(Arc<dyn Provider>);
 
 impl Backing {
-    fn new(provider: impl Provider + 'static) -> Self {
+    pub(crate) fn new(provider: impl Provider + 'static) -> Self {
         Self(Arc::new(provider))
     }
 

@@ -15,6 +15,8 @@
 //! So do the engine's clears. A piece may cost more than the fuel that is left. The guest owes the
 //! rest, which its next slices pay.
 
+#[cfg(test)]
+mod attendance;
 mod error;
 
 use alloc::{string::ToString, vec::Vec};

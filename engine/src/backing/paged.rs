@@ -513,3 +513,172 @@ impl<P: Platform> fmt::Debug for PagedRegion<P> {
         f.debug_struct("PagedRegion").field("region", &self.region).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    use palimpsest_paging::{
+        Fault, FramePool, Layout, Outcome,
+        x86_64::{
+            PhysAddr, VirtAddr,
+            structures::{
+                idt::PageFaultErrorCode,
+                paging::{PageTable, PhysFrame},
+            },
+        },
+    };
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// Three CPUs without a TLB, of which one runs.
+    struct Cpus {
+        frames: FramePool,
+        running: AtomicUsize,
+    }
+
+    // SAFETY: No CPU translates an address, so none caches an entry. There are no interrupts.
+    #[allow(unsafe_code, reason = "the contract is argued above")]
+    unsafe impl Platform for Cpus {
+        type Frames = FramePool;
+
+        fn frames(&self) -> &FramePool {
+            &self.frames
+        }
+
+        fn flush(&self, _page: Page) {}
+
+        fn flush_all(&self) {}
+
+        fn cpu(&self) -> usize {
+            self.running.load(Ordering::Relaxed)
+        }
+
+        fn cpus(&self) -> usize {
+            3
+        }
+    }
+
+    /// A store with a deferred page on three CPUs.
+    struct Machine {
+        cpus: &'static Cpus,
+        space: &'static AddressSpace<&'static Cpus>,
+        arena: Box<dyn Arena>,
+        /// Set when another CPU wants frames of the store.
+        flag: Arc<AtomicBool>,
+        region: Box<dyn LinearRegion>,
+    }
+
+    impl Machine {
+        #[allow(unsafe_code, reason = "physical memory is a block of the heap")]
+        fn new() -> Self {
+            const FRAMES: u64 = 256;
+            let block: Vec<PageTable> = (0..FRAMES).map(|_| PageTable::new()).collect();
+            let start = block.leak().as_mut_ptr().expose_provenance() as u64;
+            let physical_offset = VirtAddr::new(start);
+            // The first frame is the root.
+            let usable = PhysAddr::new(FRAME_BYTES)..PhysAddr::new(FRAMES * FRAME_BYTES);
+            // SAFETY: The block is leaked, and nothing else uses it. It is all of physical memory.
+            let frames = unsafe { FramePool::new(&[usable], physical_offset) };
+            let frames = frames.expect("the range has frames");
+            let cpus = &*Box::leak(Box::new(Cpus { frames, running: AtomicUsize::new(0) }));
+            let window = VirtAddr::new(1 << 44)..VirtAddr::new(2 << 44);
+            let layout =
+                Layout { window, physical_offset, root: PhysFrame::containing_address(PhysAddr::new(0)) };
+            // SAFETY: The root is a zeroed table, and the block is mapped at the offset. The space
+            //         lives forever, and no region is touched but by its fault handler.
+            let space = unsafe { AddressSpace::new(layout, cpus) }.expect("there are frames for its tables");
+            let space = &*Box::leak(Box::new(space));
+
+            let flag = Arc::default();
+            let arena = Paged::new(space).open(u64::MAX, Commit::OnTouch, &flag);
+            let size = Reservation { initial: FRAME_BYTES, maximum: FRAME_BYTES };
+            let mut region = arena.reserve(size).expect("there are addresses");
+            let mut address = VirtAddr::zero();
+            region.establish(FRAME_BYTES, &mut |bytes| {
+                address = VirtAddr::from_ptr(bytes.cast::<u8>().as_ptr());
+            });
+            let fault = Fault { address, code: PageFaultErrorCode::CAUSED_BY_WRITE };
+            assert_eq!(space.handle_fault(fault), Outcome::Handled);
+            let page = Span::growth(0, FRAME_BYTES);
+            let _ = region.clear(page, Strategy::Deferred, LiveBytes::all(&mut []), Guest::Stopped);
+            let machine = Self { cpus, space, arena, flag, region };
+            assert_eq!(machine.deferred(), 1);
+            machine.attend(0, Presence::Enter);
+            machine.attend(0, Presence::Leave);
+            machine
+        }
+
+        /// Reports what this CPU does.
+        fn attend(&self, cpu: usize, presence: Presence) {
+            self.cpus.running.store(cpu, Ordering::Relaxed);
+            self.arena.attend(presence);
+        }
+
+        /// Lets this CPU take frames of other stores. Returns whether it has taken the page, and
+        /// whether it has asked the store for it.
+        fn relieve(&self, cpu: usize) -> (bool, bool) {
+            self.cpus.running.store(cpu, Ordering::Relaxed);
+            let released = self.space.reclaim(1);
+            (released.frames_released == 1, self.flag.load(Ordering::Relaxed))
+        }
+
+        fn deferred(&self) -> u64 {
+            self.region.residency().deferred_frames
+        }
+    }
+
+    const TAKEN: (bool, bool) = (true, false);
+    const ASKED: (bool, bool) = (false, true);
+
+    #[test]
+    fn a_store_on_page_tables_knows_its_cpus() {
+        let machine = Machine::new();
+        let provider = Paged::new(machine.space);
+        assert!(machine.arena.has_many_cpus() && machine.arena.again().has_many_cpus());
+        assert!(provider.has_many_cpus());
+        machine.cpus.running.store(2, Ordering::Relaxed);
+        assert_eq!(provider.cpu(), 2);
+    }
+
+    #[test]
+    fn other_cpus_take_frames_of_a_store_that_no_cpu_uses() {
+        assert_eq!(Machine::new().relieve(2), TAKEN);
+        let machine = Machine::new();
+        machine.attend(1, Presence::Enter);
+        machine.attend(1, Presence::Leave);
+        assert_eq!(machine.relieve(2), TAKEN);
+    }
+
+    #[test]
+    fn other_cpus_ask_a_store_for_frames_that_a_cpu_uses() {
+        let machine = Machine::new();
+        machine.attend(1, Presence::Enter);
+        machine.attend(2, Presence::Enter);
+        assert_eq!(machine.relieve(1), ASKED);
+        machine.attend(2, Presence::Yield);
+        assert_eq!(machine.deferred(), 0);
+    }
+
+    #[test]
+    fn frames_of_a_store_that_cpus_read_stay() {
+        let machine = Machine::new();
+        machine.attend(1, Presence::Enter);
+        machine.attend(2, Presence::Look);
+        assert_eq!(machine.relieve(0), ASKED);
+        // None of them is alone, so none may release frames.
+        machine.attend(2, Presence::Yield);
+        assert_eq!(machine.deferred(), 1);
+    }
+
+    #[test]
+    fn a_call_that_moves_continues_on_the_new_cpu() {
+        let machine = Machine::new();
+        machine.attend(1, Presence::Enter);
+        machine.attend(2, Presence::Migrate);
+        assert_eq!(machine.relieve(2), TAKEN);
+        let machine = Machine::new();
+        machine.attend(2, Presence::Migrate);
+        assert_eq!(machine.relieve(1), TAKEN);
+    }
+}

@@ -22,6 +22,16 @@ pub(crate) fn freeze<T: 'static>(
     record: &MemoryRecord,
 ) -> Result<(u64, Arc<dyn DataImage>), SnapshotError> {
     ctx.data().touch();
+    let frozen = freeze_touched(ctx, record);
+    ctx.data().end_touch();
+    frozen
+}
+
+/// As [`freeze`], on the CPU that uses the memory.
+fn freeze_touched<T: 'static>(
+    ctx: &mut StoreContextMut<'_, StoreState<T>>,
+    record: &MemoryRecord,
+) -> Result<(u64, Arc<dyn DataImage>), SnapshotError> {
     let size = record.wasmi().data_size(&*ctx) as u64;
     let needed = record.region().with(|region| region.freezable_frames());
     let engine = &ctx.data().engine;

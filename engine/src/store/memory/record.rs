@@ -87,6 +87,7 @@ impl Reserved {
         ctx.data_mut().limiter.growth = Growth::Open;
         let made = AnchoredRegion::with_memory(&mut ctx, self.wasmi_ty, self.ty.initial_bytes(), self.region);
         ctx.data_mut().limiter.growth = Growth::Closed;
+        ctx.data().end_touch();
         let (inner, region) = made.map_err(MemoryError::Refused)?;
         let base = inner.data_ptr(&ctx).addr();
         let memory = Memory::from_wasmi(inner, ctx.data());

@@ -48,6 +48,7 @@ impl Memory {
         let ctx = ctx.as_context_mut().into_wasmi();
         ctx.data().touch();
         MemoryRecord::of(*self, &ctx).region().with(|region| region.mark());
+        ctx.data().end_touch();
     }
 
     /// Passes the Wasm pages that were written since the last [`mark`](Self::mark) to `visit`, as
@@ -81,6 +82,7 @@ impl Memory {
         let live = live_bytes(record.wasmi(), &mut ctx, Span::growth(0, size));
         record.region().with(|region| each(region, live, &mut |span| ranges.add(span)));
         ranges.finish();
+        ctx.data().end_touch();
     }
 }
 
