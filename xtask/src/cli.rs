@@ -62,10 +62,10 @@ pub(crate) enum Command {
     Fuzz(FuzzOptions),
     /// Run a selection of the tests under Miri, which needs a nightly toolchain with that component
     Miri,
-    /// Take each flush, wait and hook out of the paging crate, and check that the model of several
-    /// CPUs fails
+    /// Take each flush, wait and hook out of the paging crate, and each call of a hook out of the
+    /// engine, and check that the tests of several CPUs fail
     Mutants {
-        /// Only those whose name contains this
+        /// Only those whose name contains this: `engine/` for all of a suite, for example
         #[arg(default_value = "", value_name = "NAME")]
         filter: String,
     },

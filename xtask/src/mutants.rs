@@ -1,12 +1,13 @@
-//! `cargo xtask mutants`: takes each flush, wait and hook out of the paging crate, one at a time,
-//! and checks that a test fails.
+//! `cargo xtask mutants`: takes each flush, wait and hook out of the paging crate, and each of its
+//! calls out of the engine, one at a time, and checks that a test fails.
 //!
 //! The model of several CPUs (`paging/tests/regions/cpus_model.rs`) would pass just as well if it
 //! could not notice a missing flush. So every line that keeps CPUs from using stale entries is
 //! changed here, in a copy of the repository, and the model must fail with the change. The model
 //! runs one CPU at a time, and checks no more than that nothing stale is used. So for races the
 //! tests of `tests/interleavings` must fail, and for the rest those of
-//! `paging/tests/regions/cpus.rs`. A test checks that the lines are where the list says.
+//! `paging/tests/regions/cpus.rs`. What the engine does is noticed by its own tests, which record
+//! what a store reports. A test checks that the lines are where the list says.
 
 mod list;
 
@@ -23,7 +24,7 @@ use std::time::Instant;
 struct Mutant {
     /// What is missing.
     name: &'static str,
-    /// The file, below `paging/src`.
+    /// The file, below the sources of the suite.
     file: &'static str,
     /// A part of the file, which is in it once.
     original: &'static str,
@@ -34,30 +35,47 @@ struct Mutant {
 /// Tests, and the changes with each of which one of them must fail.
 struct Suite {
     name: &'static str,
+    /// The folder with the sources that are changed, from the repository's root.
+    sources: &'static str,
     /// What cargo tests.
     target: &'static [&'static str],
-    /// A part of the tests' names.
-    filter: &'static str,
+    /// Parts of the tests' names.
+    filters: &'static [&'static str],
     mutants: &'static [Mutant],
 }
 
-const PAGING: &[&str] = &["--package=palimpsest-paging", "--test=regions"];
+const PAGING: &str = "paging/src";
+const REGIONS: &[&str] = &["--package=palimpsest-paging", "--test=regions"];
 
-const SUITES: [Suite; 3] = [
-    Suite { name: "the model", target: PAGING, filter: "cpus_model::", mutants: &list::MODEL },
-    Suite { name: "the cases", target: PAGING, filter: "cpus::", mutants: &list::CASES },
+const SUITES: [Suite; 4] = [
     Suite {
-        name: "the interleavings",
+        name: "model",
+        sources: PAGING,
+        target: REGIONS,
+        filters: &["cpus_model::"],
+        mutants: &list::MODEL,
+    },
+    Suite { name: "cases", sources: PAGING, target: REGIONS, filters: &["cpus::"], mutants: &list::CASES },
+    Suite {
+        name: "interleavings",
+        sources: PAGING,
         target: &["--package=palimpsest-interleavings", "--lib"],
-        filter: "",
+        filters: &[],
         mutants: &list::RACES,
+    },
+    Suite {
+        name: "engine",
+        sources: "engine/src",
+        target: &["--package=palimpsest-engine", "--lib"],
+        filters: &["attendance::", "paged::"],
+        mutants: &list::ENGINE,
     },
 ];
 
 /// Steps of the model, enough for each mutant.
 const STEPS: &str = "200000";
 
-/// Runs the tests with each of the changes whose name contains `filter`.
+/// Runs the tests with each of the changes whose name, after that of its suite, contains `filter`.
 ///
 /// # Errors
 /// The repository cannot be copied, or a line of the list is not in its file.
@@ -68,21 +86,22 @@ pub(crate) fn run(workspace: &Workspace, filter: &str) -> Result<ExitCode> {
     let mut tally = Tally::default();
     for suite in SUITES {
         let is_caught = |mutant: Option<&Mutant>| suite.fails(mutant, &copy, &directory.join("build"));
-        let mut mutants = suite.mutants.iter().filter(|mutant| mutant.name.contains(filter)).peekable();
+        let named = suite.mutants.iter().map(|mutant| (format!("{}/{}", suite.name, mutant.name), mutant));
+        let mut mutants = named.filter(|(name, _)| name.contains(filter)).peekable();
         if mutants.peek().is_some() {
-            ensure!(!is_caught(None)?, "{} fail without a mutant", suite.name);
+            ensure!(!is_caught(None)?, "tests of the suite `{}` fail without a mutant", suite.name);
         }
-        for mutant in mutants {
-            let (start, file) = (Instant::now(), copy.join("paging/src").join(mutant.file));
+        for (name, mutant) in mutants {
+            let (start, file) = (Instant::now(), copy.join(suite.sources).join(mutant.file));
             let original = fs::read_to_string(&file)?;
             fs::write(&file, mutant.applied_to(&original)?)?;
             let is_caught = is_caught(Some(mutant));
             fs::write(&file, original)?;
-            let name = Timed(mutant.name, start.elapsed());
+            let name = Timed(&name, start.elapsed());
             if is_caught? {
                 tally.pass(&name);
             } else {
-                tally.fail(&name, &format_args!("{} passes", suite.name), "");
+                tally.fail(&name, &"no test fails", "");
             }
         }
     }
@@ -107,7 +126,8 @@ impl Suite {
         let built = test(&["--no-run"])?;
         let name = mutant.map_or("the sources", |mutant| mutant.name);
         ensure!(built.status.success(), "{name}: {}", String::from_utf8_lossy(&built.stdout));
-        Ok(!test(&["--", self.filter])?.status.success())
+        let run: Vec<_> = ["--"].iter().chain(self.filters).copied().collect();
+        Ok(!test(&run)?.status.success())
     }
 }
 
@@ -142,9 +162,12 @@ mod tests {
 
     #[test]
     fn every_mutant_changes_a_line_that_exists() {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../paging/src");
-        for mutant in SUITES.iter().flat_map(|suite| suite.mutants) {
-            let source = fs::read_to_string(sources.join(mutant.file)).expect("the file exists");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (suite, mutant) in
+            SUITES.iter().flat_map(|suite| suite.mutants.iter().map(move |mutant| (suite, mutant)))
+        {
+            let file = root.join(suite.sources).join(mutant.file);
+            let source = fs::read_to_string(file).expect("the file exists");
             let mutated = mutant.applied_to(&source).expect("the line exists once");
             assert_ne!(mutated, source, "{}", mutant.name);
         }

@@ -517,3 +517,288 @@ pub(super) const RACES: [Mutant; 11] = [
         replacement: "platform.flush_all();\n        let number = self.clock.fetch_add(1, Ordering::SeqCst) + 1;",
     },
 ];
+
+/// Those that the tests of the engine must notice: what a store reports on several CPUs, when it
+/// looks for requests, and what the address space hears of it.
+pub(super) const ENGINE: [Mutant; 46] = [
+    // Reports of calls.
+    Mutant {
+        name: "a-call-enters",
+        file: "store/state.rs",
+        original: "pass = Some(self.engine.enter()?);\n            self.attend(Presence::Enter);",
+        replacement: "pass = Some(self.engine.enter()?);",
+    },
+    Mutant {
+        name: "a-call-leaves",
+        file: "store/state.rs",
+        original: "self.attend(Presence::Leave);\n            self.engine.leave(pass);",
+        replacement: "self.engine.leave(pass);",
+    },
+    Mutant {
+        name: "a-refused-call-leaves",
+        file: "store/state.rs",
+        original: "self.attend(Presence::Leave);\n                    self.engine.leave(&pass);",
+        replacement: "self.engine.leave(&pass);",
+    },
+    Mutant {
+        name: "a-nested-call-does-not-enter",
+        file: "store/state.rs",
+        original: "self.is_inside = true;",
+        replacement: "",
+    },
+    Mutant {
+        name: "the-last-call-is-not-inside",
+        file: "store/state.rs",
+        original: "self.is_inside = false;",
+        replacement: "",
+    },
+    Mutant {
+        name: "stores-report-on-several-cpus",
+        file: "store/state.rs",
+        original: "if self.has_many_cpus {\n            self.arena.attend(presence);",
+        replacement: "if false {\n            self.arena.attend(presence);",
+    },
+    // Reports of other uses.
+    Mutant {
+        name: "reading-looks",
+        file: "store/state.rs",
+        original: "self.attend(Presence::Look);",
+        replacement: "",
+    },
+    Mutant {
+        name: "touching-enters",
+        file: "store/state.rs",
+        original: "pub(crate) fn touch(&self) {\n        if !self.is_inside {",
+        replacement: "pub(crate) fn touch(&self) {\n        if false {",
+    },
+    Mutant {
+        name: "the-end-of-a-touch-leaves",
+        file: "store/state.rs",
+        original: "pub(crate) fn end_touch(&self) {\n        if !self.is_inside {",
+        replacement: "pub(crate) fn end_touch(&self) {\n        if false {",
+    },
+    Mutant {
+        name: "a-touch-in-a-call-does-not-leave",
+        file: "store/state.rs",
+        original: "pub(crate) fn end_touch(&self) {\n        if !self.is_inside {",
+        replacement: "pub(crate) fn end_touch(&self) {\n        if true {",
+    },
+    Mutant {
+        name: "bytes-are-read-after-a-look",
+        file: "store/memory.rs",
+        original: "ctx.data().look();",
+        replacement: "",
+    },
+    Mutant {
+        name: "bytes-are-written-after-a-touch",
+        file: "store/memory.rs",
+        original: "ctx.data().touch();\n        match self.first_lent(&ctx)",
+        replacement: "match self.first_lent(&ctx)",
+    },
+    Mutant {
+        name: "bytes-and-data-are-written-after-a-touch",
+        file: "store/memory.rs",
+        original: "ctx.data().touch();\n        assert_eq!(",
+        replacement: "assert_eq!(",
+    },
+    Mutant {
+        name: "a-write-ends-its-touch",
+        file: "store/memory.rs",
+        original: "ctx.into_wasmi().data().end_touch();",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-clear-touches",
+        file: "store/memory/clear.rs",
+        original: "ctx.data().touch();",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-clear-ends-its-touch",
+        file: "store/memory/clear.rs",
+        original: "ctx.data().end_touch();",
+        replacement: "",
+    },
+    Mutant {
+        name: "growth-touches",
+        file: "store/memory/grow.rs",
+        original: "ctx.data().touch();",
+        replacement: "",
+    },
+    Mutant {
+        name: "growth-ends-its-touch",
+        file: "store/memory/grow.rs",
+        original: "ctx.data().end_touch();",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-new-memory-touches",
+        file: "store/memory/record.rs",
+        original: "ctx.data().touch();",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-new-memory-ends-its-touch",
+        file: "store/memory/record.rs",
+        original: "ctx.data().end_touch();",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-freeze-touches",
+        file: "store/memory/freeze.rs",
+        original: "ctx.data().touch();",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-freeze-ends-its-touch",
+        file: "store/memory/freeze.rs",
+        original: "ctx.data().end_touch();",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-mark-touches",
+        file: "store/memory/written.rs",
+        original: "ctx.data().touch();\n        MemoryRecord::of",
+        replacement: "MemoryRecord::of",
+    },
+    Mutant {
+        name: "a-mark-ends-its-touch",
+        file: "store/memory/written.rs",
+        original: "region.mark());\n        ctx.data().end_touch();",
+        replacement: "region.mark());",
+    },
+    Mutant {
+        name: "a-visit-of-pages-touches",
+        file: "store/memory/written.rs",
+        original: "ctx.data().touch();\n        let (record, size)",
+        replacement: "let (record, size)",
+    },
+    Mutant {
+        name: "a-visit-of-pages-ends-its-touch",
+        file: "store/memory/written.rs",
+        original: "ranges.finish();\n        ctx.data().end_touch();",
+        replacement: "ranges.finish();",
+    },
+    Mutant {
+        name: "arrivals-migrate",
+        file: "store/migration.rs",
+        original: "self.arena.attend(Presence::Migrate);",
+        replacement: "",
+    },
+    // Requests for frames.
+    Mutant {
+        name: "a-raised-flag-yields-frames",
+        file: "store/state.rs",
+        original: "self.attend(Presence::Yield);",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-request-is-answered-once",
+        file: "store/state.rs",
+        original: "self.lost.store(false, Ordering::Release);",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-call-begins-with-requests",
+        file: "store/state.rs",
+        original: "state.refuse_lost()?;\n    let (depth",
+        replacement: "let (depth",
+    },
+    Mutant {
+        name: "a-slice-ends-with-requests",
+        file: "store/state.rs",
+        original: "ctx.data().refuse_lost()?;\n    returned",
+        replacement: "returned",
+    },
+    Mutant {
+        name: "a-typed-host-function-begins-with-requests",
+        file: "store/into_func.rs",
+        original: "Self(caller.data().refuse_lost().map(|()| call(caller)))",
+        replacement: "Self(Ok(call(caller)))",
+    },
+    Mutant {
+        name: "an-untyped-host-function-begins-with-requests",
+        file: "store/func.rs",
+        original: "caller.data().refuse_lost()?;",
+        replacement: "",
+    },
+    Mutant {
+        name: "a-guests-clear-begins-with-requests",
+        file: "link/guest_imports.rs",
+        original: "caller.data().refuse_lost()?;\n    let size",
+        replacement: "let size",
+    },
+    Mutant {
+        name: "snapshot-ready-begins-with-requests",
+        file: "link/guest_imports.rs",
+        original: "caller.data().refuse_lost()?;\n        caller",
+        replacement: "caller",
+    },
+    Mutant {
+        name: "a-guests-growth-begins-with-requests",
+        file: "link/host_table.rs",
+        original: "caller.data().refuse_lost()?;\n            let size = record.size_bytes(&caller);\n            let old",
+        replacement: "let size = record.size_bytes(&caller);\n            let old",
+    },
+    Mutant {
+        name: "a-pieces-end-looks-for-requests",
+        file: "link/host_table.rs",
+        original: "|caller: Caller<'_, StoreState<T>>| caller.data().refuse_lost())",
+        replacement: "|_: Caller<'_, StoreState<T>>| Ok::<(), Error>(()))",
+    },
+    // What the address space hears.
+    Mutant {
+        name: "entering-reaches-the-space",
+        file: "backing/paged.rs",
+        original: "Presence::Enter => self.space.enter(&self.account),",
+        replacement: "Presence::Enter => self.space.look(&self.account),",
+    },
+    Mutant {
+        name: "looking-reaches-the-space",
+        file: "backing/paged.rs",
+        original: "Presence::Look => self.space.look(&self.account),",
+        replacement: "Presence::Look => {}",
+    },
+    Mutant {
+        name: "leaving-reaches-the-space",
+        file: "backing/paged.rs",
+        original: "Presence::Leave => self.space.leave(&self.account),",
+        replacement: "Presence::Leave => {}",
+    },
+    Mutant {
+        name: "migrating-reaches-the-space",
+        file: "backing/paged.rs",
+        original: "Presence::Migrate => self.space.migrate(&self.account),",
+        replacement: "Presence::Migrate => {}",
+    },
+    Mutant {
+        name: "yielding-reaches-the-space",
+        file: "backing/paged.rs",
+        original: "Presence::Yield => self.space.yield_frames(&self.account),",
+        replacement: "Presence::Yield => {}",
+    },
+    Mutant {
+        name: "an-account-raises-the-flag-of-its-store",
+        file: "backing/paged.rs",
+        original: "account.with_flag(Arc::clone(lost))",
+        replacement: "{\n            let _ = lost;\n            account\n        }",
+    },
+    Mutant {
+        name: "an-engine-learns-that-there-are-cpus",
+        file: "backing/paged.rs",
+        original: "self.space.has_many_cpus()\n    }\n\n    fn cpu",
+        replacement: "false\n    }\n\n    fn cpu",
+    },
+    Mutant {
+        name: "a-store-learns-that-there-are-cpus",
+        file: "backing/paged.rs",
+        original: "self.space.has_many_cpus()\n    }\n\n    fn attend",
+        replacement: "false\n    }\n\n    fn attend",
+    },
+    Mutant {
+        name: "an-engine-learns-the-cpu",
+        file: "backing/paged.rs",
+        original: "self.space.cpu()",
+        replacement: "0",
+    },
+];
