@@ -42,7 +42,7 @@ const MIN_HEAP_BYTES: u64 = 8 << 20;
 const MAX_HEAP_BYTES: u64 = 64 << 20;
 
 /// A larger pool gives half of what exceeds this to the heap, for many instances of large modules.
-/// One of QuickJS takes 165 KiB.
+/// One of QuickJS takes 122 KiB.
 const LARGE_POOL_BYTES: u64 = 512 << 20;
 
 /// The bytes of heap for each byte of the module to run, if they are more than the heap has

@@ -74,6 +74,10 @@ pub(super) struct BodyScanner<'a, 'l> {
     pub(super) is_recorded: bool,
     /// Whether a body that was scanned has an instruction that changes a table.
     pub(super) changes_tables: bool,
+    /// Whether a body that was scanned has an instruction that names a data segment.
+    pub(super) names_data: bool,
+    /// Whether a body that was scanned has a `ref.func`.
+    pub(super) names_functions: bool,
     pub(super) bounds: Bounds<'l>,
     pub(super) arities: Arities,
 }
@@ -113,8 +117,10 @@ impl<'a> BodyScanner<'a, '_> {
             self.bounds.add_work(walk.work)?;
             return Err(named(error));
         }
-        let Walk { work, nesting, sites, operands, emitted, changes_tables, .. } = walk;
-        self.changes_tables |= changes_tables;
+        self.changes_tables |= walk.changes_tables;
+        self.names_data |= walk.names_data;
+        self.names_functions |= walk.names_functions;
+        let Walk { work, nesting, sites, operands, emitted, .. } = walk;
         self.bounds.add_work(work)?;
         self.bounds.add_translated(emitted);
         validator.finish(reader.original_position()).map_err(named)?;
@@ -156,6 +162,10 @@ struct Walk<'b> {
     is_recorded: bool,
     /// Whether an operator changes a table.
     changes_tables: bool,
+    /// Whether an operator names a data segment.
+    names_data: bool,
+    /// Whether an operator is a `ref.func`.
+    names_functions: bool,
     /// The number of results of the function.
     results: u64,
     /// The operands that may still be moved.
@@ -186,6 +196,8 @@ impl<'b> Walk<'b> {
             is_metered: false,
             is_recorded: false,
             changes_tables: false,
+            names_data: false,
+            names_functions: false,
             results: 0,
             work_left: u64::MAX,
             work: 0,
@@ -327,11 +339,12 @@ macro_rules! before {
     (TableFill $self:ident $_:ident) => { $self.changes_table() };
     (TableCopy $self:ident $_:ident $__:ident) => { $self.changes_table() };
     (TableInit $self:ident $_:ident $__:ident) => { $self.changes_table() };
-    (DataDrop $self:ident $segment:ident) => { $self.drops(Segment::Data($segment)) };
+    (RefFunc $self:ident $_:ident) => { $self.names_function() };
+    (DataDrop $self:ident $segment:ident) => { $self.names_data() && $self.drops(Segment::Data($segment)) };
     (ElemDrop $self:ident $segment:ident) => { $self.drops(Segment::Elements($segment)) };
     (MemoryFill $self:ident $memory:ident) => { $self.bulk(Bulk::Fill { memory: $memory }) };
     (MemoryCopy $self:ident $to:ident $from:ident) => { $self.bulk(Bulk::Copy { to: $to, from: $from }) };
-    (MemoryInit $self:ident $segment:ident $memory:ident) => { $self.bulk(Bulk::Init { memory: $memory, segment: $segment }) };
+    (MemoryInit $self:ident $segment:ident $memory:ident) => { $self.names_data() && $self.bulk(Bulk::Init { memory: $memory, segment: $segment }) };
     // Operators that write a local.
     (LocalSet $self:ident $_:ident) => { $self.set() };
     (LocalTee $self:ident $_:ident) => { $self.set() };
@@ -447,6 +460,16 @@ impl<V: ModuleArity> Visitor<'_, '_, V> {
 
     fn changes_table(&mut self) -> bool {
         self.walk.changes_tables = true;
+        self.other()
+    }
+
+    fn names_data(&mut self) -> bool {
+        self.walk.names_data = true;
+        true
+    }
+
+    fn names_function(&mut self) -> bool {
+        self.walk.names_functions = true;
         self.other()
     }
 

@@ -36,6 +36,10 @@ pub(super) struct Imaged<'a> {
     /// The index of the first segment that is not in an image.
     #[cfg(feature = "splice")]
     end: u32,
+    /// The number of segments at the start that wasmi does not get. Only code that names segments
+    /// by their indices needs those in images.
+    #[cfg(feature = "splice")]
+    omitted: u32,
 }
 
 #[cfg(feature = "splice")]
@@ -68,7 +72,15 @@ impl<'a> Imaged<'a> {
             }
             imaged.end += 1;
         }
+        if !scan.names_data {
+            imaged.omitted = imaged.end;
+        }
         imaged
+    }
+
+    /// Returns the number of segments at the start that are left out of the spliced module.
+    pub(super) fn omitted(&self) -> u32 {
+        self.omitted
     }
 
     /// Returns whether the segment with this index, if it is active, is in an image.

@@ -6,8 +6,8 @@ use alloc::{
 };
 use wasm_encoder::SectionId;
 use wasmparser::{
-    BinaryReader, ConstExpr, ElementItems, ElementKind, ElementSectionReader, ExportSectionReader,
-    ExternalKind, GlobalSectionReader, ImportSectionReader, Operator, TypeRef,
+    BinaryReader, ConstExpr, ElementItems, ElementKind, ElementSectionReader, ExternalKind,
+    GlobalSectionReader, ImportSectionReader, Operator, TypeRef,
 };
 
 use super::{
@@ -78,17 +78,7 @@ fn next(count: &mut u32) -> u32 {
 
 /// Returns whether the embedder can change a table of the module.
 fn exports_table(scan: &Scan<'_>) -> bool {
-    exports(scan).any(|(kind, _)| kind == ExternalKind::Table)
-}
-
-/// Returns the kind and the index of each export.
-fn exports<'a>(scan: &Scan<'a>) -> impl Iterator<Item = (ExternalKind, u32)> + use<'a> {
-    let section = scan.contents(SectionId::Export);
-    let exports = section.map(|contents| ExportSectionReader::new(reader(contents)).expect(VALIDATED));
-    exports.into_iter().flatten().map(|export| {
-        let export = export.expect(VALIDATED);
-        (export.kind, export.index)
-    })
+    scan.exports().any(|export| export.kind == ExternalKind::Table)
 }
 
 /// Returns the index and the type of each mutable global that the module defines.
@@ -119,7 +109,8 @@ fn value_type(ty: wasmparser::ValType) -> wasmi::ValType {
 /// of the validation of modules).
 fn referenced_functions(scan: &Scan<'_>) -> Vec<u32> {
     let mut functions: BTreeSet<u32> = BTreeSet::new();
-    functions.extend(exports(scan).filter(|(kind, _)| *kind == ExternalKind::Func).map(|(_, index)| index));
+    let exported = scan.exports().filter(|export| export.kind == ExternalKind::Func);
+    functions.extend(exported.map(|export| export.index).chain(scan.undeclared_functions()));
     if let Some(contents) = scan.contents(SectionId::Global) {
         for global in GlobalSectionReader::new(reader(contents)).expect(VALIDATED) {
             functions.extend(function_of(&global.expect(VALIDATED).init_expr));

@@ -7,7 +7,8 @@
 use alloc::{string::ToString, vec::Vec};
 use wasm_encoder::SectionId;
 use wasmparser::{
-    FuncValidatorAllocations, Parser, Payload, TableType, TypeRef, ValidPayload, Validator, types::Types,
+    BinaryReader, Export, ExportSectionReader, ExternalKind, FuncValidatorAllocations, Parser, Payload,
+    TableType, TypeRef, ValidPayload, Validator, types::Types,
 };
 
 use super::{
@@ -57,10 +58,16 @@ pub(super) struct Scan<'a> {
     pub(super) globals: u32,
     /// Whether an instruction changes a table.
     pub(super) changes_tables: bool,
+    /// Whether an instruction names a data segment.
+    pub(super) names_data: bool,
+    /// Whether an instruction makes a reference to a function.
+    pub(super) names_functions: bool,
     /// A hash of the module's bytes, if its instances can be recorded.
     pub(super) hash: Option<u64>,
     /// The index of the start function.
     pub(super) start: Option<u32>,
+    /// The names of the exports that stay, unless all do.
+    pub(super) kept_exports: Option<&'static [&'static str]>,
 }
 
 /// Validates `wasm` and takes it apart.
@@ -86,6 +93,8 @@ pub(super) fn scan<'a>(
         fuel: config.fuel,
         is_recorded,
         changes_tables: false,
+        names_data: false,
+        names_functions: false,
         bounds,
         arities: Arities::default(),
     };
@@ -116,7 +125,13 @@ pub(super) fn scan<'a>(
     scan.counts = Counts { module_bytes: bytes, ..bodies.bounds.counts() };
     scan.entries = bodies.bounds.entries;
     scan.changes_tables = bodies.changes_tables;
-    scan.hash = is_recorded.then(|| hash::hashed(hash::START, wasm));
+    scan.names_data = bodies.names_data;
+    scan.names_functions = bodies.names_functions;
+    scan.kept_exports = config.exports;
+    scan.hash = is_recorded.then(|| {
+        let names = config.exports.unwrap_or_default();
+        names.iter().fold(hash::hashed(hash::START, wasm), |hash, name| hash::hashed(hash, name.as_bytes()))
+    });
     scan.loading_bytes = bodies.bounds.loading_bytes();
     scan.translated_bytes = bodies.bounds.translated_bytes;
     scan.function_work = bodies.bounds.largest_function_work();
@@ -128,6 +143,28 @@ impl<'a> Scan<'a> {
     pub(super) fn contents(&self, id: SectionId) -> Option<&'a [u8]> {
         let section = self.sections.iter().find(|section| section.id == u8::from(id));
         section.map(|section| section.contents)
+    }
+
+    /// Returns the exports that stay.
+    pub(super) fn exports(&self) -> impl Iterator<Item = Export<'a>> + use<'a> {
+        let kept = self.kept_exports;
+        self.all_exports().filter(move |export| is_kept(kept, export))
+    }
+
+    /// Returns the functions whose exports are lost, and of which the code may make references: a
+    /// function that a `ref.func` names must occur outside of the code (Wasm core specification,
+    /// "References" of the validation of modules).
+    pub(super) fn undeclared_functions(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let kept = self.kept_exports.filter(|_| self.names_functions);
+        let lost = self.all_exports().filter(move |export| kept.is_some() && !is_kept(kept, export));
+        lost.filter(|export| export.kind == ExternalKind::Func).map(|export| export.index)
+    }
+
+    fn all_exports(&self) -> impl Iterator<Item = Export<'a>> + use<'a> {
+        let section = self.contents(SectionId::Export);
+        let exports = section
+            .map(|contents| ExportSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED));
+        exports.into_iter().flatten().map(|export| export.expect(VALIDATED))
     }
 
     /// Returns the sizes of the module. `added_bytes` are those of code that the splice has added,
@@ -187,6 +224,13 @@ impl<'a> Scan<'a> {
         self.tables = (0..types.table_count()).map(|index| types.table_at(index)).collect();
         self.globals = types.global_count();
     }
+}
+
+const VALIDATED: &str = "the section has been validated";
+
+/// Returns whether `export` stays if `kept` are the names of those that do.
+fn is_kept(kept: Option<&[&str]>, export: &Export<'_>) -> bool {
+    kept.is_none_or(|names| names.contains(&export.name))
 }
 
 fn check_magic(wasm: &[u8]) -> Result<(), ModuleError> {

@@ -25,6 +25,8 @@ use super::{
 /// Flags of a passive element segment with function indices (Wasm core specification, "Element
 /// Section").
 const PASSIVE_INDICES: u8 = 1;
+/// Flags of a segment that only declares functions.
+const DECLARED_INDICES: u8 = 3;
 /// Flags of a passive element segment with expressions.
 const PASSIVE_EXPRESSIONS: u8 = 5;
 /// Flags of a passive data segment (Wasm core specification, "Data Section").
@@ -35,7 +37,7 @@ const FUNCTIONS: u8 = 0;
 /// What becomes of the segments of a module, all of which become passive. Their bytes are copied
 /// once, when [`write_elements`] and [`write_data`] write them.
 pub(super) struct Segments {
-    /// The number of data segments.
+    /// The number of data segments that wasmi gets.
     pub(super) data: u32,
     /// The function that applies the segments that were active, if there are any.
     pub(super) initializer: Option<Function>,
@@ -93,15 +95,28 @@ fn drop_data(contents: Option<&[u8]>, imaged: &Imaged<'_>, restorer: &mut Functi
     for (index, data) in (0..).zip(reader) {
         let is_active = matches!(data.expect(VALIDATED).kind, DataKind::Active { .. });
         if is_active && !imaged.contains(index) {
-            Instruction::DataDrop(index).append_to(restorer);
+            Instruction::DataDrop(index - imaged.omitted()).append_to(restorer);
         }
     }
 }
 
-/// Writes the contents of an element section, with passive segments in place of active ones.
-pub(super) fn write_elements(contents: &[u8], out: &mut Vec<u8>) {
+/// Writes the contents of an element section, with passive segments in place of active ones, and
+/// with one that declares `functions` if there are any.
+pub(super) fn write_elements(contents: Option<&[u8]>, functions: &[u32], out: &mut Vec<u8>) {
+    const EMPTY: &[u8] = &[0];
+    let contents = contents.unwrap_or(EMPTY);
     let reader = ElementSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
-    reader.count().encode(out);
+    (reader.count() + u32::from(!functions.is_empty())).encode(out);
+    write_segments(reader, contents, out);
+    if !functions.is_empty() {
+        out.extend([DECLARED_INDICES, FUNCTIONS]);
+        functions.encode(out);
+    }
+}
+
+/// Writes the segments of `reader`, which reads `contents`, with passive ones in place of active
+/// ones.
+fn write_segments(reader: ElementSectionReader<'_>, contents: &[u8], out: &mut Vec<u8>) {
     for element in reader {
         let element = element.expect(VALIDATED);
         match element.kind {
@@ -130,12 +145,13 @@ fn write_passive(items: &ElementItems<'_>, contents: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(slice(contents, range));
 }
 
-/// Writes the contents of a data section, with passive segments in place of active ones. Those in
-/// `imaged` become empty, so that the indices of the others stay.
+/// Writes the contents of a data section, with passive segments in place of active ones. If the
+/// guest's code names segments, those in `imaged` become empty, so that the indices of the others
+/// stay. If not, they are left out, because each takes heap in every instance.
 pub(super) fn write_data(contents: &[u8], imaged: &Imaged<'_>, out: &mut Vec<u8>) {
     let reader = DataSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
-    reader.count().encode(out);
-    for (index, data) in (0..).zip(reader) {
+    (reader.count() - imaged.omitted()).encode(out);
+    for (index, data) in (0..).zip(reader).skip(imaged.omitted() as usize) {
         let data = data.expect(VALIDATED);
         let is_active = matches!(data.kind, DataKind::Active { .. });
         // An active segment is dropped after it was applied, which leaves it empty.
@@ -164,16 +180,17 @@ fn apply_elements(contents: Option<&[u8]>, init: &mut Function) {
 }
 
 /// Adds the instructions that apply the active data segments which are not in `imaged`. Returns the
-/// number of segments.
+/// number of segments that wasmi gets.
 fn apply_data(contents: Option<&[u8]>, imaged: &Imaged<'_>, init: &mut Function) -> u32 {
     let Some(contents) = contents else { return 0 };
     let reader = DataSectionReader::new(BinaryReader::new(contents, 0)).expect(VALIDATED);
-    let count = reader.count();
-    for (data_index, data) in (0..).zip(reader) {
+    let count = reader.count() - imaged.omitted();
+    for (index, data) in (0..).zip(reader) {
         let data = data.expect(VALIDATED);
         if let DataKind::Active { memory_index, offset_expr } = &data.kind
-            && !imaged.contains(data_index)
+            && !imaged.contains(index)
         {
+            let data_index = index - imaged.omitted();
             let len = u32::try_from(data.data.len()).expect("the format counts a segment's bytes in 32 bits");
             push_offset_and_len(init, offset_expr, len);
             Instruction::MemoryInit { mem: *memory_index, data_index }.append_to(init);

@@ -15,7 +15,7 @@ use wasm_encoder::{
     GlobalSection, GlobalType, ImportSection, RefType, Section, SectionId, TableSection, TypeSection,
     ValType,
 };
-use wasmparser::BinaryReader;
+use wasmparser::{BinaryReader, ExternalKind};
 
 use super::{
     HOST_TABLE, HostOp, INITIALIZER, IndexType, MEMORY_MODULE, MemoryType, ModuleError, START, Slots,
@@ -81,15 +81,20 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
     } else {
         out.extended(&flags);
     }
-    out.extended(&plan.reserved_exports());
-    if let Some(elements) = scan.contents(SectionId::Element) {
-        out.written(SectionId::Element, |wasm| segments::write_elements(elements, wasm));
+    match scan.kept_exports {
+        None => out.extended(&plan.reserved_exports(ExportSection::new())),
+        Some(_) => plan.reserved_exports(kept_exports(scan)).append_to(&mut out.wasm),
+    }
+    let (elements, undeclared) =
+        (scan.contents(SectionId::Element), Vec::from_iter(scan.undeclared_functions()));
+    if elements.is_some() || !undeclared.is_empty() {
+        out.written(SectionId::Element, |wasm| segments::write_elements(elements, &undeclared, wasm));
     }
     if plan.segments.data > 0 {
         DataCountSection { count: plan.segments.data }.append_to(&mut out.wasm);
     }
     out.code(&plan)?;
-    if let Some(data) = scan.contents(SectionId::Data) {
+    if let Some(data) = scan.contents(SectionId::Data).filter(|_| plan.segments.data > 0) {
         out.written(SectionId::Data, |wasm| segments::write_data(data, imaged, wasm));
     }
     let slots = plan.calls.iter().map(|(op, call)| (*op, call.slot)).collect();
@@ -106,6 +111,22 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
     }
     let recorded = plan.recording.map(|recording| recording.recorded);
     Ok(Spliced { wasm, slots, added_bytes, function_bytes, counts, recorded, added_entries, added_work })
+}
+
+/// Returns the guest's exports without those that it loses.
+fn kept_exports(scan: &Scan<'_>) -> ExportSection {
+    let mut exports = ExportSection::new();
+    for export in scan.exports() {
+        let kind = match export.kind {
+            ExternalKind::Func => ExportKind::Func,
+            ExternalKind::Table => ExportKind::Table,
+            ExternalKind::Memory => ExportKind::Memory,
+            ExternalKind::Global => ExportKind::Global,
+            ExternalKind::Tag => ExportKind::Tag,
+        };
+        exports.export(export.name, kind, export.index);
+    }
+    exports
 }
 
 /// Returns the number of bytes that a site of `body` adds to it, as a rule.
@@ -343,10 +364,9 @@ impl<'a> Plan<'a> {
         tables
     }
 
-    /// Returns exports of what the engine must find in the instance: the initializer, the start
+    /// Adds exports of what the engine must find in the instance: the initializer, the start
     /// function, each table that the guest grows, and the host table, which must be the last.
-    fn reserved_exports(&self) -> ExportSection {
-        let mut exports = ExportSection::new();
+    fn reserved_exports(&self, mut exports: ExportSection) -> ExportSection {
         if self.segments.initializer.is_some() {
             let initializer = self.scan.functions + index(self.functions.len());
             exports.export(INITIALIZER, ExportKind::Func, initializer);

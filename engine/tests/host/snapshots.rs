@@ -590,3 +590,47 @@ fn a_forged_snapshot_is_refused_or_is_a_state_of_the_module() {
     assert!(read > 100 && refused > 100, "{read} {refused}");
     assert_eq!(backing.free_bytes(), free);
 }
+
+/// `seven` is only exported, so nothing else declares it for its `ref.func`.
+const EXPORTING: &str = r#"(module
+    (type $i (func (result i32)))
+    (table $t (export "table") 1 funcref)
+    (func $seven (export "seven") (result i32) (i32.const 7))
+    (func (export "set") (result i32) (table.set $t (i32.const 0) (ref.func $seven)) (i32.const 0))
+    (func (export "call") (result i32) (call_indirect $t (type $i) (i32.const 0))))"#;
+
+#[test]
+fn a_function_whose_export_is_left_out_can_be_in_a_table_of_a_fork() {
+    let config = Config::default().snapshots(true).exports(&["set", "call", "other"]);
+    let wasm = wat::parse_str(EXPORTING).unwrap();
+    let file = Module::prepare(&config, &wasm).unwrap();
+    let engine = engine_with(config).0;
+    for module in [Module::new(&engine, &wasm).unwrap(), load_prepared(&engine, &file).unwrap()] {
+        let mut store = Store::new(&engine, ());
+        let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+        let mut names: Vec<_> = instance.exports(&store).into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["call", "set"]);
+        call(&mut store, instance, "set");
+        let snapshot = store.snapshot(instance).unwrap();
+        let (mut other, copy) = fork(&snapshot);
+        assert_eq!(call(&mut other, copy, "call"), 7);
+    }
+}
+
+#[test]
+fn a_snapshot_belongs_to_the_exports_that_its_module_kept() {
+    let engine = engine();
+    let (mut store, instance) = start(&engine, EXPORTING);
+    call(&mut store, instance, "set");
+    let mut bytes = Vec::new();
+    let sink = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    store.snapshot(instance).unwrap().write_to(sink).unwrap();
+    let other = engine_with(Config::default().snapshots(true).exports(&["call"])).0;
+    let read = Snapshot::<()>::read_from(&module(&other, EXPORTING), &bytes);
+    assert!(matches!(read, Err(SnapshotReadError::OtherModule { .. })), "{read:?}");
+    assert!(Snapshot::<()>::read_from(&module(&engine, EXPORTING), &bytes).is_ok());
+}

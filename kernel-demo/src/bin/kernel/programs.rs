@@ -11,8 +11,8 @@ use alloc::{format, string::String, vec::Vec};
 
 use kernel_demo::clock;
 use palimpsest_engine::{
-    Engine, Fuel, Instance, Linker, Memory, Module, Paged, Snapshot, SnapshotData, Store, TypedFunc, Val,
-    WasmParams, WasmResults,
+    Config, Engine, Fuel, Instance, Linker, Memory, Module, Paged, Snapshot, SnapshotData, Store, TypedFunc,
+    Val, WasmParams, WasmResults,
 };
 use palimpsest_wasi::{Output, TscClock};
 use thiserror::Error;
@@ -41,20 +41,20 @@ struct Library<T: 'static> {
 }
 
 impl<T: Send + 'static> Library<T> {
-    /// Instantiates `guest` with the definitions in `linker`, and initializes it.
-    fn load(
+    /// Instantiates `module` with the definitions in `linker`, and initializes it.
+    fn start(
         guest: Guest<'_>,
+        module: &Module,
         linker: &Linker<T>,
         time: TscClock,
         data: T,
         measured: &mut Measured,
     ) -> Result<Self, RunError> {
-        let module = load(guest)?;
         let mut store = Store::new(module.engine(), data);
         // The fuel for a start function, which is called before there is a task.
         store.set_fuel(START_FUEL).expect("`load` makes a metered engine");
         let before = clock::ticks();
-        let instance = linker.instantiate(&mut store, &module)?;
+        let instance = linker.instantiate(&mut store, module)?;
         measured.instantiate_ticks = Some(clock::ticks() - before);
         let mut library = Self::of(guest, store, instance, time)?;
         if instance.get_func(&*library.store()?, INITIALIZE).is_some() {
@@ -144,10 +144,9 @@ impl<T: Send + 'static> Library<T> {
     }
 }
 
-/// Loads the module of `guest` in a metered engine, which makes snapshots if the request uses one.
-fn load(guest: Guest<'_>) -> Result<Module, RunError> {
-    let config = guest.config()?.fuel(Fuel::Metered).snapshots(guest.request.snapshot.is_some());
-    let engine = Engine::new(config, Paged::new(guest.machine.space()))?;
+/// Loads the module of `guest` in an engine with this configuration, which becomes a metered one.
+fn load(guest: Guest<'_>, config: Config) -> Result<Module, RunError> {
+    let engine = Engine::new(config.fuel(Fuel::Metered), Paged::new(guest.machine.space()))?;
     Ok(guest.load(&engine)?)
 }
 

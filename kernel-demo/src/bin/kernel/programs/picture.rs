@@ -10,7 +10,7 @@ use palimpsest_engine::Linker;
 use palimpsest_wasi::{Output, Wasi};
 use sha2::{Digest, Sha256};
 
-use super::{Library, ProgramError, conclude};
+use super::{Library, ProgramError, conclude, load};
 use crate::{
     run::{Ended, Guest, Measured, RunError},
     world::{self, StandardOutput, Waiting},
@@ -49,7 +49,8 @@ fn run(guest: Guest<'_>, measured: &mut Measured, decode: Decode) -> Result<Ende
     let wasi = world::of(guest, time, Waiting::Pause, &measured.output)?;
     let mut linker = Linker::new();
     palimpsest_wasi::add_to_linker(&mut linker, |wasi| wasi)?;
-    let mut library = Library::load(guest, &linker, time, wasi, measured)?;
+    let module = load(guest, guest.config()?)?;
+    let mut library = Library::start(guest, &module, &linker, time, wasi, measured)?;
     let described = describe(&mut library, file, decode).map(|text| {
         let mut output = StandardOutput::new(guest.machine, &measured.output);
         output.write(format!("{name}: {text}\n").as_bytes());

@@ -19,9 +19,36 @@ use palimpsest_wasi::TscClock;
 use self::{host::Host, server::Server};
 use super::{Library, ProgramError, conclude};
 use crate::{
-    run::{Ended, Guest, Measured, RunError},
+    run::{Ended, Guest, INITIALIZE, Measured, RunError},
     world::{self, StandardOutput, Waiting},
 };
+
+/// The exports of QuickJS that the kernel uses. It has 450, each of which would take heap in each
+/// fork.
+const EXPORTS: &[&str] = &[
+    INITIALIZE,
+    "memory",
+    "qjs_eval",
+    "qjs_execute_pending_job",
+    "qjs_free_cstring",
+    "qjs_free_value",
+    "qjs_get_exception",
+    "qjs_get_global",
+    "qjs_get_prop_string",
+    "qjs_get_string_len",
+    "qjs_get_undefined",
+    "qjs_init",
+    "qjs_is_error",
+    "qjs_is_exception",
+    "qjs_is_job_pending",
+    "qjs_new_host_function",
+    "qjs_new_number",
+    "qjs_set_max_stack_size",
+    "qjs_set_promise_rejection_handler",
+    "qjs_set_prop_string",
+    "wasm_free",
+    "wasm_malloc",
+];
 
 const PRELUDE: &str = include_str!("quickjs/prelude.js");
 

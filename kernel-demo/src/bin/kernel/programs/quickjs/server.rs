@@ -7,12 +7,12 @@
 use alloc::vec::Vec;
 
 use kernel_demo::clock;
-use palimpsest_engine::{Linker, Snapshot, Val};
+use palimpsest_engine::{Linker, Module, Snapshot, Val};
 use palimpsest_protocol::{ForksReport, files};
 use palimpsest_wasi::TscClock;
 
 use super::{
-    evaluate,
+    EXPORTS, evaluate,
     host::{self, Host, HostState},
     new_host, put, start,
 };
@@ -31,6 +31,12 @@ pub(super) struct Server<'a> {
 }
 
 impl Server<'_> {
+    /// Loads QuickJS with the exports that the kernel uses.
+    fn load(&self) -> Result<Module, RunError> {
+        let config = self.guest.config()?.exports(EXPORTS);
+        load(self.guest, config.snapshots(self.guest.request.snapshot.is_some()))
+    }
+
     /// Initializes QuickJS and passes it to `work`.
     pub(super) fn initialized(
         &self,
@@ -39,7 +45,7 @@ impl Server<'_> {
     ) -> Result<Ended, RunError> {
         let before = clock::ticks();
         let host = new_host(self.guest, self.time, measured)?;
-        let mut library = Library::load(self.guest, self.linker, self.time, host, measured)?;
+        let mut library = Library::start(self.guest, &self.load()?, self.linker, self.time, host, measured)?;
         let started = start(&mut library);
         measured.source_ticks = Some(clock::ticks() - before);
         let ended = started.and_then(|()| work(&mut library, measured));
@@ -50,7 +56,7 @@ impl Server<'_> {
     /// Evaluates the script in a fork of the snapshot in the boot archive.
     pub(super) fn restored(&self, measured: &mut Measured) -> Result<Ended, RunError> {
         let bytes = self.guest.machine.file(files::SNAPSHOT).ok_or(RunError::NoSnapshot)?;
-        let snapshot = Snapshot::read_from(&load(self.guest)?, bytes)?;
+        let snapshot = Snapshot::read_from(&self.load()?, bytes)?;
         let before = clock::ticks();
         let mut fork = self.fork(&snapshot, measured)?;
         measured.instantiate_ticks = Some(clock::ticks() - before);
