@@ -21,8 +21,8 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 use self::ahead::Ahead;
-pub(crate) use self::image::{Attached, Taken, words};
-pub(crate) use self::originals::{CLUSTER_PAGES, Cluster, Originals, each_bit, ones};
+pub(crate) use self::image::{Attached, words};
+pub(crate) use self::originals::{CLUSTER_PAGES, Cluster, Originals, Placed, each_bit, ones};
 pub(crate) use self::placement::{Block, Placement};
 pub(crate) use self::records::Records;
 pub(crate) use self::residency::Figures;

@@ -53,21 +53,23 @@ impl AddAssign for Decommitted {
 impl<P: Platform> Mapping<'_, P> {
     /// Takes pages out of the tables and releases what they owned.
     pub(crate) fn sweep(&mut self, sweep: Sweep, pages: PageRange) -> Decommitted {
-        self.sweep_with(sweep, pages, |releases, frames| releases.push(frames))
+        self.sweep_with(sweep, pages, |_| (), |releases, frames| releases.push(frames))
     }
 
     /// As [`sweep`](Self::sweep), and passes data frames to `take` in ascending order of their
-    /// pages, which releases or keeps them.
+    /// pages, which releases or keeps them. `begin` may add to the flush before the first walk.
     pub(super) fn sweep_with(
         &mut self,
         sweep: Sweep,
         pages: PageRange,
+        begin: impl FnOnce(&mut FlushBatch),
         mut take: impl FnMut(&mut Releases<'_, P::Frames>, FrameRun),
     ) -> Decommitted {
         let keeps_tables = self.keeps_tables();
         let figures = &mut self.record.figures;
         let mut detacher =
             Detacher { sweep, figures, keeps_tables, batch: FlushBatch::new(), found: Found::Nothing };
+        begin(&mut detacher.batch);
         let way = detacher.detach_all(pages, self.tables);
         let flushed = detacher.batch.flush(self.platform);
         let found = detacher.found;

@@ -1,21 +1,21 @@
 //! The image of a region, and which of its pages the region still takes from it.
 //!
 //! There is a bit for each page of the image. The bits are allocated when the image is attached, so
-//! that a clear allocates nothing.
+//! that a clear allocates nothing. They are written when pages are cleared, so an attach takes the
+//! same time for every image.
 //!
 //! What faults and clears call is not inlined, because most regions have no image. Their paths
 //! would keep fewer values in registers.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
+use core::iter;
 use core::mem;
 use core::ops::Range;
 
 use x86_64::structures::paging::PhysFrame;
 
-use super::originals::{Cluster, Originals, each_bit};
+use super::originals::{CLUSTER_PAGES, Originals, Placed, each_bit};
 
 /// Bits in a word of [`Attached::taken`].
 const WORD_BITS: usize = 64;
@@ -26,35 +26,23 @@ pub(crate) const fn words(frames: usize) -> usize {
 }
 
 /// The image of a region, and which of its pages the region still takes from it.
-#[derive(Debug)]
+///
+/// The default is an image without a page.
+#[derive(Debug, Default)]
 pub(crate) struct Attached {
     originals: Arc<Originals>,
-    /// A bit for each original.
-    taken: Box<[u64]>,
-}
-
-/// A cluster of an image, and which of its pages a region still takes from it.
-#[derive(Debug)]
-pub(crate) struct Taken<'a> {
-    /// The number of its first page, divided by the number of pages of a cluster.
-    pub(crate) number: u64,
-    /// A bit for each page with a frame.
-    pub(crate) present: u64,
-    /// A bit for each page that is still taken.
-    pub(crate) taken: u64,
-    pub(crate) cluster: &'a Arc<Cluster>,
+    /// A bit for each original. There is capacity for all, and those that are missing are set.
+    taken: Vec<u64>,
 }
 
 impl Attached {
     pub(crate) fn new(originals: &Arc<Originals>) -> Self {
-        let words = words(originals.frame_count());
-        Self { originals: Arc::clone(originals), taken: vec![u64::MAX; words].into() }
+        Self::with_room(originals, Vec::with_capacity(words(originals.frame_count())))
     }
 
     /// As [`new`](Self::new), with an empty vector that has capacity for the [`words`].
-    pub(crate) fn with_room(originals: &Arc<Originals>, mut room: Vec<u64>) -> Self {
-        room.resize(words(originals.frame_count()), u64::MAX);
-        Self { originals: Arc::clone(originals), taken: room.into() }
+    pub(crate) fn with_room(originals: &Arc<Originals>, room: Vec<u64>) -> Self {
+        Self { originals: Arc::clone(originals), taken: room }
     }
 
     /// The image's frame for the page with this number in the region, unless the page was cleared.
@@ -81,25 +69,44 @@ impl Attached {
         let first = self.originals.index_from(number);
         let mut from = u64::MAX << (first % WORD_BITS);
         let words = self.taken.iter().enumerate().skip(first / WORD_BITS);
-        let found = words.filter_map(|(word, bits)| {
+        let mut found = words.filter_map(|(word, bits)| {
             let wanted = (bits ^ flipped) & mem::replace(&mut from, u64::MAX);
             (wanted != 0).then(|| word * WORD_BITS + wanted.trailing_zeros() as usize)
         });
+        let missing = first.max(self.taken.len() * WORD_BITS);
+        let index = found.next().or((flipped == 0).then_some(missing))?;
         // The last word has bits for no page.
-        found.take(1).find_map(|index| self.originals.number_at(index))
+        self.originals.number_at(index)
     }
 
     /// The pages of the cluster with this number that the image has and the region does not take
     /// any more.
     pub(crate) fn forgotten_in(&self, cluster: u64) -> u64 {
-        let placed = self.originals.cluster(cluster);
-        placed.map_or(0, |placed| placed.present & !self.taken_of(placed.rank(), placed.present))
+        self.originals.cluster(cluster).map_or(0, |placed| placed.present & !self.taken_of(placed))
+    }
+
+    /// The numbers of the clusters with pages that the image has and the region does not take any
+    /// more, in ascending order.
+    pub(crate) fn forgotten(&self) -> impl Iterator<Item = u64> {
+        let mut from = 0;
+        iter::from_fn(move || {
+            let cluster = self.next_forgotten(from)? / CLUSTER_PAGES;
+            from = (cluster + 1) * CLUSTER_PAGES;
+            Some(cluster)
+        })
     }
 
     /// Makes pages of these numbers read as zero while they own no frame, for good.
     #[inline(never)]
     pub(crate) fn forget(&mut self, numbers: Range<u64>) {
         let (start, end) = (self.originals.index_from(numbers.start), self.originals.index_from(numbers.end));
+        if start == end {
+            return;
+        }
+        if self.taken.len() < words(end) {
+            debug_assert!(words(end) <= self.taken.capacity(), "the heap would be used with the lock held");
+            self.taken.resize(words(end), u64::MAX);
+        }
         for word in start / WORD_BITS..end.div_ceil(WORD_BITS) {
             let first = word * WORD_BITS;
             self.taken[word] &= !bits(start.saturating_sub(first), (end - first).min(WORD_BITS));
@@ -107,28 +114,19 @@ impl Attached {
     }
 
     fn is_taken(&self, index: usize) -> bool {
-        self.taken[index / WORD_BITS] & (1 << (index % WORD_BITS)) != 0
-    }
-
-    /// The number of clusters of the image.
-    pub(crate) fn cluster_count(&self) -> usize {
-        self.originals.clusters().len()
+        self.taken.get(index / WORD_BITS).is_none_or(|word| word & (1 << (index % WORD_BITS)) != 0)
     }
 
     /// The clusters of the image, in ascending order.
-    pub(crate) fn clusters(&self) -> impl Iterator<Item = Taken<'_>> {
-        self.originals.clusters().iter().map(|placed| Taken {
-            number: placed.number,
-            present: placed.present,
-            taken: self.taken_of(placed.rank(), placed.present),
-            cluster: &placed.cluster,
-        })
+    pub(crate) fn clusters(&self) -> &[Placed] {
+        self.originals.clusters()
     }
 
-    /// Of these pages, whose frames have the indices from `rank` on, those that are taken.
-    fn taken_of(&self, rank: usize, present: u64) -> u64 {
-        let (word, shift) = (rank / WORD_BITS, rank % WORD_BITS);
-        // What follows the last word is for no page.
+    /// The pages of a cluster of the image that the region still takes.
+    pub(crate) fn taken_of(&self, placed: &Placed) -> u64 {
+        let present = placed.present;
+        let (word, shift) = (placed.rank() / WORD_BITS, placed.rank() % WORD_BITS);
+        // What follows the last word is set, or for no page.
         let [low, high] = [word, word + 1].map(|word| self.taken.get(word).copied().unwrap_or(u64::MAX));
         let by_rank = if shift == 0 { low } else { low >> shift | high << (WORD_BITS - shift) };
         // Nearly always, and the compiler has no instruction that counts bits.
@@ -198,12 +196,15 @@ mod tests {
     fn the_pages_of_a_cluster_that_are_taken_are_found_across_words() {
         let numbers: Vec<u64> = (0..50).chain(64..128).chain([200, 201, 210]).collect();
         let mut image = attached(&numbers);
-        let taken = |image: &Attached| image.clusters().map(|taken| taken.taken).collect::<Vec<_>>();
+        let taken = |image: &Attached| {
+            image.clusters().iter().map(|placed| image.taken_of(placed)).collect::<Vec<_>>()
+        };
         let all = [bits(0, 50), u64::MAX, 1 << 8 | 1 << 9 | 1 << 18];
         assert_eq!(taken(&image), all);
         image.forget(40..70);
         image.forget(201..202);
         assert_eq!(taken(&image), [bits(0, 40), bits(6, 64), 1 << 8 | 1 << 18]);
-        assert!(image.clusters().map(|taken| taken.present).eq(all));
+        assert!(image.clusters().iter().map(|placed| placed.present).eq(all));
+        assert!(image.forgotten().eq([0, 1, 3]));
     }
 }

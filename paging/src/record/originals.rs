@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use x86_64::structures::paging::PhysFrame;
 
 use super::Share;
-use crate::frame::Frame;
+use crate::frame::{Frame, FrameRun};
 
 /// The number of pages of a cluster: one for each bit of a word.
 pub(crate) const CLUSTER_PAGES: u64 = 64;
@@ -20,7 +20,11 @@ pub(crate) type Cluster = Vec<Share>;
 
 /// The frames of an image, each with its page's number in a region.
 #[derive(Debug, Default)]
-pub(crate) struct Originals(Vec<Placed>);
+pub(crate) struct Originals {
+    /// In ascending order.
+    clusters: Vec<Placed>,
+    frame_count: usize,
+}
 
 /// A cluster, and where it is in an image.
 #[derive(Debug)]
@@ -37,12 +41,49 @@ pub(crate) struct Placed {
 impl Placed {
     /// The index of the frame of the page with this bit, among those of the cluster.
     fn place(&self, bit: u64) -> Option<usize> {
-        (self.present & bit != 0).then(|| ones(self.present & (bit - 1)))
+        (self.present & 1 << bit != 0).then(|| rank_of(bit, self.present))
     }
 
     /// The frame of the page with this bit.
     pub(crate) fn frame(&self, bit: u64) -> Option<PhysFrame> {
-        Some(self.cluster.get(self.place(1 << bit)?)?.frame())
+        Some(self.cluster.get(self.place(bit)?)?.frame())
+    }
+
+    /// Visits the frames of the `kept` pages, in order and in runs that follow each other. All of
+    /// these pages have a frame.
+    pub(crate) fn each_run(&self, kept: u64, mut visit: impl FnMut(&[Share])) {
+        let mut from = 0;
+        for bit in each_bit(self.present & !kept) {
+            let place = rank_of(bit, self.present);
+            visit(&self.cluster[from..place]);
+            from = place + 1;
+        }
+        visit(&self.cluster[from..]);
+    }
+
+    /// Moves frames to the first of the `missing` pages, which are present and lack theirs. Returns
+    /// the pages that still lack one.
+    ///
+    /// It uses no heap, because the cluster has capacity for its frames.
+    ///
+    /// # Panics
+    ///
+    /// If an image shares the cluster.
+    pub(crate) fn fill(&mut self, missing: u64, frames: &mut FrameRun) -> u64 {
+        let cluster = Arc::get_mut(&mut self.cluster).expect("the cluster is new");
+        let bit = missing.trailing_zeros();
+        if self.present >> bit == missing >> bit {
+            // All frames that the cluster has come before.
+            let lacking = ones(missing) as u64;
+            let frames = frames.take_front(lacking);
+            let filled = frames.len();
+            cluster.extend(Share::of_run(frames));
+            let without_first = |missing: u64, _| missing & (missing - 1);
+            return if filled == lacking { 0 } else { (0..filled).fold(missing, without_first) };
+        }
+        let Some(frame) = frames.next() else { return missing };
+        cluster.insert(rank_of(bit.into(), self.present), frame.into());
+        missing & (missing - 1)
     }
 
     /// The index of its first frame among those of the image.
@@ -70,52 +111,63 @@ impl Originals {
 
     /// Adds a cluster after all others.
     pub(crate) fn push(&mut self, number: u64, present: u64, cluster: Arc<Cluster>) {
-        let rank = self.frame_count();
-        self.0.push(Placed { number, rank, present, cluster });
+        self.clusters.push(Placed { number, rank: self.frame_count, present, cluster });
+        self.frame_count += ones(present);
+    }
+
+    /// Adds clusters of another image, which follow each other there, after all others.
+    pub(crate) fn share(&mut self, clusters: &[Placed]) {
+        let (Some(first), Some(last)) = (clusters.first(), clusters.last()) else { return };
+        let rank = self.frame_count;
+        self.clusters.extend(clusters.iter().map(|placed| {
+            let cluster = Arc::clone(&placed.cluster);
+            Placed { rank: rank + (placed.rank - first.rank), cluster, ..*placed }
+        }));
+        self.frame_count += last.rank - first.rank + ones(last.present);
     }
 
     /// The list of clusters, to be given capacity.
     pub(crate) const fn clusters_mut(&mut self) -> &mut Vec<Placed> {
-        &mut self.0
+        &mut self.clusters
     }
 
     /// The clusters, in ascending order.
     pub(crate) fn clusters(&self) -> &[Placed] {
-        &self.0
+        &self.clusters
     }
 
     /// The number of frames.
-    pub(crate) fn frame_count(&self) -> usize {
-        self.0.last().map_or(0, |last| last.rank + ones(last.present))
+    pub(crate) const fn frame_count(&self) -> usize {
+        self.frame_count
     }
 
     /// The numbers of the pages, in ascending order.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u64> {
-        self.0
+        self.clusters
             .iter()
             .flat_map(|placed| each_bit(placed.present).map(move |bit| placed.number * CLUSTER_PAGES + bit))
     }
 
     /// The cluster with this number.
     pub(crate) fn cluster(&self, number: u64) -> Option<&Placed> {
-        let index = self.0.binary_search_by_key(&number, |placed| placed.number).ok()?;
-        self.0.get(index)
+        let index = self.clusters.binary_search_by_key(&number, |placed| placed.number).ok()?;
+        self.clusters.get(index)
     }
 
     /// The frame of the page with this number, and its index.
     pub(crate) fn find(&self, number: u64) -> Option<(usize, PhysFrame)> {
         let placed = self.cluster(number / CLUSTER_PAGES)?;
-        let place = placed.place(1 << (number % CLUSTER_PAGES))?;
+        let place = placed.place(number % CLUSTER_PAGES)?;
         Some((placed.rank + place, placed.cluster.get(place)?.frame()))
     }
 
     /// The index of the first frame whose page has this number or a greater one.
     pub(crate) fn index_from(&self, number: u64) -> usize {
         let cluster = number / CLUSTER_PAGES;
-        let after = self.0.partition_point(|placed| placed.number < cluster);
-        match self.0.get(after) {
+        let after = self.clusters.partition_point(|placed| placed.number < cluster);
+        match self.clusters.get(after) {
             Some(placed) if placed.number == cluster => {
-                placed.rank + ones(placed.present & ((1 << (number % CLUSTER_PAGES)) - 1))
+                placed.rank + rank_of(number % CLUSTER_PAGES, placed.present)
             }
             Some(placed) => placed.rank,
             None => self.frame_count(),
@@ -124,8 +176,8 @@ impl Originals {
 
     /// The number of the page of the frame with this index.
     pub(crate) fn number_at(&self, index: usize) -> Option<u64> {
-        let after = self.0.partition_point(|placed| placed.rank <= index);
-        let placed = self.0.get(after.checked_sub(1)?)?;
+        let after = self.clusters.partition_point(|placed| placed.rank <= index);
+        let placed = self.clusters.get(after.checked_sub(1)?)?;
         let bit = each_bit(placed.present).nth(index - placed.rank)?;
         Some(placed.number * CLUSTER_PAGES + bit)
     }
@@ -135,8 +187,13 @@ impl Originals {
         let end = |last: &Placed| {
             last.number * CLUSTER_PAGES + CLUSTER_PAGES - u64::from(last.present.leading_zeros())
         };
-        self.0.last().map_or(0, end)
+        self.clusters.last().map_or(0, end)
     }
+}
+
+/// The number of bits that are set below this one.
+pub(crate) const fn rank_of(bit: u64, bits: u64) -> usize {
+    ones(bits & ((1 << bit) - 1))
 }
 
 /// The number of bits that are set.

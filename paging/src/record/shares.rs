@@ -23,6 +23,8 @@ const NO_SLOT: u32 = u32::MAX;
 /// The number of slots in a block.
 const BLOCK_SLOTS: usize = 1024;
 
+type Block = Box<[u32; BLOCK_SLOTS]>;
+
 /// A part of the ownership of a frame.
 #[must_use = "the frame is leaked unless the share is given up"]
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl Drop for Share {
 #[derive(Debug)]
 pub(crate) struct Shares {
     /// The count of each slot, or the next free slot of a free one.
-    blocks: Vec<Box<[u32]>>,
+    blocks: Vec<Block>,
     first_free: u32,
     free_slots: usize,
 }
@@ -76,20 +78,24 @@ pub(crate) struct Shares {
 /// Heap for more slots, which is allocated without the lock.
 #[derive(Debug)]
 pub(crate) struct Room {
-    block: Box<[u32]>,
-    blocks: Vec<Box<[u32]>>,
+    /// The number of its first slot.
+    first: u32,
+    /// The block, until it is added. Each of its slots leads to the next one.
+    block: Option<Block>,
+    blocks: Vec<Block>,
 }
 
 impl Room {
     /// Room for the next block of shares that have `block_count` blocks. The error is the number of
     /// bytes that the heap does not have in a row.
     pub(crate) fn new(block_count: usize) -> Result<Self, usize> {
-        let (mut block, mut blocks) = (Vec::new(), Vec::<Box<[u32]>>::new());
+        let (mut block, mut blocks) = (Vec::new(), Vec::<Block>::new());
         block.try_reserve_exact(BLOCK_SLOTS).map_err(|_| BLOCK_SLOTS * size_of::<u32>())?;
-        let list_bytes = (block_count + 1) * size_of::<Box<[u32]>>();
+        let list_bytes = (block_count + 1) * size_of::<Block>();
         blocks.try_reserve_exact(block_count + 1).map_err(|_| list_bytes)?;
-        block.resize(BLOCK_SLOTS, 0);
-        Ok(Self { block: block.into(), blocks })
+        let first = u32::try_from(block_count * BLOCK_SLOTS).expect("no heap has 16 GiB of counts");
+        block.extend((first + 1..).take(BLOCK_SLOTS));
+        Ok(Self { first, block: block.try_into().ok(), blocks })
     }
 }
 
@@ -110,16 +116,10 @@ impl Shares {
     /// Adds the slots of a block, if the room is for as many blocks as there are. Returns heap to
     /// be freed without the lock.
     pub(crate) fn add(&mut self, mut room: Room) -> Room {
-        let first = u32::try_from(self.blocks.len() * BLOCK_SLOTS);
-        if let Ok(first) = first
-            && room.blocks.capacity() > self.blocks.len()
-        {
-            let mut block = mem::take(&mut room.block);
-            block.iter_mut().zip(first + 1..).for_each(|(slot, next)| *slot = next);
-            if let Some(last) = block.last_mut() {
-                *last = mem::replace(&mut self.first_free, first);
-            }
-            self.free_slots += block.len();
+        let is_next = room.first as usize == self.blocks.len() * BLOCK_SLOTS;
+        if let Some(mut block) = room.block.take_if(|_| is_next) {
+            block[BLOCK_SLOTS - 1] = mem::replace(&mut self.first_free, room.first);
+            self.free_slots += BLOCK_SLOTS;
             room.blocks.append(&mut self.blocks);
             room.blocks.push(block);
             mem::swap(&mut self.blocks, &mut room.blocks);
@@ -136,11 +136,12 @@ impl Shares {
         let mut slot = share.slot.load(Ordering::Relaxed);
         if slot == NO_SLOT {
             slot = self.first_free;
-            self.first_free = mem::replace(self.count(slot), 1);
+            self.first_free = mem::replace(self.count(slot), 2);
             self.free_slots -= 1;
             share.slot.store(slot, Ordering::Relaxed);
+        } else {
+            *self.count(slot) += 1;
         }
-        *self.count(slot) += 1;
         Share { frame: share.frame, slot: AtomicU32::new(slot) }
     }
 
@@ -213,7 +214,7 @@ mod tests {
         let seconds: Vec<Share> = firsts.iter().map(|first| shares.share(first)).collect();
         assert_eq!(shares.free_slots(), 0);
         let unused = shares.add(Room::new(0).expect("the host has heap"));
-        assert_eq!((unused.block.len(), shares.block_count()), (BLOCK_SLOTS, 1), "it is for no second block");
+        assert_eq!((unused.block.is_some(), shares.block_count()), (true, 1), "it is for no second block");
         drop(shares.add(Room::new(1).expect("the host has heap")));
         assert_eq!((shares.free_slots(), shares.block_count()), (BLOCK_SLOTS, 2));
         seconds.into_iter().for_each(|second| assert!(shares.give_up(second).is_none()));

@@ -29,7 +29,7 @@ use super::AddressSpace;
 use crate::frame::{Frame, FrameBatch, FrameReserveError, Shortage};
 use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::platform::Platform;
-use crate::record::{CLUSTER_PAGES, Cluster, Originals, Room, each_bit, ones};
+use crate::record::{CLUSTER_PAGES, Cluster, Originals, Placed, Room, each_bit, ones};
 
 /// Initial content that regions of one address space share, copy-on-write.
 ///
@@ -88,13 +88,12 @@ impl<P: Platform> AddressSpace<P> {
         })
     }
 
-    /// Adds shares of the frames of `kept` pages to `to`, which has capacity for them. `before` is
-    /// the cluster that has them, and frames for the pages that are `present`.
+    /// Adds shares of the frames of `kept` pages of a cluster to another one, which has capacity
+    /// for them.
     pub(super) fn share_frames(
         &self,
         kept: u64,
-        present: u64,
-        before: &Cluster,
+        before: &Placed,
         to: &mut Cluster,
     ) -> Result<(), FreezeError> {
         loop {
@@ -102,8 +101,7 @@ impl<P: Platform> AddressSpace<P> {
                 if shares.free_slots() < ones(kept) {
                     return Some(shares.block_count());
                 }
-                let frames = each_bit(present).zip(before).filter(|(bit, _)| kept & 1 << bit != 0);
-                to.extend(frames.map(|(_, frame)| shares.share(frame)));
+                before.each_run(kept, |run| to.extend(run.iter().map(|frame| shares.share(frame))));
                 None
             });
             let Some(block_count) = missing else { return Ok(()) };

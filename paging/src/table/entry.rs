@@ -120,6 +120,13 @@ pub(super) fn kind_bits(entry: &PageTableEntry) -> PageTableFlags {
     entry.flags().intersection(PageTableFlags::PRESENT.union(BORROWED).union(DEFERRED))
 }
 
+/// The frame that an entry owns, and the state in which it does, in one number. An entry that owns
+/// the next frame in the same state has a number that is a page's bytes greater.
+#[inline]
+pub(super) fn owned_number(entry: &PageTableEntry) -> u64 {
+    entry.addr().as_u64() | kind_bits(entry).bits()
+}
+
 /// Takes the entry's frame out of the CPU's reach for good. The entry still owns it.
 #[inline]
 pub(super) fn detach(entry: &mut PageTableEntry) {

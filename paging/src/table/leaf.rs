@@ -8,16 +8,16 @@ use core::ops::Range;
 
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
-use x86_64::structures::paging::{PageTable, PageTableFlags, PhysFrame};
+use x86_64::structures::paging::{PageTable, PageTableFlags};
 
 use super::entry::{
-    OWNED_AHEAD, count_down, count_up, detach, forget_use, frame_of, is_accessed, is_untouched, is_written,
-    kind_bits, state,
+    OWNED_AHEAD, count_down, count_up, detach, forget_use, is_accessed, is_untouched, is_written, kind_bits,
+    occupancy, owned_number, state,
 };
 use super::sweep::{FirstStep, FrameKind, SecondStep, first_step, second_step};
 use super::{FrameCounts, Reach, Sweep, Table};
 use crate::frame::{FrameRun, ZeroedFrame};
-use crate::pages::{frame_after, indices, page_at};
+use crate::pages::{PAGE_BYTES, indices, page_at};
 use crate::tlb::{FlushBatch, Flushed};
 
 /// The number of neighbouring entries that are examined together. A power of two.
@@ -85,9 +85,11 @@ impl Table<'_> {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut uncounted = FrameCounts::default();
         let places = indices(pages, self.level);
+        // A table that was cut off still has its count, and no other entries.
+        let mut left = if reach == Reach::CutOff { self.used_entries() } else { u64::MAX };
         let entries = self.whole();
         let mut next = places.start;
-        loop {
+        while left > 0 {
             next = skip_absent(entries, next..places.end);
             if next == places.end {
                 break;
@@ -95,10 +97,12 @@ impl Table<'_> {
             let step = second_step(state(&entries[next]), PageTableLevel::One, reach);
             let SecondStep::Take(frame, kind) = step else {
                 next += 1;
+                left -= 1;
                 continue;
             };
-            let taken = empty_run(entries, next..places.end, frame);
+            let taken = empty_run(entries, next..places.end);
             next += taken;
+            left -= taken as u64;
             if let Some(kind) = kind {
                 uncounted.add(kind, taken as u64);
             }
@@ -149,17 +153,30 @@ impl Table<'_> {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut bits = PageBits::default();
         let places = indices(pages, self.level);
+        let mut left = self.used_entries();
         let entries = self.whole();
         let mut next = places.start;
-        loop {
+        while left > 0 {
             next = skip_absent(entries, next..places.end);
             if next == places.end {
-                return bits;
+                break;
             }
-            let rest = entries.iter_mut().skip(next).take(places.end - next);
-            let run = rest.take_while(|entry| is_wanted(entry)).count();
+            let run = count_run(entries, next..places.end, &is_wanted);
             set_bits(&mut bits, next - places.start, run);
             next += run.max(1);
+            left -= run.max(1) as u64;
+        }
+        bits
+    }
+
+    /// Returns the most entries of the table that are not absent. A walk may end after so many.
+    ///
+    /// An emptied table has no count while its entries are detached, so for such a table this is
+    /// the largest number.
+    fn used_entries(&self) -> u64 {
+        match occupancy(self.owner) {
+            0 => u64::MAX,
+            count => count,
         }
     }
 
@@ -231,20 +248,39 @@ fn skip_absent(entries: &PageTable, places: Range<usize>) -> usize {
 /// The mask shows the compiler that all places are in the table.
 #[inline]
 fn is_group_absent(entries: &PageTable, first: usize) -> bool {
-    (0..GROUP).fold(true, |absent, place| absent & entries[(first & GROUPS) | place].is_unused())
+    let group = (0..GROUP).map(|place| &entries[(first & GROUPS) | place]);
+    group.fold(0, |bits, entry| bits | entry.addr().as_u64() | entry.flags().bits()) == 0
 }
 
-/// Clears the first entry at these places, which owns this frame, and those after it that own
-/// the frames after it in the same state. Returns their number.
+/// Returns the number of entries that are wanted, from the first of these places on and without a
+/// gap. In a densely written table these are many, so groups are examined at once.
 #[inline]
-fn empty_run(entries: &mut PageTable, places: Range<usize>, frame: PhysFrame) -> usize {
-    let kind = kind_bits(&entries[places.start]);
-    let mut next = frame;
-    let follows = |entry: &&mut PageTableEntry| {
-        let is_next = kind_bits(entry) == kind && frame_of(entry) == next;
-        next = frame_after(next, 1);
-        is_next
+fn count_run(
+    entries: &PageTable,
+    places: Range<usize>,
+    is_wanted: impl Fn(&PageTableEntry) -> bool,
+) -> usize {
+    let is_group_wanted = |first: usize| {
+        (0..GROUP).fold(true, |all, place| all & is_wanted(&entries[(first & GROUPS) | place]))
     };
-    let entries = entries.iter_mut().skip(places.start).take(places.len());
-    entries.take_while(follows).map(PageTableEntry::set_unused).count()
+    let mut next = places.start;
+    while next < places.end && is_wanted(&entries[next]) {
+        let is_group = next.is_multiple_of(GROUP) && places.end - next >= GROUP;
+        next += if is_group && is_group_wanted(next) { GROUP } else { 1 };
+    }
+    next - places.start
+}
+
+/// Clears the first entry at these places, which owns a frame, and those after it that own the
+/// frames after it in the same state. Returns their number.
+#[inline]
+fn empty_run(entries: &mut PageTable, places: Range<usize>) -> usize {
+    let mut expected = owned_number(&entries[places.start]);
+    let mut next = places.start;
+    while next < places.end && owned_number(&entries[next]) == expected {
+        entries[next].set_unused();
+        expected += PAGE_BYTES;
+        next += 1;
+    }
+    next - places.start
 }

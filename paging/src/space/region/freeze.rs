@@ -10,8 +10,7 @@
 //! held.
 
 use alloc::sync::Arc;
-use alloc::vec::{self, Vec};
-use core::mem;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use x86_64::structures::paging::Page;
@@ -21,12 +20,7 @@ use super::{RELEASE_BATCH, Region};
 use crate::frame::FrameRun;
 use crate::pages::ENTRIES;
 use crate::platform::Platform;
-use crate::record::{Attached, CLUSTER_PAGES, Cluster, Share, Taken, each_bit, ones, words};
-
-/// The most frames that one batch of a sweep takes out of the tables: less than one table more than
-/// [`RELEASE_BATCH`].
-const MOST_AT_ONCE: usize = 8192 + ENTRIES;
-const _: () = assert!(MOST_AT_ONCE as u64 >= RELEASE_BATCH + ENTRIES as u64);
+use crate::record::{Attached, CLUSTER_PAGES, Cluster, Originals, Placed, ones, words};
 
 /// The pages of a cluster that own a frame: the number of the cluster, and a bit for each.
 type Owned = (u64, u64);
@@ -64,7 +58,7 @@ impl<'a, P: Platform> Region<'a, P> {
         self.reclaim(u64::MAX);
         // Nothing touches the region meanwhile, so the fault path does not miss the record's part.
         let attached = self.with_mapping(|mapping| mapping.record.image.take());
-        let drafted = match self.draft(attached.as_ref()) {
+        let drafted = match self.draft(attached.as_ref().unwrap_or(&Attached::default())) {
             Ok(Some(draft)) => return Ok(self.put_in_place(draft, attached)),
             Ok(None) => Ok(()),
             Err(error) => Err(error),
@@ -78,27 +72,31 @@ impl<'a, P: Platform> Region<'a, P> {
 
     /// Prepares an image for the pages that own a frame, and the rest of the one that is attached.
     /// Returns `None` if nothing has changed since that was attached.
-    fn draft(&self, attached: Option<&Attached>) -> Result<Option<Draft<'a, P>>, FreezeError> {
+    fn draft(&self, attached: &Attached) -> Result<Option<Draft<'a, P>>, FreezeError> {
         let owned = self.owned()?;
-        let is_changed = |attached: &Attached| !owned.is_empty() || attached.next_forgotten(0).is_some();
-        if attached.is_some_and(|attached| !is_changed(attached)) {
+        if owned.is_empty() && attached.next_forgotten(0).is_none() {
             return Ok(None);
         }
-        let mut draft = Draft::new(Image::new(self.space));
-        let before = attached.map_or(0, Attached::cluster_count);
-        reserve(draft.image_mut().originals_mut().clusters_mut(), before + owned.len())?;
-        let mut taken = attached.into_iter().flat_map(Attached::clusters).peekable();
+        let mut rest = attached.clusters();
+        let mut draft = Draft::new(Image::new(self.space), rest.len() + owned.len(), owned.len())?;
         let mut owned = owned.into_iter().peekable();
+        let mut forgotten = attached.forgotten().peekable();
         loop {
-            let numbers = [taken.peek().map(|taken| taken.number), owned.peek().map(|owned| owned.0)];
+            let numbers = [owned.peek().map(|owned| owned.0), forgotten.peek().copied()];
             let Some(number) = numbers.into_iter().flatten().min() else { break };
-            let taken = taken.next_if(|taken| taken.number == number);
             let own = owned.next_if(|owned| owned.0 == number).map_or(0, |owned| owned.1);
-            draft.add(number, own, taken)?;
+            forgotten.next_if_eq(&number);
+            let (unchanged, changed) = rest.split_at(rest.partition_point(|placed| placed.number < number));
+            draft.originals_mut().share(unchanged);
+            rest = changed;
+            let before = rest.first().filter(|before| before.number == number);
+            let before = before.map(|before| (before, attached.taken_of(before) & !own));
+            rest = &rest[usize::from(before.is_some())..];
+            draft.add(number, own, before)?;
         }
+        draft.originals_mut().share(rest);
         let words = words(draft.image.originals().frame_count());
         reserve(&mut draft.room, words)?;
-        reserve(&mut draft.runs, draft.own_frames.min(MOST_AT_ONCE))?;
         let own_frames = draft.own_frames as u64;
         self.space.env.lock(self.shard, |state| {
             let mapping = state.mapping(self.base(), &self.space.env.platform).expect(super::HAS_RECORD);
@@ -112,12 +110,9 @@ impl<'a, P: Platform> Region<'a, P> {
         let mut owned = Vec::new();
         let mut from = 0;
         while let Some((first, bits)) = self.with_mapping(|mut mapping| mapping.next_owned(from)) {
-            for (cluster, bits) in (first / CLUSTER_PAGES..).zip(bits) {
-                if bits != 0 {
-                    reserve(&mut owned, 1)?;
-                    owned.push((cluster, bits));
-                }
-            }
+            reserve(&mut owned, bits.len())?;
+            let clusters = (first / CLUSTER_PAGES..).zip(bits);
+            owned.extend(clusters.filter(|(_, bits)| *bits != 0));
             from = first + ENTRIES as u64;
         }
         Ok(owned)
@@ -130,11 +125,11 @@ impl<'a, P: Platform> Region<'a, P> {
         while !rest.is_empty() {
             self.with_mapping(|mut mapping| {
                 let end = mapping.batch_end(rest, RELEASE_BATCH);
-                mapping.take_frames(Page::range(rest.start, end), &mut draft.runs);
+                mapping.take_frames(Page::range(rest.start, end), |frames| draft.place(frames));
                 rest.start = end;
             });
-            draft.place_frames();
         }
+        debug_assert_eq!(draft.placed, draft.pending.len(), "each page that owns a frame has given it");
         let frames_moved = draft.own_frames as u64;
         env.image_frames.fetch_add(frames_moved, Ordering::Relaxed);
         let Draft { image, room, .. } = draft;
@@ -164,121 +159,62 @@ struct Draft<'a, P: Platform> {
     /// The number of `pending` clusters that are complete.
     placed: usize,
     own_frames: usize,
-    /// Frames on their way from the tables to the clusters.
-    runs: Vec<FrameRun>,
     /// Room for the bits of the region's record.
     room: Vec<u64>,
 }
 
-/// A cluster that has only those frames of the region's old image that the new one keeps.
+/// A cluster that lacks frames of the region. It has capacity for them.
 struct Pending {
     /// Its index in the image.
     index: usize,
-    /// The pages that get a frame of the region.
-    own: u64,
-    /// Room for all of its frames.
-    room: Cluster,
+    /// The pages whose frames it lacks.
+    missing: u64,
 }
 
 impl<'a, P: Platform> Draft<'a, P> {
-    fn new(image: Image<'a, P>) -> Self {
+    /// A draft with room for this number of clusters, of which some lack frames.
+    fn new(image: Image<'a, P>, clusters: usize, pending: usize) -> Result<Self, FreezeError> {
         let image = Arc::new(image);
-        Self { image, pending: Vec::new(), placed: 0, own_frames: 0, runs: Vec::new(), room: Vec::new() }
+        let mut draft = Self { image, pending: Vec::new(), placed: 0, own_frames: 0, room: Vec::new() };
+        reserve(draft.originals_mut().clusters_mut(), clusters)?;
+        reserve(&mut draft.pending, pending)?;
+        Ok(draft)
     }
 
-    fn image_mut(&mut self) -> &mut Image<'a, P> {
-        Arc::get_mut(&mut self.image).expect("the draft has the only reference")
+    fn originals_mut(&mut self) -> &mut Originals {
+        Arc::get_mut(&mut self.image).expect("the draft has the only reference").originals_mut()
     }
 
-    /// Adds a cluster with pages that own a frame, and with those that are still taken from the
-    /// image before.
-    fn add(&mut self, number: u64, own: u64, before: Option<Taken<'_>>) -> Result<(), FreezeError> {
-        let (present, taken) = before.as_ref().map_or((0, 0), |before| (before.present, before.taken));
-        let kept = taken & !own;
-        if let Some(before) = before.as_ref().filter(|_| own == 0 && kept == present) {
-            let shared = Arc::clone(before.cluster);
-            self.image_mut().originals_mut().push(number, present, shared);
+    /// Adds a cluster with pages that own a frame, and with `kept` pages of a cluster of the image
+    /// before.
+    fn add(&mut self, number: u64, own: u64, kept: Option<(&Placed, u64)>) -> Result<(), FreezeError> {
+        let present = own | kept.map_or(0, |(_, kept)| kept);
+        if present == 0 {
             return Ok(());
         }
-        if own | kept == 0 {
-            return Ok(());
+        let (mut cluster, frames) = (Cluster::new(), ones(present));
+        reserve(&mut cluster, frames)?;
+        if let Some((before, kept)) = kept {
+            self.image.space().share_frames(kept, before, &mut cluster)?;
         }
-        let mut cluster = Cluster::new();
-        reserve(&mut cluster, ones(kept))?;
         if own != 0 {
-            let mut room = Cluster::new();
-            reserve(&mut room, ones(own | kept))?;
-            reserve(&mut self.pending, 1)?;
             let index = self.image.originals().clusters().len();
-            self.pending.push(Pending { index, own, room });
-            self.own_frames += ones(own);
+            self.pending.push(Pending { index, missing: own });
+            self.own_frames += frames - cluster.len();
         }
-        let space = self.image.space();
-        if let Some(before) = before {
-            space.share_frames(kept, present, before.cluster, &mut cluster)?;
-        }
-        self.image_mut().originals_mut().push(number, own | kept, Arc::new(cluster));
+        self.originals_mut().push(number, present, Arc::new(cluster));
         Ok(())
     }
 
-    /// Moves frames into their clusters, whose pages they were taken from in ascending order.
-    fn place_frames(&mut self) {
+    /// Puts frames into their clusters, whose pages they were taken from in ascending order. It
+    /// uses no heap.
+    fn place(&mut self, mut frames: FrameRun) {
         let originals =
             Arc::get_mut(&mut self.image).expect("the draft has the only reference").originals_mut();
-        let mut frames = Frames { runs: self.runs.drain(..), front: None };
-        while !frames.is_empty() {
-            let Pending { index, own, room } = &mut self.pending[self.placed];
-            let placed = &mut originals.clusters_mut()[*index];
-            let cluster = Arc::get_mut(&mut placed.cluster).expect("no other image has a new cluster");
-            let kept = mem::replace(cluster, mem::take(room));
-            merge(*own, placed.present, kept.into_iter(), &mut frames, cluster);
-            self.placed += 1;
-        }
-    }
-}
-
-/// Frames that were taken out of the tables, in the order of their pages.
-struct Frames<'a> {
-    runs: vec::Drain<'a, FrameRun>,
-    /// What is left of the run that was taken last.
-    front: Option<FrameRun>,
-}
-
-impl Frames<'_> {
-    fn is_empty(&mut self) -> bool {
-        self.front = self.front.take().filter(|run| run.len() > 0).or_else(|| self.runs.next());
-        self.front.is_none()
-    }
-
-    /// Moves `count` frames to a cluster, which has capacity for them.
-    fn move_to(&mut self, count: usize, cluster: &mut Cluster) {
-        let end = cluster.len() + count;
-        while cluster.len() < end && !self.is_empty() {
-            let run = self.front.as_mut().map(|run| run.take_front((end - cluster.len()) as u64));
-            if let Some(run) = run {
-                cluster.extend(Share::of_run(run));
-            }
-        }
-        debug_assert_eq!(cluster.len(), end, "each page that owns a frame has given it");
-    }
-}
-
-/// Merges the frames of `own` pages and those of the other pages that are `present`.
-fn merge(
-    own: u64,
-    present: u64,
-    mut kept: vec::IntoIter<Share>,
-    frames: &mut Frames<'_>,
-    cluster: &mut Cluster,
-) {
-    if own == present {
-        return frames.move_to(ones(own), cluster);
-    }
-    for bit in each_bit(present) {
-        if own & 1 << bit == 0 {
-            cluster.extend(kept.next());
-        } else {
-            frames.move_to(1, cluster);
+        while frames.len() > 0 {
+            let Pending { index, missing } = &mut self.pending[self.placed];
+            *missing = originals.clusters_mut()[*index].fill(*missing, &mut frames);
+            self.placed += usize::from(*missing == 0);
         }
     }
 }
