@@ -35,6 +35,8 @@ pub(crate) struct Machine {
 pub(crate) struct Cpu {
     pub(crate) machine: Rc<Machine>,
     number: usize,
+    /// The CPU on which the thread reads a number, before it moves to this one
+    first: StdCell<Option<usize>>,
 }
 
 /// Runs the test once for each interleaving, each time on a new machine.
@@ -48,7 +50,7 @@ pub(crate) fn in_every_order(test: impl Fn([Cpu; CPUS]) + Sync + Send + 'static)
             is_reused: from_fn(|_| Cell::new(false)),
             tlbs: from_fn(|_| Cell::new(None)),
         });
-        let cpus = from_fn(|number| Cpu { machine: Rc::clone(&machine), number });
+        let cpus = from_fn(|number| Cpu { machine: Rc::clone(&machine), number, first: StdCell::new(None) });
         for cpu in &cpus {
             machine.cpus.flush_this(cpu);
             machine.cpus.take_wanted(cpu);
@@ -69,6 +71,12 @@ pub(crate) fn join<A: 'static, B: 'static>(
 }
 
 impl Cpu {
+    /// Returns the CPU for a thread that is on `first` when it reads the number of its CPU, and
+    /// then moves to this one.
+    pub(crate) fn moved_from(&self, first: &Self) -> Self {
+        Self { first: StdCell::new(Some(first.number)), ..self.clone() }
+    }
+
     pub(crate) fn enter(&self) {
         self.machine.cpus.enter(&self.machine.seat, self);
     }
@@ -174,54 +182,9 @@ unsafe impl Platform for Cpu {
     }
 
     fn cpu(&self) -> usize {
-        self.number
-    }
-
-    fn cpus(&self) -> usize {
-        CPUS
-    }
-}
-
-/// A thread that moves to another CPU after it has read the number of the first one.
-pub(crate) struct Moved {
-    from: Cpu,
-    to: Cpu,
-    is_on_first: StdCell<bool>,
-}
-
-impl Moved {
-    pub(crate) fn new(from: &Cpu, to: &Cpu) -> Self {
-        Self { from: from.clone(), to: to.clone(), is_on_first: StdCell::new(true) }
-    }
-
-    pub(crate) fn enter(&self) {
-        let Machine { cpus, seat, .. } = &*self.to.machine;
-        cpus.enter(seat, self);
-    }
-}
-
-// SAFETY: no address space uses the platform.
-unsafe impl Platform for Moved {
-    type Frames = Unused;
-
-    fn frames(&self) -> &Unused {
-        &Unused
-    }
-
-    fn flush(&self, _: Page) {
-        self.flush_all();
-    }
-
-    fn flush_all(&self) {
-        self.to.flush_all();
-    }
-
-    fn cpu(&self) -> usize {
-        if self.is_on_first.replace(false) {
-            self.to.migrate();
-            return self.from.number;
-        }
-        self.to.number
+        let Some(first) = self.first.take() else { return self.number };
+        self.migrate();
+        first
     }
 
     fn cpus(&self) -> usize {

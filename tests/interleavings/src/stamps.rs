@@ -3,7 +3,7 @@
 use loom::sync::atomic::{AtomicBool, Ordering};
 use std::rc::Rc;
 
-use crate::machine::{Cpu, Moved, in_every_order, join};
+use crate::machine::{Cpu, in_every_order, join};
 
 #[test]
 fn a_cpu_that_enters_drops_what_a_relief_has_changed() {
@@ -115,7 +115,7 @@ fn a_thread_that_moves_when_it_is_about_to_enter_drops_what_was_changed() {
         this.enter();
         this.replace_frame();
         this.leave();
-        Moved::new(&this, &other).enter();
+        other.moved_from(&this).enter();
         other.access();
     });
 }

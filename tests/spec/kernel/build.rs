@@ -1,5 +1,0 @@
-//! Links the kernel.
-
-fn main() {
-    palimpsest_kernel_build::link();
-}
