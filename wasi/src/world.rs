@@ -3,7 +3,7 @@
 //! The methods are called from a host function, without a lock held, and block the calling guest
 //! until they return. A clock that must not block returns [`Wait::Pause`].
 
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
 use core::fmt::Debug;
 use thiserror::Error;
 
@@ -101,13 +101,23 @@ pub trait Blocks: Send {
 }
 
 /// A block of a file. Dropping it releases it. Forks share the blocks of their snapshot, and
-/// nothing writes to a block that is shared.
+/// nothing writes to a block that is shared. A box is a block on the kernel's heap.
 pub trait Block: Send + Sync + Debug {
     /// Returns the bytes.
     fn bytes(&self) -> &[u8; BLOCK_BYTES];
 
     /// Returns the bytes for writing.
     fn bytes_mut(&mut self) -> &mut [u8; BLOCK_BYTES];
+}
+
+impl Block for Box<[u8; BLOCK_BYTES]> {
+    fn bytes(&self) -> &[u8; BLOCK_BYTES] {
+        self
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8; BLOCK_BYTES] {
+        self
+    }
 }
 
 /// An input without bytes, and an output that discards them.

@@ -271,25 +271,12 @@ fn slices(engine: &Engine, module: &Module, linker: &Linker<Data>) -> Result<(),
     }
 }
 
-/// A block of a file, on the kernel's heap.
-#[derive(Debug)]
-struct HeapBlock(Box<[u8; BLOCK_BYTES]>);
-
-impl Block for HeapBlock {
-    fn bytes(&self) -> &[u8; BLOCK_BYTES] {
-        &self.0
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8; BLOCK_BYTES] {
-        &mut self.0
-    }
-}
-
+/// Blocks of files on the kernel's heap.
 struct HeapBlocks;
 
 impl Blocks for HeapBlocks {
     fn allocate(&mut self) -> Option<Arc<dyn Block>> {
-        Some(Arc::new(HeapBlock(Box::new([0; BLOCK_BYTES]))))
+        Some(Arc::new(Box::new([0; BLOCK_BYTES])))
     }
 }
 

@@ -226,24 +226,10 @@ impl Content {
             let left = left.ok_or(StateError::Number { what: "block of a file", number })?;
             // The bytes beyond the end of a file are zero.
             bytes[left.min(BLOCK_BYTES)..].fill(0);
-            if blocks.insert(number, Arc::new(HeapBlock(bytes))).is_some() {
+            if blocks.insert(number, Arc::new(bytes)).is_some() {
                 return Err(StateError::Number { what: "block of a file", number });
             }
         }
         Ok(Self::Scratch { len, blocks: Arc::new(blocks) })
-    }
-}
-
-/// A block on the kernel's heap.
-#[derive(Debug)]
-struct HeapBlock(Box<[u8; BLOCK_BYTES]>);
-
-impl Block for HeapBlock {
-    fn bytes(&self) -> &[u8; BLOCK_BYTES] {
-        &self.0
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8; BLOCK_BYTES] {
-        &mut self.0
     }
 }
