@@ -26,6 +26,11 @@ pub(crate) fn linker() -> Linker<Wasi> {
     linker
 }
 
+/// Returns the module of a [`Guest`].
+pub(crate) fn module(engine: &Engine) -> Module {
+    Module::new(engine, &wat::parse_str(guest_wat()).unwrap()).unwrap()
+}
+
 /// An instance that exports a wrapper for every function of preview 1.
 pub(crate) struct Guest {
     pub(crate) store: Store<Wasi>,
@@ -54,9 +59,13 @@ impl Guest {
     }
 
     pub(crate) fn in_world(engine: &Engine, wasi: Wasi) -> Self {
-        let module = Module::new(engine, &wat::parse_str(guest_wat()).unwrap()).unwrap();
-        let mut store = Store::new(engine, wasi);
-        let instance = linker().instantiate(&mut store, &module).unwrap();
+        Self::of(&module(engine), wasi)
+    }
+
+    /// Returns an instance of a module that [`module`] has made.
+    pub(crate) fn of(module: &Module, wasi: Wasi) -> Self {
+        let mut store = Store::new(module.engine(), wasi);
+        let instance = linker().instantiate(&mut store, module).unwrap();
         let memory = instance.get_memory(&store, "memory").unwrap();
         Self { store, instance, memory }
     }
