@@ -14,7 +14,7 @@
 //! - [`iso`]: CD images that boot a kernel by GRUB or Limine;
 //! - [`job`]: a guest with everything that it is given, ready to be booted;
 //! - [`recording`]: a run whose output is kept, with the frames at each line;
-//! - [`progress`]: which work goes on;
+//! - [`progress`]: messages about long work;
 //! - [`workers`]: work on several threads;
 //! - [`tally`] and [`digits`]: counts and numbers as people read them.
 

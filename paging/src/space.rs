@@ -15,10 +15,10 @@
 //! - `placement` guards the free addresses, and the opening and closing of shards. Only the reserve
 //!   and the drop of a region take it.
 //! - The lock of a *shard* guards the tables and the records of its regions. Faults and clears take
-//!   it. A shard is one region of 1 GiB or more, or 1 GiB that smaller regions have in common,
-//!   which the same CPU has made. So faults and clears of different stores take different locks. A
-//!   CPU never holds the locks of two shards: what a fault needs from another shard it gets between
-//!   two attempts, with no lock held.
+//!   it. A shard is one region of 1 GiB or more, or 1 GiB that smaller regions of one CPU share. So
+//!   faults and clears of different stores take different locks. A CPU never holds the locks of two
+//!   shards. A fault that needs something from another shard gets it between two attempts, with no
+//!   lock held.
 //! - The lock of a *sink* guards its loan.
 //! - *Limbo* is the queue of table frames that wait until other CPUs have flushed. Its lock is held
 //!   for a bounded number of them.

@@ -370,14 +370,14 @@ fn frames_of(span: Span) -> u64 {
     if span.is_empty() { 0 } else { span.end().div_ceil(FRAME_BYTES) - span.start() / FRAME_BYTES }
 }
 
-// SAFETY: 1. [`Block::with_span`] passes bytes that no other block owns, and places none there
-//            until they are passed on. Of these, the block owns those below the limit until it is
-//            dropped. A block that is placed above takes the bytes out of the reach for good, so
-//            that the limit never rises over them.
+// SAFETY: 1. [`Block::with_span`] passes bytes that no other block owns, and no other block is
+//            placed there before it returns. The block owns the bytes below its limit until it is
+//            dropped. A block that is placed into its reach lowers the reach for good, so the limit
+//            never rises over that block.
 //         2. `attach` writes the parts of the image, in their order, and nothing else. `freeze`
 //            copies bytes, and writes none.
-//         3. [`LiveBytes::zero`] writes zeros over exactly the span. What of it is lent is zeroed
-//            by [`Arenas::recall`], before it is read.
+//         3. [`LiveBytes::zero`] writes zeros over exactly the span. [`Arenas::recall`] zeroes lent
+//            bytes before they are read.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl LinearRegion for Slot {
     fn capacity(&self) -> u64 {

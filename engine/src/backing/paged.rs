@@ -288,8 +288,8 @@ struct PagedRegion<P: Platform + 'static> {
 //         2. The paging crate maps each page of the image, or a copy of it, until the page is
 //            cleared.
 //         3. Under every strategy the paging crate leaves each page zeroed, or absent so that it
-//            reads as zero at the next touch. The bytes at the ends that are no whole page are
-//            zeroed by `Region::zero_part`, or by [`LiveBytes::zero`].
+//            reads as zero at the next touch. `Region::zero_part` or [`LiveBytes::zero`] zeroes
+//            the parts of pages at the ends.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
     fn capacity(&self) -> u64 {

@@ -2,11 +2,11 @@
 //!
 //! wasmi's fast dispatch is a chain of tail calls, which LLVM emits only under some profiles and
 //! for some targets. Elsewhere each interpreted instruction keeps a stack frame, and the stack of a
-//! kernel overflows without a message. The check runs a loop of the kinds of instruction that were
-//! seen to fail (calls, indirect calls, accesses of memory and of tables) and compares the native
-//! stack pointer in a host call before the loop with that after it. Each run has twice as many
-//! rounds as the last one, and the first that shows growth ends the check. So the check fits a
-//! small stack even in a build in which every instruction keeps 120 bytes, as was seen without LTO.
+//! kernel overflows without a message. The check runs a loop of the kinds of instruction that have
+//! failed (calls, indirect calls, accesses of memory and of tables). It compares the native stack
+//! pointer in host calls before and after the loop. Each run has twice as many rounds as the last
+//! one, and the first run that shows growth ends the check. So the check fits a small stack, even
+//! in a build without LTO in which every instruction keeps 120 bytes.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -8,13 +8,12 @@
 //! - A store of an integer whose address and value are the same local, in a memory other than 0 or
 //!   with an offset above 65,535. wasmi has no instruction for a value that is in the accumulator
 //!   together with its address, and panics.
-//! - A block with parameters above a local on the operand stack. wasmi keeps such a local as a
-//!   reference until the local is written. It must copy all of them to slots before control flow
-//!   can split, but it leaves out one for each parameter of the block, also where that parameter
-//!   is not a local itself. A write of the local inside the block then makes the copy on one path
-//!   only, and on the other paths the slot contains a stale value. If the local is a reference,
-//!   the guest could call what the slot happens to contain. A block without parameters leaves out
-//!   none.
+//! - A block with parameters above a local on the operand stack. wasmi keeps a reference to such a
+//!   local until the local is written. It must copy all of these locals to slots before control
+//!   flow can split. However, it skips as many as the block has parameters, even if the parameters
+//!   are not locals. A write of a skipped local inside the block makes the copy on one path only,
+//!   and on the other paths the slot contains a stale value. If the local is a reference, the guest
+//!   could call whatever the slot contains. Blocks without parameters are not affected.
 
 use alloc::vec::Vec;
 use wasm_encoder::ValType;

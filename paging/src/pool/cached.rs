@@ -279,8 +279,8 @@ impl<C> fmt::Debug for CachedPool<C> {
 //    has zeroed them, and nothing writes a free frame.
 // 3. The pool and the caches count reserved frames. The sum of their counts is the number of frames
 //    that were reserved and are not allocated. The pool and each cache have at least as many free
-//    frames as they count. A request that finds none in the cache is passed to the pool after all
-//    caches were emptied into it.
+//    frames as they count. If a cache cannot serve a request, all caches are emptied into the pool,
+//    which then serves it.
 unsafe impl<C: Fn() -> usize> FrameSource for CachedPool<C> {
     #[inline(always)]
     fn allocate(&self, request: Request) -> Option<Allocation> {

@@ -46,9 +46,9 @@ impl AnchoredRegion {
                 //            other user now. Those below the limit have none until the region is
                 //            dropped. The anchor above keeps the region alive until the wasmi store
                 //            is dropped.
-                //         2. wasmi keeps a pointer and a length of the slice. It makes slices of it
-                //            up to the size of its memory, and [`grow`](super::grow()) lets that
-                //            size rise no further than the limit.
+                //         2. wasmi keeps the slice's pointer and length, and makes slices up to
+                //            the size of its memory. [`grow`](super::grow()) keeps that size within
+                //            the limit.
                 //         3. [`LinearRegion::clear`] and [`LinearRegion::attach`] work on the range
                 //            that wasmi's own pointer names.
                 let slice = unsafe { bytes.as_mut() };

@@ -24,10 +24,11 @@ const fn is_aligned_by_malloc(layout: Layout) -> bool {
     layout.align() <= 8 || (layout.align() == 16 && layout.size() >= 16)
 }
 
-// SAFETY: 1. The host returns blocks that do not overlap and have at least the requested size.
-// 2. Blocks have the alignment of the layout, by `is_aligned_by_malloc` or by request. 3. No
-//    function here unwinds. 4. A block is valid until it is freed. The guest cannot write to the
-//    book-keeping.
+// SAFETY:
+// 1. The host returns blocks that do not overlap and have at least the requested size.
+// 2. Blocks have the alignment of the layout, by `is_aligned_by_malloc` or by request.
+// 3. No function here unwinds.
+// 4. A block is valid until it is freed, because the guest cannot write to the host's records.
 unsafe impl GlobalAlloc for HostHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_aligned_by_malloc(layout) {
