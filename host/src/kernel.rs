@@ -73,11 +73,8 @@ impl Image {
     /// The kernel that runs a guest or takes the tour.
     pub const KERNEL: Self = Self::new("palimpsest-kernel-demo", "kernel");
 
-    /// The kernel of the emulator tests.
+    /// The kernel of the emulator tests, which are the specification's too.
     pub const TESTS: Self = Self::new("palimpsest-vm-tests", "vm-tests");
-
-    /// The kernel of the specification's tests.
-    pub const SPEC: Self = Self::new("palimpsest-spec-kernel", "spec");
 
     /// The benchmark's kernel, for one CPU.
     pub const BENCH: Self = Self::new("palimpsest-bench-kernel", "bench");

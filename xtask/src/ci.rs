@@ -73,7 +73,7 @@ const PACKAGES: &str = "package --no-verify --allow-dirty --package=palimpsest-p
 
 /// Everything that ends up in the kernel.
 const KERNEL: &str = "clippy --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
-                      --package=palimpsest-vm-tests --package=palimpsest-spec-kernel --package=palimpsest-engine --package=palimpsest-paging \
+                      --package=palimpsest-vm-tests --package=palimpsest-engine --package=palimpsest-paging \
                       --package=palimpsest-heap --package=palimpsest-wasi --package=palimpsest-sse2-floats \
                       -- -D warnings";
 
@@ -95,7 +95,7 @@ const FUZZ_TESTS: &str = "test --manifest-path=fuzz/Cargo.toml --no-default-feat
 
 /// The documentation of what only builds for a kernel's target.
 const KERNEL_DOCS: &str = "doc --no-deps --package=palimpsest-kernel-demo --package=palimpsest-bench-kernel \
-                           --package=palimpsest-vm-tests --package=palimpsest-spec-kernel --package=palimpsest-sse2-floats \
+                           --package=palimpsest-vm-tests --package=palimpsest-sse2-floats \
                            --package=palimpsest-embed-minimal --package=palimpsest-limine --package=palimpsest-multiboot2 \
                            --package=palimpsest-threads --package=palimpsest-example-support";
 

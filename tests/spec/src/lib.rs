@@ -3,7 +3,7 @@
 //! The tests are text, and a kernel has no parser for it. So the package `palimpsest-spec-host`
 //! parses them and writes a [`stream`] of commands with binary modules. This crate defines the
 //! stream. With the feature `run` it has a [`runner`] that executes the commands through the public
-//! API of `palimpsest-engine`, on any backing. The kernel in `tests/spec/kernel` runs the stream on
+//! API of `palimpsest-engine`, on any backing. The kernel in `tests/vm` runs the stream on
 //! demand-paged memory, the program `spec-host` on a byte slice, and the firmware in
 //! `tests/spec/firmware` on one with 32-bit addresses. All count with [`Totals`].
 

@@ -5,6 +5,8 @@
 //! test. A test that passes ends with the line
 //! [`TestsComplete`](palimpsest_protocol::console::TestsComplete) and the exit status success. The
 //! host judges: a test passes only if status, line and time limit agree.
+//!
+//! `cargo xtask test --spec` boots it once for all tests of the specification.
 
 #![no_std]
 #![no_main]
@@ -34,6 +36,7 @@ mod registers;
 mod roots;
 mod self_tests;
 mod soak;
+mod specification;
 mod wasm;
 mod wasm_bulk;
 mod wasm_forks;
@@ -119,8 +122,9 @@ fn main(machine: Machine) -> ExitStatus {
         Task::Test(name) => run_one(&machine, name),
         Task::Soak(plan) if machine.cpus() > 1 => cpus_stores::soak(&machine, plan),
         Task::Soak(plan) => soak::run(&machine, plan),
-        other @ (Task::Tour | Task::Run(_) | Task::Specification | Task::Measure(_)) => {
-            println!("this kernel supports the tasks ListTests, Test and Soak, not {other:?}");
+        Task::Specification => specification::run(&machine),
+        other @ (Task::Tour | Task::Run(_) | Task::Measure(_)) => {
+            println!("this kernel supports the tasks ListTests, Test, Soak and Specification, not {other:?}");
             ExitStatus::GuestFailed
         }
     }

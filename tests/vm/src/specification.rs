@@ -1,32 +1,26 @@
-//! Runs the WebAssembly specification's tests in ring 0, on demand-paged memory.
+//! The WebAssembly specification's tests in ring 0, on demand-paged memory.
 //!
-//! `cargo xtask test --spec` boots this kernel with a command stream in the boot archive. The
-//! kernel prints each failure, a line after each file, and the totals last. Each file must release
-//! all of its frames before the next one starts. On a machine with several CPUs each directive is
-//! executed on one that is chosen at random.
+//! `cargo xtask test --spec` boots the kernel with a command stream in the boot archive. The kernel
+//! prints each failure, a line after each file, and the totals last. Each file must release all of
+//! its frames before the next one starts. On a machine with several CPUs each directive is executed
+//! on one that is chosen at random.
 
-#![no_std]
-#![no_main]
-
-extern crate alloc;
-
-use kernel_demo::{ExitStatus, Machine, boot_main, errands, println, stack};
+use kernel_demo::{ExitStatus, Machine, errands, println, stack};
 use palimpsest_engine::{Backing, Paged};
 use palimpsest_spec::{
     COMPLETE, STREAM_FILE, Totals,
     runner::{self, Event, RunError},
 };
 
-boot_main!(main);
-
-fn main(machine: Machine) -> ExitStatus {
+/// Runs all tests and reports them.
+pub(crate) fn run(machine: &Machine) -> ExitStatus {
     let Some(stream) = machine.file(STREAM_FILE) else {
         println!("the boot archive has no {STREAM_FILE}: run `cargo xtask test --spec`, which writes one");
         return ExitStatus::GuestFailed;
     };
     let before = machine.frames().free_frames();
     let mut leaks = 0;
-    let totals = match errands::lend(&machine, || run(&machine, stream, before, &mut leaks)) {
+    let totals = match errands::lend(machine, || run_stream(machine, stream, before, &mut leaks)) {
         Ok(totals) => totals,
         Err(error) => {
             println!("FAILED the tests cannot be run: {error}");
@@ -44,7 +38,12 @@ fn main(machine: Machine) -> ExitStatus {
 }
 
 /// Runs all tests, and counts the files after which not exactly `free_frames` frames are free.
-fn run(machine: &Machine, stream: &[u8], free_frames: u64, leaks: &mut u32) -> Result<Totals, RunError> {
+fn run_stream(
+    machine: &Machine,
+    stream: &[u8],
+    free_frames: u64,
+    leaks: &mut u32,
+) -> Result<Totals, RunError> {
     let backing = Backing::from(Paged::new(machine.space()));
     runner::run_moved(stream, &backing, |work| errands::anywhere(work), &mut |event| {
         println!("{event}");

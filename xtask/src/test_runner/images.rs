@@ -50,7 +50,7 @@ impl Images {
         match self {
             Self::Kernels(target) => {
                 let limine = (target == Target::None).then_some(LIMINE);
-                let kernels = [Image::KERNEL, Image::TESTS, Image::SPEC, Image::BENCH];
+                let kernels = [Image::KERNEL, Image::TESTS, Image::BENCH];
                 let mut images = kernels.into_iter().chain(solo::images(target)).chain(limine);
                 images.try_for_each(|image| kernel::build(workspace, target, image).map(drop))
             }

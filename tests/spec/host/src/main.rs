@@ -4,7 +4,7 @@
 //! [`suites`] has the files, [`encode`] turns them into one command stream, and [`known_misses`]
 //! marks the directives that are known to fail. The stream is run four times: by the program
 //! `spec-host` of `palimpsest-spec` on a byte slice, without and with fuel, by the kernel in
-//! `tests/spec/kernel` on demand-paged memory in ring 0, and by `tests/spec/firmware` on a 32-bit
+//! `tests/vm` on demand-paged memory in ring 0, and by `tests/spec/firmware` on a 32-bit
 //! RISC-V. The run with fuel covers what a metered engine does with bulk instructions. [`judge`]
 //! decides whether a run passed.
 //!
@@ -201,7 +201,7 @@ impl Tests {
             1 => format!("spec/{}", options.target),
             cpus => format!("spec/{}/{cpus}-cpus", options.target),
         };
-        let session = match Session::new(workspace, options.target, Image::SPEC) {
+        let session = match Session::new(workspace, options.target, Image::TESTS) {
             Ok(session) => session,
             Err(error) => {
                 verdict.tally.fail(&name, &format_args!("{error:#}"), "");
