@@ -19,10 +19,12 @@ mod vm;
 
 use crate::cli::TestOptions;
 use anyhow::{Result, ensure};
-use palimpsest_host::kernel::Target;
+use palimpsest_host::boot::Session;
+use palimpsest_host::kernel::{Image, Target};
 use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::tally::Tally;
 use palimpsest_host::workspace::Workspace;
+use std::fmt;
 use std::process::ExitCode;
 
 pub(crate) use host::run as run_host;
@@ -97,6 +99,19 @@ pub(crate) fn run_vm(
     }
     ensure!(tally != Tally::default(), "no emulator test for {cpus} CPUs has `{filter}` in its name");
     Ok(tally)
+}
+
+/// Builds an image and prepares its boots. A failure counts as the failed test `name`.
+fn session(
+    workspace: &Workspace,
+    target: Target,
+    image: Image,
+    name: &dyn fmt::Display,
+    tally: &mut Tally,
+) -> Option<Session> {
+    Session::new(workspace, target, image)
+        .inspect_err(|error| tally.fail(name, &format_args!("{error:#}"), ""))
+        .ok()
 }
 
 /// Prints the output of a passed test if the tests were chosen by a `filter`. The output of a

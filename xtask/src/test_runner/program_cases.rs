@@ -111,13 +111,9 @@ pub(super) fn run(
     if cases.is_empty() && tests.is_empty() {
         return Ok(tally);
     }
-    let session = match Session::new(workspace, target, Image::KERNEL) {
-        Ok(session) => session,
-        Err(error) => {
-            tally.fail(&format_args!("program/{target}/build"), &format_args!("{error:#}"), "");
-            return Ok(tally);
-        }
-    };
+    let name = format!("program/{target}/build");
+    let session = super::session(workspace, target, Image::KERNEL, &name, &mut tally);
+    let Some(session) = session else { return Ok(tally) };
     let programs = Programs { workspace, policy };
     let sessions = session.into_several(workers::count().div_ceil(cpus as usize))?;
     let benches: Vec<_> = sessions.into_iter().map(|session| Bench { programs, session, cpus }).collect();

@@ -41,13 +41,9 @@ pub(super) fn run(workspace: &Workspace, target: Target, filter: &str, cpus: u32
     if chosen.is_empty() {
         return Ok(tally);
     }
-    let session = match Session::new(workspace, target, Image::KERNEL) {
-        Ok(session) => session,
-        Err(error) => {
-            tally.fail(&format_args!("run/{target}/build"), &format_args!("{error:#}"), "");
-            return Ok(tally);
-        }
-    };
+    let name = format!("run/{target}/build");
+    let session = super::session(workspace, target, Image::KERNEL, &name, &mut tally);
+    let Some(session) = session else { return Ok(tally) };
     let sessions = session.into_several(workers::count().div_ceil(cpus as usize))?;
     let progress = |done| Progress::new(&format!("run/{target}: {done} of {} cases", chosen.len()));
     let (mut done, mut waiting) = (0, progress(0));

@@ -7,7 +7,7 @@
 use super::vm::Boot;
 use crate::iso::MULTIBOOT2;
 use anyhow::Result;
-use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
+use palimpsest_host::boot::DEFAULT_MEMORY_MIB;
 use palimpsest_host::kernel::{Image, Target};
 use palimpsest_host::protocol::console::TOUR_PASSED;
 use palimpsest_host::protocol::{Expected, Task};
@@ -168,13 +168,8 @@ impl Solo {
     /// QEMU cannot be started or listened to. A kernel that does not build is a failed test.
     pub(super) fn run(self, workspace: &Workspace, tally: &mut Tally) -> Result<String> {
         let name = format!("vm/{}", self.name);
-        let session = match Session::new(workspace, self.target, self.image) {
-            Ok(session) => session,
-            Err(error) => {
-                tally.fail(&name, &format_args!("{error:#}"), "");
-                return Ok(String::new());
-            }
-        };
+        let session = super::session(workspace, self.target, self.image, &name, tally);
+        let Some(session) = session else { return Ok(String::new()) };
         let machine = Machine {
             memory_mib: self.memory_mib,
             cpus: 1,

@@ -50,13 +50,9 @@ pub(super) fn run(
         setup::require(workspace, kernel.needs(), policy)?;
     }
     let mut tally = Tally::default();
-    let session = match Session::new(workspace, target, Image::TESTS) {
-        Ok(session) => session,
-        Err(error) => {
-            tally.fail(&format_args!("vm/{target}/build"), &format_args!("{error:#}"), "");
-            return Ok(tally);
-        }
-    };
+    let name = format!("vm/{target}/build");
+    let session = super::session(workspace, target, Image::TESTS, &name, &mut tally);
+    let Some(session) = session else { return Ok(tally) };
     let Some(tests) = list(&session, target, &mut tally)? else { return Ok(tally) };
     let (chosen_tests, uncounted): (Vec<_>, Vec<_>) =
         tests.iter().filter(|test| chosen(&test.name)).partition(|test| takes(test, cpus));
