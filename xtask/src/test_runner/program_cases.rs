@@ -63,7 +63,8 @@ const CASES: &[Case] = &[
     case("program/webp", Single::WebP, &[]),
     case("program/python", Single::Python, &["-c", "print(sum(range(10)))"]),
     case("program/zstd", Single::command(Program::Compress), &[]),
-    case("program/sqlite", Single::command(Program::Sqlite), &[]),
+    // Three transactions. More rows repeat the same statements.
+    case("program/sqlite", Single::command(Program::Sqlite), &["/tmp/rows.db", "25000"]),
     Case {
         name: "program/coremark",
         single: Single::command(Program::CoreMark),
