@@ -54,17 +54,17 @@ const LAZY_VALIDATION: &str =
 
 /// The crates of a guest's host without page tables: with 32-bit addresses, then with 64-bit
 /// addresses. Each target is a command: a command for two would give both of them the dispatch of
-/// wasmi that one needs.
-const ON_THUMB: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
+/// wasmi that one needs. They are checked in the profile of the firmware, so that what its build
+/// script links is compiled once.
+const ON_THUMB: &str = "clippy --release --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                         --package=palimpsest-firmware --no-default-features --features=palimpsest-firmware/guard \
                         --target=thumbv7em-none-eabihf -- -D warnings";
-const ON_RISCV32: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
+const ON_RISCV32: &str = "clippy --release --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                           --package=palimpsest-firmware --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
-const SPEC_ON_RISCV32: &str =
-    "clippy --package=palimpsest-spec-firmware --target=riscv32imac-unknown-none-elf -- -D warnings";
-const ON_RISCV64: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
+const SPEC_ON_RISCV32: &str = "clippy --release --package=palimpsest-spec-firmware --target=riscv32imac-unknown-none-elf -- -D warnings";
+const ON_RISCV64: &str = "clippy --release --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                           --no-default-features --target=riscv64gc-unknown-none-elf -- -D warnings";
-const ON_AARCH64: &str = "clippy --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
+const ON_AARCH64: &str = "clippy --release --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                           --no-default-features --target=aarch64-unknown-none -- -D warnings";
 
 /// The crates that are published, as archives of what their users need.
@@ -87,10 +87,10 @@ const STREAM_ALONE: &str = "clippy --package=palimpsest-spec --no-default-featur
 const EXAMPLES: &str = "clippy --package=palimpsest-embed-minimal --package=palimpsest-limine --package=palimpsest-multiboot2 \
                         --package=palimpsest-threads --package=palimpsest-example-support -- -D warnings";
 
-/// The fuzz targets, without libFuzzer, which needs a C++ compiler.
+/// The fuzz targets, without libFuzzer, which needs a C++ compiler. They are checked and tested in
+/// the profile of the bounded run, so that the dependencies are built once.
 const FUZZ: &str =
-    "clippy --manifest-path=fuzz/Cargo.toml --no-default-features --all-targets -- -D warnings";
-/// In the profile of the bounded run, so that the dependencies are built once.
+    "clippy --release --manifest-path=fuzz/Cargo.toml --no-default-features --all-targets -- -D warnings";
 const FUZZ_TESTS: &str = "test --manifest-path=fuzz/Cargo.toml --no-default-features --release";
 
 /// The documentation of what only builds for a kernel's target.
@@ -145,6 +145,8 @@ const HOST: &[Step] = &[
     Step::Check("clippy/wasm/guests", Platform::Host, GUESTS),
     Step::Check("package", Platform::Host, PACKAGES),
     Step::Check("docs/host", Platform::Host, "doc --no-deps"),
+    // `cargo xtask test` runs them. Their build leaves a CPU idle at times, which other lanes use.
+    Step::Check("build/host-tests", Platform::Host, "test --no-run"),
     Step::Build(Images::Firmware),
     Step::Installing("bench/size", &["bench", "--size", "--check"]),
 ];
