@@ -63,14 +63,14 @@ fn first_growth() -> Result<Option<(u32, usize)>, wasmi::Error> {
     let module = module(&engine)?;
     let mut store = wasmi::Store::new(&engine, ());
     let (lowest, highest) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicUsize::new(0)));
-    let mut linker = wasmi::Linker::new(&engine);
     let seen = (Arc::clone(&lowest), Arc::clone(&highest));
-    linker.func_wrap("host", "probe", move || {
+    let probe = wasmi::Func::wrap(&mut store, move || {
         let here = stack_pointer();
         seen.0.fetch_min(here, Ordering::Relaxed);
         seen.1.fetch_max(here, Ordering::Relaxed);
-    })?;
-    let instance = linker.instantiate_and_start(&mut store, &module)?;
+    });
+    // Without a linker, which would be another 3 KB of code in a small program.
+    let instance = wasmi::Instance::new(&mut store, &module, &[probe.into()])?;
     let run = instance.get_typed_func::<u32, ()>(&store, "run")?;
     for iterations in (1..=MOST_ROUNDS.ilog2()).map(|exponent| 1 << exponent) {
         run.call(&mut store, iterations)?;

@@ -7,7 +7,8 @@
 //! Segments are applied in order, and one that does not fit ends the instantiation. Therefore only
 //! the segments before the first one of another kind go into images.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{collections::BinaryHeap, vec::Vec};
+use core::{cmp::Reverse, ops::Range};
 #[cfg(feature = "splice")]
 use wasm_encoder::SectionId;
 #[cfg(feature = "splice")]
@@ -109,7 +110,7 @@ impl<'a> Imaged<'a> {
 
     /// Makes the images of all memories. Returns `None` if one of them cannot be made.
     pub(super) fn make(&self, engine: &Engine) -> Option<MemoryImages> {
-        let images = self.memories().into_iter().filter_map(|memory| {
+        let images = self.memories().filter_map(|memory| {
             let parts = self.parts_of(memory);
             (!parts.is_empty()).then(|| {
                 let charge = engine.images().charge(self.frames_of(memory))?;
@@ -129,21 +130,27 @@ impl<'a> Imaged<'a> {
     fn frames_of(&self, memory: usize) -> u64 {
         let frames = |part: &ImagePart<'_>| {
             let end = part.offset + part.bytes.len() as u64;
-            part.offset / FRAME_BYTES..end.div_ceil(FRAME_BYTES)
+            Reverse((part.offset / FRAME_BYTES, end.div_ceil(FRAME_BYTES)))
         };
         let parts = self.parts.iter().filter(|(of, _)| *of == memory);
-        let frames: BTreeSet<_> = parts.flat_map(|(_, part)| frames(part)).collect();
-        frames.len() as u64
+        // Sorts with less code than `collect` of a `BTreeSet`, which is much of a small program.
+        let mut ranges: BinaryHeap<_> = parts.map(|(_, part)| frames(part)).collect();
+        let (mut frames, mut counted) = (0, 0);
+        while let Some(Reverse((first, end))) = ranges.pop() {
+            frames += end.saturating_sub(first.max(counted));
+            counted = counted.max(end);
+        }
+        frames
     }
 
-    /// Returns the indices of the memories that have parts.
-    fn memories(&self) -> BTreeSet<usize> {
-        self.parts.iter().map(|(memory, _)| *memory).collect()
+    /// Returns the indices up to the last memory that has parts.
+    fn memories(&self) -> Range<usize> {
+        0..self.parts.iter().map(|(memory, _)| memory + 1).max().unwrap_or(0)
     }
 
     fn is_sparse(&self) -> bool {
         let bytes: u64 = self.parts.iter().map(|(_, part)| part.bytes.len() as u64).sum();
-        let frames: u64 = self.memories().into_iter().map(|memory| self.frames_of(memory)).sum();
+        let frames: u64 = self.memories().map(|memory| self.frames_of(memory)).sum();
         frames > MIN_IMAGE_FRAMES + bytes / FRAME_BYTES * 4
     }
 }
@@ -196,3 +203,29 @@ fn writes_imported_tables(scan: &Scan<'_>) -> bool {
 
 #[cfg(feature = "splice")]
 const VALIDATED: &str = "the section has been validated";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_frame_that_parts_touch_is_counted_once() {
+        let part = |offset, bytes| ImagePart { offset, bytes };
+        let imaged = Imaged {
+            parts: [
+                // Frames 2 and 3, then 0, twice a part of 2, and 0 to 3.
+                (1, part(3 * FRAME_BYTES - 1, &[0; 2][..])),
+                (1, part(7, &[0])),
+                (1, part(2 * FRAME_BYTES, &[0; 5])),
+                (1, part(2 * FRAME_BYTES + 9, &[0; 5])),
+                (3, part(1, &[0; 3 * 4096])),
+                (3, part(0, &[])),
+            ]
+            .into(),
+            ..Imaged::default()
+        };
+        assert_eq!([0, 1, 2, 3].map(|memory| imaged.frames_of(memory)), [0, 3, 0, 4]);
+        assert_eq!(imaged.memories(), 0..4);
+        assert_eq!(Imaged::default().memories(), 0..0);
+    }
+}

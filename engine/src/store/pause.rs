@@ -13,7 +13,6 @@ use wasmi::{Val, errors::HostError};
 /// Outside of a task a pause ends the guest like any other error. The same is true if the pause
 /// passes through a nested call. [`Caller::can_pause`](crate::Caller::can_pause) returns whether
 /// it suspends the guest.
-#[derive(Debug)]
 pub struct Pause {
     kind: PauseKind,
     values: Box<[Val]>,
@@ -67,6 +66,14 @@ impl Pause {
     /// Returns the results that the guest gets, or the arguments of the next call.
     pub(crate) fn values(&self) -> &[Val] {
         &self.values
+    }
+}
+
+/// Not derived, because each program would then contain the code that formats floats: an error has
+/// its `Debug` with it.
+impl fmt::Debug for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pause").field("kind", &self.kind).field("values", &self.values.len()).finish()
     }
 }
 
