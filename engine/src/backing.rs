@@ -7,7 +7,8 @@
 //!
 //! The traits are unsafe to implement because wasmi reads and writes through the pointer that
 //! [`LinearRegion::establish`] passes on. They are private to the crate: an embedder passes a
-//! [`Backing`] and implements nothing.
+//! [`Backing`] and implements nothing. `Debug` is not required of implementations, because their
+//! vtables would keep its code in every program, which is 5 KB of flash.
 
 mod error;
 mod figures;
@@ -18,7 +19,7 @@ mod live;
 mod paged;
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{any::Any, fmt::Debug, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicBool};
+use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicBool};
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use self::paged::Paged;
@@ -58,7 +59,7 @@ impl Backing {
 ///
 /// Every arena that it opens keeps the contract of [`Arena`].
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
-pub(crate) unsafe trait Provider: Debug + Send + Sync {
+pub(crate) unsafe trait Provider: Send + Sync {
     /// Opens the share of one store, which may hold `cap_frames` frames at most, table frames
     /// included. The arena sets `lost` when the store is not valid any more, and when it wants to
     /// be asked to [yield](Presence::Yield) frames.
@@ -94,7 +95,7 @@ pub(crate) unsafe trait Provider: Debug + Send + Sync {
 
 /// Bytes that memories start with, shared by those of all stores. Freed with the last one that uses
 /// it.
-pub(crate) trait DataImage: Any + Debug + Send + Sync {
+pub(crate) trait DataImage: Any + Send + Sync {
     /// Returns the number of frames that the image holds.
     fn frames(&self) -> u64;
 
@@ -131,7 +132,7 @@ pub(crate) struct ImagePart<'a> {
 /// Every region that it reserves keeps the contract of [`LinearRegion`] for as long as the region
 /// lives, even after the arena is dropped.
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
-pub(crate) unsafe trait Arena: Debug + Send + Sync {
+pub(crate) unsafe trait Arena: Send + Sync {
     /// Reserves a region of at least `size.initial` bytes that may grow to `size.maximum` bytes as
     /// far as there is room.
     /// The limit of the new region is `size.initial`.
@@ -187,7 +188,7 @@ pub(crate) enum Presence {
 /// 3. After [`clear`](Self::clear) every byte of the span reads 0 under every strategy, and no byte
 ///    outside the span has changed.
 #[allow(unsafe_code, reason = "wasmi reads and writes through the pointer that `establish` passes on")]
-pub(crate) unsafe trait LinearRegion: Debug + Send {
+pub(crate) unsafe trait LinearRegion: Send {
     /// Returns the number of bytes that the region may grow to. It is final once the region is
     /// established, except that another region of a [`Fixed`] backing may reduce it.
     fn capacity(&self) -> u64;
@@ -405,4 +406,28 @@ pub(crate) struct Reservation {
     pub(crate) initial: u64,
     /// The size to which the memory may grow. Never below `initial`.
     pub(crate) maximum: u64,
+}
+
+impl fmt::Debug for dyn Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Provider")
+    }
+}
+
+impl fmt::Debug for dyn DataImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DataImage")
+    }
+}
+
+impl fmt::Debug for dyn Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Arena")
+    }
+}
+
+impl fmt::Debug for dyn LinearRegion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinearRegion")
+    }
 }

@@ -487,30 +487,11 @@ fn retained(frames_retained: u64) -> Cleared {
     Cleared { frames_retained, ..Cleared::default() }
 }
 
-// These are not derived, because a derived implementation would require `Debug` of the frame source
-// and the TLB.
-
+// It is not derived, because a derived implementation would require `Debug` of the frame source and
+// the TLB.
 impl<P: Platform> fmt::Debug for Paged<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Paged").field("space", self.space).finish()
-    }
-}
-
-impl<P: Platform> fmt::Debug for Share<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Share").field("account", &self.account).finish_non_exhaustive()
-    }
-}
-
-impl<P: Platform> fmt::Debug for PagedImage<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PagedImage").field("image", &self.image).finish()
-    }
-}
-
-impl<P: Platform> fmt::Debug for PagedRegion<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PagedRegion").field("region", &self.region).finish()
     }
 }
 
