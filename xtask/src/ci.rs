@@ -57,8 +57,8 @@ const LAZY_VALIDATION: &str =
 /// wasmi that one needs. They are checked in the profile of the firmware, so that what its build
 /// script links is compiled once.
 const ON_THUMB: &str = "clippy --release --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
-                        --package=palimpsest-firmware --no-default-features --features=palimpsest-firmware/guard \
-                        --target=thumbv7em-none-eabihf -- -D warnings";
+                        --package=palimpsest-firmware --package=palimpsest-firmware-minimal --no-default-features \
+                        --features=palimpsest-firmware/guard --target=thumbv7em-none-eabihf -- -D warnings";
 const ON_RISCV32: &str = "clippy --release --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                           --package=palimpsest-firmware --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
 const SPEC_ON_RISCV32: &str = "clippy --release --package=palimpsest-spec-firmware --target=riscv32imac-unknown-none-elf -- -D warnings";

@@ -1,16 +1,23 @@
 //! The flash, stack and heap that firmware takes, and what they may be.
 //!
-//! The example of firmware is built for a Cortex-M4 at opt-level z with fat LTO, once with each set
-//! of the engine's features. It is booted, and prints what it takes. These figures depend on the
-//! code, on the compiler, and a little on the lengths of the paths of the sources.
+//! Two examples are built for a Cortex-M4 at opt-level z with fat LTO, with several sets of the
+//! engine's features, and are booted. The flash is that of `examples/firmware-minimal`, nearly all
+//! of which is the engine's. The stack and the heap are those of `examples/firmware`, which runs
+//! larger guests and prints what they take. All figures depend on the code, on the compiler, and a
+//! little on the lengths of the paths of the sources.
 
 use anyhow::{Context, Result, ensure};
+use elf::ElfBytes;
+use elf::abi::PT_LOAD;
+use elf::endian::LittleEndian;
 use palimpsest_host::board::Board;
 use palimpsest_host::qemu::Ending;
 use palimpsest_host::workspace::Workspace;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// A size may be this much worse, as a part of itself.
@@ -19,24 +26,40 @@ const TOLERANCE: f64 = 0.02;
 /// The time limit of a boot.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// The sets of the engine's features: what they are called in the file, and cargo's arguments. The
-/// example's own guard is in none.
-const CONFIGURATIONS: [(&str, &[&str]); 3] = [
-    ("all features", &["--no-default-features", "--features=memory64,simd,splice"]),
-    ("splice alone", &["--no-default-features", "--features=splice"]),
-    ("no features", &["--no-default-features"]),
+/// A set of features with which the examples are built.
+struct Configuration {
+    /// What it is called in the file.
+    name: &'static str,
+    /// Features of `examples/firmware-minimal`: those of the engine, and `messages`.
+    minimal: &'static str,
+    /// Features of the engine in `examples/firmware`, if that is measured too. Its own guard is in
+    /// none.
+    example: Option<&'static str>,
+}
+
+const CONFIGURATIONS: [Configuration; 4] = [
+    Configuration {
+        name: "all features",
+        minimal: "memory64,messages,simd,splice",
+        example: Some("memory64,simd,splice"),
+    },
+    Configuration { name: "splice and messages", minimal: "messages,splice", example: None },
+    Configuration { name: "messages alone", minimal: "messages", example: None },
+    Configuration { name: "no features", minimal: "", example: Some("") },
 ];
 
-/// What one build of the example takes, in bytes.
+/// What the builds with one set of features take, in bytes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Size {
     /// Code, constants and initial values of statics
     flash: u64,
-    /// The native stack at its peak
-    stack: u64,
-    /// The heap at its peak
-    heap: u64,
+    /// The native stack at its peak, if it is measured
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stack: Option<u64>,
+    /// The heap at its peak, if it is measured
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    heap: Option<u64>,
 }
 
 /// The sizes of all builds, by the names of their configurations.
@@ -85,22 +108,22 @@ fn line((name, goal, size): (&String, &FlashGoal, &Size)) -> String {
 }
 
 impl Sizes {
-    /// Builds and boots the example with each set of features.
+    /// Builds and boots the examples with each set of features.
     ///
     /// # Errors
-    /// A build fails, QEMU cannot be started, or the example does not end with success.
+    /// A build fails, QEMU cannot be started, or an example does not end with success.
     pub(crate) fn measure(workspace: &Workspace) -> Result<Self> {
-        let mut sizes = BTreeMap::new();
-        for (name, words) in CONFIGURATIONS {
-            let profile = [("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z"), ("CARGO_PROFILE_RELEASE_LTO", "fat")];
-            let board = Board::CortexM4;
-            let image = board.build(workspace, "palimpsest-firmware", "firmware", words, &profile)?;
-            let mut output = String::new();
-            let ending = board.boot(&image, &[], TIME_LIMIT, |line| output.extend([line, "\n"]))?;
-            ensure!(ending == Ending::Success, "the example with {name} {ending}:\n{output}");
-            sizes.insert(name.to_owned(), Size::parse(&output)?);
-        }
-        Ok(Self(sizes))
+        let size = |configuration: &Configuration| {
+            let (image, _) = run(workspace, "firmware-minimal", configuration.minimal)?;
+            let mut size = Size { flash: flash(&image)?, ..Size::default() };
+            if let Some(features) = configuration.example {
+                let (_, output) = run(workspace, "firmware", features)?;
+                size.stack = Some(figure(&output, "stack")?);
+                size.heap = Some(figure(&output, "heap")?);
+            }
+            Ok((configuration.name.to_owned(), size))
+        };
+        CONFIGURATIONS.iter().map(size).collect::<Result<_>>().map(Self)
     }
 
     /// Returns a line for each figure that is worse than here, or that is missing on one side.
@@ -110,19 +133,40 @@ impl Sizes {
     }
 }
 
-impl Size {
-    /// Reads the lines that the example prints last.
-    fn parse(output: &str) -> Result<Self> {
-        let figure = |what: &str| {
-            let prefix = format!("bytes of {what}: ");
-            let figure = output.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok());
-            figure.with_context(|| format!("the example prints no `{prefix}`:\n{output}"))
-        };
-        Ok(Self { flash: figure("flash")?, stack: figure("stack")?, heap: figure("heap")? })
-    }
+/// Builds and boots an example. Returns its ELF file and what it has printed.
+fn run(workspace: &Workspace, example: &str, features: &str) -> Result<(Vec<u8>, String)> {
+    let package = format!("palimpsest-{example}");
+    let words = ["--no-default-features", "--features", features];
+    let profile = [("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z"), ("CARGO_PROFILE_RELEASE_LTO", "fat")];
+    let board = Board::CortexM4;
+    let image = board.build(workspace, &package, example, &words, &profile)?;
+    let mut output = String::new();
+    let ending = board.boot(&image, &[], TIME_LIMIT, |line| output.extend([line, "\n"]))?;
+    ensure!(ending == Ending::Success, "{example} with the features `{features}` {ending}:\n{output}");
+    Ok((read(&image)?, output))
+}
 
-    fn figures(self) -> [(&'static str, u64); 3] {
-        [("flash", self.flash), ("stack", self.stack), ("heap", self.heap)]
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Returns the bytes that are loaded from an ELF file.
+fn flash(image: &[u8]) -> Result<u64> {
+    let file = ElfBytes::<LittleEndian>::minimal_parse(image).context("the example is not an ELF file")?;
+    let segments = file.segments().context("the example has no segments")?;
+    Ok(segments.iter().filter(|segment| segment.p_type == PT_LOAD).map(|segment| segment.p_filesz).sum())
+}
+
+/// Reads one of the lines that `examples/firmware` prints after its guests.
+fn figure(output: &str, what: &str) -> Result<u64> {
+    let prefix = format!("bytes of {what}: ");
+    let figure = output.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok());
+    figure.with_context(|| format!("the example prints no `{prefix}`:\n{output}"))
+}
+
+impl Size {
+    fn figures(self) -> [(&'static str, Option<u64>); 3] {
+        [("flash", Some(self.flash)), ("stack", self.stack), ("heap", self.heap)]
     }
 }
 
@@ -133,17 +177,24 @@ fn compare(name: &str, before: Option<&Size>, now: Option<&Size>) -> Vec<String>
         return vec![format!("{name}: {what}")];
     };
     let pairs = before.figures().into_iter().zip(now.figures());
-    let worse = pairs.filter(|((_, before), (_, now))| *now as f64 > *before as f64 * (1.0 + TOLERANCE));
-    worse
-        .map(|((what, before), (_, now))| format!("{name}: {now} bytes of {what} instead of {before}"))
-        .collect()
+    let line = |((what, before), (_, now))| match (before, now) {
+        (Some(before), Some(now)) if now as f64 <= before as f64 * (1.0 + TOLERANCE) => None,
+        (Some(before), Some(now)) => Some(format!("{name}: {now} bytes of {what} instead of {before}")),
+        (None, None) => None,
+        (Some(_), None) => Some(format!("{name}: {what} was not measured")),
+        (None, Some(_)) => Some(format!("{name}: {what} is not in the baseline")),
+    };
+    pairs.filter_map(line).collect()
 }
 
 impl fmt::Display for Sizes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "| Features | Flash | Stack | Heap |\n| --- | --- | --- | --- |")?;
-        self.0.iter().try_for_each(|(name, Size { flash, stack, heap })| {
-            writeln!(formatter, "| {name} | {flash} | {stack} | {heap} |")
+        self.0.iter().try_for_each(|(name, size)| {
+            let figures = size
+                .figures()
+                .map(|(_, figure)| figure.map_or_else(String::new, |figure| figure.to_string()));
+            writeln!(formatter, "| {name} | {} |", figures.join(" | "))
         })
     }
 }
@@ -153,14 +204,38 @@ mod tests {
     use super::*;
 
     fn sizes(flash: u64) -> Sizes {
-        Sizes([("all".to_owned(), Size { flash, stack: 10, heap: 20 })].into())
+        Sizes([("all".to_owned(), Size { flash, stack: Some(10), heap: None })].into())
     }
 
     #[test]
     fn the_figures_of_the_example_are_read() -> Result<()> {
         let output = "fib(15): 610\nbytes of flash: 5\nbytes of stack: 6\nbytes of heap: 7\n";
-        assert_eq!(Size::parse(output)?, Size { flash: 5, stack: 6, heap: 7 });
-        assert!(Size::parse("bytes of flash: 5\n").is_err());
+        assert_eq!((figure(output, "stack")?, figure(output, "heap")?), (6, 7));
+        assert!(figure("bytes of flash: 5\n", "stack").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn what_an_elf_file_loads_is_counted() -> Result<()> {
+        /// A header of 32-bit ELF for Arm, with two program headers after it.
+        const HEADER: [u8; 52] = {
+            let mut header = [0; 52];
+            let (mut i, start) = (0, *b"\x7fELF\x01\x01\x01");
+            while i < start.len() {
+                header[i] = start[i];
+                i += 1;
+            }
+            // Executable, for Arm, version 1.
+            (header[16], header[18], header[20]) = (2, 40, 1);
+            // Where the program headers are, and the sizes of the header and of each of them.
+            (header[28], header[40], header[42], header[44]) = (52, 52, 32, 2);
+            header
+        };
+        let program_header = |kind: u32, bytes: u32| [kind, 0, 0, 0, bytes, 1000, 0, 0].map(u32::to_le_bytes);
+        let headers = [program_header(PT_LOAD, 300), program_header(4, 7)];
+        let image = [&HEADER[..], headers.as_flattened().as_flattened()].concat();
+        assert_eq!(flash(&image)?, 300);
+        assert!(flash(b"text").is_err());
         Ok(())
     }
 
@@ -186,7 +261,10 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_is_missing_on_one_side_is_reported() {
+    fn what_is_missing_on_one_side_is_reported() {
+        let no_stack = Sizes([("all".to_owned(), Size { flash: 1, ..Size::default() })].into());
+        assert_eq!(sizes(1).worse(&no_stack), ["all: stack was not measured"]);
+        assert_eq!(no_stack.worse(&sizes(1)), ["all: stack is not in the baseline"]);
         assert_eq!(sizes(1).worse(&Sizes::default()), ["all: was not measured"]);
         assert_eq!(Sizes::default().worse(&sizes(1)), ["all: is not in the baseline"]);
     }
