@@ -51,8 +51,17 @@ const fn case(name: &'static str, single: Single, words: &'static [&'static str]
 /// The file for the case in which QuickJS reads a file.
 const SCRIPT: (&str, &[u8]) = ("features.js", include_bytes!("program_cases/features.js"));
 
-/// All of them.
+/// All of them. Those that take the longest to compile and run come first, so that no CPU is idle
+/// at the end.
 const CASES: &[Case] = &[
+    // Three transactions. More rows repeat the same statements.
+    case("program/sqlite", Single::command(Program::Sqlite), &["/tmp/rows.db", "25000"]),
+    Case {
+        name: "program/coremark",
+        single: Single::command(Program::CoreMark),
+        words: &["20"],
+        compared: Compared::LinesOf(&["seedcrc", "[0]crc", "Iterations "]),
+    },
     case("program/quickjs", Single::QuickJs, &[SCRIPT.0]),
     case(
         "program/quickjs-uncaught-exception-fails",
@@ -63,14 +72,6 @@ const CASES: &[Case] = &[
     case("program/webp", Single::WebP, &[]),
     case("program/python", Single::Python, &["-c", "print(sum(range(10)))"]),
     case("program/zstd", Single::command(Program::Compress), &[]),
-    // Three transactions. More rows repeat the same statements.
-    case("program/sqlite", Single::command(Program::Sqlite), &["/tmp/rows.db", "25000"]),
-    Case {
-        name: "program/coremark",
-        single: Single::command(Program::CoreMark),
-        words: &["20"],
-        compared: Compared::LinesOf(&["seedcrc", "[0]crc", "Iterations "]),
-    },
     case("program/rust-churn", Single::command(Program::RustChurn), &["4"]),
 ];
 
@@ -79,12 +80,12 @@ type Test = fn(&Bench<'_>) -> Result<Option<()>>;
 
 /// Tests that compare several runs.
 const TESTS: [(&str, Test); 6] = [
+    ("program/allocators", compare_allocators),
     ("program/quickjs-gives-the-memory-of-an-array-to-the-next-one", arrays),
     ("program/quickjs-forks-are-alive-at-once", forks),
     ("program/quickjs-continues-in-another-machine", migration),
     ("program/malloc-churn", malloc_churn),
     ("program/unchanged-rust-program-gives-its-memory-back", rust_churn),
-    ("program/allocators", compare_allocators),
 ];
 
 /// What a worker uses.
@@ -118,8 +119,8 @@ pub(super) fn run(
     let programs = Programs { workspace, policy };
     let sessions = session.into_several(workers::count().div_ceil(cpus as usize))?;
     let benches: Vec<_> = sessions.into_iter().map(|session| Bench { programs, session, cpus }).collect();
-    let mut runs: Vec<Run<'_>> = cases.into_iter().map(Run::Compare).collect();
-    runs.extend(tests.into_iter().map(|(name, test)| Run::Test(name, *test)));
+    let tests = tests.into_iter().map(|(name, test)| Run::Test(name, *test));
+    let runs: Vec<_> = tests.chain(cases.into_iter().map(Run::Compare)).collect();
     let progress = |done| Progress::new(&format!("program/{target}: {done} of {} tests", runs.len()));
     let (mut done, mut waiting) = (0, progress(0));
     let count = |run: &Run<'_>, (tested, elapsed)| {
