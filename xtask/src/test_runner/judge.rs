@@ -15,7 +15,7 @@ use thiserror::Error;
 /// Returns how long a test with this expectation may take.
 pub(super) const fn time_limit(expected: &Expected) -> Duration {
     match expected {
-        Expected::Flaw(Flaw::Hang) => Duration::from_secs(10),
+        Expected::Flaw(Flaw::Hang) => Duration::from_secs(4),
         Expected::Checks(_) | Expected::Death(_) | Expected::Flaw(Flaw::TripleFault | Flaw::Panic) => {
             Duration::from_secs(120)
         }
