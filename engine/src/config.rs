@@ -365,6 +365,7 @@ pub struct Config {
     pub(crate) strategy: Strategy,
     pub(crate) images: Images,
     pub(crate) snapshots: bool,
+    #[cfg(feature = "splice")]
     pub(crate) exports: Option<&'static [&'static str]>,
     pub(crate) heap: Option<&'static dyn Ledger>,
     pub(crate) stack: NativeStack,
