@@ -57,8 +57,11 @@ const LAZY_VALIDATION: &str =
 /// wasmi that one needs. They are checked in the profile of the firmware, so that what its build
 /// script links is compiled once.
 const ON_THUMB: &str = "clippy --release --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
-                        --package=palimpsest-firmware --package=palimpsest-firmware-minimal --no-default-features \
-                        --features=palimpsest-firmware/guard --target=thumbv7em-none-eabihf -- -D warnings";
+                        --package=palimpsest-firmware --no-default-features --features=palimpsest-firmware/guard \
+                        --target=thumbv7em-none-eabihf -- -D warnings";
+/// Alone, because it has a panic handler, and the other example has that of `semihosting`.
+const MINIMAL_ON_THUMB: &str = "clippy --release --package=palimpsest-firmware-minimal --no-default-features \
+                                --target=thumbv7em-none-eabihf -- -D warnings";
 const ON_RISCV32: &str = "clippy --release --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                           --package=palimpsest-firmware --no-default-features --target=riscv32imac-unknown-none-elf -- -D warnings";
 const SPEC_ON_RISCV32: &str = "clippy --release --package=palimpsest-spec-firmware --target=riscv32imac-unknown-none-elf -- -D warnings";
@@ -137,6 +140,7 @@ const HOST: &[Step] = &[
     Step::Check("clippy/host/lazy-validation", Platform::Host, LAZY_VALIDATION),
     Step::Check("clippy/host/stream-alone", Platform::Host, STREAM_ALONE),
     Step::Check("clippy/thumbv7em", Platform::Host, ON_THUMB),
+    Step::Check("clippy/thumbv7em/minimal", Platform::Host, MINIMAL_ON_THUMB),
     Step::Check("clippy/riscv32imac", Platform::Host, ON_RISCV32),
     Step::Check("clippy/riscv32imac/spec", Platform::Host, SPEC_ON_RISCV32),
     Step::Check("clippy/riscv64gc", Platform::Host, ON_RISCV64),
