@@ -21,11 +21,12 @@ pub(crate) enum Growth {
 #[derive(Debug)]
 pub(crate) struct Limiter {
     pub(crate) growth: Growth,
-    instances_left: usize,
+    /// wasmi numbers instances and tables with 32 bits.
+    instances_left: u32,
     /// Section entries that further instances may have, together.
     entries_left: usize,
     /// Tables that further instances may define.
-    tables_left: usize,
+    tables_left: u32,
     /// The most elements of one table.
     table_elements: usize,
     /// Elements that all tables of the store may grow by, together. Host tables are not limited:
@@ -39,9 +40,9 @@ impl Limiter {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             growth: Growth::Closed,
-            instances_left: limits.instances,
+            instances_left: at_most_32_bits(limits.instances),
             entries_left: limits.store_entries,
-            tables_left: limits.tables,
+            tables_left: at_most_32_bits(limits.tables),
             table_elements: limits.table_elements,
             elements_left: limits.store_table_elements,
             last_growth: 0,
@@ -50,18 +51,18 @@ impl Limiter {
 
     /// Returns how many more instances the store may have.
     pub(crate) fn instances_left(&self) -> usize {
-        self.instances_left
+        self.instances_left as usize
     }
 
     /// Returns how many more tables the instances of the store may define.
     pub(crate) fn tables_left(&self) -> usize {
-        self.tables_left
+        self.tables_left as usize
     }
 
     /// Counts an instance that defines `tables` tables, besides its host table.
     pub(crate) fn count_instance(&mut self, tables: usize) {
         self.instances_left = self.instances_left.saturating_sub(1);
-        self.tables_left = self.tables_left.saturating_sub(tables);
+        self.tables_left = self.tables_left.saturating_sub(at_most_32_bits(tables));
     }
 
     /// Returns how many section entries further instances may have, together.
@@ -90,6 +91,10 @@ impl Limiter {
     pub(crate) fn allow_host_table(&mut self, elements: usize) {
         self.elements_left = self.elements_left.saturating_add(elements);
     }
+}
+
+fn at_most_32_bits(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl ResourceLimiter for Limiter {

@@ -19,9 +19,13 @@ use crate::tlb::Seat;
 pub struct Account {
     /// The cap, or `u64::MAX` if the account may hold any number.
     cap_frames: u64,
-    policy: Policy,
     held_frames: AtomicU64,
     peak_frames: AtomicU64,
+    /// The frames that a reserved account is charged for, whether it holds them or not.
+    charged_frames: AtomicU64,
+    /// Whether the account is charged when a limit makes a page usable, and not when its frame is
+    /// allocated.
+    is_reserved: bool,
     /// One of [`SOUND`], [`LOST_TO_SOURCE`] and [`LOST_TO_CAP`].
     lost_to: AtomicU8,
     /// The owner's flag, which is set when the account is lost, or to yield frames.
@@ -37,15 +41,6 @@ const LOST_TO_SOURCE: u8 = 1;
 /// An access went into the sink because the cap was reached.
 const LOST_TO_CAP: u8 = 2;
 
-/// When an account is charged for a frame.
-#[derive(Debug)]
-enum Policy {
-    /// When the frame is allocated.
-    OnTouch,
-    /// When a limit makes the page usable.
-    Reserved { charged_frames: AtomicU64 },
-}
-
 impl Account {
     /// An account that is charged on touch. It may hold up to `cap_frames` frames, or any number.
     ///
@@ -53,7 +48,7 @@ impl Account {
     /// [lost](Self::is_lost).
     #[must_use]
     pub const fn new(cap_frames: Option<u64>) -> Self {
-        Self::with(cap_frames, Policy::OnTouch)
+        Self::with(cap_frames, false)
     }
 
     /// An account that is charged beforehand, for up to `cap_frames` frames, or any number.
@@ -64,19 +59,20 @@ impl Account {
     /// [`FrameSource::reserve`](crate::FrameSource::reserve).
     #[must_use]
     pub const fn reserved(cap_frames: Option<u64>) -> Self {
-        Self::with(cap_frames, Policy::Reserved { charged_frames: AtomicU64::new(0) })
+        Self::with(cap_frames, true)
     }
 
-    const fn with(cap_frames: Option<u64>, policy: Policy) -> Self {
+    const fn with(cap_frames: Option<u64>, is_reserved: bool) -> Self {
         let cap_frames = match cap_frames {
             Some(frames) => frames,
             None => u64::MAX,
         };
         Self {
             cap_frames,
-            policy,
             held_frames: AtomicU64::new(0),
             peak_frames: AtomicU64::new(0),
+            charged_frames: AtomicU64::new(0),
+            is_reserved,
             lost_to: AtomicU8::new(SOUND),
             flag: None,
             seat: Seat::new(),
@@ -110,10 +106,7 @@ impl Account {
     /// hold if it is reserved.
     #[must_use]
     pub fn charged_frames(&self) -> u64 {
-        match &self.policy {
-            Policy::OnTouch => self.held_frames(),
-            Policy::Reserved { charged_frames } => charged_frames.load(Ordering::Relaxed),
-        }
+        if self.is_reserved { self.charged_frames.load(Ordering::Relaxed) } else { self.held_frames() }
     }
 
     /// The cap in frames, or `None` if there is none.
@@ -125,10 +118,7 @@ impl Account {
     /// Whether the account is charged beforehand.
     #[must_use]
     pub const fn is_reserved(&self) -> bool {
-        match self.policy {
-            Policy::OnTouch => false,
-            Policy::Reserved { .. } => true,
-        }
+        self.is_reserved
     }
 
     /// Whether an access went into the sink because there was no frame.
@@ -187,10 +177,7 @@ impl Account {
 
     /// The most frames that the account may hold with its present charge.
     fn most_held_frames(&self) -> u64 {
-        match &self.policy {
-            Policy::OnTouch => self.cap_frames,
-            Policy::Reserved { charged_frames } => charged_frames.load(Ordering::Relaxed),
-        }
+        if self.is_reserved { self.charged_frames.load(Ordering::Relaxed) } else { self.cap_frames }
     }
 
     /// Charges as many frames that are about to be allocated as the account may hold, up to `most`.
@@ -212,23 +199,17 @@ impl Account {
     /// Charges a reserved account for frames that it may allocate later. Does nothing for another
     /// account.
     pub(crate) fn charge(&self, frames: u64) -> Result<(), CapReached> {
-        match &self.policy {
-            Policy::OnTouch => Ok(()),
-            Policy::Reserved { charged_frames } => raise(charged_frames, frames, self.cap_frames).map(drop),
+        if self.is_reserved {
+            raise(&self.charged_frames, frames, self.cap_frames)?;
         }
+        Ok(())
     }
 
     /// Takes back a [`charge`](Self::charge).
     pub(crate) fn uncharge(&self, frames: u64) {
-        match &self.policy {
-            Policy::OnTouch => {}
-            Policy::Reserved { charged_frames } => {
-                let before = charged_frames.fetch_sub(frames, Ordering::Relaxed);
-                debug_assert!(
-                    before >= frames,
-                    "{frames} frames were uncharged, of {before} that were charged"
-                );
-            }
+        if self.is_reserved {
+            let before = self.charged_frames.fetch_sub(frames, Ordering::Relaxed);
+            debug_assert!(before >= frames, "{frames} frames were uncharged, of {before} that were charged");
         }
     }
 }
