@@ -19,7 +19,7 @@ mod live;
 mod paged;
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicBool};
+use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicU8};
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use self::paged::Paged;
@@ -61,9 +61,9 @@ impl Backing {
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
 pub(crate) unsafe trait Provider: Send + Sync {
     /// Opens the share of one store, which may hold `cap_frames` frames at most, table frames
-    /// included. The arena sets `lost` when the store is not valid any more, and when it wants to
-    /// be asked to [yield](Presence::Yield) frames.
-    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena>;
+    /// included. The arena sets [`LOST`] in `flags` when the store is not valid any more, and
+    /// [`WANTED`] when it wants to be asked to [yield](Presence::Yield) frames.
+    fn open(&self, cap_frames: u64, commit: Commit, flags: &Arc<AtomicU8>) -> Box<dyn Arena>;
 
     /// Returns what one store may have by default.
     fn shares(&self) -> Shares;
@@ -92,6 +92,12 @@ pub(crate) unsafe trait Provider: Send + Sync {
     /// created.
     fn image(&self, parts: &[ImagePart<'_>], charge: ImageCharge) -> Option<Arc<dyn DataImage>>;
 }
+
+/// The flag of a store that is not valid any more. It is never cleared.
+pub(crate) const LOST: u8 = 1 << 0;
+
+/// The flag of a store that may [yield](Presence::Yield) frames, which another CPU wants.
+pub(crate) const WANTED: u8 = 1 << 1;
 
 /// Bytes that memories start with, shared by those of all stores. Freed with the last one that uses
 /// it.

@@ -24,6 +24,7 @@ pub use self::recommit::Recommitted;
 use crate::pages::{count, entry_pages};
 use crate::platform::Platform;
 use crate::state::{Env, Mapping};
+use crate::supply::Account;
 use crate::table::{EntryState, SinkPlace, Sweep, TABLE_WORK};
 
 impl<P: Platform> Mapping<'_, P> {
@@ -44,7 +45,7 @@ impl<P: Platform> Mapping<'_, P> {
         let account = &self.record.account;
         let relief = self.tables.cpus().begin_relief(account.seat(), self.platform);
         let Some(relief) = relief else {
-            account.raise_flag();
+            account.raise(Account::WANTED);
             return None;
         };
         let done = work(self);

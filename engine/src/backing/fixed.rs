@@ -15,7 +15,7 @@ mod guard;
 mod lent;
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{mem::MaybeUninit, ptr::NonNull, sync::atomic::AtomicBool};
+use core::{mem::MaybeUninit, ptr::NonNull, sync::atomic::AtomicU8};
 use spin::Mutex;
 
 use self::{
@@ -149,9 +149,9 @@ impl From<Fixed> for Backing {
 unsafe impl Provider for Fixed {
     /// No store is lost for want of frames, because they are charged when a memory is created or
     /// grows.
-    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
+    fn open(&self, cap_frames: u64, commit: Commit, flags: &Arc<AtomicU8>) -> Box<dyn Arena> {
         let account = Arc::new(Account::new(cap_frames));
-        Box::new(Slots { backing: self.clone(), account, commit, fate: Arc::new(Fate::new(lost)) })
+        Box::new(Slots { backing: self.clone(), account, commit, fate: Arc::new(Fate::new(flags)) })
     }
 
     /// Everything. A memory has its frames from the start, so no store can lose a frame to

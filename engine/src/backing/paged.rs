@@ -4,7 +4,7 @@
 //! address space is the kernel's: its #PF handler passes faults to the same [`AddressSpace`].
 
 use alloc::{boxed::Box, sync::Arc};
-use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicBool};
+use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicU8};
 use palimpsest_paging::{
     Account, AddressSpace, ChargeError, Decommitted, FrameReserveError, FrameSource, FreezeError, Frozen,
     Image, LimitError, PartCleared, Platform, Region, ReserveError, Shortage, Turnover,
@@ -13,8 +13,8 @@ use palimpsest_paging::{
 
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, FreezeRefused, Guest, Health,
-    ImageBudget, ImageCharge, ImagePart, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES,
-    MemoryResidency, PageBytes, Presence, Provider, Reservation, Shares, Standing,
+    ImageBudget, ImageCharge, ImagePart, LOST, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES,
+    MemoryResidency, PageBytes, Presence, Provider, Reservation, Shares, Standing, WANTED,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -45,15 +45,17 @@ impl<P: Platform + Send + Sync> From<Paged<P>> for Backing {
     }
 }
 
+const _: () = assert!(LOST == Account::LOST && WANTED == Account::WANTED);
+
 // SAFETY: `open` returns a [`Share`], which keeps the contract as argued there.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
-    fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
+    fn open(&self, cap_frames: u64, commit: Commit, flags: &Arc<AtomicU8>) -> Box<dyn Arena> {
         let account = match commit {
             Commit::OnTouch => Account::new(Some(cap_frames)),
             Commit::Reserved => Account::reserved(Some(cap_frames)),
         };
-        let account = Arc::new(account.with_flag(Arc::clone(lost)));
+        let account = Arc::new(account.with_flags(Arc::clone(flags)));
         Box::new(Share { space: self.space, account })
     }
 
@@ -545,8 +547,7 @@ mod tests {
         cpus: &'static Cpus,
         space: &'static AddressSpace<&'static Cpus>,
         arena: Box<dyn Arena>,
-        /// Set when another CPU wants frames of the store.
-        flag: Arc<AtomicBool>,
+        flags: Arc<AtomicU8>,
         region: Box<dyn LinearRegion>,
     }
 
@@ -571,8 +572,8 @@ mod tests {
             let space = unsafe { AddressSpace::new(layout, cpus) }.expect("there are frames for its tables");
             let space = &*Box::leak(Box::new(space));
 
-            let flag = Arc::default();
-            let arena = Paged::new(space).open(u64::MAX, Commit::OnTouch, &flag);
+            let flags = Arc::default();
+            let arena = Paged::new(space).open(u64::MAX, Commit::OnTouch, &flags);
             let size = Reservation { initial: FRAME_BYTES, maximum: FRAME_BYTES };
             let mut region = arena.reserve(size).expect("there are addresses");
             let mut address = VirtAddr::zero();
@@ -583,7 +584,7 @@ mod tests {
             assert_eq!(space.handle_fault(fault), Outcome::Handled);
             let page = Span::growth(0, FRAME_BYTES);
             let _ = region.clear(page, Strategy::Deferred, LiveBytes::all(&mut []), Guest::Stopped);
-            let machine = Self { cpus, space, arena, flag, region };
+            let machine = Self { cpus, space, arena, flags, region };
             assert_eq!(machine.deferred(), 1);
             machine.attend(0, Presence::Enter);
             machine.attend(0, Presence::Leave);
@@ -601,7 +602,7 @@ mod tests {
         fn relieve(&self, cpu: usize) -> (bool, bool) {
             self.cpus.running.store(cpu, Ordering::Relaxed);
             let released = self.space.reclaim(1);
-            (released.frames_released == 1, self.flag.load(Ordering::Relaxed))
+            (released.frames_released == 1, self.flags.load(Ordering::Relaxed) == WANTED)
         }
 
         fn deferred(&self) -> u64 {

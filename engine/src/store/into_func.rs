@@ -22,17 +22,6 @@ pub trait IntoFunc<T: 'static, Params, Results>: Send + Sync + 'static {
 /// The result of a host function that fails without being run if the store is lost.
 struct Checked<R>(Result<R, Error>);
 
-impl<R> Checked<R> {
-    /// Runs `call` if the store of its caller is not lost.
-    #[inline]
-    fn call<T: 'static>(
-        caller: wasmi::Caller<'_, StoreState<T>>,
-        call: impl FnOnce(wasmi::Caller<'_, StoreState<T>>) -> R,
-    ) -> Self {
-        Self(caller.data().refuse_lost().map(|()| call(caller)))
-    }
-}
-
 impl<R: WasmRet> WasmRet for Checked<R> {
     type Ok = R::Ok;
 
@@ -40,6 +29,23 @@ impl<R: WasmRet> WasmRet for Checked<R> {
     fn into_fallible(self) -> Result<R::Ok, Error> {
         self.0.and_then(R::into_fallible)
     }
+}
+
+/// Returns the parameters, or ends the closure if the store of its caller is lost.
+///
+/// The call for a store with a flag takes the parameters and returns them. So the usual way need
+/// not save registers to keep them.
+macro_rules! admit {
+    ($caller:ident, $params:expr) => {
+        if $caller.data().is_flagged() {
+            match $caller.data().admit_flagged($params) {
+                Ok(params) => params,
+                Err(error) => return Checked(Err(error)),
+            }
+        } else {
+            $params
+        }
+    };
 }
 
 /// Implements [`IntoFunc`] for closures that have these parameters.
@@ -55,7 +61,8 @@ macro_rules! impl_into_func {
             #[allow(non_snake_case, reason = "a parameter has the name of its type")]
             fn into_func(self, ctx: StoreContextMut<'_, T>, _: &Arc<ImporterMemory>) -> Func {
                 let checked = move |caller: wasmi::Caller<'_, StoreState<T>>, $($param: $param),*| {
-                    Checked::call(caller, |_| self($($param),*))
+                    let ($($param,)*) = admit!(caller, ($($param,)*));
+                    Checked(Ok(self($($param),*)))
                 };
                 let mut ctx = ctx.into_wasmi();
                 Func::from_wasmi(wasmi::Func::wrap(&mut ctx, checked), ctx.data())
@@ -73,7 +80,8 @@ macro_rules! impl_into_func {
             fn into_func(self, ctx: StoreContextMut<'_, T>, memory: &Arc<ImporterMemory>) -> Func {
                 let memory = Arc::clone(memory);
                 let checked = move |caller: wasmi::Caller<'_, StoreState<T>>, $($param: $param),*| {
-                    Checked::call(caller, |caller| self(Caller::new(caller, &memory), $($param),*))
+                    let ($($param,)*) = admit!(caller, ($($param,)*));
+                    Checked(Ok(self(Caller::new(caller, &memory), $($param),*)))
                 };
                 let mut ctx = ctx.into_wasmi();
                 Func::from_wasmi(wasmi::Func::wrap(&mut ctx, checked), ctx.data())

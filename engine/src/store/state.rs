@@ -5,7 +5,7 @@
 //! runs twice for each call of a host function, and costs it half as much again.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 use wasmi::{Error, StoreContextMut};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     owner::StoreId,
 };
 use crate::{
-    backing::{Arena, Guest, Health, LinearRegion, Presence, Standing},
+    backing::{Arena, Guest, Health, LOST, LinearRegion, Presence, Standing, WANTED},
     config::{Commit, Limits},
     engine::{Engine, EntryError, Pass},
 };
@@ -29,10 +29,10 @@ pub(crate) struct StoreState<T> {
     /// The owner of all items in the store.
     pub(crate) id: StoreId,
     pub(crate) engine: Engine,
-    /// Whether the store is lost, or may be. The arena sets it, also to be asked for frames, and so
-    /// does the end of a stay that took too much heap. Every call of a host function reads it, so
-    /// it is in easy reach.
-    lost: Arc<AtomicBool>,
+    /// What the gate must do: [`LOST`], [`WANTED`] and [`BUDGETED`]. The arena sets the first two,
+    /// and the end of a stay that took too much heap sets the first. Every call of a host function
+    /// reads them, so they are in easy reach.
+    flags: Arc<AtomicU8>,
     pub(crate) arena: Box<dyn Arena>,
     /// Whether several CPUs use the backing.
     has_many_cpus: bool,
@@ -73,15 +73,15 @@ impl<T> StoreState<T> {
         let shares = engine.backing().shares();
         let address_bytes = limits.address_bytes.unwrap_or(shares.address_bytes);
         let cap_frames = limits.resident_frames.unwrap_or(shares.resident_frames);
-        let lost = Arc::default();
-        let arena = engine.backing().open(cap_frames, commit, &lost);
-        let limiter = Limiter::new(limits);
         let heap = engine.config().heap.map(|ledger| Box::new(HeapAccount::new(ledger, limits.heap_bytes)));
+        let flags = Arc::new(AtomicU8::new(if heap.is_some() { BUDGETED } else { 0 }));
+        let arena = engine.backing().open(cap_frames, commit, &flags);
+        let limiter = Limiter::new(limits);
         Self {
             data,
             id: StoreId::next(),
             engine: engine.clone(),
-            lost,
+            flags,
             has_many_cpus: arena.has_many_cpus(),
             arena,
             memories: Vec::new(),
@@ -116,10 +116,29 @@ impl<T> StoreState<T> {
     /// [`OutOfFrames`], [`OutOfHeap`] or [`LentPageTouched`].
     #[inline]
     pub(crate) fn refuse_lost(&self) -> Result<(), Error> {
-        if self.lost.load(Ordering::Acquire) || self.heap.as_ref().is_some_and(|heap| heap.is_marked()) {
-            return self.read_flag();
+        if self.is_flagged() { self.read_flags() } else { Ok(()) }
+    }
+
+    /// Returns whether the store is lost or has another flag that
+    /// [`refuse_lost`](Self::refuse_lost) acts on.
+    #[inline]
+    pub(super) fn is_flagged(&self) -> bool {
+        match self.flags.load(Ordering::Acquire) {
+            0 => false,
+            BUDGETED => self.heap.as_ref().is_some_and(|heap| heap.is_marked()),
+            _ => true,
         }
-        Ok(())
+    }
+
+    /// Returns `params` unless the store is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`refuse_lost`](Self::refuse_lost).
+    #[cold]
+    #[inline(never)]
+    pub(super) fn admit_flagged<P>(&self, params: P) -> Result<P, Error> {
+        self.refuse_lost().map(|()| params)
     }
 
     /// Fails if a call of this CPU uses the engine that is not one of this store.
@@ -205,7 +224,7 @@ impl<T> StoreState<T> {
         {
             heap.leave(passed_on);
             if heap.lost().is_some() {
-                self.lost.store(true, Ordering::Release);
+                self.flags.fetch_or(LOST, Ordering::Release);
             }
         }
         if let Some(pass) = &entry.pass {
@@ -292,15 +311,14 @@ impl<T> StoreState<T> {
         self.in_task && self.depth == 1
     }
 
-    /// Finds out why the flag is set. Fails if the store is lost. If not, another CPU wants frames.
+    /// Yields frames if they are wanted, and fails if the store is lost.
     #[cold]
     #[inline(never)]
-    fn read_flag(&self) -> Result<(), Error> {
-        self.attend(Presence::Yield);
-        self.lost.store(false, Ordering::Release);
-        // Read after the flag was cleared, so that a loss in between is not missed.
+    fn read_flags(&self) -> Result<(), Error> {
+        if self.flags.fetch_and(!WANTED, Ordering::AcqRel) & WANTED != 0 {
+            self.attend(Presence::Yield);
+        }
         let Some(lost) = self.lost() else { return Ok(()) };
-        self.lost.store(true, Ordering::Release);
         Err(match lost {
             Lost::OutOfFrames(error) => Error::host(error),
             Lost::OutOfHeap(error) => Error::host(error),
@@ -308,6 +326,9 @@ impl<T> StoreState<T> {
         })
     }
 }
+
+/// The flag of a store that has an account with the engine's heap budget.
+const BUDGETED: u8 = 1 << 2;
 
 /// What a call has begun, and ends when it returns.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ mod tests {
     use alloc::{boxed::Box, sync::Arc, vec::Vec};
     use core::{
         mem::{MaybeUninit, take},
-        sync::atomic::{AtomicBool, Ordering},
+        sync::atomic::{AtomicBool, AtomicU8, Ordering},
     };
     use spin::Mutex;
     use std::vec;
@@ -19,7 +19,7 @@ mod tests {
         backing::{
             Arena, Backing, BackingError, DataImage, Fixed, ImageCharge, ImagePart, LinearRegion, Presence,
             Presence::{Enter, Leave, Look, Migrate, Yield},
-            Provider, Reservation, Shares, Standing,
+            Provider, Reservation, Shares, Standing, WANTED,
         },
         budget::{HeapMeter, Ledger},
         config::{Commit, Config, Fuel, Limits},
@@ -33,11 +33,11 @@ mod tests {
     };
     use wasmi::{Error, FuncType, Val};
 
-    /// The reports of all stores, and the flags by which their arenas ask them for frames.
+    /// The reports of all stores, and the flags with which their arenas ask them for frames.
     #[derive(Clone, Debug, Default)]
     struct Log {
         reports: Arc<Mutex<Vec<Presence>>>,
-        flags: Arc<Mutex<Vec<Arc<AtomicBool>>>>,
+        flags: Arc<Mutex<Vec<Arc<AtomicU8>>>>,
     }
 
     impl Log {
@@ -52,7 +52,9 @@ mod tests {
 
         /// Asks all stores for frames, as an account does that another CPU wants to relieve.
         fn request(&self) {
-            self.flags.lock().iter().for_each(|flag| flag.store(true, Ordering::Release));
+            for flags in &*self.flags.lock() {
+                flags.fetch_or(WANTED, Ordering::Release);
+            }
         }
     }
 
@@ -72,9 +74,9 @@ mod tests {
     // SAFETY: its arenas are those of `Fixed`, which keep the contract.
     #[allow(unsafe_code, reason = "the contract is argued above")]
     unsafe impl Provider for Watched {
-        fn open(&self, cap_frames: u64, commit: Commit, lost: &Arc<AtomicBool>) -> Box<dyn Arena> {
-            self.log.flags.lock().push(Arc::clone(lost));
-            let inner = self.inner.open(cap_frames, commit, lost);
+        fn open(&self, cap_frames: u64, commit: Commit, flags: &Arc<AtomicU8>) -> Box<dyn Arena> {
+            self.log.flags.lock().push(Arc::clone(flags));
+            let inner = self.inner.open(cap_frames, commit, flags);
             Box::new(WatchedArena { inner, log: self.log.clone() })
         }
 

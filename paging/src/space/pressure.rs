@@ -62,7 +62,7 @@ impl<P: Platform> AddressSpace<P> {
     /// calling CPU uses the account's regions: deferred ones, and some that were committed ahead.
     ///
     /// The page-fault handler does the same. A CPU that uses regions for long without a fault may
-    /// call it from time to time. [`Account::with_flag`] shows when.
+    /// call it from time to time. [`Account::WANTED`] shows when.
     pub fn yield_frames(&self, account: &Account) {
         if account.seat().take_wanted() {
             self.yield_frames_of(ptr::from_ref(account).addr());

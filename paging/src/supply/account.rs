@@ -9,7 +9,7 @@
 //! never cleared.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::frame::Shortage;
 use crate::tlb::Seat;
@@ -28,8 +28,9 @@ pub struct Account {
     is_reserved: bool,
     /// One of [`SOUND`], [`LOST_TO_SOURCE`] and [`LOST_TO_CAP`].
     lost_to: AtomicU8,
-    /// The owner's flag, which is set when the account is lost, or to yield frames.
-    flag: Option<Arc<AtomicBool>>,
+    /// The owner's flags, of which the account sets [`LOST`](Self::LOST) and
+    /// [`WANTED`](Self::WANTED).
+    flags: Option<Arc<AtomicU8>>,
     /// The CPUs that use the account's regions.
     seat: Seat,
 }
@@ -74,17 +75,24 @@ impl Account {
             charged_frames: AtomicU64::new(0),
             is_reserved,
             lost_to: AtomicU8::new(SOUND),
-            flag: None,
+            flags: None,
             seat: Seat::new(),
         }
     }
 
-    /// Makes the account set `flag` when it is lost, and when another CPU wants its owner to
-    /// [yield frames](crate::AddressSpace::yield_frames). An owner that checks at every step keeps
-    /// the flag where it can read it without a call.
+    /// The flag that shows that the account is [lost](Self::is_lost).
+    pub const LOST: u8 = 1 << 0;
+
+    /// The flag that shows that another CPU wants the owner to
+    /// [yield frames](crate::AddressSpace::yield_frames). The owner clears it before it does.
+    pub const WANTED: u8 = 1 << 1;
+
+    /// Makes the account set [`LOST`](Self::LOST) and [`WANTED`](Self::WANTED) in `flags`. The
+    /// owner may use the other bits. An owner that checks at every step keeps the flags where it
+    /// can read them without a call.
     #[must_use]
-    pub fn with_flag(mut self, flag: Arc<AtomicBool>) -> Self {
-        self.flag = Some(flag);
+    pub fn with_flags(mut self, flags: Arc<AtomicU8>) -> Self {
+        self.flags = Some(flags);
         self
     }
 
@@ -148,13 +156,13 @@ impl Account {
         };
         // The first shortage stays.
         let _ = self.lost_to.compare_exchange(SOUND, to, Ordering::AcqRel, Ordering::Acquire);
-        self.raise_flag();
+        self.raise(Self::LOST);
     }
 
-    /// Sets the owner's flag.
-    pub(crate) fn raise_flag(&self) {
-        if let Some(flag) = &self.flag {
-            flag.store(true, Ordering::Release);
+    /// Sets one of the owner's flags.
+    pub(crate) fn raise(&self, flag: u8) {
+        if let Some(flags) = &self.flags {
+            flags.fetch_or(flag, Ordering::Release);
         }
     }
 
@@ -247,12 +255,14 @@ mod tests {
 
     #[test]
     fn an_account_sets_its_owners_flag_when_it_is_lost() {
-        let flag = Arc::new(AtomicBool::new(false));
-        let account = Account::new(None).with_flag(Arc::clone(&flag));
-        assert!(account.lost_to().is_none() && !account.is_lost() && !flag.load(Ordering::Acquire));
+        let flags = Arc::new(AtomicU8::new(0x80));
+        let account = Account::new(None).with_flags(Arc::clone(&flags));
+        assert!(account.lost_to().is_none() && !account.is_lost());
+        assert_eq!(flags.load(Ordering::Acquire), 0x80);
         account.mark_lost(Shortage::SourceEmpty);
         account.mark_lost(Shortage::CapReached { cap_frames: 7 });
-        assert!(account.is_lost() && flag.load(Ordering::Acquire));
+        assert!(account.is_lost());
+        assert_eq!(flags.load(Ordering::Acquire), 0x80 | Account::LOST);
         assert_eq!(account.lost_to(), Some(Shortage::SourceEmpty));
     }
 

@@ -1,7 +1,7 @@
 //! Regions that move between CPUs, each of which has its own caches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use palimpsest_paging::x86_64::structures::paging::Page;
 use palimpsest_paging::{Account, Decommitted, Policies};
@@ -496,10 +496,10 @@ fn a_cpu_that_walks_a_table_that_waits_finds_no_page() {
 }
 
 #[test]
-fn a_request_for_frames_raises_the_flag_of_the_account() {
+fn a_request_for_frames_sets_a_flag_of_the_account() {
     let world = World::with_cpus(2);
-    let flag = Arc::new(AtomicBool::new(false));
-    let busy = Arc::new(Account::new(None).with_flag(Arc::clone(&flag)));
+    let flags = Arc::new(AtomicU8::new(0));
+    let busy = Arc::new(Account::new(None).with_flags(Arc::clone(&flags)));
     world.run_on(1);
     let mut region = world.region_of(GIB, &busy);
     world.enter_on(1, &busy);
@@ -507,7 +507,7 @@ fn a_request_for_frames_raises_the_flag_of_the_account() {
     assert_eq!(region.defer(region.pages()), Ok(1));
     world.run_on(0);
     assert_eq!(world.space().reclaim(1), Decommitted::default());
-    assert!(flag.load(Ordering::Relaxed));
+    assert_eq!(flags.load(Ordering::Relaxed), Account::WANTED);
 }
 
 #[test]

@@ -437,7 +437,7 @@ pub(super) const CASES: [Mutant; 23] = [
     Mutant {
         name: "requests-raise-the-flag",
         file: "clear.rs",
-        original: "account.raise_flag();",
+        original: "account.raise(Account::WANTED);",
         replacement: "",
     },
     Mutant {
@@ -695,8 +695,8 @@ pub(super) const ENGINE: [Mutant; 46] = [
     Mutant {
         name: "a-request-is-answered-once",
         file: "store/state.rs",
-        original: "self.lost.store(false, Ordering::Release);",
-        replacement: "",
+        original: "self.flags.fetch_and(!WANTED, Ordering::AcqRel)",
+        replacement: "self.flags.load(Ordering::Acquire)",
     },
     Mutant {
         name: "a-call-begins-with-requests",
@@ -713,8 +713,8 @@ pub(super) const ENGINE: [Mutant; 46] = [
     Mutant {
         name: "a-typed-host-function-begins-with-requests",
         file: "store/into_func.rs",
-        original: "Self(caller.data().refuse_lost().map(|()| call(caller)))",
-        replacement: "Self(Ok(call(caller)))",
+        original: "if $caller.data().is_flagged() {",
+        replacement: "if false {",
     },
     Mutant {
         name: "an-untyped-host-function-begins-with-requests",

@@ -10,11 +10,12 @@ use core::{
     fmt::Debug,
     ops::Range,
     ptr::NonNull,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU8, AtomicUsize, Ordering},
 };
 use spin::Mutex;
 
 use super::arenas::Block;
+use crate::backing::LOST;
 
 /// What [`Fate`] records if the guest has touched no lent page. It is not an offset: a memory does
 /// not have the whole address space.
@@ -91,15 +92,15 @@ impl Debug for GuardedPages {
 /// Whether a store is lost because its guest has touched a closed page.
 #[derive(Debug)]
 pub(super) struct Fate {
-    /// The flag of the store, which its gate reads.
-    lost: Arc<AtomicBool>,
+    /// The flags of the store, which its gate reads.
+    flags: Arc<AtomicU8>,
     /// Bytes from the start of the memory to the first access, or [`UNTOUCHED`].
     touched: AtomicUsize,
 }
 
 impl Fate {
-    pub(super) fn new(lost: &Arc<AtomicBool>) -> Self {
-        Self { lost: Arc::clone(lost), touched: AtomicUsize::new(UNTOUCHED) }
+    pub(super) fn new(flags: &Arc<AtomicU8>) -> Self {
+        Self { flags: Arc::clone(flags), touched: AtomicUsize::new(UNTOUCHED) }
     }
 
     /// Returns the offset of the first access.
@@ -111,7 +112,7 @@ impl Fate {
     fn touch(&self, offset: usize) {
         // Only the first access counts. If there was one, the store is lost already.
         let _ = self.touched.compare_exchange(UNTOUCHED, offset, Ordering::AcqRel, Ordering::Relaxed);
-        self.lost.store(true, Ordering::Release);
+        self.flags.fetch_or(LOST, Ordering::Release);
     }
 }
 
