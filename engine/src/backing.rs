@@ -20,6 +20,7 @@ mod paged;
 
 use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicU8};
+use spin::Mutex;
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use self::paged::Paged;
@@ -146,7 +147,7 @@ pub(crate) unsafe trait Arena: Send + Sync {
     /// # Errors
     ///
     /// See [`BackingError`]. Nothing stays reserved then.
-    fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError>;
+    fn reserve(&self, size: Reservation) -> Result<SharedRegion, BackingError>;
 
     /// Returns the frames that the store holds, and its health.
     fn standing(&self) -> Standing;
@@ -163,6 +164,9 @@ pub(crate) unsafe trait Arena: Send + Sync {
     /// Prepares the calling CPU for what it is about to do with the memories, or has done.
     fn attend(&self, _presence: Presence) {}
 }
+
+/// A region that the engine's record and the wasmi store own together.
+pub(crate) type SharedRegion = Arc<Mutex<dyn LinearRegion>>;
 
 /// What the calling CPU does with the memories of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ pub use self::{
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, FreezeRefused, Guest, Health,
     ImageCharge, ImagePart, LentSpan, LimitRefused, LinearRegion, LiveBytes, MemoryResidency, Provider,
-    Reservation, Shares, Standing,
+    Reservation, SharedRegion, Shares, Standing,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -253,7 +253,7 @@ struct Slots {
 //         it came from.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl Arena for Slots {
-    fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
+    fn reserve(&self, size: Reservation) -> Result<SharedRegion, BackingError> {
         let requested = size.initial;
         let Room { free, largest, longest } = self.backing.arenas.room();
         if requested > longest {
@@ -264,7 +264,7 @@ unsafe impl Arena for Slots {
         let held = Held::new(&self.account, block.len());
         let held = held.map_err(|cause| BackingError::OutOfFrames { requested, cause })?;
         let block = Arc::new(block);
-        Ok(Box::new(Slot {
+        Ok(Arc::new(Mutex::new(Slot {
             block,
             backing: self.backing.clone(),
             fate: Arc::clone(&self.fate),
@@ -276,7 +276,7 @@ unsafe impl Arena for Slots {
             cleared: None,
             frames_released: 0,
             image: None,
-        }))
+        })))
     }
 
     fn again(&self) -> Box<dyn Arena> {

@@ -10,11 +10,12 @@ use palimpsest_paging::{
     Image, LimitError, PartCleared, Platform, Region, ReserveError, Shortage, Turnover,
     x86_64::structures::paging::{Page, page::PageRange},
 };
+use spin::Mutex;
 
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, FreezeRefused, Guest, Health,
     ImageBudget, ImageCharge, ImagePart, LOST, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES,
-    MemoryResidency, PageBytes, Presence, Provider, Reservation, Shares, Standing, WANTED,
+    MemoryResidency, PageBytes, Presence, Provider, Reservation, SharedRegion, Shares, Standing, WANTED,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -100,7 +101,7 @@ struct Share<P: Platform + 'static> {
 //         not depend on the arena.
 #[allow(unsafe_code, reason = "the contract is argued above")]
 unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
-    fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
+    fn reserve(&self, size: Reservation) -> Result<SharedRegion, BackingError> {
         if size.initial > MOST_FILLED_BYTES && !self.space.steps_over_fills() {
             return Err(BackingError::Unfillable { requested: size.initial, limit: MOST_FILLED_BYTES });
         }
@@ -114,7 +115,7 @@ unsafe impl<P: Platform + Send + Sync> Arena for Share<P> {
         };
         let mut region = reserved.map_err(|error| self.backing_error(error, size))?;
         match region.set_limit(size.initial) {
-            Ok(()) => Ok(Box::new(PagedRegion { space: self.space, region, image: None })),
+            Ok(()) => Ok(Arc::new(Mutex::new(PagedRegion { space: self.space, region, image: None }))),
             Err(LimitError::Uncharged(cause)) => Err(self.uncharged(cause, size)),
             Err(error @ (LimitError::BeyondCapacity { .. } | LimitError::Resident { .. } | _)) => {
                 unreachable!("the limit of a new region moves up to its capacity: {error}")
@@ -548,7 +549,7 @@ mod tests {
         space: &'static AddressSpace<&'static Cpus>,
         arena: Box<dyn Arena>,
         flags: Arc<AtomicU8>,
-        region: Box<dyn LinearRegion>,
+        region: SharedRegion,
     }
 
     impl Machine {
@@ -575,15 +576,15 @@ mod tests {
             let flags = Arc::default();
             let arena = Paged::new(space).open(u64::MAX, Commit::OnTouch, &flags);
             let size = Reservation { initial: FRAME_BYTES, maximum: FRAME_BYTES };
-            let mut region = arena.reserve(size).expect("there are addresses");
+            let region = arena.reserve(size).expect("there are addresses");
             let mut address = VirtAddr::zero();
-            region.establish(FRAME_BYTES, &mut |bytes| {
+            region.lock().establish(FRAME_BYTES, &mut |bytes| {
                 address = VirtAddr::from_ptr(bytes.cast::<u8>().as_ptr());
             });
             let fault = Fault { address, code: PageFaultErrorCode::CAUSED_BY_WRITE };
             assert_eq!(space.handle_fault(fault), Outcome::Handled);
             let page = Span::growth(0, FRAME_BYTES);
-            let _ = region.clear(page, Strategy::Deferred, LiveBytes::all(&mut []), Guest::Stopped);
+            let _ = region.lock().clear(page, Strategy::Deferred, LiveBytes::all(&mut []), Guest::Stopped);
             let machine = Self { cpus, space, arena, flags, region };
             assert_eq!(machine.deferred(), 1);
             machine.attend(0, Presence::Enter);
@@ -606,7 +607,7 @@ mod tests {
         }
 
         fn deferred(&self) -> u64 {
-            self.region.residency().deferred_frames
+            self.region.lock().residency().deferred_frames
         }
     }
 

@@ -5,7 +5,7 @@
 //! functions that were allocated for imports.
 
 use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
-use core::cell::OnceCell;
+use core::{cell::OnceCell, slice};
 use wasmi::{AsContextMut, ExternType, ImportType};
 
 use super::{
@@ -110,7 +110,8 @@ pub(super) fn link<T: 'static>(
         }
         imports.push(resolved);
     }
-    for (index, reserved) in reserve_memories(ctx, module, memory_type)? {
+    let (first, others) = reserve_memories(ctx, module, memory_type)?;
+    for (index, reserved) in first.into_iter().chain(others) {
         memories.push(reserved.establish(&mut *ctx).map_err(|cause| memory_error(index, cause))?);
     }
     if let (Some(memory_0), Some(record)) = (memory_0.get(), memories.first()) {
@@ -119,7 +120,8 @@ pub(super) fn link<T: 'static>(
     let externs = externs(ctx, imports, &memories, module);
     ctx.data_mut().limiter.allow_host_table(module.slots().len());
     ctx.data_mut().limiter.count_instance(module.defined_tables().count());
-    let inner = wasmi::Instance::new(&mut *ctx, module.wasmi(), &externs).map_err(InstantiateError::Link)?;
+    let inner = wasmi::Instance::new(&mut *ctx, module.wasmi(), externs.as_slice())
+        .map_err(InstantiateError::Link)?;
     host_table::fill(ctx, module, inner, &memories).map_err(InstantiateError::Link)?;
     Ok(Linked { instance: inner, memories })
 }
@@ -204,20 +206,30 @@ fn unknown_imports<T: 'static>(linker: &Linker<T>, module: &Module) -> UnknownIm
     UnknownImports::new(names.iter().map(|import| (import.module(), import.name())))
 }
 
+/// The region of a memory with this index.
+type Numbered = (usize, Reserved);
+
 /// Reserves the regions of all memories that the module defines. If one fails, none stays reserved.
+///
+/// Most modules define one memory, which takes no heap here.
 fn reserve_memories<T: 'static>(
     ctx: &WasmiContext<'_, T>,
     module: &Module,
     memory_type: impl Fn(usize, MemoryType) -> MemoryType,
-) -> Result<Vec<(usize, Reserved)>, InstantiateError> {
-    let mut reserved = Vec::with_capacity(module.defined_memories().len());
+) -> Result<(Option<Numbered>, Vec<Numbered>), InstantiateError> {
+    let mut first = None;
+    let mut others = Vec::new();
     for (index, ty) in module.defined_memories() {
-        let pending = reserved.iter().map(|(_, region): &(_, Reserved)| region.capacity());
+        let pending = first.iter().chain(&others).map(|(_, region): &Numbered| region.capacity());
         let region = Reserved::new(ctx, memory_type(index, ty), pending)
             .map_err(|cause| memory_error(index, cause))?;
-        reserved.push((index, region));
+        if first.is_none() {
+            first = Some((index, region));
+        } else {
+            others.push((index, region));
+        }
     }
-    Ok(reserved)
+    Ok((first, others))
 }
 
 /// Attaches the images of the new memories.
@@ -267,7 +279,7 @@ fn externs<T: 'static>(
     imports: Vec<Resolved>,
     memories: &[Arc<MemoryRecord>],
     module: &Module,
-) -> Vec<wasmi::Extern> {
+) -> Externs {
     let mut own = imports.into_iter();
     let mut defined = module.defined_memories();
     let extern_of = |import: ImportType<'_>| {
@@ -280,7 +292,29 @@ fn externs<T: 'static>(
             Resolved::Provided(provided) => provided.make(&mut *ctx, memories).into(),
         }
     };
-    module.wasmi().imports().map(extern_of).collect()
+    let mut all = module.wasmi().imports().map(extern_of);
+    if all.len() == 1
+        && let Some(only) = all.next()
+    {
+        return Externs::One(only);
+    }
+    Externs::Several(all.collect())
+}
+
+/// The definitions for the imports of a spliced module. Most guests import nothing and define one
+/// memory, which is then the only import and takes no heap here.
+enum Externs {
+    One(wasmi::Extern),
+    Several(Vec<wasmi::Extern>),
+}
+
+impl Externs {
+    fn as_slice(&self) -> &[wasmi::Extern] {
+        match self {
+            Self::One(only) => slice::from_ref(only),
+            Self::Several(all) => all,
+        }
+    }
 }
 
 fn memory_error(index: usize, cause: MemoryError) -> InstantiateError {

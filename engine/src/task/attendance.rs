@@ -17,9 +17,9 @@ mod tests {
 
     use crate::{
         backing::{
-            Arena, Backing, BackingError, DataImage, Fixed, ImageCharge, ImagePart, LinearRegion, Presence,
+            Arena, Backing, BackingError, DataImage, Fixed, ImageCharge, ImagePart, Presence,
             Presence::{Enter, Leave, Look, Migrate, Yield},
-            Provider, Reservation, Shares, Standing, WANTED,
+            Provider, Reservation, SharedRegion, Shares, Standing, WANTED,
         },
         budget::{HeapMeter, Ledger},
         config::{Commit, Config, Fuel, Limits},
@@ -102,7 +102,7 @@ mod tests {
     // SAFETY: its regions are those of `inner`, which keeps the contract.
     #[allow(unsafe_code, reason = "the contract is argued above")]
     unsafe impl Arena for WatchedArena {
-        fn reserve(&self, size: Reservation) -> Result<Box<dyn LinearRegion>, BackingError> {
+        fn reserve(&self, size: Reservation) -> Result<SharedRegion, BackingError> {
             self.inner.reserve(size)
         }
 

@@ -3,13 +3,13 @@
 //! A memory is created in two steps. An instantiation first reserves all of its regions, which may
 //! fail and then leaves nothing in the store. Afterwards it puts wasmi's memories over them.
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::sync::Arc;
 use spin::Mutex;
 use wasmi::{AsContext, AsContextMut};
 
 use super::{Memory, region::AnchoredRegion};
 use crate::{
-    backing::{LinearRegion, MemoryResidency, Reservation},
+    backing::{MemoryResidency, Reservation, SharedRegion},
     config::{Limits, Strategy},
     module::MemoryType,
     store::{MemoryError, StoreState, limiter::Growth},
@@ -28,7 +28,7 @@ pub(crate) struct MemoryRecord {
     capacity: u64,
     /// The size that it can reach, in Wasm pages: its type's maximum, or what was reserved.
     maximum_wasm_pages: u64,
-    region: Arc<AnchoredRegion>,
+    region: AnchoredRegion,
     /// Whether the region ever lends pages.
     can_lend: bool,
     /// The strategy of clears that name none.
@@ -38,7 +38,7 @@ pub(crate) struct MemoryRecord {
 /// A region without a memory. Dropping it releases everything.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    region: Box<dyn LinearRegion>,
+    region: SharedRegion,
     ty: MemoryType,
     wasmi_ty: wasmi::MemoryType,
 }
@@ -53,13 +53,13 @@ impl Reserved {
     pub(crate) fn new<T: 'static>(
         ctx: impl AsContext<Data = StoreState<T>>,
         ty: MemoryType,
-        pending: impl ExactSizeIterator<Item = u64>,
+        pending: impl Iterator<Item = u64> + Clone,
     ) -> Result<Self, MemoryError> {
         let ctx = ctx.as_context();
         let limits = ctx.data().limits();
         let wasmi_ty = ty.to_wasmi().map_err(MemoryError::Refused)?;
         let records = &ctx.data().memories;
-        if records.len() + pending.len() >= limits.memories {
+        if records.len() + pending.clone().count() >= limits.memories {
             return Err(MemoryError::TooMany { limit: limits.memories });
         }
         let capacities = records.iter().map(|record| record.capacity).chain(pending);
@@ -70,7 +70,7 @@ impl Reserved {
 
     /// Returns the number of bytes of address space that are reserved.
     pub(crate) fn capacity(&self) -> u64 {
-        self.region.capacity()
+        self.region.lock().capacity()
     }
 
     /// Puts a wasmi memory over the region and adds its record to the store.

@@ -1,25 +1,23 @@
 //! The region of a linear memory, anchored in the wasmi store that points into it.
 
-use alloc::{boxed::Box, sync::Arc};
 use core::{ptr::NonNull, slice};
-use spin::Mutex;
 use wasmi::{AsContext, ExternRef, StoreContext, StoreContextMut};
 
 use crate::{
-    backing::{LinearRegion, LiveBytes},
+    backing::{LinearRegion, LiveBytes, SharedRegion},
     store::StoreState,
     units::Span,
 };
 
 /// A region that the engine's record and the wasmi store own together, so that it outlives both.
-#[derive(Debug)]
-pub(crate) struct AnchoredRegion(Mutex<Box<dyn LinearRegion>>);
+#[derive(Clone, Debug)]
+pub(crate) struct AnchoredRegion(SharedRegion);
 
 impl AnchoredRegion {
     /// Passes the region to `use_region`. The region stays where it is, because a `&mut dyn
     /// LinearRegion` can be neither replaced nor dropped.
     pub(crate) fn with<R>(&self, use_region: impl FnOnce(&mut dyn LinearRegion) -> R) -> R {
-        use_region(&mut **self.0.lock())
+        use_region(&mut *self.0.lock())
     }
 
     /// Makes a wasmi memory of `initial_bytes` over `region`.
@@ -33,12 +31,12 @@ impl AnchoredRegion {
         ctx: &mut StoreContextMut<'_, StoreState<T>>,
         ty: wasmi::MemoryType,
         initial_bytes: u64,
-        region: Box<dyn LinearRegion>,
-    ) -> Result<(wasmi::Memory, Arc<Self>), wasmi::Error> {
-        let anchored = Arc::new(Self(Mutex::new(region)));
+        region: SharedRegion,
+    ) -> Result<(wasmi::Memory, Self), wasmi::Error> {
+        let anchored = Self(region);
         // wasmi drops host objects together with the store. This one keeps the region alive as long
         // as the memory, even if the store's data is replaced.
-        ExternRef::new(&mut *ctx, Arc::clone(&anchored));
+        ExternRef::new(&mut *ctx, anchored.clone());
         let mut made = None;
         anchored.with(|region| {
             region.establish(initial_bytes, &mut |mut bytes| {
