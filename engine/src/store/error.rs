@@ -83,16 +83,23 @@ pub enum GrowError {
     },
 }
 
-/// A read or a write of the host that ends past the memory. Nothing was copied.
+/// Why a read or a write of the host has copied nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("out of bounds access: offset {offset}, {len} bytes, in a memory of {size} bytes")]
-pub struct MemoryAccessError {
-    /// The first byte.
-    pub offset: usize,
-    /// The number of bytes.
-    pub len: usize,
-    /// The size of the memory in bytes.
-    pub size: usize,
+#[non_exhaustive]
+pub enum MemoryAccessError {
+    /// The range ends past the memory.
+    #[error("out of bounds access: offset {offset}, {len} bytes, in a memory of {size} bytes")]
+    OutOfBounds {
+        /// The first byte.
+        offset: usize,
+        /// The number of bytes.
+        len: usize,
+        /// The size of the memory in bytes.
+        size: usize,
+    },
+    /// The store is lost, and no call of it runs.
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 impl HostError for MemoryAccessError {}

@@ -334,8 +334,15 @@ impl Memory {
 
     /// Returns the bytes, or if some of them are lent and in use, those before the first of these.
     /// Reading a page that was never written takes no data frame.
+    ///
+    /// The slice is empty if the store is [lost](crate::StoreReport::lost), because the last writes
+    /// of its guest were not kept. Only a host function gets the bytes then, until its call ends.
     pub fn data<'a, T: 'static>(&self, ctx: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
         let ctx = ctx.into().into_wasmi();
+        if ctx.data().hides_bytes() {
+            self.inner.of(ctx.data());
+            return &[];
+        }
         ctx.data().look();
         match self.first_lent(ctx) {
             None => self.inner.of(ctx.data()).data(ctx),
@@ -347,6 +354,10 @@ impl Memory {
     /// frame for it.
     pub fn data_mut<'a, T: 'static>(&self, ctx: impl Into<StoreContextMut<'a, T>>) -> &'a mut [u8] {
         let ctx = ctx.into().into_wasmi();
+        if ctx.data().hides_bytes() {
+            self.inner.of(ctx.data());
+            return &mut [];
+        }
         ctx.data().touch();
         match self.first_lent(&ctx) {
             None => self.inner.of(ctx.data()).data_mut(ctx),
@@ -370,7 +381,7 @@ impl Memory {
     }
 
     /// Returns the bytes and the embedder's data, both exclusively, for a host function that copies
-    /// between the two.
+    /// between the two. If [`data`](Self::data) returns no bytes, neither does this.
     ///
     /// # Panics
     ///
@@ -380,28 +391,34 @@ impl Memory {
         ctx: impl Into<StoreContextMut<'a, T>>,
     ) -> (&'a mut [u8], &'a mut T) {
         let ctx = ctx.into().into_wasmi();
+        let is_hidden = ctx.data().hides_bytes();
         ctx.data().touch();
         assert_eq!(self.first_lent(&ctx), None, "pages of the memory are lent; drop what uses them first");
         let (bytes, state) = self.inner.of(ctx.data()).data_and_store_mut(ctx);
-        (bytes, &mut state.data)
+        (if is_hidden { &mut [] } else { bytes }, &mut state.data)
     }
 
     /// Copies `buffer.len()` bytes at `offset` into `buffer`.
     ///
     /// # Errors
     ///
-    /// [`MemoryAccessError`] if the range ends past the bytes of [`data`](Self::data). `buffer` has
-    /// not changed then.
+    /// - [`MemoryAccessError::Lost`] if the store is lost and no call of it runs.
+    /// - [`MemoryAccessError::OutOfBounds`] if the range ends past the bytes of
+    ///   [`data`](Self::data).
+    ///
+    /// `buffer` has not changed then.
     pub fn read(
         &self,
         ctx: impl AsContext,
         offset: usize,
         buffer: &mut [u8],
     ) -> Result<(), MemoryAccessError> {
-        let bytes = self.data(ctx.as_context());
+        let ctx = ctx.as_context();
+        refuse_hidden(ctx.into_wasmi().data())?;
+        let bytes = self.data(ctx);
         let (len, size) = (buffer.len(), bytes.len());
         let found = bytes.get(offset..).and_then(|bytes| bytes.get(..len));
-        buffer.copy_from_slice(found.ok_or(MemoryAccessError { offset, len, size })?);
+        buffer.copy_from_slice(found.ok_or(MemoryAccessError::OutOfBounds { offset, len, size })?);
         Ok(())
     }
 
@@ -409,8 +426,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`MemoryAccessError`] if the range ends past the bytes of [`data`](Self::data). Nothing has
-    /// changed then.
+    /// Those of [`read`](Self::read). Nothing has changed then.
     pub fn write(
         &self,
         mut ctx: impl AsContextMut,
@@ -418,16 +434,32 @@ impl Memory {
         bytes: &[u8],
     ) -> Result<(), MemoryAccessError> {
         let mut ctx = ctx.as_context_mut();
+        refuse_hidden(ctx.as_context().into_wasmi().data())?;
         let memory = self.data_mut(ctx.as_context_mut());
         let (len, size) = (bytes.len(), memory.len());
         let target = memory.get_mut(offset..).and_then(|memory| memory.get_mut(..len));
         let written = target.map(|target| target.copy_from_slice(bytes));
         ctx.into_wasmi().data().end_touch();
-        written.ok_or(MemoryAccessError { offset, len, size })
+        written.ok_or(MemoryAccessError::OutOfBounds { offset, len, size })
     }
 
     /// Returns what the memory holds, in frames.
     pub fn residency(&self, ctx: impl AsContext) -> MemoryResidency {
         MemoryRecord::of(*self, ctx.as_context().into_wasmi()).residency()
     }
+}
+
+/// Fails if the embedder may not have the bytes of the store's memories.
+///
+/// # Errors
+///
+/// [`MemoryAccessError::Lost`].
+#[inline]
+fn refuse_hidden<T>(state: &StoreState<T>) -> Result<(), MemoryAccessError> {
+    if state.hides_bytes()
+        && let Some(lost) = state.lost()
+    {
+        return Err(lost.into());
+    }
+    Ok(())
 }

@@ -182,6 +182,16 @@ impl<T> StoreState<T> {
         }
     }
 
+    /// Returns whether the embedder may not have the bytes of the memories, because the store is
+    /// lost: what the guest wrote last was not kept.
+    ///
+    /// A host function of a call that still runs has them. It may have checked a range already, and
+    /// no other CPU uses them.
+    #[inline]
+    pub(super) fn hides_bytes(&self) -> bool {
+        !self.is_inside && self.flags.load(Ordering::Acquire) & LOST != 0
+    }
+
     /// Prepares the calling CPU for reading the memories.
     #[inline]
     pub(crate) fn look(&self) {

@@ -119,7 +119,7 @@ fn errors_of_the_engine_end_the_guest_with_a_question_mark() {
         memory.read(&caller, 65_535, &mut [0; 2])?;
         Ok(0)
     });
-    let expected = MemoryAccessError { offset: 65_535, len: 2, size: 65_536 };
+    let expected = MemoryAccessError::OutOfBounds { offset: 65_535, len: 2, size: 65_536 };
     let error = read.unwrap_err();
     assert_eq!(error.downcast_ref::<MemoryAccessError>(), Some(&expected));
     assert_eq!(error.to_string(), "out of bounds access: offset 65535, 2 bytes, in a memory of 65536 bytes");

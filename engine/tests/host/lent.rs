@@ -2,7 +2,7 @@
 
 use palimpsest_engine::{
     AsContextMut, Caller, Commit, Config, Engine, EntryError, Extern, Fixed, Fuel, LendError, Linker, Memory,
-    MemoryType, Module, Poll, Store, StoreOptions, Strategy, Task,
+    MemoryAccessError, MemoryType, Module, Poll, Store, StoreOptions, Strategy, Task,
 };
 use std::{boxed::Box, vec::Vec};
 
@@ -84,7 +84,8 @@ mod without_a_guest {
         assert_eq!(lender.data(&store), [1; WASM_PAGE]);
         lender.write(&mut store, 0, &[3]).unwrap();
         let past = lender.read(&store, WASM_PAGE, &mut [0]).unwrap_err();
-        assert_eq!((past.offset, past.size), (WASM_PAGE, WASM_PAGE));
+        let expected = MemoryAccessError::OutOfBounds { offset: WASM_PAGE, len: 1, size: WASM_PAGE };
+        assert_eq!(past, expected);
         assert!(lender.grow(&mut store, 0).is_ok() && lender.size(&store) == 4);
         // A clear zeroes what is there.
         let cleared = lender.clear_pages(&mut store, 0, 4).unwrap();
@@ -220,7 +221,7 @@ fn a_task_lends_when_it_is_over_and_waits_for_what_is_in_use() {
 /// to stop no access.
 mod guarded {
     use super::*;
-    use palimpsest_engine::{GuardedPages, Lost, PageGuard};
+    use palimpsest_engine::{GuardedPages, LentPageTouched, Lost, PageGuard};
     use std::{
         ops::Range,
         sync::{Arc, Mutex},
@@ -326,22 +327,32 @@ mod guarded {
         let (start, fixed) = (Arc::clone(&lent), backing.clone());
         let calls = Arc::new(Mutex::new(0));
         let counter = Arc::clone(&calls);
-        let (mut store, instance, memory) = guest(&engine, move |_, _| {
+        let (mut store, instance, memory) = guest(&engine, move |caller, memory| {
             *counter.lock().unwrap() += 1;
             let start = *start.lock().unwrap();
             assert!(!fixed.handle_fault(start - 1) && !fixed.handle_fault(start + WASM_PAGE));
             assert!(fixed.handle_fault(start + 5) && fixed.handle_fault(start + 7));
+            assert_eq!(memory.data(&*caller).len(), 2 * WASM_PAGE, "a host function has the bytes");
+            memory.write(&mut *caller, 0, &[1]).unwrap();
         });
         let pages = memory.lend_guarded(&mut store, 1, 1).unwrap();
         *lent.lock().unwrap() = address(&pages);
         let run = instance.get_typed_func::<(), i32>(&store, "run").unwrap();
-        let touched = palimpsest_engine::LentPageTouched { offset: 65_541 };
+        let touched = LentPageTouched { offset: 65_541 };
         for _ in 0..2 {
             let ended = run.call(&mut store, ()).unwrap_err();
             assert_eq!(ended.downcast_ref(), Some(&touched));
             assert!(recorder.closed().is_empty());
         }
         assert_eq!(*calls.lock().unwrap(), 1, "nothing leaves a store that is lost");
+        let lost = Lost::LentPageTouched(touched);
+        assert_eq!(memory.data(&store), []);
+        assert_eq!(memory.data_mut(&mut store), []);
+        assert_eq!(memory.data_and_store_mut(&mut store), (&mut [][..], &mut ()));
+        let mut buffer = [7];
+        assert_eq!(memory.read(&store, 0, &mut buffer), Err(MemoryAccessError::Lost(lost)));
+        assert_eq!(memory.write(&mut store, 0, &buffer), Err(MemoryAccessError::Lost(lost)));
+        assert_eq!((buffer, memory.size_bytes(&store)), ([7], 2 * 65_536));
         assert_eq!(store.report().lost, Some(Lost::LentPageTouched(touched)));
         drop(store);
         assert!(!backing.handle_fault(address(&pages)), "the pages are not a guest's any more");

@@ -6,7 +6,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use kernel_demo::{Machine, errands};
 use palimpsest_engine::{
     AsContextMut, Caller, Config, Engine, Error, FrameShortage, FuncType, Instance, InstantiateError, Limits,
-    Linker, Lost, Module, ModuleError, OutOfFrames, OutOfHeap, ReentryTooDeep, Store, StoreOptions,
+    Linker, Lost, MemoryAccessError, Module, ModuleError, OutOfFrames, OutOfHeap, ReentryTooDeep, Store,
+    StoreOptions,
 };
 use palimpsest_paging::Frame;
 
@@ -315,6 +316,13 @@ fn nothing_leaves(checks: &mut Checks, machine: &Machine) {
         let report = store.report();
         checks.equal("sizes", (report.committed_bytes, table), (256 << 16, Some(1)));
         checks.equal("frames released by a clear", report.frames_released, 0);
+        let memory = instance.get_memory(&store, "memory").expect("the guest exports it");
+        let bytes = (memory.data(&store).len(), memory.data_mut(&mut store).len());
+        checks.equal("bytes that the embedder gets", bytes, (0, 0));
+        let read = matches!(memory.read(&store, 0, &mut [0]), Err(MemoryAccessError::Lost(_)));
+        checks.equal("a read is refused", read, true);
+        let written = matches!(memory.write(&mut store, 0, &[0]), Err(MemoryAccessError::Lost(_)));
+        checks.equal("and so is a write", written, true);
     }
 }
 
