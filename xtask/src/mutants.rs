@@ -80,12 +80,13 @@ const STEPS: &str = "200000";
 /// # Errors
 /// The repository cannot be copied, or a line of the list is not in its file.
 pub(crate) fn run(workspace: &Workspace, filter: &str) -> Result<ExitCode> {
-    let directory = workspace.output("mutants");
-    let copy = directory.join("source");
+    let copy = workspace.output("mutants").join("source");
     copy_sources(workspace, &copy)?;
+    // The dependencies are those of the repository, and need not be built once more.
+    let build = workspace.output("");
     let mut tally = Tally::default();
     for suite in SUITES {
-        let is_caught = |mutant: Option<&Mutant>| suite.fails(mutant, &copy, &directory.join("build"));
+        let is_caught = |mutant: Option<&Mutant>| suite.fails(mutant, &copy, &build);
         let named = suite.mutants.iter().map(|mutant| (format!("{}/{}", suite.name, mutant.name), mutant));
         let mut mutants = named.filter(|(name, _)| name.contains(filter)).peekable();
         if mutants.peek().is_some() {
@@ -116,6 +117,8 @@ impl Suite {
             cmd("cargo", ["test", "--quiet"].iter().chain(self.target).chain(words))
                 .dir(copy)
                 .env("CARGO_TARGET_DIR", build)
+                // A mutant changes one function.
+                .env("CARGO_INCREMENTAL", "1")
                 .env("MODEL_STEPS", STEPS)
                 .stderr_to_stdout()
                 .stdout_capture()
