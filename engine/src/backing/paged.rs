@@ -650,6 +650,7 @@ mod tests {
         machine.attend(2, Presence::Look);
         assert_eq!(machine.relieve(0), ASKED);
         // None of them is alone, so none may release frames.
+        machine.attend(1, Presence::Yield);
         machine.attend(2, Presence::Yield);
         assert_eq!(machine.deferred(), 1);
     }
