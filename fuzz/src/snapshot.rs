@@ -45,8 +45,8 @@ const BLOCKS: u64 = 32;
 const SCRATCH_BYTES: u64 = 256 << 10;
 const FILES: usize = 16;
 
-/// The heap for two snapshots, one that is read and one of its fork, each with the frames of a store
-/// and its files; and for the engine with its module.
+/// The heap for two snapshots, one that is read and one of its fork, each with the frames of a
+/// store and its files; and for the engine with its module.
 const BUDGET: usize = 6 << 20;
 
 /// Units of fuel for the calls of a store.
