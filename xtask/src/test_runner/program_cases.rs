@@ -5,6 +5,7 @@
 //! same program without that need. A program that is not available is skipped with a message; in CI
 //! that is a failure.
 
+use super::vm::patience;
 use crate::run::{allocators, churn};
 use anyhow::{Context, Result, ensure};
 use palimpsest_guest_recipes::guest::{Allocator, Guest, Program};
@@ -23,7 +24,7 @@ use palimpsest_host::workers;
 use palimpsest_host::workspace::Workspace;
 use std::time::{Duration, Instant};
 
-/// The time limit of a program.
+/// The time limit of a program on one CPU.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 /// A program that is compared with its run under the stock runtime.
@@ -322,7 +323,7 @@ impl Bench<'_> {
             cpus: self.cpus,
             accelerator: Accelerator::Tcg,
             clock: Clock::Host,
-            time_limit: TIME_LIMIT,
+            time_limit: TIME_LIMIT * patience(self.cpus, 1),
             setting: Setting::Trying,
         }
     }

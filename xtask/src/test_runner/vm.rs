@@ -25,8 +25,12 @@ use std::time::{Duration, Instant};
 /// The time limit for booting and sending the list.
 const LIST_TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// How much longer a test may take whose guests move between CPUs.
-const PATIENCE: u32 = 5;
+/// How many times longer a boot may take on `cpus` CPUs than on the `needed` ones.
+///
+/// A call on another CPU has to wait until this machine runs that CPU.
+pub(super) const fn patience(cpus: u32, needed: u32) -> u32 {
+    if cpus > needed { 5 } else { 1 }
+}
 
 /// Runs the tests whose names are `chosen`, a line each. Each machine has `cpus` CPUs, or more
 /// if its test needs more. Tests that cannot run on so many are left out. If a test passes,
@@ -108,9 +112,8 @@ fn takes(test: &ListedTest, cpus: u32) -> bool {
 /// Boots the kernel for one test, on `cpus` CPUs or on the number that the test needs.
 fn run_one(session: &Session, test: &ListedTest, cpus: u32) -> Result<Boot> {
     let cpus = cpus.max(test.cpus);
-    // A call on another CPU has to wait until this machine runs that CPU.
-    let patience = if cpus > test.cpus { PATIENCE } else { 1 };
-    boot(session, Task::Test(test.name.clone()), time_limit(&test.expected) * patience, test.clock, cpus)
+    let time_limit = time_limit(&test.expected) * patience(cpus, test.cpus);
+    boot(session, Task::Test(test.name.clone()), time_limit, test.clock, cpus)
 }
 
 fn boot(session: &Session, task: Task, time_limit: Duration, clock: Clock, cpus: u32) -> Result<Boot> {
