@@ -23,6 +23,10 @@ use core::{any::Any, fmt, ops::ControlFlow, ptr::NonNull, sync::atomic::AtomicU8
 use spin::Mutex;
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
+use self::image_budget::Payers;
+#[cfg(feature = "snapshots")]
+pub use self::image_budget::SnapshotBudget;
+#[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use self::paged::Paged;
 pub use self::{
     error::{BackingError, FrameShortage},
@@ -238,15 +242,16 @@ pub(crate) unsafe trait LinearRegion: Send {
     fn attach(&mut self, image: &Arc<dyn DataImage>, live: LiveBytes<'_>);
 
     /// Returns the number of frames that [`freeze`](Self::freeze) makes those of an image, or a
-    /// larger one. The image must be charged for them.
+    /// larger one. The image must be charged for them. `live` is as for `freeze`.
     #[cfg_attr(not(feature = "snapshots"), allow(dead_code, reason = "snapshots are made by it"))]
-    fn freezable_frames(&self) -> u64;
+    fn freezable_frames(&self, live: LiveBytes<'_>) -> u64;
 
     /// Makes an image of the bytes below the limit, which the region shows from then on as after
     /// [`attach`](Self::attach). No byte changes, and on page tables none is copied.
     ///
     /// `charge` is for as many frames as [`freezable_frames`](Self::freezable_frames) returns. The
-    /// image keeps it for those that it holds, and refunds each when no image shows it any more.
+    /// image keeps it for those that it is the first to hold, and refunds each when no image has it
+    /// any more.
     /// `live` is the whole region below the limit, by wasmi's own pointer. The guest does not run,
     /// and nothing is lent.
     ///

@@ -96,6 +96,8 @@ mod units;
 
 #[cfg(all(feature = "paging", target_arch = "x86_64"))]
 pub use backing::Paged;
+#[cfg(feature = "snapshots")]
+pub use backing::SnapshotBudget;
 pub use backing::{
     Backing, BackingError, Cleared, Fixed, FrameShortage, GuardedPages, LendError, Lent, MemoryResidency,
     PageGuard,

@@ -419,17 +419,16 @@ unsafe impl LinearRegion for Slot {
         self.image = Some(Arc::clone(image));
     }
 
-    fn freezable_frames(&self) -> u64 {
-        // The copy is on the heap.
-        0
+    fn freezable_frames(&self, mut live: LiveBytes<'_>) -> u64 {
+        live.pages().filter(|page| !is_zero(page)).count() as u64
     }
 
     fn freeze(
         &mut self,
-        _charge: ImageCharge,
+        charge: ImageCharge,
         mut live: LiveBytes<'_>,
     ) -> Result<Arc<dyn DataImage>, FreezeRefused> {
-        let copied = CopiedImage::of_bytes(&mut live).ok_or(FreezeRefused::NoHeap)?;
+        let copied = CopiedImage::of_bytes(&mut live, charge).ok_or(FreezeRefused::NoHeap)?;
         let image: Arc<dyn DataImage> = Arc::new(copied);
         self.image = Some(Arc::clone(&image));
         Ok(image)

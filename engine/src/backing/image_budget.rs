@@ -1,9 +1,14 @@
-//! The frames that the images of an engine hold, which no store is charged for.
+//! The frames that images hold, which no store is charged for, and who pays for them.
+//!
+//! An engine has a budget, and the embedder may make others for snapshots. Images may have frames
+//! in common. Each frame is charged once, to the budget of the image that was the first to have it,
+//! and refunded when the last image that has it releases it. So an image knows the [`Payers`] of
+//! all frames that it may have, its own and those of the images before it.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The number of frames that the images of an engine may hold together.
+/// A number of frames that images may hold together.
 ///
 /// It has no lock, because an interrupt handler may drop a module.
 #[derive(Debug)]
@@ -25,14 +30,79 @@ impl ImageBudget {
         self.charged.fetch_update(Relaxed, Relaxed, sum).ok()?;
         Some(ImageCharge { budget: Arc::clone(self), frames })
     }
+
+    fn refund(&self, frames: usize) {
+        self.charged.fetch_sub(frames, Relaxed);
+    }
 }
 
-#[cfg(all(feature = "paging", target_arch = "x86_64"))]
-impl ImageBudget {
-    /// Refunds frames that an image kept of its charge.
-    pub(crate) fn refund(&self, frames: u64) {
-        let frames = usize::try_from(frames).expect("as many were charged");
-        self.charged.fetch_sub(frames, Relaxed);
+/// The number of frames that snapshots may hold together, of one tenant for example. A clone is the
+/// same budget.
+///
+/// [`Store::snapshot_within`](crate::Store::snapshot_within) and
+/// [`Snapshot::read_from_within`](crate::Snapshot::read_from_within) charge one. Other snapshots,
+/// and modules, count against [`Limits::image_frames`](crate::Limits::image_frames) of their
+/// engine. Snapshots of several engines may share a budget.
+///
+/// A frame is charged once, to the budget of the snapshot that was the first to have it. If a fork
+/// of that snapshot is snapshotted within another budget, the other one is charged for the frames
+/// that the fork has written, and the first one for the rest until no snapshot and no store shows
+/// them. On a [`Fixed`](crate::Fixed) backing every snapshot has its own copies on the heap, and is
+/// charged for a frame for each 4 KiB that are not zero.
+///
+/// # Examples
+///
+/// ```
+/// # use palimpsest_engine::{Config, Engine, Fixed, Linker, Module, Store};
+/// # use palimpsest_engine::{SnapshotBudget, SnapshotError};
+/// # use std::{boxed::Box, mem::MaybeUninit};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bytes = Box::leak(vec![MaybeUninit::uninit(); 1 << 20].into_boxed_slice());
+/// # let engine = Engine::new(Config::default().snapshots(true), Fixed::new(bytes))?;
+/// # let wasm = wat::parse_str(r#"(module (memory (export "memory") 1))"#)?;
+/// # let module = Module::new(&engine, &wasm)?;
+/// # let mut store = Store::new(&engine, ());
+/// # let instance = Linker::new().instantiate(&mut store, &module)?;
+/// let memory = instance.get_memory(&store, "memory").expect("it is exported");
+/// memory.write(&mut store, 0, b"a page")?;
+/// let tenant = SnapshotBudget::new(1);
+/// let snapshot = store.snapshot_within(instance, &tenant)?;
+/// assert_eq!(tenant.charged_frames(), 1);
+/// memory.write(&mut store, 0, b"a page that has changed")?;
+/// let refused = store.snapshot_within(instance, &tenant);
+/// assert!(matches!(refused, Err(SnapshotError::Budget { .. })));
+/// # drop((snapshot, store));
+/// # assert_eq!(tenant.charged_frames(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(feature = "snapshots")]
+#[derive(Clone, Debug)]
+pub struct SnapshotBudget(Arc<ImageBudget>);
+
+#[cfg(feature = "snapshots")]
+impl SnapshotBudget {
+    /// A budget of `frames` frames.
+    #[must_use]
+    pub fn new(frames: u64) -> Self {
+        Self(Arc::new(ImageBudget::new(frames)))
+    }
+
+    /// Returns the number of frames that snapshots may hold together.
+    #[must_use]
+    pub fn limit_frames(&self) -> u64 {
+        self.0.limit as u64
+    }
+
+    /// Returns the number of frames that are charged at present.
+    #[must_use]
+    pub fn charged_frames(&self) -> u64 {
+        self.0.charged.load(Relaxed) as u64
+    }
+
+    /// Charges `frames` frames, or returns `None` if fewer are left.
+    pub(crate) fn charge(&self, frames: u64) -> Option<ImageCharge> {
+        self.0.charge(frames)
     }
 }
 
@@ -44,23 +114,74 @@ pub(crate) struct ImageCharge {
     frames: usize,
 }
 
-#[cfg(all(feature = "paging", target_arch = "x86_64"))]
 impl ImageCharge {
-    /// Refunds all but `frames` frames, which the caller refunds one by one when they are released.
+    /// Returns the number of frames that are charged.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames as u64
+    }
+
+    /// Splits off the charge for `frames` frames.
     ///
     /// # Panics
     ///
     /// Panics if fewer are charged.
-    pub(crate) fn keep(mut self, frames: u64) -> Arc<ImageBudget> {
-        let kept = usize::try_from(frames).ok().filter(|kept| *kept <= self.frames);
-        self.frames -= kept.expect("an image has no more frames than it is charged for");
-        Arc::clone(&self.budget)
+    #[cfg_attr(not(feature = "snapshots"), allow(dead_code, reason = "snapshots are charged by it"))]
+    pub(crate) fn split_off(&mut self, frames: u64) -> Self {
+        let split = usize::try_from(frames).ok().filter(|split| *split <= self.frames);
+        let frames = split.expect("the caller has charged as many");
+        self.frames -= frames;
+        Self { budget: Arc::clone(&self.budget), frames }
     }
 }
 
 impl Drop for ImageCharge {
     fn drop(&mut self) {
-        self.budget.charged.fetch_sub(self.frames, Relaxed);
+        self.budget.refund(self.frames);
+    }
+}
+
+/// The budgets that the frames of an image are charged to.
+///
+/// Frames are marked with the index of their budget. An image that is made of a memory with an
+/// image has the budgets of that one first, so that the marks of common frames mean the same.
+#[cfg(all(feature = "paging", target_arch = "x86_64"))]
+#[derive(Clone, Debug)]
+pub(crate) struct Payers(Arc<[Arc<ImageBudget>]>);
+
+#[cfg(all(feature = "paging", target_arch = "x86_64"))]
+impl Payers {
+    /// The payers of an image for which `charge` is. `before` are those of the image before it.
+    /// Returns the index of the charge's budget as well.
+    pub(crate) fn new(before: Option<&Self>, charge: &ImageCharge) -> (Self, u32) {
+        let known = before.map_or(&[][..], |before| &before.0);
+        let index = known.iter().position(|budget| Arc::ptr_eq(budget, &charge.budget));
+        let payers = match (before, index) {
+            (Some(before), Some(_)) => before.clone(),
+            _ => {
+                let mut all = known.to_vec();
+                all.push(Arc::clone(&charge.budget));
+                Self(all.into())
+            }
+        };
+        let index = u32::try_from(index.unwrap_or(known.len())).expect("each budget is on the heap");
+        (payers, index)
+    }
+
+    /// Ends a charge. An image keeps `frames` frames of it, which are refunded when they are
+    /// released, and the rest is refunded now.
+    ///
+    /// # Panics
+    ///
+    /// Panics if fewer are charged.
+    pub(crate) fn keep(mut charge: ImageCharge, frames: u64) {
+        let kept = usize::try_from(frames).ok().filter(|kept| *kept <= charge.frames);
+        charge.frames -= kept.expect("an image has no more frames than it is charged for");
+    }
+
+    /// Refunds released frames with this index.
+    pub(crate) fn refund(&self, index: u32, frames: u64) {
+        let frames = usize::try_from(frames).expect("as many were charged");
+        self.0[index as usize].refund(frames);
     }
 }
 
@@ -82,15 +203,33 @@ mod tests {
         assert!(budget.charge(10).is_some());
     }
 
+    #[test]
+    fn the_parts_of_a_charge_are_refunded_apart() {
+        let budget = Arc::new(ImageBudget::new(10));
+        let mut charge = budget.charge(9).expect("10 frames are left");
+        let part = charge.split_off(4);
+        assert_eq!((charge.frames(), part.frames()), (5, 4));
+        drop(part);
+        assert!(budget.charge(6).is_none());
+        assert!(budget.charge(5).is_some());
+    }
+
     #[cfg(all(feature = "paging", target_arch = "x86_64"))]
     #[test]
-    fn frames_that_an_image_keeps_are_charged_until_each_is_refunded() {
-        let budget = Arc::new(ImageBudget::new(10));
-        let kept = budget.charge(8).expect("10 frames are left").keep(5);
-        assert!(budget.charge(6).is_none());
-        drop(budget.charge(5).expect("5 frames are left"));
-        kept.refund(2);
-        assert!(budget.charge(8).is_none());
-        assert!(budget.charge(7).is_some());
+    fn frames_that_images_keep_are_refunded_to_the_budget_that_was_charged_first() {
+        let budgets = [20, 30].map(|limit| Arc::new(ImageBudget::new(limit)));
+        let charged = || budgets.each_ref().map(|budget| budget.charged.load(Relaxed));
+        let charge = |budget: usize| budgets[budget].charge(8).expect("frames are left");
+        let (first, mark) = Payers::new(None, &charge(0));
+        assert_eq!((mark, charged()), (0, [0, 0]));
+        Payers::keep(charge(0), 5);
+        let (second, mark) = Payers::new(Some(&first), &charge(1));
+        assert_eq!(mark, 1);
+        Payers::keep(charge(1), 8);
+        let (third, mark) = Payers::new(Some(&second), &charge(0));
+        assert_eq!((mark, third.0.len(), charged()), (0, 2, [5, 8]));
+        third.refund(1, 3);
+        first.refund(0, 2);
+        assert_eq!(charged(), [3, 5]);
     }
 }

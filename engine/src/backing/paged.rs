@@ -14,8 +14,8 @@ use spin::Mutex;
 
 use super::{
     Arena, Backing, BackingError, Cleared, DataImage, FillTime, FrameShortage, FreezeRefused, Guest, Health,
-    ImageBudget, ImageCharge, ImagePart, LOST, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES,
-    MemoryResidency, PageBytes, Presence, Provider, Reservation, SharedRegion, Shares, Standing, WANTED,
+    ImageCharge, ImagePart, LOST, LimitRefused, LinearRegion, LiveBytes, MOST_FILLED_BYTES, MemoryResidency,
+    PageBytes, Payers, Presence, Provider, Reservation, SharedRegion, Shares, Standing, WANTED,
 };
 use crate::{
     config::{Commit, Strategy},
@@ -86,8 +86,9 @@ unsafe impl<P: Platform + Send + Sync> Provider for Paged<P> {
         // The call fails for want of frames. Its other error is a part that ends past 2^64 bytes,
         // and no segment of a memory does.
         let image = self.space.image(parts).ok()?;
-        let budget = charge.keep(image.frames());
-        Some(Arc::new(PagedImage { image: Some(Arc::new(image)), budget }))
+        let (payers, _) = Payers::new(None, &charge);
+        Payers::keep(charge, image.frames());
+        Some(Arc::new(PagedImage { image: Some(Arc::new(image)), payers }))
     }
 }
 
@@ -229,12 +230,12 @@ fn source_shortage<P: Platform>(space: &AddressSpace<P>, available: u64, needed:
 
 /// Frames that memories share until they write to them.
 ///
-/// Images may have frames in common, and each is charged once. So a frame is refunded when it is
-/// released, by the last image that has it.
+/// Images may have frames in common, and each is charged once. A frame is refunded when the last
+/// image that has it releases it.
 struct PagedImage<P: Platform + 'static> {
     /// Taken by the drop.
     image: Option<Arc<Image<'static, P>>>,
-    budget: Arc<ImageBudget>,
+    payers: Payers,
 }
 
 impl<P: Platform> PagedImage<P> {
@@ -243,10 +244,9 @@ impl<P: Platform> PagedImage<P> {
     /// # Panics
     ///
     /// Panics if another backing made it.
-    fn of(image: &dyn DataImage) -> &Arc<Image<'static, P>> {
+    fn of(image: &dyn DataImage) -> &Self {
         let any: &dyn Any = image;
-        let paged: &Self = any.downcast_ref().expect("an image is made by the engine's own backing");
-        paged.image()
+        any.downcast_ref().expect("an image is made by the engine's own backing")
     }
 
     fn image(&self) -> &Arc<Image<'static, P>> {
@@ -258,7 +258,7 @@ impl<P: Platform> Drop for PagedImage<P> {
     fn drop(&mut self) {
         // A region that shows the image drops it before this value, of which it has a reference.
         if let Some(image) = self.image.take().and_then(Arc::into_inner) {
-            self.budget.refund(image.release());
+            image.release(|payer, frames| self.payers.refund(payer, frames));
         }
     }
 }
@@ -273,7 +273,7 @@ impl<P: Platform + Send + Sync> DataImage for PagedImage<P> {
         base: Option<&dyn DataImage>,
         visit: &mut dyn FnMut(u64, &PageBytes) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let base = base.map(|base| &**Self::of(base));
+        let base = base.map(|base| &**Self::of(base).image());
         self.image().each_change(base, |page, bytes| visit(page * FRAME_BYTES, bytes))
     }
 }
@@ -329,11 +329,11 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
 
     fn attach(&mut self, image: &Arc<dyn DataImage>, _live: LiveBytes<'_>) {
         let paged = PagedImage::of(&**image);
-        self.region.attach(paged).expect("a new region of the same address space has no image yet");
+        self.region.attach(paged.image()).expect("a new region of the same address space has no image yet");
         self.image = Some(Arc::clone(image));
     }
 
-    fn freezable_frames(&self) -> u64 {
+    fn freezable_frames(&self, _live: LiveBytes<'_>) -> u64 {
         self.region.freezable_frames()
     }
 
@@ -342,17 +342,20 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
         charge: ImageCharge,
         _live: LiveBytes<'_>,
     ) -> Result<Arc<dyn DataImage>, FreezeRefused> {
-        let Frozen { image, frames_moved } = self.region.freeze().map_err(|error| match error {
+        let before = self.image.as_deref().map(PagedImage::<P>::of);
+        let (payers, payer) = Payers::new(before.map(|before| &before.payers), &charge);
+        let Frozen { image, frames_moved } = self.region.freeze_for(payer).map_err(|error| match error {
             FreezeError::Unreserved(cause) => {
                 FreezeRefused::OutOfFrames(charge_shortage(self.space, ChargeError::Unreserved(cause)))
             }
             FreezeError::OutOfHeap { .. } | _ => FreezeRefused::NoHeap,
         })?;
-        let budget = charge.keep(frames_moved);
-        let unchanged = self.image.as_ref().filter(|before| Arc::ptr_eq(&image, PagedImage::of(&***before)));
+        Payers::keep(charge, frames_moved);
+        let is_same = |before: &&Arc<dyn DataImage>| Arc::ptr_eq(&image, PagedImage::of(&***before).image());
+        let unchanged = self.image.as_ref().filter(is_same);
         let frozen = match unchanged {
             Some(before) => Arc::clone(before),
-            None => Arc::new(PagedImage { image: Some(image), budget }),
+            None => Arc::new(PagedImage { image: Some(image), payers }),
         };
         self.image = Some(Arc::clone(&frozen));
         Ok(frozen)

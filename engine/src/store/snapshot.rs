@@ -21,7 +21,7 @@ pub use self::{
 };
 use super::{AsContextMut, Instance, InstanceRecord, SnapshotData, Store, StoreState, cross, memory::freeze};
 use crate::{
-    backing::DataImage,
+    backing::{DataImage, SnapshotBudget},
     budget::{self, Ledger, Verdict},
     module::{self, MemoryType, Module, Recorded, SharedImport},
 };
@@ -34,8 +34,9 @@ use crate::{
 ///
 /// The bytes of the memories are images. On a `Paged` backing they share the frames of the store
 /// that was snapshotted and of all forks, each of which takes another frame for a page that it
-/// writes. The frames count against [`Limits::image_frames`](crate::Limits::image_frames) and are
-/// released with the last snapshot and store that use them, in any order.
+/// writes. The frames are charged to a [`SnapshotBudget`] if the embedder passes one, and otherwise
+/// count against [`Limits::image_frames`](crate::Limits::image_frames). They are released with the
+/// last snapshot and store that use them, in any order.
 #[derive(Debug)]
 pub struct Snapshot<S = ()> {
     instance: Arc<Recording>,
@@ -62,6 +63,7 @@ impl<S> Snapshot<S> {
     }
 
     /// Returns the number of frames in the images of the memories, which other snapshots may share.
+    /// On a [`Fixed`](crate::Fixed) backing it is the number of pages of 4 KiB on the heap.
     #[must_use]
     pub fn image_frames(&self) -> u64 {
         self.instance
@@ -174,8 +176,8 @@ impl<T: SnapshotData> Store<T> {
     /// - [`SnapshotError::Suspended`] if a [`Task`](crate::Task) has suspended a call.
     /// - [`SnapshotError::Imported`], [`SnapshotError::BytePages`], [`SnapshotError::Element`] or
     ///   [`SnapshotError::Global`] if something cannot be recorded.
-    /// - [`SnapshotError::ImageFrames`] or [`SnapshotError::OutOfHeap`] if the limit or the heap
-    ///   has no room.
+    /// - [`SnapshotError::ImageFrames`], [`SnapshotError::OutOfFrames`] or
+    ///   [`SnapshotError::OutOfHeap`] if the limit, the frame source or the heap has no room.
     /// - [`SnapshotError::Entry`] or [`SnapshotError::Call`] if pages are lent, if the engine is in
     ///   use, or if the store is lost.
     /// - [`SnapshotError::Data`] if the data cannot be recorded.
@@ -184,6 +186,32 @@ impl<T: SnapshotData> Store<T> {
     ///
     /// Panics if `instance` does not belong to the store.
     pub fn snapshot(&mut self, instance: Instance) -> Result<Snapshot<T::State>, SnapshotError> {
+        self.snapshot_charged_to(None, instance)
+    }
+
+    /// As [`snapshot`](Self::snapshot), with the frames charged to `budget` and not to the engine.
+    ///
+    /// # Errors
+    ///
+    /// As for [`snapshot`](Self::snapshot), with [`SnapshotError::Budget`] in place of
+    /// [`SnapshotError::ImageFrames`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if `instance` does not belong to the store.
+    pub fn snapshot_within(
+        &mut self,
+        instance: Instance,
+        budget: &SnapshotBudget,
+    ) -> Result<Snapshot<T::State>, SnapshotError> {
+        self.snapshot_charged_to(Some(budget), instance)
+    }
+
+    fn snapshot_charged_to(
+        &mut self,
+        budget: Option<&SnapshotBudget>,
+        instance: Instance,
+    ) -> Result<Snapshot<T::State>, SnapshotError> {
         let mut ctx = self.as_context_mut().into_wasmi();
         check_idle(&mut ctx)?;
         let Some(record) = instance.record(ctx.data()) else { return Err(SnapshotError::NotConfigured) };
@@ -195,10 +223,10 @@ impl<T: SnapshotData> Store<T> {
         let tables =
             if recorded.has_tables { tables(&ctx, inner, &record.module, &functions)? } else { Vec::new() };
         drop(functions);
-        let memories = memories(&mut ctx, &record)?;
-        let recording = Recording { module: record.module.clone(), memories, globals, tables };
         let ledger = ctx.data().engine.config().heap;
         within_heap(ledger, || {
+            let memories = memories(&mut ctx, &record, budget)?;
+            let recording = Recording { module: record.module.clone(), memories, globals, tables };
             let data = ctx.data_mut().data.save().map_err(SnapshotError::Data)?;
             Ok(Snapshot { instance: Arc::new(recording), data: Arc::new(data) })
         })
@@ -373,14 +401,15 @@ fn reference(reference: &Ref, functions: &Functions) -> Result<Reference, Unreco
 fn memories<T: 'static>(
     ctx: &mut StoreContextMut<'_, StoreState<T>>,
     record: &InstanceRecord,
+    budget: Option<&SnapshotBudget>,
 ) -> Result<Vec<FrozenMemory>, SnapshotError> {
     let mut memories = Vec::new();
-    let defined = record.module.defined_memories();
-    memories.try_reserve_exact(defined.len()).map_err(|_| SnapshotError::OutOfHeap)?;
-    for (index, _) in defined {
-        let (bytes, image) = freeze(ctx, &record.memories[index])?;
+    let defined = record.module.defined_memories().len();
+    memories.try_reserve_exact(defined).map_err(|_| SnapshotError::OutOfHeap)?;
+    let records = record.memories[record.memories.len() - defined..].iter().map(|memory| &**memory);
+    freeze(ctx, records, budget, |bytes, image| {
         memories.push(FrozenMemory { bytes, image: Some(image) });
-    }
+    })?;
     Ok(memories)
 }
 

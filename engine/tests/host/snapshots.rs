@@ -4,8 +4,8 @@ use crate::support::{engine_with, load_prepared, module};
 use palimpsest_engine::{
     Caller, Config, DataError, Engine, Error, ExternRef, ForkError, Fuel, Func, Global, Images, Instance,
     InstantiateError, Limits, Linker, Memory, MemoryType, Module, ModuleError, Mutability, Pause, Poll,
-    PreparedError, Ref, RefType, Snapshot, SnapshotData, SnapshotError, SnapshotReadError, StateBytes, Store,
-    StoreOptions, Table, TableType, Task, Unrecordable, Val, ValType,
+    PreparedError, Ref, RefType, Snapshot, SnapshotBudget, SnapshotData, SnapshotError, SnapshotReadError,
+    StateBytes, Store, StoreOptions, Table, TableType, Task, Unrecordable, Val, ValType,
 };
 use std::sync::Arc;
 
@@ -633,4 +633,57 @@ fn a_snapshot_belongs_to_the_exports_that_its_module_kept() {
     let read = Snapshot::<()>::read_from(&module(&other, EXPORTING), &bytes);
     assert!(matches!(read, Err(SnapshotReadError::OtherModule { .. })), "{read:?}");
     assert!(Snapshot::<()>::read_from(&module(&engine, EXPORTING), &bytes).is_ok());
+}
+
+/// A guest whose memories have 3 pages that are not zero.
+const THREE_PAGES: &str = r#"(module (memory (export "m") 1) (memory $n 1)
+    (data (i32.const 0) "first") (data (i32.const 65532) "last") (data $n (i32.const 5000) "other"))"#;
+
+#[test]
+fn a_snapshot_is_charged_to_its_budget_or_to_the_engine_until_it_is_dropped() {
+    let mut limits = Limits::default();
+    limits.image_frames = 3;
+    let engine = engine_with(Config::default().snapshots(true).limits(limits)).0;
+    let (mut store, instance) = start(&engine, THREE_PAGES);
+    let [tenant, small] = [8, 2].map(SnapshotBudget::new);
+    let first = store.snapshot_within(instance, &tenant).unwrap();
+    assert_eq!((first.image_frames(), tenant.charged_frames(), tenant.limit_frames()), (3, 3, 8));
+    let own = store.snapshot(instance).unwrap();
+    let error = store.snapshot(instance).unwrap_err();
+    assert!(matches!(error, SnapshotError::ImageFrames { needed: 3, limit: 3 }), "{error}");
+    let error = store.snapshot_within(instance, &small).unwrap_err();
+    assert!(matches!(error, SnapshotError::Budget { needed: 3, charged: 0, limit: 2 }), "{error}");
+    let second = store.snapshot_within(instance, &tenant.clone()).unwrap();
+    let error = store.snapshot_within(instance, &tenant).unwrap_err();
+    assert!(matches!(error, SnapshotError::Budget { needed: 3, charged: 6, limit: 8 }), "{error}");
+    assert_eq!((tenant.charged_frames(), small.charged_frames()), (6, 0));
+    drop((first, own));
+    store.snapshot(instance).expect("the engine has room again");
+    assert_eq!(tenant.charged_frames(), 3);
+    drop((second, store));
+    assert_eq!(tenant.charged_frames(), 0);
+}
+
+#[test]
+fn what_is_read_is_charged_to_its_budget() {
+    let engine = engine();
+    let module = module(&engine, THREE_PAGES);
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+    let first = store.snapshot(instance).unwrap();
+    instance.get_memory(&store, "m").unwrap().write(&mut store, 9000, b"a fourth page").unwrap();
+    let second = store.snapshot(instance).unwrap();
+    let [budget, small] = [10, 3].map(SnapshotBudget::new);
+    let read = Snapshot::<()>::read_from_within(&module, &written(&second), &budget).unwrap();
+    assert_eq!((read.image_frames(), budget.charged_frames()), (4, 4));
+    let since = Snapshot::<()>::read_since_within(&first, &written_since(&second, &first), &budget).unwrap();
+    assert_eq!(budget.charged_frames(), 8, "this backing shares nothing");
+    let error = Snapshot::<()>::read_from_within(&module, &written(&second), &small).unwrap_err();
+    assert!(matches!(error, SnapshotReadError::Snapshot(SnapshotError::Budget { .. })), "{error}");
+    assert_eq!(small.charged_frames(), 0);
+    let (store, _fork) = fork(&since);
+    drop((read, since));
+    assert_eq!(budget.charged_frames(), 4, "the fork has the image of its memory");
+    drop(store);
+    assert_eq!(budget.charged_frames(), 0);
 }

@@ -62,14 +62,14 @@ impl Placed {
     }
 
     /// Moves frames to the first of the `missing` pages, which are present and lack theirs. Returns
-    /// the pages that still lack one.
+    /// the pages that still lack one. The frames get this payer.
     ///
     /// It uses no heap, because the cluster has capacity for its frames.
     ///
     /// # Panics
     ///
     /// If an image shares the cluster.
-    pub(crate) fn fill(&mut self, missing: u64, frames: &mut FrameRun) -> u64 {
+    pub(crate) fn fill(&mut self, missing: u64, frames: &mut FrameRun, payer: u32) -> u64 {
         let cluster = Arc::get_mut(&mut self.cluster).expect("the cluster is new");
         let bit = missing.trailing_zeros();
         if self.present >> bit == missing >> bit {
@@ -77,12 +77,12 @@ impl Placed {
             let lacking = ones(missing) as u64;
             let frames = frames.take_front(lacking);
             let filled = frames.len();
-            cluster.extend(Share::of_run(frames));
+            cluster.extend(Share::of_run(frames, payer));
             let without_first = |missing: u64, _| missing & (missing - 1);
             return if filled == lacking { 0 } else { (0..filled).fold(missing, without_first) };
         }
         let Some(frame) = frames.next() else { return missing };
-        cluster.insert(rank_of(bit.into(), self.present), frame.into());
+        cluster.insert(rank_of(bit.into(), self.present), Share::new(frame, payer));
         missing & (missing - 1)
     }
 

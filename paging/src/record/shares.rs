@@ -31,6 +31,7 @@ type Block = Box<[u32; BLOCK_SLOTS]>;
 pub(crate) struct Share {
     frame: PhysFrame,
     slot: AtomicU32,
+    payer: u32,
 }
 
 impl Share {
@@ -38,23 +39,34 @@ impl Share {
     pub(crate) const fn frame(&self) -> PhysFrame {
         self.frame
     }
+
+    /// The payer of the frame, which is the same for all of its shares.
+    pub(crate) const fn payer(&self) -> u32 {
+        self.payer
+    }
 }
 
-/// The only share of the frame.
+/// The only share of the frame, with payer 0.
 impl From<Frame> for Share {
     fn from(frame: Frame) -> Self {
-        Self { frame: frame.into_phys(), slot: AtomicU32::new(NO_SLOT) }
+        Self::new(frame, 0)
     }
 }
 
 impl Share {
+    /// The only share of the frame.
+    pub(crate) fn new(frame: Frame, payer: u32) -> Self {
+        Self { frame: frame.into_phys(), slot: AtomicU32::new(NO_SLOT), payer }
+    }
+
     /// The only shares of the frames of a run.
-    pub(crate) fn of_run(run: FrameRun) -> impl ExactSizeIterator<Item = Self> {
+    pub(crate) fn of_run(run: FrameRun, payer: u32) -> impl ExactSizeIterator<Item = Self> {
         let frames = run.into_phys();
         let count = u32::try_from(frames.len()).expect("a run is that of one sweep");
         (0..count).map(move |number| Self {
             frame: frame_after(frames.start, number.into()),
             slot: AtomicU32::new(NO_SLOT),
+            payer,
         })
     }
 }
@@ -142,7 +154,7 @@ impl Shares {
         } else {
             *self.count(slot) += 1;
         }
-        Share { frame: share.frame, slot: AtomicU32::new(slot) }
+        Share { frame: share.frame, slot: AtomicU32::new(slot), payer: share.payer }
     }
 
     /// Returns the frame if this was its last share.

@@ -29,7 +29,7 @@ use super::AddressSpace;
 use crate::frame::{Frame, FrameBatch, FrameReserveError, Shortage};
 use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::platform::Platform;
-use crate::record::{CLUSTER_PAGES, Cluster, Originals, Placed, Room, each_bit, ones};
+use crate::record::{CLUSTER_PAGES, Cluster, Originals, Placed, Room, Share, each_bit, ones};
 
 /// Initial content that regions of one address space share, copy-on-write.
 ///
@@ -67,14 +67,23 @@ impl<P: Platform> AddressSpace<P> {
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// Releases the frames of a cluster that no other one shares, and returns their number.
-    fn release_cluster(&self, cluster: &mut Cluster) -> u64 {
+    /// Releases the frames of a cluster that no other one shares. Passes their payers to `refund`,
+    /// each with a number of frames.
+    fn release_cluster(&self, cluster: &mut Cluster, refund: &mut impl FnMut(u32, u64)) {
+        while let Some(payer) = cluster.first().map(Share::payer) {
+            let end = cluster.iter().position(|share| share.payer() != payer).unwrap_or(cluster.len());
+            refund(payer, self.release_shares(cluster.drain(..end)));
+        }
+    }
+
+    /// Gives up shares, and returns the number of frames that are released.
+    fn release_shares(&self, given_up: impl Iterator<Item = Share>) -> u64 {
         let supply = self.uncharged_supply();
         let mut batch = FrameBatch::new();
         self.env.platform.without_interrupts(|| {
             let mut shares = self.env.shares.lock();
             let mut released = 0;
-            for frame in cluster.drain(..).filter_map(|share| shares.give_up(share)) {
+            for frame in given_up.filter_map(|share| shares.give_up(share)) {
                 if batch.is_full() {
                     supply.release_all(&mut batch);
                 }
@@ -182,23 +191,22 @@ impl<'a, P: Platform> Image<'a, P> {
         }
     }
 
-    /// Releases the frames that no other image has, and returns their number. A drop of the image
-    /// does the same.
-    #[must_use = "drop the image if the number is not of interest"]
-    pub fn release(mut self) -> u64 {
-        self.release_frames()
+    /// Releases the frames that no other image has. Passes their
+    /// [payers](crate::Region::freeze_for) to `refund`, each with a number of frames, any number of
+    /// times. A drop of the image releases them too.
+    pub fn release(mut self, mut refund: impl FnMut(u32, u64)) {
+        self.release_frames(&mut refund);
     }
 
-    fn release_frames(&mut self) -> u64 {
+    fn release_frames(&mut self, refund: &mut impl FnMut(u32, u64)) {
         // No CPU translates to a frame of the image: every region that showed one has ended, or
         // shows another image, because it kept the image alive, and its pages were flushed.
-        let (space, mut released) = (self.space, 0);
+        let space = self.space;
         for placed in self.originals_mut().clusters_mut().drain(..) {
             if let Some(mut cluster) = Arc::into_inner(placed.cluster) {
-                released += space.release_cluster(&mut cluster);
+                space.release_cluster(&mut cluster, refund);
             }
         }
-        released
     }
 
     /// The pages of the image in a region with this first page, in ascending order.
@@ -226,7 +234,7 @@ impl<'a, P: Platform> Image<'a, P> {
 
 impl<P: Platform> Drop for Image<'_, P> {
     fn drop(&mut self) {
-        self.release_frames();
+        self.release_frames(&mut |_, _| ());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Freezes: what a region contains becomes an image in place, and images share what has not
 //! changed.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -410,18 +411,32 @@ fn a_visit_of_changes_ends_when_it_breaks() {
 }
 
 #[test]
-fn the_release_of_an_image_reports_the_frames_that_no_other_one_has() {
+fn the_release_of_an_image_reports_the_payers_of_the_frames_that_no_other_one_has() {
     let world = World::new();
     let mut region = world.region(GIB);
     world.write_pages(&region, 100, 7);
-    let first = freeze(&mut region);
+    let first = region.freeze_for(3).expect("the host has heap").image;
     world.write_pages(&region, 10, 8);
-    let second = freeze(&mut region);
-    let released = |image| Arc::into_inner(image).map(Image::release);
-    assert_eq!(released(first), Some(10));
+    let second = region.freeze_for(1).expect("the host has heap").image;
+    let released = |image: TestImage<'_>| {
+        let mut refunds = BTreeMap::new();
+        let image = Arc::into_inner(image)?;
+        image.release(|payer, frames| *refunds.entry(payer).or_insert(0) += frames);
+        refunds.retain(|_, frames| *frames > 0);
+        Some(refunds)
+    };
+    assert_eq!(released(first), Some([(3, 10)].into()), "those that were replaced");
+    let mut fork = fork(&world, &second);
+    for page in [0, 20, 21] {
+        world.write(address(&fork, page), 9);
+    }
+    let third = fork.freeze_for(2).expect("the host has heap").image;
+    drop(fork);
     assert_eq!(released(Arc::clone(&second)), None, "the region shows it");
     drop(region);
-    assert_eq!((released(second), world.space().usage().image_frames), (Some(100), 0));
+    assert_eq!(released(second), Some([(1, 1), (3, 2)].into()), "those that the fork has replaced");
+    assert_eq!(released(third), Some([(1, 9), (2, 3), (3, 88)].into()));
+    assert_eq!(world.space().usage().image_frames, 0);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use alloc::{vec, vec::Vec};
 
 use kernel_demo::{Machine, clock, println};
-use palimpsest_engine::{Engine, Instance, Linker, Memory, Module, Snapshot, Store, Strategy};
+use palimpsest_engine::{
+    Engine, Instance, Linker, Memory, Module, Snapshot, SnapshotBudget, SnapshotError, Store, Strategy,
+};
 
 use crate::{
     harness::{Checks, VmTest, commit_nothing_ahead},
@@ -17,6 +19,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-snapshot-goes-on-in-another-engine", 5, moved),
     VmTest::new("pages-written-since-a-snapshot-or-a-mark-are-reported", 5, written),
     VmTest::new("images-above-their-limit-refuse-a-snapshot", 3, refused),
+    VmTest::new("a-frame-of-snapshots-of-two-payers-is-charged-to-the-first", 11, charged),
     VmTest::new("a-tree-of-snapshots-agrees-with-plain-copies", 1, tree),
     VmTest::counting("a-fork-of-a-snapshot-takes-no-time-for-resident-pages", 1, same_time),
 ];
@@ -208,6 +211,44 @@ fn refused(checks: &mut Checks, machine: &Machine) {
     guest.call::<_, ()>("clear", 0);
     let snapshot = guest.store.snapshot(guest.instance);
     checks.equal("a smaller one is made", snapshot.is_ok(), true);
+}
+
+/// Charges snapshots to budgets of two tenants.
+fn charged(checks: &mut Checks, machine: &Machine) {
+    commit_nothing_ahead(machine);
+    let module = module(&snapshotting(machine, 0), guest!("forks"));
+    let [one, two] = [30, 10].map(SnapshotBudget::new);
+    let charged = || [&one, &two].map(SnapshotBudget::charged_frames);
+    let within = |guest: &mut Guest, budget: &SnapshotBudget| {
+        guest.store.snapshot_within(guest.instance, budget).expect("the budget suffices")
+    };
+    let mut source = Guest::start(&module);
+    source.call::<_, ()>("touch", 20);
+    checks.equal("an engine without image frames", source.store.snapshot(source.instance).is_err(), true);
+    let refused = source.store.snapshot_within(source.instance, &two);
+    let expected = matches!(refused, Err(SnapshotError::Budget { needed: 20, charged: 0, limit: 10 }));
+    checks.equal("a budget of 10 frames", expected, true);
+    checks.equal("frames of the source after it was refused", source.resident(), 20);
+    let first = within(&mut source, &one);
+    checks.equal("frames of the first snapshot", charged(), [20, 0]);
+    let again = within(&mut source, &two);
+    checks.equal("frames of a snapshot without changes", charged(), [20, 0]);
+    drop(again);
+    let mut fork = Guest::fork(&first);
+    fork.call::<_, ()>("touch", 5);
+    let second = within(&mut fork, &two);
+    checks.equal("frames of a snapshot of a fork", charged(), [20, 5]);
+    drop((first, source));
+    checks.equal("frames that are left of the first", charged(), [15, 5]);
+    fork.call::<_, ()>("touch", 7);
+    let third = within(&mut fork, &one);
+    checks.equal("frames of one more of the first payer", charged(), [22, 5]);
+    drop(second);
+    checks.equal("frames without those that were replaced", charged(), [20, 0]);
+    drop(fork);
+    checks.equal("frames of the third", (charged(), third.image_frames()), ([20, 0], 20));
+    drop(third);
+    checks.equal("frames at the end", charged(), [0, 0]);
 }
 
 /// Compares a tree of forks with plain copies of their bytes.

@@ -3,13 +3,16 @@
 use alloc::{boxed::Box, vec::Vec};
 use core::{any::Any, ops::ControlFlow};
 
-use super::super::{DataImage, ImagePart, LiveBytes, PageBytes};
+use super::super::{DataImage, ImageCharge, ImagePart, LiveBytes, PageBytes};
 use crate::units::{FRAME_BYTES, FRAME_LEN};
 
 /// Pieces of a memory. Later ones overwrite earlier ones, and the bytes between them are zero.
 #[derive(Debug)]
 pub(super) struct CopiedImage {
     parts: Vec<Part>,
+    /// The charge for the pages of a memory that were copied. The bytes of a module's segments are
+    /// not charged.
+    charge: Option<ImageCharge>,
 }
 
 /// Bytes, and their distance from the start of the memory.
@@ -22,11 +25,12 @@ struct Part {
 impl CopiedImage {
     pub(super) fn of_parts(parts: &[ImagePart<'_>]) -> Self {
         let copy = |part: &ImagePart<'_>| Part { offset: part.offset, bytes: part.bytes.into() };
-        Self { parts: parts.iter().map(copy).collect() }
+        Self { parts: parts.iter().map(copy).collect(), charge: None }
     }
 
-    /// Copies all pages of a memory that are not zero. Returns `None` if the heap has no room.
-    pub(super) fn of_bytes(live: &mut LiveBytes<'_>) -> Option<Self> {
+    /// Copies all pages of a memory that are not zero, for which `charge` is. Returns `None` if the
+    /// heap has no room.
+    pub(super) fn of_bytes(live: &mut LiveBytes<'_>, charge: ImageCharge) -> Option<Self> {
         let mut parts = Vec::new();
         let mut offset = 0;
         for page in live.pages() {
@@ -39,7 +43,7 @@ impl CopiedImage {
             }
             offset += page.len() as u64;
         }
-        Some(Self { parts })
+        Some(Self { parts, charge: Some(charge) })
     }
 
     /// The image that is known as a [`DataImage`].
@@ -96,8 +100,7 @@ impl Part {
 
 impl DataImage for CopiedImage {
     fn frames(&self) -> u64 {
-        // Every memory has its copy in its own frames.
-        0
+        self.charge.as_ref().map_or(0, ImageCharge::frames)
     }
 
     fn each_change(
@@ -125,9 +128,10 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
+    use alloc::{sync::Arc, vec};
 
     use super::*;
+    use crate::backing::ImageBudget;
 
     fn changes(image: &CopiedImage, base: Option<&CopiedImage>) -> Vec<(u64, u8)> {
         let mut changes = Vec::new();
@@ -150,7 +154,10 @@ mod tests {
         let mut memory = vec![0; 3 * 4096 + 16];
         memory[4096 + 7] = 1;
         memory[3 * 4096 + 7] = 3;
-        let copy = CopiedImage::of_bytes(&mut LiveBytes::all(&mut memory)).expect("the host has heap");
+        let charge = Arc::new(ImageBudget::new(2)).charge(2).expect("2 frames are left");
+        let copy = CopiedImage::of_bytes(&mut LiveBytes::all(&mut memory), charge);
+        let copy = copy.expect("the host has heap");
+        assert_eq!(copy.frames(), 2);
         assert_eq!(copy.parts.iter().map(|part| part.offset).collect::<Vec<_>>(), [4096, 3 * 4096]);
         let mut other = vec![0; memory.len()];
         copy.write_to(&mut LiveBytes::all(&mut other));

@@ -54,9 +54,22 @@ pub enum SnapshotError {
          {limit}, or drop snapshots and modules"
     )]
     ImageFrames {
-        /// Frames of this memory that no image holds yet.
+        /// Frames of the snapshot that no image holds yet.
         needed: u64,
         /// The limit.
+        limit: u64,
+    },
+    /// The [budget](crate::SnapshotBudget) that was passed has too few frames left.
+    #[error(
+        "the snapshot takes {needed} frames, but its budget has {limit}, of which {charged} are charged; drop \
+         snapshots that are charged to it, or pass a larger one"
+    )]
+    Budget {
+        /// Frames of the snapshot that no image holds yet.
+        needed: u64,
+        /// Frames that are charged.
+        charged: u64,
+        /// The frames that it has.
         limit: u64,
     },
     /// The kernel heap has no room for the snapshot.

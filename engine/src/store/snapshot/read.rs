@@ -8,7 +8,7 @@
 //! snapshot. So what is read shares the frames of its base.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::ops::Range;
+use core::{iter, ops::Range};
 use thiserror::Error;
 use wasmi::ValType;
 
@@ -17,7 +17,7 @@ use super::{
     write::{Base, Checksum, END, EXTERN, F32, F64, FUNC, I32, I64, MAGIC, V128, VERSION},
 };
 use crate::{
-    backing::LiveBytes,
+    backing::{LiveBytes, SnapshotBudget},
     module::{MemoryType, Module, Recorded},
     store::{AsContextMut, DataError, Memory, MemoryError, MemoryRecord, StateBytes, Store, memory::freeze},
     units::FRAME_LEN,
@@ -103,7 +103,21 @@ impl<S: StateBytes> Snapshot<S> {
     ///
     /// See [`SnapshotReadError`]. Nothing was created then.
     pub fn read_from(module: &Module, bytes: &[u8]) -> Result<Self, SnapshotReadError> {
-        Self::read(module, &Base::Module(module), bytes)
+        Self::read(module, &Base::Module(module), None, bytes)
+    }
+
+    /// As [`read_from`](Self::read_from), with the frames charged to `budget` and not to the
+    /// engine.
+    ///
+    /// # Errors
+    ///
+    /// See [`SnapshotReadError`]. Nothing was created then.
+    pub fn read_from_within(
+        module: &Module,
+        bytes: &[u8],
+        budget: &SnapshotBudget,
+    ) -> Result<Self, SnapshotReadError> {
+        Self::read(module, &Base::Module(module), Some(budget), bytes)
     }
 
     /// Reads a snapshot that [`write_since`](Self::write_since) has written with the same `base`.
@@ -112,10 +126,29 @@ impl<S: StateBytes> Snapshot<S> {
     ///
     /// See [`SnapshotReadError`]. Nothing was created then.
     pub fn read_since<B>(base: &Snapshot<B>, bytes: &[u8]) -> Result<Self, SnapshotReadError> {
-        Self::read(base.module(), &Base::Snapshot(base.recording()), bytes)
+        Self::read(base.module(), &Base::Snapshot(base.recording()), None, bytes)
     }
 
-    fn read(module: &Module, base: &Base<'_>, bytes: &[u8]) -> Result<Self, SnapshotReadError> {
+    /// As [`read_since`](Self::read_since), with the frames that `base` does not have charged to
+    /// `budget` and not to the engine.
+    ///
+    /// # Errors
+    ///
+    /// See [`SnapshotReadError`]. Nothing was created then.
+    pub fn read_since_within<B>(
+        base: &Snapshot<B>,
+        bytes: &[u8],
+        budget: &SnapshotBudget,
+    ) -> Result<Self, SnapshotReadError> {
+        Self::read(base.module(), &Base::Snapshot(base.recording()), Some(budget), bytes)
+    }
+
+    fn read(
+        module: &Module,
+        base: &Base<'_>,
+        budget: Option<&SnapshotBudget>,
+        bytes: &[u8],
+    ) -> Result<Self, SnapshotReadError> {
         let recorded = module.recorded().ok_or(SnapshotError::NotConfigured)?;
         check_own(module, recorded, module.engine().backing().shares_images())?;
         let mut input = Input::new(bytes)?;
@@ -127,7 +160,7 @@ impl<S: StateBytes> Snapshot<S> {
         if found != expected {
             return Err(SnapshotReadError::OtherBase { found, expected });
         }
-        let memories = memories(&mut input, module, base)?;
+        let memories = memories(&mut input, module, base, budget)?;
         let globals = globals(&mut input, recorded)?;
         let tables = tables(&mut input, module, recorded)?;
         let state = input.length("the length of the state is that of the rest")?;
@@ -220,6 +253,7 @@ fn memories(
     input: &mut Input<'_>,
     module: &Module,
     base: &Base<'_>,
+    budget: Option<&SnapshotBudget>,
 ) -> Result<Vec<FrozenMemory>, SnapshotReadError> {
     let defined = module.defined_memories();
     if input.number()? != defined.len() as u64 {
@@ -241,8 +275,9 @@ fn memories(
         write_pages(input, &mut store, record.memory())?;
         let mut ctx = store.as_context_mut().into_wasmi();
         ctx.data().refuse_lost().map_err(SnapshotReadError::OutOfFrames)?;
-        let (bytes, image) = freeze(&mut ctx, &record)?;
-        memories.push(FrozenMemory { bytes, image: Some(image) });
+        freeze(&mut ctx, iter::once(&*record), budget, |bytes, image| {
+            memories.push(FrozenMemory { bytes, image: Some(image) });
+        })?;
     }
     Ok(memories)
 }

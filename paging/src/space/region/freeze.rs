@@ -54,12 +54,25 @@ impl<'a, P: Platform> Region<'a, P> {
     ///
     /// After an error the pages own the same frames as before.
     pub fn freeze(&mut self) -> Result<Frozen<'a, P>, FreezeError> {
+        self.freeze_for(0)
+    }
+
+    /// As [`freeze`](Self::freeze). The frames that the image gets from the region have this payer,
+    /// for [`Image::release`].
+    ///
+    /// The numbers of payers mean nothing to this crate. Frames of an image that was made of bytes
+    /// have payer 0.
+    ///
+    /// # Errors
+    ///
+    /// As for [`freeze`](Self::freeze).
+    pub fn freeze_for(&mut self, payer: u32) -> Result<Frozen<'a, P>, FreezeError> {
         self.with_recalled(|mut mapping| mapping.demote_ahead());
         self.reclaim(u64::MAX);
         // Nothing touches the region meanwhile, so the fault path does not miss the record's part.
         let attached = self.with_mapping(|mapping| mapping.record.image.take());
         let drafted = match self.draft(attached.as_ref().unwrap_or(&Attached::default())) {
-            Ok(Some(draft)) => return Ok(self.put_in_place(draft, attached)),
+            Ok(Some(draft)) => return Ok(self.put_in_place(draft, attached, payer)),
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
@@ -119,13 +132,18 @@ impl<'a, P: Platform> Region<'a, P> {
     }
 
     /// Moves the frames into the draft, and makes the region show it.
-    fn put_in_place(&mut self, mut draft: Draft<'a, P>, attached: Option<Attached>) -> Frozen<'a, P> {
+    fn put_in_place(
+        &mut self,
+        mut draft: Draft<'a, P>,
+        attached: Option<Attached>,
+        payer: u32,
+    ) -> Frozen<'a, P> {
         let env = &self.space.env;
         let mut rest = self.pages;
         while !rest.is_empty() {
             self.with_mapping(|mut mapping| {
                 let end = mapping.batch_end(rest, RELEASE_BATCH);
-                mapping.take_frames(Page::range(rest.start, end), |frames| draft.place(frames));
+                mapping.take_frames(Page::range(rest.start, end), |frames| draft.place(frames, payer));
                 rest.start = end;
             });
         }
@@ -208,12 +226,12 @@ impl<'a, P: Platform> Draft<'a, P> {
 
     /// Puts frames into their clusters, whose pages they were taken from in ascending order. It
     /// uses no heap.
-    fn place(&mut self, mut frames: FrameRun) {
+    fn place(&mut self, mut frames: FrameRun, payer: u32) {
         let originals =
             Arc::get_mut(&mut self.image).expect("the draft has the only reference").originals_mut();
         while frames.len() > 0 {
             let Pending { index, missing } = &mut self.pending[self.placed];
-            *missing = originals.clusters_mut()[*index].fill(*missing, &mut frames);
+            *missing = originals.clusters_mut()[*index].fill(*missing, &mut frames, payer);
             self.placed += usize::from(*missing == 0);
         }
     }
