@@ -1,9 +1,10 @@
 //! Which function of its module a reference refers to.
 //!
-//! wasmi's handles of functions cannot be compared, and no instruction compares references. But
-//! what a handle is made of is in its `Debug` representation: the store's number and the number of
-//! the function in the store. Handles with the same representation are therefore the same. This is
-//! checked: two functions that the module defines must have different ones.
+//! wasmi's handles of functions cannot be compared. `Func` implements neither `Eq` nor `Hash`, its
+//! raw form is private, and no instruction compares references. But what a handle is made of is in
+//! its `Debug` representation: the store's number and the number of the function in the store.
+//! Handles with the same representation are therefore the same. This is checked: two functions that
+//! the module defines must have different ones.
 
 use alloc::vec::Vec;
 use core::{fmt, fmt::Write};
