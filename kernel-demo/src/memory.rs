@@ -35,11 +35,15 @@ pub type Space = AddressSpace<Hardware>;
 const WINDOW: Range<VirtAddr> =
     VirtAddr::new_truncate(0x0000_1000_0000_0000)..VirtAddr::new_truncate(0x0000_2000_0000_0000);
 
-/// The part of the pool that becomes the heap, within the bounds below. An instance with one page
-/// uses three or four frames, and about half as much heap for the interpreter's data.
+/// The part of the pool that becomes the heap of instances, within the bounds below. An instance
+/// with one page uses three or four frames, and about half as much heap for the interpreter's data.
 const HEAP_DIVISOR: u64 = 3;
 const MIN_HEAP_BYTES: u64 = 8 << 20;
 const MAX_HEAP_BYTES: u64 = 64 << 20;
+
+/// The bytes of heap for each byte of the module to run, besides the part for instances: what the
+/// engine sets aside for translated code, and what loading keeps.
+const CODE_BYTES_PER_MODULE_BYTE: u64 = 16;
 
 /// A larger pool gives half of what exceeds this to the heap, for many instances of large modules.
 /// One of QuickJS takes 122 KiB.
@@ -145,7 +149,8 @@ pub(crate) unsafe fn init(
 fn init_heap(pool: &FramePool, module_bytes: u64) -> Result<(), MemoryError> {
     let pool_bytes = pool.total_frames() * Size4KiB::SIZE;
     let most = MAX_HEAP_BYTES.max(pool_bytes.saturating_sub(LARGE_POOL_BYTES) / 2);
-    let share = (pool_bytes / HEAP_DIVISOR).clamp(MIN_HEAP_BYTES, most);
+    let code = module_bytes * CODE_BYTES_PER_MODULE_BYTE;
+    let share = (pool_bytes / HEAP_DIVISOR + code).clamp(MIN_HEAP_BYTES, most);
     let needed = module_bytes * HEAP_BYTES_PER_MODULE_BYTE;
     let spare = (module_bytes * SPARE_BYTES_PER_MODULE_BYTE).min(MAX_SPARE_BYTES);
     let for_module = needed.min(pool_bytes / 4 * MAX_HEAP_QUARTERS).max((needed + spare).min(pool_bytes / 2));

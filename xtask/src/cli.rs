@@ -110,11 +110,12 @@ pub(crate) struct RunOptions {
     #[arg(long, requires = "guest", value_name = "NAME=VALUE", value_parser = limit)]
     pub(crate) limit: Vec<(Limit, u64)>,
     /// Initialize the program once, and let this many forks of it do its work, all of them alive at
-    /// once. For `--program quickjs`, whose script finds its number in the variable `fork`
+    /// once. The script of `--program quickjs` finds its number in the variable `fork`. The
+    /// function of `--invoke` gets the number as its argument, and `_initialize` of its file must
+    /// call `palimpsest.snapshot_ready`
     #[arg(
         long,
-        requires = "program",
-        conflicts_with = "file",
+        requires = "guest",
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..)
     )]
@@ -389,7 +390,7 @@ mod tests {
         let options = run_options(&["--program", "quickjs", "--forks", "1000", "--", "-e", "print(fork)"])?;
         assert_eq!(options.forks, Some(1000));
         let words = ["--program", "quickjs", "--forks", "2", "--from", "x"];
-        for words in [["a.wat", "--forks", "2"].as_slice(), &["a.wat", "--from", "x"], &words[..3], &words] {
+        for words in [["--forks", "2"].as_slice(), &["a.wat", "--from", "x"], &words[..3], &words] {
             assert!(run_options(words).is_err(), "{words:?}");
         }
         Ok(())

@@ -16,7 +16,7 @@ use palimpsest_host::setup::{self, MissingPolicy, Need, WASI_TARGET, WASM_TARGET
 use palimpsest_host::workspace::Workspace;
 use std::fmt;
 
-/// A program, without its allocator. Each is a WASI command.
+/// A program, without its allocator. Each but [`Program::CompressServer`] is a WASI command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Program {
     /// `churn [MIB]`: a large block that is allocated and freed, and thousands of small ones
@@ -25,6 +25,8 @@ pub enum Program {
     Patterns,
     /// `compress FILE DIRECTORY`: a file through zstd and back
     Compress,
+    /// Compresses short texts in forks: a WASI reactor with the function `serve NUMBER`
+    CompressServer,
     /// `sqlite [FILE [ROWS]]`: a database with an index, filled, queried and checked
     Sqlite,
     /// `coremark [ITERATIONS]`: EEMBC's benchmark with its own check
@@ -63,6 +65,7 @@ impl Program {
             Self::Churn => "churn",
             Self::Patterns => "patterns",
             Self::Compress => "compress",
+            Self::CompressServer => "compress_server",
             Self::Sqlite => "sqlite",
             Self::CoreMark => "coremark",
             Self::RustChurn => "rust-churn",

@@ -107,7 +107,16 @@ impl Programs<'_> {
     fn guest(&self, guest: Guest, words: &[String]) -> Result<Option<Job>> {
         let Some(module) = guest::build(self.workspace, guest, self.policy)? else { return Ok(None) };
         let name = guest.program.name().to_owned();
-        let job = Job::new(module, Entry::Program { driver: Driver::Command, name });
+        let entry = match guest.program {
+            Program::CompressServer => Entry::Call { invoke: Some(SERVE.to_owned()) },
+            Program::Churn
+            | Program::Patterns
+            | Program::Compress
+            | Program::Sqlite
+            | Program::CoreMark
+            | Program::RustChurn => Entry::Program { driver: Driver::Command, name },
+        };
+        let job = Job::new(module, entry);
         match guest.program {
             Program::Compress => {
                 let job = self.with_file(job, words, registry::QUICKJS, registry::QUICKJS_WASM)?;
@@ -116,9 +125,12 @@ impl Programs<'_> {
                     job
                 }))
             }
-            Program::Churn | Program::Patterns | Program::Sqlite | Program::CoreMark | Program::RustChurn => {
-                Ok(Some(job))
-            }
+            Program::Churn
+            | Program::Patterns
+            | Program::CompressServer
+            | Program::Sqlite
+            | Program::CoreMark
+            | Program::RustChurn => Ok(Some(job)),
         }
     }
 
@@ -140,6 +152,9 @@ impl Programs<'_> {
         Ok(Some(job))
     }
 }
+
+/// The function of [`Program::CompressServer`].
+const SERVE: &str = "serve";
 
 /// The directory that each program may write to.
 const SCRATCH: &str = "/tmp";

@@ -51,7 +51,9 @@ impl Program {
     /// The language that it is written in.
     pub(crate) const fn language(self) -> Language {
         match self {
-            Self::Churn | Self::Patterns | Self::Compress | Self::Sqlite => Language::C,
+            Self::Churn | Self::Patterns | Self::Compress | Self::CompressServer | Self::Sqlite => {
+                Language::C
+            }
             Self::CoreMark => Language::Rust("palimpsest-guest-coremark"),
             Self::RustChurn => Language::Rust("palimpsest-guest-churn"),
         }
@@ -61,6 +63,7 @@ impl Program {
     pub(crate) const fn link_flags(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &["-lwasi-emulated-getpid"],
+            Self::CompressServer => &["-mexec-model=reactor"],
             Self::Churn | Self::Patterns | Self::Compress | Self::CoreMark | Self::RustChurn => &[],
         }
     }
@@ -101,7 +104,9 @@ pub(crate) fn units(program: Program, workspace: &Workspace, sources: &Sources) 
     let name = program.name();
     match program {
         Program::Churn | Program::Patterns => Ok(vec![ours(name, workspace, None)]),
-        Program::Compress => Ok(vec![ours(name, workspace, Some(&sources.zstd)), zstd(&sources.zstd)?]),
+        Program::Compress | Program::CompressServer => {
+            Ok(vec![ours(name, workspace, Some(&sources.zstd)), zstd(&sources.zstd)?])
+        }
         Program::Sqlite => {
             let library = Unit {
                 name: "sqlite3",

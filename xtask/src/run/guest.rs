@@ -34,9 +34,14 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, file: &Path) -> R
 /// # Errors
 /// - The file is not a module.
 /// - There are arguments without a function, and the file is not a program.
+/// - Forks are asked for without a function, or with other arguments than their number.
 /// - The directory or the input that the options name cannot be read.
 pub(crate) fn file_job(options: &RunOptions, file: &Path) -> Result<Job> {
     let module = guest::load(file)?;
+    ensure!(
+        options.forks.is_none() || options.invoke.len() == 1 && options.more_arguments.is_empty(),
+        "name the function of the forks with --invoke, without arguments: it gets the number of its fork"
+    );
     let mut words = options.invoke.iter().chain(&options.more_arguments).cloned();
     let entry = if !options.invoke.is_empty() {
         Entry::Call { invoke: words.next() }

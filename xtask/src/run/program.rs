@@ -25,6 +25,8 @@ pub(crate) enum Name {
     Python,
     /// Compresses and decompresses a file: a default one, or `--dir DIR -- FILE /tmp`
     Zstd,
+    /// Compresses short texts in forks of an initialized program: `--forks N`
+    ZstdServer,
     /// Fills, queries and checks a database: `-- [FILE [ROWS]]`
     Sqlite,
     /// A benchmark with its own check: `-- [ITERATIONS]`
@@ -51,6 +53,7 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Re
         Name::Webp => run_single(&programs, options, Single::WebP)?,
         Name::Python => run_single(&programs, options, Single::Python)?,
         Name::Zstd => run_single(&programs, options, Single::command(Program::Compress))?,
+        Name::ZstdServer => run_single(&programs, options, Single::command(Program::CompressServer))?,
         Name::Sqlite => run_single(&programs, options, Single::command(Program::Sqlite))?,
         Name::Coremark => run_single(&programs, options, Single::command(Program::CoreMark))?,
         Name::MallocChurn => run_churn(&programs, options)?,
@@ -66,7 +69,7 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Re
 /// It has none.
 fn check_has_point(name: Name) -> Result<()> {
     let why = match name {
-        Name::Quickjs => return Ok(()),
+        Name::Quickjs | Name::ZstdServer => return Ok(()),
         Name::Python => {
             "its build is a command: one call of `_start` initializes CPython, runs the script and ends, and a \
              snapshot needs a store in which no call is active"
@@ -78,7 +81,10 @@ fn check_has_point(name: Name) -> Result<()> {
         Name::MallocChurn | Name::Allocators => "it compares several runs of guests that are not snapshotted",
     };
     let value = name.to_possible_value().expect("no name is hidden");
-    bail!("`--program {}` cannot be forked: {why}; use `--program quickjs`", value.get_name())
+    bail!(
+        "`--program {}` cannot be forked: {why}; use `--program quickjs` or `--program zstd-server`",
+        value.get_name()
+    )
 }
 
 fn run_single(programs: &Programs<'_>, options: &RunOptions, single: Single) -> Result<Option<ExitCode>> {

@@ -80,10 +80,11 @@ const CASES: &[Case] = &[
 type Test = fn(&Bench<'_>) -> Result<Option<()>>;
 
 /// Tests that compare several runs.
-const TESTS: [(&str, Test); 6] = [
+const TESTS: [(&str, Test); 7] = [
     ("program/allocators", compare_allocators),
     ("program/quickjs-gives-the-memory-of-an-array-to-the-next-one", arrays),
     ("program/quickjs-forks-are-alive-at-once", forks),
+    ("program/a-thousand-forks-of-zstd-are-alive-at-once", thousand_forks),
     ("program/quickjs-continues-in-another-machine", migration),
     ("program/malloc-churn", malloc_churn),
     ("program/unchanged-rust-program-gives-its-memory-back", rust_churn),
@@ -245,9 +246,28 @@ fn forks(bench: &Bench<'_>) -> Result<Option<()>> {
     same(&recording.output, numbers.as_bytes())?;
     let report = recording.report.forks.context("the report has no forks")?;
     ensure!(report.count == COUNT && report.frames_per_fork <= 30, "{report:?}");
+    ensure!(report.heap_bytes_per_fork <= 130_000, "{report:?}");
     let start = report.instructions_of_source.context("the clock counts instructions")?;
     let first = report.instructions_to_first.context("the clock counts instructions")?;
     ensure!(first * 50 <= start, "a fork takes {first} instructions, and a start {start}");
+    Ok(Some(()))
+}
+
+/// Checks that 1,000 forks of an initialized zstd compress a text each, in a machine of 128 MiB in
+/// which 1,000 new instances would not fit.
+fn thousand_forks(bench: &Bench<'_>) -> Result<Option<()>> {
+    const COUNT: u32 = 1000;
+    const MACHINE_MIB: u32 = 128;
+    let single = Single::command(Program::CompressServer);
+    let Some(mut job) = bench.programs.job(single, &[])? else { return Ok(None) };
+    job.run.snapshot = Some(SnapshotUse::Forks(COUNT));
+    let machine = Machine { memory_mib: MACHINE_MIB, clock: Clock::Instructions, ..bench.machine() };
+    let recording = Recording::make(&bench.session, machine, &job)?.successful()?;
+    let numbers: String = (0..COUNT).map(|number| format!("{number}\n")).collect();
+    same(&recording.output, numbers.as_bytes())?;
+    let report = recording.report.forks.context("the report has no forks")?;
+    let fresh = (report.frames_of_source * FRAME_BYTES + report.heap_bytes_per_fork) * u64::from(COUNT);
+    ensure!(report.count == COUNT && fresh > u64::from(MACHINE_MIB) << 20, "{report:?}");
     Ok(Some(()))
 }
 

@@ -1,24 +1,27 @@
 //! Runs the guest that the kernel was booted with: load, instantiate, call, report.
 //!
-//! This module contains what all guests share. A plain call is in [`call`], a WASI command in
-//! [`command`], and the libraries are in [`programs`]. An error in the file, the name or the
-//! arguments becomes one line that states what to do. Everything of the guest is dropped before the
-//! report.
+//! This module contains what all guests share. A plain call is in [`call`], and one in each of
+//! several forks in [`forks`]. A WASI command is in [`command`], and the libraries are in
+//! [`programs`]. An error in the file, the name or the arguments becomes one line that states what
+//! to do. Everything of the guest is dropped before the report.
 
 mod call;
 mod command;
 mod error;
+mod forks;
 mod limits;
 
 use alloc::{string::ToString, vec::Vec};
 
 use kernel_demo::{ExitStatus, Machine, Reason, errands};
 use palimpsest_engine::{Config, Engine, Module, ModuleError, Store};
-use palimpsest_protocol::{Driver, Entry, ForksReport, MemoryReport, Outcome, Report, Run, Value, files};
+use palimpsest_protocol::{
+    Driver, Entry, ForksReport, MemoryReport, Outcome, Report, Run, SnapshotUse, Value, files,
+};
 
 use crate::{programs, report, samples::Samples, world::SharedOutputLog};
 
-pub(crate) use {call::INITIALIZE, error::RunError};
+pub(crate) use {call::INITIALIZE, error::RunError, forks::ForkMeter};
 
 /// A guest, and the inputs of its run.
 #[derive(Clone, Copy, Debug)]
@@ -125,13 +128,16 @@ fn run(machine: &Machine, request: &Run, measured: &mut Measured) -> Result<Ende
     let bytes = machine.file(files::GUEST).ok_or(RunError::NoGuest)?;
     let guest = Guest { machine, request, bytes };
     match &request.entry {
-        Entry::Call { .. }
-        | Entry::Program { driver: Driver::Command | Driver::LodePng | Driver::WebP, .. }
+        Entry::Program { driver: Driver::Command | Driver::LodePng | Driver::WebP, .. }
             if request.snapshot.is_some() =>
         {
             Err(RunError::NoSnapshots)
         }
-        Entry::Call { invoke } => call::run(guest, invoke.as_deref(), measured),
+        Entry::Call { invoke } => match request.snapshot {
+            None => call::run(guest, invoke.as_deref(), measured),
+            Some(SnapshotUse::Forks(count)) => forks::run(guest, invoke.as_deref(), count, measured),
+            Some(SnapshotUse::Write | SnapshotUse::Read) => Err(RunError::NoSnapshots),
+        },
         Entry::Program { driver, .. } => match driver {
             Driver::Command => command::run(guest, measured),
             Driver::QuickJs => programs::quickjs(guest, measured),

@@ -12,11 +12,12 @@ use kernel_demo::memory::{self, BLOCK_BYTES, Space};
 use kernel_demo::serial::{self, GuestStream};
 use kernel_demo::timer;
 use kernel_demo::{Machine, rtc};
-use palimpsest_engine::{DuplicateDefinition, Linker, Module};
-use palimpsest_heap::Heap;
+use palimpsest_engine::{DataError, DuplicateDefinition, Linker, Module, SnapshotData};
+use palimpsest_heap::{Heap, HeapState};
 use palimpsest_protocol::{Entry, files};
 use palimpsest_wasi::{
     ArchiveError, BLOCK_CHARGE_BYTES, Block, Blocks, Clock, FILE_CHARGE_BYTES, Output, TscClock, Wait, Wasi,
+    WasiState,
 };
 use spin::Mutex;
 
@@ -101,6 +102,19 @@ impl World {
     /// Returns the data for a program in the world `wasi`.
     pub(crate) fn new(wasi: Wasi) -> Self {
         Self { wasi, heap: Heap::default() }
+    }
+}
+
+impl SnapshotData for World {
+    type State = (WasiState, HeapState);
+
+    fn save(&mut self) -> Result<Self::State, DataError> {
+        Ok((self.wasi.save()?, self.heap.save()?))
+    }
+
+    fn restore(&mut self, (wasi, heap): &Self::State) -> Result<(), DataError> {
+        self.wasi.restore(wasi)?;
+        self.heap.restore(heap)
     }
 }
 

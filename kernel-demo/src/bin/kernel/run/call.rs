@@ -72,7 +72,7 @@ fn call(
 }
 
 /// Calls the export that a reactor wants to be called before all others, if it exists.
-fn initialize(store: &mut Store<World>, instance: Instance) -> Result<(), RunError> {
+pub(super) fn initialize(store: &mut Store<World>, instance: Instance) -> Result<(), RunError> {
     let Ok(func) = instance.get_typed_func::<(), ()>(&*store, INITIALIZE) else { return Ok(()) };
     func.call(store, ()).map_err(|cause| RunError::of_call(INITIALIZE, SliceError::Guest(cause)))
 }
@@ -101,7 +101,7 @@ const LISTED_CHARS_MAX: usize = 80;
 const LISTED_PARAMS_MAX: usize = 16;
 
 /// Describes the functions that can be called, for a user who gave no name or a wrong one.
-fn callable(module: &Module) -> String {
+pub(super) fn callable(module: &Module) -> String {
     let functions = module.exports().filter_map(|export| {
         let ty = export.ty().func()?;
         let params = ty.params().iter().take(LISTED_PARAMS_MAX);

@@ -41,8 +41,12 @@ pub(crate) enum RunError {
     OutOfBounds { address: u32, bytes: usize },
     #[error("error: {0}")]
     Arguments(#[from] ArgumentError),
-    #[error("error: snapshots are made of QuickJS only; use --program quickjs")]
+    #[error("error: this program cannot be forked; use --program quickjs, or name a function with --invoke")]
     NoSnapshots,
+    #[error(
+        "error: `_initialize` does not call `palimpsest.snapshot_ready`, which marks the point for the snapshot"
+    )]
+    NotReady,
     #[error("error: no snapshot was made: {0}")]
     Snapshot(#[from] SnapshotError),
     #[error("error: the snapshot was not written: {0}")]
@@ -100,6 +104,7 @@ impl RunError {
             | Self::OtherLibrary { .. }
             | Self::Arguments(_)
             | Self::NoSnapshots
+            | Self::NotReady
             | Self::Snapshot(_)
             | Self::SnapshotWrite(_)
             | Self::NoSnapshot

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use kernel_demo::clock;
 use palimpsest_engine::{Linker, Module, Snapshot, Val};
-use palimpsest_protocol::{ForksReport, files};
+use palimpsest_protocol::files;
 use palimpsest_wasi::TscClock;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     programs::{Library, ProgramError, conclude, load},
-    run::{Ended, Guest, Measured, RunError},
+    run::{Ended, ForkMeter, Guest, Measured, RunError},
 };
 
 /// What all instances of a run share.
@@ -73,32 +73,18 @@ impl Server<'_> {
         count: u32,
         measured: &mut Measured,
     ) -> Result<(), ProgramError> {
-        let machine = self.guest.machine;
         let frames_of_source = library.store()?.report().held_frames;
         let snapshot = library.snapshot()?;
-        let (frames, heap) = (machine.frames().free_frames(), machine.heap().used_bytes);
+        let mut meter = ForkMeter::start(self.guest.machine, frames_of_source);
         let mut forks = Vec::new();
-        let mut to_first = None;
-        let start = clock::ticks();
         for number in 0..count {
             let before = clock::ticks();
             let mut fork = self.fork(&snapshot, measured)?;
-            to_first = to_first.or(Some(clock::ticks() - before));
+            meter.started(before);
             self.evaluate_as(number, &mut fork)?;
             forks.push(fork);
         }
-        let ticks = clock::ticks() - start;
-        let each = |sum: u64| sum.div_ceil(u64::from(count.max(1)));
-        let icount = |ticks: Option<u64>| ticks.filter(|_| machine.request().counts_instructions());
-        measured.forks = Some(ForksReport {
-            count,
-            frames_per_fork: each(frames - machine.frames().free_frames()),
-            frames_of_source,
-            heap_bytes_per_fork: each((machine.heap().used_bytes - heap) as u64),
-            instructions_of_source: icount(measured.source_ticks),
-            instructions_to_first: icount(to_first),
-            instructions_per_fork: icount(Some(each(ticks))),
-        });
+        measured.forks = Some(meter.report(count, measured.source_ticks));
         Ok(())
     }
 
