@@ -780,8 +780,8 @@ pub(super) const ENGINE: [Mutant; 46] = [
     Mutant {
         name: "an-account-raises-the-flag-of-its-store",
         file: "backing/paged.rs",
-        original: "account.with_flag(Arc::clone(lost))",
-        replacement: "{\n            let _ = lost;\n            account\n        }",
+        original: "account.with_flags(Arc::clone(flags))",
+        replacement: "{\n            let _ = flags;\n            account\n        }",
     },
     Mutant {
         name: "an-engine-learns-that-there-are-cpus",
