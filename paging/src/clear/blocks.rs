@@ -25,9 +25,10 @@ pub(crate) type Block = (u64, PageBits);
 /// In all methods `from` is the number of a page, a multiple of [`BLOCK_PAGES`], at which the
 /// search starts.
 impl<P: Platform> Mapping<'_, P> {
-    /// Returns the first block with pages that own a frame within the CPU's reach, and these pages.
+    /// Returns the first block with a table, and the pages that own a frame within the CPU's reach,
+    /// if there are any.
     pub(crate) fn next_owned(&mut self, from: u64) -> Option<Block> {
-        let found = self.tables.first_owned(self.rest(from))?;
+        let found = self.tables.first_level1(self.rest(from))?;
         self.look_at(found, |table, pages| table.owned_bits(pages))
     }
 

@@ -3,6 +3,7 @@
 //! An image that is made of a region with an image has in common with that one all clusters of
 //! which the region has changed no page. So the new image costs what has changed, and a pointer for
 //! each cluster. A cluster has frames for the pages that have content, and no room for the others.
+//! They are in a [`Bundle`].
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,13 +11,11 @@ use alloc::vec::Vec;
 use x86_64::structures::paging::PhysFrame;
 
 use super::Share;
-use crate::frame::{Frame, FrameRun};
+use super::bundle::{BUNDLE_CLUSTERS, BUNDLE_PAGES, Bundle, BundleBits, place_in_bundle};
+use crate::frame::Frame;
 
 /// The number of pages of a cluster: one for each bit of a word.
 pub(crate) const CLUSTER_PAGES: u64 = 64;
-
-/// The frames of a cluster, in the order of their pages.
-pub(crate) type Cluster = Vec<Share>;
 
 /// The frames of an image, each with its page's number in a region.
 #[derive(Debug, Default)]
@@ -35,7 +34,9 @@ pub(crate) struct Placed {
     rank: usize,
     /// A bit for each page that has a frame.
     pub(crate) present: u64,
-    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) bundle: Arc<Bundle>,
+    /// The place of its first frame in the bundle.
+    first: usize,
 }
 
 impl Placed {
@@ -46,44 +47,33 @@ impl Placed {
 
     /// The frame of the page with this bit.
     pub(crate) fn frame(&self, bit: u64) -> Option<PhysFrame> {
-        Some(self.cluster.get(self.place(bit)?)?.frame())
+        Some(self.bundle.shares().get(self.first + self.place(bit)?)?.frame())
     }
 
-    /// Visits the frames of the `kept` pages, in order and in runs that follow each other. All of
-    /// these pages have a frame.
-    pub(crate) fn each_run(&self, kept: u64, mut visit: impl FnMut(&[Share])) {
-        let mut from = 0;
-        for bit in each_bit(self.present & !kept) {
-            let place = rank_of(bit, self.present);
-            visit(&self.cluster[from..place]);
-            from = place + 1;
-        }
-        visit(&self.cluster[from..]);
+    /// The frames, in the order of their pages.
+    pub(crate) fn shares(&self) -> &[Share] {
+        &self.bundle.shares()[self.first..self.first + ones(self.present)]
     }
 
-    /// Moves frames to the first of the `missing` pages, which are present and lack theirs. Returns
-    /// the pages that still lack one. The frames get this payer.
-    ///
-    /// It uses no heap, because the cluster has capacity for its frames.
-    ///
-    /// # Panics
-    ///
-    /// If an image shares the cluster.
-    pub(crate) fn fill(&mut self, missing: u64, frames: &mut FrameRun, payer: u32) -> u64 {
-        let cluster = Arc::get_mut(&mut self.cluster).expect("the cluster is new");
-        let bit = missing.trailing_zeros();
-        if self.present >> bit == missing >> bit {
-            // All frames that the cluster has come before.
-            let lacking = ones(missing) as u64;
-            let frames = frames.take_front(lacking);
-            let filled = frames.len();
-            cluster.extend(Share::of_run(frames, payer));
-            let without_first = |missing: u64, _| missing & (missing - 1);
-            return if filled == lacking { 0 } else { (0..filled).fold(missing, without_first) };
+    /// Visits the frames of the `kept` pages, and the shares that the same pages have in a cluster
+    /// with frames for `kept` and `own` pages. They come in runs of the same length.
+    pub(crate) fn each_kept(
+        &self,
+        kept: u64,
+        own: u64,
+        to: &[Share],
+        mut visit: impl FnMut(&[Share], &[Share]),
+    ) {
+        let (present, shares) = (kept | own, self.shares());
+        let (mut old, mut new) = (0, 0);
+        // A run ends before a page that one of the clusters lacks.
+        for bit in each_bit(self.present & !kept | own) {
+            let [old_end, new_end] = [self.present, present].map(|present| rank_of(bit, present));
+            visit(&shares[old..old_end], &to[new..new_end]);
+            old = old_end + usize::from(self.present & 1 << bit != 0);
+            new = new_end + usize::from(present & 1 << bit != 0);
         }
-        let Some(frame) = frames.next() else { return missing };
-        cluster.insert(rank_of(bit.into(), self.present), Share::new(frame, payer));
-        missing & (missing - 1)
+        visit(&shares[old..], &to[new..ones(present)]);
     }
 
     /// The index of its first frame among those of the image.
@@ -98,21 +88,37 @@ impl Originals {
         let mut originals = Self::default();
         let mut frames = frames.into_iter().peekable();
         while let Some((first, _)) = frames.peek() {
-            let number = first / CLUSTER_PAGES;
-            let (mut present, mut cluster) = (0, Vec::new());
-            while let Some((page, frame)) = frames.next_if(|(page, _)| page / CLUSTER_PAGES == number) {
-                present |= 1 << (page % CLUSTER_PAGES);
-                cluster.push(frame.into());
+            let number = first / BUNDLE_PAGES;
+            let (mut present, mut shares) = (BundleBits::default(), Vec::new());
+            while let Some((page, frame)) = frames.next_if(|(page, _)| page / BUNDLE_PAGES == number) {
+                present[place_in_bundle(page / CLUSTER_PAGES)] |= 1 << (page % CLUSTER_PAGES);
+                shares.push(frame.into());
             }
-            originals.push(number, present, Arc::new(cluster));
+            let (bundle, mut first) = (Arc::new(Bundle::new(shares)), 0);
+            for (cluster, present) in (number * BUNDLE_CLUSTERS as u64..).zip(present) {
+                first = originals.push(cluster, present, &bundle, first);
+            }
         }
         originals
     }
 
-    /// Adds a cluster after all others.
-    pub(crate) fn push(&mut self, number: u64, present: u64, cluster: Arc<Cluster>) {
-        self.clusters.push(Placed { number, rank: self.frame_count, present, cluster });
-        self.frame_count += ones(present);
+    /// Adds a cluster after all others, unless no page is present. The frames are those of a bundle
+    /// from place `first` on. Returns the place after them.
+    pub(crate) fn push(&mut self, number: u64, present: u64, bundle: &Arc<Bundle>, first: usize) -> usize {
+        if present == 0 {
+            return first;
+        }
+        bundle.add_user(number);
+        self.clusters.push(Placed {
+            number,
+            rank: self.frame_count,
+            present,
+            bundle: Arc::clone(bundle),
+            first,
+        });
+        let frames = ones(present);
+        self.frame_count += frames;
+        first + frames
     }
 
     /// Adds clusters of another image, which follow each other there, after all others.
@@ -120,8 +126,9 @@ impl Originals {
         let (Some(first), Some(last)) = (clusters.first(), clusters.last()) else { return };
         let rank = self.frame_count;
         self.clusters.extend(clusters.iter().map(|placed| {
-            let cluster = Arc::clone(&placed.cluster);
-            Placed { rank: rank + (placed.rank - first.rank), cluster, ..*placed }
+            placed.bundle.add_user(placed.number);
+            let bundle = Arc::clone(&placed.bundle);
+            Placed { rank: rank + (placed.rank - first.rank), bundle, ..*placed }
         }));
         self.frame_count += last.rank - first.rank + ones(last.present);
     }
@@ -158,7 +165,7 @@ impl Originals {
     pub(crate) fn find(&self, number: u64) -> Option<(usize, PhysFrame)> {
         let placed = self.cluster(number / CLUSTER_PAGES)?;
         let place = placed.place(number % CLUSTER_PAGES)?;
-        Some((placed.rank + place, placed.cluster.get(place)?.frame()))
+        Some((placed.rank + place, placed.bundle.shares().get(placed.first + place)?.frame()))
     }
 
     /// The index of the first frame whose page has this number or a greater one.

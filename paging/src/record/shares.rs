@@ -5,76 +5,118 @@
 //! frames that were shared at once, whichever images they belong to.
 //!
 //! Invariants: a frame has as many [`Share`]s as its count says, or one if it has no slot. Slots
-//! are given and counts changed with the lock of the [`Shares`] held.
+//! are given, counts changed and shares given up with the lock of the [`Shares`] held.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
 
 use crate::frame::{Frame, FrameRun};
-use crate::pages::frame_after;
+use crate::pages::PAGE_BYTES;
 
-/// The slot of a share whose frame has no count, and the end of the list of free slots.
-const NO_SLOT: u32 = u32::MAX;
+/// The number of bits of a slot's number.
+const SLOT_BITS: u32 = 24;
+
+/// The slot of a share whose frame has no count.
+const NO_SLOT: u32 = (1 << SLOT_BITS) - 1;
+
+/// A share of no frame. No frame at address 0 has this slot, because there are fewer.
+const VACANT: u64 = NO_SLOT as u64 - 1;
+
+/// The end of the list of free slots.
+const NO_MORE: u32 = u32::MAX;
 
 /// The number of slots in a block.
 const BLOCK_SLOTS: usize = 1024;
 
+/// The most blocks. Their slots have numbers below those above.
+const MOST_BLOCKS: usize = (1 << SLOT_BITS) / BLOCK_SLOTS - 1;
+
 type Block = Box<[u32; BLOCK_SLOTS]>;
 
-/// A part of the ownership of a frame.
-#[must_use = "the frame is leaked unless the share is given up"]
+/// A part of the ownership of a frame, or none.
+///
+/// The number of the frame is in the upper bits of the word, and its slot in the lower ones.
 #[derive(Debug)]
 pub(crate) struct Share {
-    frame: PhysFrame,
-    slot: AtomicU32,
-    payer: u32,
+    word: AtomicU64,
+    payer: AtomicU32,
+}
+
+/// What is added to the word of a share for that of the frame after it.
+const NEXT_FRAME: u64 = 1 << SLOT_BITS;
+
+/// The word of a share of the frame.
+const fn word(frame: PhysFrame, slot: u32) -> u64 {
+    (frame.start_address().as_u64() / PAGE_BYTES * NEXT_FRAME) | slot as u64
+}
+
+const fn frame_of(word: u64) -> PhysFrame {
+    PhysFrame::containing_address(PhysAddr::new_truncate(word / NEXT_FRAME * PAGE_BYTES))
 }
 
 impl Share {
-    /// The frame, which is not written while the share exists.
-    pub(crate) const fn frame(&self) -> PhysFrame {
-        self.frame
+    /// A share of no frame.
+    pub(crate) const fn vacant() -> Self {
+        Self::of_word(VACANT)
+    }
+
+    /// Whether it is a share of no frame.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.word() == VACANT
+    }
+
+    /// The frame, which is not written while the share exists. The share is not vacant.
+    pub(crate) fn frame(&self) -> PhysFrame {
+        debug_assert!(!self.is_vacant(), "the share is vacant");
+        frame_of(self.word())
     }
 
     /// The payer of the frame, which is the same for all of its shares.
-    pub(crate) const fn payer(&self) -> u32 {
-        self.payer
+    pub(crate) fn payer(&self) -> u32 {
+        self.payer.load(Ordering::Relaxed)
+    }
+
+    /// Moves frames to the vacant shares at the start of these, one each. They get this payer.
+    /// Returns their number.
+    pub(crate) fn fill(shares: &[Self], frames: &mut FrameRun, payer: u32) -> usize {
+        let mut next = word(frames.phys().start, NO_SLOT);
+        let shares = shares.iter().zip(0..frames.len());
+        let filled = shares.take_while(|(share, _)| share.is_vacant()).map(|(share, _)| {
+            share.set(next, payer);
+            next += NEXT_FRAME;
+        });
+        let filled = filled.count();
+        let _ = frames.take_front(filled as u64).into_phys();
+        filled
+    }
+
+    const fn of_word(word: u64) -> Self {
+        Self { word: AtomicU64::new(word), payer: AtomicU32::new(0) }
+    }
+
+    fn word(&self) -> u64 {
+        self.word.load(Ordering::Relaxed)
+    }
+
+    fn set_word(&self, word: u64) {
+        self.word.store(word, Ordering::Relaxed);
+    }
+
+    fn set(&self, word: u64, payer: u32) {
+        self.set_word(word);
+        self.payer.store(payer, Ordering::Relaxed);
     }
 }
 
 /// The only share of the frame, with payer 0.
 impl From<Frame> for Share {
     fn from(frame: Frame) -> Self {
-        Self::new(frame, 0)
-    }
-}
-
-impl Share {
-    /// The only share of the frame.
-    pub(crate) fn new(frame: Frame, payer: u32) -> Self {
-        Self { frame: frame.into_phys(), slot: AtomicU32::new(NO_SLOT), payer }
-    }
-
-    /// The only shares of the frames of a run.
-    pub(crate) fn of_run(run: FrameRun, payer: u32) -> impl ExactSizeIterator<Item = Self> {
-        let frames = run.into_phys();
-        let count = u32::try_from(frames.len()).expect("a run is that of one sweep");
-        (0..count).map(move |number| Self {
-            frame: frame_after(frames.start, number.into()),
-            slot: AtomicU32::new(NO_SLOT),
-            payer,
-        })
-    }
-}
-
-impl Drop for Share {
-    /// Panics in a debug build, because the frame is lost.
-    fn drop(&mut self) {
-        debug_assert!(false, "a share of {:?} was dropped: give it up", self.frame);
+        Self::of_word(word(frame.into_phys(), NO_SLOT))
     }
 }
 
@@ -99,13 +141,14 @@ pub(crate) struct Room {
 
 impl Room {
     /// Room for the next block of shares that have `block_count` blocks. The error is the number of
-    /// bytes that the heap does not have in a row.
+    /// bytes that the heap does not have in a row, or that no block may have any more.
     pub(crate) fn new(block_count: usize) -> Result<Self, usize> {
         let (mut block, mut blocks) = (Vec::new(), Vec::<Block>::new());
-        block.try_reserve_exact(BLOCK_SLOTS).map_err(|_| BLOCK_SLOTS * size_of::<u32>())?;
+        let most_slots = if block_count < MOST_BLOCKS { BLOCK_SLOTS } else { usize::MAX };
+        block.try_reserve_exact(most_slots).map_err(|_| BLOCK_SLOTS * size_of::<u32>())?;
         let list_bytes = (block_count + 1) * size_of::<Block>();
         blocks.try_reserve_exact(block_count + 1).map_err(|_| list_bytes)?;
-        let first = u32::try_from(block_count * BLOCK_SLOTS).expect("no heap has 16 GiB of counts");
+        let first = u32::try_from(block_count * BLOCK_SLOTS).expect("the number of blocks is small");
         block.extend((first + 1..).take(BLOCK_SLOTS));
         Ok(Self { first, block: block.try_into().ok(), blocks })
     }
@@ -113,7 +156,7 @@ impl Room {
 
 impl Shares {
     pub(crate) const fn new() -> Self {
-        Self { blocks: Vec::new(), first_free: NO_SLOT, free_slots: 0 }
+        Self { blocks: Vec::new(), first_free: NO_MORE, free_slots: 0 }
     }
 
     /// The number of frames that can get a count before there must be more [`Room`].
@@ -139,28 +182,34 @@ impl Shares {
         room
     }
 
-    /// Returns one more share of the frame.
+    /// Makes the share `to`, which is vacant, one more of the frame of `from`, which is not.
     ///
     /// # Panics
     ///
     /// If no slot is free.
-    pub(crate) fn share(&mut self, share: &Share) -> Share {
-        let mut slot = share.slot.load(Ordering::Relaxed);
-        if slot == NO_SLOT {
-            slot = self.first_free;
+    pub(crate) fn share(&mut self, from: &Share, to: &Share) {
+        debug_assert!(!from.is_vacant() && to.is_vacant(), "a frame would be lost");
+        let mut shared = from.word();
+        if slot_of(shared) == NO_SLOT {
+            let slot = self.first_free;
             self.first_free = mem::replace(self.count(slot), 2);
             self.free_slots -= 1;
-            share.slot.store(slot, Ordering::Relaxed);
+            shared = shared - u64::from(NO_SLOT) + u64::from(slot);
+            from.set_word(shared);
         } else {
-            *self.count(slot) += 1;
+            *self.count(slot_of(shared)) += 1;
         }
-        Share { frame: share.frame, slot: AtomicU32::new(slot), payer: share.payer }
+        to.set(shared, from.payer());
     }
 
-    /// Returns the frame if this was its last share.
-    pub(crate) fn give_up(&mut self, share: Share) -> Option<Frame> {
-        let (frame, slot) = (share.frame, share.slot.load(Ordering::Relaxed));
-        mem::forget(share);
+    /// Makes a share vacant. Returns the frame if this was its last share.
+    pub(crate) fn give_up(&mut self, share: &Share) -> Option<Frame> {
+        let word = share.word();
+        if word == VACANT {
+            return None;
+        }
+        share.set_word(VACANT);
+        let slot = slot_of(word);
         if slot != NO_SLOT {
             let next_free = self.first_free;
             let count = self.count(slot);
@@ -173,14 +222,20 @@ impl Shares {
             self.free_slots += 1;
         }
         // SAFETY: the first share took the frame from its owner. All shares have been given up, by
-        // the count, and none is left to make another.
-        Some(unsafe { Frame::from_phys(frame) })
+        // the count, and are vacant. None is left to make another.
+        Some(unsafe { Frame::from_phys(frame_of(word)) })
     }
 
     fn count(&mut self, slot: u32) -> &mut u32 {
         let slot = slot as usize;
         &mut self.blocks[slot / BLOCK_SLOTS][slot % BLOCK_SLOTS]
     }
+}
+
+/// The slot in the word of a share.
+const fn slot_of(word: u64) -> u32 {
+    // It fits, because it has 24 bits.
+    (word % NEXT_FRAME) as u32
 }
 
 #[cfg(test)]
@@ -198,49 +253,72 @@ mod tests {
         shares
     }
 
+    fn shared(shares: &mut Shares, from: &Share) -> Share {
+        let to = Share::vacant();
+        shares.share(from, &to);
+        to
+    }
+
     #[test]
     fn a_frame_is_returned_with_its_last_share() {
         let mut shares = with_room();
         let first = Share::from(frame(7));
-        let [second, third] = [shares.share(&first), shares.share(&first)];
-        let fourth = shares.share(&third);
+        let [second, third] = [shared(&mut shares, &first), shared(&mut shares, &first)];
+        let fourth = shared(&mut shares, &third);
         assert_eq!(shares.free_slots(), BLOCK_SLOTS - 1);
+        assert_eq!(fourth.frame(), PhysFrame::from_pfn(7));
         for share in [first, fourth, second] {
-            assert!(shares.give_up(share).is_none());
+            assert!(shares.give_up(&share).is_none() && share.is_vacant());
         }
-        let last = shares.give_up(third).map(Frame::into_phys);
+        let last = shares.give_up(&third).map(Frame::into_phys);
         assert_eq!((last, shares.free_slots()), (Some(PhysFrame::from_pfn(7)), BLOCK_SLOTS));
+        assert!(shares.give_up(&third).is_none(), "a vacant share has no frame");
     }
 
     #[test]
     fn a_frame_of_one_share_takes_no_slot() {
         let mut shares = Shares::new();
-        let only = shares.give_up(Share::from(frame(7))).map(Frame::into_phys);
-        assert_eq!((only, shares.free_slots()), (Some(PhysFrame::from_pfn(7)), 0));
+        for number in [0, 7, (1 << 40) - 1] {
+            let only = shares.give_up(&frame(number).into()).map(Frame::into_phys);
+            assert_eq!((only, shares.free_slots()), (Some(PhysFrame::from_pfn(number)), 0));
+        }
+    }
+
+    #[test]
+    fn frames_of_a_run_fill_the_vacant_shares_before_others() {
+        let mut shares = with_room();
+        let places = [Share::vacant(), Share::vacant(), frame(5).into(), Share::vacant()];
+        // SAFETY: the tests neither access nor map the frames, and have no others with these
+        // numbers.
+        let mut run = unsafe { FrameRun::from_phys(PhysFrame::from_pfn(100), 3) };
+        assert_eq!((Share::fill(&places, &mut run, 7), run.len()), (2, 1));
+        assert_eq!(Share::fill(&places[2..], &mut run, 7), 0);
+        assert_eq!((Share::fill(&places[3..], &mut run, 8), run.len()), (1, 0));
+        assert!(places.iter().map(Share::payer).eq([7, 7, 0, 8]));
+        let frames = places.iter().filter_map(|share| shares.give_up(share));
+        assert!(frames.map(Frame::into_phys).eq([100, 101, 5, 102].map(PhysFrame::from_pfn)));
     }
 
     #[test]
     fn slots_are_used_again_and_added_in_blocks() {
         let mut shares = with_room();
         let firsts: Vec<Share> = (0..BLOCK_SLOTS as u64).map(|number| frame(number).into()).collect();
-        let seconds: Vec<Share> = firsts.iter().map(|first| shares.share(first)).collect();
+        let seconds: Vec<Share> = firsts.iter().map(|first| shared(&mut shares, first)).collect();
         assert_eq!(shares.free_slots(), 0);
         let unused = shares.add(Room::new(0).expect("the host has heap"));
         assert_eq!((unused.block.is_some(), shares.block_count()), (true, 1), "it is for no second block");
         drop(shares.add(Room::new(1).expect("the host has heap")));
         assert_eq!((shares.free_slots(), shares.block_count()), (BLOCK_SLOTS, 2));
-        seconds.into_iter().for_each(|second| assert!(shares.give_up(second).is_none()));
+        seconds.iter().for_each(|second| assert!(shares.give_up(second).is_none()));
         for first in firsts {
-            let frame = shares.give_up(first);
+            let frame = shares.give_up(&first);
             let _ = frame.expect("it is the last share").into_phys();
         }
         assert_eq!(shares.free_slots(), 2 * BLOCK_SLOTS);
     }
 
     #[test]
-    #[cfg(debug_assertions)]
-    #[should_panic(expected = "was dropped: give it up")]
-    fn a_dropped_share_is_a_panic_in_debug_builds() {
-        drop(Share::from(frame(7)));
+    fn there_are_no_more_slots_than_a_share_can_have() {
+        assert!(Room::new(MOST_BLOCKS - 1).is_ok() && Room::new(MOST_BLOCKS).is_err());
     }
 }

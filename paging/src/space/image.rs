@@ -29,7 +29,7 @@ use super::AddressSpace;
 use crate::frame::{Frame, FrameBatch, FrameReserveError, Shortage};
 use crate::pages::{PAGE_BYTES, PAGE_LEN};
 use crate::platform::Platform;
-use crate::record::{CLUSTER_PAGES, Cluster, Originals, Placed, Room, Share, each_bit, ones};
+use crate::record::{CLUSTER_PAGES, Originals, Placed, Room, Share, each_bit, ones};
 
 /// Initial content that regions of one address space share, copy-on-write.
 ///
@@ -67,23 +67,24 @@ impl<P: Platform> AddressSpace<P> {
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// Releases the frames of a cluster that no other one shares. Passes their payers to `refund`,
-    /// each with a number of frames.
-    fn release_cluster(&self, cluster: &mut Cluster, refund: &mut impl FnMut(u32, u64)) {
-        while let Some(payer) = cluster.first().map(Share::payer) {
-            let end = cluster.iter().position(|share| share.payer() != payer).unwrap_or(cluster.len());
-            refund(payer, self.release_shares(cluster.drain(..end)));
+    /// Gives up the shares of a cluster that no image has any more. Passes the payers of the frames
+    /// that no other cluster shares to `refund`, each with a number of frames.
+    fn release_cluster(&self, cluster: &Placed, refund: &mut impl FnMut(u32, u64)) {
+        for shares in cluster.shares().chunk_by(|one, next| one.payer() == next.payer()) {
+            if let Some(first) = shares.first() {
+                refund(first.payer(), self.release_shares(shares));
+            }
         }
     }
 
     /// Gives up shares, and returns the number of frames that are released.
-    fn release_shares(&self, given_up: impl Iterator<Item = Share>) -> u64 {
+    fn release_shares(&self, given_up: &[Share]) -> u64 {
         let supply = self.uncharged_supply();
         let mut batch = FrameBatch::new();
         self.env.platform.without_interrupts(|| {
             let mut shares = self.env.shares.lock();
             let mut released = 0;
-            for frame in given_up.filter_map(|share| shares.give_up(share)) {
+            for frame in given_up.iter().filter_map(|share| shares.give_up(share)) {
                 if batch.is_full() {
                     supply.release_all(&mut batch);
                 }
@@ -97,20 +98,23 @@ impl<P: Platform> AddressSpace<P> {
         })
     }
 
-    /// Adds shares of the frames of `kept` pages of a cluster to another one, which has capacity
-    /// for them.
+    /// Shares the frames of `kept` pages of a cluster with another one, which has the vacant shares
+    /// `to` for them and for its `own` pages.
     pub(super) fn share_frames(
         &self,
-        kept: u64,
         before: &Placed,
-        to: &mut Cluster,
+        kept: u64,
+        own: u64,
+        to: &[Share],
     ) -> Result<(), FreezeError> {
         loop {
             let missing = self.env.lock_shares(|shares| {
                 if shares.free_slots() < ones(kept) {
                     return Some(shares.block_count());
                 }
-                before.each_run(kept, |run| to.extend(run.iter().map(|frame| shares.share(frame))));
+                before.each_kept(kept, own, to, |from, to| {
+                    from.iter().zip(to).for_each(|(from, to)| shares.share(from, to));
+                });
                 None
             });
             let Some(block_count) = missing else { return Ok(()) };
@@ -163,7 +167,7 @@ impl<'a, P: Platform> Image<'a, P> {
             let own = own.next_if(|placed| placed.number == number);
             let other = others.next_if(|placed| placed.number == number);
             if let (Some(own), Some(other)) = (own, other)
-                && Arc::ptr_eq(&own.cluster, &other.cluster)
+                && Arc::ptr_eq(&own.bundle, &other.bundle)
             {
                 continue;
             }
@@ -203,8 +207,8 @@ impl<'a, P: Platform> Image<'a, P> {
         // shows another image, because it kept the image alive, and its pages were flushed.
         let space = self.space;
         for placed in self.originals_mut().clusters_mut().drain(..) {
-            if let Some(mut cluster) = Arc::into_inner(placed.cluster) {
-                space.release_cluster(&mut cluster, refund);
+            if placed.bundle.remove_user(placed.number) {
+                space.release_cluster(&placed, refund);
             }
         }
     }

@@ -28,7 +28,7 @@ const DEFERRED_BELOW: PageTableFlags = PageTableFlags::BIT_11;
 
 /// The entry owns a data frame that was committed ahead, and the CPU has not written it if the
 /// dirty bit is clear. For entries of level 1.
-const AHEAD: PageTableFlags = PageTableFlags::BIT_11;
+pub(super) const AHEAD: PageTableFlags = PageTableFlags::BIT_11;
 
 const READABLE: PageTableFlags = PageTableFlags::PRESENT
     .union(PageTableFlags::NO_EXECUTE)
@@ -115,17 +115,26 @@ pub(super) fn owns_table(entry: &PageTableEntry) -> bool {
 }
 
 /// The bits by which entries that own data frames differ in their states.
+pub(super) const KIND: PageTableFlags = PageTableFlags::PRESENT.union(BORROWED).union(DEFERRED);
+
+/// Those of [`KIND`] that are set.
 #[inline]
 pub(super) fn kind_bits(entry: &PageTableEntry) -> PageTableFlags {
-    entry.flags().intersection(PageTableFlags::PRESENT.union(BORROWED).union(DEFERRED))
+    entry.flags().intersection(KIND)
 }
 
 /// The frame that an entry owns, and the state in which it does, in one number. An entry that owns
 /// the next frame in the same state has a number that is a page's bytes greater.
 #[inline]
 pub(super) fn owned_number(entry: &PageTableEntry) -> u64 {
-    entry.addr().as_u64() | kind_bits(entry).bits()
+    (entry.addr().as_u64() | entry.flags().bits()) & OWNED_NUMBER
 }
+
+/// The bits of an entry that are in its [`owned_number`].
+pub(super) const OWNED_NUMBER: u64 = ADDRESS | KIND.bits();
+
+/// The bits of an entry that are the address of a frame.
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// Takes the entry's frame out of the CPU's reach for good. The entry still owns it.
 #[inline]

@@ -11,8 +11,8 @@ use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 use x86_64::structures::paging::{PageTable, PageTableFlags};
 
 use super::entry::{
-    OWNED_AHEAD, count_down, count_up, detach, forget_use, is_accessed, is_untouched, is_written, kind_bits,
-    occupancy, owned_number, state,
+    AHEAD, KIND, OWNED_AHEAD, OWNED_NUMBER, count_down, count_up, detach, forget_use, is_accessed,
+    is_untouched, is_written, kind_bits, occupancy, owned_number, state,
 };
 use super::sweep::{FirstStep, FrameKind, SecondStep, first_step, second_step};
 use super::{FrameCounts, Reach, Sweep, Table};
@@ -25,6 +25,23 @@ const GROUP: usize = 8;
 
 /// Masks a place in a table of 512 entries to the first place of its group.
 const GROUPS: usize = 512 - GROUP;
+
+/// Bits of an entry, and the values that they have.
+type Bits = (PageTableFlags, PageTableFlags);
+
+/// The bits of nearly every entry that owns a frame within the CPU's reach.
+const OWNED_BITS: Bits = (KIND, PageTableFlags::PRESENT);
+
+/// The bits of nearly every such entry whose frame was written.
+const WRITTEN_BITS: Bits = (OWNED_BITS.0.union(AHEAD), OWNED_BITS.1);
+
+/// The bits of every such entry whose frame was written since its use was forgotten.
+const DIRTY_BITS: Bits =
+    (OWNED_BITS.0.union(PageTableFlags::DIRTY), OWNED_BITS.1.union(PageTableFlags::DIRTY));
+
+/// The bits of nearly every such entry whose page was used since that was forgotten.
+const ACCESSED_BITS: Bits =
+    (WRITTEN_BITS.0.union(PageTableFlags::ACCESSED), WRITTEN_BITS.1.union(PageTableFlags::ACCESSED));
 
 impl Table<'_> {
     /// Takes the entries that are to be swept out of the CPU's reach, and returns how many frames
@@ -117,23 +134,25 @@ impl Table<'_> {
     /// Returns a bit for each page of the range that owns a frame within the CPU's reach. The first
     /// page has the lowest one.
     pub(crate) fn owned_bits(&mut self, pages: PageRange) -> PageBits {
-        self.bits(pages, |entry| kind_bits(entry) == PageTableFlags::PRESENT)
+        self.bits(pages, OWNED_BITS, |entry| kind_bits(entry) == PageTableFlags::PRESENT)
     }
 
     /// As [`owned_bits`](Self::owned_bits), without frames that were committed ahead and never
     /// written.
     pub(crate) fn written_bits(&mut self, pages: PageRange) -> PageBits {
-        self.bits(pages, |entry| kind_bits(entry) == PageTableFlags::PRESENT && !is_untouched(entry))
+        let is_wanted =
+            |entry: &PageTableEntry| kind_bits(entry) == PageTableFlags::PRESENT && !is_untouched(entry);
+        self.bits(pages, WRITTEN_BITS, is_wanted)
     }
 
     /// Returns a bit for each page of the range that was written since its use was last forgotten.
     pub(crate) fn dirty_bits(&mut self, pages: PageRange) -> PageBits {
-        self.bits(pages, is_written)
+        self.bits(pages, DIRTY_BITS, is_written)
     }
 
     /// As [`dirty_bits`](Self::dirty_bits), for pages that were read or written.
     pub(crate) fn accessed_bits(&mut self, pages: PageRange) -> PageBits {
-        self.bits(pages, is_accessed)
+        self.bits(pages, ACCESSED_BITS, is_accessed)
     }
 
     /// Forgets which pages of the range were used. The CPU records it again after the flush.
@@ -148,8 +167,14 @@ impl Table<'_> {
         }
     }
 
-    /// Returns a bit for each page of the range whose entry is wanted. No absent entry is.
-    fn bits(&mut self, pages: PageRange, is_wanted: impl Fn(&PageTableEntry) -> bool) -> PageBits {
+    /// Returns a bit for each page of the range whose entry is wanted. No absent entry is, and
+    /// every entry with the `usual` bits is.
+    fn bits(
+        &mut self,
+        pages: PageRange,
+        usual: Bits,
+        is_wanted: impl Fn(&PageTableEntry) -> bool,
+    ) -> PageBits {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut bits = PageBits::default();
         let places = indices(pages, self.level);
@@ -161,7 +186,7 @@ impl Table<'_> {
             if next == places.end {
                 break;
             }
-            let run = count_run(entries, next..places.end, &is_wanted);
+            let run = count_run(entries, next..places.end, usual, &is_wanted);
             set_bits(&mut bits, next - places.start, run);
             next += run.max(1);
             left -= run.max(1) as u64;
@@ -236,8 +261,10 @@ fn detach_run(entries: &mut PageTable, places: Range<usize>) -> usize {
 fn skip_absent(entries: &PageTable, places: Range<usize>) -> usize {
     let mut next = places.start;
     while next < places.end && entries[next].is_unused() {
-        let is_group = next.is_multiple_of(GROUP) && places.end - next >= GROUP;
-        next += if is_group && is_group_absent(entries, next) { GROUP } else { 1 };
+        next += 1;
+        while is_group(&(next..places.end)) && is_group_absent(entries, next) {
+            next += GROUP;
+        }
     }
     next
 }
@@ -248,25 +275,43 @@ fn skip_absent(entries: &PageTable, places: Range<usize>) -> usize {
 /// The mask shows the compiler that all places are in the table.
 #[inline]
 fn is_group_absent(entries: &PageTable, first: usize) -> bool {
-    let group = (0..GROUP).map(|place| &entries[(first & GROUPS) | place]);
-    group.fold(0, |bits, entry| bits | entry.addr().as_u64() | entry.flags().bits()) == 0
+    differences(entries, first, 0, 0) == 0
+}
+
+/// Returns the bits in which entries of a group, of which this is the first place, differ from
+/// numbers. The first number is compared with the first entry, and each one is `step` greater than
+/// the one before.
+#[inline]
+fn differences(entries: &PageTable, first: usize, number: u64, step: u64) -> u64 {
+    (0..GROUP).fold(0, |bits, place| {
+        let entry = &entries[(first & GROUPS) | place];
+        bits | (entry.addr().as_u64() | entry.flags().bits()) ^ (number + place as u64 * step)
+    })
+}
+
+/// Whether a whole group starts at the first of these places.
+#[inline]
+fn is_group(places: &Range<usize>) -> bool {
+    places.start.is_multiple_of(GROUP) && places.len() >= GROUP
 }
 
 /// Returns the number of entries that are wanted, from the first of these places on and without a
-/// gap. In a densely written table these are many, so groups are examined at once.
+/// gap. In a densely written table nearly all entries have the `usual` bits and are wanted, so
+/// groups are examined at once.
 #[inline]
 fn count_run(
     entries: &PageTable,
     places: Range<usize>,
+    usual: Bits,
     is_wanted: impl Fn(&PageTableEntry) -> bool,
 ) -> usize {
-    let is_group_wanted = |first: usize| {
-        (0..GROUP).fold(true, |all, place| all & is_wanted(&entries[(first & GROUPS) | place]))
-    };
+    let (mask, value) = (usual.0.bits(), usual.1.bits());
     let mut next = places.start;
     while next < places.end && is_wanted(&entries[next]) {
-        let is_group = next.is_multiple_of(GROUP) && places.end - next >= GROUP;
-        next += if is_group && is_group_wanted(next) { GROUP } else { 1 };
+        next += 1;
+        while is_group(&(next..places.end)) && differences(entries, next, value, 0) & mask == 0 {
+            next += GROUP;
+        }
     }
     next - places.start
 }
@@ -281,6 +326,28 @@ fn empty_run(entries: &mut PageTable, places: Range<usize>) -> usize {
         entries[next].set_unused();
         expected += PAGE_BYTES;
         next += 1;
+        if is_group(&(next..places.end)) {
+            let emptied = empty_groups(entries, next..places.end, expected);
+            expected += emptied as u64 * PAGE_BYTES;
+            next += emptied;
+        }
+    }
+    next - places.start
+}
+
+/// Clears whole groups, from the first of these places on, whose entries have these numbers: the
+/// first one `expected`, and each that of the frame after. Returns the number of entries.
+///
+/// Not for inlining: a run of few entries does not come here, and keeps more values in registers.
+#[inline(never)]
+fn empty_groups(entries: &mut PageTable, places: Range<usize>, expected: u64) -> usize {
+    let (mut next, mut expected) = (places.start, expected);
+    while is_group(&(next..places.end))
+        && differences(entries, next, expected, PAGE_BYTES) & OWNED_NUMBER == 0
+    {
+        (0..GROUP).for_each(|place| entries[(next & GROUPS) | place].set_unused());
+        expected += GROUP as u64 * PAGE_BYTES;
+        next += GROUP;
     }
     next - places.start
 }

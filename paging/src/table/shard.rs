@@ -246,6 +246,13 @@ impl ShardTables {
         self.find(pages, |_, _| Enter::Yes, |state| matches!(state, EntryState::Owned(_)))
     }
 
+    /// The first page of the range that a level-1 table has an entry for.
+    pub(crate) fn first_level1(&mut self, pages: PageRange) -> Option<Page> {
+        let enter =
+            |table: &Table<'_>, _| if table.level() > PageTableLevel::Two { Enter::Yes } else { Enter::Stop };
+        self.find(pages, enter, |_| false)
+    }
+
     /// The end of the pages with which the range begins and that the CPU cannot write, or an
     /// earlier page, because the search ends after [`MOST_SEARCHED`] tables.
     pub(crate) fn end_of_unwritable(&mut self, pages: PageRange) -> Page {

@@ -11,6 +11,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::slice;
 use core::sync::atomic::Ordering;
 
 use x86_64::structures::paging::Page;
@@ -20,10 +21,14 @@ use super::{RELEASE_BATCH, Region};
 use crate::frame::FrameRun;
 use crate::pages::ENTRIES;
 use crate::platform::Platform;
-use crate::record::{Attached, CLUSTER_PAGES, Cluster, Originals, Placed, ones, words};
+use crate::record::{
+    Attached, BUNDLE_CLUSTERS, BUNDLE_PAGES, Bundle, BundleBits, Originals, Placed, ones, place_in_bundle,
+    words,
+};
 
-/// The pages of a cluster that own a frame: the number of the cluster, and a bit for each.
-type Owned = (u64, u64);
+/// The pages that own a frame, of those whose frames may be in one bundle: the number of the first
+/// page divided by [`BUNDLE_PAGES`], and a bit for each page.
+type Owned = (u64, BundleBits);
 
 impl<'a, P: Platform> Region<'a, P> {
     /// Returns the number of frames that [`freeze`](Self::freeze) makes those of an image, or a
@@ -91,21 +96,20 @@ impl<'a, P: Platform> Region<'a, P> {
             return Ok(None);
         }
         let mut rest = attached.clusters();
-        let mut draft = Draft::new(Image::new(self.space), rest.len() + owned.len(), owned.len())?;
+        let own_clusters = owned.iter().flat_map(|(_, bits)| bits).filter(|bits| **bits != 0).count();
+        let mut draft = Draft::new(Image::new(self.space), rest.len() + own_clusters, owned.len())?;
         let mut owned = owned.into_iter().peekable();
-        let mut forgotten = attached.forgotten().peekable();
+        let mut forgotten = attached.forgotten().map(|cluster| cluster / BUNDLE_CLUSTERS as u64).peekable();
         loop {
             let numbers = [owned.peek().map(|owned| owned.0), forgotten.peek().copied()];
             let Some(number) = numbers.into_iter().flatten().min() else { break };
-            let own = owned.next_if(|owned| owned.0 == number).map_or(0, |owned| owned.1);
-            forgotten.next_if_eq(&number);
-            let (unchanged, changed) = rest.split_at(rest.partition_point(|placed| placed.number < number));
-            draft.originals_mut().share(unchanged);
-            rest = changed;
-            let before = rest.first().filter(|before| before.number == number);
-            let before = before.map(|before| (before, attached.taken_of(before) & !own));
-            rest = &rest[usize::from(before.is_some())..];
-            draft.add(number, own, before)?;
+            let own = owned.next_if(|owned| owned.0 == number).map_or([0; _], |owned| owned.1);
+            while forgotten.next_if_eq(&number).is_some() {}
+            let clusters = [number, number + 1].map(|number| number * BUNDLE_CLUSTERS as u64);
+            let [start, end] = clusters.map(|number| rest.partition_point(|placed| placed.number < number));
+            draft.originals_mut().share(&rest[..start]);
+            draft.add(number, own, attached, &rest[start..end])?;
+            rest = &rest[end..];
         }
         draft.originals_mut().share(rest);
         let words = words(draft.image.originals().frame_count());
@@ -118,14 +122,15 @@ impl<'a, P: Platform> Region<'a, P> {
         Ok(Some(draft))
     }
 
-    /// The clusters with pages that own a frame, in ascending order.
+    /// The pages that own a frame, in ascending order.
     fn owned(&self) -> Result<Vec<Owned>, FreezeError> {
         let mut owned = Vec::new();
         let mut from = 0;
         while let Some((first, bits)) = self.with_mapping(|mut mapping| mapping.next_owned(from)) {
-            reserve(&mut owned, bits.len())?;
-            let clusters = (first / CLUSTER_PAGES..).zip(bits);
-            owned.extend(clusters.filter(|(_, bits)| *bits != 0));
+            let (bundles, _) = bits.as_chunks::<BUNDLE_CLUSTERS>();
+            reserve(&mut owned, bundles.len())?;
+            let bundles = (first / BUNDLE_PAGES..).zip(bundles.iter().copied());
+            owned.extend(bundles.filter(|(_, bits)| *bits != [0; _]));
             from = first + ENTRIES as u64;
         }
         Ok(owned)
@@ -147,7 +152,6 @@ impl<'a, P: Platform> Region<'a, P> {
                 rest.start = end;
             });
         }
-        debug_assert_eq!(draft.placed, draft.pending.len(), "each page that owns a frame has given it");
         let frames_moved = draft.own_frames as u64;
         env.image_frames.fetch_add(frames_moved, Ordering::Relaxed);
         let Draft { image, room, .. } = draft;
@@ -172,30 +176,24 @@ pub struct Frozen<'a, P: Platform> {
 /// An image that lacks the frames of the region.
 struct Draft<'a, P: Platform> {
     image: Arc<Image<'a, P>>,
-    /// The clusters that frames are missing in, in ascending order.
-    pending: Vec<Pending>,
-    /// The number of `pending` clusters that are complete.
-    placed: usize,
+    /// The bundles that frames are missing in, in ascending order.
+    pending: Vec<Arc<Bundle>>,
+    /// The number of `pending` bundles that are complete.
+    complete: usize,
+    /// The place in the next bundle before which no frame is missing.
+    place: usize,
     own_frames: usize,
     /// Room for the bits of the region's record.
     room: Vec<u64>,
 }
 
-/// A cluster that lacks frames of the region. It has capacity for them.
-struct Pending {
-    /// Its index in the image.
-    index: usize,
-    /// The pages whose frames it lacks.
-    missing: u64,
-}
-
 impl<'a, P: Platform> Draft<'a, P> {
-    /// A draft with room for this number of clusters, of which some lack frames.
-    fn new(image: Image<'a, P>, clusters: usize, pending: usize) -> Result<Self, FreezeError> {
-        let image = Arc::new(image);
-        let mut draft = Self { image, pending: Vec::new(), placed: 0, own_frames: 0, room: Vec::new() };
+    /// A draft with room for this number of clusters, and of bundles that lack frames.
+    fn new(image: Image<'a, P>, clusters: usize, bundles: usize) -> Result<Self, FreezeError> {
+        let (image, pending, room) = (Arc::new(image), Vec::new(), Vec::new());
+        let mut draft = Self { image, pending, complete: 0, place: 0, own_frames: 0, room };
         reserve(draft.originals_mut().clusters_mut(), clusters)?;
-        reserve(&mut draft.pending, pending)?;
+        reserve(&mut draft.pending, bundles)?;
         Ok(draft)
     }
 
@@ -203,36 +201,58 @@ impl<'a, P: Platform> Draft<'a, P> {
         Arc::get_mut(&mut self.image).expect("the draft has the only reference").originals_mut()
     }
 
-    /// Adds a cluster with pages that own a frame, and with `kept` pages of a cluster of the image
-    /// before.
-    fn add(&mut self, number: u64, own: u64, kept: Option<(&Placed, u64)>) -> Result<(), FreezeError> {
-        let present = own | kept.map_or(0, |(_, kept)| kept);
-        if present == 0 {
-            return Ok(());
+    /// Adds the clusters of the bundle with this number: those with pages that own a frame, and
+    /// those that the region still takes from the image before, in which they were `before`.
+    fn add(
+        &mut self,
+        number: u64,
+        own: BundleBits,
+        attached: &Attached,
+        before: &[Placed],
+    ) -> Result<(), FreezeError> {
+        let (mut places, mut kept) = ([None; BUNDLE_CLUSTERS], BundleBits::default());
+        for placed in before {
+            let cluster = place_in_bundle(placed.number);
+            places[cluster] = Some(placed);
+            kept[cluster] = attached.taken_of(placed) & !own[cluster];
         }
-        let (mut cluster, frames) = (Cluster::new(), ones(present));
-        reserve(&mut cluster, frames)?;
-        if let Some((before, kept)) = kept {
-            self.image.space().share_frames(kept, before, &mut cluster)?;
+        // A cluster that has not changed stays where it is.
+        let unchanged = |cluster: usize| {
+            places[cluster].filter(|placed| own[cluster] == 0 && kept[cluster] == placed.present)
+        };
+        let changed = (0..BUNDLE_CLUSTERS).filter(|cluster| unchanged(*cluster).is_none());
+        let frames = changed.map(|cluster| ones(own[cluster] | kept[cluster])).sum();
+        let bundle = Bundle::vacant(frames).map_err(|bytes| FreezeError::OutOfHeap { bytes })?;
+        let (bundle, mut first) = (Arc::new(bundle), 0);
+        for (cluster, own) in own.into_iter().enumerate() {
+            if let Some(placed) = unchanged(cluster) {
+                self.originals_mut().share(slice::from_ref(placed));
+                continue;
+            }
+            let (kept, before) = (kept[cluster], places[cluster]);
+            if let Some(before) = before.filter(|_| kept != 0) {
+                self.image.space().share_frames(before, kept, own, &bundle.shares()[first..])?;
+            }
+            let number = number * BUNDLE_CLUSTERS as u64 + cluster as u64;
+            first = self.originals_mut().push(number, own | kept, &bundle, first);
+            self.own_frames += ones(own);
         }
-        if own != 0 {
-            let index = self.image.originals().clusters().len();
-            self.pending.push(Pending { index, missing: own });
-            self.own_frames += frames - cluster.len();
+        if own != [0; _] {
+            self.pending.push(bundle);
         }
-        self.originals_mut().push(number, present, Arc::new(cluster));
         Ok(())
     }
 
-    /// Puts frames into their clusters, whose pages they were taken from in ascending order. It
-    /// uses no heap.
+    /// Puts frames into their bundles, whose pages they were taken from in ascending order. It uses
+    /// no heap.
     fn place(&mut self, mut frames: FrameRun, payer: u32) {
-        let originals =
-            Arc::get_mut(&mut self.image).expect("the draft has the only reference").originals_mut();
         while frames.len() > 0 {
-            let Pending { index, missing } = &mut self.pending[self.placed];
-            *missing = originals.clusters_mut()[*index].fill(*missing, &mut frames, payer);
-            self.placed += usize::from(*missing == 0);
+            let bundle = &self.pending[self.complete];
+            self.place = bundle.fill(self.place, &mut frames, payer);
+            if self.place == bundle.shares().len() {
+                self.complete += 1;
+                self.place = 0;
+            }
         }
     }
 }
