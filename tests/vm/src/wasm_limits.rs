@@ -22,7 +22,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("a-guest-leaves-a-quarter-of-the-frames-by-default", 4, default_frames),
     VmTest::new("a-guest-leaves-most-addresses-by-default", 5, default_addresses),
     VmTest::new("a-part-of-a-page-is-cleared-at-the-cap", 9, part_at_cap),
-    VmTest::new("nothing-leaves-a-guest-after-its-first-lost-write", 36, nothing_leaves),
+    VmTest::new("nothing-leaves-a-guest-after-its-first-lost-write", 63, nothing_leaves),
     VmTest::new("a-frame-source-that-never-frees-is-named", 9, source_never_frees),
     VmTest::new("every-shortage-in-a-life-is-an-error", 2, every_shortage),
     VmTest::new("module-bombs-are-refused-by-name", 2, module_bombs),
