@@ -36,23 +36,26 @@ pub(crate) const fn place_in_bundle(cluster: u64) -> usize {
 #[derive(Debug)]
 pub(crate) struct Bundle {
     shares: Vec<Share>,
+    /// The payer of the frames that no other bundle has had.
+    payer: u32,
     /// The number of images that have each cluster.
     users: [AtomicU32; BUNDLE_CLUSTERS],
 }
 
 impl Bundle {
-    /// A bundle with these shares, whose clusters no image has yet.
-    pub(crate) const fn new(shares: Vec<Share>) -> Self {
-        Self { shares, users: [const { AtomicU32::new(0) }; _] }
+    /// A bundle with these shares, whose clusters no image has yet. Frames that have no other share
+    /// get this payer.
+    pub(crate) const fn new(shares: Vec<Share>, payer: u32) -> Self {
+        Self { shares, payer, users: [const { AtomicU32::new(0) }; _] }
     }
 
-    /// A bundle with vacant shares for this number of frames. The error is the number of bytes that
-    /// the heap does not have in a row.
-    pub(crate) fn vacant(frames: usize) -> Result<Self, usize> {
+    /// As [`new`](Self::new), with vacant shares for this number of frames. The error is the number
+    /// of bytes that the heap does not have in a row.
+    pub(crate) fn vacant(frames: usize, payer: u32) -> Result<Self, usize> {
         let mut shares = Vec::new();
         shares.try_reserve_exact(frames).map_err(|_| frames * size_of::<Share>())?;
         shares.resize_with(frames, Share::vacant);
-        Ok(Self::new(shares))
+        Ok(Self::new(shares, payer))
     }
 
     /// The shares.
@@ -60,12 +63,16 @@ impl Bundle {
         &self.shares
     }
 
-    /// Moves frames to the first vacant shares from this place on. They get this payer. Returns the
-    /// place after them.
-    pub(crate) fn fill(&self, from: usize, frames: &mut FrameRun, payer: u32) -> usize {
+    /// The payer of the frames that no other bundle has had.
+    pub(crate) const fn payer(&self) -> u32 {
+        self.payer
+    }
+
+    /// Moves frames to the first vacant shares from this place on. Returns the place after them.
+    pub(crate) fn fill(&self, from: usize, frames: &mut FrameRun) -> usize {
         let vacant = self.shares[from..].iter().position(Share::is_vacant);
         let start = vacant.map_or(self.shares.len(), |place| from + place);
-        start + Share::fill(&self.shares[start..], frames, payer)
+        start + Share::fill(&self.shares[start..], frames)
     }
 
     /// Counts one more image that has the cluster with this number.

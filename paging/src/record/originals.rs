@@ -94,7 +94,7 @@ impl Originals {
                 present[place_in_bundle(page / CLUSTER_PAGES)] |= 1 << (page % CLUSTER_PAGES);
                 shares.push(frame.into());
             }
-            let (bundle, mut first) = (Arc::new(Bundle::new(shares)), 0);
+            let (bundle, mut first) = (Arc::new(Bundle::new(shares, 0)), 0);
             for (cluster, present) in (number * BUNDLE_CLUSTERS as u64..).zip(present) {
                 first = originals.push(cluster, present, &bundle, first);
             }

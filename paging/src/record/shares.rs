@@ -1,8 +1,8 @@
 //! Frames that several clusters of images have in common, and how many clusters these are.
 //!
 //! A frame of one cluster needs no count. The first cluster that shares it gives it a slot with a
-//! count, in blocks on the heap. Slots are used again, so the heap is proportional to the number of
-//! frames that were shared at once, whichever images they belong to.
+//! count and with its payer, in blocks on the heap. Slots are used again, so the heap is
+//! proportional to the number of frames that were shared at once, whichever images they belong to.
 //!
 //! Invariants: a frame has as many [`Share`]s as its count says, or one if it has no slot. Slots
 //! are given, counts changed and shares given up with the lock of the [`Shares`] held.
@@ -10,7 +10,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
@@ -31,21 +31,26 @@ const VACANT: u64 = NO_SLOT as u64 - 1;
 const NO_MORE: u32 = u32::MAX;
 
 /// The number of slots in a block.
-const BLOCK_SLOTS: usize = 1024;
+const BLOCK_SLOTS: usize = 512;
 
 /// The most blocks. Their slots have numbers below those above.
 const MOST_BLOCKS: usize = (1 << SLOT_BITS) / BLOCK_SLOTS - 1;
 
-type Block = Box<[u32; BLOCK_SLOTS]>;
+type Block = Box<[Slot; BLOCK_SLOTS]>;
+
+/// What shares of the same frame have in common.
+#[derive(Debug)]
+struct Slot {
+    /// The number of shares, or the next free slot of a free one.
+    count: u32,
+    payer: u32,
+}
 
 /// A part of the ownership of a frame, or none.
 ///
 /// The number of the frame is in the upper bits of the word, and its slot in the lower ones.
 #[derive(Debug)]
-pub(crate) struct Share {
-    word: AtomicU64,
-    payer: AtomicU32,
-}
+pub(crate) struct Share(AtomicU64);
 
 /// What is added to the word of a share for that of the frame after it.
 const NEXT_FRAME: u64 = 1 << SLOT_BITS;
@@ -62,7 +67,7 @@ const fn frame_of(word: u64) -> PhysFrame {
 impl Share {
     /// A share of no frame.
     pub(crate) const fn vacant() -> Self {
-        Self::of_word(VACANT)
+        Self(AtomicU64::new(VACANT))
     }
 
     /// Whether it is a share of no frame.
@@ -76,18 +81,12 @@ impl Share {
         frame_of(self.word())
     }
 
-    /// The payer of the frame, which is the same for all of its shares.
-    pub(crate) fn payer(&self) -> u32 {
-        self.payer.load(Ordering::Relaxed)
-    }
-
-    /// Moves frames to the vacant shares at the start of these, one each. They get this payer.
-    /// Returns their number.
-    pub(crate) fn fill(shares: &[Self], frames: &mut FrameRun, payer: u32) -> usize {
+    /// Moves frames to the vacant shares at the start of these, one each. Returns their number.
+    pub(crate) fn fill(shares: &[Self], frames: &mut FrameRun) -> usize {
         let mut next = word(frames.phys().start, NO_SLOT);
         let shares = shares.iter().zip(0..frames.len());
         let filled = shares.take_while(|(share, _)| share.is_vacant()).map(|(share, _)| {
-            share.set(next, payer);
+            share.set_word(next);
             next += NEXT_FRAME;
         });
         let filled = filled.count();
@@ -95,35 +94,25 @@ impl Share {
         filled
     }
 
-    const fn of_word(word: u64) -> Self {
-        Self { word: AtomicU64::new(word), payer: AtomicU32::new(0) }
-    }
-
     fn word(&self) -> u64 {
-        self.word.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 
     fn set_word(&self, word: u64) {
-        self.word.store(word, Ordering::Relaxed);
-    }
-
-    fn set(&self, word: u64, payer: u32) {
-        self.set_word(word);
-        self.payer.store(payer, Ordering::Relaxed);
+        self.0.store(word, Ordering::Relaxed);
     }
 }
 
-/// The only share of the frame, with payer 0.
+/// The only share of the frame.
 impl From<Frame> for Share {
     fn from(frame: Frame) -> Self {
-        Self::of_word(word(frame.into_phys(), NO_SLOT))
+        Self(AtomicU64::new(word(frame.into_phys(), NO_SLOT)))
     }
 }
 
 /// The counts of shared frames.
 #[derive(Debug)]
 pub(crate) struct Shares {
-    /// The count of each slot, or the next free slot of a free one.
     blocks: Vec<Block>,
     first_free: u32,
     free_slots: usize,
@@ -145,11 +134,11 @@ impl Room {
     pub(crate) fn new(block_count: usize) -> Result<Self, usize> {
         let (mut block, mut blocks) = (Vec::new(), Vec::<Block>::new());
         let most_slots = if block_count < MOST_BLOCKS { BLOCK_SLOTS } else { usize::MAX };
-        block.try_reserve_exact(most_slots).map_err(|_| BLOCK_SLOTS * size_of::<u32>())?;
+        block.try_reserve_exact(most_slots).map_err(|_| BLOCK_SLOTS * size_of::<Slot>())?;
         let list_bytes = (block_count + 1) * size_of::<Block>();
         blocks.try_reserve_exact(block_count + 1).map_err(|_| list_bytes)?;
         let first = u32::try_from(block_count * BLOCK_SLOTS).expect("the number of blocks is small");
-        block.extend((first + 1..).take(BLOCK_SLOTS));
+        block.extend((first + 1..).take(BLOCK_SLOTS).map(|next| Slot { count: next, payer: 0 }));
         Ok(Self { first, block: block.try_into().ok(), blocks })
     }
 }
@@ -173,7 +162,7 @@ impl Shares {
     pub(crate) fn add(&mut self, mut room: Room) -> Room {
         let is_next = room.first as usize == self.blocks.len() * BLOCK_SLOTS;
         if let Some(mut block) = room.block.take_if(|_| is_next) {
-            block[BLOCK_SLOTS - 1] = mem::replace(&mut self.first_free, room.first);
+            block[BLOCK_SLOTS - 1].count = mem::replace(&mut self.first_free, room.first);
             self.free_slots += BLOCK_SLOTS;
             room.blocks.append(&mut self.blocks);
             room.blocks.push(block);
@@ -182,24 +171,25 @@ impl Shares {
         room
     }
 
-    /// Makes the share `to`, which is vacant, one more of the frame of `from`, which is not.
+    /// Makes the share `to`, which is vacant, one more of the frame of `from`, which is not. If it is
+    /// the second one, the frame has this payer.
     ///
     /// # Panics
     ///
     /// If no slot is free.
-    pub(crate) fn share(&mut self, from: &Share, to: &Share) {
+    pub(crate) fn share(&mut self, from: &Share, payer: u32, to: &Share) {
         debug_assert!(!from.is_vacant() && to.is_vacant(), "a frame would be lost");
         let mut shared = from.word();
         if slot_of(shared) == NO_SLOT {
             let slot = self.first_free;
-            self.first_free = mem::replace(self.count(slot), 2);
+            self.first_free = mem::replace(self.slot(slot), Slot { count: 2, payer }).count;
             self.free_slots -= 1;
             shared = shared - u64::from(NO_SLOT) + u64::from(slot);
             from.set_word(shared);
         } else {
-            *self.count(slot_of(shared)) += 1;
+            self.slot(slot_of(shared)).count += 1;
         }
-        to.set(shared, from.payer());
+        to.set_word(shared);
     }
 
     /// Makes a share vacant. Returns the frame if this was its last share.
@@ -212,7 +202,7 @@ impl Shares {
         let slot = slot_of(word);
         if slot != NO_SLOT {
             let next_free = self.first_free;
-            let count = self.count(slot);
+            let Slot { count, .. } = self.slot(slot);
             *count -= 1;
             if *count > 0 {
                 return None;
@@ -226,7 +216,14 @@ impl Shares {
         Some(unsafe { Frame::from_phys(frame_of(word)) })
     }
 
-    fn count(&mut self, slot: u32) -> &mut u32 {
+    /// The payer of the share's frame. A frame that was never shared has the payer `only`.
+    pub(crate) fn payer(&mut self, share: &Share, only: u32) -> u32 {
+        let word = share.word();
+        let was_shared = word != VACANT && slot_of(word) != NO_SLOT;
+        if was_shared { self.slot(slot_of(word)).payer } else { only }
+    }
+
+    fn slot(&mut self, slot: u32) -> &mut Slot {
         let slot = slot as usize;
         &mut self.blocks[slot / BLOCK_SLOTS][slot % BLOCK_SLOTS]
     }
@@ -255,7 +252,7 @@ mod tests {
 
     fn shared(shares: &mut Shares, from: &Share) -> Share {
         let to = Share::vacant();
-        shares.share(from, &to);
+        shares.share(from, 7, &to);
         to
     }
 
@@ -267,6 +264,7 @@ mod tests {
         let fourth = shared(&mut shares, &third);
         assert_eq!(shares.free_slots(), BLOCK_SLOTS - 1);
         assert_eq!(fourth.frame(), PhysFrame::from_pfn(7));
+        assert_eq!((shares.payer(&first, 8), shares.payer(&fourth, 8)), (7, 7));
         for share in [first, fourth, second] {
             assert!(shares.give_up(&share).is_none() && share.is_vacant());
         }
@@ -279,7 +277,9 @@ mod tests {
     fn a_frame_of_one_share_takes_no_slot() {
         let mut shares = Shares::new();
         for number in [0, 7, (1 << 40) - 1] {
-            let only = shares.give_up(&frame(number).into()).map(Frame::into_phys);
+            let only = Share::from(frame(number));
+            assert_eq!(shares.payer(&only, 8), 8);
+            let only = shares.give_up(&only).map(Frame::into_phys);
             assert_eq!((only, shares.free_slots()), (Some(PhysFrame::from_pfn(number)), 0));
         }
     }
@@ -291,10 +291,9 @@ mod tests {
         // SAFETY: the tests neither access nor map the frames, and have no others with these
         // numbers.
         let mut run = unsafe { FrameRun::from_phys(PhysFrame::from_pfn(100), 3) };
-        assert_eq!((Share::fill(&places, &mut run, 7), run.len()), (2, 1));
-        assert_eq!(Share::fill(&places[2..], &mut run, 7), 0);
-        assert_eq!((Share::fill(&places[3..], &mut run, 8), run.len()), (1, 0));
-        assert!(places.iter().map(Share::payer).eq([7, 7, 0, 8]));
+        assert_eq!((Share::fill(&places, &mut run), run.len()), (2, 1));
+        assert_eq!(Share::fill(&places[2..], &mut run), 0);
+        assert_eq!((Share::fill(&places[3..], &mut run), run.len()), (1, 0));
         let frames = places.iter().filter_map(|share| shares.give_up(share));
         assert!(frames.map(Frame::into_phys).eq([100, 101, 5, 102].map(PhysFrame::from_pfn)));
     }

@@ -70,21 +70,29 @@ impl<P: Platform> AddressSpace<P> {
     /// Gives up the shares of a cluster that no image has any more. Passes the payers of the frames
     /// that no other cluster shares to `refund`, each with a number of frames.
     fn release_cluster(&self, cluster: &Placed, refund: &mut impl FnMut(u32, u64)) {
-        for shares in cluster.shares().chunk_by(|one, next| one.payer() == next.payer()) {
-            if let Some(first) = shares.first() {
-                refund(first.payer(), self.release_shares(shares));
-            }
+        let mut rest = cluster.shares();
+        while let Some(first) = rest.first() {
+            let payer = self.env.lock_shares(|shares| shares.payer(first, cluster.bundle.payer()));
+            let (given_up, released) = self.release_shares(rest, payer, cluster.bundle.payer());
+            rest = &rest[given_up..];
+            refund(payer, released);
         }
     }
 
-    /// Gives up shares, and returns the number of frames that are released.
-    fn release_shares(&self, given_up: &[Share]) -> u64 {
+    /// Gives up shares up to the first one whose frame has another payer. `only` is that of frames
+    /// that were never shared. Returns the number of shares, and that of frames that are released.
+    fn release_shares(&self, given_up: &[Share], payer: u32, only: u32) -> (usize, u64) {
         let supply = self.uncharged_supply();
         let mut batch = FrameBatch::new();
         self.env.platform.without_interrupts(|| {
             let mut shares = self.env.shares.lock();
-            let mut released = 0;
-            for frame in given_up.iter().filter_map(|share| shares.give_up(share)) {
+            let (mut count, mut released) = (0, 0);
+            for share in given_up {
+                if shares.payer(share, only) != payer {
+                    break;
+                }
+                count += 1;
+                let Some(frame) = shares.give_up(share) else { continue };
                 if batch.is_full() {
                     supply.release_all(&mut batch);
                 }
@@ -94,7 +102,7 @@ impl<P: Platform> AddressSpace<P> {
             supply.release_all(&mut batch);
             self.env.image_frames.fetch_sub(released, Ordering::Relaxed);
             self.env.past_released.fetch_add(released, Ordering::Relaxed);
-            released
+            (count, released)
         })
     }
 
@@ -107,13 +115,14 @@ impl<P: Platform> AddressSpace<P> {
         own: u64,
         to: &[Share],
     ) -> Result<(), FreezeError> {
+        let payer = before.bundle.payer();
         loop {
             let missing = self.env.lock_shares(|shares| {
                 if shares.free_slots() < ones(kept) {
                     return Some(shares.block_count());
                 }
                 before.each_kept(kept, own, to, |from, to| {
-                    from.iter().zip(to).for_each(|(from, to)| shares.share(from, to));
+                    from.iter().zip(to).for_each(|(from, to)| shares.share(from, payer, to));
                 });
                 None
             });

@@ -76,8 +76,8 @@ impl<'a, P: Platform> Region<'a, P> {
         self.reclaim(u64::MAX);
         // Nothing touches the region meanwhile, so the fault path does not miss the record's part.
         let attached = self.with_mapping(|mapping| mapping.record.image.take());
-        let drafted = match self.draft(attached.as_ref().unwrap_or(&Attached::default())) {
-            Ok(Some(draft)) => return Ok(self.put_in_place(draft, attached, payer)),
+        let drafted = match self.draft(attached.as_ref().unwrap_or(&Attached::default()), payer) {
+            Ok(Some(draft)) => return Ok(self.put_in_place(draft, attached)),
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
@@ -88,9 +88,9 @@ impl<'a, P: Platform> Region<'a, P> {
         Ok(Frozen { image: Arc::clone(image), frames_moved: 0 })
     }
 
-    /// Prepares an image for the pages that own a frame, and the rest of the one that is attached.
-    /// Returns `None` if nothing has changed since that was attached.
-    fn draft(&self, attached: &Attached) -> Result<Option<Draft<'a, P>>, FreezeError> {
+    /// Prepares an image for the pages that own a frame, whose frames get this payer, and the rest of
+    /// the one that is attached. Returns `None` if nothing has changed since that was attached.
+    fn draft(&self, attached: &Attached, payer: u32) -> Result<Option<Draft<'a, P>>, FreezeError> {
         let owned = self.owned()?;
         if owned.is_empty() && attached.next_forgotten(0).is_none() {
             return Ok(None);
@@ -108,7 +108,7 @@ impl<'a, P: Platform> Region<'a, P> {
             let clusters = [number, number + 1].map(|number| number * BUNDLE_CLUSTERS as u64);
             let [start, end] = clusters.map(|number| rest.partition_point(|placed| placed.number < number));
             draft.originals_mut().share(&rest[..start]);
-            draft.add(number, own, attached, &rest[start..end])?;
+            draft.add(number, own, attached, &rest[start..end], payer)?;
             rest = &rest[end..];
         }
         draft.originals_mut().share(rest);
@@ -137,18 +137,13 @@ impl<'a, P: Platform> Region<'a, P> {
     }
 
     /// Moves the frames into the draft, and makes the region show it.
-    fn put_in_place(
-        &mut self,
-        mut draft: Draft<'a, P>,
-        attached: Option<Attached>,
-        payer: u32,
-    ) -> Frozen<'a, P> {
+    fn put_in_place(&mut self, mut draft: Draft<'a, P>, attached: Option<Attached>) -> Frozen<'a, P> {
         let env = &self.space.env;
         let mut rest = self.pages;
         while !rest.is_empty() {
             self.with_mapping(|mut mapping| {
                 let end = mapping.batch_end(rest, RELEASE_BATCH);
-                mapping.take_frames(Page::range(rest.start, end), |frames| draft.place(frames, payer));
+                mapping.take_frames(Page::range(rest.start, end), |frames| draft.place(frames));
                 rest.start = end;
             });
         }
@@ -209,6 +204,7 @@ impl<'a, P: Platform> Draft<'a, P> {
         own: BundleBits,
         attached: &Attached,
         before: &[Placed],
+        payer: u32,
     ) -> Result<(), FreezeError> {
         let (mut places, mut kept) = ([None; BUNDLE_CLUSTERS], BundleBits::default());
         for placed in before {
@@ -222,7 +218,7 @@ impl<'a, P: Platform> Draft<'a, P> {
         };
         let changed = (0..BUNDLE_CLUSTERS).filter(|cluster| unchanged(*cluster).is_none());
         let frames = changed.map(|cluster| ones(own[cluster] | kept[cluster])).sum();
-        let bundle = Bundle::vacant(frames).map_err(|bytes| FreezeError::OutOfHeap { bytes })?;
+        let bundle = Bundle::vacant(frames, payer).map_err(|bytes| FreezeError::OutOfHeap { bytes })?;
         let (bundle, mut first) = (Arc::new(bundle), 0);
         for (cluster, own) in own.into_iter().enumerate() {
             if let Some(placed) = unchanged(cluster) {
@@ -245,10 +241,10 @@ impl<'a, P: Platform> Draft<'a, P> {
 
     /// Puts frames into their bundles, whose pages they were taken from in ascending order. It uses
     /// no heap.
-    fn place(&mut self, mut frames: FrameRun, payer: u32) {
+    fn place(&mut self, mut frames: FrameRun) {
         while frames.len() > 0 {
             let bundle = &self.pending[self.complete];
-            self.place = bundle.fill(self.place, &mut frames, payer);
+            self.place = bundle.fill(self.place, &mut frames);
             if self.place == bundle.shares().len() {
                 self.complete += 1;
                 self.place = 0;
