@@ -67,12 +67,18 @@ impl<P: Platform> Mapping<'_, P> {
     ) -> Decommitted {
         let keeps_tables = self.keeps_tables();
         let figures = &mut self.record.figures;
-        let mut detacher =
-            Detacher { sweep, figures, keeps_tables, batch: FlushBatch::new(), found: Found::Nothing };
+        let mut detacher = Detacher {
+            sweep,
+            figures,
+            keeps_tables,
+            batch: FlushBatch::new(),
+            found: Found::Nothing,
+            detached: 0,
+        };
         begin(&mut detacher.batch);
         let way = detacher.detach_all(pages, self.tables);
         let flushed = detacher.batch.flush(self.platform);
-        let found = detacher.found;
+        let (found, detached) = (detacher.found, detacher.detached);
         let seat = self.record.account.seat();
         self.tables.cpus().record_change(seat, self.platform);
         if found == Found::Nothing {
@@ -84,6 +90,7 @@ impl<P: Platform> Mapping<'_, P> {
             block: &self.record.block,
             figures: &mut self.record.figures,
             flushed,
+            detached,
             frames: Releases::new(Supply::new(
                 self.platform.frames(),
                 self.tables.memory(),
@@ -133,6 +140,8 @@ struct Detacher<'a> {
     keeps_tables: bool,
     batch: FlushBatch,
     found: Found,
+    /// Data frames that were detached one by one.
+    detached: u64,
 }
 
 /// Where the second walk has to go.
@@ -175,6 +184,7 @@ impl Detacher<'_> {
             let detached = table.detach_pages(pages, self.sweep, &mut self.batch);
             if detached != FrameCounts::default() {
                 self.found = Found::Frames;
+                self.detached += detached.mapped + detached.deferred;
                 self.figures.forget(detached);
             }
             return;
@@ -222,6 +232,8 @@ struct Reaper<'a, S> {
     block: &'a Block,
     figures: &'a mut Figures,
     flushed: Flushed,
+    /// Data frames that were detached one by one and not taken yet.
+    detached: u64,
     frames: Releases<'a, S>,
     /// Released tables that belonged to the region.
     own_tables: u64,
@@ -284,7 +296,8 @@ impl<'a, S: FrameSource> Reaper<'a, S> {
         take: &mut impl FnMut(&mut Releases<'a, S>, FrameRun),
     ) {
         if table.level() == PageTableLevel::One {
-            let uncounted = table.take_pages(pages, reach, &self.flushed, |run| take(&mut self.frames, run));
+            let Self { flushed, detached, frames, .. } = self;
+            let uncounted = table.take_pages(pages, reach, detached, flushed, |run| take(frames, run));
             self.figures.forget(uncounted);
             table.check_mark(pages.start);
             return;

@@ -35,16 +35,17 @@ pub(super) fn step_over(
     policy: ZeroStores,
     accepted: impl FnOnce(Place) -> bool,
 ) -> bool {
-    let table = tables.descend(page, PageTableLevel::One);
+    let mut table = tables.descend(page, PageTableLevel::One);
     let place = place_of(page, record, &table);
     if !accepted(place) {
         return false;
     }
     let Some(end) = end_of_skipping(page, record, policy) else { return false };
-    if record.original(page).is_some() {
+    let end = record.next_original(page, end);
+    if end == page {
         return false;
     }
-    let pages = store.pages(page, record.next_original(page, end));
+    let pages = store.pages(page, end);
     // Most fills end within one entry of the lowest table, and need no search.
     let is_absent = place == Place::Page(PageState::Absent);
     let searched = if is_absent { table.end_of_absent(pages) } else { page };

@@ -91,19 +91,23 @@ impl Table<'_> {
     /// Takes all frames out of their entries that the CPU cannot reach any more, and returns the
     /// number of those that were not detached one by one. Hands frames to `take` together that
     /// follow each other in both.
+    ///
+    /// Of the frames that were `detached` one by one it subtracts those that it takes. With the last
+    /// of them the walk ends.
     #[inline]
     pub(crate) fn take_pages(
         &mut self,
         pages: PageRange,
         reach: Reach,
+        detached: &mut u64,
         _: &Flushed,
         mut take: impl FnMut(FrameRun),
     ) -> FrameCounts {
         debug_assert_eq!(self.level, PageTableLevel::One);
         let mut uncounted = FrameCounts::default();
         let places = indices(pages, self.level);
-        // A table that was cut off still has its count, and no other entries.
-        let mut left = if reach == Reach::CutOff { self.used_entries() } else { u64::MAX };
+        // A table that was cut off still has its count, and all of its entries are taken.
+        let mut left = if reach == Reach::CutOff { self.used_entries() } else { *detached };
         let entries = self.whole();
         let mut next = places.start;
         while left > 0 {
@@ -114,14 +118,15 @@ impl Table<'_> {
             let step = second_step(state(&entries[next]), PageTableLevel::One, reach);
             let SecondStep::Take(frame, kind) = step else {
                 next += 1;
-                left -= 1;
+                left -= u64::from(reach == Reach::CutOff);
                 continue;
             };
             let taken = empty_run(entries, next..places.end);
             next += taken;
             left -= taken as u64;
-            if let Some(kind) = kind {
-                uncounted.add(kind, taken as u64);
+            match kind {
+                Some(kind) => uncounted.add(kind, taken as u64),
+                None => *detached -= taken as u64,
             }
             // SAFETY: the entries owned the frames and are cleared. `second_step` names entries
             // only that are out of the CPU's reach, and the TLB was flushed after they went out of
@@ -258,13 +263,21 @@ fn detach_run(entries: &mut PageTable, places: Range<usize>) -> usize {
 /// A clear examines all entries of a table twice, and in a sparsely touched table most of them
 /// are absent.
 #[inline]
-fn skip_absent(entries: &PageTable, places: Range<usize>) -> usize {
+pub(super) fn skip_absent(entries: &PageTable, places: Range<usize>) -> usize {
     let mut next = places.start;
     while next < places.end && entries[next].is_unused() {
-        next += 1;
-        while is_group(&(next..places.end)) && is_group_absent(entries, next) {
-            next += GROUP;
-        }
+        next = skip_absent_groups(entries, next + 1..places.end);
+    }
+    next
+}
+
+/// Returns the first of these places that is not in a group without entries. The groups follow each
+/// other, and the first place is that of a group, or none is skipped.
+#[inline]
+pub(super) fn skip_absent_groups(entries: &PageTable, places: Range<usize>) -> usize {
+    let mut next = places.start;
+    while is_group(&(next..places.end)) && is_group_absent(entries, next) {
+        next += GROUP;
     }
     next
 }

@@ -9,6 +9,7 @@ use x86_64::structures::paging::page_table::{PageTableEntry, PageTableLevel};
 
 use super::Table;
 use super::entry::{OWNED, count_up};
+use super::leaf::{skip_absent, skip_absent_groups};
 use crate::frame::ZeroedFrame;
 use crate::pages::{entry_end, indices, part_start};
 
@@ -23,12 +24,18 @@ impl Table<'_> {
     /// The end of the absent entries with which the range begins: the end of the range, the end of
     /// this table, or a page whose entry is not absent. The first entry is absent.
     #[inline]
-    pub(crate) fn end_of_absent(&self, pages: PageRange) -> Page {
+    pub(crate) fn end_of_absent(&mut self, pages: PageRange) -> Page {
         if pages.end <= entry_end(pages.start, self.level) {
             return pages.end;
         }
         let places = indices(pages, self.level);
-        let absent = places.take_while(|index| self.entry_at(*index).is_unused()).count();
+        let absent = if self.level == PageTableLevel::One {
+            let entries = self.whole();
+            let grouped = skip_absent_groups(entries, places.clone());
+            skip_absent(entries, grouped..places.end) - places.start
+        } else {
+            places.take_while(|index| self.entry_at(*index).is_unused()).count()
+        };
         part_start(pages, self.level, absent)
     }
 
