@@ -19,8 +19,12 @@ const PAGE_BYTES: u64 = 4 << 10;
 /// The bytes of a region that are written before it is frozen: 64 MiB.
 const RESIDENT_BYTES: u64 = 64 << 20;
 
-/// The number of pages that are written between two freezes. They are spread over the region.
+/// The number of pages that are written between two freezes.
 const DIRTY_PAGES: u64 = 16;
+
+/// How far these pages are apart if they are spread over the region: each is in another table, and
+/// at another place there.
+const SPREAD_BYTES: u64 = RESIDENT_BYTES / DIRTY_PAGES - 61 * PAGE_BYTES;
 
 /// The capacities of the regions that are forked, and the bytes of them that the image has. The
 /// cost should not depend on them.
@@ -33,7 +37,7 @@ pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), Be
 }
 
 fn freezes(space: &AddressSpace<impl Platform>, figures: &mut Figures) -> Result<(), BenchError> {
-    let [mut first, mut again, mut unchanged] = [Vec::new(), Vec::new(), Vec::new()];
+    let [mut first, mut spread, mut adjacent, mut unchanged] = [const { Vec::new() }; 4];
     let [mut marked, mut visited] = [Vec::new(), Vec::new()];
     for _ in 0..figures.runs() {
         let mut region = new_region(space, RESIDENT_BYTES)?;
@@ -47,10 +51,12 @@ fn freezes(space: &AddressSpace<impl Platform>, figures: &mut Figures) -> Result
         let (ticks, frozen) = timed(|| region.freeze());
         let _shown = doing("freezing", frozen)?;
         first.push(ticks);
-        write(&region, (0..DIRTY_PAGES).map(|page| page * (RESIDENT_BYTES / DIRTY_PAGES)));
-        let (ticks, frozen) = timed(|| region.freeze());
-        doing("freezing", frozen)?;
-        again.push(ticks);
+        for (distance, readings) in [(SPREAD_BYTES, &mut spread), (PAGE_BYTES, &mut adjacent)] {
+            write(&region, (0..DIRTY_PAGES).map(|page| page * distance));
+            let (ticks, frozen) = timed(|| region.freeze());
+            doing("freezing", frozen)?;
+            readings.push(ticks);
+        }
         let (ticks, frozen) = timed(|| region.freeze());
         doing("freezing", frozen)?;
         unchanged.push(ticks);
@@ -58,7 +64,8 @@ fn freezes(space: &AddressSpace<impl Platform>, figures: &mut Figures) -> Result
     figures.cost_per_page(format!("mark/{RESIDENT_BYTES}"), &mut marked, RESIDENT_BYTES / PAGE_BYTES);
     figures.cost_per_page(format!("written/{RESIDENT_BYTES}"), &mut visited, RESIDENT_BYTES / PAGE_BYTES);
     figures.cost_per_page(format!("freeze/{RESIDENT_BYTES}"), &mut first, RESIDENT_BYTES / PAGE_BYTES);
-    figures.cost(format!("freeze_after_{DIRTY_PAGES}/{RESIDENT_BYTES}"), &mut again);
+    figures.cost(format!("freeze_after_{DIRTY_PAGES}/{RESIDENT_BYTES}"), &mut spread);
+    figures.cost(format!("freeze_after_{DIRTY_PAGES}/{RESIDENT_BYTES}/adjacent"), &mut adjacent);
     figures.cost(format!("freeze_after_0/{RESIDENT_BYTES}"), &mut unchanged);
     Ok(())
 }
