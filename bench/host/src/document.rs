@@ -1,9 +1,10 @@
 //! What a measurement is written down as: Markdown for people, JSON for programs.
 //!
 //! Nothing is computed here but ratios of neighbouring columns. The hand-written parts of the page
-//! are the files `preface.md` and `plots.md` beside this module; how names and numbers are written
+//! are the files `preface.md`, `plots.md` and `forks.md`; how names and numbers are written
 //! is in [`words`].
 
+mod forks;
 mod runtimes;
 mod words;
 
@@ -126,6 +127,7 @@ impl Document {
         let mut text = format!("{PREFACE}\n{} on {}.\n", self.emulator, self.processor);
         text.push_str(&self.goals());
         text.push_str(plots);
+        text.push_str(&forks::text(&self.figures));
         for cpu in Cpu::ALL {
             text.push_str(&self.times(cpu));
         }

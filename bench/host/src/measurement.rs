@@ -14,7 +14,7 @@ use crate::figure::{Figures, KERNEL, Origin, Source};
 use crate::kernels::Kernels;
 use crate::modules::{self, Module};
 use crate::options::{BenchOptions, HostRuntimes};
-use crate::peers::{LinuxSuite, Peers};
+use crate::peers::{LinuxSuite, Peers, forks};
 use anyhow::{Context, Result, ensure};
 use palimpsest_guest_recipes::guest;
 use palimpsest_host::protocol::Suite;
@@ -48,7 +48,7 @@ pub(crate) fn run(workspace: &Workspace, options: &BenchOptions, baseline: Basel
     }
     let mut document = Document::new(baseline)?;
     document.add(Figures::of_rounds(rounds).into());
-    measurement.once(options, &mut document)?;
+    measurement.once(workspace, options, &mut document)?;
     Ok(document)
 }
 
@@ -122,7 +122,7 @@ impl Measurement {
     }
 
     /// Measures what repeats and what has nothing to be compared with.
-    fn once(&self, options: &BenchOptions, document: &mut Document) -> Result<()> {
+    fn once(&self, workspace: &Workspace, options: &BenchOptions, document: &mut Document) -> Result<()> {
         let committed = Kernels::committed();
         let kernels = self.side.as_ref().map_or(&committed, |side| &side.kernels);
         document.add(counts::ours(&self.bench, kernels, &self.modules)?.into());
@@ -135,6 +135,7 @@ impl Measurement {
         document.add(figures.into());
         document.set_reference(reference);
         document.add(side.peers.floor(Clock::Host)?.into());
+        document.add(forks::measure(workspace)?.into());
         document.add(side.peers.floor(Clock::Instructions)?.into());
         match options.host_runtimes() {
             HostRuntimes::Measured => document.add(side.peers.host_runtimes(options.rounds)?.into()),

@@ -6,6 +6,7 @@
 //! fails is an error. The host's runtimes are skipped with a message if they have not been built.
 
 mod copy;
+pub(crate) mod forks;
 mod job;
 mod lines;
 pub(crate) mod runtimes;
