@@ -7,8 +7,8 @@
 //! its reserve. Every life must then end with success or with an error that says "out of heap", and
 //! as many bytes must be in use after it as before.
 //!
-//! The test of this crate does so on the host. The emulator's tests do so in the kernel.
-//! [`live_in_forks`] is a script for snapshots and forks, which runs on the host only.
+//! The test of this crate does so on the host, and the emulator's tests in the kernel.
+//! [`live_in_forks`] is a script for snapshots and forks.
 
 #![no_std]
 

@@ -3,8 +3,8 @@
 //! The host's test of `palimpsest-exhaustion` does the same over a byte slice.
 
 use kernel_demo::{Machine, errands, println};
-use palimpsest_engine::Paged;
-use palimpsest_exhaustion::{End, Failure, live};
+use palimpsest_engine::{Backing, Config, Paged};
+use palimpsest_exhaustion::{End, Failure, live, live_in_forks};
 
 use crate::{
     harness::{Checks, VmTest, free_frames},
@@ -14,33 +14,46 @@ use crate::{
 pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("an-allocation-that-fails-ends-one-guest", 5, one_allocation),
     VmTest::new("a-heap-that-is-full-ends-one-guest", 5, full_heap),
+    VmTest::new("an-allocation-that-fails-ends-one-snapshot-or-fork", 5, one_allocation_of_forks),
+    VmTest::new("a-heap-that-is-full-ends-one-snapshot-or-fork", 5, full_heap_of_forks),
 ];
+
+/// A script of `palimpsest-exhaustion`.
+type Script = fn(Config, Backing) -> Result<(), End>;
 
 /// Bytes of the reserve. The life takes less in all.
 const RESERVE_BYTES: usize = 1 << 20;
 
 fn one_allocation(checks: &mut Checks, machine: &Machine) {
-    lives(checks, machine, Failure::Once);
+    lives(checks, machine, live, Failure::Once);
 }
 
 fn full_heap(checks: &mut Checks, machine: &Machine) {
-    lives(checks, machine, Failure::From);
+    lives(checks, machine, live, Failure::From);
+}
+
+fn one_allocation_of_forks(checks: &mut Checks, machine: &Machine) {
+    lives(checks, machine, live_in_forks, Failure::Once);
+}
+
+fn full_heap_of_forks(checks: &mut Checks, machine: &Machine) {
+    lives(checks, machine, live_in_forks, Failure::From);
 }
 
 /// Lives once for each allocation of a life, in which it fails.
-fn lives(checks: &mut Checks, machine: &Machine, failure: fn(usize) -> Failure) {
+fn lives(checks: &mut Checks, machine: &Machine, script: Script, failure: fn(usize) -> Failure) {
     let mut bystander = Program::start(machine, guest!("bystander"));
     bystander.must::<(), ()>("start", ());
     checks.equal("the reserve is set aside", machine.reserve_heap(RESERVE_BYTES).is_ok(), true);
     // The first life extends the lists of the address space, which never shrink.
-    checks.equal("a life without failures", live_with(machine, Failure::Never), Ok(false));
+    checks.equal("a life without failures", live_with(machine, script, Failure::Never), Ok(false));
     let allocations = machine.failing_heap().allocations();
     checks.equal("it allocates often", allocations > 1_000, true);
     println!("{allocations} allocations");
     let before = Books::of(machine);
     let mut ended = 0;
     for number in 0..allocations {
-        match live_with(machine, failure(number)) {
+        match live_with(machine, script, failure(number)) {
             Ok(is_out_of_heap) if Books::of(machine) == before => ended += u32::from(is_out_of_heap),
             other => checks.equal(
                 "what the life leaves",
@@ -60,10 +73,11 @@ fn lives(checks: &mut Checks, machine: &Machine, failure: fn(usize) -> Failure) 
 /// # Errors
 ///
 /// The step of a life that ended otherwise.
-fn live_with(machine: &Machine, failure: Failure) -> Result<bool, &'static str> {
+fn live_with(machine: &Machine, script: Script, failure: Failure) -> Result<bool, &'static str> {
     let heap = machine.failing_heap();
     heap.arm(failure);
-    let life = errands::anywhere(|| live(machine.engine_config(limits()), Paged::new(machine.space())));
+    let life =
+        errands::anywhere(|| script(machine.engine_config(limits()), Paged::new(machine.space()).into()));
     heap.disarm();
     match life {
         Ok(()) => Ok(false),
