@@ -483,6 +483,28 @@ fn tables_wait_for_the_cpus_of_all_regions_that_have_ended_nearby() {
 }
 
 #[test]
+fn tables_wait_for_the_cpu_that_runs_a_region_when_it_ends() {
+    let world = World::with_cpus(2);
+    let accounts = [account(), account()];
+    // The regions share a table, because the same CPU makes them.
+    let [ended, mut region] = accounts.each_ref().map(|account| world.region_of(4 * MIB, account));
+    world.enter_on(1, &accounts[1]);
+    world.write(region.base(), 1);
+    world.space().leave(&accounts[1]);
+    world.enter_on(1, &accounts[0]);
+    world.write(ended.base(), 1);
+    world.space().leave(&accounts[0]);
+    world.enter_on(0, &accounts[0]);
+    // CPU 0 flushes after CPU 1 has stopped, and uses the region again.
+    world.space().flush_before_idle();
+    world.write(ended.base(), 2);
+    drop(ended);
+    world.run_on(1);
+    let all = region.pages();
+    assert_eq!(region.decommit(all).map(|released| released.tables_waiting), Ok(1));
+}
+
+#[test]
 fn a_cpu_that_walks_a_table_that_waits_finds_no_page() {
     let world = World::with_cpus(2);
     let (account, mut region) = region_on(&world, &[0, 1], 1, 1);
