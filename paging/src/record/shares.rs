@@ -171,8 +171,8 @@ impl Shares {
         room
     }
 
-    /// Makes the share `to`, which is vacant, one more of the frame of `from`, which is not. If it is
-    /// the second one, the frame has this payer.
+    /// Makes the share `to`, which is vacant, one more of the frame of `from`, which is not. If it
+    /// is the second one, the frame has this payer.
     ///
     /// # Panics
     ///

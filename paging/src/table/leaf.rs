@@ -92,8 +92,8 @@ impl Table<'_> {
     /// number of those that were not detached one by one. Hands frames to `take` together that
     /// follow each other in both.
     ///
-    /// Of the frames that were `detached` one by one it subtracts those that it takes. With the last
-    /// of them the walk ends.
+    /// Of the frames that were `detached` one by one it subtracts those that it takes. With the
+    /// last of them the walk ends.
     #[inline]
     pub(crate) fn take_pages(
         &mut self,

@@ -88,8 +88,8 @@ impl<'a, P: Platform> Region<'a, P> {
         Ok(Frozen { image: Arc::clone(image), frames_moved: 0 })
     }
 
-    /// Prepares an image for the pages that own a frame, whose frames get this payer, and the rest of
-    /// the one that is attached. Returns `None` if nothing has changed since that was attached.
+    /// Prepares an image for the pages that own a frame, whose frames get this payer, and the rest
+    /// of the one that is attached. Returns `None` if nothing has changed since that was attached.
     fn draft(&self, attached: &Attached, payer: u32) -> Result<Option<Draft<'a, P>>, FreezeError> {
         let owned = self.owned()?;
         if owned.is_empty() && attached.next_forgotten(0).is_none() {
