@@ -598,7 +598,7 @@ pub(super) const ENGINE: [Mutant; 46] = [
     Mutant {
         name: "bytes-and-data-are-written-after-a-touch",
         file: "store/memory.rs",
-        original: "ctx.data().touch();\n        assert_eq!(",
+        original: "ctx.data().touch();\n            assert_eq!(",
         replacement: "assert_eq!(",
     },
     Mutant {
