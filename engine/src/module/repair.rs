@@ -13,7 +13,7 @@
 //!   flow can split. However, it skips as many as the block has parameters, even if the parameters
 //!   are not locals. A write of a skipped local inside the block makes the copy on one path only,
 //!   and on the other paths the slot contains a stale value. If the local is a reference, the guest
-//!   could call whatever the slot contains. Blocks without parameters are not affected.
+//!   could call any function that the slot contains. Blocks without parameters are not affected.
 
 use alloc::vec::Vec;
 use wasm_encoder::ValType;
