@@ -132,12 +132,22 @@ impl Volume {
         }
     }
 
-    /// Replaces all files by those of `state`, which are charged to this volume. Returns None if
-    /// the state was read from bytes and is that of another archive than this one.
-    pub(crate) fn restored(mut self, state: &VolumeState) -> Option<Self> {
+    /// Returns whether `state` is that of a directory with this guest path and these rights.
+    pub(crate) fn is_for(&self, state: &VolumeState) -> bool {
+        self.guest_path == state.guest_path && self.access() == state.access
+    }
+
+    /// Returns whether the volume can have the files of `state`. It cannot if the state was read
+    /// from bytes and is that of another archive than this one.
+    pub(crate) fn can_restore(&self, state: &VolumeState) -> bool {
+        state.tree.as_ref().unwrap_or(&self.tree).next == state.next
+    }
+
+    /// Replaces all files by those of `state`, which are charged to this volume.
+    pub(crate) fn restored(mut self, state: &VolumeState) -> Self {
         self.storage.restore(state.charged);
         let tree = Arc::clone(state.tree.as_ref().unwrap_or(&self.tree));
-        (tree.next == state.next).then(|| Self { tree, opens: state.opens.clone(), ..self })
+        Self { tree, opens: state.opens.clone(), ..self }
     }
 
     /// Returns whether files can be written.
@@ -399,11 +409,15 @@ impl VolumeState {
         self.access
     }
 
-    /// Returns a volume with the same files, which cannot be written. Returns None if the state was
-    /// read from bytes, and so has no files.
-    pub(crate) fn archive(&self) -> Option<Volume> {
-        self.tree.as_ref()?;
-        Volume::empty(Arc::clone(&self.guest_path)).restored(self)
+    /// Returns whether the state has its files. That of an archive has none if it was read from
+    /// bytes.
+    pub(crate) fn has_files(&self) -> bool {
+        self.tree.is_some()
+    }
+
+    /// Returns an archive with the same guest path and without files.
+    pub(crate) fn empty_archive(&self) -> Volume {
+        Volume::empty(Arc::clone(&self.guest_path))
     }
 }
 

@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::{
     bytes::{Reader, StateError, Writer},
     fd::Descriptors,
-    fs::{Access, Volume, VolumeState},
+    fs::{Access, VolumeState},
     wasi::Wasi,
 };
 
@@ -79,27 +79,49 @@ impl SnapshotData for Wasi {
     ///
     /// [`RestoreError`].
     fn restore(&mut self, state: &WasiState) -> Result<(), DataError> {
-        let mut own = core::mem::take(&mut self.volumes);
-        for saved in &state.volumes {
-            let (guest_path, access) = (saved.guest_path(), saved.access());
-            let matches = |own: &Volume| **own.guest_path() == *guest_path && own.access() == access;
-            let index = own.iter().position(matches);
-            let (volume, cause): (_, fn(String) -> RestoreError) = match (index, access) {
-                (Some(index), _) => (own.remove(index).restored(saved), |guest_path| {
-                    RestoreError::OtherArchive { guest_path }
-                }),
-                (None, Access::ReadOnly) => {
-                    (saved.archive(), |guest_path| RestoreError::NoArchive { guest_path })
-                }
-                (None, Access::ReadWrite) => (None, |guest_path| RestoreError::NoScratch { guest_path }),
-            };
-            self.volumes.push(volume.ok_or_else(|| cause(guest_path.to_string()))?);
-        }
-        if let Some(new) = own.first() {
-            return Err(Box::new(RestoreError::NewDirectory { guest_path: new.guest_path().to_string() }));
-        }
+        let places = self.places_of(state)?;
+        let mut own: Vec<_> = core::mem::take(&mut self.volumes).into_iter().map(Some).collect();
+        self.volumes.extend(state.volumes.iter().zip(places).map(|(saved, place)| {
+            let own = place.and_then(|place| own[place].take());
+            own.unwrap_or_else(|| saved.empty_archive()).restored(saved)
+        }));
         self.descriptors.restore(&state.descriptors);
         Ok(())
+    }
+}
+
+impl Wasi {
+    /// Returns which of the own volumes gets the files of each volume of `state`. None of them does
+    /// if the state has an archive with its files.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`] if a volume has no place, or an own volume is left.
+    fn places_of(&self, state: &WasiState) -> Result<Vec<Option<usize>>, RestoreError> {
+        let mut left: Vec<usize> = (0..self.volumes.len()).collect();
+        let mut place_of = |saved: &VolumeState| {
+            let guest_path = || saved.guest_path().to_string();
+            let is_its = |index: &usize| self.volumes[*index].is_for(saved);
+            let Some(index) = left.iter().position(is_its).map(|position| left.remove(position)) else {
+                return match saved.access() {
+                    Access::ReadOnly if saved.has_files() => Ok(None),
+                    Access::ReadOnly => Err(RestoreError::NoArchive { guest_path: guest_path() }),
+                    Access::ReadWrite => Err(RestoreError::NoScratch { guest_path: guest_path() }),
+                };
+            };
+            if !self.volumes[index].can_restore(saved) {
+                return Err(RestoreError::OtherArchive { guest_path: guest_path() });
+            }
+            Ok(Some(index))
+        };
+        let places = state.volumes.iter().map(&mut place_of).collect::<Result<_, _>>()?;
+        match left.first() {
+            None => Ok(places),
+            Some(new) => {
+                let guest_path = self.volumes[*new].guest_path().to_string();
+                Err(RestoreError::NewDirectory { guest_path })
+            }
+        }
     }
 }
 

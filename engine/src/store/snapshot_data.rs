@@ -58,7 +58,8 @@ pub trait SnapshotData {
     ///
     /// # Errors
     ///
-    /// Fails if the data cannot take the state. No fork is started then.
+    /// Fails if the data cannot take the state. No fork is started then, and the data must be as it
+    /// was before, because the store can still run another guest.
     fn restore(&mut self, state: &Self::State) -> Result<(), DataError>;
 }
 

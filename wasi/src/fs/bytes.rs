@@ -9,6 +9,7 @@ use palimpsest_engine::DataError;
 
 use super::{
     Access, Content, Directory, Inode, Kind, Node, ROOT, Times, Tree, VolumeState, content::FILE_BYTES_MAX,
+    path::NAME_MAX,
 };
 use crate::{
     bytes::{Reader, StateError, Writer},
@@ -190,7 +191,8 @@ fn read_directory(reader: &mut Reader<'_>) -> Result<Directory, StateError> {
     for _ in 0..reader.u64()? {
         let inode = reader.u64()?;
         let name = reader.name()?;
-        if matches!(name, "" | "." | "..") || name.contains('/') || directory.get(name).is_some() {
+        let is_reserved = matches!(name, "" | "." | "..") || name.contains('/');
+        if is_reserved || name.len() > NAME_MAX || directory.get(name).is_some() {
             return Err(StateError::Name);
         }
         directory.insert(name, inode);

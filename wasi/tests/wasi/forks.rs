@@ -230,3 +230,21 @@ fn a_fork_pays_for_the_copy_of_what_it_shares() {
     // 51 nodes, a map of one block, and the block.
     assert_eq!(copied - owned, (51 + 1) * 8 + 64);
 }
+
+#[test]
+fn a_world_that_refuses_a_snapshot_is_as_before() {
+    let pool = Pool::of(10);
+    let saved = |builder: WasiBuilder| builder.build().save().unwrap();
+    let archive = tar_of(&[("a", b"b")]);
+    for state in [
+        saved(tmp(&pool).scratch("/var", pool.clone())),
+        saved(Wasi::builder().scratch("/var", pool.clone())),
+        saved(Wasi::builder().archive("/", archive).unwrap()),
+    ] {
+        let mut guest = Guest::new(tmp(&pool));
+        file(&mut guest, "log", b"content");
+        guest.store.data_mut().restore(&state).unwrap_err();
+        assert_eq!(guest.content(TMP, "log").unwrap(), b"content");
+        file(&mut guest, "new", b"more");
+    }
+}

@@ -160,8 +160,9 @@ fn nodes_that_are_no_tree_are_refused() {
     guest.at_path("path_create_directory", 3, "a/b").unwrap();
     let bytes = bytes_of(&guest.store.data_mut().save().unwrap());
     // The entries: the number of the node, the length of the name, and the name.
-    let entry =
-        |inode: u64, name: &str| [&inode.to_le_bytes(), &1_u64.to_le_bytes(), name.as_bytes()].concat();
+    let entry = |inode: u64, name: &str| {
+        [&inode.to_le_bytes(), &(name.len() as u64).to_le_bytes(), name.as_bytes()].concat()
+    };
     let with = |from: &[u8], to: &[u8]| {
         let at = bytes.windows(from.len()).position(|part| part == from).unwrap();
         [&bytes[..at], to, &bytes[at + from.len()..]].concat()
@@ -173,8 +174,11 @@ fn nodes_that_are_no_tree_are_refused() {
     assert_eq!(refused(&entry(3, "b"), &entry(2, "b")), wrong(2));
     assert_eq!(refused(&entry(3, "b"), &entry(9, "b")), wrong(9));
     assert_eq!(refused(&entry(2, "a"), &entry(3, "a")), wrong(2));
-    for name in [".", "/", "\u{0}"] {
+    let [longest, too_long] = [255, 256].map(|len| "n".repeat(len));
+    for (name, is_valid) in
+        [(".", false), ("/", false), ("\u{0}", true), (&longest, true), (&too_long, false)]
+    {
         let damaged = read(&with(&entry(3, "b"), &entry(3, name)));
-        assert_eq!(damaged.err(), (name != "\u{0}").then_some(StateError::Name), "{name:?}");
+        assert_eq!(damaged.err(), (!is_valid).then_some(StateError::Name), "{name:?}");
     }
 }
