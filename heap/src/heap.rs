@@ -112,14 +112,21 @@ impl SnapshotData for Heap {
 /// The version of the bytes.
 const VERSION: u64 = 1;
 
+/// The most memories of a module. An instance that is recorded is the first of its store, so its
+/// memories have lower ordinals, and books of others mean nothing to a fork.
+///
+/// Books without a block take few bytes when they are written, and much heap when they are read.
+const MEMORIES_MAX: usize = 100;
+
 impl StateBytes for HeapState {
     /// # Errors
     ///
     /// [`StateError::Moving`], and those of the sink.
     fn write_to(&self, sink: &mut dyn FnMut(&[u8]) -> Result<(), DataError>) -> Result<(), DataError> {
+        let books = || self.books.iter().filter(|(ordinal, _)| *ordinal < MEMORIES_MAX);
         sink(&VERSION.to_le_bytes())?;
-        sink(&(self.books.len() as u64).to_le_bytes())?;
-        self.books.iter().try_for_each(|(ordinal, book)| {
+        sink(&(books().count() as u64).to_le_bytes())?;
+        books().try_for_each(|(ordinal, book)| {
             sink(&(*ordinal as u64).to_le_bytes())?;
             book.write(sink)
         })
@@ -143,7 +150,7 @@ fn read(mut bytes: &[u8]) -> Result<HeapState, StateError> {
         let ordinal = number(&mut bytes)?;
         let wrong = StateError::Number { what: "ordinal of a memory", number: ordinal };
         let ordinal = usize::try_from(ordinal).map_err(|_| wrong.clone())?;
-        if books.iter().any(|(other, _)| *other == ordinal) {
+        if ordinal >= MEMORIES_MAX || books.iter().any(|(other, _)| *other == ordinal) {
             return Err(wrong);
         }
         books.push((ordinal, Arc::new(Book::read(&mut bytes)?)));

@@ -98,3 +98,16 @@ fn no_page_belongs_to_two_blocks() {
     let wrong = StateError::Number { what: "page of a second block", number: second };
     assert_eq!(read(&longer).unwrap_err(), wrong);
 }
+
+/// Empty books take 32 bytes in a snapshot, and two kilobytes of the heap.
+#[test]
+fn there_are_no_more_books_than_a_module_has_memories() {
+    let bytes = |count: u64| {
+        let empty = |ordinal: u64| [ordinal, 0, 0, 0];
+        let numbers: Vec<u64> = [1, count].into_iter().chain((0..count).flat_map(empty)).collect();
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>()
+    };
+    assert_eq!(bytes_of(&read(&bytes(100)).unwrap()), bytes(100));
+    let wrong = StateError::Number { what: "ordinal of a memory", number: 100 };
+    assert_eq!(read(&bytes(100_000)).unwrap_err(), wrong);
+}
