@@ -351,6 +351,19 @@ impl Slot {
         end.saturating_sub(span.start().div_ceil(FRAME_BYTES))
     }
 
+    /// Visits the pages of `live`, which is at `start` and has no lent byte, that differ from those
+    /// of the image.
+    fn each_written_in(&self, mut start: u64, mut live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
+        let image = self.image.as_deref().map(CopiedImage::of);
+        for page in live.pages() {
+            let end = start + page.len() as u64;
+            if !image.map_or_else(|| is_zero(page), |image| image.contains(start, page)) {
+                visit(Span::growth(start, end));
+            }
+            start = end;
+        }
+    }
+
     /// Zeroes what of `span` is not lent.
     fn zero(&self, span: Span, live: LiveBytes<'_>) {
         let Some(lent) = self.lent() else {
@@ -434,16 +447,16 @@ unsafe impl LinearRegion for Slot {
         Ok(image)
     }
 
-    fn each_written(&self, mut live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
-        let image = self.image.as_deref().map(CopiedImage::of);
-        let mut start = 0;
-        for page in live.pages() {
-            let end = start + page.len() as u64;
-            if !image.map_or_else(|| is_zero(page), |image| image.contains(start, page)) {
-                visit(Span::growth(start, end));
-            }
-            start = end;
+    /// Lent bytes are not read, because they have another user.
+    fn each_written(&self, live: LiveBytes<'_>, visit: &mut dyn FnMut(Span)) {
+        let lent = self.lent().unwrap_or(Span::growth(live.len(), live.len()));
+        let (head, rest) = live.split_at(lent.start());
+        let (_, tail) = rest.split_at(lent.end() - lent.start());
+        self.each_written_in(0, head, visit);
+        if !lent.is_empty() {
+            visit(lent);
         }
+        self.each_written_in(lent.end(), tail, visit);
     }
 
     fn first_piece(&self, span: Span, _strategy: Strategy) -> Span {

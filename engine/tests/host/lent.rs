@@ -29,6 +29,28 @@ mod without_a_guest {
         (stores, memories)
     }
 
+    /// Under Miri a read of the lent bytes would end the use of the slice.
+    #[test]
+    fn what_a_memory_has_written_is_found_without_a_look_at_lent_bytes() {
+        let (engine, _) = engine(1 << 20);
+        let mut store = Store::new(&engine, ());
+        let memory = memory(&mut store, 4);
+        let written = |store: &mut Store<()>| {
+            let mut found = Vec::new();
+            memory.each_written(store, |wasm_pages| found.push(wasm_pages));
+            found
+        };
+        memory.write(&mut store, 3 * WASM_PAGE, b"after").unwrap();
+        let mut lent = memory.lend_pages(&mut store, 1, 1).unwrap();
+        let slice = &mut lent[..];
+        slice[0] = 1;
+        assert_eq!(written(&mut store), [1..2, 3..4], "the lent page was cleared");
+        slice[1] = 2;
+        assert_eq!(slice[..3], [1, 2, 0]);
+        drop(lent);
+        assert_eq!(written(&mut store), [3..4]);
+    }
+
     #[test]
     fn fourteen_more_guests_fit_when_fifteen_of_sixteen_are_cleared() {
         let (engine, backing) = engine(1 << 20);

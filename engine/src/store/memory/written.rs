@@ -17,7 +17,7 @@ impl Memory {
     ///
     /// A page that was written or cleared since is among them. On a `Paged` backing the call reads
     /// page tables and touches no page of the memory. On a [`Fixed`](crate::Fixed) backing it
-    /// compares all bytes.
+    /// compares all bytes, except for those that are lent and in use, whose pages are among them.
     ///
     /// # Examples
     ///
@@ -76,6 +76,7 @@ impl Memory {
     ) {
         let mut ctx = ctx.as_context_mut().into_wasmi();
         ctx.data().touch();
+        let _ = self.first_lent(&ctx);
         let (record, size) = MemoryRecord::with_size(self, &ctx);
         let mut ranges = Ranges { page_size: record.ty().page_size(), pending: 0..0, visit };
         let mut ctx = ctx.as_context_mut();
