@@ -283,10 +283,9 @@ pub(crate) unsafe trait LinearRegion: Send {
     )]
     fn mark(&mut self) {}
 
-    /// Visits the pages that were written since the last [`mark`](Self::mark), in ascending order.
-    /// A page that was cleared since, and not written again, may be missing. A region that does not
-    /// record its writes visits all of `live`, which is as for
-    /// [`each_written`](Self::each_written).
+    /// Visits the pages that were written or cleared since the last [`mark`](Self::mark), and maybe
+    /// others, in ascending order. A region that does not record its writes visits all of `live`,
+    /// which is as for [`each_written`](Self::each_written).
     #[cfg_attr(
         not(feature = "snapshots"),
         allow(dead_code, reason = "the pages that a memory has written are found by it")
@@ -296,7 +295,7 @@ pub(crate) unsafe trait LinearRegion: Send {
     }
 
     /// As [`each_written_since_mark`](Self::each_written_since_mark), for pages that were read or
-    /// written.
+    /// written. A page that was cleared since, and not used again, may be missing.
     #[cfg_attr(
         not(feature = "snapshots"),
         allow(dead_code, reason = "the working set of a memory is estimated by it")

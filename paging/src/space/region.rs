@@ -8,6 +8,7 @@
 //! works on the record, and never on the region.
 
 mod clear;
+mod cleared;
 mod error;
 mod freeze;
 mod limit;
@@ -21,6 +22,7 @@ use x86_64::VirtAddr;
 use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PageSize, Size4KiB};
 
+use self::cleared::ClearedPages;
 pub use self::error::{LimitError, RangeError};
 pub use self::freeze::Frozen;
 pub use self::zero_fill::ZeroFill;
@@ -42,11 +44,13 @@ pub struct Region<'a, P: Platform> {
     pages: PageRange,
     /// Kept alive for the region's pages, which may show its frames.
     image: Option<Arc<Image<'a, P>>>,
+    /// The pages that were cleared since the mark, if one was made since the last freeze.
+    cleared: Option<ClearedPages>,
 }
 
 impl<'a, P: Platform> Region<'a, P> {
     pub(super) const fn new(space: &'a AddressSpace<P>, shard: &'a Shard, pages: PageRange) -> Self {
-        Self { space, shard, pages, image: None }
+        Self { space, shard, pages, image: None, cleared: None }
     }
 
     /// The region's first address, which does not change.
@@ -109,9 +113,10 @@ impl<'a, P: Platform> Region<'a, P> {
             return Err(AttachError::BeyondLimit { image_bytes, limit_bytes });
         }
         let attached = Attached::new(image.originals());
+        let start = self.pages.start;
+        let extent = Page::range(start, start + image_bytes / PAGE_BYTES);
+        self.record_cleared(extent);
         self.with_mapping(|mut mapping| {
-            let start = mapping.record.pages.start;
-            let extent = Page::range(start, start + image_bytes / PAGE_BYTES);
             if mapping.tables.is_used(extent) {
                 for page in image.pages(start) {
                     mapping.sweep(Sweep::Everything, Page::range(page, page + 1));
@@ -139,6 +144,22 @@ impl<'a, P: Platform> Region<'a, P> {
             return Err(RangeError::Outside { start: pages.start, end: pages.end, region: self.pages });
         }
         Ok(())
+    }
+
+    /// As [`check`](Self::check), for pages that are cleared next.
+    fn check_to_clear(&mut self, pages: PageRange) -> Result<(), RangeError> {
+        self.check(pages)?;
+        self.record_cleared(pages);
+        Ok(())
+    }
+
+    /// Records that the content of pages changes without a write, for
+    /// [`each_written_since_mark`](Self::each_written_since_mark).
+    #[inline]
+    fn record_cleared(&mut self, pages: PageRange) {
+        if let Some(cleared) = &mut self.cleared {
+            cleared.add(pages);
+        }
     }
 
     /// Recalls the sinks, so that no page of the region leads to one until it is touched.

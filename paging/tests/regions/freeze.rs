@@ -373,10 +373,76 @@ fn a_marked_region_is_cleared_frozen_and_written_like_another() {
     world.write(address(&region, 3), 9);
     let deferred = pages(&region, 1, 1);
     region.defer(deferred).expect("the page is inside");
-    assert_eq!((dirty(&region), bytes(&world, &region, [1, 2, 3])), (vec![(3, 1)], [0, 7, 9]));
-    assert_eq!(dirty(&region), [(1, 1), (3, 1)], "the page was zeroed when it was taken back");
+    assert_eq!((dirty(&region), bytes(&world, &region, [1, 2, 3])), (vec![(1, 1), (3, 1)], [0, 7, 9]));
     assert_eq!(changes(&freeze(&mut region), Some(&image)), [(1, 0), (3, 9)]);
     assert_eq!((dirty(&region), accessed(&region)), (vec![], vec![]));
+}
+
+#[test]
+fn pages_that_are_cleared_after_a_mark_are_visited_once() {
+    type Clear = fn(&mut TestRegion<'_>, PageRange);
+    let strategies: [Clear; 4] = [
+        |region, pages| assert!(region.decommit(pages).is_ok()),
+        |region, pages| assert!(region.recommit(pages).is_ok()),
+        |region, pages| assert!(region.zero_in_place(pages).is_ok()),
+        |region, pages| assert!(region.defer(pages).is_ok()),
+    ];
+    for clear in strategies {
+        let world = World::new();
+        let mut region = world.region(GIB);
+        world.write_pages(&region, 20, 7);
+        let cleared = pages(&region, 0, 1);
+        clear(&mut region, cleared);
+        region.mark();
+        assert_eq!(dirty(&region), [], "what was cleared before the mark has not changed since");
+        [4, 5, 9, 14].into_iter().for_each(|page| world.write(address(&region, page), 8));
+        let cleared = pages(&region, 5, 4);
+        clear(&mut region, cleared);
+        region.zero_part(region.pages().start + 12, 0..1).expect("the page is inside");
+        assert_eq!(dirty(&region), [(4, 6), (12, 1), (14, 1)]);
+        world.space().reclaim(u64::MAX);
+        assert_eq!(
+            (dirty(&region), bytes(&world, &region, [4, 5, 9])),
+            (vec![(4, 6), (12, 1), (14, 1)], [8, 0, 8])
+        );
+        region.mark();
+        assert_eq!(dirty(&region), []);
+        // More ranges than are kept apart, some of them above the limit.
+        for number in 0..20 {
+            let cleared = pages(&region, 1000 + 10 * number, 1);
+            clear(&mut region, cleared);
+        }
+        region.set_limit(1055 * PAGE).expect("no page above is resident");
+        let visited = dirty(&region);
+        for number in 0..6 {
+            let page = 1000 + 10 * number;
+            assert!(visited.iter().any(|(start, len)| (*start..start + len).contains(&page)), "{visited:?}");
+        }
+        assert_eq!(visited.last().map(|(start, len)| start + len), Some(1055));
+    }
+}
+
+#[test]
+fn images_and_limits_change_pages_after_a_mark() {
+    let world = World::new();
+    let mut source = world.region(GIB);
+    world.write_pages(&source, 3, 7);
+    let image = freeze(&mut source);
+    let mut region = world.region(GIB);
+    region.mark();
+    region.attach(&image).expect("the region has no image");
+    assert_eq!(dirty(&region), [(0, 3)]);
+    region.mark();
+    region.set_limit(PAGE).expect("no page above is resident");
+    assert_eq!(dirty(&region), [], "the region ends before the pages");
+    region.set_limit(3 * PAGE).expect("the region is larger");
+    assert_eq!(dirty(&region), [(1, 2)]);
+    // Without a mark since the freeze, the image shows which pages were cleared.
+    freeze(&mut region);
+    assert_eq!(dirty(&region), []);
+    let cleared = pages(&region, 0, 2);
+    region.decommit(cleared).expect("the pages are inside");
+    assert_eq!(dirty(&region), [(0, 1)]);
 }
 
 /// A CPU that has cached that a page is dirty does not set the bit again.

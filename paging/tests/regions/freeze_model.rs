@@ -5,9 +5,10 @@
 //! in a random order, and no frame is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+use palimpsest_paging::x86_64::structures::paging::page::PageRange;
 use palimpsest_paging::{Account, FreezeError, Image};
 
 use crate::model::{Random, policies};
@@ -28,8 +29,29 @@ struct Known<'w> {
     bytes: Bytes,
     /// What the region contained when it was frozen last, or forked.
     base: Bytes,
-    /// The pages that were written since the last mark, and not cleared.
+    /// What has happened since the last mark, or since the last freeze without one.
+    interval: Interval,
+}
+
+struct Interval {
+    is_marked: bool,
+    /// What the region contained when the interval began.
+    bytes: Bytes,
+    /// The pages that were written, and not cleared after that.
     dirty: BTreeSet<u64>,
+    /// The ranges of pages that were cleared.
+    cleared: Vec<Range<u64>>,
+}
+
+impl Interval {
+    fn new(is_marked: bool, bytes: &Bytes) -> Self {
+        Self { is_marked, bytes: bytes.clone(), dirty: BTreeSet::new(), cleared: vec![] }
+    }
+
+    fn clear(&mut self, pages: Range<u64>) {
+        self.dirty.retain(|page| !pages.contains(page));
+        self.cleared.push(pages);
+    }
 }
 
 struct Frozen<'w> {
@@ -74,7 +96,7 @@ impl Known<'_> {
         for page in first..first + count.min(40) {
             world.write(address(&self.region, page) + 77, byte);
             self.bytes.insert(page, byte);
-            self.dirty.insert(page);
+            self.interval.dirty.insert(page);
         }
     }
 
@@ -95,22 +117,42 @@ impl Known<'_> {
             _ => drop(region.defer(range).expect("the range is inside")),
         }
         self.bytes.retain(|page, _| !(first..first + count).contains(page));
-        self.dirty.retain(|page| !(first..first + count).contains(page));
+        self.interval.clear(first..first + count);
     }
 
     /// All pages that differ from the last image were written or cleared, as far as the region
-    /// reports it.
+    /// reports it, and all that differ from the last mark after that.
     fn check_written(&self) {
-        let [mut written, mut dirty] = [BTreeSet::new(), BTreeSet::new()];
-        let start = self.region.pages().start;
-        self.region.each_written(|run| written.extend(run.start - start..run.end - start));
-        self.region.each_written_since_mark(|run| dirty.extend(run.start - start..run.end - start));
-        for page in self.bytes.keys().chain(self.base.keys()) {
-            let is_changed = self.bytes.get(page) != self.base.get(page);
-            assert!(!is_changed || written.contains(page), "page {page} was written or cleared");
+        let written = self.visited(|region, visit| region.each_written(visit));
+        let since_mark = self.visited(|region, visit| region.each_written_since_mark(visit));
+        let Interval { is_marked, bytes, dirty, cleared } = &self.interval;
+        for page in self.bytes.keys().chain(self.base.keys()).chain(bytes.keys()) {
+            let differs =
+                |before: &Bytes| *page < self.limit_pages && self.bytes.get(page) != before.get(page);
+            assert!(!differs(&self.base) || written.contains(page), "page {page} was written or cleared");
+            assert!(!differs(bytes) || since_mark.contains(page), "page {page} changed since the mark");
         }
-        assert!(dirty.is_superset(&self.dirty), "{dirty:?} is not all of {:?}", self.dirty);
-        assert!(dirty.is_subset(&written), "{dirty:?} is not a part of {written:?}");
+        assert!(since_mark.is_superset(dirty), "{since_mark:?} is not all of {dirty:?}");
+        if !is_marked {
+            assert_eq!(since_mark, written);
+        } else if cleared.len() <= 8 {
+            let is_cleared = |page: &u64| cleared.iter().any(|pages| pages.contains(page));
+            let unchanged = since_mark.iter().find(|page| !written.contains(page) && !is_cleared(page));
+            assert_eq!(unchanged, None, "neither written nor cleared");
+        }
+    }
+
+    /// The pages that are visited, in ascending order.
+    fn visited(&self, each: impl FnOnce(&TestRegion<'_>, &mut dyn FnMut(PageRange))) -> BTreeSet<u64> {
+        let (mut visited, mut least) = (BTreeSet::new(), 0);
+        each(&self.region, &mut |run| {
+            let [start, end] = [run.start, run.end].map(|page| page - self.region.pages().start);
+            assert!(least <= start && start < end && end <= self.limit_pages, "{start}..{end} after {least}");
+            visited.extend(start..end);
+            // Runs do not touch.
+            least = end + 1;
+        });
+        visited
     }
 }
 
@@ -144,11 +186,8 @@ impl<'w> Model<'w> {
             9..14 => return self.freeze(index),
             14 => return drop(self.regions.swap_remove(index)),
             15..19 => known.clear(random),
-            19 => known.grow(random),
-            20 => {
-                known.region.mark();
-                known.dirty.clear();
-            }
+            19 => known.move_limit(random),
+            20 => known.mark(),
             21..28 => (0..6).for_each(|_| known.check(world, known.page(random))),
             _ => known.write(world, random),
         }
@@ -170,7 +209,7 @@ impl<'w> Model<'w> {
                 assert!(self.world.source.allocated() <= before, "a freeze takes no frame");
                 assert_eq!(known.region.residency().resident_frames, 0);
                 known.base.clone_from(&known.bytes);
-                known.dirty.clear();
+                known.interval = Interval::new(false, &known.bytes);
                 self.figures.freezes += 1;
                 self.figures.shared_frames += frozen.image.frames() - frozen.frames_moved;
                 let image = frozen.image;
@@ -206,7 +245,8 @@ impl<'w> Model<'w> {
         region.set_limit(capacity / 2).ok()?;
         let limit_pages = capacity / 2 / PAGE;
         let [bytes, base] = [Bytes::new(), Bytes::new()];
-        Some(Known { region, account, limit_pages, bytes, base, dirty: BTreeSet::new() })
+        let interval = Interval::new(false, &bytes);
+        Some(Known { region, account, limit_pages, bytes, base, interval })
     }
 
     fn fork(&mut self) {
@@ -218,11 +258,20 @@ impl<'w> Model<'w> {
         let capacity = CAPACITIES.into_iter().filter(|capacity| *capacity >= smallest).min();
         let Some(mut known) = self.new_region(capacity.unwrap_or(smallest)) else { return };
         let Frozen { image, bytes } = &self.images[index];
+        let is_marked = self.random.below(2) == 0;
+        if is_marked {
+            known.mark();
+        }
         let held = self.world.source.allocated();
         known.region.attach(image).expect("the region is new and large enough");
         assert_eq!(self.world.source.allocated(), held, "a fork takes no frame");
         known.bytes.clone_from(bytes);
         known.base.clone_from(bytes);
+        if is_marked {
+            known.interval.clear(0..image.end_bytes() / PAGE);
+        } else {
+            known.interval = Interval::new(false, bytes);
+        }
         self.figures.forks += 1;
         self.regions.push(known);
     }
@@ -273,13 +322,25 @@ impl<'w> Model<'w> {
 }
 
 impl Known<'_> {
-    /// Raises the limit, if a reserved account can be charged.
-    fn grow(&mut self, random: &mut Random) {
+    fn mark(&mut self) {
+        self.region.mark();
+        self.interval = Interval::new(true, &self.bytes);
+    }
+
+    /// Raises the limit, if a reserved account can be charged, or lowers it, if no page that is
+    /// given up was written.
+    fn move_limit(&mut self, random: &mut Random) {
         let whole = self.region.capacity_bytes() / PAGE;
-        let limit_pages = (self.limit_pages + random.below(100)).min(whole);
-        if self.region.set_limit(limit_pages * PAGE).is_ok() {
-            self.limit_pages = limit_pages;
+        let lowest = self.limit_pages.saturating_sub(50).max(1);
+        let limit_pages = (lowest + random.below(150)).min(whole);
+        if self.region.set_limit(limit_pages * PAGE).is_err() {
+            return;
         }
+        if limit_pages < self.limit_pages {
+            self.bytes.retain(|page, _| *page < limit_pages);
+            self.interval.clear(limit_pages..self.limit_pages);
+        }
+        self.limit_pages = limit_pages;
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) const TESTS: &[VmTest] = &[
     VmTest::new("forks-share-the-frames-of-a-snapshot", 20, shared),
     VmTest::new("a-snapshot-of-a-fork-shares-what-did-not-change", 5, shared_again),
     VmTest::new("a-snapshot-goes-on-in-another-engine", 5, moved),
-    VmTest::new("pages-written-since-a-snapshot-or-a-mark-are-reported", 5, written),
+    VmTest::new("pages-written-since-a-snapshot-or-a-mark-are-reported", 6, written),
     VmTest::new("images-above-their-limit-refuse-a-snapshot", 3, refused),
     VmTest::new("a-frame-of-snapshots-of-two-payers-is-charged-to-the-first", 11, charged),
     VmTest::new("a-tree-of-snapshots-agrees-with-plain-copies", 1, tree),
@@ -183,6 +183,7 @@ fn written(checks: &mut Checks, machine: &Machine) {
     memory.each_written(&mut guest.store, |wasm_pages| pages.push((wasm_pages.start, wasm_pages.end)));
     checks.equal("written and cleared", pages.as_slice(), &[(1, 3)]);
     pages.clear();
+    guest.call::<_, ()>("store", (3 * 65_536, 1));
     memory.mark(&mut guest.store);
     guest.call::<_, ()>("store", (8192, 1));
     guest.call::<_, u32>("load", 3 * 65_536 - 1);
@@ -190,6 +191,13 @@ fn written(checks: &mut Checks, machine: &Machine) {
         pages.push((wasm_pages.start, wasm_pages.end));
     });
     checks.equal("written since the mark", pages.as_slice(), &[(0, 1)]);
+    pages.clear();
+    guest.call::<_, ()>("clear", 3);
+    memory.release(&mut guest.store, 3 * 65_536 - 1, 1).expect("the byte is in the memory");
+    memory.each_written_since_mark(&mut guest.store, |wasm_pages| {
+        pages.push((wasm_pages.start, wasm_pages.end));
+    });
+    checks.equal("written or cleared since the mark", pages.as_slice(), &[(0, 1), (2, 4)]);
     pages.clear();
     memory.each_accessed_since_mark(&mut guest.store, |wasm_pages| {
         pages.push((wasm_pages.start, wasm_pages.end));

@@ -40,8 +40,8 @@ impl Memory {
         self.each(ctx, visit, |region, live, visit| region.each_written(live, visit));
     }
 
-    /// Begins to record which pages are written and accessed. What was recorded before is
-    /// forgotten.
+    /// Begins to record which pages are written, cleared and accessed. What was recorded before is
+    /// forgotten. A snapshot of the store forgets it too, and recording begins anew.
     ///
     /// On a [`Fixed`](crate::Fixed) backing nothing is recorded.
     pub fn mark(&self, mut ctx: impl AsContextMut) {
@@ -51,18 +51,22 @@ impl Memory {
         ctx.data().end_touch();
     }
 
-    /// Passes the Wasm pages that were written since the last [`mark`](Self::mark) to `visit`, as
-    /// ranges in ascending order. A page that was cleared since, and not written again, may be
-    /// missing.
+    /// Passes the Wasm pages that were written or cleared since the last [`mark`](Self::mark) to
+    /// `visit`, as ranges in ascending order. All other pages that the memory had at the mark have
+    /// not changed. Pages that it has grown by since read as zero unless they are among them.
+    ///
+    /// Cleared pages are recorded as up to eight ranges. If a guest clears more, pages between them
+    /// are visited too. So a visited page may contain the same bytes as at the mark.
     ///
     /// The time depends on the pages that are resident, and not on the size of the memory. On a
-    /// [`Fixed`](crate::Fixed) backing it is the whole memory.
+    /// [`Fixed`](crate::Fixed) backing the whole memory is visited.
     pub fn each_written_since_mark(&self, ctx: impl AsContextMut, visit: impl FnMut(Range<u64>)) {
         self.each(ctx, visit, |region, live, visit| region.each_written_since_mark(live, visit));
     }
 
     /// As [`each_written_since_mark`](Self::each_written_since_mark), for pages that were read or
-    /// written: an estimate of the working set.
+    /// written: an estimate of the working set. A page that was cleared since, and not used again,
+    /// is not part of it.
     pub fn each_accessed_since_mark(&self, ctx: impl AsContextMut, visit: impl FnMut(Range<u64>)) {
         self.each(ctx, visit, |region, live, visit| region.each_accessed_since_mark(live, visit));
     }

@@ -35,7 +35,7 @@ impl<P: Platform> Region<'_, P> {
     ///
     /// Nothing has changed after an error.
     pub fn decommit(&mut self, pages: PageRange) -> Result<Decommitted, RangeError> {
-        self.check(pages)?;
+        self.check_to_clear(pages)?;
         if count(pages) <= RELEASE_BATCH {
             return Ok(self.with_mapping(|mut mapping| release(pages, &mut mapping)));
         }
@@ -57,7 +57,7 @@ impl<P: Platform> Region<'_, P> {
     ///
     /// As for [`decommit`](Self::decommit).
     pub fn recommit(&mut self, pages: PageRange) -> Result<Recommitted, RangeError> {
-        self.check(pages)?;
+        self.check_to_clear(pages)?;
         self.recall_sinks();
         let mut recommitted = Recommitted::default();
         self.in_batches(pages, ZERO_BATCH, |mapping, pages| {
@@ -76,7 +76,7 @@ impl<P: Platform> Region<'_, P> {
     ///
     /// As for [`decommit`](Self::decommit).
     pub fn zero_in_place(&mut self, pages: PageRange) -> Result<u64, RangeError> {
-        self.check(pages)?;
+        self.check_to_clear(pages)?;
         self.recall_sinks();
         let mut frames = 0;
         self.in_batches(pages, ZERO_BATCH, |mapping, pages| {
@@ -104,7 +104,7 @@ impl<P: Platform> Region<'_, P> {
             part.start <= part.end && part.end <= PAGE_LEN,
             "bytes {part:?} are not a part of a page, which has {PAGE_LEN}"
         );
-        self.check(Page::range(page, page + 1))?;
+        self.check_to_clear(Page::range(page, page + 1))?;
         Ok(self.with_recalled(|mut mapping| mapping.zero_part(page, part)))
     }
 
@@ -119,7 +119,7 @@ impl<P: Platform> Region<'_, P> {
     ///
     /// As for [`decommit`](Self::decommit).
     pub fn defer(&mut self, pages: PageRange) -> Result<u64, RangeError> {
-        self.check(pages)?;
+        self.check_to_clear(pages)?;
         self.recall_sinks();
         let mut frames = 0;
         self.in_batches(pages, RELEASE_BATCH, |mapping, pages| {

@@ -83,6 +83,7 @@ impl<'a, P: Platform> Region<'a, P> {
         };
         self.with_mapping(|mapping| mapping.record.image = attached);
         drafted?;
+        self.cleared = None;
         let space = self.space;
         let image = self.image.get_or_insert_with(|| Arc::new(Image::new(space)));
         Ok(Frozen { image: Arc::clone(image), frames_moved: 0 })
@@ -155,6 +156,7 @@ impl<'a, P: Platform> Region<'a, P> {
         // The image before may end here, and its record must end before it.
         drop(attached);
         self.image = Some(Arc::clone(&image));
+        self.cleared = None;
         Frozen { image, frames_moved }
     }
 }

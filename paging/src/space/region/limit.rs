@@ -46,6 +46,7 @@ impl<'a, P: Platform> Region<'a, P> {
             return raised;
         }
         let (given_up, fewer_frames) = self.with_mapping(|mapping| lower(bytes, mapping))?;
+        self.record_cleared(given_up);
         self.in_batches(given_up, RELEASE_BATCH, |mapping, pages| {
             mapping.record.forget_image(pages);
             mapping.sweep(Sweep::Everything, pages);
