@@ -238,7 +238,8 @@ impl Book {
         let slab = slab_at(&mut self.extents, first);
         slab.set_clean(page);
         if slab.is_clean() {
-            let (class, pages) = (slab.class(), slab.pages());
+            let class = slab.class();
+            let pages = slab.pages();
             self.partial[class.index()].remove(Rank::new(0, first));
             self.extents.remove(&first);
             self.free.insert(pages);

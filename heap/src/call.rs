@@ -81,7 +81,8 @@ impl<'a, T: 'static> Call<'a, T> {
         arguments: &'a [u64],
         memory: Memory,
     ) -> Self {
-        let (ordinal, size) = (memory.ordinal(&caller), memory.size_bytes(&caller));
+        let ordinal = memory.ordinal(&caller);
+        let size = memory.size_bytes(&caller);
         let heap = heap(caller.data_mut());
         if let Some(book) = heap.take_shared(ordinal, size) {
             let units = 1 + book.entries();

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_page_is_due_when_the_delay_has_passed_and_not_before() {
-        let (mut idle, options) = (Idle::default(), options(16, 3));
+        let mut idle = Idle::default();
+        let options = options(16, 3);
         idle.push(1);
         idle.tick();
         idle.push(2);

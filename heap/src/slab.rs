@@ -149,7 +149,8 @@ impl Slab {
             }
             stale.count += 1;
         }
-        let (address, bytes) = (self.address_of(slot), self.class.slot_bytes() as u64);
+        let address = self.address_of(slot);
+        let bytes = self.class.slot_bytes() as u64;
         let stale_end = (stale.address() + stale.bytes()).min(address + bytes);
         Block { address, bytes, stale: stale.address().max(address)..stale_end }
     }
@@ -253,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_page_is_idle_when_its_last_block_is_freed() {
-        let (mut slab, mut idle) = (slab(BYTES), Idle::default());
+        let mut slab = slab(BYTES);
+        let mut idle = Idle::default();
         let addresses = addresses(&mut slab, 4);
         // Slots 0 and 2 are inside pages 0 and 1; slot 1 has bytes in both, slot 3 in pages 1 and
         // 2.
@@ -267,7 +269,8 @@ mod tests {
 
     #[test]
     fn blocks_go_into_the_fullest_page() {
-        let (mut slab, mut idle) = (slab(1024), Idle::default());
+        let mut slab = slab(1024);
+        let mut idle = Idle::default();
         let addresses = addresses(&mut slab, 12);
         // One block is left in the first page, two in the second, three in the third.
         for index in [0, 1, 2, 4, 5, 8] {
@@ -280,7 +283,8 @@ mod tests {
 
     #[test]
     fn bytes_in_pages_that_were_used_are_stale() {
-        let (mut slab, mut idle) = (slab(BYTES), Idle::default());
+        let mut slab = slab(BYTES);
+        let mut idle = Idle::default();
         let base = 100 * PAGE_BYTES;
         assert!(slab.allocate(&mut idle).stale.is_empty());
         // The second slot starts in a page that contains a block, and ends in a clean one.
@@ -290,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_freed_slot_and_the_middle_of_a_slot_are_different_errors() {
-        let (mut slab, mut idle) = (slab(48), Idle::default());
+        let mut slab = slab(48);
+        let mut idle = Idle::default();
         let address = slab.allocate(&mut idle).address;
         let slot = slab.find(address).expect("it is live");
         assert_eq!(slab.find(address + 1), Err(NotABlock::Foreign));
@@ -300,7 +305,8 @@ mod tests {
 
     #[test]
     fn a_slab_is_clean_when_all_its_pages_are_released() {
-        let (mut slab, mut idle) = (slab(8), Idle::default());
+        let mut slab = slab(8);
+        let mut idle = Idle::default();
         let address = slab.allocate(&mut idle).address;
         slab.free(slab.find(address).expect("it is live"), &mut idle);
         assert!(!slab.is_clean());

@@ -102,7 +102,8 @@ pub fn done() -> u64 {
 
 /// Calls `work` on this CPU, which is not the first.
 fn on<R: Send>(cpu: usize, work: impl FnOnce() -> R + Send) -> R {
-    let (mut work, mut result) = (Some(work), None);
+    let mut work = Some(work);
+    let mut result = None;
     send(cpu, &mut || result = work.take().map(|work| work()));
     DONE.fetch_add(1, Ordering::Relaxed);
     result.expect("the piece is done once")

@@ -57,11 +57,13 @@ pub(crate) fn entry_pages(page: Page, level: PageTableLevel) -> PageRange {
 /// is in.
 #[inline]
 pub(crate) fn indices(pages: PageRange, level: PageTableLevel) -> Range<usize> {
-    let (start, end) = (number_of(pages.start), number_of(pages.end));
+    let start = number_of(pages.start);
+    let end = number_of(pages.end);
     if start >= end {
         return 0..0;
     }
-    let (first, last) = (start >> entry_bits(level), (end - 1) >> entry_bits(level));
+    let first = start >> entry_bits(level);
+    let last = (end - 1) >> entry_bits(level);
     let index = usize::from(pages.start.page_table_index(level));
     // One table has 512 of them.
     let count = usize::try_from(last - first).map_or(usize::MAX, |entries| entries + 1);
@@ -72,14 +74,16 @@ pub(crate) fn indices(pages: PageRange, level: PageTableLevel) -> Range<usize> {
 /// the range's end.
 #[inline]
 pub(crate) fn part_start(pages: PageRange, level: PageTableLevel, skipped: usize) -> Page {
-    let (start, end) = (number_of(pages.start), number_of(pages.end));
+    let start = number_of(pages.start);
+    let end = number_of(pages.end);
     let entry = (start >> entry_bits(level)) + skipped as u64;
     page_of((entry << entry_bits(level)).clamp(start, end))
 }
 
 /// The part of the range that falls on the entry `skipped` entries after its first one.
 pub(crate) fn part(pages: PageRange, level: PageTableLevel, skipped: usize) -> PageRange {
-    let (start, end) = (number_of(pages.start), number_of(pages.end));
+    let start = number_of(pages.start);
+    let end = number_of(pages.end);
     let entry = (start >> entry_bits(level)) + skipped as u64;
     let part_start = start.max(entry << entry_bits(level));
     let part_end = end.min((entry + 1) << entry_bits(level));
@@ -121,7 +125,8 @@ pub(crate) fn hull(one: PageRange, other: PageRange) -> PageRange {
 /// Cuts a range of pages at the borders of the entries of tables at this level.
 pub(crate) fn pieces(pages: PageRange, level: PageTableLevel) -> impl Iterator<Item = PageRange> {
     let last_of_entry = (1 << entry_bits(level)) - 1;
-    let (mut next, end) = (number_of(pages.start), number_of(pages.end));
+    let mut next = number_of(pages.start);
+    let end = number_of(pages.end);
     core::iter::from_fn(move || {
         if next >= end {
             return None;

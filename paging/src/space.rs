@@ -297,7 +297,8 @@ unsafe fn take_window<P: Platform>(
     window: &mut Window,
     platform: &P,
 ) -> Result<(Frame, Vec<Sink>), SpaceError> {
-    let (root, memory) = (layout.root, window.memory());
+    let root = layout.root;
+    let memory = window.memory();
     layout.refuse_unmapped(root, memory, platform)?;
     // SAFETY: forwarded from this function's contract.
     if let Some(index) = unsafe { window.used_entry(root) } {

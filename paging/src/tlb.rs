@@ -159,7 +159,8 @@ pub(crate) mod tests {
     }
 
     fn flush_pages(count: u64) -> Log {
-        let (log, first) = (Log::default(), Page::containing_address(VirtAddr::new(0x4000_0000)));
+        let log = Log::default();
+        let first = Page::containing_address(VirtAddr::new(0x4000_0000));
         let mut batch = FlushBatch::new();
         (0..count).for_each(|number| batch.add(first + number));
         let Flushed { .. } = batch.flush(&log);
@@ -181,7 +182,8 @@ pub(crate) mod tests {
 
     #[test]
     fn pages_that_lie_apart_are_flushed_each() {
-        let (log, first) = (Log::default(), Page::containing_address(VirtAddr::new(0x4000_0000)));
+        let log = Log::default();
+        let first = Page::containing_address(VirtAddr::new(0x4000_0000));
         let mut batch = FlushBatch::new();
         batch.add_run(first + 2, 3);
         batch.add(first + 5);

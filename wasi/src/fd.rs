@@ -240,7 +240,8 @@ impl Descriptor {
             4 => Object::File(place()?),
             _ => Object::Directory(place()?),
         };
-        let (base, inheriting) = (reader.u64()?, reader.u64()?);
+        let base = reader.u64()?;
+        let inheriting = reader.u64()?;
         let inheritable = FILE_RIGHTS | SCRATCH_RIGHTS | INPUT_RIGHTS | OUTPUT_RIGHTS;
         if base & !object.possible_rights() != 0 || inheriting & !inheritable != 0 {
             return Err(StateError::Number { what: "set of rights", number: base | inheriting });
@@ -295,7 +296,8 @@ impl Descriptors {
     ///
     /// See [`StateError`].
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, StateError> {
-        let (count, mut slots) = (reader.u64()?, Vec::new());
+        let count = reader.u64()?;
+        let mut slots = Vec::new();
         if count > SLOTS_MAX {
             return Err(StateError::Number { what: "number of descriptors", number: count });
         }

@@ -181,7 +181,8 @@ impl Volume {
     /// `ESTALE` if the node does not exist.
     pub(crate) fn stat(&self, inode: Inode, device: u64) -> Result<Stat, Errno> {
         let Node { kind, times, links, .. } = self.node(inode)?;
-        let (filetype, size) = (kind.filetype(), kind.size());
+        let filetype = kind.filetype();
+        let size = kind.size();
         Ok(Stat { device, inode, filetype, links: *links, size, times: *times })
     }
 

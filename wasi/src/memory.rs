@@ -145,7 +145,8 @@ impl<'a> GuestMemory<'a> {
         let mut sum = 0_u32;
         let mut room = limit;
         for vector in self.get(&array).chunks_exact(VECTOR_BYTES as usize) {
-            let (start, len) = (u32_at(vector, 0), u32_at(vector, 4));
+            let start = u32_at(vector, 0);
+            let len = u32_at(vector, 4);
             sum = sum.checked_add(len).ok_or(ERRNO_INVAL)?;
             let mut buffer = self.buffer(start, len)?;
             buffer.truncate(room);

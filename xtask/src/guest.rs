@@ -78,7 +78,8 @@ pub(crate) fn binary(module: &[u8]) -> &[u8] {
 /// with streams, files and an exit code. For a damaged module the result does not matter, because
 /// the engine refuses it.
 pub(crate) fn is_program(module: &[u8]) -> bool {
-    let (mut has_wasi, mut has_start) = (false, false);
+    let mut has_wasi = false;
+    let mut has_start = false;
     for payload in wasmparser::Parser::new(0).parse_all(binary(module)) {
         match payload {
             Ok(Payload::ImportSection(imports)) => {

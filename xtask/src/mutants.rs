@@ -93,7 +93,8 @@ pub(crate) fn run(workspace: &Workspace, filter: &str) -> Result<ExitCode> {
             ensure!(!is_caught(None)?, "tests of the suite `{}` fail without a mutant", suite.name);
         }
         for (name, mutant) in mutants {
-            let (start, file) = (Instant::now(), copy.join(suite.sources).join(mutant.file));
+            let start = Instant::now();
+            let file = copy.join(suite.sources).join(mutant.file);
             let original = fs::read_to_string(&file)?;
             fs::write(&file, mutant.applied_to(&original)?)?;
             let is_caught = is_caught(Some(mutant));
@@ -147,7 +148,8 @@ fn copy_sources(workspace: &Workspace, copy: &Path) -> Result<()> {
     let files =
         cmd!("git", "ls-files").dir(workspace.root()).read().context("git does not list the files")?;
     for file in files.lines().map(Path::new) {
-        let (from, to) = (workspace.root().join(file), copy.join(file));
+        let from = workspace.root().join(file);
+        let to = copy.join(file);
         if let Some(directory) = to.parent() {
             fs::create_dir_all(directory)?;
         }

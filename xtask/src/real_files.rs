@@ -213,11 +213,13 @@ enum End {
 impl End {
     /// Runs the job in the kernel.
     fn of_kernel(session: &Session, machine: Machine, job: &Job) -> Result<Self> {
-        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let mut output = Vec::new();
+        let mut errors = Vec::new();
         let streams = Streams { console: &mut |_| {}, output: &mut output, errors: &mut errors };
         let ending = job.boot(session, machine, streams)?;
         let report: Report = session.answer().with_context(|| ending.to_string())?;
-        let (start, end) = (report.free_frames_at_start, report.free_frames_at_end);
+        let start = report.free_frames_at_start;
+        let end = report.free_frames_at_end;
         ensure!(start == end, "{start} frames are free at the start, {end} at the end");
         let error = report.error.unwrap_or_default();
         Ok(match report.outcome {

@@ -202,7 +202,8 @@ impl Account {
     /// Charges `now` frames in place of `before`. If the cap does not allow it, nothing changes.
     fn recharge(&self, before: u64, now: u64) -> Result<(), FrameShortage> {
         let mut frames = self.frames.lock();
-        let (cap, held) = (self.cap, frames.held);
+        let cap = self.cap;
+        let held = frames.held;
         let sum = (held - before).checked_add(now).filter(|&sum| sum <= cap || now <= before);
         frames.held = sum.ok_or(FrameShortage::Cap { cap, held, needed: now - before })?;
         frames.peak = frames.peak.max(frames.held);

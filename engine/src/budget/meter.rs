@@ -127,7 +127,8 @@ impl HeapMeter {
     ///
     /// A stay of another store around this one is not charged for them.
     pub(crate) fn leave(&self, stay: &Stay) -> (isize, Verdict) {
-        let (taken, verdict) = (self.taken(), self.verdict());
+        let taken = self.taken();
+        let verdict = self.verdict();
         self.count.store(stay.outer_count, Relaxed);
         self.ceiling.store(stay.outer_ceiling, Relaxed);
         self.verdict.store(stay.outer_verdict, Relaxed);

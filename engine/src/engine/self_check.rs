@@ -62,7 +62,8 @@ fn first_growth() -> Result<Option<(u32, usize)>, wasmi::Error> {
     let engine = wasmi::Engine::new(&config);
     let module = module(&engine)?;
     let mut store = wasmi::Store::new(&engine, ());
-    let (lowest, highest) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicUsize::new(0)));
+    let lowest = Arc::new(AtomicUsize::new(usize::MAX));
+    let highest = Arc::new(AtomicUsize::new(0));
     let seen = (Arc::clone(&lowest), Arc::clone(&highest));
     let probe = wasmi::Func::wrap(&mut store, move || {
         let here = stack_pointer();

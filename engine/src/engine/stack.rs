@@ -121,7 +121,8 @@ fn wasmi_frame_bytes() -> usize {
         outer.saturating_sub(probe.0.load(Ordering::Relaxed))
     }
 
-    let (plain, error) = (Probe::default(), wasmi::Error::host(Probe::default()));
+    let plain = Probe::default();
+    let error = wasmi::Error::host(Probe::default());
     let inner = error.downcast_ref().expect("the error contains the probe");
     depth(&error, inner).saturating_sub(depth(&plain, &plain))
 }

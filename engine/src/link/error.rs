@@ -143,7 +143,8 @@ impl UnknownImports {
 
     /// Records the first of `imports`, and counts all.
     pub(super) fn new<'a>(imports: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let (mut names, mut count) = (Vec::new(), 0);
+        let mut names = Vec::new();
+        let mut count = 0;
         for (module, name) in imports {
             if count < Self::NAMES_MAX {
                 names.push((module.into(), name.into()));

@@ -187,7 +187,8 @@ fn fill<T: 'static>(
     elements: &[Reference],
     functions: &Functions<'_>,
 ) -> Result<(), TableError> {
-    let (size, ty) = (table.size(&*ctx), table.ty(&*ctx).element());
+    let size = table.size(&*ctx);
+    let ty = table.ty(&*ctx).element();
     let more = (elements.len() as u64).saturating_sub(size);
     if more > 0 {
         table.grow(&mut *ctx, more, Ref::null(ty))?;

@@ -131,7 +131,8 @@ fn check_counts<T>(module: &Module, state: &StoreState<T>) -> Result<(), Instant
     if state.limiter.instances_left() == 0 {
         return Err(InstantiateError::TooManyInstances { limit: state.limits().instances });
     }
-    let (tables, left) = (module.defined_tables().count(), state.limiter.tables_left());
+    let tables = module.defined_tables().count();
+    let left = state.limiter.tables_left();
     if tables > left {
         return Err(InstantiateError::TooManyTables { tables, left, limit: state.limits().tables });
     }
@@ -155,7 +156,8 @@ fn check_tables<T>(module: &Module, state: &StoreState<T>) -> Result<(), Instant
 
 /// Checks the number of section entries.
 fn check_entries<T>(module: &Module, state: &StoreState<T>) -> Result<(), InstantiateError> {
-    let (entries, left) = (module.entries(), state.limiter.entries_left());
+    let entries = module.entries();
+    let left = state.limiter.entries_left();
     if entries <= left {
         return Ok(());
     }

@@ -276,7 +276,8 @@ mod tests {
         let mut later = Store::new(&engine, ());
         let instance = Linker::new().instantiate(&mut later, &module).expect("nothing is imported");
         let stale = |item: Extern| {
-            let (earlier, later) = (earlier.as_context().into_wasmi(), later.as_context().into_wasmi());
+            let earlier = earlier.as_context().into_wasmi();
+            let later = later.as_context().into_wasmi();
             Extern::from_wasmi(item.to_wasmi(later.data()), earlier.data())
         };
         let find = |name| instance.get_export(&later, name).expect("it is exported");

@@ -99,7 +99,8 @@ impl<'a> BodyScanner<'a, '_> {
         let mut reader = body.get_binary_reader();
         validator.read_locals(&mut reader).map_err(named)?;
         reader.set_features(self.features);
-        let (locals, declarations) = (validator.len_locals(), reader.current_position());
+        let locals = validator.len_locals();
+        let declarations = reader.current_position();
         let mut walk = Walk {
             is_metered: self.fuel == Fuel::Metered,
             is_recorded: self.is_recorded,
@@ -141,7 +142,8 @@ pub(super) fn validate(
     body: &FunctionBody<'_>,
     allocations: FuncValidatorAllocations,
 ) -> wasmparser::Result<FuncValidatorAllocations> {
-    let (arities, features) = (Arities::default(), func.features);
+    let arities = Arities::default();
+    let features = func.features;
     let mut validator = func.into_validator(allocations);
     let mut reader = body.get_binary_reader();
     validator.read_locals(&mut reader)?;
@@ -223,7 +225,8 @@ impl<'b> Walk<'b> {
         reader: &mut BinaryReader<'a>,
     ) -> wasmparser::Result<()> {
         while !reader.eof() {
-            let (at, offset) = (reader.current_position(), reader.original_position());
+            let at = reader.current_position();
+            let offset = reader.original_position();
             {
                 let validator = validator.visitor(offset);
                 reader.visit_operator(&mut Visitor { validator, walk: self, at }).flatten()?;
@@ -381,7 +384,8 @@ macro_rules! before {
 impl<V: ModuleArity> Visitor<'_, '_, V> {
     /// A block that starts with `bytes` bytes of code.
     fn block(&mut self, ty: BlockType, bytes: u64) -> bool {
-        let (walk, at) = (&mut *self.walk, self.at);
+        let walk = &mut *self.walk;
+        let at = self.at;
         walk.nesting = walk.nesting.max(self.validator.control_stack_height() + 1);
         let moved = walk.arities.moved_by_block(ty);
         // An `if` with results and without an `else` gets a branch and consumes fuel at its end.

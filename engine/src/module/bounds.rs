@@ -222,7 +222,8 @@ impl<'a> Bounds<'a> {
     /// is refused before all of it is scanned.
     pub(super) fn loading_bytes(&self) -> usize {
         let items = usize::try_from(self.element_items).unwrap_or(usize::MAX);
-        let (operands, nesting) = (self.limits.operands.min(MOST_OPERANDS), self.limits.nesting);
+        let operands = self.limits.operands.min(MOST_OPERANDS);
+        let nesting = self.limits.nesting;
         // The validator's stacks of operands and blocks. Each takes code to fill.
         let stacks = sum(&[(16, operands as usize), (96, nesting as usize)]);
         let sections = [

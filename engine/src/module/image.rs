@@ -135,7 +135,8 @@ impl<'a> Imaged<'a> {
         let parts = self.parts.iter().filter(|(of, _)| *of == memory);
         // Sorts with less code than `collect` of a `BTreeSet`, which is much of a small program.
         let mut ranges: BinaryHeap<_> = parts.map(|(_, part)| frames(part)).collect();
-        let (mut frames, mut counted) = (0, 0);
+        let mut frames = 0;
+        let mut counted = 0;
         while let Some(Reverse((first, end))) = ranges.pop() {
             frames += end.saturating_sub(first.max(counted));
             counted = counted.max(end);

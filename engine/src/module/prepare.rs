@@ -55,7 +55,8 @@ fn prepare(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, ModuleError> {
     scan.entries = scan.entries.saturating_add(added_entries);
     let mut end = Head::BYTES + wasm.len();
     let parts = kept.parts().iter().map(|(memory, part)| {
-        let (start, len) = (end as u64, part.bytes.len());
+        let start = end as u64;
+        let len = part.bytes.len();
         end += len;
         [*memory as u64, part.offset, start, len as u64]
     });

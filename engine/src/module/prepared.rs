@@ -294,7 +294,9 @@ fn slice(file: &[u8], offset: u64, len: u64) -> Result<&[u8], PreparedError> {
 }
 
 fn memory_type(reader: &mut Reader<'_>) -> Result<MemoryType, PreparedError> {
-    let (flags, minimum, maximum) = (reader.number()?, reader.number()?, reader.number()?);
+    let flags = reader.number()?;
+    let minimum = reader.number()?;
+    let maximum = reader.number()?;
     let has = |flag: u64| flags & flag != 0;
     Ok(MemoryType {
         index: if has(IS_64_BIT) { IndexType::I64 } else { IndexType::I32 },
@@ -307,7 +309,8 @@ fn memory_type(reader: &mut Reader<'_>) -> Result<MemoryType, PreparedError> {
 fn slot(reader: &mut Reader<'_>) -> Result<(HostOp, u32), PreparedError> {
     let operation = reader.number()?;
     let mut index = || u32::try_from(reader.number()?).map_err(|_| PreparedError::Malformed);
-    let (operand, slot) = (index()?, index()?);
+    let operand = index()?;
+    let slot = index()?;
     let op = match operation {
         MEMORY_GROW => HostOp::MemoryGrow(operand),
         MEMORY_DISCARD => HostOp::MemoryDiscard(operand),
@@ -322,7 +325,9 @@ fn recorded(reader: &mut Reader<'_>) -> Result<Recorded, PreparedError> {
     fn small(reader: &mut Reader<'_>) -> Result<u32, PreparedError> {
         u32::try_from(reader.number()?).map_err(|_| PreparedError::Malformed)
     }
-    let (hash, import, index) = (reader.number()?, reader.number()?, small(reader)?);
+    let hash = reader.number()?;
+    let import = reader.number()?;
+    let index = small(reader)?;
     let shared = match import {
         NO_IMPORT => None,
         MEMORY_IMPORT => Some(SharedImport::Memory(index)),

@@ -54,7 +54,9 @@ impl Recording {
 
 /// Returns the first import of a memory, a table or a mutable global.
 fn shared_import(scan: &Scan<'_>) -> Option<SharedImport> {
-    let (mut memories, mut tables, mut globals) = (0, 0, 0);
+    let mut memories = 0;
+    let mut tables = 0;
+    let mut globals = 0;
     for import in ImportSectionReader::new(reader(scan.contents(SectionId::Import)?)).expect(VALIDATED) {
         match import.expect(VALIDATED).ty {
             TypeRef::Memory(_) => return Some(SharedImport::Memory(next(&mut memories))),

@@ -81,7 +81,8 @@ pub(super) fn scan<'a>(
     loading: &mut Loading,
 ) -> Result<Scan<'a>, ModuleError> {
     check_magic(wasm)?;
-    let (bytes, limit) = (wasm.len() as u64, config.limits.module_bytes as u64);
+    let bytes = wasm.len() as u64;
+    let limit = config.limits.module_bytes as u64;
     within("module_bytes", limit, bytes, "bytes")?;
     let named = |error: wasmparser::BinaryReaderError| invalid(wasm, &error);
     let features = config.features.to_wasmparser();
@@ -253,7 +254,8 @@ fn refuse_reserved(name: &str) -> Result<(), ModuleError> {
 }
 
 pub(super) fn invalid(wasm: &[u8], error: &wasmparser::BinaryReaderError) -> ModuleError {
-    let (message, offset) = (error.message().to_string(), error.offset());
+    let message = error.message().to_string();
+    let offset = error.offset();
     // The parser's error has no kind, but every reader that runs out of bytes has the same message.
     if message.starts_with("unexpected end") {
         return ModuleError::Truncated { offset, bytes: wasm.len(), message };

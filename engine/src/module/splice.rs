@@ -104,7 +104,8 @@ pub(super) fn splice(scan: &Scan<'_>, imaged: &Imaged<'_>, limits: &Limits) -> R
         ..scan.counts
     };
     let Output { wasm, added_bytes, function_bytes, .. } = out;
-    let (mut added_entries, mut added_work) = (0, 0);
+    let mut added_entries = 0;
+    let mut added_work = 0;
     if let Some(Recording { recorded, .. }) = &plan.recording {
         added_entries = index(recorded.globals.len() + plan.named.len() + plan.exported_tables().len());
         added_work = recorded.functions.len().min(FUNCTIONS_AT_ONCE) as u64;
@@ -215,7 +216,8 @@ impl<'a> Plan<'a> {
                     SiteOp::Repair(_) => plan.code_bytes += repair::REPAIR_BYTES,
                     SiteOp::Surcharge(surcharge) => plan.code_bytes += surcharge.bytes(),
                 }
-                let (limit, found) = (limits.code_bytes as u64, plan.code_bytes as u64);
+                let limit = limits.code_bytes as u64;
+                let found = plan.code_bytes as u64;
                 let what = "bytes of function bodies and of what the engine adds to them";
                 within("code_bytes", limit, found, what)?;
             }

@@ -65,7 +65,8 @@ fn validate_parts(wasm: &[u8], host_index: Option<u32>) -> Result<(), Refusal> {
     let mut parser = Parser::new(0);
     parser.set_features(features);
     let mut allocations = FuncValidatorAllocations::default();
-    let (mut host_table, mut is_exported) = (None, false);
+    let mut host_table = None;
+    let mut is_exported = false;
     for payload in parser.parse_all(wasm) {
         let payload = payload?;
         match (&payload, host_index) {

@@ -422,7 +422,8 @@ impl Memory {
         let ctx = ctx.as_context();
         refuse_hidden(ctx.into_wasmi().data())?;
         let bytes = self.data(ctx);
-        let (len, size) = (buffer.len(), bytes.len());
+        let len = buffer.len();
+        let size = bytes.len();
         let found = bytes.get(offset..).and_then(|bytes| bytes.get(..len));
         buffer.copy_from_slice(found.ok_or(MemoryAccessError::OutOfBounds { offset, len, size })?);
         Ok(())
@@ -442,7 +443,8 @@ impl Memory {
         let mut ctx = ctx.as_context_mut();
         refuse_hidden(ctx.as_context().into_wasmi().data())?;
         let memory = self.data_mut(ctx.as_context_mut());
-        let (len, size) = (bytes.len(), memory.len());
+        let len = bytes.len();
+        let size = memory.len();
         let target = memory.get_mut(offset..).and_then(|memory| memory.get_mut(..len));
         let written = target.map(|target| target.copy_from_slice(bytes));
         ctx.into_wasmi().data().end_touch();

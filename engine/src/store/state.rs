@@ -387,7 +387,8 @@ pub(crate) fn cross<T: 'static, R>(
 ) -> Result<R, Error> {
     let state = ctx.data_mut();
     state.refuse_lost()?;
-    let (depth, limit) = (state.depth, state.limits().reentry_depth);
+    let depth = state.depth;
+    let limit = state.limits().reentry_depth;
     if depth >= limit {
         return Err(Error::host(ReentryTooDeep { limit }));
     }
@@ -421,7 +422,8 @@ pub(crate) fn serve<T: 'static, R, E: From<EntryError> + From<OutOfHeap>>(
     work: impl FnOnce(&mut StoreContextMut<'_, StoreState<T>>) -> Result<R, E>,
 ) -> Result<R, E> {
     let state = ctx.data_mut();
-    let (entry, depth) = (state.enter::<E>()?, state.depth);
+    let entry = state.enter::<E>()?;
+    let depth = state.depth;
     let inside = Inside { ctx, entry, depth, passed_on: 0 };
     let done = work(inside.ctx);
     drop(inside);

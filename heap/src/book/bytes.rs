@@ -63,7 +63,8 @@ impl Book {
         let mut book = Self::new(HeapOptions::default());
         let mut owned = Vec::new();
         for _ in 0..number(bytes)? {
-            let (first, kind) = (number(bytes)?, number(bytes)?);
+            let first = number(bytes)?;
+            let kind = number(bytes)?;
             let extent = match kind {
                 LARGE => Extent::Large(number(bytes)?),
                 _ => Extent::Slab(Box::new(book.read_slab(bytes, first, kind)?)),

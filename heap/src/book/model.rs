@@ -59,7 +59,8 @@ impl Model {
     fn new(options: HeapOptions, maximum: u64) -> Self {
         let mut book = Book::new(options);
         book.extend(Pages::new(2, 14));
-        let (live, resident) = (BTreeMap::new(), BTreeSet::new());
+        let live = BTreeMap::new();
+        let resident = BTreeSet::new();
         Self { book, idle_pages: options.idle_pages, end: 16, maximum, live, resident, refused: 0 }
     }
 

@@ -67,7 +67,8 @@ impl<T: 'static> Entry<T> {
         let used_before = self.task.fuel_used();
         let start = clock::ticks();
         let piece = (self.pace.fuel / PIECES).max(MIN_FUEL);
-        let (mut poll, mut ticks) = (Poll::Runnable, 0);
+        let mut poll = Poll::Runnable;
+        let mut ticks = 0;
         while matches!(poll, Poll::Runnable) {
             poll = self.task.run(piece);
             let before = core::mem::replace(&mut ticks, clock::ticks() - start);

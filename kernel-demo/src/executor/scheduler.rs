@@ -93,7 +93,8 @@ impl<T: 'static> Scheduler<T> {
     /// [`run`](Self::run) calls at the end of a task may add others.
     pub fn spawn(&self, task: Task<T>) -> TaskId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (id, cpu) = (TaskId(number as u64), number % self.cpus.len());
+        let id = TaskId(number as u64);
+        let cpu = number % self.cpus.len();
         self.alive.fetch_add(1, Ordering::SeqCst);
         self.cpus[cpu].queue.lock().push(Entry::new(id, task));
         self.wake_idle(cpu);

@@ -78,7 +78,8 @@ impl<P: Platform> Mapping<'_, P> {
         begin(&mut detacher.batch);
         let way = detacher.detach_all(pages, self.tables);
         let flushed = detacher.batch.flush(self.platform);
-        let (found, detached) = (detacher.found, detacher.detached);
+        let found = detacher.found;
+        let detached = detacher.detached;
         let seat = self.record.account.seat();
         self.tables.cpus().record_change(seat, self.platform);
         if found == Found::Nothing {

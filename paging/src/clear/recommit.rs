@@ -80,7 +80,8 @@ struct Exchange<'a, P: Platform> {
 
 impl<'a, P: Platform> Exchange<'a, P> {
     fn new(supply: Supply<'a, P::Frames>, platform: &'a P) -> Self {
-        let (stale, outcome) = (ArrayVec::new(), Recommitted::default());
+        let stale = ArrayVec::new();
+        let outcome = Recommitted::default();
         Self { supply, platform, batch: FlushBatch::new(), stale, outcome }
     }
 

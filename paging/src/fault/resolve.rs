@@ -154,7 +154,9 @@ pub(crate) fn lose<P: Platform>(
 fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> Result<(), Unresolved> {
     let State { tables, records } = state;
     let Some(record) = records.find(fault.address) else { return Err(nowhere(fault.code).into()) };
-    let (base, page, cpu) = (record.base(), Page::containing_address(fault.address), env.platform.cpu());
+    let base = record.base();
+    let page = Page::containing_address(fault.address);
+    let cpu = env.platform.cpu();
     let mut sink = env.sinks[cpu].lock();
     if let Some(borrower) = sink.borrower().filter(|borrower| *borrower != base) {
         return Err(Unresolved::SinkLent(borrower));

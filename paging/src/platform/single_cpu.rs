@@ -129,8 +129,10 @@ mod tests {
     /// made up here.
     #[test]
     fn a_cpu_that_does_not_enforce_what_the_tables_say_is_refused() {
-        let (cr0, efer) = (Cr0Flags::WRITE_PROTECT, EferFlags::NO_EXECUTE_ENABLE);
-        let (all_cr0, all_efer) = (Cr0Flags::all(), EferFlags::all());
+        let cr0 = Cr0Flags::WRITE_PROTECT;
+        let efer = EferFlags::NO_EXECUTE_ENABLE;
+        let all_cr0 = Cr0Flags::all();
+        let all_efer = EferFlags::all();
         let cr4 = Cr4Flags::all() - Cr4Flags::L5_PAGING - Cr4Flags::PCID;
         assert_eq!(check(cr0, efer, Cr4Flags::empty()), Ok(()));
         assert_eq!(check(all_cr0, all_efer, cr4), Ok(()));

@@ -37,7 +37,8 @@ pub(super) unsafe fn carve(
     let ranges = || usable.iter().map(whole_frames).filter(|frames| !frames.is_empty());
     let home = ranges().max_by_key(PhysFrameRange::len).ok_or(PoolError::Empty)?;
     let bound = to_usize(ranges().map(|frames| frames.len()).sum());
-    let (span_bytes, word_count) = (size_of::<Span>() * ranges().count(), 2 * FreeSet::words_for(bound));
+    let span_bytes = size_of::<Span>() * ranges().count();
+    let word_count = 2 * FreeSet::words_for(bound);
     let needed_bytes = span_bytes + word_count * size_of::<u64>();
     let needed_frames = (needed_bytes as u64).div_ceil(PAGE_BYTES);
     if needed_frames >= home.len() {

@@ -36,7 +36,8 @@ impl FreeSet {
     pub(super) fn new(bound: usize, words: &'static mut [u64]) -> Self {
         debug_assert!(words.len() >= Self::words_for(bound), "the storage is smaller than the tree");
         let mut starts = [0; MAX_LEVELS];
-        let (mut levels, mut next) = (0, 0);
+        let mut levels = 0;
+        let mut next = 0;
         for (start, size) in starts.iter_mut().zip(level_sizes(bound)) {
             *start = next;
             next += size;

@@ -51,7 +51,8 @@ impl Span {
 
     #[inline]
     fn number_of(&self, frame: PhysFrame) -> Option<usize> {
-        let (from, to) = (self.start.start_address().as_u64(), frame.start_address().as_u64());
+        let from = self.start.start_address().as_u64();
+        let to = frame.start_address().as_u64();
         let number = self.first_number + to_usize(to.checked_sub(from)? / PAGE_BYTES);
         (number < self.end_number).then_some(number)
     }

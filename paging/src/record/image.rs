@@ -99,7 +99,8 @@ impl Attached {
     /// Makes pages of these numbers read as zero while they own no frame, for good.
     #[inline(never)]
     pub(crate) fn forget(&mut self, numbers: Range<u64>) {
-        let (start, end) = (self.originals.index_from(numbers.start), self.originals.index_from(numbers.end));
+        let start = self.originals.index_from(numbers.start);
+        let end = self.originals.index_from(numbers.end);
         if start == end {
             return;
         }
@@ -125,7 +126,8 @@ impl Attached {
     /// The pages of a cluster of the image that the region still takes.
     pub(crate) fn taken_of(&self, placed: &Placed) -> u64 {
         let present = placed.present;
-        let (word, shift) = (placed.rank() / WORD_BITS, placed.rank() % WORD_BITS);
+        let word = placed.rank() / WORD_BITS;
+        let shift = placed.rank() % WORD_BITS;
         // What follows the last word is set, or for no page.
         let [low, high] = [word, word + 1].map(|word| self.taken.get(word).copied().unwrap_or(u64::MAX));
         let by_rank = if shift == 0 { low } else { low >> shift | high << (WORD_BITS - shift) };

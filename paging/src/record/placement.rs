@@ -66,7 +66,8 @@ impl Placement {
     /// multiples of 1 GiB.
     pub(crate) fn new(window: PageRange, cpus: usize) -> Self {
         let origin = half_of(window.start);
-        let (mut next, end) = (window.start - origin, window.end - origin);
+        let mut next = window.start - origin;
+        let end = window.end - origin;
         let mut free = array::from_fn(|_| BTreeSet::new());
         let mut largest_pages = 0;
         while next < end {
@@ -162,8 +163,7 @@ fn put_rest(free: &mut [BTreeSet<u64>], number: u64, orders: Range<usize>) {
 
 /// Joins a block to its other half as long as that is free. Returns the block that this makes, the
 /// largest of which is one order above the free ones.
-fn join(free: &mut [BTreeSet<u64>], number: u64, order: usize) -> (u64, usize) {
-    let (mut number, mut order) = (number, order);
+fn join(free: &mut [BTreeSet<u64>], mut number: u64, mut order: usize) -> (u64, usize) {
     while order < free.len() && free[order].remove(&(number ^ (1 << order))) {
         number &= !(1 << order);
         order += 1;

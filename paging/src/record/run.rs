@@ -82,7 +82,8 @@ mod tests {
     /// Writes `count` pages from this one on, as a CPU would. Returns how many pages each fault
     /// commits.
     fn walk(run: &mut Run, first: u64, count: u64) -> [u64; 10] {
-        let (mut sizes, mut number) = ([0; 10], first);
+        let mut sizes = [0; 10];
+        let mut number = first;
         for size in &mut sizes {
             if number >= first + count {
                 break;

@@ -86,7 +86,8 @@ impl<P: Platform> AddressSpace<P> {
         let mut batch = FrameBatch::new();
         self.env.platform.without_interrupts(|| {
             let mut shares = self.env.shares.lock();
-            let (mut count, mut released) = (0, 0);
+            let mut count = 0;
+            let mut released = 0;
             for share in given_up {
                 if shares.payer(share, only) != payer {
                     break;

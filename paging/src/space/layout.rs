@@ -210,7 +210,8 @@ mod tests {
             Err(SpaceError::Unaligned { address: address(2 * GIB + 4096) })
         );
         assert_eq!(pages(0, GIB), Err(SpaceError::Null));
-        let (start, end) = (address(GIB), address(0xffff_8000_0000_0000));
+        let start = address(GIB);
+        let end = address(0xffff_8000_0000_0000);
         assert_eq!(pages(start.as_u64(), end.as_u64()), Err(SpaceError::BothHalves { start, end }));
     }
 }

@@ -33,7 +33,8 @@ impl<P: Platform> AddressSpace<P> {
         if region.set_limit(PAGE_BYTES).is_err() {
             return false;
         }
-        let (start, pages) = (region.base().as_mut_ptr::<u8>(), region.pages());
+        let start = region.base().as_mut_ptr::<u8>();
+        let pages = region.pages();
         self.enter(&account);
         let Ok(guard) = region.zero_fill(pages) else { return false };
         // A length that the compiler does not know makes it call `memset`, as a fill of a memory

@@ -108,7 +108,8 @@ impl<'a, P: Platform> Region<'a, P> {
         if self.image.is_some() {
             return Err(AttachError::Attached);
         }
-        let (image_bytes, limit_bytes) = (image.end_bytes(), self.limit_bytes());
+        let image_bytes = image.end_bytes();
+        let limit_bytes = self.limit_bytes();
         if image_bytes > limit_bytes.next_multiple_of(Size4KiB::SIZE) {
             return Err(AttachError::BeyondLimit { image_bytes, limit_bytes });
         }

@@ -88,7 +88,8 @@ impl<P: Platform> AddressSpace<P> {
         self.env.platform.without_interrupts(|| {
             self.env.supply(Some(&account)).unreserve(charged_frames, figures.tables_waited);
         });
-        let (shard_pages, is_shard) = (block.shard_pages(), block.is_shard());
+        let shard_pages = block.shard_pages();
+        let is_shard = block.is_shard();
         if placement.free(block) {
             if !is_shard {
                 self.clean_up(shard);

@@ -85,7 +85,8 @@ mod tests {
     fn a_page_that_is_written_after_its_entry_was_suspended_is_mapped_again() {
         // SAFETY: no frame is accessed through it.
         let memory = unsafe { PhysicalMemory::new(VirtAddr::zero()) };
-        let (mut entries, mut owner) = (PageTable::new(), PageTableEntry::new());
+        let mut entries = PageTable::new();
+        let mut owner = PageTableEntry::new();
         let frame = |number: u64| PhysFrame::containing_address(PhysAddr::new(0x10_0000 + number * 0x1000));
         entries.iter_mut().zip((0..4).map(frame)).for_each(|(entry, frame)| {
             entry.set_frame(frame, OWNED_AHEAD);

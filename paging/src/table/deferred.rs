@@ -85,7 +85,8 @@ impl Table<'_> {
     }
 
     fn has_deferred(&mut self, from: PageTableIndex) -> bool {
-        let (level, from) = (self.level, usize::from(from));
+        let level = self.level;
+        let from = usize::from(from);
         let entries = self.whole();
         let is_deferred = |entry: &PageTableEntry| match level {
             PageTableLevel::One => matches!(state(entry), EntryState::Deferred(_)),

@@ -240,9 +240,11 @@ pub(crate) type PageBits = [u64; 8];
 
 /// Sets `count` bits from number `first` on.
 fn set_bits(bits: &mut PageBits, first: usize, count: usize) {
-    let (mut next, end) = (first, first + count);
+    let mut next = first;
+    let end = first + count;
     while next < end {
-        let (word, bit) = (next / 64, next % 64);
+        let word = next / 64;
+        let bit = next % 64;
         let more = (64 - bit).min(end - next);
         bits[word] |= u64::MAX >> (64 - more) << bit;
         next += more;
@@ -318,7 +320,8 @@ fn count_run(
     usual: Bits,
     is_wanted: impl Fn(&PageTableEntry) -> bool,
 ) -> usize {
-    let (mask, value) = (usual.0.bits(), usual.1.bits());
+    let mask = usual.0.bits();
+    let value = usual.1.bits();
     let mut next = places.start;
     while next < places.end && is_wanted(&entries[next]) {
         next += 1;
@@ -354,7 +357,8 @@ fn empty_run(entries: &mut PageTable, places: Range<usize>) -> usize {
 /// Not for inlining: a run of few entries does not come here, and keeps more values in registers.
 #[inline(never)]
 fn empty_groups(entries: &mut PageTable, places: Range<usize>, expected: u64) -> usize {
-    let (mut next, mut expected) = (places.start, expected);
+    let mut next = places.start;
+    let mut expected = expected;
     while is_group(&(next..places.end))
         && differences(entries, next, expected, PAGE_BYTES) & OWNED_NUMBER == 0
     {

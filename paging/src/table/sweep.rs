@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn the_first_walk_decides_the_same_for_an_entry_wherever_it_is_written_down() {
         use FirstStep::{Clear, Descend, Detach, Keep};
-        let (mapped, deferred) = (Detach(FrameKind::Mapped), Detach(FrameKind::Deferred));
+        let mapped = Detach(FrameKind::Mapped);
+        let deferred = Detach(FrameKind::Deferred);
         // In the order of `states`.
         let of_pages = [
             (Sweep::Everything, [Keep, mapped, Clear, Clear, deferred, Keep]),

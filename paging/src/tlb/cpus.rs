@@ -429,7 +429,8 @@ impl Cpus {
     /// their number.
     pub(crate) fn release_more(&self, most: u64, platform: &impl Platform) -> u64 {
         let (waiting, _) = self.tables(platform);
-        let (mut left, mut released) = (waiting.min(most), 0);
+        let mut left = waiting.min(most);
+        let mut released = 0;
         while left > 0 {
             let some = left.min(RELEASED_IN_ENTRY);
             released += platform.without_interrupts(|| self.release(some, platform));

@@ -130,7 +130,8 @@ impl Limbo {
         awaited: impl Fn(Wait) -> u64,
     ) -> (u64, u64) {
         let mut batch = FrameBatch::new();
-        let (mut released, mut cpus) = (0, 0);
+        let mut released = 0;
+        let mut cpus = 0;
         for _ in 0..most.min(self.frames) {
             let Some((frame, wait)) = self.pop() else { break };
             let left = awaited(wait);

@@ -55,7 +55,8 @@ pub(crate) fn path_open(
     let place = wasi.directory(fd, RIGHTS_PATH_OPEN)?;
     let result = memory.buffer(result, SIZE_BYTES)?;
     let path = memory.path(path, path_len)?;
-    let (links, fd_flags) = (links(lookup)?, known_flags(fd_flags)?);
+    let links = links(lookup)?;
+    let fd_flags = known_flags(fd_flags)?;
     let passed_on = wasi.descriptors.get(fd)?.inheriting;
     let mode =
         OpenMode { flags: known_oflags(flags)?, base: base & passed_on, inheriting: inheriting & passed_on };

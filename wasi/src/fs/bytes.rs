@@ -57,7 +57,8 @@ impl VolumeState {
             READ_WRITE => Some(Access::ReadWrite),
             _ => None,
         })?;
-        let (mut tree, mut charged) = (None, 0);
+        let mut tree = None;
+        let mut charged = 0;
         if access == Access::ReadWrite {
             let read = Tree::read(reader, next)?;
             charged = read.charge();

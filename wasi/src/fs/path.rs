@@ -61,7 +61,9 @@ impl Volume {
         }
         let directory_only = path.ends_with('/');
         let mut rest = Rest::new(path)?;
-        let (mut at, mut depth, mut entry) = (base, 0_u32, None);
+        let mut at = base;
+        let mut depth = 0_u32;
+        let mut entry = None;
         while let Some(component) = rest.next() {
             self.storage.work().step();
             let directory = self.directory(at)?;

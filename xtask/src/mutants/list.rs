@@ -701,8 +701,8 @@ pub(super) const ENGINE: [Mutant; 46] = [
     Mutant {
         name: "a-call-begins-with-requests",
         file: "store/state.rs",
-        original: "state.refuse_lost()?;\n    let (depth",
-        replacement: "let (depth",
+        original: "state.refuse_lost()?;\n    let depth",
+        replacement: "let depth",
     },
     Mutant {
         name: "a-slice-ends-with-requests",

@@ -41,7 +41,8 @@ pub(super) fn table(sources: &[Source], dialect: &Dialect) -> String {
     for (folder, count) in counts {
         let Count { words, dialect, elsewhere } = count;
         let hundredths = dialect * 100_000 / words.max(1);
-        let (whole, fraction) = (hundredths / 100, hundredths % 100);
+        let whole = hundredths / 100;
+        let fraction = hundredths % 100;
         let _always_succeeds =
             writeln!(table, "{folder:16} {words:8} {dialect:8} {whole:7}.{fraction:02} {elsewhere:18}");
     }

@@ -147,7 +147,8 @@ impl<'a> Scanner<'a> {
     /// A comment to the end of the line. Comments on the following lines belong to the same
     /// passage unless the first is after code.
     fn line_comments(&mut self) {
-        let (kind, line) = (self.comment_kind(), self.line);
+        let kind = self.comment_kind();
+        let line = self.line;
         let marker = self.language.line_comment();
         let mut lines = Vec::new();
         loop {
@@ -165,7 +166,8 @@ impl<'a> Scanner<'a> {
     }
 
     fn block_comment(&mut self, open: &str, close: &str) {
-        let (kind, line) = (self.comment_kind(), self.line);
+        let kind = self.comment_kind();
+        let line = self.line;
         let mut depth = 1;
         let mut length = open.len();
         while depth > 0 && length < self.rest.len() {

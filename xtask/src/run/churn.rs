@@ -63,7 +63,8 @@ impl Comparison {
     pub(crate) fn judge(&self) -> Result<()> {
         let ruled = WAYS.iter().position(|(way, _)| *way == RULED).expect("the list above has it");
         let frames = |step: Option<&(String, Vec<u64>)>| step.map(|(_, frames)| frames[ruled]);
-        let (first, last) = (frames(self.steps.first()), frames(self.steps.last()));
+        let first = frames(self.steps.first());
+        let last = frames(self.steps.last());
         let (first, last) = first.zip(last).context("the program printed nothing")?;
         ensure!(
             is_near(first, last),

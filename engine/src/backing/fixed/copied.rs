@@ -77,7 +77,8 @@ impl CopiedImage {
         let mut page = [0; FRAME_LEN];
         let page_end = offset + FRAME_BYTES;
         for part in &self.parts {
-            let (start, end) = (part.offset.max(offset), part.end().min(page_end));
+            let start = part.offset.max(offset);
+            let end = part.end().min(page_end);
             if start < end {
                 let within = |at: u64, base: u64| usize::try_from(at - base).expect("it is on the heap");
                 let bytes = &part.bytes[within(start, part.offset)..within(end, part.offset)];

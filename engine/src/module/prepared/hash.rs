@@ -16,7 +16,8 @@ pub(crate) const fn hashed(mut hash: u64, mut bytes: &[u8]) -> u64 {
         hash = step(hash, u64::from_le_bytes(*word));
         bytes = rest;
     }
-    let (mut last, mut shift) = (0, 0);
+    let mut last = 0;
+    let mut shift = 0;
     while let Some((byte, rest)) = bytes.split_first() {
         last |= (*byte as u64) << shift;
         shift += 8;
@@ -43,7 +44,8 @@ mod tests {
 
     #[test]
     fn two_changes_of_the_highest_bit_do_not_cancel() {
-        let (mut bytes, original) = ([7; 32], hashed(START, &[7; 32]));
+        let mut bytes = [7; 32];
+        let original = hashed(START, &[7; 32]);
         bytes[7] ^= 0x80;
         bytes[15] ^= 0x80;
         assert_ne!(hashed(START, &bytes), original);

@@ -60,7 +60,9 @@ impl Head {
             return Err(truncated(Self::BYTES as u64));
         }
         let mut reader = Reader::new(bytes);
-        let (magic_and_version, length, stored) = (reader.number()?, reader.number()?, reader.number()?);
+        let magic_and_version = reader.number()?;
+        let length = reader.number()?;
+        let stored = reader.number()?;
         let found = (magic_and_version >> 32) as u32;
         if found != VERSION {
             return Err(PreparedError::OtherVersion { found, expected: VERSION });
@@ -71,7 +73,9 @@ impl Head {
         if checksum != stored {
             return Err(PreparedError::Damaged { found: checksum, expected: stored });
         }
-        let (splice, wasm_bytes, numbers_at) = (reader.number()?, reader.number()?, reader.number()?);
+        let splice = reader.number()?;
+        let wasm_bytes = reader.number()?;
+        let numbers_at = reader.number()?;
         if splice != SPLICE {
             return Err(PreparedError::OtherSplice { found: splice, expected: SPLICE });
         }

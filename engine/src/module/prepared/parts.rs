@@ -37,7 +37,8 @@ fn part(
     table: &mut Reader<'static>,
     file: &'static [u8],
 ) -> Result<(usize, ImagePart<'static>), PreparedError> {
-    let (memory, offset) = (table.index()?, table.number()?);
+    let memory = table.index()?;
+    let offset = table.number()?;
     let bytes = slice(file, table.number()?, table.number()?)?;
     Ok((memory, ImagePart { offset, bytes }))
 }

@@ -72,7 +72,8 @@ fn charge(
         return engine.images().charge(needed).ok_or(SnapshotError::ImageFrames { needed, limit });
     };
     budget.charge(needed).ok_or_else(|| {
-        let (charged, limit) = (budget.charged_frames(), budget.limit_frames());
+        let charged = budget.charged_frames();
+        let limit = budget.limit_frames();
         SnapshotError::Budget { needed, charged, limit }
     })
 }

@@ -131,7 +131,8 @@ mod tests {
     fn handles_are_the_same_only_if_they_are_of_one_function() {
         let text = r#"(module (func (export "a")) (func (export "b")))"#;
         let engine = Engine::default();
-        let (mut store, mut other) = (Store::new(&engine, ()), Store::new(&engine, ()));
+        let mut store = Store::new(&engine, ());
+        let mut other = Store::new(&engine, ());
         let mut all = exports(&mut store, &engine, text);
         all.extend(exports(&mut store, &engine, text));
         all.extend(exports(&mut other, &engine, text));

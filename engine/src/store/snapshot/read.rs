@@ -152,11 +152,13 @@ impl<S: StateBytes> Snapshot<S> {
         let recorded = module.recorded().ok_or(SnapshotError::NotConfigured)?;
         check_own(module, recorded, module.engine().backing().shares_images())?;
         let mut input = Input::new(bytes)?;
-        let (found, expected) = (input.number()?, recorded.hash);
+        let found = input.number()?;
+        let expected = recorded.hash;
         if found != expected {
             return Err(SnapshotReadError::OtherModule { found, expected });
         }
-        let (found, expected) = (input.number()?, base.hash());
+        let found = input.number()?;
+        let expected = base.hash();
         if found != expected {
             return Err(SnapshotReadError::OtherBase { found, expected });
         }
@@ -194,7 +196,8 @@ impl<'a> Input<'a> {
             return Err(SnapshotReadError::OtherVersion { found, expected: VERSION });
         }
         let (content, checksum) = bytes.split_last_chunk().ok_or(malformed("the checksum is missing"))?;
-        let (found, expected) = (Checksum::of(content), u64::from_le_bytes(*checksum));
+        let found = Checksum::of(content);
+        let expected = u64::from_le_bytes(*checksum);
         if found != expected {
             return Err(SnapshotReadError::Damaged { found, expected });
         }
@@ -240,7 +243,8 @@ impl<'a> Input<'a> {
 
     /// Reads a piece of a page: its place and its bytes.
     fn piece(&mut self) -> Result<(Range<usize>, &'a [u8]), SnapshotReadError> {
-        let (start, len) = (self.small()?, self.small()?);
+        let start = self.small()?;
+        let len = self.small()?;
         if start + len > FRAME_LEN {
             return Err(malformed("a piece ends past its page"));
         }
@@ -338,7 +342,8 @@ fn globals(input: &mut Input<'_>, recorded: &Recorded) -> Result<Vec<Value>, Sna
     let mut globals = Vec::new();
     globals.try_reserve_exact(count).map_err(|_| SnapshotError::OutOfHeap)?;
     for (_, expected) in &recorded.globals {
-        let (ty, value) = (input.number()?, u128::from_le_bytes(input.chunk()?));
+        let ty = input.number()?;
+        let value = u128::from_le_bytes(input.chunk()?);
         let low = u64::try_from(value).ok();
         let half =
             || low.and_then(|value| u32::try_from(value).ok()).ok_or(malformed("a value is too large"));

@@ -251,7 +251,8 @@ impl<'a> Output<'a> {
 
     /// Writes the state of the embedder's data, whose length is counted first.
     fn state(&mut self, state: &impl StateBytes) -> Result<(), DataError> {
-        let (mut counted, mut written) = (0, 0);
+        let mut counted = 0;
+        let mut written = 0;
         state.write_to(&mut |bytes| {
             counted += bytes.len();
             Ok(())

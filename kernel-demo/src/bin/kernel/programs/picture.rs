@@ -98,7 +98,8 @@ fn decode_png(library: &mut Library<Wasi>, input: u32, length: u32) -> Result<Pi
         return Err(ProgramError::Reported(format!("not a PNG: LodePNG returned error {status}")));
     }
     let pixels = library.word(places)?;
-    let (width, height) = (library.word(width)?, library.word(height)?);
+    let width = library.word(width)?;
+    let height = library.word(height)?;
     library.call("free", &[places])?;
     Ok(Picture { width, height, pixels })
 }
@@ -111,7 +112,8 @@ fn decode_webp(library: &mut Library<Wasi>, input: u32, length: u32) -> Result<P
     if pixels == 0 {
         return Err(ProgramError::Reported("not a WebP that libwebp can decode".into()));
     }
-    let (width, height) = (library.word(places)?, library.word(height)?);
+    let width = library.word(places)?;
+    let height = library.word(height)?;
     library.call("free", &[places])?;
     Ok(Picture { width, height, pixels })
 }

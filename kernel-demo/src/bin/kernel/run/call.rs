@@ -109,7 +109,8 @@ pub(super) fn callable(module: &Module) -> String {
         let name: String = export.name().chars().take(LISTED_CHARS_MAX).collect();
         Some(format!("`{}`", [&[&*name.escape_debug().to_string()], &words[..]].concat().join(" ")))
     });
-    let (mut listed, mut count) = (Vec::new(), 0);
+    let mut listed = Vec::new();
+    let mut count = 0;
     for function in functions {
         if count < LISTED_MAX {
             listed.push(function);

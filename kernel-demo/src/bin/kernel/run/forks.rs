@@ -84,7 +84,8 @@ pub(crate) struct ForkMeter<'a> {
 impl<'a> ForkMeter<'a> {
     /// Starts to measure. The program that is forked had `frames_of_source` frames.
     pub(crate) fn start(machine: &'a Machine, frames_of_source: u64) -> Self {
-        let (free_frames, heap_bytes) = (machine.frames().free_frames(), machine.heap().used_bytes);
+        let free_frames = machine.frames().free_frames();
+        let heap_bytes = machine.heap().used_bytes;
         Self { machine, frames_of_source, free_frames, heap_bytes, start: clock::ticks(), to_first: None }
     }
 

@@ -109,7 +109,8 @@ fn word(program: &Program, address: u32) -> Result<u32, TourError> {
 fn picture() -> Vec<u8> {
     let mut noise = 1_u32;
     let pixel = |n: u32| {
-        let (x, y) = (n % SIDE, n / SIDE);
+        let x = n % SIDE;
+        let y = n / SIDE;
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let grain = if y < SIDE / 2 { 0 } else { noise >> 28 };
         [x / 2, y / 2, (x ^ y) + grain, 255].map(|channel| channel.to_le_bytes()[0])

@@ -93,7 +93,8 @@ impl SnapshotData for Host {
     type State = HostState;
 
     fn save(&mut self) -> Result<HostState, DataError> {
-        let (length_place, rejections) = (self.length_place, self.rejections.clone());
+        let length_place = self.length_place;
+        let rejections = self.rejections.clone();
         Ok(HostState { wasi: self.wasi.save()?, length_place, rejections })
     }
 
