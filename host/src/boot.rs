@@ -85,7 +85,7 @@ impl Session {
     ///
     /// # Errors
     /// Those of `boot`; or one of the streams cannot be written.
-    pub fn boot_guest(
+    pub(crate) fn boot_guest(
         &self,
         machine: Machine,
         task: Task,

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 /// Composes a CD image with GRUB.
-pub const MAKER: &str = "grub-mkrescue";
+pub(crate) const MAKER: &str = "grub-mkrescue";
 
 /// Composes a CD image of a folder.
 const COMPOSER: &str = "xorriso";
@@ -38,8 +38,7 @@ const OVMF: [&str; 4] = [
 ];
 
 /// Whether images can be made: the program, what it calls, and the modules for both firmwares.
-#[must_use]
-pub fn can_build() -> bool {
+pub(crate) fn can_build() -> bool {
     let programs = [[MAKER, "--version"], [COMPOSER, "-version"], ["mformat", "--version"]];
     programs.iter().all(|words| answers(words)) && MODULES.iter().all(|folder| Path::new(folder).is_dir())
 }

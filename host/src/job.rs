@@ -35,7 +35,7 @@ impl Job {
     /// Boots the kernel with it.
     ///
     /// # Errors
-    /// As [`Session::boot_guest`].
+    /// Those of [`Session::boot`]; or one of the streams cannot be written.
     pub fn boot(&self, session: &Session, machine: Machine, streams: Streams<'_>) -> Result<Ending> {
         let mut files = vec![(files::GUEST, self.module.as_slice())];
         files.extend(self.root.as_deref().map(|root| (files::ROOT, root)));
@@ -48,7 +48,7 @@ impl Job {
     /// while the guest runs.
     ///
     /// # Errors
-    /// As [`Session::boot_guest`].
+    /// Those of [`Session::boot`]; or one of the streams cannot be written.
     pub fn boot_aloud(&self, session: &Session, machine: Machine) -> Result<Ending> {
         let progress = &Progress::new("booting");
         let console: &mut dyn FnMut(&str) = match self.run.entry {

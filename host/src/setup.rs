@@ -47,10 +47,10 @@ pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 pub const WASI_TARGET: &str = "wasm32-wasip1";
 
 /// A Cortex-M target with hardware floats.
-pub const THUMB_TARGET: &str = "thumbv7em-none-eabihf";
+pub(crate) const THUMB_TARGET: &str = "thumbv7em-none-eabihf";
 
 /// A RISC-V microcontroller with atomic instructions.
-pub const RISCV32_TARGET: &str = "riscv32imac-unknown-none-elf";
+pub(crate) const RISCV32_TARGET: &str = "riscv32imac-unknown-none-elf";
 
 /// A RISC-V application processor, for which `ci` lints the engine.
 const RISCV64_TARGET: &str = "riscv64gc-unknown-none-elf";

@@ -75,12 +75,6 @@ impl TickRate {
         Self::new(scale(ticks, 1_000_000_000, nanoseconds.max(1)))
     }
 
-    /// Returns the number of ticks in a second.
-    #[must_use]
-    pub fn ticks_per_second(self) -> u64 {
-        self.ticks_per_second
-    }
-
     /// Returns the number of ticks in `duration`, rounded down.
     #[must_use]
     pub fn ticks_in(self, duration: Duration) -> u64 {
@@ -143,8 +137,7 @@ impl TscClock {
     }
 
     /// Returns the nanoseconds since the start.
-    #[must_use]
-    pub fn elapsed_ns(&self) -> u64 {
+    fn elapsed_ns(&self) -> u64 {
         self.rate.nanoseconds_in(Self::ticks().saturating_sub(self.start_ticks))
     }
 
@@ -197,7 +190,7 @@ mod tests {
     #[test]
     fn a_measured_rate_is_the_ticks_in_a_second() {
         assert_eq!(TickRate::measured(25_000_000, Duration::from_millis(10)), TickRate::new(2_500_000_000));
-        assert_eq!(TickRate::measured(u64::MAX, Duration::ZERO).ticks_per_second(), u64::MAX);
+        assert_eq!(TickRate::measured(u64::MAX, Duration::ZERO), TickRate::new(u64::MAX));
     }
 
     #[test]
