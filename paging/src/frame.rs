@@ -27,7 +27,7 @@ pub use self::source::{Allocation, FrameReserveError, FrameSource, Request};
 
 /// An owned 4 KiB frame of physical memory.
 ///
-/// A frame does not know its source, so its owner must release it there, with
+/// A frame has no reference to its source, so its owner must release it there, with
 /// [`FrameSource::release`]. A frame that is dropped is lost until the machine is reset. Debug
 /// builds panic instead.
 #[must_use = "a dropped frame is leaked: release it to its frame source"]

@@ -83,8 +83,8 @@
 //!
 //! use palimpsest_paging::x86_64::registers::control::Cr3;
 //! use palimpsest_paging::x86_64::{PhysAddr, VirtAddr};
-//! use palimpsest_paging::{Account, AddressSpace, FramePool, Layout, Outcome, PageFault,
-//! SingleCpu};
+//! use palimpsest_paging::{Account, AddressSpace, FramePool, Layout, Outcome, PageFault};
+//! use palimpsest_paging::SingleCpu;
 //!
 //! type Space = AddressSpace<SingleCpu<FramePool>>;
 //!
@@ -123,8 +123,8 @@
 //! # Layers
 //!
 //! A file imports only from its own layer and from the layers below, which stand to its left here.
-//! Layers with a comma between them do not know each other. A test reads this line and checks every
-//! source file.
+//! Layers with a comma between them do not import from each other. A test reads this line and
+//! checks every source file.
 //!
 //! ```text
 //! pages < frame < platform < pool, tlb < supply < table < record < state < clear < fault < space

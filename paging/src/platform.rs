@@ -73,12 +73,12 @@ pub unsafe trait Platform {
         1
     }
 
-    /// Returns the level-4 table that the calling CPU uses, or `None` if the platform does not
-    /// know. The default.
+    /// Returns the level-4 table that the calling CPU uses, or `None` if the platform cannot read
+    /// it. The default returns `None`.
     ///
     /// A fault that was resolved before, and occurs again, is compared with it. So a kernel that
     /// loads a root without the entries of the window gets
-    /// [`NotOurs::OtherRoot`](crate::NotOurs::OtherRoot), and not the same fault for ever.
+    /// [`NotOurs::OtherRoot`](crate::NotOurs::OtherRoot), and not the same fault forever.
     fn active_root(&self) -> Option<PhysFrame> {
         None
     }

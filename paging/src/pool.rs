@@ -160,8 +160,8 @@ impl FramePool {
 }
 
 // SAFETY:
-// 1. A frame is handed out only when its bit says that it is free, and the bit is cleared under the
-//    lock. It is RAM that nothing else uses, by the contract of `FramePool::new`.
+// 1. A frame is handed out only if its bit marks it as free, and the bit is cleared under the lock.
+//    It is RAM that nothing else uses, by the contract of `FramePool::new`.
 // 2. `State::take_scrubbed` alone returns frames as zeroed, and scrubbed frames hold zeros.
 // 3. `reserve`, `allocate` and `allocate_contiguous` leave as many frames free as are reserved.
 unsafe impl FrameSource for FramePool {

@@ -1,4 +1,4 @@
-//! What is known of each region, and where regions lie.
+//! The state of each region apart from its page tables, and the addresses of regions.
 //!
 //! A [`Record`] lives as long as its region. [`Records`] finds the one of an address among those of
 //! a shard, and the [`Placement`] hands out addresses.

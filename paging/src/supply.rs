@@ -6,9 +6,8 @@
 //! frame, the sink, the tables of the space, the tables that regions share, and the new frames of a
 //! recommit.
 //!
-//! The functions on the way to one frame are always inlined, down to the pool. Nearly
-//! all of their code goes away if the compiler knows that one frame is wanted, and a fault is
-//! little more than that.
+//! The functions on the way to one frame are always inlined, down to the pool. Nearly all of their
+//! code is removed if the number of frames is the constant 1, and a fault executes little else.
 
 mod account;
 

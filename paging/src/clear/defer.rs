@@ -3,8 +3,8 @@
 //! A deferred page keeps its frame, with the old bytes, in an entry that the CPU cannot use. A
 //! touch zeroes the frame and takes it back; a reclaim releases it. So the old bytes are never
 //! read: they are gone before the entry is present again, and every frame of the frame source is
-//! zeroed before its next use. (A CPU with the L1 terminal fault may guess bytes through an entry
-//! that is not present; here those are bytes of the same region.)
+//! zeroed before its next use. (A CPU with the L1 terminal fault may read bytes speculatively
+//! through an entry that is not present; here those are bytes of the same region.)
 //!
 //! Invariant: the record's `deferred` range covers all deferred pages of the region, and
 //! `deferred_frames` is their number.

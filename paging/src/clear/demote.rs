@@ -2,11 +2,11 @@
 //!
 //! Such frames are taken only while enough of them are free, so they must never be the reason why
 //! an allocation fails. When frames run short, those that were never written become deferred,
-//! because such a page cannot be told from one that was never touched, and are reclaimed like other
+//! because such a page reads the same as one that was never touched, and are reclaimed like other
 //! deferred frames.
 //!
 //! No counter is kept for them. The CPU alone learns that a page is written, without a fault, and
-//! the dirty bits of the pages in question are read when the number is asked for.
+//! the dirty bits of the pages in question are read when the number is requested.
 //!
 //! Invariant: the record's `ahead` covers all pages of the region that were committed ahead and
 //! never written.

@@ -2,7 +2,7 @@
 //! kernel's handler.
 //!
 //! Invariant: when the interrupted code continues, every register that the handler may change has
-//! its previous value, except for RCX and RDI, which a store of zeros may have been moved with.
+//! its previous value, except for RCX and RDI if a store of zeros was moved.
 
 use core::arch::naked_asm;
 use core::fmt;
@@ -147,8 +147,9 @@ impl fmt::Display for PageFault {
 /// ```no_run
 /// use palimpsest_paging::x86_64::VirtAddr;
 /// use palimpsest_paging::x86_64::structures::idt::InterruptDescriptorTable;
-/// use palimpsest_paging::{AddressSpace, FramePool, Outcome, PageFault, SingleCpu,
-/// page_fault_entry}; use std::sync::OnceLock; // for example `spin::Once` in a kernel
+/// use palimpsest_paging::{AddressSpace, FramePool, Outcome, PageFault, SingleCpu};
+/// use palimpsest_paging::page_fault_entry;
+/// use std::sync::OnceLock; // for example `spin::Once` in a kernel
 ///
 /// static SPACE: OnceLock<AddressSpace<SingleCpu<FramePool>>> = OnceLock::new();
 ///

@@ -40,7 +40,7 @@ impl<A> fmt::Debug for FromX86<A> {
 }
 
 // SAFETY: 1. The implementer of `FrameAllocator` guarantees unique unused frames. 2. No allocation
-// says that it is zeroed. 3. No frame is ever reserved.
+// is marked as zeroed. 3. No frame is ever reserved.
 unsafe impl<A> FrameSource for FromX86<A>
 where
     A: FrameAllocator<Size4KiB> + FrameDeallocator<Size4KiB>,

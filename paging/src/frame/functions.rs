@@ -58,7 +58,7 @@ impl<A, R> fmt::Debug for FromFns<A, R> {
     }
 }
 
-// SAFETY: 1. The caller of `new` guarantees unique unused frames. 2. No allocation says that it is
+// SAFETY: 1. The caller of `new` guarantees unique unused frames. 2. No allocation is marked as
 // zeroed. 3. No frame is ever reserved.
 unsafe impl<A: Fn() -> Option<u64>, R: Fn(u64)> FrameSource for FromFns<A, R> {
     fn allocate(&self, _: Request) -> Option<Allocation> {

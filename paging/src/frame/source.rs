@@ -9,7 +9,7 @@ use super::{Frame, FrameBatch, FrameRun};
 /// The page-fault handler calls these methods, among others. The address space calls them within
 /// [`Platform::without_interrupts`](crate::Platform::without_interrupts), and often holds its own
 /// lock. So they must not touch the memory of a region, must not fault, and must not wait for
-/// anything that the interrupted code may hold. Everyone else who takes a lock of the source must
+/// anything that the interrupted code may hold. All other code that takes a lock of the source must
 /// do so with interrupts off.
 ///
 /// A source that cannot keep frames free for later leaves [`reserve`](Self::reserve) and
@@ -35,13 +35,13 @@ pub unsafe trait FrameSource {
     /// A release and the reservation of its frames are one step: no allocation comes between them.
     fn release(&self, frames: &mut FrameBatch, reserved: bool);
 
-    /// Keeps `frames` more free frames for requests that ask for reserved ones: all of them, or
-    /// none.
+    /// Keeps `frames` more free frames for requests of reserved ones: all of them, or none.
     ///
     /// # Errors
     ///
     /// - [`FrameReserveError::TooFew`]: fewer frames are free and not reserved.
-    /// - [`FrameReserveError::Unsupported`]: the source never reserves frames. The default.
+    /// - [`FrameReserveError::Unsupported`]: the source never reserves frames. The default
+    ///   implementation returns it.
     fn reserve(&self, frames: u64) -> Result<(), FrameReserveError> {
         Err(FrameReserveError::Unsupported { requested_frames: frames })
     }
@@ -54,7 +54,7 @@ pub unsafe trait FrameSource {
     }
 
     /// Returns how many frames are free and not reserved, or `None` if the source does not count
-    /// them. The default.
+    /// them. The default returns `None`.
     ///
     /// The figure may be out of date when the method returns. It is used for shares of what there
     /// is.

@@ -10,7 +10,7 @@ use crate::frame::FrameSource;
 
 /// The platform of a kernel in which several CPUs use the address space.
 ///
-/// It flushes the calling CPU only, and sends no interrupt to another one. The space knows what
+/// It flushes the calling CPU only, and sends no interrupt to another one. The space records what
 /// each CPU has flushed, and flushes a CPU when it [enters](crate::AddressSpace::enter) a region
 /// that was changed elsewhere.
 pub struct ManyCpus<S, C> {

@@ -1,4 +1,4 @@
-//! The free frames that one CPU has at hand.
+//! The free frames in the cache of one CPU.
 //!
 //! Invariant: `reserved_frames` is not larger than the number of frames in both stacks.
 
@@ -21,7 +21,7 @@ pub(super) const MOST_BATCH_FRAMES: u64 = MOST_FRAMES / 2;
 /// The number of zeroed frames at which scrubbing stops: 1 MiB.
 const MOST_ZEROED_FRAMES: u64 = 256;
 
-/// The free frames that one CPU has at hand.
+/// The free frames in the cache of one CPU.
 ///
 /// The alignment keeps two caches out of the same cache line, and out of the same pair of lines,
 /// because some CPUs fetch pairs.
@@ -140,7 +140,8 @@ impl Cache {
             if self.used.is_full() {
                 self.spill(&mut pool.state.lock());
             }
-            // Only now, because a spill must not reserve frames that are not in the cache yet.
+            // This comes last, because a spill must not reserve frames that are not in the cache
+            // yet.
             if reserved {
                 self.reserved_frames += run.len();
             }

@@ -2,9 +2,8 @@
 //! CPUs do not meet at the pool's lock.
 //!
 //! A cached frame is a free frame. A CPU that finds none, in its cache and in the pool, *recalls*
-//! the frames of all caches into the pool, and then asks the pool again. While a recall is under
-//! way all CPUs use the pool, so no frame gets past it: the answer is exact. A recall locks one
-//! cache at a time.
+//! the frames of all caches into the pool, and then tries the pool again. While a recall is under
+//! way all CPUs use the pool, so the CPU misses no free frame. A recall locks one cache at a time.
 //!
 //! Reserved frames are a number in the pool and in each cache. Where that number is, at least as
 //! many frames are free. So a reserved frame and a place for it never have to be looked for in two

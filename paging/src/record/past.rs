@@ -1,4 +1,5 @@
-//! The CPUs that may still guess addresses of regions that have ended, in shards that were closed.
+//! The CPUs that may still access addresses of regions that have ended speculatively, in shards
+//! that were closed.
 //!
 //! If another region gets the addresses, such a CPU may walk its tables, although it never entered
 //! the region. With one CPU there are none.
@@ -31,7 +32,8 @@ impl Pasts {
         }
     }
 
-    /// The CPUs that may guess an address of these pages, of those that `unflushed` returns.
+    /// The CPUs that may access an address of these pages speculatively, of those that `unflushed`
+    /// returns.
     pub(crate) fn of(&self, pages: PageRange, unflushed: impl Fn(Wait) -> u64) -> Wait {
         let overlaps = |other: &PageRange| other.start < pages.end && pages.start < other.end;
         let overlapping = self.0.iter().filter(|(other, _)| overlaps(other));

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_knows_which_tables_it_shares() {
+    fn a_block_reports_which_tables_it_shares() {
         let mut placement = window(1 << 40, 8);
         let mut lowest =
             |pages| placement.take(pages, 0).expect("8 GiB hold all of them").lowest_shared_tables();

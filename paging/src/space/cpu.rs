@@ -1,4 +1,4 @@
-//! What a kernel with several CPUs calls: who uses a region, and when a CPU flushes.
+//! The calls of a kernel with several CPUs: which CPU uses a region, and when a CPU flushes.
 //!
 //! With one CPU all of these functions return at once.
 

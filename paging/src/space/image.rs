@@ -1,11 +1,10 @@
 //! Images: pages that regions start with, and share until they write to them.
 //!
 //! An image is made of bytes, or by a [freeze](crate::Region::freeze) of a region, and attached to
-//! any number of regions. The first read of a page of the
-//! image maps the image's frame, read-only. The first write gives the region a copy of the frame. A
-//! page that was cleared reads as zero from then on. Each region records in bits which pages it
-//! still takes from its image. The bits are allocated when the image is attached, so a clear cannot
-//! fail.
+//! any number of regions. The first read of a page of the image maps the image's frame, read-only.
+//! The first write gives the region a copy of the frame. A page that was cleared reads as zero from
+//! then on. Each region records in bits which pages it still takes from its image. The bits are
+//! allocated when the image is attached, so a clear cannot fail.
 //!
 //! Images share clusters of 64 pages, and frames of clusters that differ. A frame is released with
 //! the last image that has it.
@@ -324,8 +323,8 @@ pub enum ImageError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum FreezeError {
-    /// The heap has no room for the books of the image.
-    #[error("the heap has no {bytes} bytes in a row for the books of an image: free some")]
+    /// The heap has no room for the bookkeeping of the image.
+    #[error("the heap has no {bytes} bytes in a row for the bookkeeping of an image: free some")]
     OutOfHeap {
         /// The number of bytes that were requested.
         bytes: usize,

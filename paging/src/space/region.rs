@@ -182,7 +182,7 @@ impl<'a, P: Platform> Region<'a, P> {
     /// Runs `work` on parts of the pages, in ascending order, each of which has about `most_frames`
     /// frames. The lock is released after each.
     ///
-    /// Not for inlining: a clear of few pages is one batch, and does not come here.
+    /// Never inlined, because a clear of few pages is one batch and does not call it.
     ///
     /// Nothing else changes the region's pages between two parts, except that frames of deferred
     /// pages, and of pages that were committed ahead, may be reclaimed.

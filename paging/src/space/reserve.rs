@@ -151,8 +151,8 @@ impl<P: Platform> AddressSpace<P> {
     }
 }
 
-/// Releases a batch of the region's frames. Returns its record, which is in the shard no more, when
-/// all have been released.
+/// Releases a batch of the region's frames. Returns its record, which is no longer in the shard,
+/// when all have been released.
 fn end_some<P: Platform>(base: VirtAddr, state: &mut State, env: &Env<P>) -> Option<Record> {
     const HAS_RECORD: &str = "a region has a record until it ends";
     let platform = &env.platform;

@@ -1,7 +1,7 @@
 //! The resources that an address space uses, and has used.
 //!
 //! The figures of one shard fit together, because they are read with its lock held. If other CPUs
-//! are at work, the sum is that of no one moment.
+//! are at work, the figures of different shards are those of different moments.
 
 use core::sync::atomic::Ordering;
 

@@ -83,8 +83,9 @@ impl Account {
     /// The flag that shows that the account is [lost](Self::is_lost).
     pub const LOST: u8 = 1 << 0;
 
-    /// The flag that shows that another CPU wants the owner to
-    /// [yield frames](crate::AddressSpace::yield_frames). The owner clears it before it does.
+    /// The flag that is set while another CPU requests the owner's frames: see
+    /// [`AddressSpace::yield_frames`](crate::AddressSpace::yield_frames). The owner clears it
+    /// before it yields.
     pub const WANTED: u8 = 1 << 1;
 
     /// Makes the account set [`LOST`](Self::LOST) and [`WANTED`](Self::WANTED) in `flags`. The

@@ -1,9 +1,8 @@
 //! Pages that were committed ahead of their first touch, and which of them were written.
 //!
-//! The entry of such a page has a bit that says so, and starts without the dirty bit. The CPU sets
-//! the dirty bit with the first write
-//! (Intel SDM Vol 3A, 4.8), which needs no fault for that. A page without the bit was never
-//! written: it holds zeros, so it cannot be told from a page without a frame, and its frame may be
+//! The entry of such a page has a bit that marks it, and starts without the dirty bit. The CPU sets
+//! the dirty bit at the first write, without a fault (Intel SDM Vol 3A, 4.8). A page without the
+//! bit was never written: it reads as zero, as a page without a frame does, so its frame may be
 //! released.
 //!
 //! A CPU may set the bit at any moment while it can reach the entry. So an entry is first taken out

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_is_told_from_the_others() {
+    fn each_state_differs_from_the_others() {
         let frame = PhysFrame::containing_address(PhysAddr::new(0x5000));
         assert_eq!(state(&PageTableEntry::new()), EntryState::Absent);
         assert_eq!(state(&entry(OWNED)), EntryState::Owned(frame));

@@ -354,7 +354,8 @@ fn empty_run(entries: &mut PageTable, places: Range<usize>) -> usize {
 /// Clears whole groups, from the first of these places on, whose entries have these numbers: the
 /// first one `expected`, and each that of the frame after. Returns the number of entries.
 ///
-/// Not for inlining: a run of few entries does not come here, and keeps more values in registers.
+/// Never inlined, because a run of few entries does not call it, and then keeps more values in
+/// registers.
 #[inline(never)]
 fn empty_groups(entries: &mut PageTable, places: Range<usize>, expected: u64) -> usize {
     let mut next = places.start;

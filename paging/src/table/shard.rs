@@ -48,7 +48,7 @@ pub(crate) struct ShardTables {
     shared_released: u64,
     cpus: Arc<Cpus>,
     /// The CPUs that have used regions that have ended, and when the last of these ended. They may
-    /// still guess their addresses.
+    /// still access the addresses of these regions speculatively.
     past: Wait,
 }
 
@@ -96,7 +96,8 @@ impl ShardTables {
     /// The CPUs other than the calling one that may cache a frame as a table: those that have used
     /// a region of the account with this seat, or one that has ended.
     ///
-    /// The latter may still guess its addresses, although another region may have them now.
+    /// The latter may still access its addresses speculatively, although another region may have
+    /// them now.
     pub(crate) fn may_cache(&self, seat: &Seat, platform: &impl Platform) -> u64 {
         if platform.cpus() == 1 {
             return 0;

@@ -10,8 +10,8 @@
 //! before it begins. So a CPU has dropped everything with a stamp below the number of its last
 //! flush.
 //!
-//! A [`Seat`] is what an account knows of the CPUs that use its regions. With one CPU nothing of
-//! this exists: every method returns at once.
+//! A [`Seat`] records the CPUs that use the regions of an account. With one CPU no state is kept,
+//! and every method returns at once.
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -48,7 +48,7 @@ pub(crate) struct Cpus {
 struct CpuState {
     /// The number of the CPU's last flush.
     flushed: AtomicU64,
-    /// Whether another CPU wants frames of an account whose regions this CPU uses.
+    /// Whether another CPU has requested frames of an account whose regions this CPU uses.
     is_wanted: AtomicBool,
 }
 
@@ -127,7 +127,8 @@ impl Cpus {
             return false;
         }
         self.arrive(seat, platform, |before, cpu| match before.holder() {
-            // The thread may be about to enter, with the number of the other CPU in its hand.
+            // The thread may be about to enter, and may have read the number of the other CPU
+            // already.
             Holder::Idle if before.is_of(cpu) => Some(before),
             Holder::Idle => Some(before.of_no_cpu()),
             Holder::Running => Some(before.held_by(cpu)),
@@ -320,7 +321,7 @@ impl Cpus {
     }
 
     /// Begins to unmap pages of the account from outside, for frames that are short. Returns `None`
-    /// if another CPU uses the account's regions, which is asked to give up frames itself.
+    /// if another CPU uses the account's regions. That CPU is requested to release frames itself.
     ///
     /// The caller has interrupts off until the relief [ends](Self::end_relief), because other CPUs
     /// wait for that when they enter.
@@ -334,7 +335,7 @@ impl Cpus {
             // The thread that runs may be interrupted now, and another CPU may continue it.
             Holder::Running if word.is_of(cpu) => Some(word.relieved()),
             Holder::Running => Some(word.wanted()),
-            // The CPUs that read cannot all be asked.
+            // A request reaches one CPU, and several read.
             Holder::Several | Holder::Relieved => None,
         })?;
         match (before.holder(), before.cpu()) {

@@ -1,9 +1,9 @@
 //! Table frames that wait until other CPUs have flushed.
 //!
 //! A CPU that ran a region may still cache that a frame is one of its tables, and it may walk that
-//! frame at any time, because it guesses which addresses code will access (Intel SDM Vol 3A,
-//! 4.10.2.3 and 4.10.4.3). If the frame had other content by then, the CPU would take it for
-//! entries, and could set their Accessed bits. So the frame waits, in the state of an empty table.
+//! frame at any time, because it accesses addresses speculatively (Intel SDM Vol 3A, 4.10.2.3 and
+//! 4.10.4.3). If the frame had other content by then, the CPU would take it for entries, and could
+//! set their Accessed bits. So the frame waits, in the state of an empty table.
 //!
 //! The queue is linked through the frames, so it needs no heap. The words of a waiting frame are
 //! zero, except for the first four. Bit 0 of these is clear, so a CPU that walks the frame finds no
@@ -28,7 +28,7 @@ const CPUS: [usize; 2] = [2, 3];
 pub(crate) struct Wait {
     /// The CPUs that may cache that the frame is a table.
     pub(crate) cpus: u64,
-    /// The stamp at which it was one no more.
+    /// The stamp at which it stopped being one.
     pub(crate) stamp: u64,
 }
 
@@ -71,7 +71,7 @@ impl Limbo {
         self.link(frame);
     }
 
-    /// Adds a frame whose words say what it waits for.
+    /// Adds a frame whose words record what it waits for.
     fn link(&mut self, mut frame: Frame) {
         self.memory.set_word(&mut frame, NEXT, 0);
         let added = frame.into_phys();
@@ -109,8 +109,8 @@ impl Limbo {
 
     fn pop(&mut self) -> Option<(Frame, Wait)> {
         let (first, last) = self.ends?;
-        // SAFETY: the queue owns the frame, which was moved into it by `link`, and contains it no
-        // more after this function.
+        // SAFETY: the queue owns the frame, which was moved into it by `link`, and no longer
+        // contains it after this function.
         let frame = unsafe { Frame::from_phys(first) };
         let word = |index| self.memory.word(&frame, index);
         let next = PhysFrame::containing_address(PhysAddr::new(word(NEXT)));

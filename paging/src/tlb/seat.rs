@@ -1,7 +1,7 @@
-//! What an account knows of the CPUs that use its regions.
+//! The CPUs that use the regions of an account.
 //!
-//! One word says which CPU that is, and in which way. So entering the CPU that an account was on
-//! last is one exchange of the word.
+//! One word records which CPU that is, and in which way. So a CPU that had the account last enters
+//! with one exchange of the word.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -16,7 +16,7 @@ pub(crate) struct Seat {
     is_changed: AtomicBool,
     /// Whether a page of a region may lead to the sink.
     is_covered: AtomicBool,
-    /// The stamp of the last change that a CPU was told to flush.
+    /// The stamp of the last change that a CPU must have flushed before it enters.
     changed: AtomicU64,
     /// The CPUs that have used the regions.
     ran_on: AtomicU64,
@@ -47,7 +47,7 @@ const RUNNING: u32 = 1 << 8;
 const SEVERAL: u32 = 2 << 8;
 const RELIEVED: u32 = 3 << 8;
 const HOLDER: u32 = 3 << 8;
-/// Another CPU wants frames that the account holds.
+/// Another CPU has requested frames that the account holds.
 const WANTED: u32 = 1 << 10;
 
 impl Word {
@@ -183,7 +183,7 @@ impl Seat {
         }
     }
 
-    /// Records that the CPUs which had the seat as `before` says have stopped.
+    /// Records that the CPUs which had the seat according to `before` have stopped.
     pub(super) fn record_stop(&self, before: Word, now: impl Fn() -> u64) {
         match before.holder() {
             Holder::Running | Holder::Several => self.stopped.store(now(), Ordering::Release),

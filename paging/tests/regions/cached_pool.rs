@@ -202,7 +202,7 @@ fn each_cpu_scrubs_its_own_frames_and_they_stay_zeroed_in_the_pool() {
     assert_eq!(pool.scrub(10), 0);
 }
 
-/// What the test below knows of the pool: all frames are free or held.
+/// The model of the pool in the test below: all frames are free or held.
 struct Holder {
     any: Vec<Frame>,
     reserved: Vec<Frame>,

@@ -392,7 +392,7 @@ fn a_cpu_that_uses_a_region_yields_frames_that_another_one_needs_at_its_next_fau
     assert_eq!(region.defer(first), Ok(1));
     world.write(address(&region, 1), 1);
     assert_eq!(region.residency().deferred_frames, 1);
-    // The owner may ask as well.
+    // The owner may request it as well.
     world.run_on(0);
     assert_eq!(world.space().reclaim(u64::MAX), Decommitted::default());
     world.run_on(1);

@@ -21,8 +21,8 @@ fn is_zero(memory: Memory, frame: PhysFrame) -> bool {
     (0..4096).all(|byte| unsafe { memory.bytes(frame).wrapping_add(byte).read() } == 0)
 }
 
-/// Asks the pool for up to `frames` zeroed frames. Returns whether they were zeroed ahead of need,
-/// and the frames.
+/// Requests up to `frames` zeroed frames of the pool. Returns whether they were zeroed ahead of
+/// need, and the frames.
 fn allocate(pool: &FramePool, frames: u64, reserved: bool) -> Option<(bool, Vec<PhysFrame>)> {
     let allocation = pool.allocate(Request { frames, zeroed: true, reserved })?;
     Some((allocation.zeroed, allocation.frames.into_phys().collect()))

@@ -116,7 +116,7 @@ fn raise_reserved<P: Platform>(bytes: u64, mapping: &mut Mapping<'_, P>) -> Resu
 }
 
 /// Lowers the limit. Returns the pages that are given up, which still have to be swept, and the
-/// number of frames that the region can need no more after that.
+/// number of frames that the region cannot need after that.
 fn lower<P: Platform>(bytes: u64, mut mapping: Mapping<'_, P>) -> Result<(PageRange, u64), LimitError> {
     // Pages that were committed ahead and never written are no obstacle.
     mapping.demote_ahead();

@@ -22,7 +22,7 @@ use palimpsest_paging::x86_64::structures::paging::{
 
 use super::{ENTRIES, Memory};
 
-/// What the CPU wants to do with a page.
+/// The access of a CPU to a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,

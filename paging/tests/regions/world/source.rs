@@ -189,8 +189,8 @@ impl Source {
 }
 
 // SAFETY: 1. The pool allocates the frames, and a frame is poisoned before it is returned and after
-// it was released. 2. No allocation says that it is zeroed. 3. The credit does not apply to
-// reserved frames.
+// it was released. 2. No allocation is marked as zeroed. 3. The credit does not apply to reserved
+// frames.
 unsafe impl FrameSource for Source {
     /// Allocates one frame, also if the request is for more.
     fn allocate(&self, request: Request) -> Option<Allocation> {
