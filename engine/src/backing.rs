@@ -67,7 +67,7 @@ impl Backing {
 pub(crate) unsafe trait Provider: Send + Sync {
     /// Opens the share of one store, which may hold `cap_frames` frames at most, table frames
     /// included. The arena sets [`LOST`] in `flags` when the store is not valid any more, and
-    /// [`WANTED`] when it wants to be asked to [yield](Presence::Yield) frames.
+    /// [`WANTED`] when the store should [yield](Presence::Yield) frames.
     fn open(&self, cap_frames: u64, commit: Commit, flags: &Arc<AtomicU8>) -> Box<dyn Arena>;
 
     /// Returns what one store may have by default.
@@ -101,7 +101,7 @@ pub(crate) unsafe trait Provider: Send + Sync {
 /// The flag of a store that is not valid any more. It is never cleared.
 pub(crate) const LOST: u8 = 1 << 0;
 
-/// The flag of a store that may [yield](Presence::Yield) frames, which another CPU wants.
+/// The flag of a store that should [yield](Presence::Yield) frames to another CPU.
 pub(crate) const WANTED: u8 = 1 << 1;
 
 /// Bytes that memories start with, shared by those of all stores. Freed with the last one that uses
@@ -145,8 +145,7 @@ pub(crate) struct ImagePart<'a> {
 #[allow(unsafe_code, reason = "its regions are what wasmi points into")]
 pub(crate) unsafe trait Arena: Send + Sync {
     /// Reserves a region of at least `size.initial` bytes that may grow to `size.maximum` bytes as
-    /// far as there is room.
-    /// The limit of the new region is `size.initial`.
+    /// far as there is room. The limit of the new region is `size.initial`.
     ///
     /// # Errors
     ///
@@ -183,7 +182,7 @@ pub(crate) enum Presence {
     Leave,
     /// It continues what another CPU did with them.
     Migrate,
-    /// It may release frames that another CPU wants.
+    /// It may release frames that another CPU has requested.
     Yield,
 }
 
@@ -310,7 +309,7 @@ pub(crate) unsafe trait LinearRegion: Send {
     /// A piece ends at a page of 4 KiB, or with the span.
     fn first_piece(&self, span: Span, strategy: Strategy) -> Span;
 
-    /// Zeroes `span`, and does with its frames what `strategy` says, or what comes nearest.
+    /// Zeroes `span`, and treats its frames as `strategy` requires, as far as the backing can.
     ///
     /// `live` is the same range, by wasmi's own pointer.
     fn clear(&mut self, span: Span, strategy: Strategy, live: LiveBytes<'_>, guest: Guest) -> Cleared;

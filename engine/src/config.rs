@@ -79,8 +79,8 @@ impl Default for Features {
 /// Bounds on the resources of a guest. The defaults suit a kernel with 32 MiB of heap and a
 /// [`HeapBudget`].
 ///
-/// Without a budget, [`for_heap`](Self::for_heap) computes limits that a hostile guest cannot
-/// exceed a given heap with. A module can make a validator or an interpreter allocate more than a
+/// Without a budget, [`for_heap`](Self::for_heap) computes limits under which a hostile guest
+/// cannot exceed a given heap. A module can make a validator or an interpreter allocate more than a
 /// hundred bytes for each byte of the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -47,7 +47,7 @@ struct Shared {
     backing: Backing,
     images: Arc<ImageBudget>,
     gate: Gate,
-    /// Whether the calls of several CPUs are told apart.
+    /// Whether the calls of several CPUs are distinguished.
     has_many_cpus: bool,
     needs: Needs,
     /// Declared after the interpreter, and so dropped after it, because it covers the code.

@@ -55,8 +55,9 @@
 //!   the global allocator, and no MMU.
 //! - A profile with opt-level 2 or 3, and with LTO or one codegen unit. [`Engine::new`] refuses a
 //!   build whose interpreter uses up native stack.
-//! - 16 KiB of native stack for a call that does not re-enter the host. [`Config::stack`] makes the
-//!   engine check that they are there.
+//! - Native stack: in a release build 12 KiB where guests are called, and 32 KiB where engines are
+//!   made and modules loaded, besides what host functions take. [`Config::stack`] makes the engine
+//!   check that enough is left.
 //!
 //! # Design
 //!

@@ -163,7 +163,7 @@ impl<T: 'static> Store<T> {
     /// does. A command of WASI cannot use it, because its only call is the whole program: it must
     /// export a function for its initialization and another one for its work.
     ///
-    /// An embedder that wants more than a flag defines the import in its linker.
+    /// An embedder that needs more than a flag defines the import in its linker.
     ///
     /// # Examples
     ///

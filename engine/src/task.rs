@@ -306,7 +306,7 @@ impl<T: 'static> Task<T> {
         poll
     }
 
-    /// Calls the host function again that has asked for it, until it returns. Returns `None` if the
+    /// Calls the host function again that has requested it, until it returns. Returns `None` if the
     /// guest can be advanced.
     fn call_again(&mut self) -> Option<Poll> {
         loop {

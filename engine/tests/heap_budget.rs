@@ -108,7 +108,7 @@ fn out_of_heap(result: Result<u32, Error>) -> OutOfHeap {
     *result.unwrap_err().downcast_ref::<OutOfHeap>().expect("the error is `OutOfHeap`")
 }
 
-/// Keeps as many blocks of 1,000 bytes as its argument says, and returns 1.
+/// Keeps blocks of 1,000 bytes, whose number is its argument, and returns 1.
 const KEEPER: &str = r#"(module (import "env" "keep" (func $keep (param i32)))
     (func (export "run") (param i32) (result i32)
         (loop $again

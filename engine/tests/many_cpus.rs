@@ -147,7 +147,7 @@ fn engine() -> Engine {
 /// Blocks of the kernel heap that a host function keeps for its guest.
 type Blocks = Vec<Vec<u8>>;
 
-/// Keeps as many blocks of 1,000 bytes as its argument says, and returns the sum of the bytes that
+/// Keeps blocks of 1,000 bytes, whose number is its argument, and returns the sum of the bytes that
 /// it has stored in its memory and read back.
 const KEEPER: &str = r#"(module (import "env" "keep" (func $keep (param i32)))
     (memory 2)

@@ -235,7 +235,7 @@ fn run(functions: u32) -> Function {
     body
 }
 
-/// Calls itself as many times as its argument says, and `again` at the end.
+/// Calls itself, its argument times, and `again` at the end.
 fn deep() -> Function {
     use Instruction as I;
     let mut body = Function::new([(1, ValType::I64)]);

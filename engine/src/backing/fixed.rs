@@ -106,7 +106,7 @@ impl Fixed {
     /// Handles the fault of an access to `address`. Returns whether it was on pages that a guard
     /// closes. The store of their memory is then lost with
     /// [`LentPageTouched`](crate::LentPageTouched), and the handler must let the interrupted code
-    /// go on as [`PageGuard`] says.
+    /// continue as [`PageGuard`] requires.
     ///
     /// It waits for no lock and allocates nothing, so that any handler can call it.
     #[must_use]
@@ -154,7 +154,7 @@ unsafe impl Provider for Fixed {
         Box::new(Slots { backing: self.clone(), account, commit, fate: Arc::new(Fate::new(flags)) })
     }
 
-    /// Everything. A memory has its frames from the start, so no store can lose a frame to
+    /// Sets no limit. A memory has its frames from the start, so no store can take a frame from
     /// another.
     fn shares(&self) -> Shares {
         Shares { address_bytes: u64::MAX, resident_frames: u64::MAX }

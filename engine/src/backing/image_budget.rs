@@ -2,7 +2,7 @@
 //!
 //! An engine has a budget, and the embedder may make others for snapshots. Images may have frames
 //! in common. Each frame is charged once, to the budget of the image that was the first to have it,
-//! and refunded when the last image that has it releases it. So an image knows the [`Payers`] of
+//! and refunded when the last image that has it releases it. So an image records the [`Payers`] of
 //! all frames that it may have, its own and those of the images before it.
 
 use alloc::sync::Arc;

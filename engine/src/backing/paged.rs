@@ -602,7 +602,7 @@ mod tests {
         }
 
         /// Lets this CPU take frames of other stores. Returns whether it has taken the page, and
-        /// whether it has asked the store for it.
+        /// whether it has requested the page of the store.
         fn relieve(&self, cpu: usize) -> (bool, bool) {
             self.cpus.running.store(cpu, Ordering::Relaxed);
             let released = self.space.reclaim(1);
@@ -618,7 +618,7 @@ mod tests {
     const ASKED: (bool, bool) = (false, true);
 
     #[test]
-    fn a_store_on_page_tables_knows_its_cpus() {
+    fn a_store_on_page_tables_reports_its_cpus() {
         let machine = Machine::new();
         let provider = Paged::new(machine.space);
         assert!(machine.arena.has_many_cpus() && machine.arena.again().has_many_cpus());

@@ -1,6 +1,6 @@
 //! The block that is set aside for allocations which must not fail.
 //!
-//! Its size is what the embedder asks for, plus the largest of the [claims](claims) of the engines
+//! Its size is what the embedder requests, plus the largest of the [claims](claims) of the engines
 //! for each store that can be served at the same time. That is enough, because a store that finds
 //! the reserve in use is not entered.
 //!
@@ -34,7 +34,7 @@ const MOST_ATTEMPTS: usize = 10_000_000;
 /// of the alignment.
 const DRAWN: *mut u8 = without_provenance_mut(1);
 
-/// A block of the wrapped allocator that no one else uses.
+/// A block of the wrapped allocator that no other code uses.
 ///
 /// It is one block, because a heap with as many free bytes in many pieces could not serve a large
 /// allocation.
@@ -51,7 +51,7 @@ pub(super) struct Reserve {
     served: AtomicUsize,
     /// The size that the block must have, in bytes.
     bytes: AtomicUsize,
-    /// The part of it that the embedder asked for.
+    /// The part of it that the embedder requested.
     floor_bytes: AtomicUsize,
     claims: Claims,
 }

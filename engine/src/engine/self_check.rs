@@ -20,9 +20,9 @@ const MOST_ROUNDS: u32 = 256;
 /// Bytes by which the stack pointers of the two host calls of a run may differ.
 const TOLERANCE: usize = 512;
 
-/// The module of the check. Its function `run` calls the probe, runs the loop as often as its
-/// argument says, and calls the probe again. It is assembled, so that a program without the splice
-/// needs no encoder.
+/// The module of the check. Its function `run` calls the probe, runs the loop for the number of
+/// rounds that is its argument, and calls the probe again. It is assembled, so that a program
+/// without the splice needs no encoder.
 static MODULE: &[u8] = include_bytes!("self_check.wasm");
 
 /// Whether a check has passed. The dispatch is a property of the program image, so one check is
@@ -34,7 +34,7 @@ pub(super) fn has_passed() -> bool {
     HAS_PASSED.load(Ordering::Relaxed)
 }
 
-/// Checks the dispatch, unless it was found flat before. CPUs that come here at the same time may
+/// Checks the dispatch, unless it was found flat before. CPUs that call this at the same time may
 /// each run the check.
 ///
 /// # Errors

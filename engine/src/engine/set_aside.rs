@@ -2,8 +2,8 @@
 //!
 //! wasmi translates a function at its first call, where an allocation that fails ends the kernel. A
 //! guest can call all of its functions between two boundaries. So the reserve must have room for
-//! all code of the engine before the guest runs. The bound is computed from sizes that the scan
-//! and the splice know anyway:
+//! all code of the engine before the guest runs. The bound is computed from sizes that the scan and
+//! the splice count anyway:
 //!
 //! | what is allocated between two boundaries | bytes at most |
 //! | --- | --- |

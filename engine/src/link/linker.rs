@@ -77,7 +77,7 @@ impl<T: 'static> Linker<T> {
     /// # Examples
     ///
     /// A host function must check numbers that come from a guest before it uses them, and must not
-    /// allocate as many bytes as a guest asks for:
+    /// allocate as many bytes as a guest requests:
     ///
     /// ```
     /// # use palimpsest_engine::{Caller, Linker, TrapCode};

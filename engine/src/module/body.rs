@@ -337,7 +337,7 @@ macro_rules! before {
     (MemoryGrow $self:ident $memory:ident) => { $self.host(HostOp::MemoryGrow($memory)) };
     (MemoryDiscard $self:ident $memory:ident) => { $self.host(HostOp::MemoryDiscard($memory)) };
     (TableGrow $self:ident $table:ident) => { $self.changes_table() && $self.host(HostOp::TableGrow($table)) };
-    // Operators that a snapshot must know of.
+    // Operators that decide what a snapshot must record.
     (TableSet $self:ident $_:ident) => { $self.changes_table() };
     (TableFill $self:ident $_:ident) => { $self.changes_table() };
     (TableCopy $self:ident $_:ident $__:ident) => { $self.changes_table() };

@@ -1,4 +1,4 @@
-//! What a module has of the things that [`Limits`] bounds, and the comparison of both.
+//! The counts of a module that [`Limits`] bounds, and their comparison with the limits.
 //!
 //! The names in the errors are those of the fields of [`Limits`].
 

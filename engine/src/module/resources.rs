@@ -1,4 +1,4 @@
-//! What the validator of function bodies knows of their module.
+//! The parts of a module that the validator of its function bodies looks up.
 //!
 //! Both the guest's own functions and the spliced ones are validated with this type, because its
 //! code and that of the validator for it are large. For the host table see

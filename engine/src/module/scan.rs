@@ -129,14 +129,17 @@ pub(super) fn scan<'a>(
     scan.names_data = bodies.names_data;
     scan.names_functions = bodies.names_functions;
     scan.kept_exports = config.exports;
-    scan.hash = is_recorded.then(|| {
-        let names = config.exports.unwrap_or_default();
-        names.iter().fold(hash::hashed(hash::START, wasm), |hash, name| hash::hashed(hash, name.as_bytes()))
-    });
+    scan.hash = is_recorded.then(|| hash_of(wasm, config.exports.unwrap_or_default()));
     scan.loading_bytes = bodies.bounds.loading_bytes();
     scan.translated_bytes = bodies.bounds.translated_bytes;
     scan.function_work = bodies.bounds.largest_function_work();
     Ok(scan)
+}
+
+/// Returns a hash of a module of which these exports are kept.
+fn hash_of(wasm: &[u8], kept_exports: &[&str]) -> u64 {
+    let hash = hash::hashed(hash::START, wasm);
+    kept_exports.iter().fold(hash, |hash, name| hash::hashed(hash, name.as_bytes()))
 }
 
 impl<'a> Scan<'a> {

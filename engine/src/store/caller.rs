@@ -10,7 +10,7 @@ use crate::{engine::Engine, module};
 /// The caller of a host function: its store, and the exports of the instance that made the call.
 ///
 /// A host function that is defined with [`Linker::func_wrap`](crate::Linker::func_wrap) may take it
-/// as its first parameter. It is passed wherever a method asks for a context.
+/// as its first parameter. It is passed to every method that takes a context.
 pub struct Caller<'a, T: 'static> {
     inner: wasmi::Caller<'a, StoreState<T>>,
     memory: &'a ImporterMemory,

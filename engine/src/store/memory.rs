@@ -121,7 +121,8 @@ impl Memory {
     ///
     /// The size does not change, and the pages stay usable. No slice of the memory can be alive
     /// during the call, because `ctx` is exclusive. The guest is charged a unit of fuel for each
-    /// frame that was released or retained, 256 for each table that was released, and at least 1.
+    /// frame that was released, 64 for each frame that was lent, retained or committed, 256 for
+    /// each table that was emptied, and at least 1.
     ///
     /// Wasm pages are of the memory's own page size. If that is one byte, frames that lie wholly
     /// inside the range are released, and the bytes at its ends are zeroed in place.

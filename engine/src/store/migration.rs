@@ -1,4 +1,4 @@
-//! What a preemptive kernel with several CPUs owes to a call that continues on another CPU.
+//! What a preemptive kernel with several CPUs must do for a call that continues on another CPU.
 
 use alloc::boxed::Box;
 

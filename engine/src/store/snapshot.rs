@@ -1,9 +1,10 @@
 //! Snapshots: the recorded state of an instance in a store that is not running.
 //!
 //! In such a store no value is on a stack, so its state can be named: the bytes of its memories,
-//! its mutable globals, the elements of its tables, which segments it has dropped, and what the
-//! embedder's data says of itself. The bytes become images without being copied, where the backing
-//! shares them. References are recorded as indices of functions, as [`functions`] finds them.
+//! its mutable globals, the elements of its tables, which segments it has dropped, and the state
+//! that the embedder's data [saves](SnapshotData::save). The bytes become images without being
+//! copied, where the backing shares them. References are recorded as indices of functions, as
+//! [`functions`] finds them.
 
 mod error;
 mod functions;

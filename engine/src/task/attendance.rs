@@ -33,7 +33,7 @@ mod tests {
     };
     use wasmi::{Error, FuncType, Val};
 
-    /// The reports of all stores, and the flags with which their arenas ask them for frames.
+    /// The reports of all stores, and the flags with which their arenas request frames of them.
     #[derive(Clone, Debug, Default)]
     struct Log {
         reports: Arc<Mutex<Vec<Presence>>>,
@@ -50,7 +50,7 @@ mod tests {
             self.reports.lock().len()
         }
 
-        /// Asks all stores for frames, as an account does that another CPU wants to relieve.
+        /// Requests frames of all stores, as an account does when another CPU runs short of them.
         fn request(&self) {
             for flags in &*self.flags.lock() {
                 flags.fetch_or(WANTED, Ordering::Release);
@@ -334,8 +334,8 @@ mod tests {
         assert_eq!(log.take(), [Migrate, Migrate]);
     }
 
-    /// Each function asks the store for frames and then reaches a boundary, at which it must
-    /// release some. A guest without a boundary releases them when it returns.
+    /// Each function requests frames of the store and then reaches a boundary, at which the store
+    /// must release some. A guest without a boundary releases them when it returns.
     const BOUNDARIES: &str = r#"(module
         (import "host" "request" (func $request))
         (import "host" "typed" (func $typed))

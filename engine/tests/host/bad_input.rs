@@ -22,7 +22,7 @@ fn link(wat: &str) -> InstantiateError {
 }
 
 #[test]
-fn no_bytes_text_and_truncation_are_told_apart() {
+fn no_bytes_text_and_truncation_are_different_errors() {
     assert!(matches!(load(b""), ModuleError::Empty));
     assert!(matches!(load(b"(module)"), ModuleError::NotWasm { found } if *found == *b"(mod"));
     assert!(matches!(load(b"\0as"), ModuleError::Truncated { bytes: 3, .. }));

@@ -1,4 +1,4 @@
-//! Data segments in images: an instance cannot tell them from segments that are written.
+//! Data segments in images: an instance cannot distinguish them from segments that are written.
 
 use crate::support::{engine_with, module};
 use palimpsest_engine::{

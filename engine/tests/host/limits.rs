@@ -117,7 +117,7 @@ fn a_store_has_its_own_limits() {
 }
 
 #[test]
-fn calls_nest_as_deeply_as_the_limit_says() {
+fn calls_nest_as_deeply_as_the_limit_allows() {
     const TEXT: &str = r#"(module (func $down (export "down") (param i32) (result i32)
         (if (result i32) (i32.eqz (local.get 0))
             (then (i32.const 0))

@@ -102,7 +102,7 @@ fn images_and_limits_are_those_of_the_engine_that_loads() {
 }
 
 #[test]
-fn an_instance_that_does_not_link_says_why() {
+fn an_instance_that_does_not_link_is_an_error_with_the_reason() {
     let text = r#"(module (import "env" "f" (func)) (memory 1) (data (i32.const 0) "a"))"#;
     let engine = engine();
     for module in both(&engine, &Config::default(), text) {

@@ -35,7 +35,7 @@ fn tables_grow_to_exactly_their_common_limit() {
     assert_eq!(grow(0, 91), -1);
     assert_eq!(grow(2, 60), 0);
     assert_eq!(grow(1, 31), -1);
-    // Beyond the maximum of the table's own type. What it asked for stays available.
+    // Beyond the maximum of the table's own type. The elements that it requested stay available.
     assert_eq!(grow(1, 21), -1);
     assert_eq!(grow(1, 20), 0);
     assert_eq!(grow(0, 11), -1);

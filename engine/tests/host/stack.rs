@@ -65,7 +65,7 @@ fn engine(stack: NativeStack) -> Result<Engine, EngineError> {
     Engine::new(Config::default().stack(stack), Fixed::new(bytes))
 }
 
-/// Checks that no more bytes were used than the error of a call without stack says.
+/// Checks that no more bytes were used than the error of a call without stack states.
 fn check(what: &str, used: usize, refused: EntryError) {
     let EntryError::StackTooSmall { remaining_bytes: 0, needed_bytes } = refused else { panic!("{refused}") };
     println!("{what}: {used} of {needed_bytes} bytes");

@@ -32,7 +32,7 @@ fn units_of(items: &str, body: &str) -> u64 {
     (eleven - one) / 10
 }
 
-/// Returns `text` as often as `count` says.
+/// Returns `text`, repeated `count` times.
 fn times(count: usize, text: &str) -> String {
     (0..count).fold(String::new(), |mut all, _| {
         write!(all, "{text} ").unwrap();

@@ -149,7 +149,7 @@ fn a_pause_ends_the_slice_and_the_host_functions_results_arrive_after_it() {
 }
 
 #[test]
-fn a_pause_outside_of_a_task_is_an_error_that_says_so() {
+fn a_pause_outside_of_a_task_is_an_error_with_the_reason() {
     let module = metered(r#"(module (import "host" "yield" (func $y)) (func (export "run") (call $y)))"#);
     let mut linker = Linker::<()>::new();
     linker.func_wrap("host", "yield", || Err::<(), _>(Error::host(Pause::now(&[])))).unwrap();

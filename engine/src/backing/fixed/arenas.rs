@@ -14,7 +14,7 @@ use spin::Mutex;
 
 use super::books::{Books, GRANULE};
 
-/// All arenas of a backing. They are asked for room in their order.
+/// All arenas of a backing. They are searched for room in this order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Arenas {
     list: Arc<Mutex<List>>,
@@ -264,7 +264,7 @@ impl Arena {
         matches!(self.source, Source::Lent { .. })
     }
 
-    /// Returns whether the arena ends, because no block is in it and no lender will ask for it.
+    /// Returns whether the arena ends, because no block is in it and no lender can recall it.
     fn is_done(&self) -> bool {
         let ends_unused = match self.source {
             Source::Slice => false,

@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 const CHECKSUM_AT: usize = 16;
 const CONTENT_AT: usize = 24;
 
-/// What the head of a file says about the rest.
+/// The contents of a head: where the parts of the file are.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::module) struct Head {
     /// The length of the spliced module, which follows the head.

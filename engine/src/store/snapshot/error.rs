@@ -79,8 +79,8 @@ pub enum SnapshotError {
     /// cannot reserve frames in place of those that the snapshot would take over.
     #[error("no frames can be reserved in place of those of the snapshot: {0}; drop stores or snapshots")]
     OutOfFrames(#[source] FrameShortage),
-    /// The interpreter does not tell the functions of the module apart.
-    #[error("the interpreter does not tell functions apart; use the version of wasmi that is tested")]
+    /// Two functions of the module have the same handle in the interpreter.
+    #[error("two functions have the same handle in the interpreter; use the version of wasmi that is tested")]
     Indistinct,
     /// Pages of the store are lent.
     #[error(transparent)]
