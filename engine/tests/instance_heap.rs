@@ -1,6 +1,6 @@
 //! The heap that an instance takes, by what its module consists of.
 //!
-//! This is a separate binary because its allocator counts. docs/embedding.md has the bytes of a
+//! This is a separate binary because its allocator counts. docs/forks.md has the bytes of a
 //! kernel, which is optimized: wasmi's handles are larger in a debug build.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
@@ -52,7 +52,7 @@ fn an_instance_takes_no_heap_for_exports_that_are_left_out() {
     assert!(heap_of(Config::default(), &text) > kept + 400 * 44);
 }
 
-/// The bytes of docs/embedding.md. A handle has 16 of them, or 24 in a debug build.
+/// The bytes of docs/forks.md. A handle has 16 of them, or 24 in a debug build.
 #[test]
 fn functions_globals_and_elements_take_the_bytes_that_are_documented() {
     let grown = |from: usize, to: usize, item: &str| {

@@ -26,5 +26,8 @@ pub mod firmware {}
 #[doc = include_str!("../../../docs/embedding.md")]
 pub mod embedding {}
 
+#[doc = include_str!("../../../docs/forks.md")]
+pub mod forks {}
+
 #[doc = include_str!("../../../floats/README.md")]
 pub mod floats {}

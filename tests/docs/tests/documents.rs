@@ -153,6 +153,41 @@ fn links_and_paths_lead_to_files() {
     assert!(missing.is_empty(), "not in the repository:\n{}", missing.join("\n"));
 }
 
+/// The anchors of a document's headings, as the sites that show Markdown make them.
+fn anchors(text: &str) -> Vec<String> {
+    let (_, prose) = split(text);
+    let headings = prose.into_iter().filter_map(|(_, line)| line.strip_prefix('#'));
+    let anchor = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn links_with_an_anchor_lead_to_a_heading() {
+    let root = root();
+    let (mut checked, mut missing) = (0, Vec::new());
+    for Document { path, text } in documents() {
+        let folder = root.join(path.parent().unwrap_or(Path::new("")));
+        let (_, prose) = split(&text);
+        for (line, words) in prose {
+            for target in links(words).filter(|target| !target.contains("://")) {
+                let Some((file, anchor)) = target.split_once('#') else { continue };
+                let linked = if file.is_empty() { root.join(&path) } else { folder.join(file) };
+                let linked = fs::read_to_string(linked).unwrap_or_default();
+                checked += 1;
+                if !anchors(&linked).iter().any(|known| known == anchor) {
+                    missing.push(format!("{}:{line}: {target}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such heading:\n{}", missing.join("\n"));
+    assert!(checked > 0, "no link has an anchor");
+}
+
 /// In a table row that starts with the path of a Rust file, the second cell names functions and
 /// types of that file.
 #[test]
