@@ -1,8 +1,8 @@
 //! What a measurement is written down as: Markdown for people, JSON for programs.
 //!
 //! Nothing is computed here but ratios of neighbouring columns. The hand-written parts of the page
-//! are the files `preface.md`, `plots.md` and `forks.md`; how names and numbers are written
-//! is in [`words`].
+//! are the files `preface.md`, `plots.md`, `forks.md` and `names.md`; how names and numbers are
+//! written is in [`words`].
 
 mod forks;
 mod runtimes;
@@ -11,7 +11,7 @@ mod words;
 use crate::baseline::{Baseline, Reference};
 use crate::boots::Measured;
 use crate::counts;
-use crate::figure::{Figure, Figures, Origin, Source, compared};
+use crate::figure::{Figure, Figures, Origin, Source, compared, is_time};
 use crate::goals::{Goal, Verdict};
 use anyhow::{Context, Result};
 use duct::cmd;
@@ -29,6 +29,9 @@ const PREFACE: &str = include_str!("document/preface.md");
 
 /// The plots, with what each of them shows.
 const PLOTS: &str = include_str!("document/plots.md");
+
+/// The meaning of the figures' names.
+const NAMES: &str = include_str!("document/names.md");
 
 /// The targets, as columns of the goals' table.
 const TARGETS: [Target; 2] = [Target::Gnu, Target::None];
@@ -128,6 +131,7 @@ impl Document {
         text.push_str(&self.goals());
         text.push_str(plots);
         text.push_str(&forks::text(&self.figures));
+        text.push_str(NAMES);
         for cpu in Cpu::ALL {
             text.push_str(&self.times(cpu));
         }
@@ -177,12 +181,15 @@ impl Document {
         text
     }
 
-    /// Our times beside Linux's.
+    /// Our times beside Linux's. Frames and bytes are in the table of [`counts`](Self::counts).
     fn times(&self, cpu: Cpu) -> String {
         let ours = Origin { source: Source::Kernel(Target::Gnu), cpu, clock: Clock::Host };
         let linux = Origin { source: Source::Linux, ..ours };
         let mut text = String::new();
-        let standing = self.figures.of_origin(ours).filter(|figure| plain_name(&figure.name).is_none());
+        let standing = self
+            .figures
+            .of_origin(ours)
+            .filter(|figure| plain_name(&figure.name).is_none() && is_time(figure));
         for figure in standing {
             let cell_of =
                 |origin: Origin, figure| spread_cell(figure, self.figures.spread(origin, &figure.name));
@@ -208,10 +215,11 @@ impl Document {
         };
         let origin = Origin { source: Source::Kernel(Target::Gnu), cpu, clock };
         let mut text = String::new();
-        for figure in self.figures.of_origin(origin) {
+        let shown = |figure: &&Figure| clock == Clock::Instructions || is_time(figure);
+        for figure in self.figures.of_origin(origin).filter(shown) {
             let plain = plain_name(&figure.name).and_then(|name| self.figures.find(origin, name));
             let Some(plain) = plain.filter(|plain| plain.median != figure.median) else { continue };
-            // A ratio to zero says nothing.
+            // A ratio to zero has no meaning.
             let ratio = (plain.median != 0.0).then(|| number(figure.median / plain.median));
             let ratio = ratio.unwrap_or_default();
             let unit = figure.unit.to_string();
@@ -221,8 +229,8 @@ impl Document {
             Clock::Host => "times",
             Clock::Instructions => "instructions",
         };
-        let heads = ["what", "unit", "so", "by default", "ratio"];
-        section(&format!("What the policies bring: {what}"), &heads, &text)
+        let heads = ["what", "unit", "with this change", "by default", "ratio"];
+        section(&format!("Effect of each policy: {what}"), &heads, &text)
     }
 
     fn other_target(&self) -> String {
@@ -291,7 +299,7 @@ fn line(text: &mut String, cells: &[&str]) {
 /// QEMU cannot be started.
 pub(crate) fn emulator() -> Result<String> {
     let version =
-        cmd!(Tool::Qemu.executable(), "--version").read().context("cannot ask QEMU for its version")?;
+        cmd!(Tool::Qemu.executable(), "--version").read().context("cannot get the version of QEMU")?;
     Ok(version.lines().next().unwrap_or_default().to_owned())
 }
 
@@ -354,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_has_a_value_for_each_target_and_says_if_it_is_not_met() {
+    fn a_goal_has_a_value_for_each_target_and_is_marked_if_it_is_not_met() {
         let mut figures = counted(Target::Gnu, 75.0);
         figures.extend(counted(Target::None, 100.0));
         let text = document(figures).markdown();

@@ -18,6 +18,11 @@ pub(crate) fn compared(figure: &Figure) -> f64 {
     if figure.name.starts_with(KERNEL) { figure.min } else { figure.median }
 }
 
+/// Whether the figure is a time.
+pub(crate) const fn is_time(figure: &Figure) -> bool {
+    matches!(figure.unit, Unit::Ns | Unit::NsPerPage)
+}
+
 /// Combines the same figure of several rounds: the median of the medians, and the minimum of all
 /// runs.
 fn of_rounds(mut rounds: Vec<Figure>) -> Figure {
@@ -44,7 +49,7 @@ pub(crate) enum Source {
     Linux,
     /// The bare program in the emulator
     Floor,
-    /// A runtime on this machine, without an emulator; the figure's name says which
+    /// A runtime on this machine, without an emulator; the figure's name contains its name
     Host,
 }
 
