@@ -37,7 +37,7 @@ struct Guest {
     memory: Memory,
     /// Whether a page is released as soon as its last block is freed.
     is_eager: bool,
-    /// The length that was asked for and the fill byte of each block.
+    /// The requested length and the fill byte of each block.
     live: BTreeMap<u64, (u64, u8)>,
     fill: u8,
 }

@@ -2,7 +2,7 @@
 //!
 //! Each target runs in two ways. `cargo fuzz run NAME` searches for inputs that reach new code.
 //! `cargo xtask fuzz` needs no nightly toolchain and no C++ compiler: it runs inputs that are
-//! pseudorandom numbers from a seed, as many as asked for, the same on every machine. The folder's
+//! pseudorandom numbers from a seed, as many as requested, the same on every machine. The folder's
 //! `README.md` has the commands.
 
 #![expect(clippy::cast_possible_truncation, reason = "the bytes of an input are numbers of any width")]
@@ -39,7 +39,7 @@ static HEAP: CountingHeap = CountingHeap::new();
 /// A fuzz target.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// The name, by which `cargo fuzz run` knows it too.
+    /// The name, which is also that for `cargo fuzz run`.
     pub name: &'static str,
     /// Runs the target with one input.
     ///

@@ -110,7 +110,7 @@ static void allocate_aligned(struct slot *slot, size_t size)
 {
     unsigned char *block = aligned_alloc(ALIGNMENT, (size / ALIGNMENT + 1) * ALIGNMENT);
     if ((uintptr_t)block % ALIGNMENT != 0)
-        fail("a block is not where it was asked for");
+        fail("a block is not aligned as requested");
     take(slot, block, size);
 }
 

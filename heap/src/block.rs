@@ -1,4 +1,4 @@
-//! A block that was allocated, as it is passed from the books to the call that asked for it.
+//! A block that was allocated, as it is passed from the books to the call that requested it.
 
 use core::ops::Range;
 

@@ -63,7 +63,7 @@ pub enum Reason {
     /// Because the kernel is ending.
     End,
     /// Because memory was discarded, and it may cache translations to it. No code sends such an
-    /// interrupt: `palimpsest_paging::AddressSpace` says why none is necessary.
+    /// interrupt: docs/architecture.md states why none is necessary.
     Discard,
 }
 

@@ -90,7 +90,7 @@ pub fn stop() -> Interrupted {
     }
 }
 
-/// Handles an interrupt that [`start`] asked for, or that another CPU has sent. Returns false for
+/// Handles an interrupt that [`start`] requested, or that another CPU has sent. Returns false for
 /// any other.
 pub(crate) fn handle(vector: u64) -> bool {
     if vector == u64::from(NMI_VECTOR) {

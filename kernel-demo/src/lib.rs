@@ -2,7 +2,7 @@
 //!
 //! This library boots by PVH or Multiboot2, initializes memory and exceptions, and calls the `main`
 //! of the program that links it, with a [`Machine`]. There are no processes and no user mode, and
-//! interrupts are disabled unless a test asks for them. It shows how little a kernel needs in order
+//! interrupts are disabled unless a test enables them. It shows how little a kernel needs in order
 //! to use `palimpsest-paging`: a frame pool, one [`Space`](memory::Space), and one call in the
 //! page-fault handler.
 //!

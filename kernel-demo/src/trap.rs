@@ -1,4 +1,4 @@
-//! Exceptions: a page fault in a region is resolved, an interrupt that `interrupts` asked for is
+//! Exceptions: a page fault in a region is resolved, an interrupt that `interrupts` requested is
 //! counted, and every other exception ends the kernel.
 //!
 //! `palimpsest_paging` has the entry of page faults, which calls `page_fault`. For all other
@@ -46,7 +46,7 @@ struct TrapFrame {
 }
 
 /// Handles an exception or an interrupt. The stubs call it. It returns only after an interrupt that
-/// was asked for.
+/// was requested.
 extern "sysv64" fn dispatch(frame: &TrapFrame) {
     if interrupts::handle(frame.vector) {
         return;
@@ -59,7 +59,7 @@ extern "sysv64" fn dispatch(frame: &TrapFrame) {
             Place(frame)
         )),
         None => die(format_args!(
-            "interrupt {} that the kernel did not ask for, at {}",
+            "interrupt {} that the kernel did not request, at {}",
             frame.vector,
             Place(frame)
         )),

@@ -1,9 +1,9 @@
 //! Prepares Wasm guests on the build machine, for engines that load them with
 //! [`Module::from_prepared`].
 //!
-//! The build script of a kernel or of firmware calls [`prepare`], as `cargo xtask prepare` does.
-//! No limits apply here, because the engine that loads a file compares what was counted with its
-//! limits. Beyond the proposals of WebAssembly 2.0 without vectors, a file asks for those that the
+//! The build script of a kernel or of firmware calls [`prepare`], as `cargo xtask prepare` does. No
+//! limits apply here, because the engine that loads a file compares what was counted with its
+//! limits. Beyond the proposals of WebAssembly 2.0 without vectors, a file requires those that the
 //! guest uses. So engines that leave out vectors or 64-bit memories load it.
 //!
 //! # Examples

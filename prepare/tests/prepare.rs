@@ -1,4 +1,4 @@
-//! What a prepared guest asks of the engine that loads it.
+//! What a prepared guest requires of the engine that loads it.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
@@ -16,7 +16,7 @@ fn load(text: &str, features: Features) -> Result<Module, ModuleError> {
 }
 
 #[test]
-fn a_guest_asks_only_for_the_extensions_that_it_uses() {
+fn a_guest_requires_only_the_extensions_that_it_uses() {
     let extensions = [
         (Features::SIMD, "(module (func (drop (v128.const i64x2 1 2))))"),
         (Features::MEMORY64, "(module (memory i64 1))"),

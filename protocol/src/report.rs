@@ -49,7 +49,7 @@ pub struct Report {
     /// The time of all calls of a program, in nanoseconds.
     #[serde(deserialize_with = "Option::deserialize")]
     pub nanoseconds_to_run: Option<u64>,
-    /// The forks of a program, if the request asked for some.
+    /// The forks of a program, if the request had some.
     #[serde(deserialize_with = "Option::deserialize")]
     pub forks: Option<ForksReport>,
     /// Of a program: the fuel used so far, and the frames resident then.

@@ -82,7 +82,7 @@ pub struct Run {
     /// Which function is called, and by whom.
     pub entry: Entry,
     /// The arguments of the function or of the program, as the user typed them. The kernel parses
-    /// them, because only the kernel knows the function's type.
+    /// them, because only the kernel has the function's type.
     pub arguments: Vec<String>,
     /// The guest's environment: names and values.
     pub environment: Vec<(String, String)>,

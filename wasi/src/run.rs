@@ -1,4 +1,4 @@
-//! Runs programs: the application ABI of WASI, which says what an embedder calls.
+//! Runs programs: the application ABI of WASI, which defines what an embedder calls.
 //!
 //! A *command* exports `_start`, which is called once. A *reactor* exports `_initialize`, which is
 //! called before its other exports.

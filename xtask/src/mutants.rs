@@ -7,7 +7,7 @@
 //! runs one CPU at a time, and checks no more than that nothing stale is used. So for races the
 //! tests of `tests/interleavings` must fail, and for the rest those of
 //! `paging/tests/regions/cpus.rs`. What the engine does is noticed by its own tests, which record
-//! what a store reports. A test checks that the lines are where the list says.
+//! what a store reports. A test checks that each line of the list is in its file.
 
 mod list;
 
@@ -143,7 +143,7 @@ impl Mutant {
     }
 }
 
-/// Copies the files that git knows.
+/// Copies the files that git tracks.
 fn copy_sources(workspace: &Workspace, copy: &Path) -> Result<()> {
     let files =
         cmd!("git", "ls-files").dir(workspace.root()).read().context("git does not list the files")?;

@@ -33,7 +33,7 @@ pub(crate) use program::Name;
 pub(crate) use snapshot::snapshot;
 pub(crate) use status::conclude;
 
-/// Runs what the options ask for. If the guest's call fails, the command fails without another
+/// Runs what the options select. If the guest's call fails, the command fails without another
 /// message.
 ///
 /// # Errors
@@ -93,7 +93,7 @@ fn report_skipped(skipped: &[Skipped]) {
     }
 }
 
-/// The virtual machine that the options ask for.
+/// The virtual machine that the options describe.
 pub(crate) fn machine(options: &RunOptions) -> Machine {
     Machine {
         memory_mib: options.memory,

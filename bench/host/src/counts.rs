@@ -55,7 +55,7 @@ pub(crate) fn linux(peers: &Peers) -> Result<(Figures, Reference)> {
     let mut figures = pages.figures;
     figures.extend(wasm.figures);
     let reference = Reference {
-        date: cmd!("date", "+%F").read().context("cannot ask for the date")?,
+        date: cmd!("date", "+%F").read().context("cannot get the date")?,
         kernel,
         emulator: emulator()?,
         cpu: CPU.to_string(),

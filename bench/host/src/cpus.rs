@@ -21,7 +21,7 @@ use std::fmt;
 /// The page of the documentation, from the repository's root.
 const PAGE: &str = "docs/several-cpus.md";
 
-/// What the page says before the tables.
+/// The text of the page before the tables.
 const PREFACE: &str = include_str!("document/cpus.md");
 
 /// The machines.

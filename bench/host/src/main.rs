@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what the options ask for. A failed comparison with the baseline makes the command fail.
+/// Does what the options select. A failed comparison with the baseline makes the command fail.
 ///
 /// # Errors
 /// Something is missing and may not be installed; the kernel or a peer does not build, run or

@@ -90,7 +90,7 @@ impl CpuChoice {
 /// Whether the runtimes of this machine are measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum HostRuntimes {
-    /// They are not asked for
+    /// They are not requested
     LeftOut,
     /// They are, where they have been built
     Measured,

@@ -1,7 +1,7 @@
 //! The plots of the documentation, as SVG files.
 //!
 //! The ground is white and the text dark, so that a plot is readable on light and dark pages. A
-//! title says what is drawn and which direction is better. Lines that coincide stay visible: the
+//! title states what is drawn and which direction is better. Lines that coincide stay visible: the
 //! lower one is wider and paler. A plot whose figures were not measured is not written. Where an
 //! axis is logarithmic, exponents are drawn and labelled as what they stand for. What a plot shows
 //! is explained in `document/plots.md`.

@@ -1,10 +1,10 @@
 //! From the first instruction after the loader to the first Rust function.
 //!
 //! A PVH loader (`qemu -kernel`) finds `boot_entry` in a note. It jumps there in 32-bit protected
-//! mode, without paging and with interrupts off. The linker knows all addresses, so the page tables
-//! are complete in the file. They map [`MAPPED_BYTES`] at their own addresses, except for the first
-//! 2 MiB, and stay active. When Rust is entered, `.bss` is zeroed, and CR0.WP and EFER.NXE are set,
-//! as Palimpsest requires.
+//! mode, without paging and with interrupts off. The linker computes all addresses, so the page
+//! tables are complete in the file. They map [`MAPPED_BYTES`] at their own addresses, except for
+//! the first 2 MiB, and stay active. When Rust is entered, `.bss` is zeroed, and CR0.WP and
+//! EFER.NXE are set, as Palimpsest requires.
 
 use core::arch::global_asm;
 

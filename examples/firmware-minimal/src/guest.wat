@@ -1,4 +1,4 @@
-;; Asks the host for a number, and adds one that is in its memory.
+;; Requests a number of the host, and adds one that is in its memory.
 (module
   (import "host" "double" (func $double (param i32) (result i32)))
   (memory 1)

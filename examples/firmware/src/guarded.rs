@@ -64,18 +64,18 @@ pub(crate) fn check(fixed: &Fixed, checks: &mut Checks) -> Result<(), Box<dyn Er
         let found = (ended, changed(&pages), is_refused);
         checks.equal(name, found, (Some(LentPageTouched { offset }), 0, true));
     }
-    checks.equal("calls of the host after a touch", TOLD.load(Ordering::Relaxed), 0);
+    checks.equal("calls of the host after a touch", REPORTED.load(Ordering::Relaxed), 0);
     Ok(())
 }
 
 /// Calls of the host function, which no guest makes after it has touched the page.
-static TOLD: AtomicU32 = AtomicU32::new(0);
+static REPORTED: AtomicU32 = AtomicU32::new(0);
 
 /// Instantiates the guest and lends page 1 of its memory, as hardware has filled it.
 fn lend(engine: &Engine, module: &Module) -> Result<(Store<()>, Instance, GuardedPages), Box<dyn Error>> {
     let mut linker = Linker::new();
-    linker.func_wrap("host", "tell", |_: i32| {
-        TOLD.fetch_add(1, Ordering::Relaxed);
+    linker.func_wrap("host", "report", |_: i32| {
+        REPORTED.fetch_add(1, Ordering::Relaxed);
     })?;
     let mut store = Store::new(engine, ());
     let instance = linker.instantiate(&mut store, module)?;

@@ -48,7 +48,8 @@ pub(crate) fn run(checks: &mut Checks) -> Result<(), Box<dyn Error>> {
     lending::check_memories(&fixed, checks)
 }
 
-/// Lets the memory protection unit guard lent pages, where the example knows one.
+/// Lets the memory protection unit guard lent pages, on machines for which the example has a
+/// driver.
 fn guarded(fixed: Fixed) -> Fixed {
     #[cfg(all(target_arch = "arm", feature = "guard"))]
     let fixed = crate::machine::mpu::guard(fixed);

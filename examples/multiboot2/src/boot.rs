@@ -2,8 +2,8 @@
 //!
 //! GRUB finds `boot_entry` in the Multiboot2 header. It jumps there in 32-bit protected mode,
 //! without paging and with interrupts off, with a magic number in EAX and the address of the boot
-//! information in EBX. The linker knows all addresses, so the page tables are complete in the file.
-//! They map the first [`MAPPED_BYTES`] of physical memory three times:
+//! information in EBX. The linker computes all addresses, so the page tables are complete in the
+//! file. They map the first [`MAPPED_BYTES`] of physical memory three times:
 //!
 //! | at | for |
 //! | --- | --- |

@@ -1,1 +1,1 @@
-//! Empty: cargo wants a target in every package.
+//! Empty: cargo requires a target in every package.

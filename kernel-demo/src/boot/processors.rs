@@ -88,7 +88,7 @@ pub(super) unsafe fn read(root: AcpiRoot) -> Result<Processors, ProcessorsError>
     Ok(processors)
 }
 
-/// The address at which the boot page tables map `at`, as the crate wants it.
+/// The address at which the boot page tables map `at`, in the type that the crate takes.
 fn identity(at: PhysAddr) -> usize {
     VirtAddr::new(at.as_u64()).as_ptr::<u8>().addr()
 }

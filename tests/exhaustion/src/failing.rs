@@ -17,7 +17,7 @@ pub enum Failure {
     Never,
 }
 
-/// An allocator that counts what another one allocates, and fails when it is told to.
+/// An allocator that counts what another one allocates, and fails when a test requests it.
 ///
 /// It is meant for one thread: [`arm`](Self::arm) counts the allocations of all threads.
 #[derive(Debug)]

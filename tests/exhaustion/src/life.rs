@@ -28,7 +28,7 @@ const SLICE: u64 = 300;
 /// Why a life ended early.
 #[derive(Debug, Error)]
 pub enum End {
-    /// The heap had no room, and the engine said so.
+    /// The heap had no room, and the engine reported it.
     #[error("out of heap while {doing}")]
     OutOfHeap {
         /// The step of the script.

@@ -93,7 +93,7 @@ impl Cpu {
         self.machine.cpus.migrate(&self.machine.seat, self);
     }
 
-    /// Whether another CPU has asked this one for frames of the account since the last call.
+    /// Whether another CPU has requested frames of the account from this one since the last call.
     pub(crate) fn take_wanted(&self) -> bool {
         self.machine.cpus.take_wanted(self) && self.machine.seat.take_wanted()
     }

@@ -4,7 +4,7 @@
 //! get. In its boot it takes turns with an honest neighbour, both metered, on a machine whose timer
 //! interrupts them all the time. [`duel`] runs the two and judges:
 //!
-//! 1. The attack ends as its row says, each time that it is repeated.
+//! 1. The attack ends as its row requires, each time that it is repeated.
 //! 2. The neighbour's results are right, it keeps its pages, and it does at least 80 % of the work
 //!    that it does next to an honest guest in the same time.
 //! 3. No turn is longer than a slice and the bound of the attack's [`Cause`](attack::Cause).

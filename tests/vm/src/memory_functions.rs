@@ -30,7 +30,7 @@ unsafe extern "C" {
     fn strlen(text: *const c_char) -> usize;
 }
 
-// The tests call through opaque pointers, because the compiler knows these functions and would
+// The tests call through opaque pointers, because the compiler recognises these functions and would
 // change the arguments or omit the call.
 type Set = unsafe extern "C" fn(*mut c_void, c_int, usize) -> *mut c_void;
 type Copy = unsafe extern "C" fn(*mut c_void, *const c_void, usize) -> *mut c_void;

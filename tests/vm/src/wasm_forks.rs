@@ -67,7 +67,7 @@ fn thousand_forks(checks: &mut Checks, machine: &Machine) {
     let instance = linker.instantiate(&mut store, &module).expect("the guest links");
     let mut source = Program::new(store, instance);
     source.must::<(), ()>("initialize", ());
-    checks.equal("the guest wants a snapshot", source.store.take_snapshot_ready(), true);
+    checks.equal("the guest is ready for a snapshot", source.store.take_snapshot_ready(), true);
     let resident = source.residency().resident_frames;
     let snapshot = source.store.snapshot(instance).expect("the store is idle");
     let start = Accounts::of(machine);

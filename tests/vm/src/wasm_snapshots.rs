@@ -168,7 +168,7 @@ fn sink(bytes: &mut Vec<u8>) -> impl FnMut(&[u8]) -> Result<(), palimpsest_engin
     }
 }
 
-/// Asks for the Wasm pages that were written and accessed.
+/// Checks the Wasm pages that were written and accessed.
 fn written(checks: &mut Checks, machine: &Machine) {
     commit_nothing_ahead(machine);
     let mut guest = Guest::start(&module(&snapshotting(machine, 100), guest!("forks")));

@@ -67,11 +67,11 @@ fn memory_strategy(checks: &mut Checks, machine: &Machine) {
     let mut program = written(machine);
     let memory = program.memory();
     memory.set_strategy(&mut program.store, Strategy::ZeroNow);
-    checks.equal("retained, says the import", program.must::<_, u32>("clear", (0_u32, 1_u32)), 1);
+    checks.equal("the import reports: retained", program.must::<_, u32>("clear", (0_u32, 1_u32)), 1);
     checks.equal("resident frames", program.residency().resident_frames, 64);
     checks.equal("what the guest reads", program.must::<_, u32>("load", 0_u32), 0);
     memory.set_strategy(&mut program.store, Strategy::Decommit);
-    checks.equal("released, says the import", program.must::<_, u32>("clear", (0_u32, 1_u32)), 0);
+    checks.equal("the import reports: released", program.must::<_, u32>("clear", (0_u32, 1_u32)), 0);
     checks.equal("resident frames then", program.residency().resident_frames, 48);
     checks.equal("frames released", program.residency().frames_released, 16);
 }

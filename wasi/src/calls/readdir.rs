@@ -18,8 +18,8 @@ use crate::{
 /// have higher numbers than it.
 const FIRST_ENTRY: u64 = ROOT + 1;
 
-/// Fills the buffer with entries. The last one may be truncated, from which the guest knows that
-/// the listing continues.
+/// Fills the buffer with entries. The last one may be truncated, which shows the guest that the
+/// listing continues.
 pub(crate) fn fd_readdir(
     wasi: &mut Wasi,
     memory: &mut GuestMemory<'_>,

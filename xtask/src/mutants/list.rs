@@ -519,7 +519,7 @@ pub(super) const RACES: [Mutant; 11] = [
 ];
 
 /// Those that the tests of the engine must notice: what a store reports on several CPUs, when it
-/// looks for requests, and what the address space hears of it.
+/// looks for requests, and what is reported to the address space.
 pub(super) const ENGINE: [Mutant; 46] = [
     // Reports of calls.
     Mutant {
@@ -746,7 +746,7 @@ pub(super) const ENGINE: [Mutant; 46] = [
         original: "|caller: Caller<'_, StoreState<T>>| caller.data().refuse_lost())",
         replacement: "|_: Caller<'_, StoreState<T>>| Ok::<(), Error>(()))",
     },
-    // What the address space hears.
+    // Reports to the address space.
     Mutant {
         name: "entering-reaches-the-space",
         file: "backing/paged.rs",

@@ -1,6 +1,6 @@
 //! Finds the English in a source file: comments, string literals, names, and Markdown.
 //!
-//! The scanner knows enough of each language to distinguish a comment from a string. It does not
+//! The scanner parses enough of each language to distinguish a comment from a string. It does not
 //! check that a file is well-formed.
 
 use std::borrow::Cow;

@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(of_imports(both).len(), 2);
     }
 
-    /// Returns what the validator of the engine says about a module.
+    /// Returns the message of the engine's validator about a module.
     fn invalid(text: &str) -> String {
         let module = wat::parse_str(text).expect("the text is a module");
         let features = wasmparser::WasmFeatures::WASM2;

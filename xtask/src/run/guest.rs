@@ -34,7 +34,7 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, file: &Path) -> R
 /// # Errors
 /// - The file is not a module.
 /// - There are arguments without a function, and the file is not a program.
-/// - Forks are asked for without a function, or with other arguments than their number.
+/// - Forks are requested without a function, or with other arguments than their number.
 /// - The directory or the input that the options name cannot be read.
 pub(crate) fn file_job(options: &RunOptions, file: &Path) -> Result<Job> {
     let module = guest::load(file)?;

@@ -43,7 +43,7 @@ pub(crate) fn guard(fixed: Fixed) -> Fixed {
     fixed
 }
 
-/// The unit, with as many regions as `MPU_TYPE` says.
+/// The unit, with the number of regions in `MPU_TYPE`.
 #[derive(Debug)]
 struct Mpu {
     regions: usize,

@@ -1,9 +1,9 @@
 //! Steps over a load or store that the memory protection unit has stopped.
 //!
 //! A store is left out, and a load gets zeros. The interpreter accesses a guest's memory byte by
-//! byte as far as the compiler knows, so these are loads and stores of the core's registers, which
-//! may be unaligned, and `memcpy` and its like add those of several registers. Encodings are those
-//! of the ARMv7-M Architecture Reference Manual, chapters A5 and A7.
+//! byte from the compiler's view, so these are loads and stores of the core's registers, which may
+//! be unaligned, and `memcpy` and its like add those of several registers. Encodings are those of
+//! the ARMv7-M Architecture Reference Manual, chapters A5 and A7.
 
 /// The registers of the interrupted code, as the exception and the entry of the handler have saved
 /// them.

@@ -92,7 +92,7 @@ pub(crate) enum Failure {
 /// The verdict on a run of a stream with this many directives: its totals.
 ///
 /// # Errors
-/// The run failed, as [`Failure`] says.
+/// The run failed, for the reason in [`Failure`].
 pub(crate) fn judge(run: &Run, directives: u32) -> Result<&str, Failure> {
     if let Ended::Badly(how) = &run.ended {
         return Err(Failure::Ended(how.clone()));

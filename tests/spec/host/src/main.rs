@@ -49,7 +49,7 @@ const HOST_PROGRAM: [&str; 2] = ["--package=palimpsest-spec", "--bin=spec-host"]
 /// and the firmware 15.
 const TIME_LIMIT: Duration = Duration::from_secs(400);
 
-/// Where the firmware expects the stream, as its linker script says.
+/// Where the firmware expects the stream, as in its linker script.
 const STREAM_ADDRESS: &str = "0x88000000";
 
 /// How much of a run is shown.

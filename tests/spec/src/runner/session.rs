@@ -118,7 +118,8 @@ impl<'a> Session<'a> {
         self.instances.get(name).ok_or_else(|| Failure::NoInstance { name: name.map(Box::from) })
     }
 
-    /// Calls a function. The inner result is the call's own, the outer one says why there was none.
+    /// Calls a function. The inner result is the call's own, the outer one is the reason why there
+    /// was none.
     fn invoke(&mut self, invoke: &Invoke<'_>) -> Result<Result<Vec<Val>, Error>, Failure> {
         let no_export = || Failure::NoExport { name: invoke.func.into() };
         let instance = self.instance(invoke.instance)?;

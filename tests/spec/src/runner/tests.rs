@@ -47,8 +47,8 @@ fn last_failure(commands: Vec<Command<'_>>) -> Result<Option<String>, RunError> 
     let outcome = run_file(commands.into_iter().map(|command| (Expected::Pass, command)).collect())?;
     assert!(outcome.totals.failed <= 1, "{:?}", outcome.failures);
     let failure = outcome.failures.into_iter().next();
-    Ok(failure.and_then(|told| {
-        told.strip_prefix(&format!("FAILED wasm-v2/a.wast:{last}: ")).map(ToString::to_string)
+    Ok(failure.and_then(|line| {
+        line.strip_prefix(&format!("FAILED wasm-v2/a.wast:{last}: ")).map(ToString::to_string)
     }))
 }
 
@@ -172,8 +172,8 @@ fn a_listed_miss_is_counted_and_fails_once_it_passes() -> Result<(), RunError> {
         (Expected::KnownMiss, returns("five", &[], Pattern::I32(5))),
     ])?;
     assert_eq!((outcome.totals.known_misses, outcome.totals.failed, outcome.totals.passed), (1, 1, 0));
-    let told = "FAILED wasm-v2/a.wast:3: is listed as a known miss and passes: take it off the list";
-    assert_eq!(outcome.failures, [told]);
+    let expected = "FAILED wasm-v2/a.wast:3: is listed as a known miss and passes: take it off the list";
+    assert_eq!(outcome.failures, [expected]);
     Ok(())
 }
 

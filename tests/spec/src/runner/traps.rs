@@ -68,7 +68,7 @@ fn names(code: TrapCode) -> &'static [&'static str] {
         TrapCode::BadConversionToInteger => &["invalid conversion to integer"],
         TrapCode::StackOverflow => &["call stack exhausted"],
         TrapCode::BadSignature => &["indirect call type mismatch"],
-        // The specification knows no such traps.
+        // The specification defines no such traps.
         TrapCode::OutOfFuel | TrapCode::GrowthOperationLimited | TrapCode::OutOfSystemMemory => &[],
     }
 }

@@ -29,7 +29,7 @@ pub enum Expected {
     SoftFloatMiss,
 }
 
-/// What a directive asks for. A `wasm` is a binary module, a `message` what the specification calls
+/// What a directive requires. A `wasm` is a binary module, a `message` what the specification calls
 /// the failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command<'a> {

@@ -25,7 +25,7 @@ pub enum StreamError {
         /// Where the record ends.
         offset: usize,
     },
-    /// There were more or fewer directives than the end says.
+    /// There were more or fewer directives than the end states.
     #[error("the command stream announces {announced} directives and has {found}")]
     Miscounted {
         /// The number at the end.

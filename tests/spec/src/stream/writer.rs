@@ -50,7 +50,7 @@ impl Writer {
 
     fn record(&mut self, record: &Record<'_>) {
         self.bytes = postcard::to_extend(record, mem::take(&mut self.bytes))
-            .expect("every sequence knows its length, and a vector takes any number of bytes");
+            .expect("every sequence has a known length, and a vector takes any number of bytes");
     }
 }
 

@@ -53,7 +53,7 @@
       (drop (call $rename (i32.const 3) (i32.const 48) (i32.const 5) (i32.const 3) (i32.const 32) (i32.const 1)))
       (br $again)))
 
-  ;; Makes directories in each other through descriptors, until that is refused. Then asks for the
+  ;; Makes directories in each other through descriptors, until that is refused. Then requests the
   ;; longest path again and again.
   (func (export "deep") (local $fd i32) (local $next i32) (local $at i32)
     (local.set $fd (i32.const 3))

@@ -37,7 +37,7 @@ const TIB: i64 = 1 << 40;
 /// What a unit of the neighbour adds up to.
 const SUM: i64 = sum_of_unit().cast_signed();
 
-/// What a guest may get that asks for more of the heap than it may have.
+/// What a guest may get that requests more of the heap than it may have.
 const HEAP_IS_BOUNDED: Expected = OneOf(&[Returns(0), NotInstantiated, OutOfHeap]);
 
 /// All attacks. Each has a boot.

@@ -71,7 +71,7 @@ fn call(
     }
 }
 
-/// Calls the export that a reactor wants to be called before all others, if it exists.
+/// Calls the export of a reactor that must be called before all others, if it exists.
 pub(super) fn initialize(store: &mut Store<World>, instance: Instance) -> Result<(), RunError> {
     let Ok(func) = instance.get_typed_func::<(), ()>(&*store, INITIALIZE) else { return Ok(()) };
     func.call(store, ()).map_err(|cause| RunError::of_call(INITIALIZE, SliceError::Guest(cause)))
