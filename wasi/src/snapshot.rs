@@ -4,7 +4,6 @@
 //! Nothing is copied until one of them changes a file.
 
 use alloc::{
-    boxed::Box,
     string::{String, ToString},
     vec::Vec,
 };

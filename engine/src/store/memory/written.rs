@@ -80,6 +80,7 @@ impl Memory {
     ) {
         let mut ctx = ctx.as_context_mut().into_wasmi();
         ctx.data().touch();
+        // Takes back what is lent and no longer used, so that it is compared.
         let _ = self.first_lent(&ctx);
         let (record, size) = MemoryRecord::with_size(self, &ctx);
         let mut ranges = Ranges { page_size: record.ty().page_size(), pending: 0..0, visit };
