@@ -46,7 +46,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Setup => setup::install_everything(&workspace).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&workspace, &options),
-        Command::Snapshot(options) => run::snapshot(&workspace, &options),
+        Command::Snapshot(options) => run::snapshot::run(&workspace, &options),
         Command::Test(options) => test_runner::run(&workspace, &options),
         Command::Bench { words } => run_binary(&workspace, "bench-host", &words),
         Command::Prepare { words } => run_binary(&workspace, "palimpsest-prepare", &words),

@@ -10,7 +10,7 @@ pub(crate) mod allocators;
 pub(crate) mod churn;
 mod guest;
 mod program;
-mod snapshot;
+pub(crate) mod snapshot;
 mod status;
 mod table;
 mod tour;
@@ -30,7 +30,6 @@ use std::time::Duration;
 
 pub(crate) use guest::file_job;
 pub(crate) use program::Name;
-pub(crate) use snapshot::snapshot;
 pub(crate) use status::conclude;
 
 /// Runs what the options select. If the guest's call fails, the command fails without another
@@ -59,13 +58,13 @@ fn require(workspace: &Workspace, options: &RunOptions) -> Result<()> {
 ///
 /// # Errors
 /// The directory or the file cannot be read.
-fn with_world(mut job: Job, options: &RunOptions) -> Result<Job> {
+pub(crate) fn with_world(mut job: Job, options: &RunOptions) -> Result<Job> {
     job.run.environment.clone_from(&options.env);
     job.run.limits.clone_from(&options.limit);
     job.run.snapshot = options.forks.map(SnapshotUse::Forks);
     if let Some(path) = &options.from {
-        let snapshot = fs::read(path);
-        job.snapshot = Some(snapshot.with_context(|| format!("cannot read {}", path.display()))?);
+        let remedy = || format!("cannot read {0}; write it with `cargo xtask snapshot {0}`", path.display());
+        job.snapshot = Some(fs::read(path).with_context(remedy)?);
         job.run.snapshot = Some(SnapshotUse::Read);
     }
     if let Some(directory) = &options.dir {
@@ -113,4 +112,21 @@ fn write_json(options: &RunOptions, report: &impl Serialize) -> Result<()> {
     let Some(path) = &options.json else { return Ok(()) };
     let json = serde_json::to_string_pretty(report).expect("a report has string keys and finite depth");
     fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palimpsest_host::protocol::Entry;
+
+    #[test]
+    fn a_snapshot_that_is_missing_is_an_error_with_the_command_that_writes_it() -> Result<()> {
+        let words = ["--program", "quickjs", "--from", "no/such/file"].map(Into::into);
+        let job = Job::new(Vec::new(), Entry::Call { invoke: None });
+        let error = with_world(job, &RunOptions::parse(words)?).expect_err("the file is missing");
+        let text = format!("{error:#}");
+        let expected = "cannot read no/such/file; write it with `cargo xtask snapshot no/such/file`: ";
+        assert!(text.starts_with(expected), "{text}");
+        Ok(())
+    }
 }

@@ -8,11 +8,10 @@ use palimpsest_host::boot::Session;
 use palimpsest_host::protocol::{Outcome, Report};
 use wasmparser::{Import, Parser, Payload, TypeRef};
 
-/// Returns lines about the last run of the session, none if the guest was run.
-pub(super) fn of_run(session: &Session, module: &[u8]) -> Vec<String> {
-    match session.answer::<Report>() {
-        Ok(Report { outcome: Outcome::Error, error: Some(error), .. }) => of_error(&error, module),
-        Ok(_) | Err(_) => Vec::new(),
+/// Prints lines about the last run of the session, none if the guest was run.
+pub(super) fn print(session: &Session, module: &[u8]) {
+    if let Ok(Report { outcome: Outcome::Error, error: Some(error), .. }) = session.answer() {
+        of_error(&error, module).iter().for_each(|advice| eprintln!("{advice}"));
     }
 }
 
@@ -31,11 +30,26 @@ pub(crate) fn of_error(error: &str, module: &[u8]) -> Vec<String> {
             "raise the limit with `--limit {name}=VALUE`, and the machine's memory with `--memory MIB`"
         )];
     }
+    if SNAPSHOTS.iter().any(|message| error.contains(message)) {
+        return vec![
+            "write the file of `--from` again, with `cargo xtask snapshot FILE` of this repository"
+                .to_owned(),
+        ];
+    }
     if error.contains("out of heap") {
         return vec!["give the machine more memory with `--memory MIB`".to_owned()];
     }
     Vec::new()
 }
+
+/// Parts of the messages about a snapshot that is damaged, or of something else.
+const SNAPSHOTS: [&str; 5] = [
+    "not a snapshot",
+    "the snapshot has version",
+    "the snapshot is damaged",
+    "the snapshot is of the module",
+    "the snapshot is malformed",
+];
 
 /// A proposal that the engine does not support.
 struct Proposal {

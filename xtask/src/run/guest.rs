@@ -22,9 +22,7 @@ pub(super) fn run(workspace: &Workspace, options: &RunOptions, file: &Path) -> R
     let session = Session::new(workspace, options.target, Image::KERNEL)?;
     let ending = job.boot_aloud(&session, machine(options))?;
     let status = conclude(&session, options, &ending)?;
-    for advice in advice::of_run(&session, guest::binary(&job.module)) {
-        eprintln!("{advice}");
-    }
+    advice::print(&session, guest::binary(&job.module));
     Ok(status)
 }
 

@@ -1,9 +1,9 @@
 //! Runs a program that is fetched or built first, or compares several runs of it.
 
-use super::{allocators, churn};
+use super::{advice, allocators, churn};
 use super::{conclude, machine, require, with_world, write_json};
 use crate::cli::RunOptions;
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use palimpsest_guest_recipes::guest::Program;
 use palimpsest_guest_recipes::programs::{Programs, Single};
@@ -42,8 +42,11 @@ pub(crate) enum Name {
 /// # Errors
 /// As [`run`](super::run); or a program does not compile, or a comparison fails.
 pub(super) fn run(workspace: &Workspace, options: &RunOptions, name: Name) -> Result<ExitCode> {
-    if options.forks.is_some() || options.from.is_some() {
+    if options.forks.is_some() {
         check_has_point(name)?;
+    }
+    if options.from.is_some() {
+        check_can_continue(name)?;
     }
     require(workspace, options)?;
     let programs = Programs { workspace, policy: options.setup.missing_policy() };
@@ -87,12 +90,26 @@ fn check_has_point(name: Name) -> Result<()> {
     )
 }
 
+/// Checks that the program is the one that `cargo xtask snapshot` initializes.
+///
+/// # Errors
+/// It is another one.
+fn check_can_continue(name: Name) -> Result<()> {
+    ensure!(
+        name == Name::Quickjs,
+        "`--from` continues QuickJS, which `cargo xtask snapshot` has initialized: use `--program quickjs`"
+    );
+    Ok(())
+}
+
 fn run_single(programs: &Programs<'_>, options: &RunOptions, single: Single) -> Result<Option<ExitCode>> {
     let Some(job) = programs.job(single, &options.more_arguments)? else { return Ok(None) };
     let job = with_world(job, options)?;
     let session = session(programs, options)?;
     let ending = job.boot_aloud(&session, machine(options))?;
-    conclude(&session, options, &ending).map(Some)
+    let status = conclude(&session, options, &ending)?;
+    advice::print(&session, &job.module);
+    Ok(Some(status))
 }
 
 fn run_churn(programs: &Programs<'_>, options: &RunOptions) -> Result<Option<ExitCode>> {
@@ -135,5 +152,12 @@ mod tests {
         }
         let error = check_has_point(Name::Python).expect_err("it is a command").to_string();
         assert!(error.contains("--program python") && error.contains("`_start`"), "{error}");
+    }
+
+    #[test]
+    fn only_the_program_that_is_snapshotted_can_continue() {
+        for name in Name::value_variants() {
+            assert_eq!(check_can_continue(*name).is_ok(), *name == Name::Quickjs, "{name:?}");
+        }
     }
 }

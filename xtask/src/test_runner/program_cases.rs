@@ -6,13 +6,15 @@
 //! that is a failure.
 
 use super::vm::patience;
-use crate::run::{allocators, churn};
-use anyhow::{Context, Result, ensure};
+use crate::cli::RunOptions;
+use crate::run::{advice, allocators, churn, snapshot, with_world};
+use anyhow::{Context, Result, bail, ensure};
 use palimpsest_guest_recipes::guest::{Allocator, Guest, Program};
 use palimpsest_guest_recipes::node;
 use palimpsest_guest_recipes::programs::{Programs, Single};
 use palimpsest_host::archive::pack_files;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
+use palimpsest_host::job::Job;
 use palimpsest_host::kernel::{Image, Target};
 use palimpsest_host::progress::Progress;
 use palimpsest_host::protocol::SnapshotUse;
@@ -22,6 +24,8 @@ use palimpsest_host::setup::MissingPolicy;
 use palimpsest_host::tally::{Tally, Timed};
 use palimpsest_host::workers;
 use palimpsest_host::workspace::Workspace;
+use std::ffi::OsString;
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// The time limit of a program on one CPU.
@@ -271,21 +275,44 @@ fn thousand_forks(bench: &Bench<'_>) -> Result<Option<()>> {
     Ok(Some(()))
 }
 
-/// Checks that QuickJS prints the same if it is initialized in one machine and evaluates the script
-/// in another one.
+/// Checks that QuickJS prints the same if `cargo xtask snapshot` initializes it in one machine and
+/// `cargo xtask run --from` evaluates the script in another one. A damaged file and one of another
+/// module are refused, with the command that writes a new one.
 fn migration(bench: &Bench<'_>) -> Result<Option<()>> {
     const SCRIPT: &str = "print([1, 2, 3].map(n => n * n).join('-'), typeof fork);";
     let words = ["-e".to_owned(), SCRIPT.to_owned()];
-    let Some(mut job) = bench.programs.job(Single::QuickJs, &words)? else { return Ok(None) };
+    let Some(job) = bench.programs.job(Single::QuickJs, &words)? else { return Ok(None) };
+    let Some(source) = bench.programs.job(Single::QuickJs, &[])? else { return Ok(None) };
     let stayed = Recording::make(&bench.session, bench.machine(), &job)?.successful()?;
-    job.run.snapshot = Some(SnapshotUse::Write);
-    let snapshot = Recording::make(&bench.session, bench.machine(), &job)?.successful()?;
-    let (bytes, frames) = (snapshot.output.len() as u64, stayed.report.sum(|memory| memory.resident_frames));
-    ensure!(bytes <= frames * FRAME_BYTES + 4096, "the snapshot has {bytes} bytes for {frames} frames");
-    job.snapshot = Some(snapshot.output);
-    job.run.snapshot = Some(SnapshotUse::Read);
-    let moved = Recording::make(&bench.session, bench.machine(), &job)?.successful()?;
-    same(&moved.output, &stayed.output)?;
+    let file = bench.session.directory().join("quickjs.snapshot");
+    snapshot::write(&bench.session, bench.machine(), source, &file)?;
+    let mut bytes = fs::read(&file)?;
+    let frames = stayed.report.sum(|memory| memory.resident_frames);
+    let most_bytes = frames * FRAME_BYTES + 4096;
+    ensure!(bytes.len() as u64 <= most_bytes, "the snapshot has {} bytes for {frames} frames", bytes.len());
+    let from = ["--program".as_ref(), "quickjs".as_ref(), "--from".as_ref(), file.as_os_str()];
+    let options = RunOptions::parse(from.map(OsString::from))?;
+    let continued = |job: &Job| {
+        let job = with_world(job.clone(), &options)?;
+        Recording::make(&bench.session, bench.machine(), &job)?.successful()
+    };
+    same(&continued(&job)?.output, &stayed.output)?;
+    let refused = |job: &Job, message: &str| {
+        let Err(error) = continued(job) else { bail!("the snapshot was read, and not refused: {message}") };
+        let error = format!("{error:#}");
+        ensure!(error.contains(message), "not `{message}`, but: {error}");
+        let advice = advice::of_error(&error, &job.module);
+        ensure!(advice.concat().contains("`cargo xtask snapshot FILE`"), "{advice:?}");
+        Ok(())
+    };
+    let mut other = job.clone();
+    // A custom section without content.
+    other.module.extend(b"\0\x02\x01x");
+    refused(&other, "the snapshot is of the module")?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, &bytes)?;
+    refused(&job, "the snapshot is damaged")?;
     Ok(Some(()))
 }
 
