@@ -80,7 +80,7 @@ pub struct AddressSpace<P: Platform> {
 impl<P: Platform> AddressSpace<P> {
     /// Makes an address space over a window.
     ///
-    /// It takes one frame for the shared zero frame, three for the sink of each CPU, and one for
+    /// It takes one frame for the shared zero frame, five for the sink of each CPU, and one for
     /// the level-3 table of each 512 GiB that the window touches. It writes the root's entries for
     /// these tables once, here. A kernel with several roots must copy them, see
     /// [`root_entries`](Self::root_entries).
@@ -320,7 +320,7 @@ unsafe fn take_window<P: Platform>(
         supply.release(first);
         return Err(out_of_frames(1 + given));
     }
-    match take_sinks(cpus, &supply) {
+    match take_sinks(cpus, first.phys(), &supply) {
         Ok(sinks) => {
             // SAFETY: forwarded from this function's contract; the entries were just seen to be
             // unused.
@@ -338,10 +338,14 @@ unsafe fn take_window<P: Platform>(
 }
 
 /// Takes the frames of so many sinks. The error is the number of frames that the source had.
-fn take_sinks<S: FrameSource>(count: usize, supply: &Supply<'_, S>) -> Result<Vec<Sink>, u64> {
+fn take_sinks<S: FrameSource>(
+    count: usize,
+    zero: PhysFrame,
+    supply: &Supply<'_, S>,
+) -> Result<Vec<Sink>, u64> {
     let mut sinks = Vec::with_capacity(count);
     while sinks.len() < count {
-        match take_sink(supply) {
+        match take_sink(zero, supply) {
             Ok(sink) => sinks.push(sink),
             Err(given) => {
                 let given = sinks.len() as u64 * Sink::FRAMES + given;
@@ -354,11 +358,11 @@ fn take_sinks<S: FrameSource>(count: usize, supply: &Supply<'_, S>) -> Result<Ve
 }
 
 /// Takes the frames of a sink. The error is the number of frames that the source had.
-fn take_sink<S: FrameSource>(supply: &Supply<'_, S>) -> Result<Sink, u64> {
-    let taken: ArrayVec<ZeroedFrame, 3> = (0..3).map_while(|_| supply.take().ok()).collect();
+fn take_sink<S: FrameSource>(zero: PhysFrame, supply: &Supply<'_, S>) -> Result<Sink, u64> {
+    let taken: ArrayVec<ZeroedFrame, 5> = (0..5).map_while(|_| supply.take().ok()).collect();
     let given = taken.len() as u64;
     match taken.into_inner() {
-        Ok(frames) => Ok(Sink::new(supply.memory, frames)),
+        Ok(frames) => Ok(Sink::new(supply.memory, zero, frames)),
         Err(taken) => {
             taken.into_iter().for_each(|frame| supply.release(frame.into_frame()));
             Err(given)

@@ -45,13 +45,13 @@ use x86_64::structures::paging::{Page, PageTable, PageTableFlags, PageTableIndex
 
 pub(crate) use self::entry::EntryState;
 use self::entry::{
-    OWNED, SHARED, SINK, count_down, count_up, detach, frame_of, is_needed, occupancy, owns_table, state,
+    OWNED, SHARED, count_down, count_up, detach, frame_of, is_needed, occupancy, owns_table, state,
 };
 pub(crate) use self::leaf::PageBits;
 pub(crate) use self::resident::{Resident, Stale};
 pub(crate) use self::root::Roots;
 pub(crate) use self::shard::{ShardTables, TABLE_WORK};
-pub(crate) use self::sink::{Sink, SinkPlace};
+pub(crate) use self::sink::{LostAccess, Sink, SinkPlace};
 pub(crate) use self::sweep::{FirstStep, FrameCounts, Reach, SecondStep, Sweep, first_step, second_step};
 pub(crate) use self::window::Window;
 use crate::frame::{Frame, PhysicalMemory, Shortage, ZeroedFrame};
@@ -177,9 +177,9 @@ impl<'t> Table<'t> {
 
     /// Makes the entry lead to the sink. `target` is the frame of the sink for this level.
     ///
-    /// The entry was absent, or showed a shared frame.
-    fn cover(&mut self, page: Page, target: PhysFrame) {
-        self.set_present(page, target, SINK);
+    /// The entry owned nothing.
+    fn cover(&mut self, page: Page, target: PhysFrame, flags: PageTableFlags) {
+        self.set_present(page, target, flags);
     }
 
     /// Clears an entry above level 1 that leads to the sink.
@@ -281,7 +281,7 @@ impl<'t> Table<'t> {
     fn set_present(&mut self, page: Page, frame: PhysFrame, flags: PageTableFlags) {
         let before = self.state(page);
         debug_assert!(
-            matches!(before, EntryState::Absent | EntryState::Shared),
+            matches!(before, EntryState::Absent | EntryState::Shared | EntryState::Sink),
             "what the entry owns would be lost"
         );
         if before == EntryState::Absent {

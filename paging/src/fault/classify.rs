@@ -2,7 +2,7 @@
 //!
 //! The order of the guard clauses is the policy. First comes what no region ever causes, then where
 //! the address is, and only then the state of its page. A fault on a present page is never fixed,
-//! with one exception: the first write to a page that shows a shared frame.
+//! except for the first write to a page that shows a shared frame or zeros.
 
 use x86_64::structures::idt::PageFaultErrorCode as Code;
 
@@ -26,7 +26,7 @@ pub(super) enum PageState {
     Absent,
     /// It shows a shared frame, read-only: the zero frame, or one of an image.
     Shared,
-    /// It leads to the sink, where writes are not kept.
+    /// It leads to the sink, where writes are not kept, or reads as zero for want of a table.
     Sink,
     /// It owns a frame out of the CPU's reach. The next touch must zero the old bytes.
     Deferred,
@@ -46,6 +46,8 @@ pub(super) enum Remedy {
     Upgrade,
     /// Zero the page's frame and map it again, because a deferred page was read or written.
     TakeBack,
+    /// Map the sink in place of zeros, because a page was written that could not be read.
+    Absorb,
     /// Do nothing, because the page is mapped by now.
     Retry,
 }
@@ -55,7 +57,7 @@ impl Remedy {
     pub(super) const fn reads_as_zero(self) -> bool {
         match self {
             Self::Commit | Self::Upgrade | Self::TakeBack => true,
-            Self::Show | Self::Retry => false,
+            Self::Show | Self::Absorb | Self::Retry => false,
         }
     }
 
@@ -63,7 +65,7 @@ impl Remedy {
     pub(super) const fn takes_frame(self) -> bool {
         match self {
             Self::Commit | Self::Upgrade => true,
-            Self::Show | Self::TakeBack | Self::Retry => false,
+            Self::Show | Self::TakeBack | Self::Absorb | Self::Retry => false,
         }
     }
 }
@@ -105,6 +107,7 @@ pub(super) fn classify(code: Code, place: Place) -> Result<Remedy, NotOurs> {
 fn refused(code: Code, state: PageState) -> Result<Remedy, NotOurs> {
     match state {
         PageState::Shared if code.contains(Code::CAUSED_BY_WRITE) => Ok(Remedy::Upgrade),
+        PageState::Sink if code.contains(Code::CAUSED_BY_WRITE) => Ok(Remedy::Absorb),
         PageState::Shared | PageState::Absent | PageState::Sink | PageState::Deferred | PageState::Own => {
             Err(NotOurs::Protection)
         }
@@ -165,14 +168,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_refused_access_is_fixed_only_for_a_write_to_a_zero_page() {
+    fn a_refused_access_is_fixed_only_for_a_write_to_a_page_that_owns_no_frame() {
         let write = Code::PROTECTION_VIOLATION | Code::CAUSED_BY_WRITE;
         for state in STATES {
             let expected = match state {
                 PageState::Shared => Ok(Remedy::Upgrade),
-                PageState::Absent | PageState::Sink | PageState::Deferred | PageState::Own => {
-                    Err(NotOurs::Protection)
-                }
+                PageState::Sink => Ok(Remedy::Absorb),
+                PageState::Absent | PageState::Deferred | PageState::Own => Err(NotOurs::Protection),
             };
             assert_eq!(classify(write, Place::Page(state)), expected, "{state:?}");
             let read = classify(Code::PROTECTION_VIOLATION, Place::Page(state));

@@ -5,9 +5,9 @@
 //! removes it, with no lock held, and attempts again. Tables that the first attempt made are used
 //! by the next one, or released by the sweep that clears the page.
 //!
-//! The last resort is the sink: it covers the highest level that is missing, and the account is
-//! marked as lost. The interrupted code cannot get an error, so it goes on, and its owner checks
-//! the account later.
+//! The last resort is the sink: it, or zeros if the page is read, covers the highest level that is
+//! missing, and the account is marked as lost. The interrupted code cannot get an error, so it goes
+//! on, and its owner checks the account later.
 
 use x86_64::VirtAddr;
 use x86_64::structures::idt::PageFaultErrorCode;
@@ -23,7 +23,7 @@ use crate::frame::Shortage;
 use crate::platform::Platform;
 use crate::record::Record;
 use crate::state::{Env, Mapping, State};
-use crate::table::{EntryState, Table};
+use crate::table::{EntryState, LostAccess, Table};
 
 /// Why an attempt has not resolved a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn attempt_any<P: Platform>(
         table = tables.descend(page, PageTableLevel::One);
     }
     let original = record.original(page);
-    if remedy.takes_frame() && original.is_none() && record.is_filling(page) {
+    if remedy == Remedy::Absorb || remedy.takes_frame() && original.is_none() && record.is_filling(page) {
         return cover(state, fault, env);
     }
     let commit = Commit { page, record: &mut *record, table, env };
@@ -98,6 +98,7 @@ fn attempt_any<P: Platform>(
                 return Err(reason.into());
             }
         }
+        Remedy::Absorb => unreachable!("the sink has absorbed the write above"),
         Remedy::Show => commit.show(original.unwrap_or(env.zero.phys()))?,
         Remedy::TakeBack => {
             commit.take_back();
@@ -150,18 +151,21 @@ pub(crate) fn lose<P: Platform>(
     Ok(())
 }
 
-/// Makes what is missing on the way to the faulting page lead to the sink of this CPU.
+/// Makes what is missing on the way to the faulting page lead to the sink of this CPU, or to zeros
+/// if the page is read.
 fn cover<P: Platform>(state: &mut State, fault: Fault, env: &Env<P>) -> Result<(), Unresolved> {
     let State { tables, records } = state;
     let Some(record) = records.find(fault.address) else { return Err(nowhere(fault.code).into()) };
     let base = record.base();
     let page = Page::containing_address(fault.address);
     let cpu = env.platform.cpu();
+    let is_write = fault.code.contains(PageFaultErrorCode::CAUSED_BY_WRITE);
+    let access = if is_write { LostAccess::Write } else { LostAccess::Read };
     let mut sink = env.sinks[cpu].lock();
     if let Some(borrower) = sink.borrower().filter(|borrower| *borrower != base) {
         return Err(Unresolved::SinkLent(borrower));
     }
-    let oldest = sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One));
+    let oldest = sink.cover(base, page, &mut tables.descend(page, PageTableLevel::One), access);
     drop(sink);
     // The page may have shown a shared frame. Another CPU may cache that too. It takes the sink
     // back before it uses the region, which flushes the page.

@@ -10,17 +10,24 @@
 //! fault again when they are touched. Only a few entries lead there at any time, so that a recall
 //! is short: one more makes the oldest absent.
 //!
+//! A read that finds no frame for a table leads to other tables, all of whose entries show the zero
+//! frame, read-only. Several CPUs may read a region at the same time, and a recall flushes one of
+//! them. The others still translate to the zero frame, and not to what another region writes into
+//! the sink. The first write to such a page leads to the sink.
+//!
 //! Invariants: only entries of the region that borrows the sink lead there, and the loan lists them
-//! all. The frame is zeroed when it is lent, so no region reads what another one wrote.
+//! all. The frame is zeroed when it is lent, so no region reads what another one wrote. A CPU
+//! writes to the sink only while no other CPU uses the region that borrows it.
 
 use arrayvec::ArrayVec;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::page_table::PageTableLevel;
-use x86_64::structures::paging::{Page, PhysFrame};
+use x86_64::structures::paging::{Page, PageTableFlags, PhysFrame};
 
 use super::Table;
-use super::entry::SINK;
+use super::entry::{SHARED, SINK};
 use crate::frame::{Frame, PhysicalMemory, ZeroedFrame};
+use crate::pages::entry_pages;
 
 /// The frames of the sink, and the loan.
 #[derive(Debug)]
@@ -29,7 +36,18 @@ pub(crate) struct Sink {
     frame: Frame,
     level1: Frame,
     level2: Frame,
+    /// The zero frame, which belongs to the space.
+    zero: PhysFrame,
+    zeros1: Frame,
+    zeros2: Frame,
     lent: Option<Loan>,
+}
+
+/// The access for which no frame is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LostAccess {
+    Read,
+    Write,
 }
 
 /// The most entries that lead to the sink. One instruction needs no more than the few pages that it
@@ -56,15 +74,17 @@ pub(crate) struct SinkPlace {
 
 impl Sink {
     /// The number of frames of a sink.
-    pub(crate) const FRAMES: u64 = 3;
+    pub(crate) const FRAMES: u64 = 5;
 
-    /// Makes the sink of three frames.
-    pub(crate) fn new(memory: PhysicalMemory, frames: [ZeroedFrame; 3]) -> Self {
-        let [frame, level1, level2] = frames;
+    /// Makes the sink of five frames. `zero` is the zero frame.
+    pub(crate) fn new(memory: PhysicalMemory, zero: PhysFrame, frames: [ZeroedFrame; 5]) -> Self {
+        let [frame, level1, level2, zeros1, zeros2] = frames;
         let frame = frame.into_frame();
-        let level1 = sink_table(memory, level1, frame.phys());
-        let level2 = sink_table(memory, level2, level1.phys());
-        Self { memory, frame, level1, level2, lent: None }
+        let level1 = table_to(memory, level1, frame.phys(), SINK);
+        let level2 = table_to(memory, level2, level1.phys(), SINK);
+        let zeros1 = table_to(memory, zeros1, zero, SHARED);
+        let zeros2 = table_to(memory, zeros2, zeros1.phys(), SINK);
+        Self { memory, frame, level1, level2, zero, zeros1, zeros2, lent: None }
     }
 
     /// The base of the region that borrows the sink.
@@ -72,23 +92,33 @@ impl Sink {
         self.lent.as_ref().map(|loan| loan.base)
     }
 
-    /// Makes the entry of `page` in this table of the region with this base lead to the sink. No
-    /// other region borrows the sink.
+    /// Makes the entry of `page` in this table of the region with this base lead to the sink, or to
+    /// zeros if it is read. No other region borrows the sink.
     ///
     /// Returns the oldest entry if there are too many. The caller must clear it.
-    pub(crate) fn cover(&mut self, base: VirtAddr, page: Page, table: &mut Table<'_>) -> Option<SinkPlace> {
+    pub(crate) fn cover(
+        &mut self,
+        base: VirtAddr,
+        page: Page,
+        table: &mut Table<'_>,
+        access: LostAccess,
+    ) -> Option<SinkPlace> {
         debug_assert!(
             self.borrower().is_none_or(|borrower| borrower == base),
             "the sink was not recalled before it is lent"
         );
         let level = table.level();
-        let target = self.target(level);
+        let target = self.target(level, access);
         let Self { memory, frame, lent, .. } = self;
         let Loan { places, .. } = lent.get_or_insert_with(|| {
             memory.zero(frame);
             Loan { base, places: ArrayVec::new() }
         });
-        table.cover(page, target);
+        let is_leaf = level == PageTableLevel::One;
+        table.cover(page, target, if is_leaf && access == LostAccess::Read { SHARED } else { SINK });
+        // An entry that led to zeros is listed once.
+        let entry = entry_pages(page, level);
+        places.retain(|place| place.level != level || entry_pages(place.page, level) != entry);
         let oldest = places.is_full().then(|| places.remove(0));
         places.push(SinkPlace { page, level });
         oldest
@@ -101,28 +131,32 @@ impl Sink {
     }
 
     /// The frame to which an entry of a table at this level leads.
-    fn target(&self, level: PageTableLevel) -> PhysFrame {
-        let target = match level {
-            PageTableLevel::One => Some(&self.frame),
-            PageTableLevel::Two => Some(&self.level1),
-            PageTableLevel::Three => Some(&self.level2),
-            PageTableLevel::Four => None,
+    fn target(&self, level: PageTableLevel, access: LostAccess) -> PhysFrame {
+        let (data, level1, level2) = match access {
+            LostAccess::Read => (self.zero, &self.zeros1, &self.zeros2),
+            LostAccess::Write => (self.frame.phys(), &self.level1, &self.level2),
         };
-        target.expect("level-3 tables live as long as the space, so no entry of level 4 is covered").phys()
+        match level {
+            PageTableLevel::One => data,
+            PageTableLevel::Two => level1.phys(),
+            PageTableLevel::Three => level2.phys(),
+            PageTableLevel::Four => {
+                unreachable!("level-3 tables live as long as the space, so no entry of level 4 is covered")
+            }
+        }
     }
 
     /// The frames, at the end of the space.
-    pub(crate) fn into_frames(self) -> [Frame; 3] {
-        [self.frame, self.level1, self.level2]
+    pub(crate) fn into_frames(self) -> [Frame; 5] {
+        [self.frame, self.level1, self.level2, self.zeros1, self.zeros2]
     }
 }
 
-/// Makes a table all of whose entries lead to the sink: to its frame, or to a table like this one
-/// below.
-fn sink_table(memory: PhysicalMemory, zeroed: ZeroedFrame, target: PhysFrame) -> Frame {
+/// Makes a table all of whose entries lead to this frame: data, or a table like this one below.
+fn table_to(memory: PhysicalMemory, zeroed: ZeroedFrame, target: PhysFrame, flags: PageTableFlags) -> Frame {
     let frame = zeroed.into_frame();
     // SAFETY: zeros are a table without entries; the frame is owned, and the reference ends here.
     let entries = unsafe { memory.table(frame.phys()) };
-    entries.iter_mut().for_each(|entry| entry.set_frame(target, SINK));
+    entries.iter_mut().for_each(|entry| entry.set_frame(target, flags));
     frame
 }

@@ -651,3 +651,24 @@ fn an_account_that_has_moved_does_not_write_to_the_sink_of_its_former_cpu() {
     assert_eq!(world.read(second.base()), 8);
     assert!(accounts.iter().all(|account| account.is_lost()));
 }
+
+/// The second CPU takes the sink of the first one back from the region, and flushes itself alone.
+#[test]
+fn cpus_that_read_a_lost_region_see_nothing_of_another_one() {
+    let world = World::with_cpus(2);
+    let accounts = [0, 1].map(|_| Arc::new(Account::new(Some(0))));
+    world.run_on(0);
+    let [first, second] = [0, 1].map(|index| world.region_of(GIB, &accounts[index]));
+    for cpu in [0, 1] {
+        world.run_on(cpu);
+        world.space().look(&accounts[0]);
+        assert_eq!(world.read(first.base()), 0);
+    }
+    assert!(accounts[0].is_lost());
+    world.enter_on(0, &accounts[1]);
+    world.write(second.base(), 8);
+    world.run_on(1);
+    assert_eq!(world.read(first.base()), 0);
+    world.run_on(0);
+    assert_eq!((world.read(first.base()), world.read(second.base())), (0, 8));
+}

@@ -132,10 +132,10 @@ fn a_space_that_cannot_be_made_leaves_nothing() {
         // SAFETY: the memory is leaked and mapped at its offset; the MMU is the only CPU.
         unsafe { AddressSpace::new(layout, Machine { frames: source, mmu }) }.map(drop)
     };
-    for given_frames in 0..8 {
+    for given_frames in 0..10 {
         source.allow(Some(given_frames));
         let window_bytes = 2 * TIB;
-        assert_eq!(make(), Err(SpaceError::OutOfFrames { window_bytes, needed_frames: 8, given_frames }));
+        assert_eq!(make(), Err(SpaceError::OutOfFrames { window_bytes, needed_frames: 10, given_frames }));
         assert_eq!((source.allocated(), mmu.root_is_empty()), (0, true));
     }
     source.allow(None);

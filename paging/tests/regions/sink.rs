@@ -92,3 +92,20 @@ fn the_oldest_of_many_pages_that_lead_to_the_sink_is_absent_again() {
     assert_eq!(world.cpu.peek(region.base()), Some(0x77));
     world.source.allow(None);
 }
+
+#[test]
+fn a_page_whose_read_found_no_table_reads_as_zero_until_it_is_written() {
+    let world = World::new();
+    let account = account();
+    let region = world.region_of(64 * GIB, &account);
+    let pages: Vec<_> = (0..40).map(|number| address(&region, number * GIB / 4096)).collect();
+    world.source.allow(Some(0));
+    assert!(pages.iter().all(|page| world.read(*page) == 0));
+    assert!(account.is_lost());
+    // More entries than the loan lists are covered again, and none of them twice.
+    for (value, page) in (1..).zip(&pages) {
+        world.write(*page, value);
+        assert_eq!(world.read(*page + 4096), value, "all pages of the sink are one");
+    }
+    world.source.allow(None);
+}

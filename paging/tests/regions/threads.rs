@@ -24,7 +24,7 @@ const WRITES: usize = if cfg!(miri) { 4 } else { 100 };
 const CPUS: usize = 4;
 
 /// The zero frame, the sinks and the one level-3 table.
-const FIXED_FRAMES: u64 = 1 + 3 * CPUS as u64 + 1;
+const FIXED_FRAMES: u64 = 1 + 5 * CPUS as u64 + 1;
 
 /// CPUs that only handle faults.
 struct Untranslating<S>(S);
