@@ -12,7 +12,7 @@ use std::fs;
 use std::process::ExitCode;
 
 /// The workspaces, each of which has a lock file.
-const MANIFESTS: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
+const MANIFESTS: [&str; 3] = ["Cargo.toml", "fuzz/Cargo.toml", "bench/wasmtime/Cargo.toml"];
 
 /// The policy, in a file at the root of the repository.
 const POLICY: &str = "deny.toml";
@@ -62,7 +62,7 @@ struct Package {
     source: Option<String>,
 }
 
-/// Checks both workspaces and prints what is not accepted.
+/// Checks all workspaces and prints what is not accepted.
 ///
 /// # Errors
 /// The policy cannot be read, or cargo fails, for example because a lock file is not up to date.
