@@ -3,9 +3,9 @@
 //! Each check is a command line, which is printed so that it can be repeated by hand. All checks
 //! run even if one fails. Lints, documentation, builds, fuzzing and Miri come first, in lanes that
 //! run at the same time. A lane has its output directories of cargo for itself, because cargo locks
-//! them. Its checks are printed when they end. The emulator tests follow, and then two lanes with
-//! the tour and the comparison of instruction counts of each target. `.ci/run` calls this and then
-//! `cargo xtask test`.
+//! them. Its checks are printed when they end. The emulator tests follow, and then lanes with the
+//! tour and the comparison of instruction counts of each target, and with the specification's
+//! tests. `.ci/run` calls this and then `cargo xtask test`.
 
 use crate::cli::CiOptions;
 use crate::miri;
@@ -167,13 +167,14 @@ const MIRI: &[Step] = &[Step::Xtask("miri", &["miri"])];
 
 /// Lanes of single boots, which come after the tests. Both tours are in one lane, because they
 /// fetch the same package.
-const BOOTS: [&[Step]; 2] = [
+const BOOTS: [&[Step]; 3] = [
     &[Step::Installing("bench/none", &["bench", "--check", "--target=none"])],
     &[
         Step::Installing("tour/gnu", &["run", "--target=gnu"]),
         Step::Installing("tour/none", &["run", "--target=none"]),
         Step::Installing("bench/gnu", &["bench", "--check", "--target=gnu"]),
     ],
+    &[Step::Installing("spec/none", &["test", "--spec", "--target=none"])],
 ];
 
 impl Step {
@@ -232,8 +233,6 @@ pub(crate) fn run(workspace: &Workspace, options: &CiOptions) -> Result<ExitCode
     }
     println!("$ cargo xtask test --vm --target none");
     tally += test_runner::run_vm(workspace, Target::None, "", 1, policy)?;
-    println!("$ cargo xtask test --spec --target none");
-    tally += test_runner::run_spec(workspace, Target::None, 1, policy)?;
     tally += run_lanes(workspace, &BOOTS, policy)?;
     println!("{tally}");
     Ok(tally.exit_code())

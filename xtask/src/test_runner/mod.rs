@@ -26,10 +26,10 @@ use palimpsest_host::tally::Tally;
 use palimpsest_host::workspace::Workspace;
 use std::fmt;
 use std::process::ExitCode;
+use std::thread;
 
 pub(crate) use host::run as run_host;
 pub(crate) use images::Images;
-pub(crate) use spec::run as run_spec;
 
 /// Runs what the options ask for and prints the count.
 ///
@@ -55,7 +55,8 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<ExitCo
     Ok(tally.exit_code())
 }
 
-/// Runs all tests.
+/// Runs all tests. The kernels of [`solo`] and the specification's tests use one CPU each, so they
+/// come last, at the same time.
 ///
 /// # Errors
 /// As [`run`].
@@ -66,8 +67,14 @@ pub(crate) fn run_all(
     policy: MissingPolicy,
 ) -> Result<Tally> {
     let mut tally = run_host(workspace)?;
-    tally += run_vm(workspace, target, "", cpus, policy)?;
-    tally += run_spec(workspace, target, cpus, policy)?;
+    tally += run_several(workspace, target, "", cpus, policy)?;
+    let (spec, solo) = thread::scope(|scope| {
+        let spec = scope.spawn(|| spec::run(workspace, target, cpus, policy));
+        let solo = run_solo(workspace, target, "", cpus, policy);
+        (spec.join().expect("the specification's tests panic for nothing"), solo)
+    });
+    tally += solo?;
+    tally += spec?;
     Ok(tally)
 }
 
@@ -84,9 +91,22 @@ pub(crate) fn run_vm(
     cpus: u32,
     policy: MissingPolicy,
 ) -> Result<Tally> {
+    let mut tally = run_several(workspace, target, filter, cpus, policy)?;
+    tally += run_solo(workspace, target, filter, cpus, policy)?;
+    ensure!(tally != Tally::default(), "no emulator test for {cpus} CPUs has `{filter}` in its name");
+    Ok(tally)
+}
+
+/// Runs those that are boots of a few images.
+fn run_several(
+    workspace: &Workspace,
+    target: Target,
+    filter: &str,
+    cpus: u32,
+    policy: MissingPolicy,
+) -> Result<Tally> {
     let mut tally = Tally::default();
-    // The boards have their own targets, and one CPU each.
-    if target == Target::Gnu && cpus == 1 {
+    if is_default(target, cpus) {
         tally += firmware::run(workspace, filter, policy, |line| show(filter, line))?;
     }
     let chosen = |name: &str| name.contains(filter);
@@ -97,8 +117,28 @@ pub(crate) fn run_vm(
     if target == Target::Gnu || !filter.is_empty() {
         tally += program_cases::run(workspace, target, filter, cpus, policy)?;
     }
-    ensure!(tally != Tally::default(), "no emulator test for {cpus} CPUs has `{filter}` in its name");
     Ok(tally)
+}
+
+/// Runs those with a kernel each.
+fn run_solo(
+    workspace: &Workspace,
+    target: Target,
+    filter: &str,
+    cpus: u32,
+    policy: MissingPolicy,
+) -> Result<Tally> {
+    if is_default(target, cpus) {
+        solo::run(workspace, filter, policy, |line| show(filter, line))
+    } else {
+        Ok(Tally::default())
+    }
+}
+
+/// Whether these are the default options. Boards and the kernels of [`solo`] have their own
+/// targets, and one CPU each, so they are tested with the default options only.
+const fn is_default(target: Target, cpus: u32) -> bool {
+    matches!(target, Target::Gnu) && cpus == 1
 }
 
 /// Builds an image and prepares its boots. A failure counts as the failed test `name`.

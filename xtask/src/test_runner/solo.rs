@@ -12,20 +12,18 @@ use palimpsest_host::kernel::{Image, Target};
 use palimpsest_host::protocol::console::TOUR_PASSED;
 use palimpsest_host::protocol::{Expected, Task};
 use palimpsest_host::qemu::{Accelerator, Clock, Firmware, Machine, Setting};
-use palimpsest_host::setup::{DISCS, Need};
+use palimpsest_host::setup::{self, DISCS, MissingPolicy, Need};
 use palimpsest_host::tally::Tally;
 use palimpsest_host::workspace::Workspace;
 use std::time::Duration;
 
 /// A kernel that is one test.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Solo {
+struct Solo {
     /// The test's name
-    pub(super) name: &'static str,
-    /// The targets with whose tests it runs
-    pub(super) with: &'static [Target],
+    name: &'static str,
     image: Image,
-    /// The target that it is built for, independent of the other tests
+    /// The target that it is built for
     target: Target,
     memory_mib: u32,
     loader: Loader,
@@ -74,11 +72,10 @@ const UNOPTIMIZED: Image = Image {
 };
 
 /// All of them.
-pub(super) const ALL: [Solo; 8] = [
+const ALL: [Solo; 8] = [
     // A kernel that shares no code with ours, on the same two crates.
     Solo {
         name: "example/embed-minimal",
-        with: &[Target::Gnu, Target::None],
         image: Image::new("palimpsest-embed-minimal", "embed-minimal").without_lto(),
         target: Target::None,
         // A machine as QEMU makes it by default: what the example says that it needs.
@@ -89,7 +86,6 @@ pub(super) const ALL: [Solo; 8] = [
     // Threads that a timer switches wherever they are, on two level-4 tables.
     Solo {
         name: "example/threads",
-        with: &[Target::Gnu, Target::None],
         image: Image::new("palimpsest-threads", "threads").without_lto(),
         target: Target::None,
         memory_mib: 128,
@@ -99,7 +95,6 @@ pub(super) const ALL: [Solo; 8] = [
     // A profile that an embedder may have, and that must not become a stack overflow.
     Solo {
         name: "gnu/lost-tail-calls-are-refused-by-name",
-        with: &[Target::Gnu],
         image: LOST_TAIL_CALLS,
         target: Target::Gnu,
         memory_mib: DEFAULT_MEMORY_MIB,
@@ -109,7 +104,6 @@ pub(super) const ALL: [Solo; 8] = [
     // The profile of those who have not set one.
     Solo {
         name: "gnu/a-build-without-optimizations-is-refused-by-name",
-        with: &[Target::Gnu],
         image: UNOPTIMIZED,
         target: Target::Gnu,
         memory_mib: DEFAULT_MEMORY_MIB,
@@ -131,7 +125,6 @@ pub(super) fn images(target: Target) -> impl Iterator<Item = Image> {
 const fn demonstration(name: &'static str, firmware: Firmware) -> Solo {
     Solo {
         name,
-        with: &[Target::Gnu],
         image: Image::KERNEL,
         target: Target::Gnu,
         memory_mib: DEFAULT_MEMORY_MIB,
@@ -144,7 +137,6 @@ const fn demonstration(name: &'static str, firmware: Firmware) -> Solo {
 const fn multiboot2(name: &'static str, firmware: Firmware) -> Solo {
     Solo {
         name,
-        with: &[Target::Gnu, Target::None],
         image: MULTIBOOT2,
         target: Target::None,
         memory_mib: DEFAULT_MEMORY_MIB,
@@ -153,9 +145,29 @@ const fn multiboot2(name: &'static str, firmware: Firmware) -> Solo {
     }
 }
 
+/// Runs the kernels whose names contain `filter`, a line each. If one passes, `on_line` gets each
+/// line of its output.
+///
+/// # Errors
+/// Something is missing and may not be installed, or QEMU cannot be started or listened to.
+pub(super) fn run(
+    workspace: &Workspace,
+    filter: &str,
+    policy: MissingPolicy,
+    mut on_line: impl FnMut(&str),
+) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for kernel in ALL.into_iter().filter(|kernel| kernel.name.contains(filter)) {
+        setup::require(workspace, kernel.needs(), policy)?;
+        let output = kernel.run(workspace, &mut tally)?;
+        output.lines().for_each(&mut on_line);
+    }
+    Ok(tally)
+}
+
 impl Solo {
     /// What it needs besides the compilation target and the emulator.
-    pub(super) const fn needs(self) -> &'static [Need] {
+    const fn needs(self) -> &'static [Need] {
         match self.loader {
             Loader::Qemu => &[],
             Loader::Grub(_) => &DISCS,
@@ -166,7 +178,7 @@ impl Solo {
     ///
     /// # Errors
     /// QEMU cannot be started or listened to. A kernel that does not build is a failed test.
-    pub(super) fn run(self, workspace: &Workspace, tally: &mut Tally) -> Result<String> {
+    fn run(self, workspace: &Workspace, tally: &mut Tally) -> Result<String> {
         let name = format!("vm/{}", self.name);
         let session = super::session(workspace, self.target, self.image, &name, tally);
         let Some(session) = session else { return Ok(String::new()) };

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 ///
 /// # Errors
 /// Cargo cannot be started.
-pub(crate) fn run_aloud(
+pub(super) fn run_aloud(
     workspace: &Workspace,
     target: Target,
     cpus: u32,
@@ -29,7 +29,7 @@ pub(crate) fn run_aloud(
 ///
 /// # Errors
 /// Cargo cannot be started, or its output cannot be read.
-pub(crate) fn run(workspace: &Workspace, target: Target, cpus: u32, policy: MissingPolicy) -> Result<Tally> {
+pub(super) fn run(workspace: &Workspace, target: Target, cpus: u32, policy: MissingPolicy) -> Result<Tally> {
     let command = command(workspace, target, cpus, policy, &[]).unchecked();
     let output = command.reader().context("cannot start cargo")?;
     let mut counted = None;

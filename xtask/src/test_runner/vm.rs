@@ -2,14 +2,13 @@
 //!
 //! The test kernel sends the list of its tests. Then it is booted once for each of them, so a test
 //! cannot influence another one, and [`judge`] decides. As many boots run at a time as this machine
-//! has CPUs for. The kernels of [`solo`] come last. An image that does not build and a list that
-//! cannot be read count as one failure each.
+//! has CPUs for. An image that does not build and a list that cannot be read count as one failure
+//! each.
 //!
 //! On several CPUs, tests that need one are left out, and a line names each. [`takes`] says which.
 
 use super::judge::{Failure, judge, judge_last_line, time_limit};
 use super::plan;
-use super::solo::{self, Solo};
 use anyhow::Result;
 use palimpsest_host::boot::{DEFAULT_MEMORY_MIB, Session};
 use palimpsest_host::kernel::{Image, Target};
@@ -48,11 +47,6 @@ pub(super) fn run(
 ) -> Result<Tally> {
     let needs = [Need::Core(Target::Gnu.triple()), Need::Core(Target::None.triple()), EMULATOR];
     setup::require(workspace, &needs, policy)?;
-    let is_solo = |kernel: &Solo| kernel.with.contains(&target) && chosen(kernel.name);
-    let (solo, omitted): (Vec<_>, Vec<_>) = solo::ALL.into_iter().filter(is_solo).partition(|_| cpus == 1);
-    for kernel in &solo {
-        setup::require(workspace, kernel.needs(), policy)?;
-    }
     let mut tally = Tally::default();
     let name = format!("vm/{target}/build");
     let session = super::session(workspace, target, Image::TESTS, &name, &mut tally);
@@ -62,9 +56,6 @@ pub(super) fn run(
         tests.iter().filter(|test| chosen(&test.name)).partition(|test| takes(test, cpus));
     for test in uncounted {
         println!("left out vm/{target}/{}: it counts the instructions of one CPU", test.name);
-    }
-    for kernel in omitted {
-        println!("left out vm/{}: its machine has one CPU", kernel.name);
     }
     let sessions = session.into_several(workers::count().div_ceil(cpus as usize))?;
     let progress = |done| Progress::new(&format!("vm/{target}: {done} of {} tests", chosen_tests.len()));
@@ -79,10 +70,6 @@ pub(super) fn run(
     };
     workers::share(&sessions, &chosen_tests, |session, test| run_one(session, test, cpus), conclude)?;
     drop(waiting);
-    for kernel in solo {
-        let output = kernel.run(workspace, &mut tally)?;
-        output.lines().for_each(|line| on_line(kernel.name, line));
-    }
     Ok(tally)
 }
 
