@@ -16,7 +16,7 @@ use palimpsest_host::kernel::{self, Target};
 use palimpsest_host::setup::{self, EVERYTHING, MissingPolicy};
 use palimpsest_host::tally::{Tally, Timed};
 use palimpsest_host::workers;
-use palimpsest_host::workspace::Workspace;
+use palimpsest_host::workspace::{Variable, WITHOUT_LTO, Workspace};
 use std::env;
 use std::process::{ExitCode, ExitStatus, Output};
 use std::sync::Mutex;
@@ -27,6 +27,8 @@ use std::time::Instant;
 enum Platform {
     /// This machine
     Host,
+    /// The targets of the boards, in the profile of the images that they boot
+    Boards,
     /// A target of the kernel, with the kernel's flags
     Kernel(Target),
 }
@@ -56,7 +58,7 @@ const LAZY_VALIDATION: &str =
 /// The crates of a guest's host without page tables: with 32-bit addresses, then with 64-bit
 /// addresses. Each target is a command: a command for two would give both of them the dispatch of
 /// wasmi that one needs. They are checked in the profile of the firmware, so that what its build
-/// script links is compiled once.
+/// script links is compiled once: a profile with link-time optimization counts as another one.
 const ON_THUMB: &str = "clippy --release --package=palimpsest-engine --package=palimpsest-heap --package=palimpsest-wasi \
                         --package=palimpsest-firmware --no-default-features --features=palimpsest-firmware/guard \
                         --target=thumbv7em-none-eabihf -- -D warnings";
@@ -139,12 +141,12 @@ const HOST: &[Step] = &[
     Step::Check("clippy/host/splice-alone", Platform::Host, SPLICE_ALONE),
     Step::Check("clippy/host/lazy-validation", Platform::Host, LAZY_VALIDATION),
     Step::Check("clippy/host/stream-alone", Platform::Host, STREAM_ALONE),
-    Step::Check("clippy/thumbv7em", Platform::Host, ON_THUMB),
-    Step::Check("clippy/thumbv7em/minimal", Platform::Host, MINIMAL_ON_THUMB),
-    Step::Check("clippy/riscv32imac", Platform::Host, ON_RISCV32),
-    Step::Check("clippy/riscv32imac/spec", Platform::Host, SPEC_ON_RISCV32),
-    Step::Check("clippy/riscv64gc", Platform::Host, ON_RISCV64),
-    Step::Check("clippy/aarch64", Platform::Host, ON_AARCH64),
+    Step::Check("clippy/thumbv7em", Platform::Boards, ON_THUMB),
+    Step::Check("clippy/thumbv7em/minimal", Platform::Boards, MINIMAL_ON_THUMB),
+    Step::Check("clippy/riscv32imac", Platform::Boards, ON_RISCV32),
+    Step::Check("clippy/riscv32imac/spec", Platform::Boards, SPEC_ON_RISCV32),
+    Step::Check("clippy/riscv64gc", Platform::Boards, ON_RISCV64),
+    Step::Check("clippy/aarch64", Platform::Boards, ON_AARCH64),
     Step::Check("clippy/wasm/guest-library", Platform::Host, GUEST_LIBRARY),
     Step::Check("clippy/wasm/guests", Platform::Host, GUESTS),
     Step::Check("package", Platform::Host, PACKAGES),
@@ -183,7 +185,7 @@ impl Step {
     /// # Errors
     /// A tool cannot be started.
     fn run(self, workspace: &Workspace, policy: MissingPolicy, tally: &Mutex<Tally>) -> Result<()> {
-        let variables = [("RUSTDOCFLAGS", "-D warnings")];
+        let variables: &[Variable] = &[("RUSTDOCFLAGS", "-D warnings")];
         let (name, line, command) = match self {
             Self::Build(images) => {
                 images.build_and_count(workspace, tally);
@@ -196,13 +198,17 @@ impl Step {
                 (name, format!("cargo xtask {}", words.join(" ")), command(workspace, words, policy)?)
             }
             Self::Check(name, Platform::Host, words) => {
-                let command = workspace.cargo(words.split_ascii_whitespace(), &variables);
+                let command = workspace.cargo(words.split_ascii_whitespace(), variables);
                 (name, format!("cargo {words}"), command)
+            }
+            Self::Check(name, Platform::Boards, words) => {
+                let command = workspace.cargo(words.split_ascii_whitespace(), WITHOUT_LTO);
+                (name, format!("cargo {words} # without link-time optimization"), command)
             }
             Self::Check(name, Platform::Kernel(target), words) => {
                 let split: Vec<_> = words.split_ascii_whitespace().collect();
                 let line = format!("cargo {words} # with the kernel's flags for {}", target.triple());
-                (name, line, kernel::cargo(workspace, target, &split, &variables))
+                (name, line, kernel::cargo(workspace, target, &split, variables))
             }
         };
         let start = Instant::now();

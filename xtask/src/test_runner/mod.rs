@@ -71,7 +71,7 @@ pub(crate) fn run_all(
     let (spec, solo) = thread::scope(|scope| {
         let spec = scope.spawn(|| spec::run(workspace, target, cpus, policy));
         let solo = run_solo(workspace, target, "", cpus, policy);
-        (spec.join().expect("the specification's tests panic for nothing"), solo)
+        (spec.join().expect("the thread has nothing that panics"), solo)
     });
     tally += solo?;
     tally += spec?;
