@@ -4,7 +4,7 @@
 //! [`Mapping::sweep`](crate::state::Mapping::sweep) unmaps pages and releases what they own. A
 //! recommit and a zeroing in place keep pages resident, a deferral leaves the release for later,
 //! and a demotion gives up frames that were committed ahead. All of them are methods of a mapping;
-//! those of a [`State`] apply to the regions of a space.
+//! those of a [`State`](crate::state::State) apply to the regions of a space.
 
 mod blocks;
 mod decommit;

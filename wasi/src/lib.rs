@@ -6,7 +6,7 @@
 //! A [`Wasi`] is everything that one program can reach: arguments, environment, three streams, a
 //! clock, random numbers, and directories in memory. It is a part of the data of the program's
 //! store. [`add_to_linker`] defines the functions of preview 1, with a closure that finds the
-//! [`Wasi`] in that data. [`run`] does all of this, and returns the program's exit code.
+//! [`Wasi`] in that data. [`run()`] does all of this, and returns the program's exit code.
 //!
 //! The embedder implements small traits: [`Input`], [`Output`], [`Clock`], [`Random`], [`Blocks`].
 //! On x86_64, [`TscClock`] is a clock and [`RdRand`] a source of random numbers. Most programs need

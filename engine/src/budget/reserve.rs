@@ -1,6 +1,6 @@
 //! The block that is set aside for allocations which must not fail.
 //!
-//! Its size is what the embedder requests, plus the largest of the [claims](claims) of the engines
+//! Its size is what the embedder requests, plus the largest of the [`claims`] of the engines
 //! for each store that can be served at the same time. That is enough, because a store that finds
 //! the reserve in use is not entered.
 //!

@@ -5,7 +5,7 @@
 //!
 //! A [`Visitor`] receives each operator from the decoder and passes it to the validator, so that no
 //! operator is decoded twice. What it does in addition is chosen by the operator's kind when the
-//! visitor is compiled, in the table [`before`]. For most operators it is one store.
+//! visitor is compiled, in the table of `before!`. For most operators it is one store.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -295,7 +295,7 @@ impl<'b> Walk<'b> {
     }
 }
 
-/// Passes an operator to the validator, after [`before`].
+/// Passes an operator to the validator, after `before!`.
 struct Visitor<'w, 'b, V> {
     validator: V,
     walk: &'w mut Walk<'b>,

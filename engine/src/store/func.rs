@@ -24,7 +24,7 @@ pub struct Func {
 }
 
 impl Func {
-    /// Allocates a host function in a store. Its [`Caller`](crate::Caller) has no memory, because
+    /// Allocates a host function in a store. Its [`Caller`] has no memory, because
     /// no module imports it.
     ///
     /// [`Linker::func_wrap`](crate::Linker::func_wrap) defines host functions that modules import.

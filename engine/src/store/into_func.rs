@@ -12,7 +12,7 @@ use super::{Caller, Func, ImporterMemory, StoreContextMut, StoreState};
 ///
 /// It is implemented for all `Fn(Caller<'_, T>, P1, ..) -> R` and `Fn(P1, ..) -> R` with up to 16
 /// parameters, each of which is a [`WasmTy`]. `R` is a [`WasmRet`]: `()`, a value, a tuple of
-/// values, or a `Result` of one of these with an [`Error`](crate::Error).
+/// values, or a `Result` of one of these with an [`Error`].
 pub trait IntoFunc<T: 'static, Params, Results>: Send + Sync + 'static {
     /// Allocates the function in a store, for a module with this memory.
     #[doc(hidden)]

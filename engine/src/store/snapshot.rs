@@ -4,7 +4,7 @@
 //! its mutable globals, the elements of its tables, which segments it has dropped, and the state
 //! that the embedder's data [saves](SnapshotData::save). The bytes become images without being
 //! copied, where the backing shares them. References are recorded as indices of functions, as
-//! [`functions`] finds them.
+//! [`functions`](mod@functions) finds them.
 
 mod error;
 mod functions;

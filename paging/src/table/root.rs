@@ -1,8 +1,7 @@
 //! The owners of a shard's entries in level-3 tables.
 //!
 //! An owner is an entry like those of the tables, and counts what keeps the tables below alive. But
-//! the level-3 table itself belongs to the [`Window`](super::Window), because other shards use its
-//! other entries.
+//! the level-3 table itself belongs to the [`Window`], because other shards use its other entries.
 
 use alloc::vec::Vec;
 

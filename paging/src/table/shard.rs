@@ -1,8 +1,8 @@
 //! The tables of one shard: a part of the window whose tables no other part uses.
 //!
-//! A shard starts and ends at multiples of 1 GiB, so its level-2 and level-1 tables are its alone.
-//! A level-3 table covers 512 GiB. It belongs to the [`Window`](super::Window), and a shard uses
-//! the entries that cover its pages.
+//! A shard starts and ends at multiples of 1 GiB, so no other shard uses its level-2 and level-1
+//! tables. A level-3 table covers 512 GiB. It belongs to the [`Window`], and a shard uses the
+//! entries that cover its pages.
 //!
 //! Invariants: below the level-3 tables, a table exists only while something needs it: a present or
 //! deferred entry, or a pin of a region that shares it. All pages that are passed to a method are
