@@ -6,7 +6,7 @@
 //!
 //! With several CPUs, a table that another one may still cache is not released but waits, in a
 //! [`Limbo`]. A table of a reserved account stays where it is instead, empty, because its frame
-//! would be reserved for the account anyway. It goes when the region ends.
+//! would be reserved for the account anyway. It is released when the region ends.
 //!
 //! A sweep allocates nothing, so it cannot fail. It takes one step for each entry and table that
 //! exists in the range, and not for each page. A table that lies inside of the range as a whole is

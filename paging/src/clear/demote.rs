@@ -5,8 +5,8 @@
 //! because such a page reads the same as one that was never touched, and are reclaimed like other
 //! deferred frames.
 //!
-//! No counter is kept for them. The CPU alone learns that a page is written, without a fault, and
-//! the dirty bits of the pages in question are read when the number is requested.
+//! No counter is kept for them, because a write to such a page causes no fault. The CPU sets the
+//! dirty bit of its entry, and these bits are read when the number is requested.
 //!
 //! Invariant: the record's `ahead` covers all pages of the region that were committed ahead and
 //! never written.
