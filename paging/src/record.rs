@@ -22,7 +22,9 @@ use x86_64::structures::paging::page::PageRange;
 use x86_64::structures::paging::{Page, PhysFrame};
 
 use self::ahead::Ahead;
-pub(crate) use self::bundle::{BUNDLE_CLUSTERS, BUNDLE_PAGES, Bundle, BundleBits, place_in_bundle};
+pub(crate) use self::bundle::{
+    BUNDLE_CLUSTERS, BUNDLE_PAGES, Bundle, BundleBits, Vacancies, place_in_bundle,
+};
 pub(crate) use self::image::{Attached, words};
 pub(crate) use self::originals::{CLUSTER_PAGES, Originals, Placed, each_bit, ones};
 pub(crate) use self::placement::{Block, Placement};

@@ -5,7 +5,9 @@
 //! frames of each are given up when no image has the cluster any more. The heap is freed with the
 //! last.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::slice;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::Share;
@@ -68,13 +70,6 @@ impl Bundle {
         self.payer
     }
 
-    /// Moves frames to the first vacant shares from this place on. Returns the place after them.
-    pub(crate) fn fill(&self, from: usize, frames: &mut FrameRun) -> usize {
-        let vacant = self.shares[from..].iter().position(Share::is_vacant);
-        let start = vacant.map_or(self.shares.len(), |place| from + place);
-        start + Share::fill(&self.shares[start..], frames)
-    }
-
     /// Counts one more image that has the cluster with this number.
     pub(crate) fn add_user(&self, cluster: u64) {
         self.users_of(cluster).fetch_add(1, Ordering::Relaxed);
@@ -91,10 +86,114 @@ impl Bundle {
     }
 }
 
+/// The vacant shares of some bundles, in order.
+#[derive(Debug)]
+pub(crate) struct Vacancies<'b> {
+    /// Each with the number of its vacant shares.
+    bundles: slice::Iter<'b, (Arc<Bundle>, usize)>,
+    /// The shares of a bundle that were not passed yet, and how many of them are vacant.
+    rest: &'b [Share],
+    vacant: usize,
+}
+
+impl<'b> Vacancies<'b> {
+    /// The vacant shares of these bundles, of which each comes with their number.
+    pub(crate) fn of(bundles: &'b [(Arc<Bundle>, usize)]) -> Self {
+        Self { bundles: bundles.iter(), rest: &[], vacant: 0 }
+    }
+
+    /// Moves frames to the next vacant shares.
+    ///
+    /// Not for inlining: the walk that takes the frames out keeps more values in registers.
+    ///
+    /// # Panics
+    ///
+    /// If there are more frames than vacant shares.
+    #[inline(never)]
+    pub(crate) fn fill(&mut self, frames: FrameRun) {
+        // A guest that has written its pages in no order has many such runs.
+        if frames.len() == 1 {
+            Share::fill(slice::from_ref(self.next()), frames);
+        } else {
+            self.fill_many(frames);
+        }
+    }
+
+    #[inline(never)]
+    fn fill_many(&mut self, mut frames: FrameRun) {
+        while frames.len() > 0 {
+            if self.vacant == 0 || self.vacant < self.rest.len() {
+                Share::fill(slice::from_ref(self.next()), frames.take_front(1));
+                continue;
+            }
+            // All of the rest are vacant.
+            let count = usize::try_from(frames.len()).map_or(self.vacant, |count| count.min(self.vacant));
+            let (filled, rest) = self.rest.split_at(count);
+            Share::fill(filled, frames.take_front(count as u64));
+            (self.rest, self.vacant) = (rest, rest.len());
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> &'b Share {
+        loop {
+            let mut rest = self.rest.iter();
+            if let Some(share) = rest.find(|share| share.is_vacant()) {
+                self.rest = rest.as_slice();
+                self.vacant -= 1;
+                return share;
+            }
+            let (bundle, vacant) = self.bundles.next().expect("each frame has a vacant share");
+            (self.rest, self.vacant) = (bundle.shares(), *vacant);
+        }
+    }
+}
+
 impl Drop for Bundle {
     /// Panics in a debug build if frames are left, because they are lost.
     fn drop(&mut self) {
         let is_empty = || self.shares.iter().all(Share::is_vacant);
         debug_assert!(is_empty(), "a bundle of frames was dropped: give them up");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use x86_64::structures::paging::PhysFrame;
+
+    use super::*;
+    use crate::frame::Frame;
+    use crate::record::Shares;
+
+    /// A run from this frame on. The tests neither access nor map the frames.
+    fn run(first: u64, count: u64) -> FrameRun {
+        // SAFETY: the frames are not accessed, and each number is given to one owner at a time.
+        unsafe { FrameRun::from_phys(PhysFrame::from_pfn(first), count) }
+    }
+
+    fn share(number: u64) -> Share {
+        let share = Share::vacant();
+        Share::fill(slice::from_ref(&share), run(number, 1));
+        share
+    }
+
+    #[test]
+    fn frames_fill_the_vacant_shares_in_order_in_whatever_runs_they_come() {
+        for runs in [&[1, 3, 25][..], &[29], &[2, 2, 8, 17], &[1; 29]] {
+            let mixed = vec![Share::vacant(), share(5), Share::vacant(), Share::vacant(), share(6)];
+            let vacant = Bundle::vacant(26, 0).expect("the host has heap");
+            let bundles = [(Arc::new(Bundle::new(mixed, 0)), 3), (Arc::new(vacant), 26)];
+            let (mut vacancies, mut next) = (Vacancies::of(&bundles), 100);
+            for count in runs {
+                vacancies.fill(run(next, *count));
+                next += count;
+            }
+            let shares = bundles.iter().flat_map(|(bundle, _)| bundle.shares());
+            let frames = shares.filter_map(|share| Shares::new().give_up(share));
+            let expected = [100, 5, 101, 102, 6].into_iter().chain(103..129).map(PhysFrame::from_pfn);
+            assert!(frames.map(Frame::into_phys).eq(expected), "{runs:?}");
+        }
     }
 }

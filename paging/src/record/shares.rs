@@ -36,6 +36,9 @@ const BLOCK_SLOTS: usize = 512;
 /// The most blocks. Their slots have numbers below those above.
 const MOST_BLOCKS: usize = (1 << SLOT_BITS) / BLOCK_SLOTS - 1;
 
+/// The number of shares that are filled together.
+const GROUP: usize = 8;
+
 type Block = Box<[Slot; BLOCK_SLOTS]>;
 
 /// What shares of the same frame have in common.
@@ -81,17 +84,18 @@ impl Share {
         frame_of(self.word())
     }
 
-    /// Moves frames to the vacant shares at the start of these, one each. Returns their number.
-    pub(crate) fn fill(shares: &[Self], frames: &mut FrameRun) -> usize {
-        let mut next = word(frames.phys().start, NO_SLOT);
-        let shares = shares.iter().zip(0..frames.len());
-        let filled = shares.take_while(|(share, _)| share.is_vacant()).map(|(share, _)| {
+    /// Moves as many frames to these shares, which are vacant.
+    #[inline]
+    pub(crate) fn fill(shares: &[Self], frames: FrameRun) {
+        debug_assert_eq!(frames.len(), shares.len() as u64, "frames or shares are left");
+        let mut next = word(frames.into_phys().start, NO_SLOT);
+        // The compiler unrolls no loop of atomic stores whose length it does not know.
+        let (groups, rest) = shares.as_chunks::<GROUP>();
+        groups.iter().flatten().chain(rest).for_each(|share| {
+            debug_assert!(share.is_vacant(), "a frame would be lost");
             share.set_word(next);
             next += NEXT_FRAME;
         });
-        let filled = filled.count();
-        let _ = frames.take_front(filled as u64).into_phys();
-        filled
     }
 
     fn word(&self) -> u64 {
@@ -171,25 +175,32 @@ impl Shares {
         room
     }
 
-    /// Makes the share `to`, which is vacant, one more of the frame of `from`, which is not. If it
-    /// is the second one, the frame has this payer.
+    /// Makes each share of `to`, which are vacant, one more of the frame of the same share of
+    /// `from`, which are not. A frame for which it is the second one has this payer.
     ///
     /// # Panics
     ///
-    /// If no slot is free.
-    pub(crate) fn share(&mut self, from: &Share, payer: u32, to: &Share) {
-        debug_assert!(!from.is_vacant() && to.is_vacant(), "a frame would be lost");
-        let mut shared = from.word();
-        if slot_of(shared) == NO_SLOT {
-            let slot = self.first_free;
-            self.first_free = mem::replace(self.slot(slot), Slot { count: 2, payer }).count;
-            self.free_slots -= 1;
-            shared = shared - u64::from(NO_SLOT) + u64::from(slot);
-            from.set_word(shared);
-        } else {
-            self.slot(slot_of(shared)).count += 1;
+    /// If there are fewer free slots than frames without one.
+    pub(crate) fn share(&mut self, from: &[Share], payer: u32, to: &[Share]) {
+        // The compiler would load and store the field again around each store to a share.
+        let mut first_free = self.first_free;
+        let blocks = self.blocks.as_mut_slice();
+        let mut taken = 0;
+        for (from, to) in from.iter().zip(to) {
+            debug_assert!(!from.is_vacant() && to.is_vacant(), "a frame would be lost");
+            let mut shared = from.word();
+            if slot_of(shared) == NO_SLOT {
+                shared = shared - u64::from(NO_SLOT) + u64::from(first_free);
+                from.set_word(shared);
+                first_free = mem::replace(slot_in(blocks, first_free), Slot { count: 2, payer }).count;
+                taken += 1;
+            } else {
+                slot_in(blocks, slot_of(shared)).count += 1;
+            }
+            to.set_word(shared);
         }
-        to.set_word(shared);
+        self.first_free = first_free;
+        self.free_slots -= taken;
     }
 
     /// Makes a share vacant. Returns the frame if this was its last share.
@@ -224,9 +235,13 @@ impl Shares {
     }
 
     fn slot(&mut self, slot: u32) -> &mut Slot {
-        let slot = slot as usize;
-        &mut self.blocks[slot / BLOCK_SLOTS][slot % BLOCK_SLOTS]
+        slot_in(&mut self.blocks, slot)
     }
+}
+
+fn slot_in(blocks: &mut [Block], slot: u32) -> &mut Slot {
+    let slot = slot as usize;
+    &mut blocks[slot / BLOCK_SLOTS][slot % BLOCK_SLOTS]
 }
 
 /// The slot in the word of a share.
@@ -237,6 +252,8 @@ const fn slot_of(word: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use core::slice;
+
     use super::*;
 
     fn frame(number: u64) -> Frame {
@@ -252,7 +269,7 @@ mod tests {
 
     fn shared(shares: &mut Shares, from: &Share) -> Share {
         let to = Share::vacant();
-        shares.share(from, 7, &to);
+        shares.share(slice::from_ref(from), 7, slice::from_ref(&to));
         to
     }
 
@@ -282,20 +299,6 @@ mod tests {
             let only = shares.give_up(&only).map(Frame::into_phys);
             assert_eq!((only, shares.free_slots()), (Some(PhysFrame::from_pfn(number)), 0));
         }
-    }
-
-    #[test]
-    fn frames_of_a_run_fill_the_vacant_shares_before_others() {
-        let mut shares = with_room();
-        let places = [Share::vacant(), Share::vacant(), frame(5).into(), Share::vacant()];
-        // SAFETY: the tests neither access nor map the frames, and have no others with these
-        // numbers.
-        let mut run = unsafe { FrameRun::from_phys(PhysFrame::from_pfn(100), 3) };
-        assert_eq!((Share::fill(&places, &mut run), run.len()), (2, 1));
-        assert_eq!(Share::fill(&places[2..], &mut run), 0);
-        assert_eq!((Share::fill(&places[3..], &mut run), run.len()), (1, 0));
-        let frames = places.iter().filter_map(|share| shares.give_up(share));
-        assert!(frames.map(Frame::into_phys).eq([100, 101, 5, 102].map(PhysFrame::from_pfn)));
     }
 
     #[test]

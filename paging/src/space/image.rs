@@ -121,9 +121,7 @@ impl<P: Platform> AddressSpace<P> {
                 if shares.free_slots() < ones(kept) {
                     return Some(shares.block_count());
                 }
-                before.each_kept(kept, own, to, |from, to| {
-                    from.iter().zip(to).for_each(|(from, to)| shares.share(from, payer, to));
-                });
+                before.each_kept(kept, own, to, |from, to| shares.share(from, payer, to));
                 None
             });
             let Some(block_count) = missing else { return Ok(()) };

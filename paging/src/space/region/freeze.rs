@@ -18,12 +18,11 @@ use x86_64::structures::paging::Page;
 
 use super::super::{FreezeError, Image};
 use super::{RELEASE_BATCH, Region};
-use crate::frame::FrameRun;
 use crate::pages::ENTRIES;
 use crate::platform::Platform;
 use crate::record::{
-    Attached, BUNDLE_CLUSTERS, BUNDLE_PAGES, Bundle, BundleBits, Originals, Placed, ones, place_in_bundle,
-    words,
+    Attached, BUNDLE_CLUSTERS, BUNDLE_PAGES, Bundle, BundleBits, Originals, Placed, Vacancies, ones,
+    place_in_bundle, words,
 };
 
 /// The pages that own a frame, of those whose frames may be in one bundle: the number of the first
@@ -138,19 +137,20 @@ impl<'a, P: Platform> Region<'a, P> {
     }
 
     /// Moves the frames into the draft, and makes the region show it.
-    fn put_in_place(&mut self, mut draft: Draft<'a, P>, attached: Option<Attached>) -> Frozen<'a, P> {
+    fn put_in_place(&mut self, draft: Draft<'a, P>, attached: Option<Attached>) -> Frozen<'a, P> {
         let env = &self.space.env;
+        let Draft { image, pending, own_frames, room } = draft;
+        let mut vacancies = Vacancies::of(&pending);
         let mut rest = self.pages;
         while !rest.is_empty() {
             self.with_mapping(|mut mapping| {
                 let end = mapping.batch_end(rest, RELEASE_BATCH);
-                mapping.take_frames(Page::range(rest.start, end), |frames| draft.place(frames));
+                mapping.take_frames(Page::range(rest.start, end), |frames| vacancies.fill(frames));
                 rest.start = end;
             });
         }
-        let frames_moved = draft.own_frames as u64;
+        let frames_moved = own_frames as u64;
         env.image_frames.fetch_add(frames_moved, Ordering::Relaxed);
-        let Draft { image, room, .. } = draft;
         let shown = Attached::with_room(image.originals(), room);
         self.with_mapping(|mapping| mapping.record.image = Some(shown));
         // The image before may end here, and its record must end before it.
@@ -173,12 +173,8 @@ pub struct Frozen<'a, P: Platform> {
 /// An image that lacks the frames of the region.
 struct Draft<'a, P: Platform> {
     image: Arc<Image<'a, P>>,
-    /// The bundles that frames are missing in, in ascending order.
-    pending: Vec<Arc<Bundle>>,
-    /// The number of `pending` bundles that are complete.
-    complete: usize,
-    /// The place in the next bundle before which no frame is missing.
-    place: usize,
+    /// The bundles that frames are missing in, in ascending order, each with their number.
+    pending: Vec<(Arc<Bundle>, usize)>,
     own_frames: usize,
     /// Room for the bits of the region's record.
     room: Vec<u64>,
@@ -188,7 +184,7 @@ impl<'a, P: Platform> Draft<'a, P> {
     /// A draft with room for this number of clusters, and of bundles that lack frames.
     fn new(image: Image<'a, P>, clusters: usize, bundles: usize) -> Result<Self, FreezeError> {
         let (image, pending, room) = (Arc::new(image), Vec::new(), Vec::new());
-        let mut draft = Self { image, pending, complete: 0, place: 0, own_frames: 0, room };
+        let mut draft = Self { image, pending, own_frames: 0, room };
         reserve(draft.originals_mut().clusters_mut(), clusters)?;
         reserve(&mut draft.pending, bundles)?;
         Ok(draft)
@@ -222,36 +218,26 @@ impl<'a, P: Platform> Draft<'a, P> {
         let frames = changed.map(|cluster| ones(own[cluster] | kept[cluster])).sum();
         let bundle = Bundle::vacant(frames, payer).map_err(|bytes| FreezeError::OutOfHeap { bytes })?;
         let (bundle, mut first) = (Arc::new(bundle), 0);
+        let space = self.image.space();
+        let originals = self.originals_mut();
         for (cluster, own) in own.into_iter().enumerate() {
             if let Some(placed) = unchanged(cluster) {
-                self.originals_mut().share(slice::from_ref(placed));
+                originals.share(slice::from_ref(placed));
                 continue;
             }
             let (kept, before) = (kept[cluster], places[cluster]);
             if let Some(before) = before.filter(|_| kept != 0) {
-                self.image.space().share_frames(before, kept, own, &bundle.shares()[first..])?;
+                space.share_frames(before, kept, own, &bundle.shares()[first..])?;
             }
             let number = number * BUNDLE_CLUSTERS as u64 + cluster as u64;
-            first = self.originals_mut().push(number, own | kept, &bundle, first);
-            self.own_frames += ones(own);
+            first = originals.push(number, own | kept, &bundle, first);
         }
-        if own != [0; _] {
-            self.pending.push(bundle);
+        let own_frames = own.into_iter().map(ones).sum();
+        if own_frames > 0 {
+            self.own_frames += own_frames;
+            self.pending.push((bundle, own_frames));
         }
         Ok(())
-    }
-
-    /// Puts frames into their bundles, whose pages they were taken from in ascending order. It uses
-    /// no heap.
-    fn place(&mut self, mut frames: FrameRun) {
-        while frames.len() > 0 {
-            let bundle = &self.pending[self.complete];
-            self.place = bundle.fill(self.place, &mut frames);
-            if self.place == bundle.shares().len() {
-                self.complete += 1;
-                self.place = 0;
-            }
-        }
     }
 }
 
