@@ -33,6 +33,7 @@ const FORKS: [(u64, u64); 2] = [(64 << 10, 64 << 10), (4 << 30, RESIDENT_BYTES)]
 /// Measures all of them.
 pub(crate) fn measure(machine: &Machine, figures: &mut Figures) -> Result<(), BenchError> {
     freezes(machine.space(), figures)?;
+    descending(machine.space(), figures)?;
     FORKS.into_iter().try_for_each(|(capacity, resident)| forks(machine.space(), capacity, resident, figures))
 }
 
@@ -70,6 +71,22 @@ fn freezes(space: &AddressSpace<impl Platform>, figures: &mut Figures) -> Result
     Ok(())
 }
 
+/// Measures the freeze of pages that were written from the last to the first. So no frame follows
+/// the one of the page before.
+fn descending(space: &AddressSpace<impl Platform>, figures: &mut Figures) -> Result<(), BenchError> {
+    let mut readings = Vec::new();
+    for _ in 0..figures.runs() {
+        let mut region = new_region(space, RESIDENT_BYTES)?;
+        write(&region, pages_of(RESIDENT_BYTES).rev());
+        let (ticks, frozen) = timed(|| region.freeze());
+        doing("freezing", frozen)?;
+        readings.push(ticks);
+    }
+    let name = format!("freeze/{RESIDENT_BYTES}/descending");
+    figures.cost_per_page(name, &mut readings, RESIDENT_BYTES / PAGE_BYTES);
+    Ok(())
+}
+
 fn forks(
     space: &AddressSpace<impl Platform>,
     capacity: u64,
@@ -103,7 +120,7 @@ fn new_region<P: Platform>(space: &AddressSpace<P>, bytes: u64) -> Result<Region
 }
 
 /// The distances of the pages of so many bytes.
-fn pages_of(bytes: u64) -> impl Iterator<Item = u64> {
+fn pages_of(bytes: u64) -> impl DoubleEndedIterator<Item = u64> {
     (0..bytes / PAGE_BYTES).map(|page| page * PAGE_BYTES)
 }
 
