@@ -7,20 +7,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
-use palimpsest_counting::CountingHeap;
+use palimpsest_counting::{CountingHeap, OneTest, Turn};
 use palimpsest_engine::{
     Config, Engine, Fixed, Fuel, HeapBudget, Limits, Linker, Module, ModuleError, OutOfHeap, Store,
 };
-use std::{
-    mem::MaybeUninit,
-    sync::{Mutex, PoisonError},
-};
+use std::mem::MaybeUninit;
 
-#[global_allocator]
 static HEAP: HeapBudget<CountingHeap> = HeapBudget::new(CountingHeap::new());
 
-/// Locked by each test, because all set the capacity.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+// SAFETY: the budget and the counting heap pass everything to the system's allocator.
+#[global_allocator]
+static OF_TESTS: OneTest<HeapBudget<CountingHeap>> = unsafe { OneTest::new(&HEAP) };
 
 /// Instructions that take much heap when they are translated, each kind in its own way.
 struct Code {
@@ -205,7 +202,7 @@ fn run_without_heap(fuel: Fuel, wasm: &[u8]) -> Option<OutOfHeap> {
 
 #[test]
 fn the_first_calls_of_all_functions_fit_the_reserve() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::wait();
     for code in codes() {
         // The first translations fill buffers that double. Their worst lengths differ by kind.
         for (functions, bytes) in [(5_000, 0), (400, 100), (3, 6_200), (3, 9_150), (2, 9_410), (1, 40_000)] {
@@ -225,7 +222,7 @@ fn each_kind_of_code_takes_at_most_what_is_counted_for_it() {
     const COPIES: usize = 16;
     /// What the buffers of the translation and the stack take.
     const BUFFERS: usize = 40_000;
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::wait();
     for code in codes() {
         for fuel in [Fuel::Unmetered, Fuel::Metered] {
             let wasm = module(&code, 120, 300);
@@ -248,7 +245,7 @@ fn each_kind_of_code_takes_at_most_what_is_counted_for_it() {
 
 #[test]
 fn a_module_is_refused_if_the_heap_has_no_room_for_its_translation() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::wait();
     let calls = &codes()[0];
     let wasm = module(calls, 10, 10_000);
     let load = |free_bytes| {

@@ -1,67 +1,34 @@
 //! The kernel heap as a resource: limits for each store, and a reserve.
 //!
-//! This is a separate binary because its global allocator is a [`HeapBudget`], over a heap whose
-//! size each test sets.
+//! This is a separate binary because the global allocator of its tests is a [`HeapBudget`], over a
+//! heap whose size each test sets.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
-use palimpsest_counting::CountingHeap;
+use palimpsest_counting::{CountingHeap, OneTest, Turn};
 use palimpsest_engine::{
-    AsContextMut, Caller, Config, Engine, Error, Extern, Fixed, Fuel, HeapBudget, HeapMeter, HeapMeters,
-    Instance, Limits, Linker, Lost, Module, ModuleError, OutOfHeap, Poll, Store, Task, TrapCode, Val,
+    AsContextMut, Caller, Config, Engine, Error, Extern, Fixed, Fuel, HeapBudget, Instance, Limits, Linker,
+    Lost, Module, ModuleError, OutOfHeap, Poll, Store, Task, TrapCode, Val,
 };
-use std::{
-    boxed::Box,
-    cell::Cell,
-    mem::MaybeUninit,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-};
+use std::{boxed::Box, mem::MaybeUninit};
 
-/// A meter for each of the threads of the test harness.
-struct ThreadMeters([HeapMeter; 64]);
+static HEAP: HeapBudget<CountingHeap> = HeapBudget::new(CountingHeap::new());
 
-static THREADS: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-// SAFETY: neither the thread's number nor an element of the array allocates or panics.
-unsafe impl HeapMeters for ThreadMeters {
-    fn current(&self) -> &HeapMeter {
-        let number = NUMBER.get().unwrap_or_else(|| {
-            let number = THREADS.fetch_add(1, Relaxed);
-            NUMBER.set(Some(number));
-            number
-        });
-        &self.0[number % self.0.len()]
-    }
-
-    // The tests run one after the other.
-    fn stores_at_once(&self) -> usize {
-        1
-    }
-}
-
+// SAFETY: the budget and the counting heap pass everything to the system's allocator.
 #[global_allocator]
-static HEAP: HeapBudget<CountingHeap, ThreadMeters> =
-    HeapBudget::with_meters(CountingHeap::new(), ThreadMeters([const { HeapMeter::new() }; 64]));
+static OF_TESTS: OneTest<HeapBudget<CountingHeap>> = unsafe { OneTest::new(&HEAP) };
 
 /// Bytes of the reserve.
 const RESERVE: usize = 1 << 20;
 
 /// The heap during a test: with a reserve, and unlimited again at the end.
-struct TestHeap(#[expect(dead_code, reason = "it is locked")] MutexGuard<'static, ()>);
+struct TestHeap(#[expect(dead_code, reason = "it ends with the test")] Turn);
 
 impl TestHeap {
     fn new() -> Self {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::wait();
         HEAP.set_reserve(RESERVE).unwrap();
-        Self(guard)
+        Self(turn)
     }
 
     /// Leaves only `bytes` free, besides the reserve.

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
+use palimpsest_counting::lift_at_panics;
 use palimpsest_engine::{
     Caller, Config, Engine, EntryError, Error, Fixed, HeapBudget, HeapMeter, HeapMeters, Instance, Limits,
     Linker, Module, OutOfHeap, Store,
@@ -126,6 +127,7 @@ impl TestHeap {
     fn new() -> Self {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        lift_at_panics(lift);
         HEAP.set_reserve(1 << 20).unwrap();
         Self(guard)
     }
@@ -133,8 +135,13 @@ impl TestHeap {
 
 impl Drop for TestHeap {
     fn drop(&mut self) {
-        HEAP.inner().capacity.store(isize::MAX, SeqCst);
+        lift();
     }
+}
+
+/// Removes the limit of the heap.
+fn lift() {
+    HEAP.inner().capacity.store(isize::MAX, SeqCst);
 }
 
 /// Creates an engine that all CPUs use.

@@ -5,54 +5,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
+use palimpsest_counting::{CountingHeap, Growth, OneTest, Turn};
 use palimpsest_engine::{
     Config, Engine, Fixed, HeapBudget, Limits, Linker, Module, ModuleError, OutOfHeap, Store,
 };
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    mem::MaybeUninit,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-};
+use std::mem::MaybeUninit;
 
-/// The system's allocator with a limit, and with a peak.
-struct SmallHeap {
-    used: AtomicUsize,
-    peak: AtomicUsize,
-    capacity: AtomicUsize,
-}
+static HEAP: HeapBudget<CountingHeap> = HeapBudget::new(CountingHeap::new());
 
-// SAFETY: every call is passed to the system's allocator unchanged, or fails.
-unsafe impl GlobalAlloc for SmallHeap {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = self.used.fetch_add(layout.size(), Relaxed) + layout.size();
-        if used > self.capacity.load(Relaxed) {
-            self.used.fetch_sub(layout.size(), Relaxed);
-            return core::ptr::null_mut();
-        }
-        self.peak.fetch_max(used, Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        self.used.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.dealloc(block, layout) };
-    }
-}
-
+// SAFETY: the budget and the counting heap pass everything to the system's allocator.
 #[global_allocator]
-static HEAP: HeapBudget<SmallHeap> = HeapBudget::new(SmallHeap {
-    used: AtomicUsize::new(0),
-    peak: AtomicUsize::new(0),
-    capacity: AtomicUsize::new(usize::MAX),
-});
-
-/// Locked by each test, because all share the heap.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static OF_TESTS: OneTest<HeapBudget<CountingHeap>> = unsafe { OneTest::new(&HEAP) };
 
 /// Bytes of the data segment of the guest.
 const DATA_BYTES: usize = 200_000;
@@ -91,17 +54,14 @@ fn load_prepared(engine: &Engine, file: &'static [u8]) -> Result<Module, ModuleE
 /// Returns the bytes that `load` keeps, and those that it takes at its peak.
 fn measured(load: impl FnOnce(&Engine) -> Result<Module, ModuleError>) -> (usize, usize) {
     let engine = engine(Config::default());
-    let before = HEAP.inner().used.load(Relaxed);
-    HEAP.inner().peak.store(before, Relaxed);
-    let module = load(&engine).unwrap();
-    let (used, peak) = (HEAP.inner().used.load(Relaxed), HEAP.inner().peak.load(Relaxed));
+    let (Growth { left, peak }, module) = HEAP.inner().measure(|| load(&engine).unwrap());
     drop(module);
-    (used - before, peak - before)
+    (left, peak)
 }
 
 #[test]
 fn loading_takes_neither_the_data_nor_a_copy_of_the_code() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::wait();
     let wasm = guest();
     let file: &'static [u8] = Module::prepare(&Config::default(), &wasm).unwrap().leak();
     let (kept, peak) = measured(|engine| Module::new(engine, &wasm));
@@ -118,16 +78,14 @@ fn loading_takes_neither_the_data_nor_a_copy_of_the_code() {
 
 #[test]
 fn an_instance_takes_its_data_out_of_the_file() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::wait();
     let file: &'static [u8] = Module::prepare(&Config::default(), &guest()).unwrap().leak();
     let engine = engine(Config::default());
     let module = load_prepared(&engine, file).unwrap();
-    let before = HEAP.inner().used.load(Relaxed);
-    HEAP.inner().peak.store(before, Relaxed);
     let mut store = Store::new(&engine, ());
-    let instance = Linker::new().instantiate(&mut store, &module).unwrap();
-    let taken = HEAP.inner().peak.load(Relaxed) - before;
-    assert!(taken < DATA_BYTES / 2, "{taken}");
+    let instantiate = || Linker::new().instantiate(&mut store, &module).unwrap();
+    let (growth, instance) = HEAP.inner().measure(instantiate);
+    assert!(growth.peak < DATA_BYTES / 2, "{growth:?}");
     let memory = instance.get_memory(&store, "m").unwrap();
     assert!(memory.data(&store)[16..16 + DATA_BYTES].iter().all(|byte| *byte == b'd'));
 }
@@ -136,16 +94,16 @@ fn an_instance_takes_its_data_out_of_the_file() {
 /// first time. The process aborts if too little was set aside.
 #[test]
 fn the_first_calls_of_a_prepared_guest_fit_the_reserve() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::wait();
     let file: &'static [u8] = Module::prepare(&Config::default(), &guest()).unwrap().leak();
     let engine = engine(Config::default().heap(&HEAP));
     let module = load_prepared(&engine, file).unwrap();
     let mut store = Store::new(&engine, ());
     let instance = Linker::new().instantiate(&mut store, &module).unwrap();
     let run = instance.get_typed_func::<(), ()>(&store, "run").unwrap();
-    HEAP.inner().capacity.store(HEAP.inner().used.load(Relaxed), Relaxed);
+    HEAP.inner().limit_to(0);
     let returned = run.call(&mut store, ());
-    HEAP.inner().capacity.store(usize::MAX, Relaxed);
+    HEAP.inner().lift_limit();
     let error = *returned.unwrap_err().downcast_ref::<OutOfHeap>().unwrap();
     assert!(matches!(error, OutOfHeap::Exhausted { .. }), "{error}");
     drop((store, module, engine));
@@ -154,13 +112,13 @@ fn the_first_calls_of_a_prepared_guest_fit_the_reserve() {
 
 #[test]
 fn a_prepared_guest_is_refused_if_the_heap_has_no_room_for_its_translation() {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = Turn::wait();
     let file: &'static [u8] = Module::prepare(&Config::default(), &guest()).unwrap().leak();
     let load = |free_bytes| {
         let engine = engine(Config::default().heap(&HEAP));
-        HEAP.inner().capacity.store(HEAP.inner().used.load(Relaxed) + free_bytes, Relaxed);
+        HEAP.inner().limit_to(free_bytes);
         let loaded = load_prepared(&engine, file).map(drop);
-        HEAP.inner().capacity.store(usize::MAX, Relaxed);
+        HEAP.inner().lift_limit();
         loaded
     };
     assert!(matches!(load(256 << 10), Err(ModuleError::OutOfHeap)));

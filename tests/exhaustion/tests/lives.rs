@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its expectation fails")]
 
+use palimpsest_counting::lift_at_panics;
 use palimpsest_engine::{Config, Engine, Fixed, HeapBudget, Instance, Linker, Module, Store};
 use palimpsest_exhaustion::{End, Failing, Failure, live, live_in_forks};
 use std::{alloc::System, collections::BTreeMap, mem::MaybeUninit};
@@ -76,6 +77,7 @@ fn live_with(script: &Script, backing: &Fixed, failure: Failure) -> Option<&'sta
 
 #[test]
 fn every_allocation_fails_once_and_only_its_guest_ends() {
+    lift_at_panics(|| HEAP.inner().disarm());
     HEAP.set_reserve(RESERVE_BYTES).unwrap();
     let bytes = Box::leak(vec![MaybeUninit::uninit(); BACKING_BYTES].into_boxed_slice());
     let backing = Fixed::new(bytes);
