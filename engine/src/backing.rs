@@ -240,10 +240,10 @@ pub(crate) unsafe trait LinearRegion: Send {
     /// Panics if `image` was made by another backing, or ends past the limit.
     fn attach(&mut self, image: &Arc<dyn DataImage>, live: LiveBytes<'_>);
 
-    /// Returns the number of frames that [`freeze`](Self::freeze) makes those of an image, or a
-    /// larger one. The image must be charged for them. `live` is as for `freeze`.
+    /// Returns the number of frames that [`freeze`](Self::freeze) makes those of an image. The
+    /// image must be charged for them. `live` is as for `freeze`.
     #[cfg_attr(not(feature = "snapshots"), allow(dead_code, reason = "snapshots are made by it"))]
-    fn freezable_frames(&self, live: LiveBytes<'_>) -> u64;
+    fn freezable_frames(&mut self, live: LiveBytes<'_>) -> u64;
 
     /// Makes an image of the bytes below the limit, which the region shows from then on as after
     /// [`attach`](Self::attach). No byte changes, and on page tables none is copied.

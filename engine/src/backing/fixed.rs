@@ -433,7 +433,7 @@ unsafe impl LinearRegion for Slot {
         self.image = Some(Arc::clone(image));
     }
 
-    fn freezable_frames(&self, mut live: LiveBytes<'_>) -> u64 {
+    fn freezable_frames(&mut self, mut live: LiveBytes<'_>) -> u64 {
         live.pages().filter(|page| !is_zero(page)).count() as u64
     }
 

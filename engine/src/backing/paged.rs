@@ -333,7 +333,7 @@ unsafe impl<P: Platform + Send + Sync> LinearRegion for PagedRegion<P> {
         self.image = Some(Arc::clone(image));
     }
 
-    fn freezable_frames(&self, _live: LiveBytes<'_>) -> u64 {
+    fn freezable_frames(&mut self, _live: LiveBytes<'_>) -> u64 {
         self.region.freezable_frames()
     }
 

@@ -205,7 +205,7 @@ impl<'w> Model<'w> {
         let freezable = known.region.freezable_frames();
         match known.region.freeze() {
             Ok(frozen) => {
-                assert!(frozen.frames_moved <= freezable);
+                assert_eq!(frozen.frames_moved, freezable);
                 assert!(self.world.source.allocated() <= before, "a freeze takes no frame");
                 assert_eq!(known.region.residency().resident_frames, 0);
                 known.base.clone_from(&known.bytes);

@@ -30,11 +30,20 @@ use crate::record::{
 type Owned = (u64, BundleBits);
 
 impl<'a, P: Platform> Region<'a, P> {
-    /// Returns the number of frames that [`freeze`](Self::freeze) makes those of an image, or a
-    /// larger one, because it counts frames that were committed ahead.
+    /// Returns the number of frames that [`freeze`](Self::freeze) makes those of an image.
+    ///
+    /// It releases what is not among them, as a freeze does: frames of deferred pages, and those
+    /// that were committed ahead and never written.
     #[must_use]
-    pub fn freezable_frames(&self) -> u64 {
+    pub fn freezable_frames(&mut self) -> u64 {
+        self.release_unwritten();
         self.with_mapping(|mapping| mapping.record.figures.mapped_frames)
+    }
+
+    /// Releases frames of deferred pages, and those that were committed ahead and never written.
+    fn release_unwritten(&mut self) {
+        self.with_recalled(|mut mapping| mapping.demote_ahead());
+        self.reclaim(u64::MAX);
     }
 
     /// Makes an image of what the region contains, which the region shows from then on. No byte is
@@ -71,8 +80,7 @@ impl<'a, P: Platform> Region<'a, P> {
     ///
     /// As for [`freeze`](Self::freeze).
     pub fn freeze_for(&mut self, payer: u32) -> Result<Frozen<'a, P>, FreezeError> {
-        self.with_recalled(|mut mapping| mapping.demote_ahead());
-        self.reclaim(u64::MAX);
+        self.release_unwritten();
         // Nothing touches the region meanwhile, so the fault path does not miss the record's part.
         let attached = self.with_mapping(|mapping| mapping.record.image.take());
         let drafted = match self.draft(attached.as_ref().unwrap_or(&Attached::default()), payer) {
