@@ -107,7 +107,8 @@ impl<P: Platform> AddressSpace<P> {
     ///    writable, as ordinary write-back memory, for as long as the space lives;
     /// 3. only CPUs that `platform` has a number for use the window. If it has more than one, one
     ///    of them at a time accesses or changes the regions of an account, and
-    ///    [enters](Self::enter) before;
+    ///    [enters](Self::enter) before. No other CPU enters, leaves or [migrates](Self::migrate)
+    ///    the account meanwhile, and no other space has regions of the account;
     /// 4. before the space is dropped, the entries are removed from all other roots that they were
     ///    copied into, and every other CPU has [flushed](Self::flush_before_idle);
     /// 5. before the memory of a region is touched, and before

@@ -24,7 +24,8 @@ impl Migration {
     }
 
     /// Prepares the calling CPU for the thread. It does nothing if the thread was on the same CPU
-    /// before, and may be called if the thread makes no call of the store.
+    /// before, and may be called if the thread makes no call of the store. It must not be called
+    /// while another thread makes one: that is guarantee 3 of `AddressSpace::new`.
     ///
     /// It uses no heap, and waits at most for the lock of the address space.
     pub fn arrive(&self) {
