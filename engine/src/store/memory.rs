@@ -15,7 +15,7 @@ mod written;
 use core::iter;
 
 #[cfg(feature = "snapshots")]
-pub(super) use self::freeze::freeze;
+pub(super) use self::freeze::{freeze, require_room};
 use self::{
     clear::lend,
     region::{bytes_before, bytes_before_mut},

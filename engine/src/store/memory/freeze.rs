@@ -61,6 +61,19 @@ fn freezable_frames<T: 'static>(ctx: &mut StoreContextMut<'_, StoreState<T>>, re
     record.region().with(|region| region.freezable_frames(live))
 }
 
+/// Checks that `budget`, or the engine if there is none, has as many frames left.
+///
+/// # Errors
+///
+/// [`SnapshotError::Budget`] or [`SnapshotError::ImageFrames`].
+pub(crate) fn require_room(
+    engine: &Engine,
+    budget: Option<&SnapshotBudget>,
+    needed: u64,
+) -> Result<(), SnapshotError> {
+    charge(engine, budget, needed).map(drop)
+}
+
 /// Charges frames to `budget`, or to the engine if there is none.
 fn charge(
     engine: &Engine,

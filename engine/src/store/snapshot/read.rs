@@ -19,7 +19,10 @@ use super::{
 use crate::{
     backing::{LiveBytes, SnapshotBudget},
     module::{MemoryType, Module, Recorded},
-    store::{AsContextMut, DataError, Memory, MemoryError, MemoryRecord, StateBytes, Store, memory::freeze},
+    store::{
+        AsContextMut, DataError, Memory, MemoryError, MemoryRecord, StateBytes, Store,
+        memory::{freeze, require_room},
+    },
     units::FRAME_LEN,
 };
 
@@ -180,6 +183,7 @@ fn malformed(what: &'static str) -> SnapshotReadError {
 }
 
 /// The bytes that were not read yet.
+#[derive(Clone)]
 struct Input<'a> {
     rest: &'a [u8],
 }
@@ -276,6 +280,8 @@ fn memories(
         }
         let record = memory(&mut store, ty, bytes, base, position)
             .map_err(|cause| SnapshotReadError::Memory { index, cause })?;
+        // Few bytes can be many pages. Those of too many must not take frames first.
+        require_room(module.engine(), budget, frames_of(input.clone(), module)?)?;
         write_pages(input, &mut store, record.memory())?;
         let mut ctx = store.as_context_mut().into_wasmi();
         ctx.data().refuse_lost().map_err(SnapshotReadError::OutOfFrames)?;
@@ -284,6 +290,18 @@ fn memories(
         })?;
     }
     Ok(memories)
+}
+
+/// Returns the number of frames that the pages of the next memory take.
+fn frames_of(mut input: Input<'_>, module: &Module) -> Result<u64, SnapshotReadError> {
+    // A page of zeros is a frame that was written, unless the pages are copied.
+    let zeros = u64::from(module.engine().backing().shares_images());
+    let mut frames = 0;
+    while let Some((_, pieces)) = input.page()? {
+        (0..pieces).try_for_each(|_| input.piece().map(drop))?;
+        frames += if pieces > 0 { 1 } else { zeros };
+    }
+    Ok(frames)
 }
 
 /// Makes a memory with the bytes of the base.
