@@ -152,19 +152,25 @@ pub(crate) struct Payers(Arc<[Arc<ImageBudget>]>);
 impl Payers {
     /// The payers of an image for which `charge` is. `before` are those of the image before it.
     /// Returns the index of the charge's budget as well.
+    ///
+    /// A budget that is charged for nothing gives up its index, because no frame is marked with it.
     pub(crate) fn new(before: Option<&Self>, charge: &ImageCharge) -> (Self, u32) {
         let known = before.map_or(&[][..], |before| &before.0);
         let index = known.iter().position(|budget| Arc::ptr_eq(budget, &charge.budget));
-        let payers = match (before, index) {
-            (Some(before), Some(_)) => before.clone(),
+        let (payers, index) = match (before, index) {
+            (Some(before), Some(index)) => (before.clone(), index),
             _ => {
+                let unused = known.iter().position(|budget| budget.charged.load(Relaxed) == 0);
                 let mut all = known.to_vec();
                 all.push(Arc::clone(&charge.budget));
-                Self(all.into())
+                if let Some(unused) = unused {
+                    // The new budget is the last one, and takes its place.
+                    all.swap_remove(unused);
+                }
+                (Self(all.into()), unused.unwrap_or(known.len()))
             }
         };
-        let index = u32::try_from(index.unwrap_or(known.len())).expect("each budget is on the heap");
-        (payers, index)
+        (payers, u32::try_from(index).expect("each budget is on the heap"))
     }
 
     /// Ends a charge. An image keeps `frames` frames of it, which are refunded when they are
@@ -231,5 +237,21 @@ mod tests {
         third.refund(1, 3);
         first.refund(0, 2);
         assert_eq!(charged(), [3, 5]);
+    }
+
+    #[cfg(all(feature = "paging", target_arch = "x86_64"))]
+    #[test]
+    fn budgets_whose_frames_were_released_are_forgotten() {
+        let mut last: Option<(Payers, u32)> = None;
+        for _ in 0..10 {
+            let charge = Arc::new(ImageBudget::new(8)).charge(8).expect("frames are left");
+            let (payers, mark) = Payers::new(last.as_ref().map(|(payers, _)| payers), &charge);
+            Payers::keep(charge, 5);
+            assert!(payers.0.len() <= 2 && payers.0[mark as usize].charged.load(Relaxed) == 5);
+            // The next image has other frames than this one.
+            if let Some((before, mark)) = last.replace((payers, mark)) {
+                before.refund(mark, 5);
+            }
+        }
     }
 }
