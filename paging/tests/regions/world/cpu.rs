@@ -100,22 +100,23 @@ impl Cpu {
     /// Stores as many elements as start in the page that RDI points into, or faults at one of them.
     fn store_into_page(&self, registers: &mut StringRegisters, element_bytes: u64) -> Result<(), Fault> {
         let start = VirtAddr::new(registers.rdi);
-        let last = start + (element_bytes - 1);
-        for address in [start, last.align_down(PAGE).max(start)] {
-            self.mmu
-                .translate(Page::containing_address(address), Access::Write)
-                .map_err(|code| Fault { address, code })?;
-        }
+        // The first element may lie in two pages.
+        let border = (start + (element_bytes - 1)).align_down(PAGE);
+        let places = if border > start { vec![start, border] } else { vec![start] };
+        let frame = |address: &VirtAddr| {
+            let frame = self.mmu.translate(Page::containing_address(*address), Access::Write);
+            frame.map_err(|code| Fault { address: *address, code })
+        };
+        let frames = places.iter().map(frame).collect::<Result<Vec<_>, _>>()?;
         let room = PAGE - u64::from(start.page_offset());
         let elements = registers.rcx.min((room / element_bytes).max(1));
         let value = registers.rax.to_le_bytes()[0];
-        for page in [start, last.align_down(PAGE).max(start)].map(Page::containing_address) {
-            let bytes = start.max(page.start_address())
-                ..(start + elements * element_bytes).min(page.start_address() + PAGE);
-            let frame = self.mmu.translate(page, Access::Write).expect("it was translated just now");
-            let length = usize::try_from(bytes.end - bytes.start).expect("at most a page");
+        let end = start + elements * element_bytes;
+        for (place, frame) in places.into_iter().zip(frames) {
+            let length = end.min(place.align_down(PAGE) + PAGE) - place;
+            let length = usize::try_from(length).expect("at most a page");
             // SAFETY: the bytes are in the frame, which is in the machine's memory.
-            unsafe { self.byte(frame, bytes.start).write_bytes(value, length) };
+            unsafe { self.byte(frame, place).write_bytes(value, length) };
         }
         registers.rdi += elements * element_bytes;
         registers.rcx -= elements;
