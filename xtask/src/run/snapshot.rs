@@ -25,7 +25,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// - Something is missing and may not be installed, or the kernel does not build.
-/// - Those of [`write`].
+/// - Those of [`write()`].
 pub(crate) fn run(workspace: &Workspace, options: &SnapshotOptions) -> Result<ExitCode> {
     let policy = options.setup.missing_policy();
     setup::require(workspace, &[Need::Core(options.target.triple()), EMULATOR], policy)?;
