@@ -1,9 +1,14 @@
 //! Which pages were cleared since a mark.
 //!
 //! A cleared page may have no entry in which a bit could record that. So its number is recorded
-//! here, in a few ranges that take no heap. If there are too many, the two that are closest become
-//! one, with the pages between them. So the ranges contain every page that was cleared, and maybe
-//! others.
+//! here, in a few ranges. If there are too many, the two that are closest become one, with the
+//! pages between them. So the ranges contain every page that was cleared, and maybe others.
+//!
+//! A mark allocates the ranges, so that a clear uses no heap, and the owner of many regions without
+//! a mark does not move places for ranges with each.
+
+use alloc::vec::Vec;
+use core::slice;
 
 use x86_64::structures::paging::page::PageRange;
 
@@ -12,55 +17,56 @@ use crate::pages::hull;
 /// The most ranges that are kept apart.
 const MOST_RANGES: usize = 8;
 
-/// Ranges that cover all pages that were cleared, in ascending order. None of them touches another.
+/// Ranges that cover all pages that were cleared.
 #[derive(Debug)]
-pub(super) struct ClearedPages {
-    /// The ranges come first. The last place is only used while one is added.
-    places: [PageRange; MOST_RANGES + 1],
-    len: usize,
+pub(super) enum ClearedPages {
+    /// In ascending order. None of them touches another. There is room for one more than the most,
+    /// while one is added.
+    Ranges(Vec<PageRange>),
+    /// The heap had no room for ranges, so these pages count as cleared.
+    All(PageRange),
 }
 
 impl ClearedPages {
-    /// No pages. `any` fills the places, and may be any range.
-    pub(super) const fn new(any: PageRange) -> Self {
-        Self { places: [any; MOST_RANGES + 1], len: 0 }
+    /// No pages, of a region that has these.
+    pub(super) fn new(all: PageRange) -> Self {
+        let mut ranges = Vec::new();
+        match ranges.try_reserve_exact(MOST_RANGES + 1) {
+            Ok(()) => Self::Ranges(ranges),
+            Err(_) => Self::All(all),
+        }
     }
 
     pub(super) fn ranges(&self) -> &[PageRange] {
-        &self.places[..self.len]
+        match self {
+            Self::Ranges(ranges) => ranges,
+            Self::All(all) => slice::from_ref(all),
+        }
     }
 
     /// Adds pages. Not for inlining: most clears are of regions without a mark.
     #[cold]
     pub(super) fn add(&mut self, mut pages: PageRange) {
+        let Self::Ranges(ranges) = self else { return };
         if pages.is_empty() {
             return;
         }
-        let is_before = |range: &PageRange| range.end < pages.start;
-        let first = self.ranges().partition_point(is_before);
+        let first = ranges.partition_point(|range| range.end < pages.start);
         // The ranges that the new one touches become a part of it.
-        let touched = self.ranges()[first..].iter().take_while(|range| range.start <= pages.end).count();
-        pages = self.ranges()[first..][..touched].iter().copied().fold(pages, hull);
-        self.replace(first, touched, pages);
-        if self.len > MOST_RANGES {
-            let gap = |first: &usize| self.places[first + 1].start - self.places[*first].end;
+        let touched = ranges[first..].iter().take_while(|range| range.start <= pages.end).count();
+        pages = ranges.drain(first..first + touched).fold(pages, hull);
+        ranges.insert(first, pages);
+        if ranges.len() > MOST_RANGES {
+            let gap = |first: &usize| ranges[first + 1].start - ranges[*first].end;
             let closest = (0..MOST_RANGES).min_by_key(gap).expect("there are several ranges");
-            self.replace(closest, 2, hull(self.places[closest], self.places[closest + 1]));
+            let next = ranges.remove(closest + 1);
+            ranges[closest] = hull(ranges[closest], next);
         }
-    }
-
-    /// Puts `pages` in place of `count` ranges from the place `first` on.
-    fn replace(&mut self, first: usize, count: usize, pages: PageRange) {
-        self.places.copy_within(first + count..self.len, first + 1);
-        self.places[first] = pages;
-        self.len = self.len + 1 - count;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use x86_64::VirtAddr;
     use x86_64::structures::paging::Page;
 

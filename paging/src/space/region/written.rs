@@ -30,7 +30,9 @@ impl<P: Platform> Region<'_, P> {
     /// [`each_accessed_since_mark`](Self::each_accessed_since_mark).
     ///
     /// It clears the accessed and dirty bits of all entries, and flushes the TLB. It neither takes
-    /// nor releases a frame. A [`freeze`](Self::freeze) ends the interval and begins another.
+    /// nor releases a frame. It allocates 144 bytes for the ranges of cleared pages. If the heap
+    /// has none, all pages count as cleared. A [`freeze`](Self::freeze) ends the interval and
+    /// begins another.
     pub fn mark(&mut self) {
         self.in_batches(self.pages, RELEASE_BATCH, |mapping, pages| mapping.forget_use(pages));
         self.cleared = Some(ClearedPages::new(self.pages));
