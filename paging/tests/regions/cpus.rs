@@ -103,6 +103,23 @@ fn addresses_that_another_cpu_reserves_again_show_no_byte_of_the_region_before()
 }
 
 #[test]
+fn a_cpu_that_had_the_account_last_shows_no_byte_at_addresses_that_another_one_reserves() {
+    let world = World::with_cpus(2);
+    let (first, ended) = region_on(&world, &[0], 8, 1);
+    world.space().leave(&first);
+    let (account, _used) = region_on(&world, &[0], 1, 3);
+    world.space().leave(&account);
+    // CPU 0 still translates the addresses, and would enter the account without a flush.
+    world.run_on(1);
+    let base = ended.base();
+    drop(ended);
+    let again = world.region_of(GIB, &account);
+    assert_eq!(again.base(), base, "the addresses are used again");
+    world.enter_on(0, &account);
+    assert!((0..8).all(|page| world.read(address(&again, page)) == 0));
+}
+
+#[test]
 fn a_cpu_that_has_guessed_the_addresses_of_a_region_that_ended_elsewhere_forgets_them() {
     let world = World::with_cpus(2);
     let (_, region) = region_on(&world, &[1], 8, 1);
